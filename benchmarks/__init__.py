@@ -1,0 +1,1 @@
+"""Measurements, run as python -m benchmarks.NAME; each prints one JSON object on its last line."""

@@ -1,0 +1,296 @@
+"""The Plan: what people review, git stores, renderers read and apply executes.
+
+Three parts: desired (placements, engine arguments, routes, forecast), prior (the state it was made against) and
+actions (what apply executes). Nothing in it depends on the clock: same input, same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+GpuMode = Literal["free", "exclusive", "time_shared", "mig", "tensor_parallel"]
+LatencyClass = Literal["interactive", "standard", "background"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EngineArgs(_Part):
+    """Arguments of `vllm serve`, under vLLM's own names; None leaves the engine's default."""
+
+    model: str
+    served_model_name: str
+    host: str
+    port: int
+    dtype: str
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_cache_memory_bytes: int
+    gpu_memory_utilization: float
+    tensor_parallel_size: int = 1
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+    revision: str | None = None
+    stream_interval: int = 1
+    enable_sleep_mode: bool = False
+    enforce_eager: bool = False
+    max_num_queued_reqs: int | None = None
+
+
+class MigPlace(_Part):
+    """A MIG instance: profile name and start slot (in memory slices)."""
+
+    profile: str
+    start: int
+
+
+class Ledger(_Part):
+    """Memory of one replica on each of its GPUs, line by line, in MiB."""
+
+    weights_mib: int
+    activation_mib: int
+    cuda_graphs_mib: int
+    context_mib: int
+    kv_mib: int
+    total_mib: int
+
+
+class ReplicaForecast(_Part):
+    """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share."""
+
+    ttft_s: float
+    tpot_s: float
+    busy_fraction: float
+    running_requests: float
+    kv_fraction: float
+
+
+class Replica(_Part):
+    """One engine process group: where it lives, how it is started and what it is expected to do."""
+
+    name: str
+    served_name: str
+    catalogue_model: str
+    pool: str
+    node: str
+    host: str
+    gpus: tuple[int, ...]
+    mig: MigPlace | None = None
+    mode: GpuMode
+    max_active_residents: int = 1
+    engine: Literal["vllm"] = "vllm"
+    engine_version: str
+    args: EngineArgs
+    ledger: Ledger
+    capacity_rps: float
+    planned_rps: float
+    forecast: ReplicaForecast
+    start_s: float
+
+
+class GpuPlan(_Part):
+    """One GPU of the fleet: how it is used and what is left of it."""
+
+    node: str
+    index: int
+    pool: str
+    gpu_type: str
+    mode: GpuMode
+    mig_layout: tuple[MigPlace, ...] = ()
+    replicas: tuple[str, ...] = ()
+    memory_mib: int
+    headroom_mib: int
+    weights_mib: int = 0
+    kv_mib: int = 0
+    overhead_mib: int = 0
+    free_mib: int
+    busy_fraction: float = 0.0
+    interference: Literal["none", "assumed", "measured"] = "none"
+
+
+class NodePlan(_Part):
+    """One machine: its name in the plan, the address its engines listen on and its GPUs."""
+
+    name: str
+    pool: str
+    host: str
+    gpu_type: str
+    gpu_count: int
+
+
+class Backend(_Part):
+    """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000."""
+
+    replica: str
+    host: str
+    port: int
+    weight: int
+
+
+class Route(_Part):
+    """Requests that name this model go to these backends."""
+
+    served_name: str
+    backends: tuple[Backend, ...]
+
+
+class RouterPlan(_Part):
+    """Where the router listens."""
+
+    host: str
+    port: int
+    admin_port: int
+
+
+class WorkloadForecast(_Part):
+    """A declared workload, where it is served and what is expected for it. unserved_rps > 0 carries a reason."""
+
+    name: str
+    served_name: str
+    latency_class: LatencyClass
+    priority: int
+    ttft_slo_s: float
+    tpot_slo_s: float
+    rate_rps: float
+    input_tokens: float
+    output_tokens: float
+    ttft_s: float | None
+    tpot_s: float | None
+    unserved_rps: float
+    unserved_reason: str | None = None
+
+
+class TierResult(_Part):
+    """One goal of the lexicographic order: value reached, valid bound, and gap = (value - bound) / value."""
+
+    goal: str
+    value: float
+    bound: float
+    gap_fraction: float
+
+
+class Baseline(_Part):
+    """What a simpler method would do; fits is False when the pools are too small for it and it is priced as if not."""
+
+    cost_usd_per_h: float
+    unserved_rps: float
+    gpus: int
+    fits: bool
+
+
+class EngineReport(_Part):
+    """An engine that was asked, and what came of it; skipped carries the reason instead of a value."""
+
+    engine: str
+    cost_usd_per_h: float | None = None
+    unserved_rps: float | None = None
+    skipped: str | None = None
+
+
+class Certificate(_Part):
+    """Why this plan is believed: tiers with bounds, the winning engine, the baselines it is no worse than."""
+
+    solver: str
+    status: Literal["optimal", "feasible"]
+    stopped_by: Literal["proof", "work_limit", "time_limit"] = "proof"
+    tiers: tuple[TierResult, ...]
+    baselines: dict[str, Baseline]
+    engines: tuple[EngineReport, ...]
+
+
+class Desired(_Part):
+    """The wished-for world."""
+
+    nodes: tuple[NodePlan, ...]
+    gpus: tuple[GpuPlan, ...]
+    replicas: tuple[Replica, ...]
+    routes: tuple[Route, ...]
+    router: RouterPlan
+    workloads: tuple[WorkloadForecast, ...]
+    cost_usd_per_h: float
+    gpus_used: int
+    sizing_quantile: float
+    certificate: Certificate
+    input_hashes: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+class Prior(_Part):
+    """The state a plan was made against; apply refuses the plan when the state has moved on."""
+
+    serial: int
+    state_hash: str
+
+
+class Repartition(_Part):
+    """Give a GPU this MIG layout (empty: MIG mode off); nothing of ours may run on it."""
+
+    kind: Literal["repartition"] = "repartition"
+    node: str
+    gpu: int
+    layout: tuple[MigPlace, ...]
+    reason: str = ""
+
+
+class Start(_Part):
+    """Start a replica and wait until it is ready. Starts on one GPU never overlap."""
+
+    kind: Literal["start"] = "start"
+    replica: str
+    node: str
+    gpus: tuple[int, ...]
+    reason: str = ""
+
+
+class Drain(_Part):
+    """Wait until a replica, already out of the routes, has no request running."""
+
+    kind: Literal["drain"] = "drain"
+    replica: str
+    reason: str = ""
+
+
+class Stop(_Part):
+    """Stop a replica and wait until its process group is gone and its memory is free."""
+
+    kind: Literal["stop"] = "stop"
+    replica: str
+    reason: str = ""
+
+
+class SetRoutes(_Part):
+    """Switch the router to exactly these routes."""
+
+    kind: Literal["set_routes"] = "set_routes"
+    routes: tuple[Route, ...]
+    reason: str = ""
+
+
+Action = Annotated[Repartition | Start | Drain | Stop | SetRoutes, Field(discriminator="kind")]
+
+
+class Plan(_Part):
+    """Desired world, the state it was made against, and the actions between them."""
+
+    schema_version: Literal[1] = 1
+    desired: Desired
+    prior: Prior
+    actions: tuple[Action, ...]
+
+
+class State(_Part):
+    """What runs, as apply left it: the replicas and routes of applied plans, with a serial that counts changes."""
+
+    schema_version: Literal[1] = 1
+    serial: int = 0
+    nodes: tuple[NodePlan, ...] = ()
+    gpus: tuple[GpuPlan, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+    routes: tuple[Route, ...] = ()
+    router: RouterPlan | None = None

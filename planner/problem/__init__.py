@@ -1,0 +1,59 @@
+"""The optimiser's whole world: a solver-neutral Problem in integers, its Solution, and the judge of both.
+
+This package imports nothing of ours: an engine sees a Problem and never the spec it came from.
+"""
+
+from planner.problem.accounting import (
+    blocks_used,
+    cost,
+    nodes_needed,
+    objective,
+    priorities,
+    shortfall,
+    unserved,
+    unserved_by_priority,
+)
+from planner.problem.model import (
+    Billing,
+    Demand,
+    MigSlot,
+    Mode,
+    Pattern,
+    Place,
+    Placed,
+    Pool,
+    Problem,
+    Shape,
+    Solution,
+    Solve,
+    Status,
+)
+from planner.problem.violations import fits_layout, pattern_violations, placement_violations, violations
+
+__all__ = [
+    "Billing",
+    "Demand",
+    "MigSlot",
+    "Mode",
+    "Pattern",
+    "Place",
+    "Placed",
+    "Pool",
+    "Problem",
+    "Shape",
+    "Solution",
+    "Solve",
+    "Status",
+    "blocks_used",
+    "cost",
+    "fits_layout",
+    "nodes_needed",
+    "objective",
+    "pattern_violations",
+    "placement_violations",
+    "priorities",
+    "shortfall",
+    "unserved",
+    "unserved_by_priority",
+    "violations",
+]

@@ -1,0 +1,77 @@
+"""What a set of patterns costs and leaves unserved, on any Problem."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from planner.problem.model import Demand, Pattern, Pool, Problem, Solution
+
+
+def priorities(problem: Problem) -> tuple[int, ...]:
+    """The distinct priorities of the demands, highest first."""
+    return tuple(sorted({demand.priority for demand in problem.demands}, reverse=True))
+
+
+def unserved_by_priority(problem: Problem, unserved_microrps: Sequence[int]) -> tuple[int, ...]:
+    """Sum of unserved demand per priority, highest first: the first goal, compared lexicographically."""
+    totals: Counter[int] = Counter()
+    for demand, missing_microrps in zip(problem.demands, unserved_microrps, strict=True):
+        totals[demand.priority] += missing_microrps
+    return tuple(totals[priority] for priority in priorities(problem))
+
+
+def objective(problem: Problem, solution: Solution) -> tuple[int, ...]:
+    """Lexicographic value of a solution: unserved per priority (highest first), then cost. Smaller is better."""
+    return (*unserved_by_priority(problem, solution.unserved_microrps), solution.cost_microusd_per_h)
+
+
+def shortfall(demand: Demand, capacity_microrps: int, replicas: int) -> int:
+    """Unserved micro-requests/s of one demand: missing capacity, or the share of missing minimum replicas if larger."""
+    missing = max(0, demand.min_replicas - replicas)
+    by_count_microrps = -(-demand.peak_microrps * missing // demand.min_replicas) if missing else 0
+    return max(0, demand.peak_microrps - capacity_microrps, by_count_microrps)
+
+
+def unserved(problem: Problem, patterns: Sequence[Pattern]) -> tuple[int, ...]:
+    """Unserved micro-requests/s per demand when these patterns run."""
+    capacity_microrps: Counter[int] = Counter()
+    replicas: Counter[int] = Counter()
+    for pattern in patterns:
+        for index in pattern.residents:
+            shape = problem.shapes[index]
+            capacity_microrps[shape.demand] += shape.capacity_microrps * pattern.count
+            replicas[shape.demand] += pattern.count
+    return tuple(shortfall(demand, capacity_microrps[i], replicas[i]) for i, demand in enumerate(problem.demands))
+
+
+def nodes_needed(pool: Pool, gpus_by_block: Mapping[int, int]) -> int:
+    """Fewest nodes that hold gpus_by_block[k] GPUs used in aligned blocks of k (exact for powers of two)."""
+    needed, gpus = 0, 0
+    for size in sorted(gpus_by_block, reverse=True):
+        gpus += gpus_by_block[size]
+        per_node = size * (pool.gpus_per_node // size)
+        needed = max(needed, -(-gpus // per_node) if per_node else (pool.nodes + 1) * bool(gpus))
+    return needed
+
+
+def blocks_used(problem: Problem, patterns: Sequence[Pattern], pool: int) -> dict[int, int]:
+    """GPUs of a pool used per block size."""
+    used: Counter[int] = Counter()
+    for pattern in patterns:
+        if pattern.pool == pool:
+            size = max((problem.shapes[i].gpus for i in pattern.residents), default=1)
+            used[size] += size * pattern.count
+    return dict(used)
+
+
+def cost(problem: Problem, patterns: Sequence[Pattern]) -> int:
+    """Micro-dollars per hour of the GPUs used, or of whole nodes where the pool is billed by node."""
+    total = 0
+    for index, pool in enumerate(problem.pools):
+        used = blocks_used(problem, patterns, index)
+        gpus = sum(used.values())
+        if pool.billing == "node":
+            gpus = max(nodes_needed(pool, used), pool.min_nodes) * pool.gpus_per_node
+        total += gpus * pool.price_microusd_per_h
+    return total

@@ -1,0 +1,150 @@
+"""The judge of every Solution and placement, independent of every engine."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from planner.problem.accounting import blocks_used, cost, nodes_needed, unserved
+from planner.problem.model import MigSlot, Pattern, Placed, Pool, Problem, Shape, Solution
+
+
+def fits_layout(layouts: Sequence[Sequence[MigSlot]], profiles: Sequence[str]) -> bool:
+    """Whether some legal layout offers every profile of the multiset."""
+    wanted = Counter(profiles)
+    return any(not wanted - Counter(slot.profile for slot in layout) for layout in layouts)
+
+
+def pattern_violations(problem: Problem, pattern: Pattern) -> Iterator[str]:
+    """What is wrong with one pattern, as sentences with numbers and units; nothing when it is legal."""
+    pool = problem.pools[pattern.pool]
+    shapes = [problem.shapes[i] for i in pattern.residents]
+    where = f"pool {pool.name}, pattern [{', '.join(shape.name for shape in shapes)}]"
+    if not shapes or pattern.count < 1:
+        yield f"{where}: empty pattern or count {pattern.count} below 1"
+        return
+    if any(shape.pool != pattern.pool for shape in shapes):
+        yield f"{where}: a shape belongs to another pool"
+    if len({shape.mode for shape in shapes}) > 1 or len({shape.colocation_class for shape in shapes}) > 1:
+        yield f"{where}: shapes of different modes or colocation classes share a GPU"
+    blocks = {shape.gpus for shape in shapes}
+    if blocks != {1} and len(shapes) > 1:
+        yield f"{where}: a tensor-parallel shape shares its block"
+    if not blocks <= set(pool.block_sizes):
+        yield f"{where}: tensor-parallel size {max(blocks)} is not one of {sorted(pool.block_sizes)}"
+    yield from _not_with_violations(problem, shapes, where)
+    yield from _host_violations(pool, shapes, where)
+    if shapes[0].mode == "mig":
+        yield from _mig_violations(pool, shapes, where)
+    else:
+        yield from _shared_violations(pool, shapes, where)
+
+
+def _not_with_violations(problem: Problem, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+    for i, first in enumerate(shapes):
+        for second in shapes[i + 1 :]:
+            if second.demand in problem.demands[first.demand].not_with or first.demand in problem.demands[second.demand].not_with:
+                yield f"{where}: {problem.demands[first.demand].name} may not sit with {problem.demands[second.demand].name}"
+    if shapes[0].mode != "mig" and len({shape.demand for shape in shapes}) < len(shapes):
+        yield f"{where}: the same model sits twice on one shared GPU"
+
+
+def _host_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+    gpus = max(shape.gpus for shape in shapes)
+    cores = sum(shape.host_cores for shape in shapes)
+    memory_mib = sum(shape.host_memory_mib for shape in shapes)
+    if cores > pool.host_cores_per_gpu * gpus:
+        yield f"{where}: {cores} host cores of {pool.host_cores_per_gpu * gpus}"
+    if memory_mib > pool.host_memory_mib_per_gpu * gpus:
+        yield f"{where}: {memory_mib} MiB of host memory of {pool.host_memory_mib_per_gpu * gpus} MiB"
+
+
+def _mig_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+    profiles = [shape.mig_profile or "" for shape in shapes]
+    if not fits_layout(pool.mig_layouts, profiles):
+        yield f"{where}: no legal MIG layout holds {sorted(profiles)}"
+
+
+def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+    if pool.mig_layouts:
+        yield f"{where}: the pool is in MIG mode, whole GPUs cannot be used"
+    if shapes[0].mode == "exclusive" and len(shapes) > 1:
+        yield f"{where}: an exclusive shape shares its GPU"
+    memory_mib = sum(shape.memory_mib for shape in shapes)
+    if memory_mib > pool.memory_mib:
+        yield f"{where}: {memory_mib} MiB of {pool.memory_mib} MiB"
+    if shapes[0].mode != "time_shared":
+        return
+    active_permille = sum(shape.active_permille for shape in shapes)
+    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
+    if active_permille > 1000 * allowed:
+        yield f"{where}: {active_permille / 1000:.3f} active residents where {allowed} may be active together"
+    extra_permille = pool.resident_cost_permille * (len(shapes) - 1)
+    for row, used in (
+        ("compute", sum(shape.compute_permille for shape in shapes) + extra_permille),
+        ("memory bandwidth", sum(shape.bandwidth_permille for shape in shapes)),
+    ):
+        if used > pool.compute_limit_permille:
+            yield f"{where}: {used} per mille of {row} of {pool.compute_limit_permille}"
+
+
+def violations(problem: Problem, solution: Solution) -> tuple[str, ...]:
+    """Everything that is wrong with a solution, independent of every engine; empty when it is legal and honest."""
+    found: list[str] = []
+    for pattern in solution.patterns:
+        found.extend(pattern_violations(problem, pattern))
+    for index, pool in enumerate(problem.pools):
+        used = blocks_used(problem, solution.patterns, index)
+        if nodes_needed(pool, used) > pool.nodes:
+            found.append(
+                f"pool {pool.name}: {sum(used.values())} GPUs in blocks {used} do not fit {pool.nodes} nodes of {pool.gpus_per_node}"
+            )
+    replicas: Counter[int] = Counter()
+    for pattern in solution.patterns:
+        for shape in pattern.residents:
+            replicas[problem.shapes[shape].demand] += pattern.count
+    for i, demand in enumerate(problem.demands):
+        if replicas[i] > demand.max_replicas:
+            found.append(f"{demand.name}: {replicas[i]} replicas, at most {demand.max_replicas}")
+    if solution.unserved_microrps != unserved(problem, solution.patterns):
+        found.append(f"unserved demand is reported as {solution.unserved_microrps}, it is {unserved(problem, solution.patterns)}")
+    if solution.cost_microusd_per_h != cost(problem, solution.patterns):
+        found.append(f"cost is reported as {solution.cost_microusd_per_h}, it is {cost(problem, solution.patterns)} micro-dollars/h")
+    return tuple(found)
+
+
+def placement_violations(problem: Problem, solution: Solution, placed: Sequence[Placed]) -> tuple[str, ...]:
+    """What is wrong with naming a solution's GPUs like this: wrong counts, blocks, nodes, overlaps or MIG start slots."""
+    found: list[str] = []
+    residents: defaultdict[tuple[int, int, tuple[int, ...]], list[Placed]] = defaultdict(list)
+    owner: dict[tuple[int, int, int], tuple[int, ...]] = {}
+    for item in placed:
+        shape = problem.shapes[item.shape]
+        pool = problem.pools[shape.pool]
+        first = item.gpus[0] if item.gpus else -1
+        block = tuple(range(first, first + shape.gpus))
+        if item.gpus != block or first % shape.gpus or not 0 <= item.node < pool.nodes or block[-1] >= pool.gpus_per_node:
+            found.append(f"pool {pool.name}: {shape.name} on node {item.node} GPUs {item.gpus} is not an aligned block of {shape.gpus}")
+        for gpu in item.gpus:
+            if owner.setdefault((shape.pool, item.node, gpu), item.gpus) != item.gpus:
+                found.append(f"pool {pool.name}, node {item.node}, GPU {gpu}: tensor-parallel blocks overlap")
+        residents[shape.pool, item.node, item.gpus].append(item)
+    wanted: Counter[tuple[int, tuple[int, ...]]] = Counter()
+    for pattern in solution.patterns:
+        wanted[pattern.pool, tuple(sorted(pattern.residents))] += pattern.count
+    have = Counter((pool, tuple(sorted(item.shape for item in items))) for (pool, _, _), items in residents.items())
+    if have != wanted:
+        found.append(f"the placement holds other patterns than the solution: missing {wanted - have}, surplus {have - wanted}")
+    for (index, node, gpus), items in sorted(residents.items()):
+        if any(problem.shapes[item.shape].mode == "mig" for item in items) and not _legal_starts(problem, items):
+            found.append(f"pool {problem.pools[index].name}, node {node}, GPU {gpus[0]}: no legal MIG layout has these start slots")
+    return tuple(found)
+
+
+def _legal_starts(problem: Problem, items: Sequence[Placed]) -> bool:
+    shapes = [problem.shapes[item.shape] for item in items]
+    slots = [
+        MigSlot(shape.mig_profile or "", -1 if item.mig_start is None else item.mig_start)
+        for shape, item in zip(shapes, items, strict=True)
+    ]
+    return len(set(slots)) == len(slots) and any(set(slots) <= set(layout) for layout in problem.pools[shapes[0].pool].mig_layouts)

@@ -1,0 +1,1 @@
+"""Engines that answer a planner.problem.Problem, one per file."""

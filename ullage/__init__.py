@@ -1,0 +1,1 @@
+"""Ullage plans which model servers share which GPU, and runs the plan."""
