@@ -160,10 +160,14 @@ class Solve(Protocol):
     time_limit_s of None means the engine's own deterministic limits on work.
     """
 
-    def __call__(self, problem: Problem, *, time_limit_s: float | None = None) -> Solution: ...
+    def __call__(self, problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+        """Answer the problem."""
+        ...
 
 
 class Place(Protocol):
     """Names nodes, GPUs and start slots for a Solution, keeping as many of problem.current as it can."""
 
-    def __call__(self, problem: Problem, solution: Solution) -> tuple[Placed, ...]: ...
+    def __call__(self, problem: Problem, solution: Solution) -> tuple[Placed, ...]:
+        """Name the places."""
+        ...
