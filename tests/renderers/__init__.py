@@ -1,0 +1,1 @@
+"""Renderers: manifests, scripts and router configuration."""
