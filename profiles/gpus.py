@@ -1,0 +1,57 @@
+"""GPU types and their MIG profiles: what the catalogue says about a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class MigProfile:
+    """One MIG profile of a GPU type, in NVML's terms.
+
+    An instance at start slot s occupies the memory slices s .. s + memory_slices - 1 and takes compute_slices of the GPU's compute
+    slices. memory_mib is what the driver lists for the profile; it moves with the driver, so a live reading beats it.
+    """
+
+    name: str
+    compute_slices: int
+    memory_slices: int
+    memory_mib: int
+    sm_count: int | None
+    max_count: int
+    placement_starts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuType:
+    """One GPU type. TFLOPs are dense; link and PCIe speeds are one way; None means the fact is not known.
+
+    memory_usable_mib is what the driver gives a process. link is nvlink or pcie. price_usd_per_h is per GPU, on demand, and None when no
+    price is listed. sources names where each field (or group of fields) comes from and takes no part in comparisons.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    memory_usable_mib: int
+    memory_bandwidth_gb_per_s: float
+    bf16_tflops: float
+    fp8_tflops: float | None
+    link: str
+    link_gb_per_s: float | None
+    pcie_gb_per_s: float
+    sm_count: int | None
+    compute_capability: str
+    price_usd_per_h: float | None
+    mig_compute_slices: int
+    mig_memory_slices: int
+    mig_profiles: tuple[MigProfile, ...]
+    sources: Mapping[str, str] = field(compare=False, repr=False)
+
+    def mig_profile(self, name: str) -> MigProfile:
+        """The MIG profile of that name; ValueError lists the profiles there are."""
+        for profile in self.mig_profiles:
+            if profile.name == name:
+                return profile
+        known = ", ".join(profile.name for profile in self.mig_profiles) or "none"
+        raise ValueError(f"GPU type {self.name} has no MIG profile {name!r} (known: {known})")
