@@ -27,9 +27,12 @@ def objective(problem: Problem, solution: Solution) -> tuple[int, ...]:
 
 
 def shortfall(demand: Demand, capacity_microrps: int, replicas: int) -> int:
-    """Unserved micro-requests/s of one demand: missing capacity, or the share of missing minimum replicas if larger."""
+    """Unserved micro-requests/s of one demand: missing capacity, or the share of missing minimum replicas if larger.
+
+    A missing minimum replica counts at least one micro-request/s, so that a demand that is idle now still gets it.
+    """
     missing = max(0, demand.min_replicas - replicas)
-    by_count_microrps = -(-demand.peak_microrps * missing // demand.min_replicas) if missing else 0
+    by_count_microrps = -(-max(1, demand.peak_microrps) * missing // demand.min_replicas) if missing else 0
     return max(0, demand.peak_microrps - capacity_microrps, by_count_microrps)
 
 

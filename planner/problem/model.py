@@ -142,7 +142,8 @@ class Solution:
     """How many GPUs hold which pattern, and what is known about how good that is.
 
     unserved_microrps is per demand, at its peak. bound_microusd_per_h is a valid lower bound on the cost of every solution
-    with this unserved demand or less, bound_unserved_microrps (per priority, highest first) one on what stays unserved.
+    that leaves at no priority more unserved than this one. bound_unserved_microrps (per priority, highest first) bounds what
+    stays unserved lexicographically: no solution's vector is smaller. status is "optimal" when both bounds are met exactly.
     """
 
     engine: str

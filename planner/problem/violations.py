@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from planner.problem.accounting import blocks_used, cost, nodes_needed, unserved
+from planner.problem.accounting import blocks_used, cost, nodes_needed, unserved, unserved_by_priority
 from planner.problem.model import MigSlot, Pattern, Placed, Pool, Problem, Shape, Solution
 
 
@@ -23,6 +23,8 @@ def pattern_violations(problem: Problem, pattern: Pattern) -> Iterator[str]:
     if not shapes or pattern.count < 1:
         yield f"{where}: empty pattern or count {pattern.count} below 1"
         return
+    if list(pattern.residents) != sorted(pattern.residents):
+        yield f"{where}: residents {pattern.residents} are not in ascending order"
     if any(shape.pool != pattern.pool for shape in shapes):
         yield f"{where}: a shape belongs to another pool"
     if len({shape.mode for shape in shapes}) > 1 or len({shape.colocation_class for shape in shapes}) > 1:
@@ -61,6 +63,8 @@ def _host_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterato
 
 def _mig_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
     profiles = [shape.mig_profile or "" for shape in shapes]
+    if any(shape.gpus > 1 for shape in shapes):
+        yield f"{where}: a MIG instance cannot be part of a tensor-parallel block"
     if not fits_layout(pool.mig_layouts, profiles):
         yield f"{where}: no legal MIG layout holds {sorted(profiles)}"
 
@@ -93,24 +97,37 @@ def violations(problem: Problem, solution: Solution) -> tuple[str, ...]:
     found: list[str] = []
     for pattern in solution.patterns:
         found.extend(pattern_violations(problem, pattern))
+    found.extend(_capacity_violations(problem, solution))
+    found.extend(_honesty_violations(problem, solution))
+    return tuple(found)
+
+
+def _capacity_violations(problem: Problem, solution: Solution) -> Iterator[str]:
     for index, pool in enumerate(problem.pools):
         used = blocks_used(problem, solution.patterns, index)
         if nodes_needed(pool, used) > pool.nodes:
-            found.append(
-                f"pool {pool.name}: {sum(used.values())} GPUs in blocks {used} do not fit {pool.nodes} nodes of {pool.gpus_per_node}"
-            )
+            yield f"pool {pool.name}: {sum(used.values())} GPUs in blocks {used} do not fit {pool.nodes} nodes of {pool.gpus_per_node}"
     replicas: Counter[int] = Counter()
     for pattern in solution.patterns:
         for shape in pattern.residents:
             replicas[problem.shapes[shape].demand] += pattern.count
     for i, demand in enumerate(problem.demands):
         if replicas[i] > demand.max_replicas:
-            found.append(f"{demand.name}: {replicas[i]} replicas, at most {demand.max_replicas}")
-    if solution.unserved_microrps != unserved(problem, solution.patterns):
-        found.append(f"unserved demand is reported as {solution.unserved_microrps}, it is {unserved(problem, solution.patterns)}")
-    if solution.cost_microusd_per_h != cost(problem, solution.patterns):
-        found.append(f"cost is reported as {solution.cost_microusd_per_h}, it is {cost(problem, solution.patterns)} micro-dollars/h")
-    return tuple(found)
+            yield f"{demand.name}: {replicas[i]} replicas, at most {demand.max_replicas}"
+
+
+def _honesty_violations(problem: Problem, solution: Solution) -> Iterator[str]:
+    missing_microrps = unserved(problem, solution.patterns)
+    if solution.unserved_microrps != missing_microrps:
+        yield f"unserved demand is reported as {solution.unserved_microrps}, it is {missing_microrps} micro-requests/s"
+    cost_microusd_per_h = cost(problem, solution.patterns)
+    if solution.cost_microusd_per_h != cost_microusd_per_h:
+        yield f"cost is reported as {solution.cost_microusd_per_h}, it is {cost_microusd_per_h} micro-dollars/h"
+    if solution.bound_microusd_per_h > cost_microusd_per_h:
+        yield f"the cost bound {solution.bound_microusd_per_h} lies above the cost {cost_microusd_per_h} micro-dollars/h"
+    by_priority_microrps = unserved_by_priority(problem, missing_microrps)
+    if solution.bound_unserved_microrps > by_priority_microrps:
+        yield f"the bound on unserved demand {solution.bound_unserved_microrps} lies above {by_priority_microrps} micro-requests/s"
 
 
 def placement_violations(problem: Problem, solution: Solution, placed: Sequence[Placed]) -> tuple[str, ...]:
