@@ -1,0 +1,102 @@
+"""vLLM without anything around it: one script per replica, one to start and one to stop each node.
+
+Files per node, in a folder of the node's name: `replicas/REPLICA.sh`, `start.sh`, `stop.sh`, and what they use: `processes.sh`
+and `ready.py`. Needs bash, python3, and flock and setsid of util-linux on the node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.plan import Plan, Replica
+from renderers.credentials import refuse_credentials
+from renderers.manifest import File, Manifest, RenderError
+from renderers.names import file_name
+from renderers.templates import package_text, template
+from renderers.vllm.engine import SHUTDOWN_TIMEOUT_S, command, environment, mig_variable, probe_url, ready_limit_s
+from renderers.vllm.table import table_for
+
+__all__ = ["command", "environment", "mig_variable", "probe_url", "ready_limit_s", "render"]
+
+# Our choice: the engine's own grace period, and as long again for its processes to end.
+_GRACE_S = 2 * SHUTDOWN_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Replicas that share GPUs, directly or through others: they start one after another."""
+
+    gpus: tuple[int, ...]
+    starts: tuple[tuple[str, ...], ...]
+
+
+def render(plan: Plan) -> Manifest:
+    """Scripts for every node that holds a replica; RenderError for a plan that vLLM or a shell cannot take."""
+    refuse_credentials(plan.desired, "desired")
+    files: list[File] = []
+    for node in sorted({replica.node for replica in plan.desired.replicas}):
+        files += _node_files(node, tuple(replica for replica in plan.desired.replicas if replica.node == node))
+    return tuple(files)
+
+
+def _node_files(node: str, replicas: tuple[Replica, ...]) -> list[File]:
+    folder = file_name(node)
+    warnings = sorted({warning for replica in replicas if (warning := table_for(replica.engine_version).warning)})
+    start = template("vllm", "start.sh.j2").render(node=node, groups=_groups(replicas), warnings=warnings, grace_s=_GRACE_S)
+    stop = template("vllm", "stop.sh.j2").render(node=node, grace_s=_GRACE_S)
+    return [
+        *(File(f"{folder}/replicas/{file_name(replica.name)}.sh", _replica_script(replica), executable=True) for replica in replicas),
+        File(f"{folder}/processes.sh", package_text("vllm/processes.sh")),
+        File(f"{folder}/ready.py", package_text("vllm/ready.py"), executable=True),
+        File(f"{folder}/start.sh", start, executable=True),
+        File(f"{folder}/stop.sh", stop, executable=True),
+    ]
+
+
+def _replica_script(replica: Replica) -> str:
+    return template("vllm", "replica.sh.j2").render(
+        replica=replica,
+        warning=table_for(replica.engine_version).warning,
+        environment=environment(replica),
+        command=_lines(command(replica)),
+        mig_variable=mig_variable(replica),
+        mig_help=_mig_help(replica),
+    )
+
+
+def _lines(words: tuple[str, ...]) -> list[list[str]]:
+    """The command's words, a flag and its value to a line."""
+    lines = [list(words[:3])]
+    for word in words[3:]:
+        if word.startswith("--"):
+            lines.append([])
+        lines[-1].append(word)
+    return lines
+
+
+def _mig_help(replica: Replica) -> str:
+    if replica.mig is None:
+        return ""
+    return (
+        f"{mig_variable(replica)} must hold the UUID (MIG-...) of the MIG instance {replica.mig.profile} at start slot "
+        f"{replica.mig.start} of GPU {replica.gpus[0]}; list the instances and their start slots with: nvidia-smi mig -lgi; "
+        "and their UUIDs with: nvidia-smi -L"
+    )
+
+
+def _groups(replicas: tuple[Replica, ...]) -> list[_Group]:
+    """Connected components of replicas by shared GPUs, by lowest GPU; inside a group in the plan's order."""
+    parts: list[set[int]] = []
+    for replica in replicas:
+        if not replica.gpus:
+            raise RenderError(f"replica {replica.name!r}: has no GPU; plan again")
+        touching = [part for part in parts if part & set(replica.gpus)]
+        parts = [part for part in parts if part not in touching] + [set(replica.gpus).union(*touching)]
+    return [
+        _Group(tuple(sorted(part)), tuple(_start(replica) for replica in replicas if set(replica.gpus) <= part))
+        for part in sorted(parts, key=min)
+    ]
+
+
+def _start(replica: Replica) -> tuple[str, ...]:
+    return replica.name, file_name(replica.name), probe_url(replica), replica.args.served_model_name, str(ready_limit_s(replica))

@@ -1,0 +1,113 @@
+"""How one replica is started: command line, environment and time limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from math import ceil
+
+from planner.plan import EngineArgs, Replica
+from renderers.credentials import refuse_credentials
+from renderers.manifest import RenderError
+from renderers.vllm.table import table_for
+
+# Our choice, Kubernetes' default grace period: an engine told to stop finishes what it is answering for this long.
+SHUTDOWN_TIMEOUT_S = 30
+
+
+def command(replica: Replica) -> tuple[str, ...]:
+    """Arguments of the replica's `vllm serve`, each flag and value checked against the option table of its version.
+
+    Raises RenderError: a flag or value the version refuses, an access token among the values, a sleep surface in reach of others.
+    """
+    refuse_credentials(replica, f"replica {replica.name!r}")
+    if replica.args.model == "" or replica.args.model.startswith("-"):
+        raise RenderError(
+            f"replica {replica.name!r}, args.model: {replica.args.model!r} is empty or looks like a flag; name a model or a folder"
+        )
+    table = table_for(replica.engine_version).table
+    words = ["vllm", "serve", replica.args.model]
+    for flag, value in _flags(replica.args):
+        try:
+            table.check(flag, value)
+        except RenderError as error:
+            raise RenderError(f"replica {replica.name!r}: {error}") from error
+        words += [flag] if value is None else [flag, value]
+    return tuple(words)
+
+
+def _flags(args: EngineArgs) -> Iterator[tuple[str, str | None]]:
+    yield "--served-model-name", args.served_model_name
+    yield "--host", args.host
+    yield "--port", str(args.port)
+    yield "--dtype", args.dtype
+    if args.revision is not None:
+        yield "--revision", args.revision
+    if args.quantization is not None:
+        yield "--quantization", args.quantization
+    yield "--tensor-parallel-size", str(args.tensor_parallel_size)
+    yield "--max-model-len", str(args.max_model_len)
+    yield "--max-num-seqs", str(args.max_num_seqs)
+    yield "--max-num-batched-tokens", str(args.max_num_batched_tokens)
+    yield "--kv-cache-dtype", args.kv_cache_dtype
+    # Plain bytes: vLLM takes 128M but refuses 128Mi.
+    yield "--kv-cache-memory-bytes", str(args.kv_cache_memory_bytes)
+    # vLLM holds this share against the free memory when it starts, even when the bytes of the cache are given.
+    yield "--gpu-memory-utilization", repr(args.gpu_memory_utilization)
+    yield "--stream-interval", str(args.stream_interval)
+    yield "--shutdown-timeout", str(SHUTDOWN_TIMEOUT_S)
+    if args.max_num_queued_reqs is not None:
+        yield "--max-num-queued-reqs", str(args.max_num_queued_reqs)
+    if args.enforce_eager:
+        yield "--enforce-eager", None
+    if args.enable_sleep_mode:
+        yield "--enable-sleep-mode", None
+
+
+def environment(replica: Replica) -> dict[str, str]:
+    """Variables to set for the replica's process, sorted by name.
+
+    A replica in a MIG slice gets no CUDA_VISIBLE_DEVICES here: the slice's UUID is known on its machine only, whoever starts the
+    process sets it (the rendered script takes it from the variable `mig_variable`). Raises RenderError as `command` does.
+    """
+    refuse_credentials(replica, f"replica {replica.name!r}")
+    variables = {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(ready_limit_s(replica)),
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    if replica.mig is None:
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, replica.gpus))
+    if replica.args.enable_sleep_mode:
+        if not _is_loopback(replica.args.host):
+            raise RenderError(
+                f"replica {replica.name!r}, args.host: {replica.args.host!r} with enable_sleep_mode lets anyone who reaches it put the "
+                "engine to sleep, since vLLM does not guard these paths; listen on 127.0.0.1 or leave sleep mode off"
+            )
+        variables["VLLM_SERVER_DEV_MODE"] = "1"
+    return dict(sorted(variables.items()))
+
+
+def mig_variable(replica: Replica) -> str | None:
+    """Name of the variable that must hold the UUID of the replica's MIG instance; None for a replica outside MIG."""
+    return None if replica.mig is None else f"ULLAGE_MIG_GPU{replica.gpus[0]}_START{replica.mig.start}"
+
+
+def ready_limit_s(replica: Replica) -> int:
+    """Seconds a start may take before it counts as failed: slow storage, a reserve, and the expected start itself."""
+    # Measured: weights load at about 1 GiB/s per GPU; half of it (512 MiB/s) is the slowest still believed, plus 120 s of reserve.
+    return ceil(replica.ledger.weights_mib / 512 + 120 + replica.start_s)
+
+
+def probe_url(replica: Replica) -> str:
+    """Where the replica can be asked from its own machine."""
+    # A server that listens everywhere is asked on loopback.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(replica.args.host, replica.args.host)  # noqa: S104
+    return f"http://[{host}]:{replica.args.port}" if ":" in host else f"http://{host}:{replica.args.port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,106 @@
+"""Which flags a version of `vllm serve` takes: tables in `options/VERSION.json`, read out of vLLM's own parser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from renderers.manifest import RenderError
+from renderers.templates import package_text
+
+_INTEGERS = {"int", "human_readable_int", "human_readable_int_or_auto"}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One flag: kind is the name of the parser's type function (None: none), nargs 0 takes no value, None exactly one."""
+
+    flag: str
+    kind: str | None
+    nargs: int | str | None
+    choices: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OptionTable:
+    """The flags of one version; every spelling is a key."""
+
+    version: str
+    options: Mapping[str, Option]
+
+    def check(self, flag: str, value: str | None) -> None:
+        """Raise RenderError, naming version and flag, when this version would refuse the flag or its value (None: no value)."""
+        option = self.options.get(flag)
+        where = f"vLLM {self.version}, {flag}"
+        if option is None:
+            raise RenderError(f"{where}: no such flag in this version; choose an engine_version that has it, or leave its setting out")
+        if (option.nargs == 0) != (value is None):
+            raise RenderError(f"{where}: takes {'no' if option.nargs == 0 else 'a'} value, got {value!r}")
+        if value is not None:
+            _check_value(option, value, where)
+
+
+@dataclass(frozen=True, slots=True)
+class TableChoice:
+    """The table for a wanted version; warning says so when it is another version's."""
+
+    table: OptionTable
+    warning: str | None
+
+
+def table_for(version: str) -> TableChoice:
+    """The table of this version, else of the nearest lower one, else of the lowest; an unreadable version gets the newest."""
+    shipped = shipped_versions()
+    wanted = _key(version)
+    if wanted is None:
+        return TableChoice(_load(shipped[-1]), _warning(version, shipped[-1]))
+    for candidate in shipped:
+        if _key(candidate) == wanted:
+            return TableChoice(_load(candidate), None)
+    lower = [candidate for candidate in shipped if (_key(candidate) or ()) < wanted]
+    nearest = lower[-1] if lower else shipped[0]
+    return TableChoice(_load(nearest), _warning(version, nearest))
+
+
+@cache
+def shipped_versions() -> tuple[str, ...]:
+    """Versions with a table, oldest first."""
+    folder = resources.files("renderers.vllm").joinpath("options")
+    names = [entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")]
+    return tuple(sorted(names, key=lambda name: _key(name) or ()))
+
+
+def _warning(wanted: str, used: str) -> str:
+    return f"no option table for vLLM {wanted}; flags were checked against {used}: compare with `vllm serve --help=all` before use"
+
+
+def _key(version: str) -> tuple[int, ...] | None:
+    # A local part (0.32.0+cpu) names a build of the same release; anything else behind the numbers is another release.
+    matched = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.post\d+)?(?:\+.*)?", version)
+    return tuple(int(part or 0) for part in matched.groups()) if matched else None
+
+
+@cache
+def _load(version: str) -> OptionTable:
+    raw = json.loads(package_text(f"vllm/options/{version}.json"))
+    options = {}
+    for row in raw["options"]:
+        choices = None if row["choices"] is None else tuple(map(str, row["choices"]))
+        for flag in row["flags"]:
+            options[flag] = Option(flag, row["type"], row["nargs"], choices)
+    return OptionTable(version, options)
+
+
+def _check_value(option: Option, value: str, where: str) -> None:
+    if value == "" or value.startswith("-"):
+        raise RenderError(f"{where}: the value {value!r} is empty or looks like a flag; choose another")
+    if option.choices is not None and value not in option.choices:
+        raise RenderError(f"{where}: {value!r} is none of {', '.join(option.choices)}")
+    if option.kind in _INTEGERS and not re.fullmatch(r"\d+", value):
+        raise RenderError(f"{where}: {value!r} is not a whole number")
+    if option.kind == "float" and not re.fullmatch(r"\d+(\.\d+)?(e-?\d+)?", value):
+        raise RenderError(f"{where}: {value!r} is not a number")
