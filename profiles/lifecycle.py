@@ -1,0 +1,48 @@
+"""How long an engine takes to start and to wake up."""
+
+from __future__ import annotations
+
+from profiles.gpus import GpuType
+from profiles.memory import weight_bytes
+from profiles.models import Architecture
+from profiles.settings import EngineSettings
+from profiles.support import check_supported
+
+_GIB = 1 << 30
+
+# Weights arrive at about 1 GiB/s per rank (median of the start-ups logged in llm-d-planner pull request 205, local cache on H100;
+# three of 31 were slower than 0.5).
+_LOAD_GIB_PER_S = 1.0
+# Interpreter, imports, CUDA context, configuration and tokenizer before the first weight, and the HTTP server after: 45 CPU-seconds on a
+# slow machine (measured with vLLM 0.32 on CPU); the same logs show 20 - 30 s on H100 hosts.
+_PROCESS_S = 30.0
+# Profiling run, KV cache and warm-up (same logs: "init engine" 17 - 38 s less compilation and graphs).
+_PROFILING_S = 8.0
+# Compilation: 2.6 s with a warm cache to 42 s; 0.3 s per layer covers 28 of 31 logged cold compilations (7 - 20 s).
+_COMPILE_LAYER_S = 0.3
+# CUDA graphs: 2 - 5 s for dense models, 10 - 42 s for mixtures of experts (same logs).
+_GRAPHS_S = 5.0
+_GRAPHS_EXPERTS_S = 42.0
+# Level-1 wake-up copies weights from pinned host memory: vLLM's sleep-mode measurements give 0.3 - 6 s, that is about half of the PCIe rate,
+# plus a fixed part for re-mapping memory.
+_WAKE_PCIE_EFFICIENCY = 0.5
+_WAKE_FIXED_S = 0.3
+
+
+def start_s(architecture: Architecture, gpu: GpuType, settings: EngineSettings) -> float:
+    """Seconds from launching a server until it is ready: process, weights at 1 GiB/s per rank, compilation, CUDA graphs, profiling.
+
+    A typical start with local weights and nothing compiled before. Slow storage, downloads and starts beside it (starts on one GPU are
+    serial) come on top. UnsupportedError when vLLM could not run it.
+    """
+    check_supported(architecture, gpu, settings)
+    seconds = _PROCESS_S + _PROFILING_S + weight_bytes(architecture, settings) / _GIB / _LOAD_GIB_PER_S
+    if settings.enforce_eager:
+        return seconds
+    return seconds + _COMPILE_LAYER_S * architecture.layers + (_GRAPHS_S if architecture.experts is None else _GRAPHS_EXPERTS_S)
+
+
+def wake_s(architecture: Architecture, gpu: GpuType, settings: EngineSettings) -> float:
+    """Seconds to wake an engine that sleeps at level 1 (weights in pinned host memory), alone on its link."""
+    check_supported(architecture, gpu, settings)
+    return _WAKE_FIXED_S + weight_bytes(architecture, settings) / (gpu.pcie_gb_per_s * 1e9 * _WAKE_PCIE_EFFICIENCY)

@@ -1,0 +1,104 @@
+"""Number formats: bytes of an element of weights, activations and KV cache, and what a GPU can multiply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from profiles.gpus import GpuType
+from profiles.models import DTYPE_BYTES, Architecture
+from profiles.settings import EngineSettings, UnsupportedError
+
+# Other spellings that `vllm serve --dtype` takes (vllm/config/model.py, 0.32).
+_DTYPE_NAMES = {"half": "float16", "float": "float32"}
+
+# `vllm serve --kv-cache-dtype` values with plain per-token pages and their bytes per element (vllm/utils/torch_utils.py, 0.32).
+_KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFormat:
+    """Storage of quantised weights: bytes per parameter with scales, least compute capability, and whether products are fp8."""
+
+    bytes_per_parameter: float
+    compute_capability: float
+    fp8_products: bool
+
+
+# Bytes: element bits plus scales. fp8: one float32 scale per 128x128 block (DeepSeek-V3, arXiv 2412.19437, section 3.3).
+# awq, gptq, int4: a 16-bit scale and a 4-bit zero point per group of 128. nvfp4: an 8-bit scale per 16; mxfp4: per 32 (OCP MX 1.0).
+# Compute capabilities: docs.vllm.ai v0.32.0, features/quantization. fp8 below 8.9, and fp4 below 10, run as weight-only Marlin kernels
+# with 16-bit products. fp4 products are counted at the fp8 rate, which is at most half of what Blackwell offers: the safe side.
+WEIGHT_FORMATS = {
+    "fp8": WeightFormat(1.0 + 4 / 16384, 7.5, fp8_products=True),
+    "int8": WeightFormat(1.0 + 2 / 128, 7.5, fp8_products=False),
+    "int4": WeightFormat(0.5 + 2.5 / 128, 8.0, fp8_products=False),
+    "awq": WeightFormat(0.5 + 2.5 / 128, 7.5, fp8_products=False),
+    "gptq": WeightFormat(0.5 + 2.5 / 128, 7.5, fp8_products=False),
+    "nvfp4": WeightFormat(0.5 + 1 / 16, 8.0, fp8_products=True),
+    "mxfp4": WeightFormat(0.5 + 1 / 32, 8.0, fp8_products=True),
+}
+# First compute capability with fp8 tensor cores (Ada Lovelace; docs.vllm.ai v0.32.0, features/quantization/llm_compressor/fp8).
+FP8_COMPUTE_CAPABILITY = 8.9
+# First with bfloat16 (Ampere; vllm/platforms/cuda.py, 0.32).
+BFLOAT16_COMPUTE_CAPABILITY = 8.0
+
+
+def dtype_name(architecture: Architecture, settings: EngineSettings) -> str:
+    """The element type of unquantised weights and activations; UnsupportedError for one that vLLM does not take."""
+    name = architecture.dtype if settings.dtype == "auto" else _DTYPE_NAMES.get(settings.dtype, settings.dtype)
+    if name not in DTYPE_BYTES:
+        raise UnsupportedError(
+            f"{architecture.name}: dtype {settings.dtype!r} is not supported; use auto or one of {', '.join(DTYPE_BYTES)}"
+        )
+    return name
+
+
+def dtype_bytes(architecture: Architecture, settings: EngineSettings) -> int:
+    """Bytes of one unquantised element."""
+    return DTYPE_BYTES[dtype_name(architecture, settings)]
+
+
+def weight_format(architecture: Architecture, settings: EngineSettings) -> WeightFormat | None:
+    """Format of the quantised weights, None when there are none.
+
+    settings.quantization None means the checkpoint's own. Asking a quantised checkpoint for another format is an error, as in vLLM. Of
+    an unquantised checkpoint vLLM makes fp8 while loading; for any other format the checkpoint that is served must come in it.
+    """
+    own, asked = architecture.checkpoint_quant, settings.quantization
+    if own is not None and asked is not None and own != asked:
+        raise UnsupportedError(f"{architecture.name}: the checkpoint is quantised as {own}, quantization {asked!r} cannot be applied to it")
+    name = asked or own
+    if name is None:
+        return None
+    if name not in WEIGHT_FORMATS:
+        raise UnsupportedError(
+            f"{architecture.name}: quantization {name!r} is not supported; use one of {', '.join(sorted(WEIGHT_FORMATS))}"
+        )
+    return WEIGHT_FORMATS[name]
+
+
+def kv_element_bytes(architecture: Architecture, settings: EngineSettings) -> int:
+    """Bytes of one element of the KV cache; "auto" takes the dtype of the activations."""
+    if settings.kv_cache_dtype == "auto":
+        return dtype_bytes(architecture, settings)
+    if settings.kv_cache_dtype not in _KV_BYTES:
+        known = ", ".join(_KV_BYTES)
+        raise UnsupportedError(
+            f"{architecture.name}: kv_cache_dtype {settings.kv_cache_dtype!r} is not supported; use auto or one of {known}"
+        )
+    return _KV_BYTES[settings.kv_cache_dtype]
+
+
+def compute_capability(gpu: GpuType) -> float:
+    """The GPU's compute capability as a number: "9.0" is 9.0."""
+    return float(gpu.compute_capability)
+
+
+def product_tflops(architecture: Architecture, gpu: GpuType, settings: EngineSettings) -> float:
+    """Dense peak TFLOP/s of the GPU for products with these weights."""
+    form = weight_format(architecture, settings)
+    native = form is not None and form.fp8_products and compute_capability(gpu) >= FP8_COMPUTE_CAPABILITY
+    if native and gpu.fp8_tflops is not None:
+        return gpu.fp8_tflops
+    # 32-bit floats multiply as TF32, at half the rate of bfloat16 (NVIDIA A100 and H100 data sheets).
+    return gpu.bf16_tflops / (2.0 if dtype_name(architecture, settings) == "float32" else 1.0)

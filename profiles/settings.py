@@ -1,0 +1,29 @@
+"""What of a vLLM engine's configuration decides its memory and its speed, and the error for configurations that cannot run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class UnsupportedError(ValueError):
+    """A configuration that cannot run or that the models here do not cover; the message names the reason with numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Settings of one vLLM engine; fields carry the names of vLLM's own flags.
+
+    quantization None means the checkpoint's own. The defaults for max_num_seqs and max_num_batched_tokens are those vLLM 0.32
+    takes on GPUs below 70 GiB and on A100 (vllm/engine/arg_utils.py), which are the frugal ones.
+    """
+
+    engine_version: str = "0.32.0"
+    dtype: str = "bfloat16"
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+    tensor_parallel_size: int = 1
+    max_model_len: int = 8192
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 2048
+    enforce_eager: bool = False
+    block_size: int = 16

@@ -1,0 +1,78 @@
+"""Whether vLLM can run a model with given settings on a given GPU type at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from profiles.gpus import GpuType
+from profiles.models import Architecture
+from profiles.precision import BFLOAT16_COMPUTE_CAPABILITY, FP8_COMPUTE_CAPABILITY, compute_capability, dtype_name, weight_format
+from profiles.settings import EngineSettings, UnsupportedError
+
+# vLLM pads the vocabulary to a multiple of this before it divides it over the ranks
+# (DEFAULT_VOCAB_PADDING_SIZE in vllm/model_executor/layers/vocab_parallel_embedding.py).
+VOCAB_PADDING = 64
+
+
+def padded_vocab(architecture: Architecture) -> int:
+    """Rows of the embedding as vLLM stores it."""
+    return -(-architecture.vocab // VOCAB_PADDING) * VOCAB_PADDING
+
+
+def check_supported(architecture: Architecture, gpu: GpuType, settings: EngineSettings) -> None:
+    """Return when vLLM can run this; otherwise raise UnsupportedError that names every reason with its numbers."""
+    reasons = [
+        *_division_problems(architecture, settings),
+        *_limit_problems(architecture, settings),
+        *_gpu_problems(architecture, gpu, settings),
+    ]
+    if reasons:
+        raise UnsupportedError(f"{architecture.name} on {gpu.name}: " + "; ".join(reasons))
+
+
+def _division_problems(architecture: Architecture, settings: EngineSettings) -> Iterator[str]:
+    size = settings.tensor_parallel_size
+    if size < 1:
+        yield f"tensor_parallel_size is {size}, it must be at least 1"
+        return
+    for what, count in _divided(architecture):
+        if count % size:
+            yield f"tensor_parallel_size {size} does not divide {what} {count}"
+    kv_heads = architecture.kv_heads
+    if architecture.mla is None and max(kv_heads, size) % min(kv_heads, size):
+        yield f"tensor_parallel_size {size} neither divides nor is a multiple of the {kv_heads} KV heads"
+
+
+def _divided(architecture: Architecture) -> Iterator[tuple[str, int]]:
+    yield "the number of attention heads", architecture.heads
+    yield f"the vocabulary padded to a multiple of {VOCAB_PADDING},", padded_vocab(architecture)
+    experts = architecture.experts
+    if experts is None or experts.layers < architecture.layers:
+        yield "the MLP width", architecture.intermediate
+    if experts is not None:
+        yield "the expert width", experts.intermediate
+
+
+def _limit_problems(architecture: Architecture, settings: EngineSettings) -> Iterator[str]:
+    for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size"):
+        if getattr(settings, name) < 1:
+            yield f"{name} is {getattr(settings, name)}, it must be at least 1"
+    if settings.max_model_len > architecture.max_position:
+        yield f"max_model_len {settings.max_model_len} exceeds the model's {architecture.max_position} positions"
+    # vllm/config/scheduler.py refuses fewer batched tokens than sequences.
+    if settings.max_num_batched_tokens < settings.max_num_seqs:
+        yield f"max_num_batched_tokens {settings.max_num_batched_tokens} is below max_num_seqs {settings.max_num_seqs}"
+
+
+def _gpu_problems(architecture: Architecture, gpu: GpuType, settings: EngineSettings) -> Iterator[str]:
+    capability = compute_capability(gpu)
+    form = weight_format(architecture, settings)
+    if dtype_name(architecture, settings) == "bfloat16" and capability < BFLOAT16_COMPUTE_CAPABILITY:
+        yield f"bfloat16 needs compute capability {BFLOAT16_COMPUTE_CAPABILITY}, the GPU has {capability}; use dtype float16"
+    if form is not None and capability < form.compute_capability:
+        name = settings.quantization or architecture.checkpoint_quant
+        yield f"{name} weights need compute capability {form.compute_capability}, the GPU has {capability}"
+    # e4m3 needs the Ada conversion instructions, e5m2 runs from Ampere on (docs.vllm.ai v0.32.0, features/quantization/quantized_kvcache).
+    needed = {"fp8": FP8_COMPUTE_CAPABILITY, "fp8_e4m3": FP8_COMPUTE_CAPABILITY, "fp8_e5m2": 8.0}.get(settings.kv_cache_dtype, 0.0)
+    if capability < needed:
+        yield f"kv_cache_dtype {settings.kv_cache_dtype} needs compute capability {needed}, the GPU has {capability}"
