@@ -1,0 +1,48 @@
+"""What a simulation is given: engines, GPUs, requests and routes, without any plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from planner.simulation.requests import EngineConfig
+from profiles.steptime import StepTime
+
+Routes = Mapping[str, tuple[tuple[str, int], ...]]
+"""Served name -> (engine name, weight) pairs; weights are whole numbers of any sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedEngine:
+    """One engine. Engines with the same gpu_key share that compute in equal slices; an exclusive GPU, a MIG slice or a tensor-parallel
+    block is a key of its own. kv_mib is the memory of its KV pool on one GPU and only weighs means over a GPU's engines.
+    """
+
+    name: str
+    config: EngineConfig
+    step_time: StepTime
+    gpu_key: str
+    kv_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedGpu:
+    """A GPU to report on: the keys its compute consists of, each with its share of the GPU's compute (whole GPU: 1.0).
+
+    A key named by several GPUs is a tensor-parallel block.
+    """
+
+    name: str
+    parts: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRequest:
+    """One request of a workload, for the model name it asks for."""
+
+    workload: str
+    served_name: str
+    arrival_s: float
+    input_tokens: int
+    output_tokens: int
+    cached_prefix_tokens: int = 0

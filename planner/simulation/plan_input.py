@@ -1,0 +1,119 @@
+"""From a plan to what a simulation is given: engines with recomputed step times, GPUs, routes and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from planner.plan import GpuPlan, Plan, Replica
+from planner.simulation.configuration import engine_config
+from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
+from planner.traces import Request
+from profiles.gpus import GpuType
+from profiles.models import Architecture
+from profiles.settings import EngineSettings
+from profiles.steptime import step_time
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWorld:
+    """The engines, GPUs and routes of a plan, as simulate() takes them."""
+
+    engines: tuple[SimulatedEngine, ...]
+    gpus: tuple[SimulatedGpu, ...]
+    routes: Routes
+
+
+def planned_world(plan: Plan, gpu_type: Callable[[str], GpuType], architecture: Callable[[str], Architecture]) -> PlannedWorld:
+    """What a plan wants to run, with step times from the profiles instead of the plan's own forecast.
+
+    gpu_type and architecture look up catalogue entries by the names the plan uses. Raises ValueError when a replica names a GPU or MIG
+    profile that is not there, UnsupportedError when an engine cannot run.
+    """
+    desired = plan.desired
+    types = {(gpu.node, gpu.index): gpu_type(gpu.gpu_type) for gpu in desired.gpus}
+    blocks = {(item.node, index): _gpu_key(item) for item in desired.replicas if len(item.gpus) > 1 for index in item.gpus}
+    engines = []
+    for item in desired.replicas:
+        device = types.get((item.node, item.gpus[0])) if item.gpus else None
+        if device is None:
+            raise ValueError(f"replica {item.name}: GPUs {list(item.gpus)} of node {item.node} are not in the plan")
+        engines.append(_engine(item, device, architecture(item.catalogue_model)))
+    return PlannedWorld(
+        engines=tuple(engines),
+        gpus=tuple(_gpu(gpu, types[gpu.node, gpu.index], blocks.get((gpu.node, gpu.index))) for gpu in desired.gpus),
+        routes={route.served_name: tuple((backend.replica, backend.weight) for backend in route.backends) for route in desired.routes},
+    )
+
+
+def workload_requests(plan: Plan, requests: Iterable[Request]) -> tuple[SimulatedRequest, ...]:
+    """Requests whose tenant is the name of a workload, addressed to the model name that serves it. ValueError for an unknown workload."""
+    served_names = {workload.name: workload.served_name for workload in plan.desired.workloads}
+    addressed = []
+    for request in requests:
+        served_name = served_names.get(request.tenant)
+        if served_name is None:
+            known = ", ".join(sorted(served_names)) or "none"
+            raise ValueError(
+                f"the request at {request.arrival_s:g} s is of workload {request.tenant!r}, which the plan does not have ({known})"
+            )
+        addressed.append(
+            SimulatedRequest(
+                workload=request.tenant,
+                served_name=served_name,
+                arrival_s=request.arrival_s,
+                input_tokens=request.input_tokens,
+                output_tokens=request.output_tokens,
+                cached_prefix_tokens=request.cached_prefix_tokens,
+            )
+        )
+    return tuple(addressed)
+
+
+def workload_slos(plan: Plan) -> dict[str, tuple[float, float]]:
+    """Workload -> (TTFT goal, TPOT goal) in seconds, as summarise() takes them."""
+    return {workload.name: (workload.ttft_slo_s, workload.tpot_slo_s) for workload in plan.desired.workloads}
+
+
+def _engine(replica: Replica, gpu: GpuType, architecture: Architecture) -> SimulatedEngine:
+    args = replica.args
+    settings = EngineSettings(
+        engine_version=replica.engine_version,
+        dtype=args.dtype,
+        quantization=args.quantization,
+        kv_cache_dtype=args.kv_cache_dtype,
+        tensor_parallel_size=args.tensor_parallel_size,
+        max_model_len=args.max_model_len,
+        max_num_seqs=args.max_num_seqs,
+        max_num_batched_tokens=args.max_num_batched_tokens,
+        enforce_eager=args.enforce_eager,
+    )
+    mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
+    return SimulatedEngine(
+        name=replica.name,
+        config=engine_config(architecture, settings, args.kv_cache_memory_bytes, args.max_num_queued_reqs),
+        step_time=step_time(architecture, gpu, settings, mig),
+        gpu_key=_gpu_key(replica),
+        kv_mib=replica.ledger.kv_mib,
+    )
+
+
+def _gpu_key(replica: Replica) -> str:
+    gpus = "+".join(map(str, replica.gpus))
+    slot = "" if replica.mig is None else _slot(replica.mig.profile, replica.mig.start)
+    return f"{replica.node}/gpu{gpus}{slot}"
+
+
+def _gpu(gpu: GpuPlan, gpu_type: GpuType, block: str | None) -> SimulatedGpu:
+    name = f"{gpu.node}/gpu{gpu.index}"
+    if not gpu.mig_layout:
+        return SimulatedGpu(name, ((block or name, 1.0),))
+    parts = []
+    for place in gpu.mig_layout:
+        slices = gpu_type.mig_profile(place.profile).compute_slices
+        parts.append((name + _slot(place.profile, place.start), slices / gpu_type.mig_compute_slices))
+    return SimulatedGpu(name, tuple(parts))
+
+
+def _slot(profile: str, start: int) -> str:
+    return f"/{profile}@{start}"

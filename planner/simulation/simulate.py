@@ -1,0 +1,214 @@
+"""The simulation: engines, neighbours and routes in virtual time; every call with the same input gives the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from planner.simulation.core import EngineCore, Step
+from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
+from planner.simulation.metrics import EngineUse, GpuUse, RequestRecord
+from planner.simulation.requests import EngineRequest
+from planner.simulation.routing import SmoothWeightedRoundRobin
+from planner.simulation.sharing import SharedCompute
+from planner.simulation.usage import gpu_uses, per
+
+NO_ROUTE = "no_route"
+"""RequestRecord.error of a request for a served name without a route."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationResult:
+    """records in the order of the given requests; engines and gpus in the order given; uses are over 0 to end_s, the last event."""
+
+    records: tuple[RequestRecord, ...]
+    engines: tuple[EngineUse, ...]
+    gpus: tuple[GpuUse, ...]
+    end_s: float
+
+
+def simulate(
+    engines: Sequence[SimulatedEngine],
+    gpus: Sequence[SimulatedGpu],
+    requests: Sequence[SimulatedRequest],
+    routes: Routes,
+    draw: Callable[[], float],
+    *,
+    interference_factor: float = 1.0,
+) -> SimulationResult:
+    """Run every request to its end.
+
+    draw gives U(0, 1) numbers, one per step in order of time: a seeded generator for the measured spread, a constant for a quantile
+    (`lambda: 0.9` is a slow run). interference_factor slows engines with active neighbours beyond their equal share.
+    Raises ValueError for duplicate engine names and for routes or GPUs that name what is not there.
+    """
+    _check(engines, gpus, routes)
+    world = _World(engines, requests, routes, draw, interference_factor)
+    end_s = world.run()
+    uses = tuple(live.use(end_s) for live in world.engines)
+    busy_fraction = {key: per(world.computes[index].busy_s, end_s) for key, index in world.compute_index.items()}
+    return SimulationResult(tuple(world.records()), uses, gpu_uses(gpus, engines, uses, busy_fraction), end_s)
+
+
+class _LiveEngine:
+    """An engine during the simulation: its core, the step in flight and what it used so far."""
+
+    __slots__ = ("busy_s", "compute", "core", "kv_block_s", "kv_peak_blocks", "spec", "started_s", "step")
+
+    def __init__(self, spec: SimulatedEngine, compute: int) -> None:
+        self.spec = spec
+        self.compute = compute
+        self.core = EngineCore(spec.config)
+        self.step: Step | None = None
+        self.started_s = 0.0
+        self.busy_s = 0.0
+        self.kv_block_s = 0.0
+        self.kv_peak_blocks = 0
+
+    def account(self, now_s: float) -> None:
+        """Book the step that ends now; its blocks were held throughout, and an engine without a step holds none."""
+        blocks = self.core.used_blocks
+        elapsed_s = now_s - self.started_s
+        self.busy_s += elapsed_s
+        self.kv_block_s += blocks * elapsed_s
+        self.kv_peak_blocks = max(self.kv_peak_blocks, blocks)
+
+    def use(self, end_s: float) -> EngineUse:
+        counters = self.core.counters
+        usable = self.spec.config.usable_blocks
+        computed_tokens = counters.generation_tokens + counters.prompt_tokens - counters.cached_prompt_tokens
+        return EngineUse(
+            replica=self.spec.name,
+            busy_fraction=per(self.busy_s, end_s),
+            kv_mean_fraction=per(self.kv_block_s / usable, end_s),
+            kv_peak_fraction=self.kv_peak_blocks / usable,
+            tokens_per_s=per(computed_tokens, end_s),
+            preemptions=counters.preemptions,
+        )
+
+
+class _World:
+    """The event loop: arrivals in order of time, and per unit of compute the end of its next step."""
+
+    def __init__(
+        self,
+        engines: Sequence[SimulatedEngine],
+        requests: Sequence[SimulatedRequest],
+        routes: Routes,
+        draw: Callable[[], float],
+        interference_factor: float,
+    ) -> None:
+        self.compute_index = {key: index for index, key in enumerate(dict.fromkeys(engine.gpu_key for engine in engines))}
+        self.computes = [SharedCompute(interference_factor) for _ in self.compute_index]
+        self.engines = [_LiveEngine(engine, self.compute_index[engine.gpu_key]) for engine in engines]
+        self._by_name = {engine.name: index for index, engine in enumerate(engines)}
+        self._requests = requests
+        self._routes = {name: SmoothWeightedRoundRobin(backends) for name, backends in routes.items()}
+        self._draw = draw
+        # (time, compute, version): an entry counts only while its version is the compute's current one.
+        self._ends: list[tuple[float, int, int]] = []
+        self._versions = [0] * len(self.computes)
+        self._replicas: list[str | None] = [None] * len(requests)
+        self._errors: list[str | None] = [None] * len(requests)
+        self._first_s = [0.0] * len(requests)
+        self._last_s = [0.0] * len(requests)
+
+    def run(self) -> float:
+        """Handle every event; returns the time of the last one."""
+        now_s = 0.0
+        # At the same instant arrivals go before ends of steps, so that the next step sees them.
+        for index in sorted(range(len(self._requests)), key=lambda index: self._requests[index].arrival_s):
+            arrival_s = self._requests[index].arrival_s
+            while self._ends and self._ends[0][0] < arrival_s:
+                now_s = self._end_step(now_s)
+            now_s = arrival_s
+            self._arrive(index)
+        while self._ends:
+            now_s = self._end_step(now_s)
+        return now_s
+
+    def records(self) -> list[RequestRecord]:
+        """What each request experienced, in the order given."""
+        return [self._record(index, request) for index, request in enumerate(self._requests)]
+
+    def _arrive(self, index: int) -> None:
+        request = self._requests[index]
+        route = self._routes.get(request.served_name)
+        if route is None:
+            self._errors[index] = NO_ROUTE
+            return
+        name = route.next()
+        engine_index = self._by_name[name]
+        engine = self.engines[engine_index]
+        self._replicas[index] = name
+        refused = engine.core.add(
+            EngineRequest(str(index), request.input_tokens, request.output_tokens, min(request.cached_prefix_tokens, request.input_tokens))
+        )
+        if refused is not None:
+            self._errors[index] = refused.reason.value
+        elif engine.step is None:
+            self._start_step(engine_index, request.arrival_s)
+            self._foresee(engine.compute)
+
+    def _start_step(self, engine_index: int, now_s: float) -> None:
+        engine = self.engines[engine_index]
+        engine.step = engine.core.schedule()
+        if engine.step is not None:
+            step_time = engine.spec.step_time
+            work_s = step_time.step_s(engine.step.tokens, engine.step.kv_tokens) * step_time.quantile(self._draw())
+            engine.started_s = now_s
+            self.computes[engine.compute].start(now_s, engine_index, work_s)
+
+    def _end_step(self, now_s: float) -> float:
+        end_s, compute_index, version = heappop(self._ends)
+        if version != self._versions[compute_index]:
+            return now_s
+        engine_index = self.computes[compute_index].end()
+        engine = self.engines[engine_index]
+        if engine.step is None:
+            raise RuntimeError(f"engine {engine.spec.name} ended a step it never began")
+        engine.account(end_s)
+        result = engine.core.finish(engine.step)
+        for request_id in result.first:
+            self._first_s[int(request_id)] = end_s
+        for request_id in result.ended:
+            self._last_s[int(request_id)] = end_s
+        self._start_step(engine_index, end_s)
+        self._foresee(compute_index)
+        return end_s
+
+    def _foresee(self, compute_index: int) -> None:
+        compute = self.computes[compute_index]
+        self._versions[compute_index] += 1
+        if compute.next_engine is not None:
+            heappush(self._ends, (compute.next_s, compute_index, self._versions[compute_index]))
+
+    def _record(self, index: int, request: SimulatedRequest) -> RequestRecord:
+        served = self._errors[index] is None
+        intervals = request.output_tokens - 1
+        return RequestRecord(
+            workload=request.workload,
+            served_name=request.served_name,
+            replica=self._replicas[index],
+            arrival_s=request.arrival_s,
+            input_tokens=request.input_tokens,
+            output_tokens=request.output_tokens,
+            ttft_s=self._first_s[index] - request.arrival_s if served else None,
+            tpot_s=(self._last_s[index] - self._first_s[index]) / intervals if served and intervals else None,
+            error=self._errors[index],
+        )
+
+
+def _check(engines: Sequence[SimulatedEngine], gpus: Sequence[SimulatedGpu], routes: Routes) -> None:
+    names = {engine.name for engine in engines}
+    if len(names) < len(engines):
+        raise ValueError("two engines have the same name; name each once")
+    keys = {key for gpu in gpus for key, _ in gpu.parts}
+    for engine in engines:
+        if engine.gpu_key not in keys:
+            raise ValueError(f"engine {engine.name} runs on {engine.gpu_key}, which is part of no GPU given")
+    for served_name, backends in routes.items():
+        for name, _ in backends:
+            if name not in names:
+                raise ValueError(f"the route of {served_name} names engine {name}, which is not simulated")

@@ -1,0 +1,1 @@
+"""Tests of the step core, the simulation and the metrics."""
