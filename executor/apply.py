@@ -1,0 +1,88 @@
+"""Apply a plan: lock, refuse what is stale, do its actions with a journal, and go on where an interrupted apply stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from executor.backends.engines import open_backend
+from executor.backends.protocol import Backend
+from executor.errors import ExecutorError, InterruptedApplyError
+from executor.events import OnEvent, ignore
+from executor.journal import Journal
+from executor.lock import locked
+from executor.prior import check_prior
+from executor.router import Router
+from executor.state import StateFolder
+from executor.steps import Steps
+from planner.plan import Plan, State, to_json
+
+
+def apply(plan: Plan, state_dir: Path, engine: str = "emulated", on_event: OnEvent = ignore) -> State:
+    """Make reality equal to the plan on this machine and return the new state (its serial grows when anything changed).
+
+    engine is a name of executor.backends.engines.ENGINES. Raises ExecutorError: LockedError, StalePlanError, StartError (what already
+    runs stays up), InterruptedApplyError after Ctrl-C or SIGTERM. After any of them the same plan can be applied again and goes on.
+    """
+    folder = StateFolder(state_dir)
+    return asyncio.run(apply_to(plan, folder, open_backend(engine, folder), Router(folder), on_event))
+
+
+async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: Router, on_event: OnEvent = ignore) -> State:
+    """As `apply`, inside a running event loop and on any backend."""
+    folder.create()
+    with locked(folder.lock_path, "apply"), _interruptible():
+        journal = Journal(folder.journal_path)
+        steps = Steps(plan, folder, backend, router, journal, on_event)
+        if journal.torn:
+            steps.note("journal", "its last line was cut off by a crash and is dropped")
+        done = _done_before(plan, journal, steps, folder)
+        backend.preflight(plan)
+        router.preflight()
+        journal.begin(plan_hash(plan), steps.state.serial)
+        try:
+            await steps.run(done)
+        except asyncio.CancelledError:
+            journal.end(ok=False, detail="interrupted")
+            raise InterruptedApplyError("interrupted; what was done is kept: apply the same plan again to go on, or plan again") from None
+        except ExecutorError as error:
+            journal.end(ok=False, detail=str(error))
+            raise
+        journal.end(ok=True)
+        return steps.state
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 of a plan's canonical JSON, as the journal records it."""
+    return hashlib.sha256(to_json(plan).encode()).hexdigest()
+
+
+def _done_before(plan: Plan, journal: Journal, steps: Steps, folder: StateFolder) -> frozenset[int]:
+    """Numbers of the actions an earlier, unfinished apply of this very plan completed; any other plan must match the state."""
+    unfinished = journal.unfinished()
+    if unfinished is None or unfinished.plan != plan_hash(plan):
+        check_prior(plan, steps.state, folder)
+        return frozenset()
+    steps.note("apply", f"goes on with this plan: {len(unfinished.done)} of {len(plan.actions)} actions are done")
+    return unfinished.done
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM cancel the current step; outside the main thread the caller's own handling stays."""
+    loop, current = asyncio.get_running_loop(), asyncio.current_task()
+    assert current is not None
+    caught: list[signal.Signals] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(ValueError, RuntimeError):
+            loop.add_signal_handler(number, current.cancel)
+            caught.append(number)
+    try:
+        yield
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,1 @@
+"""Places where replicas can run; each implements executor.backends.protocol.Backend."""

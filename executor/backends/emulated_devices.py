@@ -1,0 +1,42 @@
+"""Emulated GPUs of a state folder, as the local backend needs them."""
+
+from __future__ import annotations
+
+from executor.emulator import devices
+from executor.emulator.state import DeviceError
+from executor.errors import ExecutorError
+from executor.state import StateFolder
+from planner.plan import NodePlan, Repartition
+
+
+class EmulatedDevices:
+    """Implements executor.backends.local.Devices on the nodes/ folder."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        """Nodes are made by `create`."""
+        self._folder = folder
+
+    def create(self, nodes: tuple[NodePlan, ...]) -> None:
+        """Make nodes that are missing; raises ExecutorError when one is there with other GPUs."""
+        try:
+            for node in nodes:
+                devices.create_node(self._folder.node(node.name), node.gpu_type, node.gpu_count)
+        except (DeviceError, ValueError) as error:
+            raise ExecutorError(f"emulated devices: {error}") from error
+
+    def residents(self) -> frozenset[int]:
+        """Processes that hold memory on any emulated GPU."""
+        return frozenset(resident.pid for reading in self.readings().values() for gpu in reading.gpus for resident in gpu.residents)
+
+    def readings(self) -> dict[str, devices.NodeReading]:
+        """Each node's devices by the name of its folder, sorted."""
+        folders = sorted(path for path in self._folder.nodes.glob("*") if devices.gpu_count(path)) if self._folder.nodes.exists() else []
+        return {path.name: devices.read_node(path) for path in folders}
+
+    def repartition(self, action: Repartition) -> None:
+        """Set a GPU's layout; raises ExecutorError while something lives on it or the layout is not legal."""
+        layout = [(place.profile, place.start) for place in action.layout]
+        try:
+            devices.repartition(self._folder.node(action.node), action.gpu, layout)
+        except DeviceError as error:
+            raise ExecutorError(str(error)) from error

@@ -1,0 +1,186 @@
+"""Replicas as processes of this machine: real vLLM, or the emulator on emulated devices."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+
+from executor import processes
+from executor.backends import ports, probes
+from executor.backends.launch import Launch, Launcher
+from executor.backends.protocol import Observed, Say
+from executor.backends.readiness import await_ready
+from executor.errors import ExecutorError, ProcessError, StartError
+from executor.files import file_name
+from executor.state import StateFolder
+from executor.waiting import finish, wait_until
+from planner.plan import NodePlan, Plan, Repartition, Replica
+
+# Processes of other parts share the folder of records; replicas carry this prefix
+PREFIX = "replica-"
+
+
+def start_limit_s(replica: Replica) -> float:
+    """How long a start may take: twice the forecast for slow storage, and 120 s for compilation without a cache (facts of vLLM 0.19-0.33)."""
+    return 2.0 * replica.start_s + 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Deadlines of one local backend, in seconds."""
+
+    start_s: Callable[[Replica], float] = start_limit_s
+    # the longest stream that is still worth waiting for; what runs longer is cut off
+    drain_s: float = 60.0
+    # vLLM closes its engine core within seconds of SIGTERM; after that the group is killed
+    stop_grace_s: float = 15.0
+    # a driver gives memory back once the last process of the group is gone
+    memory_s: float = 10.0
+
+
+class Devices(Protocol):
+    """The accelerators under the replicas, where this backend can see and set them."""
+
+    def create(self, nodes: tuple[NodePlan, ...]) -> None:
+        """Make sure that the nodes' devices exist."""
+
+    def residents(self) -> frozenset[int]:
+        """Processes that hold device memory now."""
+
+    def repartition(self, action: Repartition) -> None:
+        """Set a GPU's MIG layout. Raises ExecutorError."""
+
+
+class LocalBackend:
+    """Implements executor.backends.protocol.Backend on this machine."""
+
+    def __init__(self, folder: StateFolder, launch: Launcher, devices: Devices | None, limits: Limits | None = None) -> None:
+        """Launch gives each replica's command; devices is None for GPUs that are left as they are."""
+        self._table = processes.ProcessTable(folder.processes, folder.logs)
+        self._launch = launch
+        self._devices = devices
+        self._limits = limits or Limits()
+        # imports and weights compete for the cores of this machine; more starts at once only make each of them slower
+        self._starting = asyncio.Semaphore(2 * len(os.sched_getaffinity(0)))
+
+    def preflight(self, plan: Plan) -> None:
+        """Refuse MIG on devices that cannot be set from here, and hosts that are not this machine; make emulated devices."""
+        if self._devices is None:
+            self._refuse_mig(plan)
+        else:
+            self._devices.create(plan.desired.nodes)
+        for host in sorted({replica.host for replica in plan.desired.replicas}):
+            trouble = ports.obstacle(host, 0)
+            if trouble is not None:
+                raise ExecutorError(f"{trouble} (desired.replicas with host {host})")
+
+    def observe(self) -> dict[str, Observed]:
+        """Recorded replicas by name."""
+        found = {}
+        for record in self._table.records():
+            if record.name.startswith(PREFIX):
+                name = record.name[len(PREFIX) :]
+                found[name] = Observed(name, record.pid, processes.alive(record), processes.members(record), record.command_hash)
+        return found
+
+    def wanted_hash(self, replica: Replica) -> str:
+        """Hash over the command line and the rendered environment."""
+        return _hash(self._launch(replica))
+
+    async def start(self, replica: Replica, say: Say) -> None:
+        """Start or adopt, then wait until it is ready; on failure its processes are gone again."""
+        async with self._starting:
+            try:
+                record = await self._adopt(replica, say) or self._spawn(replica)
+                log = Path(record.log)
+                async with aiohttp.ClientSession() as session:
+                    await await_ready(session, replica, lambda: processes.alive(record), log, self._limits.start_s(replica))
+            except ProcessError as error:
+                raise StartError(replica.name, "exited", str(error)) from error
+            except (StartError, asyncio.CancelledError):
+                await finish(self.stop(replica.name))
+                raise
+
+    async def drain(self, replica: Replica) -> str:
+        """Two readings without a request, one poll apart: a request on its way from the router is seen by the second."""
+        clock = asyncio.get_running_loop().time
+        deadline_s = clock() + self._limits.drain_s
+        quiet = 0
+        async with aiohttp.ClientSession() as session:
+            while quiet < 2:
+                record = self._table.record(PREFIX + replica.name)
+                if record is None or not processes.alive(record):
+                    return "does not run"
+                load = await probes.load(session, replica.host, replica.args.port)
+                quiet = quiet + 1 if load is not None and load.running + load.waiting == 0 else 0
+                if clock() >= deadline_s:
+                    left = "its metrics do not answer" if load is None else f"{load.running + load.waiting} requests are left"
+                    return f"not at rest after {self._limits.drain_s:.0f} s: {left}"
+                await asyncio.sleep(0.1)
+        return ""
+
+    async def stop(self, name: str) -> None:
+        """End the group, wait until its device memory is free, forget it."""
+        record = self._table.record(PREFIX + name)
+        if record is None:
+            return
+        pids = frozenset(processes.members(record))
+        await processes.stop(record, self._limits.stop_grace_s)
+        if self._devices is not None:
+            await self._memory_free(self._devices, name, pids)
+        self._table.forget(PREFIX + name)
+
+    async def repartition(self, action: Repartition) -> None:
+        """Only devices that this backend can set reach this point (see preflight)."""
+        if self._devices is None:
+            raise ExecutorError(f"GPU {action.gpu} of {action.node}: {_NO_MIG}")
+        self._devices.repartition(action)
+
+    async def _memory_free(self, devices: Devices, name: str, pids: frozenset[int]) -> None:
+        if not await wait_until(lambda: not pids & devices.residents(), self._limits.memory_s):
+            held = ", ".join(map(str, sorted(pids & devices.residents())))
+            raise ProcessError(f"replica {name}: its processes are gone but device memory is still held for {held}")
+
+    async def _adopt(self, replica: Replica, say: Say) -> processes.ProcessRecord | None:
+        record = self._table.record(PREFIX + replica.name)
+        if record is None:
+            return None
+        if not processes.alive(record):
+            # the leader died and may have left processes behind that hold its memory
+            await self.stop(replica.name)
+            return None
+        if record.command_hash != self.wanted_hash(replica):
+            raise ProcessError("runs already with another command, and the plan did not stop it; destroy, or plan again")
+        say(f"runs already as process {record.pid}")
+        return record
+
+    def _spawn(self, replica: Replica) -> processes.ProcessRecord:
+        trouble = ports.obstacle(replica.host, replica.args.port)
+        if trouble is not None:
+            raise StartError(replica.name, "port", trouble)
+        launch = self._launch(replica)
+        environment = {**os.environ, **launch.environment}
+        return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd())
+
+    def _refuse_mig(self, plan: Plan) -> None:
+        for gpu in plan.desired.gpus:
+            if gpu.mig_layout:
+                raise ExecutorError(f"GPU {gpu.index} of {gpu.node}: {_NO_MIG}")
+
+
+_NO_MIG = "MIG layouts of real GPUs are not supported by the local backend yet; set `mig: off` for its pool"
+
+
+def _hash(launch: Launch) -> str:
+    return processes.command_hash(launch.argv, launch.environment)
+
+
+def log_path(folder: StateFolder, replica: str) -> Path:
+    """Where the output of a replica goes."""
+    return folder.logs / f"{file_name(PREFIX + replica)}.log"

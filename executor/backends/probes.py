@@ -1,0 +1,87 @@
+"""Questions to a running engine over its HTTP surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aiohttp
+
+# one question that is answered from memory; a hung engine must not hold up the one who asks
+QUICK_LIMIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """Requests in an engine and the fraction of its KV pool in use."""
+
+    running: int
+    waiting: int
+    kv_fraction: float
+    generated_tokens: int
+    prompt_tokens: int
+
+
+async def served_names(session: aiohttp.ClientSession, host: str, port: int) -> tuple[str, ...] | None:
+    """Names under /v1/models; () from something that answers but is no engine; None when nothing answers."""
+    try:
+        async with session.get(f"{_base(host, port)}/v1/models", timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)) as answer:
+            body = await answer.json(content_type=None)
+            return tuple(str(entry["id"]) for entry in body["data"])
+    except (TimeoutError, aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, ConnectionError):
+        return None
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+        return ()
+
+
+async def one_token(session: aiohttp.ClientSession, host: str, port: int, served_name: str, limit_s: float) -> str | None:
+    """A completion of one token; None when it came, else what went wrong."""
+    body = {"model": served_name, "prompt": [1], "max_tokens": 1, "temperature": 0}
+    try:
+        async with session.post(f"{_base(host, port)}/v1/completions", json=body, timeout=aiohttp.ClientTimeout(total=limit_s)) as answer:
+            if answer.status == 200:
+                return None
+            return f"HTTP {answer.status}: {(await answer.text())[:200]}"
+    except TimeoutError:
+        return f"no answer within {limit_s:.0f} s"
+    except aiohttp.ClientError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+async def load(session: aiohttp.ClientSession, host: str, port: int) -> EngineLoad | None:
+    """Load from /metrics; None when nothing answers or it is not an engine's page."""
+    try:
+        headers = {"Accept": "text/plain;version=0.0.4"}
+        async with session.get(
+            f"{_base(host, port)}/metrics", headers=headers, timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)
+        ) as answer:
+            text = await answer.text()
+    except (TimeoutError, aiohttp.ClientError, ConnectionError, ValueError):
+        return None
+    values = _sums(text)
+    if "num_requests_running" not in values:
+        return None
+    return EngineLoad(
+        running=int(values["num_requests_running"]),
+        waiting=int(values.get("num_requests_waiting", 0.0)),
+        kv_fraction=values.get("kv_cache_usage_perc", 0.0),
+        generated_tokens=int(values.get("generation_tokens_total", 0.0)),
+        prompt_tokens=int(values.get("prompt_tokens_total", 0.0)),
+    )
+
+
+def _sums(text: str) -> dict[str, float]:
+    """Sums over labels of vLLM's series by name without prefix; some scrapers' clients see `vllm_` for `vllm:`."""
+    sums: dict[str, float] = {}
+    for line in text.splitlines():
+        if line.startswith(("vllm:", "vllm_")):
+            series, _, value = line.rpartition(" ")
+            name = series.partition("{")[0][len("vllm:") :]
+            try:
+                sums[name] = sums.get(name, 0.0) + float(value)
+            except ValueError:
+                continue
+    return sums
+
+
+def _base(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,47 @@
+"""What apply needs from a place where replicas run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from planner.plan import Plan, Repartition, Replica
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A recorded replica as it is now: alive is its leader; pids are the whole group's living processes."""
+
+    name: str
+    pid: int
+    alive: bool
+    pids: tuple[int, ...]
+    command_hash: str
+
+
+class Backend(Protocol):
+    """Starts and stops replicas; every method can be repeated after a crash and then converges."""
+
+    def preflight(self, plan: Plan) -> None:
+        """Refuse, before anything is done, what this backend cannot do. Raises ExecutorError."""
+
+    def observe(self) -> dict[str, Observed]:
+        """Recorded replicas by name, dead ones too."""
+
+    def wanted_hash(self, replica: Replica) -> str:
+        """Hash of the command that `start` would run, to compare with Observed.command_hash."""
+
+    async def start(self, replica: Replica, say: Say) -> None:
+        """Start, or adopt what runs with the same command; returns once it is ready. Raises StartError and leaves nothing behind."""
+
+    async def drain(self, replica: Replica) -> str:
+        """Wait until it has no request, or the deadline; returns a note for people, empty when it came to rest."""
+
+    async def stop(self, name: str) -> None:
+        """End its processes and wait until its memory is free. Raises ProcessError."""
+
+    async def repartition(self, action: Repartition) -> None:
+        """Give a GPU another MIG layout. Raises ExecutorError."""

@@ -1,0 +1,45 @@
+"""When is an engine ready? Its process lives, it names our model, and it has made a token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+
+from executor.backends import logs, probes
+from executor.errors import StartError
+from planner.plan import Replica
+
+# often enough not to add to the start of an emulated engine, seldom enough not to load a real one
+_POLL_S = 0.1
+
+
+async def await_ready(session: aiohttp.ClientSession, replica: Replica, alive: Callable[[], bool], log: Path, limit_s: float) -> None:
+    """Return once the replica is ready. Raises StartError with the cause and the tail of the log."""
+    host, port, name = replica.host, replica.args.port, replica.served_name
+    clock = asyncio.get_running_loop().time
+    deadline_s = clock() + limit_s
+    trouble = "nothing answered on its port"
+    while True:
+        if not alive():
+            raise _failure(replica, "exited", "its process ended during the start", log)
+        names = await probes.served_names(session, host, port)
+        if names is not None and name not in names:
+            listed = ", ".join(names) or "no model"
+            raise _failure(replica, "foreign", f"{host}:{port} is answered by another program: it serves {listed}, not {name}", log)
+        if names is not None:
+            refusal = await probes.one_token(session, host, port, name, max(deadline_s - clock(), probes.QUICK_LIMIT_S))
+            if refusal is None and alive():
+                return
+            trouble = f"the first completion failed: {refusal}"
+        if clock() >= deadline_s:
+            raise _failure(replica, "timeout", f"not ready within {limit_s:.0f} s: {trouble}", log)
+        await asyncio.sleep(_POLL_S)
+
+
+def _failure(replica: Replica, kind: str, what: str, log: Path) -> StartError:
+    text = logs.read_end(log)
+    cause = logs.cause(text) or kind
+    return StartError(replica.name, cause, f"{what} [{cause}]; the end of {log}:\n{logs.tail(text)}")

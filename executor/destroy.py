@@ -1,0 +1,81 @@
+"""Destroy: end everything that was started from a state folder, and prove that nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor import processes
+from executor.backends.emulated_devices import EmulatedDevices
+from executor.errors import ProcessError
+from executor.events import Event, OnEvent, ignore
+from executor.journal import Journal
+from executor.lock import locked
+from executor.router import NAME
+from executor.starts import all_of
+from executor.state import StateFolder
+from planner.plan import State
+
+# enough for an engine to close its streams and its core; nobody waits for requests here
+_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyReport:
+    """What was there and what is left. over_commits: times that an emulated GPU was asked for more memory than it has; None without any."""
+
+    stopped: tuple[str, ...]
+    leftovers: tuple[str, ...]
+    over_commits: int | None
+
+
+def destroy(state_dir: Path, on_event: OnEvent = ignore) -> DestroyReport:
+    """Stop the router and every recorded process group, and clear the state; journal, logs and history stay.
+
+    Can be repeated; a folder that does not exist has nothing to destroy. Raises LockedError while an apply works, StateError
+    (with everything stopped) for a damaged state or journal; leftovers are in the report.
+    """
+    folder = StateFolder(state_dir)
+    if not folder.root.exists():
+        return DestroyReport((), (), None)
+    folder.create()
+    with locked(folder.lock_path, "destroy"):
+        return asyncio.run(_destroy(folder, on_event))
+
+
+async def _destroy(folder: StateFolder, on_event: OnEvent) -> DestroyReport:
+    over_commits = _over_commits(folder)
+    table = processes.ProcessTable(folder.processes, folder.logs)
+    records = table.records()
+    living = tuple(record.name for record in records if processes.members(record))
+    # clients get a refused connection instead of errors of engines that are going
+    await all_of([_stop(table, record, on_event) for record in records if record.name == NAME])
+    await all_of([_stop(table, record, on_event) for record in records if record.name != NAME])
+    leftovers = tuple(f"{record.name}: process {pid}" for record in records for pid in processes.members(record))
+    if not leftovers:
+        for runtime in (folder.router, folder.nodes, folder.processes):
+            shutil.rmtree(runtime, ignore_errors=True)
+    # read only now: a damaged state must not keep anything running
+    state, journal = folder.load(), Journal(folder.journal_path)
+    if state != State(serial=state.serial):
+        folder.save(State(serial=state.serial + 1))
+    if journal.records:
+        journal.destroyed()
+    return DestroyReport(living, leftovers, over_commits)
+
+
+async def _stop(table: processes.ProcessTable, record: processes.ProcessRecord, on_event: OnEvent) -> None:
+    try:
+        await processes.stop(record, _GRACE_S)
+    except ProcessError as error:
+        on_event(Event("failed", 0, 0, "stop", record.name, str(error)))
+        return
+    table.forget(record.name)
+    on_event(Event("done", 0, 0, "stop", record.name))
+
+
+def _over_commits(folder: StateFolder) -> int | None:
+    readings = EmulatedDevices(folder).readings()
+    return sum(reading.over_commits for reading in readings.values()) if readings else None

@@ -1,0 +1,50 @@
+"""One apply at a time: an exclusive lock on the state folder that the kernel releases when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from executor.errors import LockedError, StateError
+from executor.journal import utc_now
+
+
+@contextmanager
+def locked(path: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock; raises LockedError at once, naming the holder, when somebody else has it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockedError(f"{path.parent} is in use: {_holder(descriptor)}; wait until it ends, or end that process") from error
+        os.ftruncate(descriptor, 0)
+        holder = {"purpose": purpose, "pid": os.getpid(), "owner": _owner(), "since": utc_now()}
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _owner() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        value = json.loads(os.pread(descriptor, 4096, 0))
+        return f"ullage {value['purpose']} of {value['owner']}, process {value['pid']}, since {value['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "its holder has not written its name yet"

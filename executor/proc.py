@@ -1,0 +1,58 @@
+"""What the kernel says about processes: state, session and start time from /proc."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """One line of /proc/PID/stat, as far as it matters here; start_ticks counts clock ticks since boot."""
+
+    pid: int
+    state: str
+    group: int
+    session: int
+    start_ticks: int
+
+    @property
+    def living(self) -> bool:
+        """Neither a zombie nor already dead."""
+        return self.state not in "ZXx"
+
+
+def facts(pid: int) -> ProcessFacts | None:
+    """Facts of a process, None when there is none with this id."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # the command name stands in parentheses and may itself hold spaces and parentheses: fields count from the last one
+    fields = text[text.rindex(")") + 2 :].split()
+    # field numbers of proc_pid_stat(5): state 3, pgrp 5, session 6, starttime 22
+    return ProcessFacts(pid=pid, state=fields[0], group=int(fields[2]), session=int(fields[3]), start_ticks=int(fields[19]))
+
+
+def session_members(session: int) -> tuple[int, ...]:
+    """Living processes of a session, sorted; zombies that nobody reaped do not count."""
+    found = []
+    for entry in os.scandir(_PROC):
+        if entry.name.isdecimal():
+            process = facts(int(entry.name))
+            if process is not None and process.session == session and process.living:
+                found.append(process.pid)
+    return tuple(sorted(found))
+
+
+@cache
+def boot_id() -> str:
+    """Identity of this boot: start times are only comparable within one."""
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"

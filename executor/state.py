@@ -1,0 +1,92 @@
+"""The state folder: where everything of one fleet is kept, and its state document.
+
+state.json     planner.plan.State as the last apply left it
+journal.jsonl  what apply began and ended
+lock           held while apply or destroy works
+processes/     one record per process that was started
+logs/          one log per replica and one of the router
+router/        Envoy's files
+nodes/         emulated devices, one folder per node
+history/       the last states, so that a stale plan can be told what changed since
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from executor.errors import StateError
+from executor.files import file_name, sync_folder, write_atomic
+from planner.plan import DocumentError, State, state_from_json, state_hash, to_json
+
+# enough to explain a plan that was made some applies ago; each is a few hundred kB at most
+_HISTORY_LENGTH = 20
+
+
+class StateFolder:
+    """Paths of one state folder, and its state document."""
+
+    def __init__(self, root: Path) -> None:
+        """Root need not exist yet: `create` makes it, reading an absent one gives the empty state."""
+        self.root = root.resolve()
+        self.state_path = self.root / "state.json"
+        self.journal_path = self.root / "journal.jsonl"
+        self.lock_path = self.root / "lock"
+        self.processes = self.root / "processes"
+        self.logs = self.root / "logs"
+        self.router = self.root / "router"
+        self.nodes = self.root / "nodes"
+        self.history = self.root / "history"
+
+    def create(self) -> None:
+        """Make the folders that are missing. Raises StateError when that is not possible."""
+        try:
+            for folder in (self.root, self.processes, self.logs, self.router, self.nodes, self.history):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(f"{self.root}: cannot be made a state folder: {error.strerror or error}") from error
+
+    def node(self, name: str) -> Path:
+        """Folder of a node's emulated devices."""
+        return self.nodes / file_name(name)
+
+    def load(self) -> State:
+        """The state; the empty one when nothing was applied yet. Raises StateError on a damaged or newer file."""
+        try:
+            text = self.state_path.read_bytes().decode()
+        except FileNotFoundError:
+            return State()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StateError(f"{self.state_path}: cannot be read: {error}; {self._advice()}") from error
+        try:
+            return state_from_json(text, str(self.state_path))
+        except DocumentError as error:
+            raise StateError(f"{error}\n{self._advice()}") from error
+
+    def save(self, state: State) -> None:
+        """Write the state atomically and keep a copy in history/. Raises StateError when the disk refuses."""
+        text = to_json(state)
+        try:
+            write_atomic(self.history / f"{state.serial:08d}-{state_hash(state)}.json", text)
+            write_atomic(self.state_path, text)
+            self._prune()
+        except OSError as error:
+            raise StateError(f"{self.state_path}: cannot be written: {error.strerror or error}; free space and apply again") from error
+
+    def past(self, digest: str) -> State | None:
+        """The earlier state with this hash, where it is still kept and readable."""
+        if digest == state_hash(State()):
+            return State()
+        for path in self.history.glob(f"*-{digest}.json"):
+            try:
+                return state_from_json(path.read_text(encoding="utf-8"), str(path))
+            except (OSError, UnicodeDecodeError, DocumentError):
+                return None
+        return None
+
+    def _prune(self) -> None:
+        for path in sorted(self.history.glob("*.json"))[:-_HISTORY_LENGTH]:
+            path.unlink(missing_ok=True)
+        sync_folder(self.history)
+
+    def _advice(self) -> str:
+        return f"the file was left as it is: put back a copy from {self.history}, or use the version of ullage that wrote it"

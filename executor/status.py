@@ -1,0 +1,142 @@
+"""Planned against observed: what the state says should run, and what really does."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+
+from executor import envoy_admin, processes
+from executor.backends import probes
+from executor.backends.emulated_devices import EmulatedDevices
+from executor.backends.local import PREFIX
+from executor.router import NAME, Router
+from executor.state import StateFolder
+from planner.plan import Replica, Route, RouterPlan, State
+
+Condition = Literal["ready", "running", "missing", "foreign"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One replica. ready: its process lives and names its model; running: it lives but does not answer so yet;
+    missing: no process of ours; foreign: another program answers on its port, or a recorded process that the state does not name.
+
+    memory_mib and active come from emulated devices (None elsewhere); load from the engine's own metrics, None when it does not answer.
+    """
+
+    name: str
+    condition: Condition
+    pid: int | None
+    node: str | None
+    gpus: tuple[int, ...]
+    port: int | None
+    memory_mib: int | None
+    active: bool | None
+    load: probes.EngineLoad | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStatus:
+    """The router: its process, and the first difference between its routes and the state's (None: none)."""
+
+    alive: bool
+    pid: int | None
+    host: str
+    port: int
+    difference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """Everything at one moment; drift has one line per difference between the state and what is observed."""
+
+    serial: int
+    replicas: tuple[ReplicaStatus, ...]
+    router: RouterStatus | None
+    drift: tuple[str, ...]
+
+
+def status(state_dir: Path) -> StatusReport:
+    """Observe without changing anything; needs no lock. Raises StateError on a damaged state folder."""
+    return asyncio.run(_status(StateFolder(state_dir)))
+
+
+async def _status(folder: StateFolder) -> StatusReport:
+    state = folder.load()
+    table = processes.ProcessTable(folder.processes, folder.logs)
+    records = {record.name: record for record in table.records()}
+    held = _held(folder)
+    async with aiohttp.ClientSession() as session:
+        rows = await asyncio.gather(*(_replica(session, replica, records.get(PREFIX + replica.name), held) for replica in state.replicas))
+        router = await _router(session, folder, state.router, state.routes)
+    named = {PREFIX + replica.name for replica in state.replicas} | {NAME}
+    strays = tuple(_stray(record, held) for name, record in sorted(records.items()) if name not in named and processes.members(record))
+    replicas = (*rows, *strays)
+    return StatusReport(state.serial, replicas, router, _drift(state, replicas, router))
+
+
+async def _replica(
+    session: aiohttp.ClientSession, replica: Replica, record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool]]
+) -> ReplicaStatus:
+    port = replica.args.port
+    names = await probes.served_names(session, replica.host, port)
+    own = record is not None and processes.alive(record)
+    if own:
+        condition: Condition = "ready" if names is not None and replica.served_name in names else "running"
+    else:
+        condition = "missing" if names is None else "foreign"
+    load = await probes.load(session, replica.host, port) if condition == "ready" else None
+    memory_mib, active = _memory(record, held)
+    pid = record.pid if own and record is not None else None
+    return ReplicaStatus(replica.name, condition, pid, replica.node, replica.gpus, port, memory_mib, active, load)
+
+
+def _stray(record: processes.ProcessRecord, held: dict[int, tuple[int, bool]]) -> ReplicaStatus:
+    memory_mib, active = _memory(record, held)
+    return ReplicaStatus(record.name.removeprefix(PREFIX), "foreign", record.pid, None, (), None, memory_mib, active, None)
+
+
+def _memory(record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool]]) -> tuple[int | None, bool | None]:
+    found = [held[pid] for pid in processes.members(record) if pid in held] if record is not None else []
+    return (sum(mib for mib, _ in found), any(active for _, active in found)) if found else (None, None)
+
+
+def _held(folder: StateFolder) -> dict[int, tuple[int, bool]]:
+    """Memory in MiB over all emulated GPUs, and whether it works now, by process."""
+    held: dict[int, tuple[int, bool]] = {}
+    for reading in EmulatedDevices(folder).readings().values():
+        for resident in (resident for gpu in reading.gpus for resident in gpu.residents):
+            mib, active = held.get(resident.pid, (0, False))
+            held[resident.pid] = (mib + resident.memory_mib, active or resident.active)
+    return held
+
+
+async def _router(
+    session: aiohttp.ClientSession, folder: StateFolder, settings: RouterPlan | None, routes: tuple[Route, ...]
+) -> RouterStatus | None:
+    if settings is None:
+        return None
+    router = Router(folder)
+    record, alive = router.record(), router.alive()
+    seen = await envoy_admin.look(session, settings.host, settings.admin_port) if alive else None
+    difference = "does not run" if not alive else "its admin interface does not answer" if seen is None else seen.lacks(routes)
+    return RouterStatus(alive, record.pid if alive and record is not None else None, settings.host, settings.port, difference)
+
+
+def _drift(state: State, replicas: tuple[ReplicaStatus, ...], router: RouterStatus | None) -> tuple[str, ...]:
+    named = {replica.name for replica in state.replicas}
+    lines = []
+    for row in replicas:
+        if row.name not in named:
+            lines.append(f"replica {row.name}: process {row.pid} runs but is not in the state")
+        elif row.condition == "foreign":
+            lines.append(f"replica {row.name}: does not run, and another program answers on its port {row.port}")
+        elif row.condition != "ready":
+            lines.append(f"replica {row.name}: {'does not run' if row.condition == 'missing' else 'runs but is not ready'}")
+    if router is not None and router.difference is not None:
+        lines.append(f"router: {router.difference}")
+    return tuple(lines)

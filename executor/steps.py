@@ -1,0 +1,163 @@
+"""The actions of one plan, done one by one with journal and state kept in step.
+
+A replica leaves the state before it is stopped and enters it only once it is ready, so the state never names what was not started,
+and what runs without being named is found by its process record: adopted by a Start of the same command, else stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
+
+from executor.backends.protocol import Backend
+from executor.errors import ExecutorError
+from executor.events import Event, OnEvent
+from executor.journal import Journal
+from executor.router import Router
+from executor.starts import all_of, run_starts
+from executor.state import StateFolder
+from executor.waiting import finish
+from planner.plan import Action, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, Stop
+
+Numbered = tuple[int, Action]
+
+
+class Steps:
+    """One apply under the lock: the plan, where its effects go, and the state as it is now."""
+
+    def __init__(self, plan: Plan, folder: StateFolder, backend: Backend, router: Router, journal: Journal, on_event: OnEvent) -> None:
+        """Reads the state; raises StateError when it cannot."""
+        self.state = folder.load()
+        self._plan = plan
+        self._folder = folder
+        self._backend = backend
+        self._router = router
+        self._journal = journal
+        self._on_event = on_event
+        self._wanted = {replica.name: replica for replica in plan.desired.replicas}
+
+    async def run(self, done: frozenset[int]) -> None:
+        """Do what is not done yet; the first failure ends it."""
+        done = self._still_done(done)
+        await finish(self._stop_strays())
+        await finish(self._router.ensure(self._plan.desired.router, self.state.routes))
+        remaining = [(number, action) for number, action in enumerate(self._plan.actions) if number not in done]
+        for kind, group in groupby(remaining, key=lambda numbered: numbered[1].kind):
+            await self._batch(kind, list(group))
+        desired = self._plan.desired
+        self._keep(nodes=desired.nodes, gpus=desired.gpus, replicas=desired.replicas, routes=desired.routes, router=desired.router)
+
+    def note(self, subject: str, detail: str) -> None:
+        """Tell something that belongs to no action."""
+        self._on_event(Event("note", 0, len(self._plan.actions), "note", subject, detail))
+
+    def _still_done(self, done: frozenset[int]) -> frozenset[int]:
+        """Without the starts whose process has died since; the state forgets those replicas."""
+        observed = self._backend.observe()
+        lost: set[int] = set()
+        for number in done:
+            action = self._plan.actions[number]
+            if isinstance(action, Start) and not (action.replica in observed and observed[action.replica].alive):
+                lost.add(number)
+                self._without(action.replica)
+        return done - lost
+
+    async def _stop_strays(self) -> None:
+        """Stop recorded processes that the state does not name, unless a Start of this plan wants exactly them."""
+        named = {replica.name for replica in self.state.replicas}
+        starts = {action.replica for action in self._plan.actions if isinstance(action, Start)}
+        for name, seen in self._backend.observe().items():
+            if name in named:
+                continue
+            wanted = name in starts and seen.alive and seen.command_hash == self._backend.wanted_hash(self._wanted[name])
+            if not wanted:
+                if seen.pids:
+                    self.note(name, "was left behind by an interrupted apply and is stopped")
+                await self._backend.stop(name)
+
+    async def _batch(self, kind: str, batch: Sequence[Numbered]) -> None:
+        """Neighbouring actions of one kind: starts overlap across GPUs, drains and stops overlap, the rest goes one by one."""
+        if kind == "start":
+            await run_starts([(number, action) for number, action in batch if isinstance(action, Start)], self._one)
+        elif kind in ("drain", "stop"):
+            await all_of([self._one(number, action) for number, action in batch])
+        else:
+            for number, action in batch:
+                await self._one(number, action)
+
+    async def _one(self, number: int, action: Action) -> None:
+        match action:
+            case Start(replica=name):
+                await self._journalled(number, action.kind, name, lambda: self._start(number, name))
+            case Drain(replica=name):
+                await self._journalled(number, action.kind, name, lambda: self._drain(name))
+            case Stop(replica=name):
+                await finish(self._journalled(number, action.kind, name, lambda: self._stop(name)))
+            case Repartition():
+                gpu = f"GPU {action.gpu} of {action.node}"
+                await finish(self._journalled(number, action.kind, gpu, lambda: self._repartition(action)))
+            case SetRoutes():
+                await finish(self._journalled(number, action.kind, "router", lambda: self._set_routes(action)))
+
+    async def _journalled(self, number: int, kind: str, subject: str, work: Callable[[], Awaitable[str]]) -> None:
+        steps = len(self._plan.actions)
+        self._journal.intent(number, kind, subject)
+        self._on_event(Event("begun", number + 1, steps, kind, subject))
+        try:
+            detail = await work()
+        except asyncio.CancelledError:
+            self._journal.result(number, ok=False, detail="interrupted")
+            raise
+        except ExecutorError as error:
+            self._journal.result(number, ok=False, detail=str(error))
+            self._on_event(Event("failed", number + 1, steps, kind, subject, str(error)))
+            raise
+        self._journal.result(number, ok=True, detail=detail)
+        self._on_event(Event("done", number + 1, steps, kind, subject, detail))
+
+    async def _start(self, number: int, name: str) -> str:
+        if name not in self._wanted:
+            raise ExecutorError(f"actions.{number}: starts {name}, which is not among desired.replicas; plan again")
+        notes: list[str] = []
+        await self._backend.start(self._wanted[name], notes.append)
+        self._without(name)
+        self._keep(replicas=_sorted((*self.state.replicas, self._wanted[name])))
+        return "; ".join(notes)
+
+    async def _drain(self, name: str) -> str:
+        # a replaced replica keeps its name and may change its port: the one in the state is the one that runs
+        running = [replica for replica in self.state.replicas if replica.name == name]
+        return await self._backend.drain(running[0]) if running else "does not run"
+
+    async def _stop(self, name: str) -> str:
+        self._without(name)
+        await self._backend.stop(name)
+        return ""
+
+    async def _repartition(self, action: Repartition) -> str:
+        await self._backend.repartition(action)
+        desired = {(gpu.node, gpu.index): gpu for gpu in self._plan.desired.gpus}
+        gpus: dict[tuple[str, int], GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in self.state.gpus}
+        gpus[action.node, action.gpu] = desired[action.node, action.gpu]
+        self._keep(gpus=tuple(gpus[place] for place in sorted(gpus)))
+        return ""
+
+    async def _set_routes(self, action: SetRoutes) -> str:
+        await self._router.set_routes(self._plan.desired.router, action.routes)
+        self._keep(routes=action.routes, router=self._plan.desired.router)
+        return f"{len(action.routes)} routes"
+
+    def _without(self, name: str) -> None:
+        self._keep(replicas=tuple(replica for replica in self.state.replicas if replica.name != name))
+
+    def _keep(self, **changes: object) -> None:
+        """Change the state and write it; its serial counts applies that changed something, not writes."""
+        changed = self.state.model_copy(update=changes)
+        if changed != self.state:
+            self.state = changed.model_copy(update={"serial": max(self.state.serial, self._plan.prior.serial + 1)})
+            self._folder.save(self.state)
+
+
+def _sorted(replicas: Sequence[Replica]) -> tuple[Replica, ...]:
+    return tuple(sorted(replicas, key=lambda replica: replica.name))
