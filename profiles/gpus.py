@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# How the GPUs of one node are joined: a switch between all, bridges between pairs, or the PCIe bus only.
+LINKS = ("nvswitch", "pairs", "pcie")
+
 
 @dataclass(frozen=True, slots=True)
 class MigProfile:
@@ -27,7 +30,7 @@ class MigProfile:
 class GpuType:
     """One GPU type. TFLOPs are dense; link and PCIe speeds are one way; None means the fact is not known.
 
-    memory_usable_mib is what the driver gives a process. link is nvlink or pcie. price_usd_per_h is per GPU, on demand, and None when no
+    memory_usable_mib is what the driver gives a process. link is one of LINKS. price_usd_per_h is per GPU, on demand, and None when no
     price is listed. sources names where each field (or group of fields) comes from and takes no part in comparisons.
     """
 

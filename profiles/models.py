@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 # Weight formats a checkpoint may come in; None in Architecture.checkpoint_quant means unquantised weights in `dtype`.
 CHECKPOINT_QUANTS = ("awq", "fp8", "gptq", "int4", "int8", "mxfp4", "nvfp4")
+# What a quantised checkpoint quantises: every linear layer of the blocks, or the routed experts only.
+QUANT_SCOPES = ("experts", "linear")
 # Element types of unquantised weights, with their size in bytes.
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 

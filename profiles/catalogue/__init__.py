@@ -1,0 +1,127 @@
+"""The catalogue: one YAML file per GPU type (gpus/) and per model (models/), looked up by name or alias, letter case aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import yaml
+
+from profiles.catalogue.decode import decode_gpu, decode_model
+from profiles.fields import FieldError, Fields
+from profiles.gpus import GpuType
+from profiles.hf_config import architecture_from_path
+from profiles.models import Architecture
+
+__all__ = ["Catalogue", "UnknownNameError", "architecture_from_path", "builtin"]
+
+# libyaml's loader is ten times faster and not in every build of PyYAML; both are safe loaders.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Entry = TypeVar("Entry", bound=GpuType | Architecture)
+
+
+class UnknownNameError(ValueError):
+    """A GPU type or model the catalogue does not have; the message has the nearest spellings."""
+
+
+def _key(name: str) -> str:
+    return name.casefold().replace("_", "-").replace(" ", "-")
+
+
+def _spellings(entry: GpuType | Architecture) -> Iterator[str]:
+    """Name, aliases, and of each that carries an organisation the part behind it."""
+    for name in (entry.name, *entry.aliases):
+        yield name
+        if "/" in name:
+            yield name.rpartition("/")[2]
+
+
+class _Folder(Generic[Entry]):
+    """The entries of one folder. A look-up reads the texts and parses only the files in which the name occurs."""
+
+    def __init__(self, root: Path, kind: str, decode: Callable[[Fields], Entry]) -> None:
+        self._root = root
+        self._kind = kind
+        self._decode = decode
+        self._parsed: dict[str, Entry] = {}
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        return {path.name: path.read_text(encoding="utf-8") for path in sorted(self._root.glob("*.yaml"))}
+
+    @cached_property
+    def _keys(self) -> dict[str, str]:
+        return {file: _key(text) for file, text in self._texts.items()}
+
+    def _entry(self, file: str) -> Entry:
+        if file not in self._parsed:
+            try:
+                content = yaml.load(self._texts[file], Loader=_Loader)  # noqa: S506 (both are safe loaders)
+            except yaml.YAMLError as error:
+                raise FieldError(f"{self._root / file}: not YAML: {error}") from None
+            if not isinstance(content, dict):
+                raise FieldError(f"{self._root / file}: must be a mapping")
+            self._parsed[file] = self._decode(Fields(str(self._root / file), content))
+        return self._parsed[file]
+
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(self._entry(file) for file in self._texts)
+
+    def find(self, name: str) -> Entry:
+        wanted = _key(name)
+        for file, text in self._keys.items():
+            if wanted in text and any(_key(spelling) == wanted for spelling in _spellings(self._entry(file))):
+                return self._entry(file)
+        raise UnknownNameError(self._unknown(name, wanted))
+
+    def _unknown(self, name: str, wanted: str) -> str:
+        spelled = {_key(spelling): spelling for entry in self.entries() for spelling in _spellings(entry)}
+        near = get_close_matches(wanted, sorted(spelled), n=3)
+        hint = f"nearest: {', '.join(spelled[key] for key in near)}" if near else f"none of the {len(self._texts)} known ones is similar"
+        return f"unknown {self._kind} {name!r}; {hint}"
+
+
+class Catalogue:
+    """GPU types and models of a folder with the sub-folders gpus/ and models/."""
+
+    def __init__(self, root: Path) -> None:
+        """Nothing is read before the first look-up."""
+        self._gpus = _Folder(root / "gpus", "GPU type", decode_gpu)
+        self._models = _Folder(root / "models", "model", decode_model)
+
+    def gpu(self, name: str) -> GpuType:
+        """The GPU type of that name or alias; UnknownNameError otherwise."""
+        return self._gpus.find(name)
+
+    def model(self, name: str) -> Architecture:
+        """The model of that Hugging Face id, alias or id without its organisation; UnknownNameError otherwise."""
+        return self._models.find(name)
+
+    def model_id(self, name: str) -> str:
+        """The Hugging Face id an engine can load for this name: the one written, in its proper spelling, or the model's own."""
+        model = self.model(name)
+        wanted = _key(name)
+        for spelling in (model.name, *model.aliases):
+            if "/" in spelling and wanted in (_key(spelling), _key(spelling.rpartition("/")[2])):
+                return spelling
+        return model.name
+
+    @cached_property
+    def gpu_names(self) -> tuple[str, ...]:
+        """Names of all GPU types, sorted."""
+        return tuple(sorted(gpu.name for gpu in self._gpus.entries()))
+
+    @cached_property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of all models, sorted."""
+        return tuple(sorted(model.name for model in self._models.entries()))
+
+
+@cache
+def builtin() -> Catalogue:
+    """The catalogue that ships with the package."""
+    return Catalogue(Path(__file__).parent)

@@ -1,0 +1,181 @@
+"""An Architecture from a Hugging Face config.json: a folder that holds one, or the file itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from profiles.fields import FieldError, Fields
+from profiles.hf_attention import mla, sliding
+from profiles.hf_quantization import quantization
+from profiles.models import Architecture, Experts
+
+# Nested decoder configurations of multimodal models (transformers: Gemma3Config, Mistral3Config, Llama4Config, Qwen3VLConfig, KimiK25).
+TEXT_KEYS = ("text_config", "language_config", "llm_config")
+# Keys of state-space, linear-attention and sparse-index layers, whose caches the memory model does not cover.
+UNSUPPORTED_KEYS = ("hybrid_override_pattern", "index_topk", "layers_block_type", "linear_num_key_heads", "mamba_d_state", "ssm_state_size")
+# Model types whose embeddings are tied unless the file says otherwise (transformers, their config classes).
+TIED_TYPES = ("gemma", "gemma2", "gemma3", "gemma3_text", "starcoder2")
+# Model types with two matrices per MLP (transformers, their modelling files).
+UNGATED_TYPES = ("gpt_neox", "nemotron", "phi", "starcoder2")
+# Model types whose intermediate_size is the width of an expert (transformers, their modelling files).
+EXPERT_WIDTH_TYPES = ("gpt_oss", "granitemoe", "mixtral")
+# Defaults that a file of the type may leave out (transformers, Gemma3TextConfig).
+TYPE_DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "gemma3_text": {
+        "head_dim": 256,
+        "max_position_embeddings": 131072,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 262208,
+    },
+}
+# Checkpoint types under --dtype auto (vllm/config/model.py, _resolve_auto_dtype): float32 is served in bfloat16.
+DTYPES = {"bfloat16": "bfloat16", "float16": "float16", "float32": "bfloat16"}
+# Tower and projector over the tower's blocks alone; the largest ratio among the catalogue's models (Qwen3-VL-8B 1.40).
+VISION_PERMILLE = 1400
+
+
+def architecture_from_path(path: Path) -> Architecture:
+    """The architecture a config.json describes; FieldError names file and key of what is missing, wrong or not supported."""
+    file = path / "config.json" if path.is_dir() else path
+    top = Fields(str(file), _read(file))
+    text = _decoder(top)
+    for key in UNSUPPORTED_KEYS:
+        if text.has(key):
+            raise text.error(key, "models with state-space, linear-attention or sparse-index layers are not supported")
+    if top.flag("is_encoder_decoder", default=False):
+        raise top.error("is_encoder_decoder", "encoder-decoder models are not supported")
+    return _architecture(file.resolve().parent.name, top, text)
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        content = json.loads(file.read_bytes().decode("utf-8"), parse_constant=_reject_constant)
+    except OSError as error:
+        raise FieldError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FieldError(f"{file}: not UTF-8 (byte {error.start})") from None
+    except (ValueError, RecursionError) as error:
+        raise FieldError(f"{file}: not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise FieldError(f"{file}: must be a JSON object")
+    return content
+
+
+def _reject_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _decoder(top: Fields) -> Fields:
+    """The fields of the language model, with the defaults of its type underneath."""
+    nested = next((key for key in TEXT_KEYS if top.has(key)), None)
+    text = top.table(nested) if nested else top
+    model_type = text.optional_text("model_type") or ""
+    present = {key: value for key, value in text.values.items() if value is not None}
+    return Fields(text.file, {**TYPE_DEFAULTS.get(model_type, {}), **present}, text.prefix)
+
+
+def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
+    model_type = text.optional_text("model_type") or ""
+    hidden, heads, layers = text.integer("hidden_size"), text.integer("num_attention_heads"), text.integer("num_hidden_layers")
+    latent = mla(text)
+    experts = _experts(text, model_type, layers)
+    quant, quant_scope = quantization(top, text, moe=experts is not None)
+    sliding_layers, window_tokens = sliding(text, model_type, layers)
+    return Architecture(
+        name=name,
+        aliases=(),
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=heads if latent else text.optional_integer("num_key_value_heads") or heads,
+        head_dim=latent.qk_nope_head_dim + latent.qk_rope_head_dim if latent else _head_dim(text, hidden, heads),
+        intermediate=text.integer("intermediate_size_mlp" if text.has("intermediate_size_mlp") else "intermediate_size"),
+        vocab=text.integer("vocab_size"),
+        tie_embeddings=text.flag("tie_word_embeddings", top.flag("tie_word_embeddings", model_type in TIED_TYPES)),
+        max_position=text.integer("max_position_embeddings"),
+        dtype=_dtype(top, text),
+        checkpoint_quant=quant,
+        quant_scope=quant_scope,
+        experts=experts,
+        mla=latent,
+        sliding_layers=sliding_layers,
+        sliding_window_tokens=window_tokens,
+        gated_mlp=model_type not in UNGATED_TYPES,
+        vision_parameters=_vision_parameters(top),
+        source=top.file,
+    )
+
+
+def _head_dim(text: Fields, hidden: int, heads: int) -> int:
+    if text.has("head_dim"):
+        return text.integer("head_dim")
+    if hidden % heads:
+        raise text.error("head_dim", f"missing, and hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
+    return hidden // heads
+
+
+def _dtype(top: Fields, text: Fields) -> str:
+    for fields in (text, top):
+        for key in ("torch_dtype", "dtype"):
+            if fields.has(key):
+                return DTYPES[fields.text(key, tuple(DTYPES))]
+    return DTYPES["float32"]
+
+
+def _experts(text: Fields, model_type: str, layers: int) -> Experts | None:
+    count_key = next((key for key in ("n_routed_experts", "num_local_experts", "num_experts") if text.has(key)), None)
+    if count_key is None or text.integer(count_key, minimum=0) == 0:
+        return None
+    if text.has("moe_intermediate_size"):
+        width_key = "moe_intermediate_size"
+    elif model_type in EXPERT_WIDTH_TYPES or model_type == "llama4_text":
+        width_key = "intermediate_size"
+    else:
+        raise text.error("moe_intermediate_size", f"missing, though {count_key} is given")
+    width = text.integer(width_key)
+    return Experts(
+        count=text.integer(count_key),
+        per_token=text.integer("num_experts_per_tok"),
+        intermediate=width,
+        layers=_expert_layers(text, layers),
+        shared_intermediate=_shared_width(text, model_type, width),
+    )
+
+
+def _expert_layers(text: Fields, layers: int) -> int:
+    """Layers with experts: every step-th one, without the leading dense ones and those named as dense."""
+    step_key = next((key for key in ("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_freq") if text.has(key)), None)
+    step = text.integer(step_key) if step_key else 1
+    leading = text.optional_integer("first_k_dense_replace", minimum=0) or 0
+    named = len(text.items("mlp_only_layers")) if text.has("mlp_only_layers") else 0
+    expert_layers = layers // step - leading - named
+    if expert_layers < 1:
+        raise text.error(
+            "num_hidden_layers", f"leaves no layer with experts: {layers} layers, step {step}, {leading + named} of them dense"
+        )
+    return expert_layers
+
+
+def _shared_width(text: Fields, model_type: str, width: int) -> int:
+    if text.has("shared_expert_intermediate_size"):
+        return text.integer("shared_expert_intermediate_size", minimum=0)
+    if model_type == "llama4_text":
+        # one shared expert beside the routed one (transformers, Llama4TextMoe)
+        return width
+    return width * (text.optional_integer("n_shared_experts", minimum=0) or 0)
+
+
+def _vision_parameters(top: Fields) -> int:
+    """Upper estimate of tower and projector from the tower's blocks; 0 for a text model."""
+    if not top.has("vision_config"):
+        return 0
+    vision = top.table("vision_config")
+    blocks = vision.integer("depth" if vision.has("depth") else "num_hidden_layers")
+    hidden, intermediate = vision.integer("hidden_size"), vision.integer("intermediate_size")
+    # Pixtral's MLPs are gated (transformers, modeling_pixtral.py), those of the others are not
+    matrices = 3 if vision.optional_text("model_type") == "pixtral" else 2
+    per_block = 4 * hidden * hidden + matrices * hidden * intermediate
+    return blocks * per_block * VISION_PERMILLE // 1000

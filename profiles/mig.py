@@ -1,0 +1,84 @@
+"""Legal MIG layouts of a GPU type under NVML's placement rules.
+
+An instance at start slot s takes the memory slices s .. s + memory_slices - 1 and some of the GPU's compute slices, and the driver allows
+at most max_count instances of a profile (nvmlGpuInstancePlacement_t, nvmlGpuInstanceProfileInfo_t).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from profiles.gpus import GpuType, MigProfile
+
+Layout = tuple[tuple[str, int], ...]
+"""(profile name, start slot) of each instance, sorted by start slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Instance:
+    profile: MigProfile
+    start: int
+    memory_mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A legal set of instances in the order of _instances, with the slices it takes."""
+
+    instances: tuple[_Instance, ...]
+    memory_mask: int
+    compute_slices: int
+
+    def layout(self) -> Layout:
+        return tuple((instance.profile.name, instance.start) for instance in self.instances)
+
+    def fits(self, added: _Instance, compute_slices: int) -> bool:
+        if self.memory_mask & added.memory_mask or self.compute_slices + added.profile.compute_slices > compute_slices:
+            return False
+        return sum(instance.profile is added.profile for instance in self.instances) < added.profile.max_count
+
+    def plus(self, added: _Instance) -> _Placed:
+        return _Placed((*self.instances, added), self.memory_mask | added.memory_mask, self.compute_slices + added.profile.compute_slices)
+
+
+def _instances(gpu: GpuType) -> tuple[_Instance, ...]:
+    """Every (profile, start) within the GPU's memory slices, by start slot."""
+    offered = [
+        _Instance(profile, start, ((1 << profile.memory_slices) - 1) << start)
+        for profile in gpu.mig_profiles
+        for start in profile.placement_starts
+        if start + profile.memory_slices <= gpu.mig_memory_slices
+    ]
+    return tuple(sorted(offered, key=lambda instance: (instance.start, instance.profile.name)))
+
+
+def _legal_sets(gpu: GpuType) -> list[_Placed]:
+    """Every legal set once: an instance is only added behind the last one in the order of _instances."""
+    instances = _instances(gpu)
+    found: list[_Placed] = []
+    pending = [(_Placed((), 0, 0), 0)]
+    while pending:
+        placed, first = pending.pop()
+        found.append(placed)
+        for position in range(first, len(instances)):
+            if placed.fits(instances[position], gpu.mig_compute_slices):
+                pending.append((placed.plus(instances[position]), position + 1))
+    return found
+
+
+@lru_cache(maxsize=64)
+def legal_layouts(gpu: GpuType) -> tuple[Layout, ...]:
+    """Every legal set of (profile, start), the empty one included, sorted; only the empty one when the type has no MIG."""
+    return tuple(sorted(placed.layout() for placed in _legal_sets(gpu)))
+
+
+@lru_cache(maxsize=64)
+def maximal_layouts(gpu: GpuType) -> tuple[Layout, ...]:
+    """The legal layouts that no instance can be added to, with all their start variants, sorted.
+
+    Every legal layout is a subset of at least one of them.
+    """
+    instances = _instances(gpu)
+    full = (placed for placed in _legal_sets(gpu) if not any(placed.fits(instance, gpu.mig_compute_slices) for instance in instances))
+    return tuple(sorted(placed.layout() for placed in full))
