@@ -1,9 +1,9 @@
 """Latency at a given load and the largest load that meets an SLO, in closed form.
 
-The model of one engine at a guaranteed share s of its GPU. A step takes (base + per_token * tokens + per_kv_token * kv) / s. A request costs
-w = per_token * (I + O - 1) + per_kv_token * (cached tokens read) beyond the base of its steps. With rate r and rho = r * w / s the mean
-step lasts base / s / (1 - rho), seen by a request also its own tokens, and B = r * (O - 1) * step requests decode. Their number is spread as
-in processor sharing with a batch-dependent rate (negative binomial, variance B / (1 - rho), times burstiness).
+The model of one engine at a guaranteed share s of its GPU. A step takes (base + per_token * tokens + per_kv_token * kv) / s. A request
+costs w = per_token * (I + O - 1) + per_kv_token * (cached tokens read) beyond the base of its steps. With rate r and rho = r * w / s a
+request sees steps of (base + its own tokens) / s / (1 - rho), and B = r * (O - 1) * step requests decode. Their number is spread as in
+processor sharing with a batch-dependent rate (negative binomial, variance B / (1 - rho), times burstiness).
 
 Quantiles add the means and the root of the summed squares of each part's excess over its mean. TPOT: own step, neighbours in the batch, and
 prefills that arrive during the answer (compound Poisson with skewness correction, never more than a full chunk per step). TTFT: rest of the
@@ -24,6 +24,9 @@ __all__ = ["LoadForecast", "RequestMix", "Slo", "capacity_rps", "forecast"]
 
 # Answers shorter than this quantile of the output length are not sized for: they collide with a prefill no more often but dilute it less.
 _SHORT_ANSWER_SCORE = -1.2815515655446004
+# Share of time in which the KV pool may be too small, and its standard normal score.
+_POOL_TAIL = 1e-3
+_POOL_SCORE = 3.090232306167813
 # Relative width at which bisection stops.
 _RATE_TOLERANCE = 1e-3
 # The rate below which an SLO counts as not attainable at any rate.
@@ -60,9 +63,10 @@ def forecast(
 ) -> LoadForecast | None:
     """Latency, busy time and KV tokens of one replica at a rate and a guaranteed share.
 
-    None when it cannot keep up or runs out of max_num_seqs. Raises ValueError when the rate is negative, or share or quantile is outside (0, 1].
+    None when it cannot keep up or runs out of max_num_seqs. Raises ValueError for a negative rate, a share outside (0, 1], a quantile
+    outside (0, 1).
     """
-    load = _Load(step, mix, share_fraction, settings, quantile)
+    load = _Load(step, mix, share_fraction, settings, quantile, None)
     if not (math.isfinite(rate_rps) and rate_rps >= 0):
         raise ValueError(f"rate_rps is {rate_rps}, it must be a finite number that is not negative")
     state = load.state(rate_rps)
@@ -84,7 +88,7 @@ def capacity_rps(
     step: StepTime, mix: RequestMix, slo: Slo, share_fraction: float, settings: EngineSettings, quantile: float = 0.99
 ) -> float:
     """Largest rate whose forecast meets the SLO, within 0.1 % below it; 0.0 when none does."""
-    load = _Load(step, mix, share_fraction, settings, quantile)
+    load = _Load(step, mix, share_fraction, settings, quantile, None)
     if not load.meets(_SMALLEST_RATE_RPS, slo):
         return 0.0
     low_rps, high_rps = _SMALLEST_RATE_RPS, load.rate_limit_rps
@@ -130,7 +134,7 @@ class _Load:
         share_fraction: float,
         settings: EngineSettings,
         quantile: float,
-        slowdown: float | None = None,
+        slowdown: float | None,
     ) -> None:
         if not 0 < share_fraction <= 1:
             raise ValueError(f"share_fraction is {share_fraction}, it must be above 0 and at most 1")
@@ -168,6 +172,7 @@ class _Load:
         self.prefill_square = self.prefill_s * self.prefill_s * variation
         self.variation = variation - 1.0
         self.largest_prefill_s = self._prefill_work_s(self.input_quantile, self.input_quantile * self.input_quantile)
+        self.chunk_s = self.token_s * self.settings.max_num_batched_tokens + self.kv_s * self.input_quantile
         self.decode_s = self.token_s + self.kv_s * self.context
         self.request_s = self.prefill_s + self.decode_steps * self.decode_s
         self.neighbour_square = (
@@ -222,11 +227,8 @@ class _Load:
         excess_s = math.hypot(own_excess_s, neighbours_excess_s, prefill_excess_s)
         diluted_s = (own_s + neighbours_s + excess_s) / (1.0 - prefill_rho)
         # No step carries more prefill than a chunk.
-        full_s = own_s + neighbours_s + math.hypot(own_excess_s, neighbours_excess_s) + self._chunk_s(state.chunk_tokens)
+        full_s = own_s + neighbours_s + math.hypot(own_excess_s, neighbours_excess_s) + self.chunk_s
         return min(diluted_s, full_s)
-
-    def _chunk_s(self, chunk_tokens: float) -> float:
-        return self.token_s * chunk_tokens + self.kv_s * self.input_quantile
 
     def _compound_excess_s(self, arrivals: float) -> float:
         """Excess over its mean, at the quantile, of the prefill work that arrives during an answer."""
@@ -253,7 +255,7 @@ class _Load:
             return 0.0, 0.0
         service_s = rho / state.rate_rps
         # Kingman, 1961: squared variations of arrivals and service, halved.
-        delay_s = service_s * (max(self.burstiness, 1.0) + self.variation + 1.0) / 2 / (1.0 - rho)
+        delay_s = service_s * (max(self.burstiness, 1.0) + self.variation) / 2 / (1.0 - rho)
         mean_s = rho * delay_s
         at_quantile_s = delay_s * math.log(rho / self.tail) if rho > self.tail else 0.0
         return mean_s, max(at_quantile_s - mean_s, 0.0)
@@ -264,7 +266,9 @@ class _Load:
         prefilling = state.present - state.decoding
         mean = state.decoding * (self.context + slack) + prefilling * (self.input.mean + slack)
         square = state.present * (self.context_square + 2 * slack * self.context + slack * slack)
-        # The pool is judged at 99 % whatever quantile the latency is sized for.
-        score = normal_score(0.99)
+        # Judged at 99.9 % whatever quantile the latency is sized for: who waits for KV blocks waits for a whole answer. Few requests come
+        # in whole numbers; the correction for that grows with the chance of meeting a second one.
+        score, tail = _POOL_SCORE, _POOL_TAIL
         skew = (score * score - 1.0) / 6.0 * state.spread * self.largest_request
-        return mean, max(mean + score * math.sqrt(state.spread * square) + skew * min(1.0, state.present), self.largest_request + slack)
+        second = min(1.0, state.present * state.present / 2 / tail)
+        return mean, max(mean + score * math.sqrt(state.spread * square) + skew * second, self.largest_request + slack)

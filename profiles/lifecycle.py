@@ -23,8 +23,8 @@ _COMPILE_LAYER_S = 0.3
 # CUDA graphs: 2 - 5 s for dense models, 10 - 42 s for mixtures of experts (same logs).
 _GRAPHS_S = 5.0
 _GRAPHS_EXPERTS_S = 42.0
-# Level-1 wake-up copies weights from pinned host memory: vLLM's sleep-mode measurements give 0.3 - 6 s, that is about half of the PCIe rate,
-# plus a fixed part for re-mapping memory.
+# Level-1 wake-up copies weights from pinned host memory: vLLM's sleep-mode measurements give 0.3 - 6 s, that is about half of the PCIe
+# rate, plus a fixed part for re-mapping memory.
 _WAKE_PCIE_EFFICIENCY = 0.5
 _WAKE_FIXED_S = 0.3
 

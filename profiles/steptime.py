@@ -2,14 +2,16 @@
 
 The three coefficients come from the GPU's data sheet and the model's dimensions, scaled by five constants fitted on 95 measured rows of
 vLLM on H100 and H200 (Llama-3.1-70B fp8 and Qwen3-32B bfloat16, TP 1 - 8, 4 - 128 concurrent; aiconfigurator-core, Apache-2.0). Fit of the
-time per output token: mean error 7.3 %, median 4.7 %. Unseen, A100 with Llama-2-70B prompts of 128 - 8192 tokens (splitwise-sim, MIT): within
-13 % at TP 2; at TP 4 - 8 that older engine is up to 36 % slower. Mixture of experts, other GPUs, GPUs with PCIe links and MIG slices are extrapolated.
+time per output token: mean error 7.3 %, median 4.7 %. Unseen, A100 with Llama-2-70B prompts of 128 - 8192 tokens (splitwise-sim, MIT):
+within 13 % at TP 2; at TP 4 - 8 that older engine is up to 36 % slower. Mixture of experts, other GPUs, PCIe links and MIG slices are
+extrapolated.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from profiles.gpus import GpuType, MigProfile
 from profiles.kv import kv_bytes_per_token
@@ -67,7 +69,7 @@ class StepTime:
             return 1.0
         if probability <= points[0][0]:
             return points[0][1]
-        for (low, low_value), (high, high_value) in zip(points, points[1:], strict=False):
+        for (low, low_value), (high, high_value) in pairwise(points):
             if probability <= high:
                 return low_value + (high_value - low_value) * (probability - low) / (high - low)
         return points[-1][1]
