@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.simulation.requests import EngineConfig
-from profiles.kv import kv_blocks, kv_pool_tokens
+from profiles.kv import kv_blocks, kv_bytes_per_block, min_kv_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 
@@ -13,16 +13,15 @@ def engine_config(
 ) -> EngineConfig:
     """The limits of an engine whose KV pool has kv_bytes per GPU.
 
-    The core knows one kind of block that holds block_size tokens of all layers. Where layers with a sliding window draw on the same pool a
-    token takes blocks of several groups: the pool is then stated as the tokens that vLLM reports for it (exact for requests of
-    max_model_len, too small for a mix of shorter ones by up to the share of the window). Raises ValueError for a pool vLLM cannot start with.
+    The core knows one kind of block, which holds block_size tokens of all layers. Where layers with a sliding window draw on the same pool
+    a token takes blocks of several groups: the pool is then scaled so that as many requests of max_model_len fit as in vLLM; for shorter
+    requests that is generous, since their window layers forget nothing yet. Raises ValueError for a pool that vLLM cannot start with.
     """
-    if architecture.sliding_layers == 0:
-        blocks = kv_blocks(architecture, settings, kv_bytes)
-    else:
-        blocks = kv_pool_tokens(architecture, settings, kv_bytes) // settings.block_size
+    longest_blocks = -(-settings.max_model_len // settings.block_size)
+    longest_pool_blocks = min_kv_bytes(architecture, settings) // kv_bytes_per_block(architecture, settings) - 1
+    usable_blocks = (kv_blocks(architecture, settings, kv_bytes) - 1) * longest_blocks // longest_pool_blocks
     return EngineConfig(
-        kv_blocks=blocks,
+        kv_blocks=usable_blocks + 1,
         block_size=settings.block_size,
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,

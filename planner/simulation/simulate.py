@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -41,9 +42,9 @@ def simulate(
 
     draw gives U(0, 1) numbers, one per step in order of time: a seeded generator for the measured spread, a constant for a quantile
     (`lambda: 0.9` is a slow run). interference_factor slows engines with active neighbours beyond their equal share.
-    Raises ValueError for duplicate engine names and for routes or GPUs that name what is not there.
+    Raises ValueError for duplicate engine names, for routes or engines that name what is not there, and for arrivals before 0 s.
     """
-    _check(engines, gpus, routes)
+    _check(engines, gpus, requests, routes)
     world = _World(engines, requests, routes, draw, interference_factor)
     end_s = world.run()
     uses = tuple(live.use(end_s) for live in world.engines)
@@ -142,9 +143,7 @@ class _World:
         engine_index = self._by_name[name]
         engine = self.engines[engine_index]
         self._replicas[index] = name
-        refused = engine.core.add(
-            EngineRequest(str(index), request.input_tokens, request.output_tokens, min(request.cached_prefix_tokens, request.input_tokens))
-        )
+        refused = engine.core.add(EngineRequest(str(index), request.input_tokens, request.output_tokens, request.cached_prefix_tokens))
         if refused is not None:
             self._errors[index] = refused.reason.value
         elif engine.step is None:
@@ -200,7 +199,7 @@ class _World:
         )
 
 
-def _check(engines: Sequence[SimulatedEngine], gpus: Sequence[SimulatedGpu], routes: Routes) -> None:
+def _check(engines: Sequence[SimulatedEngine], gpus: Sequence[SimulatedGpu], requests: Sequence[SimulatedRequest], routes: Routes) -> None:
     names = {engine.name for engine in engines}
     if len(names) < len(engines):
         raise ValueError("two engines have the same name; name each once")
@@ -208,6 +207,9 @@ def _check(engines: Sequence[SimulatedEngine], gpus: Sequence[SimulatedGpu], rou
     for engine in engines:
         if engine.gpu_key not in keys:
             raise ValueError(f"engine {engine.name} runs on {engine.gpu_key}, which is part of no GPU given")
+    for request in requests:
+        if not 0 <= request.arrival_s < math.inf:
+            raise ValueError(f"a request of {request.workload} arrives at {request.arrival_s} s; it must be 0 s or later")
     for served_name, backends in routes.items():
         for name, _ in backends:
             if name not in names:
