@@ -1,0 +1,306 @@
+"""The fleet file as people write it: every field with its default and its meaning.
+
+Python names end in the unit a value is read into, aliases are the names in the file. Checks that need more than one
+field are made where the fleet is put together (`planner.spec.resolve_*`), so that all of them are reported at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+
+from planner.spec.fields import (
+    Duration,
+    GpuName,
+    Host,
+    ModelName,
+    Moment,
+    Name,
+    Neighbour,
+    Number,
+    PoolName,
+    Price,
+    Rate,
+    Reserve,
+    Room,
+    Source,
+    Text,
+    Whole,
+    mig_word,
+    sharing_word,
+    version,
+)
+from planner.spec.fleet import LatencyClass, Link, MigMode, Ownership, Sharing
+from planner.traces import MAX_TOKENS
+from profiles.settings import EngineSettings
+
+_ENGINE = EngineSettings()
+
+
+class Declared(BaseModel):
+    """A mapping of the file. later names fields that are known but not brought to life yet: they are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False)
+    later: ClassVar[frozenset[str]] = frozenset()
+
+
+class DeclaredPool(Declared):
+    """Identical nodes of identical GPUs."""
+
+    gpu: GpuName = Field(description="GPU type: a catalogue name or one of its aliases.", examples=["H100-SXM-80GB"])
+    nodes: Whole = Field(ge=1, le=100_000, description="Number of nodes.", examples=[1])
+    gpus_per_node: Whole = Field(ge=1, le=64, description="GPUs in each node.", examples=[8])
+    price_usd_per_h: Price | None = Field(
+        None, alias="price", description="Price per GPU-hour. Default: the catalogue's median for this GPU; required when it lists none."
+    )
+    link: Link | None = Field(
+        None,
+        description="How the GPUs of a node are connected, which decides the tensor-parallel sizes: nvswitch (every power of two), "
+        "pairs (1 and 2), pcie (1). Default: nvswitch when the GPU type has NVLink, else pcie.",
+    )
+    host_cores: Whole | None = Field(None, ge=1, le=100_000, description="CPU cores of a node. Default: 12 per GPU.")
+    host_memory_mib: Room | None = Field(None, alias="host_memory", description="Main memory of a node. Default: 128GiB per GPU.")
+    hosts: tuple[Host, ...] | None = Field(
+        None,
+        description="Addresses of the nodes, one per node (per max_nodes when rentable), without ports. "
+        "Default: 127.0.0.1 for each, which suits emulated engines.",
+        examples=[["10.0.0.1", "10.0.0.2"]],
+    )
+    mig: Annotated[MigMode, mig_word] = Field(
+        "off",
+        description="off; repartition: the plan chooses the MIG layout of each GPU; fixed: every GPU keeps mig_layout. "
+        "A pool in MIG mode runs MIG slices only.",
+    )
+    mig_layout: tuple[Text, ...] | None = Field(
+        None,
+        description="The MIG profiles on every GPU when mig is fixed, in any order. Default: none; required with mig: fixed.",
+        examples=[["3g.40gb", "4g.40gb"]],
+    )
+    sharing: tuple[Annotated[Sharing, sharing_word], ...] | None = Field(
+        None,
+        min_length=1,
+        description="Sharing modes the plan may choose: exclusive, time_shared, mig. Default: [exclusive, time_shared], "
+        "[mig] when the pool is in MIG mode.",
+    )
+    ownership: Ownership = Field(
+        "owned", description="owned: each GPU that is used costs its price; rentable: each node that is used is paid whole."
+    )
+    min_nodes: Whole | None = Field(None, ge=0, le=100_000, description="Nodes of a rentable pool that are paid in any case. Default: 0.")
+    max_nodes: Whole | None = Field(None, ge=1, le=100_000, description="Most nodes of a rentable pool. Default: nodes.")
+
+
+class DeclaredModel(Declared):
+    """A model to serve and the engine settings it is served with."""
+
+    later = frozenset({"adapters"})
+
+    source: Source = Field(
+        description="A catalogue name or alias, or a local folder or config.json written ./like/this (from the fleet file's folder).",
+        examples=["meta-llama/Meta-Llama-3.1-8B", "./models/my-model"],
+    )
+    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
+        None, description="Type of weights and activations. Default: the checkpoint's."
+    )
+    quantization: Literal["awq", "fp8", "gptq", "int4", "int8", "mxfp4", "nvfp4"] | None = Field(
+        None, description="Weight quantisation, as vLLM's --quantization. Default: the checkpoint's own."
+    )
+    kv_cache_dtype: Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"] = Field(
+        "auto", description="Type of the KV cache; auto is that of the activations."
+    )
+    max_model_len: Whole | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOKENS,
+        description="Longest request in tokens, input and output together. Default: 8192, or what the model can do if that is less.",
+    )
+    max_num_seqs: Whole = Field(_ENGINE.max_num_seqs, ge=1, le=65_536, description="Most requests that run together in one engine.")
+    max_num_batched_tokens: Whole = Field(
+        _ENGINE.max_num_batched_tokens, ge=1, le=MAX_TOKENS, description="Most tokens in one engine step."
+    )
+    stream_interval: Whole = Field(1, ge=1, le=1000, description="Tokens between two streamed chunks.")
+    enforce_eager: bool = Field(default=False, description="Run without CUDA graphs: less memory, slower steps.")
+    tensor_parallel: tuple[Annotated[Whole, Field(ge=1, le=64)], ...] | None = Field(
+        None,
+        min_length=1,
+        description="Tensor-parallel sizes the plan may choose. Default: the powers of two up to 8 that divide the model's heads.",
+        examples=[[1, 2]],
+    )
+    engine_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?([.a-z0-9+-]*)$", max_length=40)] = Field(
+        _ENGINE.engine_version, description="Version of vLLM that serves it."
+    )
+    revision: Text | None = Field(None, description="Revision of the checkpoint (branch, tag or commit). Default: the main branch.")
+
+
+class DeclaredSlo(Declared):
+    """Latency goals; attainment is the share of requests that meet both."""
+
+    ttft_p95_s: Duration | None = Field(
+        None, alias="ttft_p95", description="Time to first token that 95 % of requests stay under. Default: by class."
+    )
+    tpot_p95_s: Duration | None = Field(
+        None, alias="tpot_p95", description="Time per output token after the first that 95 % of requests stay under. Default: by class."
+    )
+
+
+class DeclaredLengths(Declared):
+    """Lengths of requests in tokens. Only a mean: every request has this length. With p99: log-normal."""
+
+    mean_tokens: Number = Field(alias="mean", ge=1, le=MAX_TOKENS, description="Mean length.")
+    p99_tokens: Number | None = Field(None, alias="p99", ge=1, le=MAX_TOKENS, description="99th percentile. Default: the mean.")
+
+
+def _scalar_is_mean(value: Any) -> Any:  # noqa: ANN401 - whatever stands in the file
+    return {"mean": value} if isinstance(value, str) else value
+
+
+_TOKENS_SCHEMA = {"type": "number", "minimum": 1, "maximum": MAX_TOKENS}
+Lengths = Annotated[
+    DeclaredLengths,
+    BeforeValidator(_scalar_is_mean),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _TOKENS_SCHEMA,
+                {
+                    "type": "object",
+                    "properties": {"mean": _TOKENS_SCHEMA, "p99": _TOKENS_SCHEMA},
+                    "required": ["mean"],
+                    "additionalProperties": False,
+                },
+            ],
+            "examples": [500, {"mean": 500, "p99": 2000}],
+        }
+    ),
+]
+_LENGTHS_MEANING = "tokens per request: a number (all requests have this length), or {mean, p99} (log-normal in between)."
+
+
+class DeclaredRate(Declared):
+    """Demand form 1: the same rate at all times."""
+
+    rate_rps: Rate = Field(alias="rate", description="Requests per time.")
+    input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
+    output_tokens: Lengths = Field(description=f"Output {_LENGTHS_MEANING}")
+
+
+class DeclaredWindow(Declared):
+    """One stretch of time with its demand."""
+
+    start_s: Moment = Field(alias="start", description="Start of the window, from the start of the horizon.", examples=["0s"])
+    end_s: Duration = Field(alias="end", description="End of the window, after its start.", examples=["600s"])
+    rate_rps: Rate = Field(alias="rate", description="Requests per time.")
+    input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
+    output_tokens: Lengths = Field(description=f"Output {_LENGTHS_MEANING}")
+
+
+class DeclaredWindows(Declared):
+    """Demand form 2: a rate for each of several windows; between windows there is no demand."""
+
+    windows: tuple[DeclaredWindow, ...] = Field(min_length=1, max_length=1440, description="Windows in order of time, without overlap.")
+
+
+class DeclaredTrace(Declared):
+    """Demand form 3: from a recorded trace."""
+
+    trace: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+        description="File with columns arrival_s, input_tokens, output_tokens and optionally tenant, cached_prefix_tokens; "
+        "csv, csv.gz or parquet; from the fleet file's folder.",
+        examples=["arena27.csv.gz"],
+    )
+    tenant: Text | None = Field(None, description="Take the requests of this tenant only. Default: all requests.")
+    window_s: Duration | None = Field(
+        None,
+        alias="window",
+        description="Length of the windows demand is measured in; the trace is cut into equal windows of about this length. "
+        "Default: a sixtieth of the trace, at least 60s.",
+    )
+    repeat_rate: Whole = Field(1, ge=1, le=10_000, description="Multiply the rate: this many copies of the trace, shifted evenly in time.")
+
+
+FORMS = {"rate": "<rate>", "windows": "<windows>", "trace": "<trace>"}
+
+
+def _form(value: Any) -> str | None:  # noqa: ANN401 - as above
+    found = [tag for key, tag in FORMS.items() if isinstance(value, dict) and key in value]
+    return found[0] if len(found) == 1 else None
+
+
+Demand = Annotated[
+    Annotated[DeclaredRate, Tag("<rate>")] | Annotated[DeclaredWindows, Tag("<windows>")] | Annotated[DeclaredTrace, Tag("<trace>")],
+    Discriminator(_form),
+]
+
+
+class DeclaredWorkload(Declared):
+    """Demand for a model in one latency class."""
+
+    later = frozenset({"spread", "deadline"})
+
+    model: ModelName = Field(description="Name of an entry under models.", examples=["llama-8b"])
+    latency_class: LatencyClass = Field(
+        "standard",
+        alias="class",
+        description="Gives the defaults of slo and priority. interactive: ttft_p95 500ms, tpot_p95 50ms, priority 100; "
+        "standard: 2s, 100ms, 50; background: 30s, 500ms, 0.",
+    )
+    priority: Whole | None = Field(None, ge=0, le=1000, description="When capacity is short, higher is served first. Default: by class.")
+    slo: DeclaredSlo = Field(
+        default_factory=DeclaredSlo,
+        description="Latency goals. Default: by class, each on its own.",
+        examples=[{"ttft_p95": "500ms", "tpot_p95": "50ms"}],
+    )
+    demand: Demand = Field(description="Exactly one of three forms: a rate, windows or a trace.")
+    isolate: bool = Field(default=False, description="Give this workload replicas of its own, served under the workload's name.")
+    team: Text | None = Field(None, description="Whom it belongs to, for reports. Default: none.")
+    labels: dict[Text, Text] = Field(default_factory=dict, max_length=64, description="Free key-value pairs, for reports. Default: none.")
+    min_replicas: Whole = Field(1, ge=0, le=10_000, description="Fewest replicas.")
+    pin: tuple[PoolName, ...] = Field((), description="Pools its replicas may live in. Default: any.", examples=[["h100"]])
+    not_with: tuple[Neighbour, ...] = Field(
+        (), description="Workloads or models that may not share a GPU with it. Default: none.", examples=[["batch"]]
+    )
+
+
+class DeclaredRouter(Declared):
+    """Where the router listens."""
+
+    host: Host = Field("127.0.0.1", description="Address the router listens on.")
+    port: Whole = Field(8080, ge=1, le=65_535, description="Port for requests.")
+    admin_port: Whole = Field(9901, ge=1, le=65_535, description="Port of the router's own admin page.")
+
+
+class DeclaredPorts(Declared):
+    """Ports for engines."""
+
+    start: Whole = Field(8100, ge=1, le=65_535, description="First port for engines on each host.")
+    end: Whole = Field(8999, ge=1, le=65_535, description="Last port for engines on each host.")
+
+
+class DeclaredPolicy(Declared):
+    """Rules for the whole plan."""
+
+    later = frozenset({"disruption_budget", "cost_slack_fraction", "risk", "goals"})
+
+    headroom_mib: Reserve = Field(
+        1024, alias="headroom", description="Memory that stays free on every GPU.", json_schema_extra={"default": "1GiB"}
+    )
+    sizing_quantile: Number = Field(
+        0.99,
+        ge=0.5,
+        lt=1,
+        description="Replicas are sized so that this share of requests is predicted to meet the goals: above the p95 of the goals, "
+        "the difference is the safety margin.",
+    )
+    max_active_residents: Whole = Field(3, ge=1, le=16, description="Most engines on one time-shared GPU that can be active together.")
+    router: DeclaredRouter = Field(default_factory=DeclaredRouter, description="Where the router listens. Default: as below.")
+    ports: DeclaredPorts = Field(default_factory=DeclaredPorts, description="Ports for engines. Default: as below.")
+
+
+class DeclaredFleet(Declared):
+    """A fleet file: what there is (pools), what can be served (models), what is asked for (workloads), and rules (policy)."""
+
+    schema_version: Annotated[Literal[1], version] = Field(description="Version of this format: 1.")
+    pools: dict[Name, DeclaredPool] = Field(min_length=1, description="GPUs there are, by pool name.")
+    models: dict[Name, DeclaredModel] = Field(min_length=1, description="Models to serve, by the name requests use.")
+    workloads: dict[Name, DeclaredWorkload] = Field(min_length=1, description="What is asked for, by workload name.")
+    policy: DeclaredPolicy = Field(default_factory=DeclaredPolicy, description="Rules for the whole plan. Default: as below.")

@@ -1,0 +1,30 @@
+"""What is wrong with a fleet file: every problem with its place, all at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SpecProblem:
+    """One problem: file, line and column (from 1), path of the field (empty for the whole file), what to do."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        """One line: file:line:column: path: message."""
+        where = f"{self.file}:{self.line}:{self.column}: "
+        return where + (f"{self.path}: {self.message}" if self.path else self.message)
+
+
+class SpecError(ValueError):
+    """A fleet file that cannot be used. problems are sorted by place; str() has one line for each."""
+
+    def __init__(self, problems: tuple[SpecProblem, ...]) -> None:
+        """Keep the problems sorted, each once."""
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(map(str, self.problems)))

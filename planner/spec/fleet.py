@@ -1,0 +1,134 @@
+"""The fleet as the planner sees it: numbers in fixed units, names resolved to catalogue entries, demand as profiles.
+
+Built by `planner.spec.load_fleet` from what people write; nothing in it refers to the file any more.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, InstanceOf
+
+from planner.demand import DemandProfile
+from profiles.gpus import GpuType
+from profiles.models import Architecture
+
+LatencyClass = Literal["interactive", "standard", "background"]
+Link = Literal["nvswitch", "pairs", "pcie"]
+MigMode = Literal["off", "repartition", "fixed"]
+Ownership = Literal["owned", "rentable"]
+Sharing = Literal["exclusive", "time_shared", "mig"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pool(_Part):
+    """Identical nodes of identical GPUs. Cores and memory are per node, the price is per GPU.
+
+    An owned pool has min_nodes = max_nodes = nodes. hosts has one address per possible node (max_nodes). block_sizes are the
+    tensor-parallel sizes the links allow, ascending. mig_layout holds (profile, start slot) pairs of a fixed layout.
+    """
+
+    name: str
+    gpu: InstanceOf[GpuType]
+    nodes: int
+    gpus_per_node: int
+    price_usd_per_h: float
+    link: Link
+    block_sizes: tuple[int, ...]
+    host_cores: int
+    host_memory_mib: int
+    hosts: tuple[str, ...]
+    mig: MigMode
+    mig_layout: tuple[tuple[str, int], ...]
+    sharing: tuple[Sharing, ...]
+    ownership: Ownership
+    min_nodes: int
+    max_nodes: int
+
+
+class Model(_Part):
+    """A model to serve, with vLLM's own names for its engine settings.
+
+    engine_model is what `vllm serve` is given: a Hugging Face id, or the absolute path of a local folder.
+    """
+
+    name: str
+    source: str
+    engine_model: str
+    architecture: InstanceOf[Architecture]
+    dtype: str
+    quantization: str | None
+    kv_cache_dtype: str
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    stream_interval: int
+    enforce_eager: bool
+    tensor_parallel: tuple[int, ...]
+    engine_version: str
+    revision: str | None
+
+
+class Workload(_Part):
+    """Demand for a model in one latency class. pin names pools; not_with names served models (see served_name)."""
+
+    name: str
+    model: Model
+    latency_class: LatencyClass
+    priority: int
+    ttft_p95_s: float
+    tpot_p95_s: float
+    demand: DemandProfile
+    isolate: bool
+    team: str | None
+    labels: dict[str, str]
+    min_replicas: int
+    pin: tuple[str, ...]
+    not_with: tuple[str, ...]
+
+    @property
+    def served_name(self) -> str:
+        """The model name that requests carry: the workload's own when isolated, else the model's, shared with its other workloads."""
+        return self.name if self.isolate else self.model.name
+
+
+class Router(_Part):
+    """Where the router listens."""
+
+    host: str
+    port: int
+    admin_port: int
+
+
+class Ports(_Part):
+    """Ports for engines on every node, both ends included."""
+
+    start: int
+    end: int
+
+
+class Policy(_Part):
+    """Rules for the whole plan. headroom_mib stays free on every GPU."""
+
+    headroom_mib: int
+    sizing_quantile: float
+    max_active_residents: int
+    router: Router
+    ports: Ports
+
+
+class Fleet(_Part):
+    """Everything that was declared, in the order of the file.
+
+    hashes maps each input file, as the fleet file names it, to its SHA-256. warnings are sentences for people.
+    """
+
+    pools: tuple[Pool, ...]
+    models: tuple[Model, ...]
+    workloads: tuple[Workload, ...]
+    policy: Policy
+    hashes: dict[str, str]
+    warnings: tuple[str, ...]

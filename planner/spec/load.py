@@ -1,0 +1,204 @@
+"""Reading a fleet file: text in, a Fleet or every problem out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from planner.spec.declared import Declared, DeclaredFleet, DeclaredModel, DeclaredPolicy, DeclaredPool, DeclaredWorkload
+from planner.spec.errors import SpecError, SpecProblem
+from planner.spec.fields import Names, is_local
+from planner.spec.fleet import Fleet, Model, Policy, Pool, Ports, Router, Workload
+from planner.spec.messages import Loc, problem_at, problems_of
+from planner.spec.pools import resolve_pools
+from planner.spec.served import check_blocks, local_config, resolve_models
+from planner.spec.source import Node, decode, parse
+from planner.spec.workloads import Trace, check_together, index_trace, resolve_neighbours, resolve_workloads
+from planner.traces import TraceError, parse_trace
+from profiles.catalogue import Catalogue
+
+Read = Callable[[Path], bytes]
+
+# Larger traces do not fit beside everything else in memory.
+MAX_FILE_BYTES = 512 * 1024 * 1024
+
+_Part = TypeVar("_Part", bound=Declared)
+
+
+def read_file(path: Path) -> bytes:
+    """Bytes of a regular file. Raises OSError, also for devices, pipes and files above 512 MiB."""
+    if path.exists() and not path.is_file():
+        raise OSError(0, "not a regular file")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise OSError(0, f"larger than {MAX_FILE_BYTES // 1024**2} MiB")
+    return path.read_bytes()
+
+
+def load_fleet(path: Path, text: str | bytes, catalogue: Catalogue, read: Read = read_file) -> Fleet:
+    """The fleet that text declares. path names it in errors and is where relative file names start from.
+
+    read gives the bytes of trace files. Raises SpecError with every problem that can be found at once.
+    """
+    file = str(path)
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    root, problems = parse(file, decode(file, raw))
+    if not isinstance(root.value, dict):
+        raise SpecError(
+            (
+                *problems,
+                problem_at(file, root, (), "a fleet file is a mapping with schema_version, pools, models, workloads and policy"),
+            )
+        )
+    loading = _Loading(path, root, catalogue, read)
+    loading.problems.extend(problems)
+    fleet = loading.fleet(hashlib.sha256(raw).hexdigest())
+    if loading.problems:
+        raise SpecError(tuple(loading.problems))
+    assert fleet is not None
+    return fleet
+
+
+class _Loading:
+    """One load: the tree, what was found wrong, and the steps from the tree to the fleet."""
+
+    def __init__(self, path: Path, root: Node, catalogue: Catalogue, read: Read) -> None:
+        self.file = str(path)
+        self.name = path.name
+        self.folder = path.parent
+        self.root = root
+        self.catalogue = catalogue
+        self.read = read
+        self.problems: list[SpecProblem] = []
+        self.warnings: list[str] = []
+        self.hashes: dict[str, str] = {}
+
+    def fleet(self, own_hash: str) -> Fleet | None:
+        """The fleet, or None when there are problems: as many as can be found are collected all the same."""
+        self.hashes[self.name] = own_hash
+        raw = self.root.plain()
+        names = Names(self.catalogue, self._names(raw, "pools"), self._names(raw, "models"), self._names(raw, "workloads"))
+        self._validate(raw, names)
+        pools = resolve_pools(self._valid(raw, "pools", DeclaredPool, names), self.catalogue, self._report)
+        declared_models = self._valid(raw, "models", DeclaredModel, names)
+        models = resolve_models(declared_models, self.catalogue, self.folder, self._report)
+        declared_workloads = self._valid(raw, "workloads", DeclaredWorkload, names)
+        workloads = resolve_workloads(declared_workloads, models, self._traces(), self._report, self._warn)
+        workloads = resolve_neighbours(workloads, self._report)
+        check_together(workloads, pools, names.models, self._report)
+        if len(pools) == len(names.pools):
+            check_blocks(models, pools, self._report)
+        policy = self._policy(raw, names, pools)
+        self._hash_models(declared_models)
+        self._warn_unused(models, workloads)
+        if self.problems or policy is None:
+            return None
+        hashes = dict(sorted(self.hashes.items()))
+        return Fleet(pools=pools, models=models, workloads=workloads, policy=policy, hashes=hashes, warnings=tuple(self.warnings))
+
+    def _report(self, loc: Loc, message: str) -> None:
+        self.problems.append(problem_at(self.file, self.root, loc, message))
+
+    def _warn(self, loc: Loc, message: str) -> None:
+        place = problem_at(self.file, self.root, loc, message)
+        self.warnings.append(f"{place.path}: {message}")
+
+    def _names(self, raw: dict[str, Any], section: str) -> tuple[str, ...]:
+        entries = raw.get(section)
+        return tuple(entries) if isinstance(entries, dict) else ()
+
+    def _validate(self, raw: dict[str, Any], names: Names) -> None:
+        try:
+            DeclaredFleet.model_validate(raw, context=names)
+        except ValidationError as error:
+            self.problems += problems_of(self.file, self.root, (), DeclaredFleet, error)
+
+    def _valid(self, raw: dict[str, Any], section: str, part: type[_Part], names: Names) -> dict[str, _Part]:
+        """The entries of a section that are right in themselves."""
+        found: dict[str, _Part] = {}
+        for name in self._names(raw, section):
+            try:
+                found[name] = part.model_validate(raw[section][name], context=names)
+            except ValidationError:
+                continue  # reported by _validate
+        return found
+
+    def _traces(self) -> dict[str, Trace]:
+        """Every trace file that is named, read and parsed once; its first mention carries what is wrong with it."""
+        found: dict[str, Trace] = {}
+        failed: set[str] = set()
+        for loc, name in self._trace_names():
+            if name in found or name in failed:
+                continue
+            try:
+                raw = self.read(self.folder / name)
+                found[name] = index_trace(parse_trace(name, raw))
+                self.hashes[name] = hashlib.sha256(raw).hexdigest()
+            except TraceError as error:
+                failed.add(name)
+                self._report(loc, str(error))
+            except (OSError, ValueError) as error:
+                failed.add(name)
+                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                self._report(loc, f"{name!r} cannot be read: {reason}")
+        return found
+
+    def _trace_names(self) -> Iterator[tuple[Loc, str]]:
+        for workload in _children(_child(self.root, "workloads")):
+            trace = _child(_child(_child(_child(self.root, "workloads"), workload), "demand"), "trace")
+            if trace is not None and isinstance(trace.value, str) and trace.value:
+                yield ("workloads", workload, "demand", "trace"), trace.value
+
+    def _policy(self, raw: dict[str, Any], names: Names, pools: tuple[Pool, ...]) -> Policy | None:
+        try:
+            declared = DeclaredPolicy.model_validate(raw.get("policy", {}), context=names)
+        except ValidationError:
+            return None  # reported by _validate
+        for loc, message in _policy_problems(declared, pools):
+            self._report(("policy", *loc), message)
+        return Policy(
+            headroom_mib=declared.headroom_mib,
+            sizing_quantile=declared.sizing_quantile,
+            max_active_residents=declared.max_active_residents,
+            router=Router(host=declared.router.host, port=declared.router.port, admin_port=declared.router.admin_port),
+            ports=Ports(start=declared.ports.start, end=declared.ports.end),
+        )
+
+    def _hash_models(self, declared: Mapping[str, DeclaredModel]) -> None:
+        for model in declared.values():
+            if is_local(model.source):
+                try:
+                    self.hashes[model.source] = hashlib.sha256(self.read(local_config(model.source, self.folder))).hexdigest()
+                except (OSError, ValueError):
+                    continue  # reported when the architecture was read
+
+    def _warn_unused(self, models: tuple[Model, ...], workloads: tuple[Workload, ...]) -> None:
+        used = {workload.model.name for workload in workloads}
+        for model in models:
+            if model.name not in used:
+                self._warn(("models", model.name), "no workload uses this model; it is not served")
+
+
+def _child(node: Node | None, key: str) -> Node | None:
+    return node.value.get(key) if node is not None and isinstance(node.value, dict) else None
+
+
+def _children(node: Node | None) -> tuple[str, ...]:
+    return tuple(node.value) if node is not None and isinstance(node.value, dict) else ()
+
+
+def _policy_problems(policy: DeclaredPolicy, pools: tuple[Pool, ...]) -> Iterator[tuple[Loc, str]]:
+    ports, router = policy.ports, policy.router
+    if ports.end < ports.start:
+        yield ("ports", "end"), f"{ports.end} is before the start {ports.start}"
+    for field, port in (("port", router.port), ("admin_port", router.admin_port)):
+        if ports.start <= port <= ports.end:
+            yield ("router", field), f"{port} lies among the ports for engines, {ports.start} to {ports.end}; choose another"
+    if router.port == router.admin_port:
+        yield ("router", "admin_port"), f"{router.admin_port} is the router's port for requests already; choose another"
+    for pool in pools:
+        if policy.headroom_mib >= pool.gpu.memory_usable_mib:
+            yield ("headroom",), f"{policy.headroom_mib} MiB leave nothing of the {pool.gpu.memory_usable_mib} MiB of {pool.gpu.name}"

@@ -1,0 +1,153 @@
+"""From declared pools to pools of the fleet: defaults from the GPU type, and checks across fields."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+
+from planner.nearest import nearest
+from planner.spec.declared import DeclaredPool
+from planner.spec.fleet import Link, Pool, Sharing
+from planner.spec.messages import Loc
+from profiles.catalogue import Catalogue
+from profiles.gpus import GpuType
+from profiles.mig import legal_layouts
+
+Report = Callable[[Loc, str], None]
+Layout = tuple[tuple[str, int], ...]
+
+# A usual 8-GPU node has two 48-core CPUs and 1 TiB of memory (for example the DGX H100: 112 cores, 2 TiB): 12 cores and 128 GiB
+# per GPU are on the small side of what such nodes have.
+HOST_CORES_PER_GPU = 12
+HOST_MEMORY_MIB_PER_GPU = 128 * 1024
+
+LOOPBACK = "127.0.0.1"
+
+
+def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, report: Report) -> tuple[Pool, ...]:
+    """The pools without errors; everything else goes to report."""
+    pools: list[Pool] = []
+    for name, pool in declared.items():
+        gpu = catalogue.gpu(pool.gpu)
+        layout, layout_problems = _layout(pool, gpu)
+        problems = [*_node_problems(pool), *_price_problems(pool, gpu), *_mode_problems(pool, gpu), *layout_problems]
+        for loc, message in problems:
+            report(("pools", name, *loc), message)
+        if not problems:
+            pools.append(_pool(name, pool, gpu, layout))
+    _check_hosts(declared, report)
+    return tuple(pools)
+
+
+def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Pool:
+    link: Link = declared.link or ("pcie" if gpu.link == "pcie" else "nvswitch")
+    rentable = declared.ownership == "rentable"
+    max_nodes = declared.max_nodes or declared.nodes
+    return Pool(
+        name=name,
+        gpu=gpu,
+        nodes=declared.nodes,
+        gpus_per_node=declared.gpus_per_node,
+        price_usd_per_h=declared.price_usd_per_h or gpu.price_usd_per_h or 0.0,
+        link=link,
+        block_sizes=block_sizes(link, declared.gpus_per_node),
+        host_cores=declared.host_cores or HOST_CORES_PER_GPU * declared.gpus_per_node,
+        host_memory_mib=declared.host_memory_mib or HOST_MEMORY_MIB_PER_GPU * declared.gpus_per_node,
+        hosts=declared.hosts or (LOOPBACK,) * max_nodes,
+        mig=declared.mig,
+        mig_layout=layout,
+        sharing=_sharing(declared),
+        ownership=declared.ownership,
+        min_nodes=(declared.min_nodes or 0) if rentable else declared.nodes,
+        max_nodes=max_nodes,
+    )
+
+
+def block_sizes(link: Link, gpus_per_node: int) -> tuple[int, ...]:
+    """Tensor-parallel sizes the links of a node allow, ascending.
+
+    >>> block_sizes("nvswitch", 8)
+    (1, 2, 4, 8)
+    """
+    largest = {"nvswitch": gpus_per_node, "pairs": min(2, gpus_per_node), "pcie": 1}[link]
+    return tuple(1 << power for power in range(largest.bit_length()))
+
+
+def _node_problems(declared: DeclaredPool) -> Iterable[tuple[Loc, str]]:
+    max_nodes = declared.max_nodes or declared.nodes
+    if declared.ownership == "owned":
+        for field, value in (("min_nodes", declared.min_nodes), ("max_nodes", declared.max_nodes)):
+            if value is not None:
+                yield (field,), "is for rentable pools; write ownership: rentable or leave it out"
+    elif declared.max_nodes is not None and declared.max_nodes < declared.nodes:
+        yield ("max_nodes",), f"{declared.max_nodes} is less than nodes: {declared.nodes}"
+    if declared.min_nodes is not None and declared.min_nodes > max_nodes:
+        yield ("min_nodes",), f"{declared.min_nodes} is more than the {max_nodes} nodes there can be"
+    if declared.hosts is not None and len(declared.hosts) != max_nodes:
+        yield ("hosts",), f"{len(declared.hosts)} addresses for {max_nodes} nodes; write one per node"
+
+
+def _price_problems(declared: DeclaredPool, gpu: GpuType) -> Iterable[tuple[Loc, str]]:
+    if declared.price_usd_per_h is None and gpu.price_usd_per_h is None:
+        yield ("price",), f"is required: the catalogue lists no price for {gpu.name}. Write for example price: 2.95 USD/h"
+
+
+def _sharing(declared: DeclaredPool) -> tuple[Sharing, ...]:
+    if declared.sharing is not None:
+        return tuple(sorted(set(declared.sharing)))
+    return ("exclusive", "time_shared") if declared.mig == "off" else ("mig",)
+
+
+def _mode_problems(declared: DeclaredPool, gpu: GpuType) -> Iterable[tuple[Loc, str]]:
+    sharing = _sharing(declared)
+    if declared.mig != "off" and not gpu.mig_profiles:
+        yield ("mig",), f"{gpu.name} has no MIG; write off or choose another GPU"
+    if declared.mig == "off" and "mig" in sharing:
+        yield ("sharing",), "lists mig while mig is off; write mig: repartition or mig: fixed"
+    if declared.mig != "off" and sharing != ("mig",):
+        yield ("sharing",), "a pool in MIG mode runs MIG slices only; write [mig] and declare another pool for the rest"
+    if declared.mig != "fixed" and declared.mig_layout is not None:
+        yield ("mig_layout",), f"is for mig: fixed, mig is {declared.mig}"
+    if declared.mig == "fixed" and not declared.mig_layout:
+        yield ("mig_layout",), "is required with mig: fixed. Example: [3g.40gb, 4g.40gb]"
+
+
+def _layout(declared: DeclaredPool, gpu: GpuType) -> tuple[Layout, list[tuple[Loc, str]]]:
+    """The fixed layout of a pool with start slots: of all legal ones the first in order."""
+    if declared.mig != "fixed" or not declared.mig_layout or not gpu.mig_profiles:
+        return (), []
+    known = [profile.name for profile in gpu.mig_profiles]
+    unknown: list[tuple[Loc, str]] = [
+        (("mig_layout", index), f"{gpu.name} has no MIG profile {name[:60]!r}; {_hint(name, known)}allowed: {', '.join(known)}")
+        for index, name in enumerate(declared.mig_layout)
+        if name not in known
+    ]
+    if unknown:
+        return (), unknown
+    wanted = sorted(declared.mig_layout)
+    by_start = (tuple(sorted(layout, key=lambda place: place[1])) for layout in legal_layouts(gpu))
+    fitting = min((layout for layout in by_start if sorted(name for name, _ in layout) == wanted), default=None)
+    if fitting is None:
+        return (), [(("mig_layout",), f"{', '.join(declared.mig_layout)} do not fit on one {gpu.name} together")]
+    return fitting, []
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = nearest(name, known)
+    return f"did you mean {close}? " if close else ""
+
+
+def _check_hosts(declared: Mapping[str, DeclaredPool], report: Report) -> None:
+    seen: dict[str, str] = {}
+    for name, pool in declared.items():
+        for index, host in enumerate(pool.hosts or ()):
+            if host in seen and not _is_loopback(host):
+                report(("pools", name, "hosts", index), f"{host} is a node of pool {seen[host]} already; a machine belongs to one node")
+            seen.setdefault(host, name)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

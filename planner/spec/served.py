@@ -1,0 +1,107 @@
+"""From declared models to models of the fleet: architectures, defaults from them, and checks across fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from planner.spec.declared import DeclaredModel
+from planner.spec.fields import is_local
+from planner.spec.fleet import Model, Pool
+from planner.spec.messages import Loc
+from planner.spec.pools import Report
+from profiles.catalogue import Catalogue, architecture_from_path
+from profiles.models import Architecture
+
+# Long enough for most chats; each sequence of the engine must be able to hold it in the KV pool.
+DEFAULT_MAX_MODEL_LEN = 8192
+# Larger blocks than one node of eight GPUs are not planned.
+DEFAULT_TENSOR_PARALLEL = (1, 2, 4, 8)
+
+
+def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, folder: Path, report: Report) -> tuple[Model, ...]:
+    """The models without errors; everything else goes to report. folder is where local sources start from."""
+    found: list[Model] = []
+    for name, model in declared.items():
+        try:
+            architecture = _architecture(model.source, catalogue, folder)
+        except ValueError as error:
+            report(("models", name, "source"), str(error))
+            continue
+        problems = list(_problems(model, architecture))
+        for loc, message in problems:
+            report(("models", name, *loc), message)
+        if not problems:
+            found.append(_model(name, model, architecture, _engine_model(model.source, catalogue, folder)))
+    return tuple(found)
+
+
+def local_config(source: str, folder: Path) -> Path:
+    """The config.json that a local source means."""
+    path = folder / Path(source).expanduser()
+    return path if path.suffix == ".json" else path / "config.json"
+
+
+def _architecture(source: str, catalogue: Catalogue, folder: Path) -> Architecture:
+    return architecture_from_path(local_config(source, folder)) if is_local(source) else catalogue.model(source)
+
+
+def _engine_model(source: str, catalogue: Catalogue, folder: Path) -> str:
+    return str(local_config(source, folder).parent.resolve()) if is_local(source) else catalogue.model_id(source)
+
+
+def _splits(architecture: Architecture, size: int) -> bool:
+    kv_heads = architecture.kv_heads
+    return architecture.heads % size == 0 and (kv_heads % size == 0 or size % kv_heads == 0)
+
+
+def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[tuple[Loc, str]]:
+    if declared.max_model_len is not None and declared.max_model_len > architecture.max_position:
+        yield ("max_model_len",), f"{declared.max_model_len} tokens; {architecture.name} can do {architecture.max_position} at most"
+    for index, size in enumerate(declared.tensor_parallel or ()):
+        if not _splits(architecture, size):
+            heads = f"{architecture.heads} heads and {architecture.kv_heads} KV heads"
+            yield ("tensor_parallel", index), f"{size} does not divide the {heads} of {architecture.name}"
+        elif size & (size - 1):
+            yield ("tensor_parallel", index), f"{size} is not a power of two; blocks of GPUs are 1, 2, 4, 8, ..."
+
+
+def _model(name: str, declared: DeclaredModel, architecture: Architecture, engine_model: str) -> Model:
+    sizes = declared.tensor_parallel or tuple(size for size in DEFAULT_TENSOR_PARALLEL if _splits(architecture, size))
+    return Model(
+        name=name,
+        source=declared.source,
+        engine_model=engine_model,
+        architecture=architecture,
+        dtype=declared.dtype or architecture.dtype,
+        quantization=declared.quantization,
+        kv_cache_dtype=declared.kv_cache_dtype,
+        max_model_len=declared.max_model_len or min(DEFAULT_MAX_MODEL_LEN, architecture.max_position),
+        max_num_seqs=declared.max_num_seqs,
+        max_num_batched_tokens=declared.max_num_batched_tokens,
+        stream_interval=declared.stream_interval,
+        enforce_eager=declared.enforce_eager,
+        tensor_parallel=tuple(sorted(set(sizes))),
+        engine_version=declared.engine_version,
+        revision=declared.revision,
+    )
+
+
+def check_blocks(models: Sequence[Model], pools: Sequence[Pool], report: Report) -> None:
+    """Report models whose every tensor-parallel size is larger than the blocks of every pool."""
+    allowed = {size for pool in pools for size in usable_blocks(pool)}
+    for model in models:
+        if allowed and not allowed & set(model.tensor_parallel):
+            report(
+                ("models", model.name, "tensor_parallel"),
+                f"no pool has room for blocks of {_list(model.tensor_parallel)} GPUs; the pools allow {_list(sorted(allowed))}",
+            )
+
+
+def usable_blocks(pool: Pool) -> tuple[int, ...]:
+    """Tensor-parallel sizes a pool can run: blocks of several GPUs are always exclusive."""
+    return pool.block_sizes if "exclusive" in pool.sharing else (1,)
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,238 @@
+"""From declared workloads to workloads of the fleet: class defaults, demand profiles, and checks across workloads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from planner.demand import (
+    DemandProfile,
+    DemandWindow,
+    TokenLengths,
+    constant_demand,
+    demand_from_requests,
+    fixed_length,
+    spread_length,
+    window_edges,
+    windowed_demand,
+)
+from planner.nearest import nearest
+from planner.spec.declared import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow, DeclaredWindows, DeclaredWorkload
+from planner.spec.fleet import LatencyClass, Model, Pool, Workload
+from planner.spec.messages import Loc
+from planner.spec.pools import Report
+from planner.spec.served import usable_blocks
+from planner.traces import MAX_REQUESTS, Request, repeat_rate
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDefaults:
+    """Goals and priority of a latency class."""
+
+    ttft_p95_s: float
+    tpot_p95_s: float
+    priority: int
+
+
+# 50 ms per token are 20 tokens/s, four times reading speed (about 5 tokens/s); half a second is the limit below which an answer
+# feels immediate to most people (Nielsen, Usability Engineering, 1993: 0.1 s instant, 1 s uninterrupted). The rest is ours.
+CLASS_DEFAULTS: dict[LatencyClass, ClassDefaults] = {
+    "interactive": ClassDefaults(0.5, 0.05, 100),
+    "standard": ClassDefaults(2.0, 0.1, 50),
+    "background": ClassDefaults(30.0, 0.5, 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A parsed trace, its requests by tenant, and its span: the last arrival of all tenants."""
+
+    requests: tuple[Request, ...]
+    by_tenant: Mapping[str, tuple[Request, ...]]
+    span_s: float
+
+
+def index_trace(requests: Sequence[Request]) -> Trace:
+    """Group a trace by tenant once, for all workloads that read it."""
+    by_tenant: defaultdict[str, list[Request]] = defaultdict(list)
+    for request in requests:
+        by_tenant[request.tenant].append(request)
+    return Trace(tuple(requests), {tenant: tuple(own) for tenant, own in by_tenant.items()}, requests[-1].arrival_s)
+
+
+class _RefusedError(ValueError):
+    """A demand that cannot be used, with the place inside the workload."""
+
+    def __init__(self, loc: Loc, message: str) -> None:
+        super().__init__(message)
+        self.loc = loc
+
+
+def resolve_workloads(
+    declared: Mapping[str, DeclaredWorkload], models: Sequence[Model], traces: Mapping[str, Trace], report: Report, warn: Report
+) -> tuple[Workload, ...]:
+    """The workloads whose demand is usable; everything else goes to report, what is only suspicious to warn."""
+    by_name = {model.name: model for model in models}
+    found: list[Workload] = []
+    for name, workload in declared.items():
+        model = by_name.get(workload.model)
+        if model is None or (isinstance(workload.demand, DeclaredTrace) and workload.demand.trace not in traces):
+            continue  # what is wrong with those is reported already
+        try:
+            demand = _demand(name, workload, model, traces, warn)
+        except _RefusedError as error:
+            report(("workloads", name, "demand", *error.loc), str(error))
+            continue
+        found.append(_workload(name, workload, model, demand))
+    return tuple(found)
+
+
+def resolve_neighbours(workloads: Sequence[Workload], report: Report) -> tuple[Workload, ...]:
+    """Turn not_with into served names; report workloads that exclude the replicas they are served by."""
+    resolved: list[Workload] = []
+    for workload in workloads:
+        excluded: set[str] = set()
+        for index, name in enumerate(workload.not_with):
+            targets = {other.served_name for other in workloads if name == other.name}
+            targets = targets or {other.served_name for other in workloads if name == other.model.name}
+            if workload.isolate and name == workload.model.name:
+                targets.discard(workload.served_name)
+            if workload.served_name in targets:
+                whom = "itself" if name == workload.name else f"{name}, which is served by the same replicas; write isolate: true"
+                report(("workloads", workload.name, "not_with", index), f"a workload cannot be kept away from {whom}")
+            excluded |= targets
+        resolved.append(workload.model_copy(update={"not_with": tuple(sorted(excluded))}))
+    return tuple(resolved)
+
+
+def check_together(workloads: Sequence[Workload], pools: Sequence[Pool], model_names: Iterable[str], report: Report) -> None:
+    """Report pins that contradict each other or the blocks of the pools, and isolated workloads named like a model."""
+    taken, pinned = set(model_names), {pool.name: pool for pool in pools}
+    agreed: dict[str, tuple[str, set[str]]] = {}
+    for workload in workloads:
+        here: Loc = ("workloads", workload.name)
+        if workload.isolate and workload.name in taken:
+            report(here, "is isolated and so served under its own name, which a model has already; rename one of them")
+        if not workload.pin:
+            continue
+        sizes = {size for name in workload.pin if name in pinned for size in usable_blocks(pinned[name])}
+        if sizes and not sizes & set(workload.model.tensor_parallel):
+            report((*here, "pin"), f"none of these pools allows tensor_parallel {', '.join(map(str, workload.model.tensor_parallel))}")
+        first, pools_left = agreed.setdefault(workload.served_name, (workload.name, set(workload.pin)))
+        pools_left &= set(workload.pin)
+        if not pools_left:
+            report(
+                (*here, "pin"),
+                f"no pool suits both this and {first}, which share the replicas of {workload.served_name}; pin them to a common "
+                "pool or write isolate: true",
+            )
+
+
+def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: DemandProfile) -> Workload:
+    defaults = CLASS_DEFAULTS[declared.latency_class]
+    return Workload(
+        name=name,
+        model=model,
+        latency_class=declared.latency_class,
+        priority=defaults.priority if declared.priority is None else declared.priority,
+        ttft_p95_s=declared.slo.ttft_p95_s or defaults.ttft_p95_s,
+        tpot_p95_s=declared.slo.tpot_p95_s or defaults.tpot_p95_s,
+        demand=demand,
+        isolate=declared.isolate,
+        team=declared.team,
+        labels=dict(sorted(declared.labels.items())),
+        min_replicas=declared.min_replicas,
+        pin=tuple(sorted(set(declared.pin))),
+        not_with=declared.not_with,
+    )
+
+
+def _demand(name: str, declared: DeclaredWorkload, model: Model, traces: Mapping[str, Trace], warn: Report) -> DemandProfile:
+    demand = declared.demand
+    if isinstance(demand, DeclaredRate):
+        return constant_demand(demand.rate_rps, *_both(demand, (), model))
+    if isinstance(demand, DeclaredWindows):
+        return _windows(demand, model)
+    return _from_trace(name, demand, model, traces[demand.trace], warn)
+
+
+def _windows(demand: DeclaredWindows, model: Model) -> DemandProfile:
+    windows: list[DemandWindow] = []
+    for index, window in enumerate(demand.windows):
+        here: Loc = ("windows", index)
+        if window.end_s <= window.start_s:
+            raise _RefusedError((*here, "end"), f"{window.end_s:g} s is not after the start at {window.start_s:g} s")
+        input_lengths, output_lengths = _both(window, here, model)
+        windows.append(
+            DemandWindow(start_s=window.start_s, end_s=window.end_s, rate_rps=window.rate_rps, input=input_lengths, output=output_lengths)
+        )
+    for index, (earlier, later) in enumerate(pairwise(windows), start=1):
+        if later.start_s < earlier.end_s:
+            raise _RefusedError(
+                ("windows", index, "start"), f"{later.start_s:g} s is before the end of the window above at {earlier.end_s:g} s"
+            )
+    return windowed_demand(windows)
+
+
+def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
+    inputs = _lengths(declared.input_tokens, (*here, "input_tokens"))
+    outputs = _lengths(declared.output_tokens, (*here, "output_tokens"))
+    for field, long_tokens, other_tokens, other in (
+        ("input_tokens", inputs.p99_tokens, outputs.mean_tokens, "output"),
+        ("output_tokens", outputs.p99_tokens, inputs.mean_tokens, "input"),
+    ):
+        if long_tokens + other_tokens > model.max_model_len:
+            raise _RefusedError(
+                (*here, field),
+                f"requests of {long_tokens:g} tokens (p99) and {other_tokens:g} {other} tokens (mean) are longer than max_model_len "
+                f"{model.max_model_len} of model {model.name} and can never be served; raise max_model_len or lower the lengths",
+            )
+    return inputs, outputs
+
+
+def _lengths(declared: DeclaredLengths, here: Loc) -> TokenLengths:
+    if declared.p99_tokens is None:
+        return fixed_length(declared.mean_tokens)
+    if declared.p99_tokens < declared.mean_tokens:
+        raise _RefusedError((*here, "p99"), f"{declared.p99_tokens:g} is less than the mean {declared.mean_tokens:g}")
+    return spread_length(declared.mean_tokens, declared.p99_tokens)
+
+
+def _from_trace(name: str, demand: DeclaredTrace, model: Model, trace: Trace, warn: Report) -> DemandProfile:
+    requests = trace.requests
+    if demand.tenant is not None:
+        if demand.tenant not in trace.by_tenant:
+            close = nearest(demand.tenant, trace.by_tenant)
+            hint = f"; did you mean {close!r}?" if close else f" among its {len(trace.by_tenant)} tenants"
+            raise _RefusedError(("tenant",), f"{demand.trace} has no tenant {demand.tenant!r}{hint}")
+        requests = trace.by_tenant[demand.tenant]
+    if len(requests) * demand.repeat_rate > MAX_REQUESTS:
+        raise _RefusedError(
+            ("repeat_rate",), f"{demand.repeat_rate} times {len(requests)} requests are more than the {MAX_REQUESTS} that are read"
+        )
+    try:
+        edges = window_edges(trace.span_s, demand.window_s)
+    except ValueError as error:
+        raise _RefusedError(("window",), str(error)) from error
+    return demand_from_requests(_repeated(_servable(name, requests, model, warn), demand.repeat_rate, edges[-1]), edges)
+
+
+def _repeated(requests: Sequence[Request], k: int, horizon_s: float) -> Sequence[Request]:
+    return requests if k == 1 else repeat_rate(requests, k, horizon_s)
+
+
+def _servable(name: str, requests: Sequence[Request], model: Model, warn: Report) -> Sequence[Request]:
+    fitting = [request for request in requests if request.input_tokens + request.output_tokens <= model.max_model_len]
+    if len(fitting) == len(requests):
+        return requests
+    longest_tokens = max(request.input_tokens + request.output_tokens for request in requests)
+    message = (
+        f"{len(requests) - len(fitting)} of {len(requests)} requests are longer than max_model_len {model.max_model_len} of model "
+        f"{model.name} (the longest has {longest_tokens} tokens) and can never be served"
+    )
+    if not fitting:
+        raise _RefusedError(("trace",), f"{message}; raise max_model_len")
+    warn(("workloads", name, "demand", "trace"), f"{message}; they are left out of the demand")
+    return fitting
