@@ -63,7 +63,7 @@ def _wanted(manifest: Manifest) -> dict[str, File]:
             raise RenderError(f"{file.path}: stands twice in the manifest; this is a fault of the renderer")
         wanted[file.path] = file
     for path in wanted:
-        blocking = [str(parent) for parent in PurePosixPath(path).parents if str(parent) in wanted]
+        blocking = [str(parent) for parent in PurePosixPath(path).parents[:-1] if str(parent) in wanted]
         if blocking:
             raise RenderError(f"{path}: its folder {blocking[0]} is a file of the same manifest; this is a fault of the renderer")
     return wanted

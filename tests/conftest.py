@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every run, and no limit per example: a busy machine is no fault of the code.
+settings.register_profile("ullage", deadline=None, derandomize=True)
+settings.load_profile("ullage")
 
 Golden = Callable[[Path, str], None]
 

@@ -9,10 +9,13 @@ process_fields() {
   printf '%s\n' "${line##*) }"
 }
 
+# When a process was started; nothing when it ended, even if its parent has not taken note yet.
 started_ticks() {
   local -a fields
   read -r -a fields <<<"$(process_fields "$1")"
-  printf '%s\n' "${fields[19]:-}"
+  if [[ "${fields[0]:-}" != [ZX] ]]; then
+    printf '%s\n' "${fields[19]:-}"
+  fi
 }
 
 # The processes of a session that still run, one number per line.
