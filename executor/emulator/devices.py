@@ -1,0 +1,212 @@
+"""Emulated nodes: create them, read them, repartition their GPUs.
+
+A node is a folder with one state file per GPU (`gpu0.state`, ...). Engines find it by ULLAGE_EMULATED_NODE and pick
+their GPUs by CUDA_VISIBLE_DEVICES, as real ones do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor.emulator.state import UNITS, DeviceError, GpuFile, create_gpu_file
+
+Layout = Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentReading:
+    """A living engine on a device: process, served name, memory in MiB, working now, GPU seconds of work so far."""
+
+    pid: int
+    name: str
+    memory_mib: int
+    active: bool
+    busy_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReading:
+    """A MIG instance, or the undivided GPU (profile empty, start 0).
+
+    over_commits counts the times that more memory was asked for than there is, peak_mib the most ever asked for at
+    once; busy_s is wall time with at least one resident working.
+    """
+
+    profile: str
+    start: int
+    uuid: str
+    total_mib: int
+    used_mib: int
+    over_commits: int
+    peak_mib: int
+    busy_s: float
+    residents: tuple[ResidentReading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """One emulated GPU; the figures are sums over its instances."""
+
+    index: int
+    gpu_type: str
+    instances: tuple[InstanceReading, ...]
+
+    @property
+    def total_mib(self) -> int:
+        """Memory of all instances."""
+        return sum(instance.total_mib for instance in self.instances)
+
+    @property
+    def used_mib(self) -> int:
+        """Memory of all residents."""
+        return sum(instance.used_mib for instance in self.instances)
+
+    @property
+    def over_commits(self) -> int:
+        """Times that more memory was asked for than an instance has."""
+        return sum(instance.over_commits for instance in self.instances)
+
+    @property
+    def residents(self) -> tuple[ResidentReading, ...]:
+        """All residents."""
+        return tuple(resident for instance in self.instances for resident in instance.residents)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReading:
+    """All GPUs of an emulated node, by index."""
+
+    gpus: tuple[GpuReading, ...]
+
+    @property
+    def over_commits(self) -> int:
+        """Times that more memory was asked for than a device has, over the whole node."""
+        return sum(gpu.over_commits for gpu in self.gpus)
+
+
+def gpu_path(node_dir: Path, index: int) -> Path:
+    """State file of one GPU."""
+    return node_dir / f"gpu{index}.state"
+
+
+def gpu_count(node_dir: Path) -> int:
+    """GPUs of a node; 0 when the folder is not a node."""
+    count = 0
+    while gpu_path(node_dir, count).exists():
+        count += 1
+    return count
+
+
+@contextmanager
+def open_gpu(node_dir: Path, index: int) -> Iterator[GpuFile]:
+    """One GPU of a node, closed at the end."""
+    gpu = GpuFile(gpu_path(node_dir, index))
+    try:
+        yield gpu
+    finally:
+        gpu.close()
+
+
+def create_node(node_dir: Path, gpu_type_name: str, gpu_count: int, mig_layouts: Sequence[Layout] = ()) -> None:
+    """Make a node of `gpu_count` GPUs of a catalogue type; `mig_layouts` gives one layout per GPU, none: undivided.
+
+    A GPU that exists already with the same type is left as it is, with its residents. Raises DeviceError when it
+    exists with another type or a layout is not legal, and the catalogue's error for an unknown type.
+    """
+    from profiles.catalogue import builtin  # noqa: PLC0415 - engines import this module and start faster without it
+
+    if mig_layouts and len(mig_layouts) != gpu_count:
+        raise DeviceError(f"{node_dir}: {len(mig_layouts)} MIG layouts for {gpu_count} GPUs; give one per GPU or none")
+    gpu = builtin().gpu(gpu_type_name)
+    node_dir.mkdir(parents=True, exist_ok=True)
+    for index in range(gpu_count):
+        path = gpu_path(node_dir, index)
+        if not path.exists():
+            create_gpu_file(path, gpu.name, gpu.memory_usable_mib)
+            if mig_layouts and mig_layouts[index]:
+                repartition(node_dir, index, mig_layouts[index])
+            continue
+        with open_gpu(node_dir, index) as existing:
+            if existing.gpu_type != gpu.name:
+                raise DeviceError(f"{path}: is a {existing.gpu_type}, not a {gpu.name}; remove the folder to start anew")
+
+
+def repartition(node_dir: Path, gpu: int, layout: Layout) -> None:
+    """Give a GPU this MIG layout: (profile, start slot) pairs, empty for the undivided GPU.
+
+    Raises DeviceError when a resident lives on the GPU or the layout is not legal for its type.
+    """
+    from profiles.catalogue import builtin  # noqa: PLC0415 - as above
+    from profiles.mig import legal_layouts  # noqa: PLC0415 - as above
+
+    with open_gpu(node_dir, gpu) as state, state.lock():
+        for unit in state.units():
+            state.sweep(unit, time.monotonic())
+            if slots := state.slots(unit):
+                who = ", ".join(f"{slot.name} (pid {slot.pid})" for _, slot in slots)
+                raise DeviceError(f"{state.path}: cannot repartition while in use by {who}; stop it first")
+        gpu_type = builtin().gpu(state.gpu_type)
+        wanted = tuple(sorted(layout, key=lambda place: place[1]))
+        if wanted and frozenset(wanted) not in {frozenset(legal) for legal in legal_layouts(gpu_type)}:
+            raise DeviceError(f"{state.path}: {wanted} is not a legal MIG layout of {gpu_type.name}")
+        memory_mib = {profile.name: profile.memory_mib for profile in gpu_type.mig_profiles}
+        for unit in range(1, UNITS):
+            profile, start = wanted[unit - 1] if unit <= len(wanted) else ("", -1)
+            state.set_layout(unit, profile, start, memory_mib.get(profile, 0))
+
+
+def mig_uuid(node_dir: Path, gpu: int, start: int) -> str:
+    """UUID of the MIG instance at a start slot, for CUDA_VISIBLE_DEVICES; DeviceError when there is none."""
+    with open_gpu(node_dir, gpu) as state:
+        starts = [state.layout(unit)[1] for unit in state.units() if unit]
+    if start not in starts:
+        raise DeviceError(f"{gpu_path(node_dir, gpu)}: no MIG instance starts at slot {start}; there are {starts}")
+    return instance_uuid(gpu, start)
+
+
+def instance_uuid(gpu: int, start: int) -> str:
+    """The name of an instance, unique on its node: it says the place.
+
+    >>> instance_uuid(2, 4)
+    'MIG-00000002-0000-4000-8000-000000000004'
+    """
+    return f"MIG-{gpu:08x}-0000-4000-8000-{start:012x}"
+
+
+def read_node(node_dir: Path) -> NodeReading:
+    """What every GPU of a node holds now; residents whose process is gone are cleaned up first."""
+    count = gpu_count(node_dir)
+    if not count:
+        raise DeviceError(f"{node_dir}: not an emulated node: no gpu0.state in it")
+    return NodeReading(gpus=tuple(_read_gpu(node_dir, index) for index in range(count)))
+
+
+def _read_gpu(node_dir: Path, index: int) -> GpuReading:
+    with open_gpu(node_dir, index) as state, state.lock():
+        instances = tuple(_read_unit(state, index, unit) for unit in state.units())
+        return GpuReading(index=index, gpu_type=state.gpu_type, instances=instances)
+
+
+def _read_unit(state: GpuFile, gpu: int, unit: int) -> InstanceReading:
+    state.sweep(unit, time.monotonic())
+    profile, start, total_mib = state.layout(unit)
+    busy_s, over_commits, peak_mib = state.totals(unit)
+    residents = tuple(
+        ResidentReading(pid=slot.pid, name=slot.name, memory_mib=slot.memory_mib, active=slot.active, busy_s=slot.busy_s)
+        for _, slot in state.slots(unit)
+    )
+    return InstanceReading(
+        profile=profile,
+        start=start,
+        uuid=instance_uuid(gpu, start) if unit else "",
+        total_mib=total_mib,
+        used_mib=sum(resident.memory_mib for resident in residents),
+        over_commits=over_commits,
+        peak_mib=peak_mib,
+        busy_s=busy_s,
+        residents=residents,
+    )
