@@ -19,8 +19,10 @@ UNSUPPORTED_KEYS = ("hybrid_override_pattern", "index_topk", "layers_block_type"
 TIED_TYPES = ("gemma", "gemma2", "gemma3", "gemma3_text", "starcoder2")
 # Model types with two matrices per MLP (transformers, their modelling files).
 UNGATED_TYPES = ("gpt_neox", "nemotron", "phi", "starcoder2")
+# Names of the number of routed experts (transformers: DeepSeek, Mixtral and Llama 4, Qwen).
+EXPERT_COUNT_KEYS = ("n_routed_experts", "num_local_experts", "num_experts")
 # Model types whose intermediate_size is the width of an expert (transformers, their modelling files).
-EXPERT_WIDTH_TYPES = ("gpt_oss", "granitemoe", "mixtral")
+EXPERT_WIDTH_TYPES = ("gpt_oss", "granitemoe", "llama4_text", "minimax_m2", "mixtral", "olmoe", "phimoe")
 # Defaults that a file of the type may leave out (transformers, Gemma3TextConfig).
 TYPE_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "gemma3_text": {
@@ -52,7 +54,7 @@ def architecture_from_path(path: Path) -> Architecture:
 
 def _read(file: Path) -> dict[str, object]:
     try:
-        content = json.loads(file.read_bytes().decode("utf-8"), parse_constant=_reject_constant)
+        content = json.loads(file.read_bytes().decode("utf-8"))
     except OSError as error:
         raise FieldError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -62,10 +64,6 @@ def _read(file: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise FieldError(f"{file}: must be a JSON object")
     return content
-
-
-def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _decoder(top: Fields) -> Fields:
@@ -126,16 +124,15 @@ def _dtype(top: Fields, text: Fields) -> str:
 
 
 def _experts(text: Fields, model_type: str, layers: int) -> Experts | None:
-    count_key = next((key for key in ("n_routed_experts", "num_local_experts", "num_experts") if text.has(key)), None)
-    if count_key is None or text.integer(count_key, minimum=0) == 0:
+    count_key = next((key for key in EXPERT_COUNT_KEYS if text.has(key)), None)
+    if count_key is None:
+        strange = next((key for key in sorted(text.values) if "num_experts" in key and text.values[key]), None)
+        if strange:
+            raise text.error(strange, f"this layout of experts is not supported (known: {', '.join(EXPERT_COUNT_KEYS)})")
         return None
-    if text.has("moe_intermediate_size"):
-        width_key = "moe_intermediate_size"
-    elif model_type in EXPERT_WIDTH_TYPES or model_type == "llama4_text":
-        width_key = "intermediate_size"
-    else:
-        raise text.error("moe_intermediate_size", f"missing, though {count_key} is given")
-    width = text.integer(width_key)
+    if text.integer(count_key, minimum=0) == 0:
+        return None
+    width = _expert_width(text, model_type)
     return Experts(
         count=text.integer(count_key),
         per_token=text.integer("num_experts_per_tok"),
@@ -143,6 +140,12 @@ def _experts(text: Fields, model_type: str, layers: int) -> Experts | None:
         layers=_expert_layers(text, layers),
         shared_intermediate=_shared_width(text, model_type, width),
     )
+
+
+def _expert_width(text: Fields, model_type: str) -> int:
+    if model_type in EXPERT_WIDTH_TYPES and not text.has("moe_intermediate_size"):
+        return text.integer("intermediate_size")
+    return text.integer("moe_intermediate_size")
 
 
 def _expert_layers(text: Fields, layers: int) -> int:

@@ -1,0 +1,1 @@
+"""Tests of the catalogue, the memory model and the step-time model."""
