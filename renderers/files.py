@@ -32,6 +32,13 @@ class WriteReport:
         """Whether the folder is not exactly what the manifest says."""
         return bool(self.created or self.updated or self.removed or self.edited)
 
+    def __str__(self) -> str:
+        """One line per file that differs, with what happened to it, then the number of those left as they were."""
+        marks = (("+", self.created), ("~", self.updated), ("-", self.removed))
+        lines = [f"{mark} {path}" for mark, paths in marks for path in paths]
+        lines += [f"! {path} (not written by ullage, or edited since)" for path in self.edited]
+        return "\n".join([*lines, f"{len(self.unchanged)} unchanged"])
+
 
 def write(manifest: Manifest, folder: Path, check: bool = False) -> WriteReport:
     """Make the folder hold the manifest's files; with check only say what would change.

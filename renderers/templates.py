@@ -35,8 +35,10 @@ def _environment() -> Environment:
 
 
 def scalar(value: str | float | bool) -> str:
-    """A value as a JSON scalar, which is a YAML scalar too."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    """A value as a JSON scalar, which is a YAML scalar too: text in quotes, what cannot be printed escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # Beyond \uFFFF JSON escapes by pairs, which YAML would read as two characters; YAML takes those characters as they are.
+    return "".join(c if c.isprintable() or ord(c) > 0xFFFF else f"\\u{ord(c):04x}" for c in text)
 
 
 def shell_word(value: str) -> str:

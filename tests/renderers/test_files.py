@@ -55,6 +55,12 @@ def test_check_lists_differences_and_writes_nothing(tmp_path: Path) -> None:
     (folder / "gone/deep/old.txt").write_text("edited")
     report = write(SECOND, folder, check=True)
     assert report == WriteReport(("new.txt",), ("a.yaml",), ("scripts/start.sh",), (), ("gone/deep/old.txt",))
+    assert str(report).splitlines() == [
+        "+ new.txt",
+        "~ a.yaml",
+        "! gone/deep/old.txt (not written by ullage, or edited since)",
+        "1 unchanged",
+    ]
     assert (folder / "a.yaml").read_text() == "one\n"
 
 
