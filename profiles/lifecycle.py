@@ -13,8 +13,8 @@ _GIB = 1 << 30
 # Weights arrive at about 1 GiB/s per rank (median of the start-ups logged in llm-d-planner pull request 205, local cache on H100;
 # three of 31 were slower than 0.5).
 _LOAD_GIB_PER_S = 1.0
-# Interpreter, imports, CUDA context, configuration and tokenizer before the first weight, and the HTTP server after: 45 CPU-seconds on a
-# slow machine (measured with vLLM 0.32 on CPU); the same logs show 20 - 30 s on H100 hosts.
+# Interpreter, imports, CUDA context, configuration and tokenizer before the first weight (same logs: 18 - 51 s, half of them below 21 s)
+# and the HTTP server after the last graph (2 - 15 s).
 _PROCESS_S = 30.0
 # Profiling run, KV cache and warm-up (same logs: "init engine" 17 - 38 s less compilation and graphs).
 _PROFILING_S = 8.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from profiles.gpus import GpuType
 from profiles.models import Architecture
-from profiles.precision import dtype_bytes, weight_format
+from profiles.precision import WeightFormat, dtype_bytes, weight_format
 from profiles.settings import EngineSettings
 from profiles.support import check_supported, padded_vocab
 
@@ -73,13 +73,22 @@ def weight_bytes(architecture: Architecture, settings: EngineSettings) -> float:
     form = weight_format(architecture, settings)
     linear_bytes = expert_bytes = float(plain_bytes)
     if form is not None:
-        expert_bytes = form.bytes_per_parameter
+        expert_bytes = form.bytes_per_parameter * _expert_padding(architecture, form, size)
         linear_bytes = plain_bytes if architecture.quant_scope == "experts" else form.bytes_per_parameter
     linear = architecture.attention_parameters + architecture.dense_mlp_parameters
     embedding = padded_vocab(architecture) * architecture.hidden * (1 if architecture.tie_embeddings else 2)
     divided = linear * linear_bytes + architecture.expert_parameters * expert_bytes + embedding * plain_bytes
     whole = (architecture.norm_parameters + architecture.vision_parameters) * plain_bytes
     return divided / size + whole + _replicated_parameters(architecture, size) * linear_bytes
+
+
+def _expert_padding(architecture: Architecture, form: WeightFormat, size: int) -> float:
+    """Stored over nominal size of the routed experts, whose two widths the kernels may round up."""
+    if architecture.experts is None:
+        return 1.0
+    multiple = form.expert_width_multiple
+    widths = (architecture.hidden, architecture.experts.intermediate / size)
+    return math.prod(math.ceil(width / multiple) * multiple / width for width in widths)
 
 
 def _replicated_parameters(architecture: Architecture, size: int) -> float:

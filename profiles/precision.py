@@ -17,15 +17,20 @@ _KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1
 
 @dataclass(frozen=True, slots=True)
 class WeightFormat:
-    """Storage of quantised weights: bytes per parameter with scales, least compute capability, and whether products are fp8."""
+    """Storage of quantised weights: bytes per parameter with scales, least compute capability, and whether products are fp8.
+
+    Both widths of an expert's matrices are rounded up to a multiple of expert_width_multiple.
+    """
 
     bytes_per_parameter: float
     compute_capability: float
     fp8_products: bool
+    expert_width_multiple: int = 1
 
 
 # Bytes: element bits plus scales. fp8: one float32 scale per 128x128 block (DeepSeek-V3, arXiv 2412.19437, section 3.3).
 # awq, gptq, int4: a 16-bit scale and a 4-bit zero point per group of 128. nvfp4: an 8-bit scale per 16; mxfp4: per 32 (OCP MX 1.0).
+# Expert widths: vllm/model_executor/layers/quantization/mxfp4.py rounds to 256 on Hopper; gpt-oss-20b logs 13.6 GiB, 12.8 without.
 # Compute capabilities: docs.vllm.ai v0.32.0, features/quantization. fp8 below 8.9, and fp4 below 10, run as weight-only Marlin kernels
 # with 16-bit products. fp4 products are counted at the fp8 rate, which is at most half of what Blackwell offers: the safe side.
 WEIGHT_FORMATS = {
@@ -35,7 +40,7 @@ WEIGHT_FORMATS = {
     "awq": WeightFormat(0.5 + 2.5 / 128, 7.5, fp8_products=False),
     "gptq": WeightFormat(0.5 + 2.5 / 128, 7.5, fp8_products=False),
     "nvfp4": WeightFormat(0.5 + 1 / 16, 8.0, fp8_products=True),
-    "mxfp4": WeightFormat(0.5 + 1 / 32, 8.0, fp8_products=True),
+    "mxfp4": WeightFormat(0.5 + 1 / 32, 8.0, fp8_products=True, expert_width_multiple=256),
 }
 # First compute capability with fp8 tensor cores (Ada Lovelace; docs.vllm.ai v0.32.0, features/quantization/llm_compressor/fp8).
 FP8_COMPUTE_CAPABILITY = 8.9
