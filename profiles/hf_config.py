@@ -35,8 +35,8 @@ TYPE_DEFAULTS: Mapping[str, Mapping[str, object]] = {
 }
 # Checkpoint types under --dtype auto (vllm/config/model.py, _resolve_auto_dtype): float32 is served in bfloat16.
 DTYPES = {"bfloat16": "bfloat16", "float16": "float16", "float32": "bfloat16"}
-# Tower and projector over the tower's blocks alone; the largest ratio among the catalogue's models (Qwen3-VL-8B 1.40).
-VISION_PERMILLE = 1400
+# Tower and projector over the tower's blocks alone; the largest ratio among the catalogue's models (Qwen3-VL-32B 1.447).
+VISION_PERMILLE = 1450
 
 
 def architecture_from_path(path: Path) -> Architecture:
