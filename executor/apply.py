@@ -42,7 +42,7 @@ async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: Ro
             steps.note("journal", "its last line was cut off by a crash and is dropped")
         done = _done_before(plan, journal, steps, folder)
         backend.preflight(plan)
-        router.preflight()
+        router.preflight(plan)
         journal.begin(plan_hash(plan), steps.state.serial)
         try:
             await steps.run(done)

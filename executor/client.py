@@ -138,10 +138,11 @@ class StreamConnection(asyncio.Protocol):
             if line_end < 0:
                 break
             length = int(buffer[at:line_end], 16)
-            at = line_end + 2
             if length == _LAST_CHUNK:
-                self._complete = True
+                # an empty line follows, after trailers if there are any
+                self._complete = buffer.find(b"\r\n\r\n", line_end) >= 0
                 break
+            at = line_end + 2
             self._left_bytes = length + 2
         self._buffer = b"" if self._complete else buffer[at:]
         return b"".join(parts)

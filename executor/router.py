@@ -15,9 +15,9 @@ from executor.backends import logs, ports
 from executor.errors import RouterError
 from executor.files import write_atomic
 from executor.state import StateFolder
-from planner.plan import Route, RouterPlan
+from planner.plan import Plan, Route, RouterPlan
 from renderers import envoy
-from renderers.manifest import File, Manifest
+from renderers.manifest import File, Manifest, RenderError
 
 # name of the router's record and log; replicas have a prefix of their own
 NAME = "router"
@@ -43,9 +43,13 @@ class Router:
         self._folder = folder
         self._table = processes.ProcessTable(folder.processes, folder.logs)
 
-    def preflight(self) -> None:
-        """Raises RouterError when Envoy is not installed."""
+    def preflight(self, plan: Plan) -> None:
+        """Raises RouterError when Envoy is not installed, or cannot express a plan's routes."""
         _binary()
+        try:
+            envoy.render(plan)
+        except RenderError as error:
+            raise RouterError(f"the plan cannot be routed: {error}") from error
 
     def record(self) -> processes.ProcessRecord | None:
         """Its process record, None when it was never started here."""

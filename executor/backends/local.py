@@ -21,13 +21,15 @@ from executor.files import file_name
 from executor.state import StateFolder
 from executor.waiting import finish, wait_until
 from planner.plan import NodePlan, Plan, Repartition, Replica
+from renderers.manifest import RenderError
+from renderers.vllm import engine as vllm
 
 # Processes of other parts share the folder of records; replicas carry this prefix
 PREFIX = "replica-"
 
 
 def start_limit_s(replica: Replica) -> float:
-    """How long a start may take: twice the forecast for slow storage, and 120 s for compilation without a cache (facts of vLLM 0.19-0.33)."""
+    """How long a start may take: twice the forecast for slow storage, and 120 s for compilation without a cache."""
     return 2.0 * replica.start_s + 120.0
 
 
@@ -38,8 +40,8 @@ class Limits:
     start_s: Callable[[Replica], float] = start_limit_s
     # the longest stream that is still worth waiting for; what runs longer is cut off
     drain_s: float = 60.0
-    # vLLM closes its engine core within seconds of SIGTERM; after that the group is killed
-    stop_grace_s: float = 15.0
+    # what the rendered command line grants requests after SIGTERM, and 5 s to close the engine core; then the group is killed
+    stop_grace_s: float = vllm.SHUTDOWN_TIMEOUT_S + 5.0
     # a driver gives memory back once the last process of the group is gone
     memory_s: float = 10.0
 
@@ -70,11 +72,16 @@ class LocalBackend:
         self._starting = asyncio.Semaphore(2 * len(os.sched_getaffinity(0)))
 
     def preflight(self, plan: Plan) -> None:
-        """Refuse MIG on devices that cannot be set from here, and hosts that are not this machine; make emulated devices."""
+        """Refuse MIG without devices, commands that cannot be rendered, and hosts of other machines; make emulated devices."""
         if self._devices is None:
             self._refuse_mig(plan)
         else:
             self._devices.create(plan.desired.nodes)
+        try:
+            for replica in plan.desired.replicas:
+                self._launch(replica)
+        except RenderError as error:
+            raise ExecutorError(f"the plan cannot be run: {error}") from error
         for host in sorted({replica.host for replica in plan.desired.replicas}):
             trouble = ports.obstacle(host, 0)
             if trouble is not None:

@@ -27,7 +27,7 @@ async def served_names(session: aiohttp.ClientSession, host: str, port: int) -> 
         async with session.get(f"{_base(host, port)}/v1/models", timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)) as answer:
             body = await answer.json(content_type=None)
             return tuple(str(entry["id"]) for entry in body["data"])
-    except (TimeoutError, aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, ConnectionError):
+    except (TimeoutError, aiohttp.ClientConnectorError):
         return None
     except (aiohttp.ClientError, ValueError, KeyError, TypeError):
         return ()

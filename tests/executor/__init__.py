@@ -1,0 +1,1 @@
+"""The executor against real processes: small fake engines, the emulator, and Envoy."""

@@ -1,0 +1,56 @@
+"""kill -9 of apply after some of its durable writes; then apply again, with the same plan or a new one, converges."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from executor.status import status
+from planner.plan import Plan, to_json
+from tests.executor.worlds import World, engine, free_ports
+
+
+def crash(world: World, plan: Plan, after: int, folder: Path) -> None:
+    """Apply in a process that dies after that many durable writes."""
+    path = folder / "plan.json"
+    path.write_text(to_json(plan), encoding="utf-8")
+    argv = [sys.executable, "-m", "tests.executor.crash", str(world.folder.root), str(path), str(after)]
+    ended = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("after", "again"),
+    [
+        (1, "same plan"),
+        (8, "new plan"),
+        (13, "same plan"),
+        (17, "new plan"),
+        (20, "same plan"),
+        (24, "new plan"),
+        (31, "same plan"),
+        (39, "new plan"),
+    ],
+)
+def test_apply_after_a_crash_converges(world: World, tmp_path: Path, after: int, again: str) -> None:
+    ports = free_ports(4)
+    keeps, goes, stays = engine("llama-0", ports[0]), engine("qwen-0", ports[1]), engine("zephyr-0", ports[2])
+    asyncio.run(world.apply(world.plan([keeps, goes, stays])))
+    kept = world.living()["replica-zephyr-0"]
+    wanted = [engine("llama-0", ports[3]), engine("mistral-0", ports[1]), stays]
+    plan = world.plan(wanted)
+    crash(world, plan, after, tmp_path)
+
+    plan = plan if again == "same plan" else world.plan(wanted)
+    state = asyncio.run(world.apply(plan))
+
+    assert state.replicas == plan.desired.replicas
+    assert set(world.living()) == {"replica-llama-0", "replica-mistral-0", "replica-zephyr-0", "router"}
+    assert world.living()["replica-zephyr-0"] == kept
+    assert status(world.folder.root).drift == ()
+    assert world.plan(wanted).actions == ()

@@ -1,0 +1,76 @@
+"""Plans on free ports, a backend of fake engines, and what is left of them."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from executor import processes
+from executor.apply import apply_to
+from executor.backends.launch import Launch
+from executor.backends.local import Limits, LocalBackend
+from executor.events import Event
+from executor.router import Router
+from executor.state import StateFolder
+from planner.diff import diff, routes_for
+from planner.plan import Plan, Prior, Replica, RouterPlan, State, state_hash
+from tests.plans import plan_of
+from tests.plans import replica as sample_replica
+
+FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def engine(name: str, port: int, mode: str = "ok", gpu: int = 0, served_name: str | None = None) -> Replica:
+    """A replica that the fake engine plays; its mode travels as the model's name."""
+    return sample_replica(name, served_name or name.rsplit("-", 1)[0], mode, gpus=(gpu,), args={"port": port})
+
+
+def fake_launch(replica: Replica) -> Launch:
+    """The fake engine in the mode that the model's name tells."""
+    argv = (sys.executable, str(FAKE_ENGINE), replica.host, str(replica.args.port), replica.served_name, replica.args.model)
+    return Launch(argv, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus))})
+
+
+@dataclass
+class World:
+    """A state folder, fake engines, and one router's ports."""
+
+    folder: StateFolder
+    router: RouterPlan
+    limits: Limits = field(default_factory=lambda: Limits(start_s=lambda _: 20.0, drain_s=20.0, stop_grace_s=2.0))
+    events: list[Event] = field(default_factory=list)
+
+    def backend(self) -> LocalBackend:
+        return LocalBackend(self.folder, fake_launch, None, self.limits)
+
+    def plan(self, replicas: Iterable[Replica], state: State | None = None) -> Plan:
+        """A plan from the state (the folder's, if none is given) to these replicas."""
+        state = state if state is not None else self.folder.load()
+        wanted = tuple(sorted(replicas, key=lambda replica: replica.name))
+        gpu_count = 1 + max((gpu for replica in wanted for gpu in replica.gpus), default=0)
+        blank = plan_of(wanted, gpu_count=gpu_count)
+        desired = blank.desired.model_copy(update={"routes": routes_for(wanted), "router": self.router})
+        prior = Prior(serial=state.serial, state_hash=state_hash(state))
+        return Plan(desired=desired, prior=prior, actions=diff(state, desired))
+
+    async def apply(self, plan: Plan) -> State:
+        return await apply_to(plan, self.folder, self.backend(), Router(self.folder), self.events.append)
+
+    def living(self) -> dict[str, tuple[int, ...]]:
+        """Processes that live, by record."""
+        table = processes.ProcessTable(self.folder.processes, self.folder.logs)
+        return {record.name: found for record in table.records() if (found := processes.members(record))}
