@@ -104,7 +104,7 @@ def time_shared_plan() -> Plan:
     mistral = replica(
         "mistral-7b-0",
         "mistral-7b",
-        "mistralai/Mistral-7B-v0.1",
+        "mistralai/Mistral-7B-v0.3",
         gpus=(1,),
         args={"port": 8103, "quantization": "fp8", "kv_cache_dtype": "fp8", "revision": "main", "max_num_queued_reqs": 128},
     )

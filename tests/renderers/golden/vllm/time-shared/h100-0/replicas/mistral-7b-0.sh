@@ -7,7 +7,7 @@ export CUDA_VISIBLE_DEVICES=1
 export VLLM_ENGINE_READY_TIMEOUT_S=212
 export VLLM_NO_USAGE_STATS=1
 exec \
-  vllm serve mistralai/Mistral-7B-v0.1 \
+  vllm serve mistralai/Mistral-7B-v0.3 \
   --served-model-name mistral-7b \
   --host 127.0.0.1 \
   --port 8103 \
