@@ -1,0 +1,80 @@
+"""From a bag of patterns to a Solution, the same way for every engine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from planner.problem import Pattern, Problem, Solution, cost, objective, priorities, shortfall, unserved
+
+
+def merged(patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
+    """Equal patterns added up and sorted, so that the same answer is always written the same way."""
+    counts: Counter[tuple[int, tuple[int, ...]]] = Counter()
+    for pattern in patterns:
+        counts[pattern.pool, tuple(sorted(pattern.residents))] += pattern.count
+    return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(counts.items()) if count and residents)
+
+
+def answer(problem: Problem, engine: str, patterns: Iterable[Pattern]) -> Solution:
+    """A Solution with exact unserved demand and cost, and the trivial bounds."""
+    clean = merged(patterns)
+    return Solution(
+        engine=engine,
+        patterns=clean,
+        unserved_microrps=unserved(problem, clean),
+        cost_microusd_per_h=cost(problem, clean),
+        bound_microusd_per_h=0,
+        bound_unserved_microrps=(0,) * len(priorities(problem)),
+        status="feasible",
+    )
+
+
+def with_bounds(problem: Problem, solution: Solution, unserved_microrps: Sequence[int], microusd_per_h: int) -> Solution:
+    """The Solution with valid bounds attached; it is optimal exactly when it meets both."""
+    bounds = (*unserved_microrps, microusd_per_h)
+    return replace(
+        solution,
+        bound_unserved_microrps=tuple(unserved_microrps),
+        bound_microusd_per_h=microusd_per_h,
+        status="optimal" if bounds == objective(problem, solution) else "feasible",
+    )
+
+
+def trimmed(problem: Problem, patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
+    """The patterns without replicas that serve nothing: taking a replica off never breaks a legal pattern.
+
+    Replicas are dropped while the shortfall of their demand stays what it is, smallest capacity first.
+    """
+    single = [Pattern(pattern.pool, pattern.residents) for pattern in merged(patterns) for _ in range(pattern.count)]
+    spare = _spare(problem, Counter(shape for pattern in single for shape in pattern.residents))
+    kept: list[Pattern] = []
+    for pattern in single:
+        stay: list[int] = []
+        for shape in pattern.residents:
+            if spare[shape]:
+                spare[shape] -= 1
+            else:
+                stay.append(shape)
+        kept.append(Pattern(pattern.pool, tuple(stay)))
+    return merged(kept)
+
+
+def _spare(problem: Problem, counts: Counter[int]) -> Counter[int]:
+    """How many replicas of each shape serve nothing."""
+    spare: Counter[int] = Counter()
+    capacity_microrps: Counter[int] = Counter()
+    replicas: Counter[int] = Counter()
+    for shape, count in counts.items():
+        capacity_microrps[problem.shapes[shape].demand] += problem.shapes[shape].capacity_microrps * count
+        replicas[problem.shapes[shape].demand] += count
+    for shape in sorted(counts, key=lambda index: (problem.shapes[index].capacity_microrps, index)):
+        i, offered = problem.shapes[shape].demand, problem.shapes[shape].capacity_microrps
+        demand = problem.demands[i]
+        now = shortfall(demand, capacity_microrps[i], replicas[i])
+        while spare[shape] < counts[shape] and shortfall(demand, capacity_microrps[i] - offered, replicas[i] - 1) <= now:
+            spare[shape] += 1
+            capacity_microrps[i] -= offered
+            replicas[i] -= 1
+    return spare

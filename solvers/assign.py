@@ -1,0 +1,64 @@
+"""From counts of anonymous patterns and mixes to patterns of real shapes.
+
+Mixes say how many replicas of each shape run, patterns how many slots of each class there are. Any filling of slots by
+replicas of their class is legal: tagged classes hold one demand only, and an anonymous demand has one replica at most (or
+sits on MIG, where repeats are allowed). Slots nobody needs stay empty, which keeps a legal pattern legal.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from planner.problem import Pattern, shortfall
+from solvers.answer import merged
+from solvers.candidates import takes_whole_gpus
+from solvers.master import Column, Master, MixColumn, PatternColumn
+
+
+def assign(master: Master, columns: Sequence[Column], counts: Sequence[int]) -> tuple[Pattern, ...]:
+    """Real patterns of an integer solution of the master."""
+    waiting: defaultdict[int, list[int]] = defaultdict(list)
+    patterns: list[Pattern] = []
+    for column, count in zip(columns, counts, strict=True):
+        if not isinstance(column, MixColumn) or count < 1:
+            continue
+        for index, replicas in column.shapes:
+            shape = master.problem.shapes[index]
+            if takes_whole_gpus(shape):
+                patterns.append(Pattern(shape.pool, (index,), replicas))
+            else:
+                waiting[master.slots.of_shape[index]].extend([index] * replicas)
+    for queue in waiting.values():
+        queue.sort(reverse=True)
+    for column, count in sorted(_sold(columns, counts), key=lambda sold: (-len(sold[0].classes), sold[0].pool, sold[0].classes)):
+        for _ in range(count):
+            residents = [waiting[slot].pop() for slot in column.classes if waiting[slot]]
+            patterns.append(Pattern(column.pool, tuple(sorted(residents))))
+    return merged(patterns)
+
+
+def _sold(columns: Sequence[Column], counts: Sequence[int]) -> list[tuple[PatternColumn, int]]:
+    pairs = zip(columns, counts, strict=True)
+    return [(column, count) for column, count in pairs if isinstance(column, PatternColumn) and count > 0]
+
+
+def columns_of(master: Master, patterns: Sequence[Pattern]) -> list[Column]:
+    """The columns of a solution made of candidate shapes: one mix per demand, and its shared patterns."""
+    problem = master.problem
+    counts: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
+    columns: dict[Column, None] = {}
+    for pattern in patterns:
+        for index in pattern.residents:
+            counts[problem.shapes[index].demand][index] += pattern.count
+        if not takes_whole_gpus(problem.shapes[pattern.residents[0]]):
+            columns[PatternColumn(pattern.pool, tuple(sorted(master.slots.of_shape[i] for i in pattern.residents)))] = None
+    for demand in range(len(problem.demands)):
+        bought = tuple(sorted(counts[demand].items()))
+        columns[MixColumn(demand, bought, _unserved(master, demand, bought))] = None
+    return list(columns)
+
+
+def _unserved(master: Master, demand: int, bought: tuple[tuple[int, int], ...]) -> int:
+    capacity_microrps = sum(master.problem.shapes[index].capacity_microrps * count for index, count in bought)
+    return shortfall(master.problem.demands[demand], capacity_microrps, sum(count for _, count in bought))

@@ -1,0 +1,54 @@
+"""Exact engine: integer patterns of slot classes against integer replica mixes, stage by stage, with valid bounds.
+
+Stages, each with the earlier ones pinned: unserved demand of the highest priority, of the next, ..., then cost. A stage
+whose value is already zero costs nothing, so a fleet with room for everything is a single cost stage. The search starts from
+the greedy engines, so it is never worse than them. See solvers.stage for one stage and solvers.master for the model.
+"""
+
+from __future__ import annotations
+
+from planner.problem import Pattern, Problem, Solution, objective, priorities
+from solvers import best_fit, exclusive, first_fit, squishy
+from solvers.answer import answer, trimmed, with_bounds
+from solvers.candidates import dominators
+from solvers.master import Goal
+from solvers.pricing import catalogue
+from solvers.slots import slots
+from solvers.stage import Effort, Search, clock, run_stage
+
+NAME = "exact"
+
+
+def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+    """Answer a problem; by default it stops after fixed amounts of work, with time_limit_s after that many seconds.
+
+    Never raises for want of capacity. status is "optimal" when both bounds are met exactly.
+    """
+    standing = dominators(problem)
+    shapes = sorted(set(standing.values()))
+    effort = Effort(time_left_s=clock(time_limit_s))
+    search = Search(problem, slots(problem, shapes), catalogue(problem, shapes), effort, _start(problem, standing))
+    bounds: list[int] = []
+    pinned: tuple[tuple[int, int], ...] = ()
+    for priority in priorities(problem):
+        goal = Goal(priority, pinned)
+        bound = run_stage(search, goal)
+        bounds.append(bound if _all_met(bounds, pinned) else 0)
+        pinned = (*pinned, (priority, search.value(goal)))
+    cost_bound = run_stage(search, Goal(None, pinned))
+    return with_bounds(problem, answer(problem, NAME, search.incumbent), bounds, cost_bound)
+
+
+def _all_met(bounds: list[int], pinned: tuple[tuple[int, int], ...]) -> bool:
+    """Whether the earlier tiers are proven: only then is this tier's bound part of a lexicographic one."""
+    return all(bound == limit for bound, (_, limit) in zip(bounds, pinned, strict=True))
+
+
+def _start(problem: Problem, standing: dict[int, int]) -> tuple[Pattern, ...]:
+    """The best greedy answer, in candidate shapes only."""
+    answers = [engine(problem) for engine in (first_fit.solve, best_fit.solve, squishy.solve, exclusive.solve)]
+    best = min(answers, key=lambda solution: objective(problem, solution))
+    patterns = [
+        Pattern(pattern.pool, tuple(sorted(standing[index] for index in pattern.residents)), pattern.count) for pattern in best.patterns
+    ]
+    return trimmed(problem, patterns)

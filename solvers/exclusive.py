@@ -1,0 +1,42 @@
+"""Exclusive: every replica on whole GPUs of its own, each demand in its cheapest mix of shapes.
+
+This is what a fleet without sharing costs. Where a demand has no exclusive shape (a pool that only shares or slices), its
+replicas are still left alone on their GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.problem import Problem, Solution
+from solvers.answer import answer, trimmed
+from solvers.candidates import takes_whole_gpus, usable_shapes
+from solvers.greedy import open_fresh, order, shapes_by_demand
+from solvers.mixes import MixSearch
+from solvers.packing import Packing
+from solvers.pricing import catalogue
+
+NAME = "exclusive"
+
+
+def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:  # noqa: ARG001 (a pass over the demands ends by itself)
+    """Answer a problem without any sharing; what finds no room stays unserved, lowest priority first."""
+    packing = Packing(problem)
+    usable = shapes_by_demand(problem, usable_shapes(problem))
+    for demand in order(problem):
+        own = usable.get(demand, [])
+        shapes = [index for index in own if takes_whole_gpus(problem.shapes[index])] or own
+        for index in _cheapest_mix(problem, demand, shapes):
+            if packing.has_room(index):
+                packing.open(index)
+        while packing.wants(demand) and open_fresh(packing, shapes):
+            pass
+    return answer(problem, NAME, trimmed(problem, packing.patterns()))
+
+
+def _cheapest_mix(problem: Problem, demand: int, shapes: Sequence[int]) -> list[int]:
+    """Shapes (with repeats) of the cheapest mix, as far as the pools could ever hold it; empty when none serves the demand."""
+    options = catalogue(problem, shapes).options[demand]
+    prices = [float(problem.pools[problem.shapes[i].pool].price_microusd_per_h * problem.shapes[i].gpus) for i in shapes]
+    found = MixSearch(options, prices).run().found
+    return [shapes[option] for option, count in (found[-1][1].counts if found else ()) for _ in range(count)]

@@ -1,0 +1,64 @@
+"""What the greedy engines share: the order of demands and the choice of a shape for an unused GPU."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from planner.problem import Problem
+from solvers.packing import OpenGpu, Packing, may_join
+
+
+def order(problem: Problem) -> list[int]:
+    """Demands by priority, then load, largest first."""
+    demands = problem.demands
+    return sorted(range(len(demands)), key=lambda i: (-demands[i].priority, -demands[i].peak_microrps, i))
+
+
+def shapes_by_demand(problem: Problem, shapes: Iterable[int]) -> dict[int, list[int]]:
+    """Shape indexes per demand, in the given order."""
+    grouped: defaultdict[int, list[int]] = defaultdict(list)
+    for index in shapes:
+        grouped[problem.shapes[index].demand].append(index)
+    return grouped
+
+
+def helps(packing: Packing, shape: int) -> bool:
+    """Whether one more replica of this shape lowers the shortfall, or counts towards the minimum of replicas."""
+    demand = packing.problem.shapes[shape].demand
+    return packing.served(shape) > 0 or packing.replicas[demand] < packing.problem.demands[demand].min_replicas
+
+
+def _fresh_shape(packing: Packing, shapes: Sequence[int]) -> int | None:
+    """The shape that serves most per dollar on an unused GPU; None when nothing has room.
+
+    Ties go to what leaves the most to others: more neighbours tolerated, less memory, less compute.
+    """
+    best: tuple[tuple[float, ...], int] | None = None
+    for index in shapes:
+        if not helps(packing, index) or not packing.has_room(index):
+            continue
+        shape = packing.problem.shapes[index]
+        served = max(1, packing.served(index))
+        dollars = packing.problem.pools[shape.pool].price_microusd_per_h * shape.gpus
+        key = (dollars / served, -served, shape.gpus, -shape.max_active, shape.memory_mib, shape.compute_permille, index)
+        if best is None or key < best[0]:
+            best = (key, index)
+    return None if best is None else best[1]
+
+
+def open_fresh(packing: Packing, shapes: Sequence[int]) -> bool:
+    """Open an unused GPU with the shape that serves most per dollar; False when nothing has room."""
+    fresh = _fresh_shape(packing, shapes)
+    if fresh is not None:
+        packing.open(fresh)
+    return fresh is not None
+
+
+def joinable(packing: Packing, gpu: OpenGpu, shapes: Sequence[int]) -> list[int]:
+    """The shapes that may be added to a GPU in use and help their demand."""
+    return [index for index in shapes if packing.problem.shapes[index].pool == gpu.pool and _joins(packing, gpu, index)]
+
+
+def _joins(packing: Packing, gpu: OpenGpu, index: int) -> bool:
+    return helps(packing, index) and may_join(packing.problem, gpu.residents, index)

@@ -1,0 +1,136 @@
+"""Replica mixes: the ways one demand can be served, enumerated or priced by depth-first branch and bound.
+
+A mix is a multiset of options (candidate shapes). Everything about it is integer arithmetic, so a mix either serves its
+demand in full or it does not: no tolerance can hide half a replica. Only irredundant mixes matter, those where every
+replica reduces the shortfall.
+
+The bound inside the search is the fractional cover: what is missing, times the cheapest price per capacity among
+the options still open, or the weight of leaving it unserved when that is lower. A search that runs out of nodes
+still reports a valid lower value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from planner.problem import Demand, shortfall
+
+# relative size of rounding errors in sums of a few hundred float prices
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Counts per option (ascending option index), and what they leave unserved."""
+
+    counts: tuple[tuple[int, int], ...]
+    unserved_microrps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a demand may buy: capacity of one replica and the largest useful number of them, per option."""
+
+    demand: Demand
+    capacity_microrps: tuple[int, ...]
+    available: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class MixSearch:
+    """One search over the mixes of a demand.
+
+    prices are per replica of each option, weight is the price of one unserved micro-request/s (infinite: must be served).
+    With keep_all every irredundant mix of value up to ceiling is collected, otherwise each mix that beats the best so far
+    (the last one collected is the cheapest). lower_value is a valid lower bound on the value of all mixes; exhausted tells
+    whether the node limit cut the search short.
+    """
+
+    options: Options
+    prices: Sequence[float]
+    weight: float = math.inf
+    ceiling: float = math.inf
+    keep_all: bool = False
+    nodes: int = 20_000
+    found: list[tuple[float, Mix]] = field(default_factory=list)
+    lower_value: float = math.inf
+    exhausted: bool = False
+    _order: list[int] = field(default_factory=list)
+    _rates: list[float] = field(default_factory=list)
+    _counts: dict[int, int] = field(default_factory=dict)
+
+    def run(self) -> MixSearch:
+        """Search, cheapest price per capacity first."""
+        capacity = self.options.capacity_microrps
+
+        def rate(option: int) -> float:
+            return max(0.0, self.prices[option]) / capacity[option] if capacity[option] else math.inf
+
+        usable = [option for option, count in enumerate(self.options.available) if count > 0]
+        self._order = sorted(usable, key=lambda option: (rate(option), -capacity[option], option))
+        # prices are sorted by rate, so the cheapest rate left is the next one; options without capacity only count heads
+        self._rates = [rate(option) for option in self._order]
+        self._offer(shortfall(self.options.demand, 0, 0), 0.0)
+        self._descend(0, 0, 0, 0.0)
+        return self
+
+    def _bound(self, position: int, missing: int, value: float) -> float:
+        rate = self._rates[position] if position < len(self._rates) else math.inf
+        rate = min(rate, self.weight)
+        if missing <= 0:
+            return value
+        return value + rate * missing if math.isfinite(rate) else math.inf
+
+    def _descend(self, position: int, capacity: int, replicas: int, value: float) -> None:
+        demand = self.options.demand
+        if position == len(self._order) or replicas >= demand.max_replicas or not shortfall(demand, capacity, replicas):
+            return
+        # heads still missing give no bound by themselves: their cheapest price may be zero
+        if self._cut(self._bound(position, demand.peak_microrps - capacity, value)):
+            return
+        option = self._order[position]
+        offered, price = self.options.capacity_microrps[option], self.prices[option]
+        for count in range(self._most(option, capacity, replicas), 0, -1):
+            self._counts[option] = count
+            reached, heads, total = capacity + count * offered, replicas + count, value + count * price
+            self._offer(shortfall(demand, reached, heads), total)
+            self._descend(position + 1, reached, heads, total)
+        self._counts.pop(option, None)
+        self._descend(position + 1, capacity, replicas, value)
+
+    def _most(self, option: int, capacity: int, replicas: int) -> int:
+        """The largest number of replicas of an option that can still be irredundant."""
+        demand, offered = self.options.demand, self.options.capacity_microrps[option]
+        useful = -(-max(0, demand.peak_microrps - capacity) // offered) if offered else 0
+        useful = max(useful, demand.min_replicas - replicas)
+        return min(useful, self.options.available[option], demand.max_replicas - replicas)
+
+    def _cut(self, bound: float) -> bool:
+        if bound > self.ceiling:
+            self.lower_value = min(self.lower_value, bound)
+            return True
+        if self.nodes <= 0:
+            self.exhausted = True
+            self.lower_value = min(self.lower_value, bound)
+            return True
+        self.nodes -= 1
+        return False
+
+    def _offer(self, unserved: int, value: float) -> None:
+        if unserved and math.isinf(self.weight):
+            return
+        total = value + (self.weight * unserved if unserved else 0.0)
+        self.lower_value = min(self.lower_value, total)
+        if total > self.ceiling or not self._irredundant(unserved):
+            return
+        self.found.append((total, Mix(tuple(sorted(self._counts.items())), unserved)))
+        if not self.keep_all:
+            self.ceiling = total - _EPSILON * max(1.0, abs(total))
+
+    def _irredundant(self, unserved: int) -> bool:
+        demand, offered = self.options.demand, self.options.capacity_microrps
+        capacity = sum(offered[option] * count for option, count in self._counts.items())
+        replicas = sum(self._counts.values())
+        return all(shortfall(demand, capacity - offered[option], replicas - 1) > unserved for option in self._counts)

@@ -1,0 +1,113 @@
+"""Open GPUs that a greedy engine fills one replica at a time, with every rule of the Problem kept."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from planner.problem import Pattern, Pool, Problem, Shape, fits_layout, nodes_needed, shortfall
+from solvers.candidates import takes_whole_gpus
+
+
+def may_join(problem: Problem, residents: Sequence[int], newcomer: int) -> bool:
+    """Whether a shape that is legal alone may join residents that are legal together (not empty)."""
+    shape = problem.shapes[newcomer]
+    others = [problem.shapes[index] for index in residents]
+    first = others[0]
+    if takes_whole_gpus(shape) or takes_whole_gpus(first):
+        return False
+    if (shape.pool, shape.mode, shape.colocation_class) != (first.pool, first.mode, first.colocation_class):
+        return False
+    pool = problem.pools[shape.pool]
+    together = [*others, shape]
+    if sum(s.host_cores for s in together) > pool.host_cores_per_gpu:
+        return False
+    if sum(s.host_memory_mib for s in together) > pool.host_memory_mib_per_gpu or not _tolerated(problem, others, shape):
+        return False
+    if shape.mode == "mig":
+        return fits_layout(pool.mig_layouts, [s.mig_profile or "" for s in together])
+    return _shares_fit(pool, together)
+
+
+def _tolerated(problem: Problem, others: Sequence[Shape], shape: Shape) -> bool:
+    for other in others:
+        if other.demand == shape.demand and shape.mode != "mig":
+            return False
+        if other.demand in problem.demands[shape.demand].not_with or shape.demand in problem.demands[other.demand].not_with:
+            return False
+    return True
+
+
+def _shares_fit(pool: Pool, together: Sequence[Shape]) -> bool:
+    allowed = min(pool.max_active_residents, *(s.max_active for s in together))
+    compute_permille = sum(s.compute_permille for s in together) + pool.resident_cost_permille * (len(together) - 1)
+    return (
+        sum(s.memory_mib for s in together) <= pool.memory_mib
+        and sum(s.active_permille for s in together) <= 1000 * allowed
+        and compute_permille <= pool.compute_limit_permille
+        and sum(s.bandwidth_permille for s in together) <= pool.compute_limit_permille
+    )
+
+
+@dataclass(slots=True)
+class OpenGpu:
+    """A GPU (or block) in use and the shapes on it."""
+
+    pool: int
+    residents: list[int]
+
+
+@dataclass(slots=True)
+class Packing:
+    """What a greedy engine has placed so far."""
+
+    problem: Problem
+    gpus: list[OpenGpu] = field(default_factory=list)
+    blocks: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    capacity_microrps: Counter[int] = field(default_factory=Counter)
+    replicas: Counter[int] = field(default_factory=Counter)
+
+    def missing(self, demand: int) -> int:
+        """Unserved micro-requests/s of a demand as things stand."""
+        return shortfall(self.problem.demands[demand], self.capacity_microrps[demand], self.replicas[demand])
+
+    def wants(self, demand: int) -> bool:
+        """Whether one more replica of the demand is allowed and needed."""
+        return self.missing(demand) > 0 and self.replicas[demand] < self.problem.demands[demand].max_replicas
+
+    def has_room(self, shape: int) -> bool:
+        """Whether the pool still has an unused GPU (or aligned block) for the shape."""
+        wanted = self.problem.shapes[shape]
+        pool = self.problem.pools[wanted.pool]
+        used = Counter(self.blocks[wanted.pool])
+        used[wanted.gpus] += wanted.gpus
+        return nodes_needed(pool, used) <= pool.nodes
+
+    def open(self, shape: int) -> None:
+        """Put the shape alone on an unused GPU or block."""
+        wanted = self.problem.shapes[shape]
+        self.gpus.append(OpenGpu(wanted.pool, [shape]))
+        self.blocks[wanted.pool][wanted.gpus] += wanted.gpus
+        self._count(shape)
+
+    def join(self, gpu: OpenGpu, shape: int) -> None:
+        """Add the shape to a GPU in use."""
+        gpu.residents.append(shape)
+        self._count(shape)
+
+    def _count(self, shape: int) -> None:
+        demand = self.problem.shapes[shape].demand
+        self.capacity_microrps[demand] += self.problem.shapes[shape].capacity_microrps
+        self.replicas[demand] += 1
+
+    def served(self, shape: int) -> int:
+        """Micro-requests/s by which the shortfall of its demand would shrink if the shape were added."""
+        wanted = self.problem.shapes[shape]
+        i = wanted.demand
+        after = shortfall(self.problem.demands[i], self.capacity_microrps[i] + wanted.capacity_microrps, self.replicas[i] + 1)
+        return self.missing(i) - after
+
+    def patterns(self) -> list[Pattern]:
+        """One pattern per GPU in use."""
+        return [Pattern(gpu.pool, tuple(sorted(gpu.residents))) for gpu in self.gpus]

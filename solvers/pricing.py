@@ -1,0 +1,175 @@
+"""Pricing of columns at given duals, and the bound that any duals give.
+
+Lagrange: drop supply, capacity and pinned rows into the objective at prices >= 0. What is left falls apart into one
+cheapest mix per demand, one most valuable pattern per pool (used on every GPU if that pays, else never) and the
+number of nodes of each pool billed by node. The sum bounds every solution from below, whether or not the duals are
+optimal, and stays valid when a search was cut short, because searches then report a bound of their own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planner.problem import Problem
+from solvers.candidates import takes_whole_gpus
+from solvers.master import Column, Master, MixColumn, PatternColumn
+from solvers.mixes import Mix, MixSearch, Options
+from solvers.patterns import PatternSearch
+
+# columns that improve by less than this (scaled, cost of a GPU is up to 1e4) are numerical noise
+_NOISE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The candidate shapes of each demand and what it may buy of them."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    options: tuple[Options, ...]
+
+
+def catalogue(problem: Problem, shapes: Sequence[int]) -> Catalogue:
+    """Options per demand."""
+    by_demand: defaultdict[int, list[int]] = defaultdict(list)
+    for index in shapes:
+        by_demand[problem.shapes[index].demand].append(index)
+    chosen = tuple(tuple(by_demand[i]) for i in range(len(problem.demands)))
+    options = tuple(
+        Options(
+            demand=demand,
+            capacity_microrps=tuple(problem.shapes[index].capacity_microrps for index in chosen[i]),
+            available=tuple(_available(problem, index) for index in chosen[i]),
+        )
+        for i, demand in enumerate(problem.demands)
+    )
+    return Catalogue(chosen, options)
+
+
+def _available(problem: Problem, index: int) -> int:
+    shape = problem.shapes[index]
+    pool = problem.pools[shape.pool]
+    if shape.mode == "mig":
+        return pool.gpus * max(sum(slot.profile == shape.mig_profile for slot in layout) for layout in pool.mig_layouts)
+    return pool.nodes * (pool.gpus_per_node // shape.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Duals as prices: value of a slot per class, price of a GPU per (pool, block size), of an unserved micro-request/s per demand."""
+
+    slot_values: tuple[float, ...]
+    gpu_prices: dict[tuple[int, int], float]
+    unserved_prices: tuple[float, ...]
+    fixed: float
+
+
+def prices(master: Master, duals: Sequence[float]) -> Prices:
+    """Prices of a stage at row duals (signs as a minimising solver gives them); wrong signs count as zero."""
+    problem = master.problem
+    start = len(problem.demands)
+    slot_values = tuple(max(0.0, dual) for dual in duals[start : start + len(master.slots.classes)])
+    gpu_prices: dict[tuple[int, int], float] = {}
+    fixed = 0.0
+    for index in range(len(problem.pools)):
+        price = master.gpu_price(index)
+        nodes_worth = 0.0
+        for size in master.block_sizes[index]:
+            scarcity = max(0.0, -duals[master.capacity_rows(index, size)[-1]])
+            price += scarcity
+            nodes_worth += scarcity * master.row_room(index, size)
+            gpu_prices[index, size] = price
+        fixed += _nodes_value(master, index, nodes_worth)
+    unserved: list[float] = []
+    for i in range(len(problem.demands)):
+        row = master.pinned_row(i)
+        unserved.append(master.unserved_price(i) + (max(0.0, -duals[row]) / master.rate_unit if row is not None else 0.0))
+    for row, limit in master.pinned_limits():
+        fixed -= max(0.0, -duals[row]) * limit
+    return Prices(slot_values, gpu_prices, tuple(unserved), fixed)
+
+
+def _nodes_value(master: Master, index: int, nodes_worth: float) -> float:
+    pool = master.problem.pools[index]
+    if pool.billing != "node":
+        return -nodes_worth * pool.nodes
+    reduced = master.node_price(index) - nodes_worth
+    return reduced * (min(pool.min_nodes, pool.nodes) if reduced >= 0 else pool.nodes)
+
+
+@dataclass(slots=True)
+class Priced:
+    """What one round of pricing found: bound, cheapest value per demand, best value per pool, columns worth adding."""
+
+    prices: Prices
+    bound: float
+    mix_values: list[float]
+    pattern_values: list[float]
+    columns: list[Column]
+
+
+def price(master: Master, stock: Catalogue, at: Prices, convexity: Sequence[float]) -> Priced:
+    """Cheapest mixes and most valuable patterns at some prices; convexity holds the dual of each demand's row."""
+    problem = master.problem
+    columns: list[Column] = []
+    pattern_values = [0.0] * len(problem.pools)
+    for group in master.slots.groups:
+        search = PatternSearch(group, at.slot_values).run()
+        pattern_values[group.pool] = max(pattern_values[group.pool], search.upper_value)
+        worth_it = at.gpu_prices[group.pool, 1] + _NOISE
+        columns.extend(PatternColumn(group.pool, q) for q in search.found if sum(at.slot_values[c] for c in q) > worth_it)
+    mix_values: list[float] = []
+    for i in range(len(problem.demands)):
+        found = MixSearch(stock.options[i], option_prices(master, stock, at, i), weight=at.unserved_prices[i]).run()
+        mix_values.append(found.lower_value)
+        columns.extend(mix_column(stock, i, mix) for value, mix in found.found if value < convexity[i] - _NOISE)
+    bound = at.fixed + sum(mix_values)
+    for index, pool in enumerate(problem.pools):
+        bound += pool.gpus * min(0.0, at.gpu_prices[index, 1] - pattern_values[index])
+    return Priced(at, bound, mix_values, pattern_values, columns)
+
+
+def option_prices(master: Master, stock: Catalogue, at: Prices, demand: int) -> list[float]:
+    """What each option of a demand costs at some prices."""
+    out: list[float] = []
+    for index in stock.shapes[demand]:
+        shape = master.problem.shapes[index]
+        if takes_whole_gpus(shape):
+            out.append(shape.gpus * at.gpu_prices[shape.pool, shape.gpus])
+        else:
+            out.append(at.slot_values[master.slots.of_shape[index]])
+    return out
+
+
+def mix_column(stock: Catalogue, demand: int, mix: Mix) -> MixColumn:
+    """A mix in terms of shapes."""
+    return MixColumn(demand, tuple((stock.shapes[demand][option], count) for option, count in mix.counts), mix.unserved_microrps)
+
+
+def within_gap(master: Master, stock: Catalogue, priced: Priced, gap: float, limit: int) -> list[Column] | None:
+    """Every column that a solution within gap (scaled) of the bound can use; None when there are more than limit.
+
+    A solution that uses a column is at least bound + the column's value above the cheapest of its kind.
+    """
+    at = priced.prices
+    columns: dict[Column, None] = {}
+    for i, options in enumerate(stock.options):
+        search = MixSearch(
+            options,
+            option_prices(master, stock, at, i),
+            weight=at.unserved_prices[i],
+            ceiling=priced.mix_values[i] + gap,
+            keep_all=True,
+            nodes=20 * limit,
+        ).run()
+        columns.update((mix_column(stock, i, mix), None) for _, mix in search.found)
+        if search.exhausted or len(columns) > limit:
+            return None
+    for group in master.slots.groups:
+        floor = max(at.gpu_prices[group.pool, 1], priced.pattern_values[group.pool]) - gap
+        found = PatternSearch(group, at.slot_values, floor=floor, keep_all=True, nodes=20 * limit).run()
+        columns.update((PatternColumn(group.pool, q), None) for q in found.found)
+        if found.exhausted or len(columns) > limit:
+            return None
+    return [*columns, *master.node_columns()]

@@ -1,0 +1,180 @@
+"""Slot classes: places on a shared GPU that are interchangeable, and the groups of classes that may sit together.
+
+Two shapes whose replicas ask the same of a GPU are one class of slot, whoever the replica belongs to, because GPUs sell
+slots and demands buy them. A class carries the identity of its demand only where identity matters: where the demand
+may have two replicas (never two on one time-shared GPU), or where not_with pairs name it. Resources that can never
+bind in a pool are left out of the class, which makes classes larger.
+
+The rule "the sum of active_permille stays within 1000 times the smallest max_active" is linear once the level
+is fixed, so each (pool, mode, colocation class) becomes one group per level: the shapes that tolerate the level, with
+all rows linear. A pattern is legal exactly when it is legal in the group of one of the levels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from planner.problem import Demand, Pool, Problem, Shape
+from solvers.candidates import takes_whole_gpus
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SlotClass:
+    """What a slot offers. demand is the identity tag (-1: anonymous); weights are per resource row of its kind of GPU."""
+
+    pool: int
+    mig_profile: str
+    colocation_class: str
+    demand: int
+    max_active: int
+    weights: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Slot classes that may share one GPU of a pool while weights summed per row stay within limits.
+
+    most is how often a class may appear: once per demand behind it on a time-shared GPU, on MIG as often as it fits.
+    strangers holds the demands that a tagged class may not sit with. layouts is empty on time-shared GPUs.
+    """
+
+    pool: int
+    classes: tuple[int, ...]
+    weights: tuple[tuple[int, ...], ...]
+    limits: tuple[int, ...]
+    most: tuple[int, ...]
+    tags: tuple[int, ...]
+    strangers: tuple[frozenset[int], ...]
+    profiles: tuple[str, ...]
+    layouts: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Classes, the class of each shape that shares a GPU, and the groups."""
+
+    classes: tuple[SlotClass, ...]
+    of_shape: dict[int, int]
+    groups: tuple[Group, ...]
+
+
+def slots(problem: Problem, shapes: Sequence[int]) -> Slots:
+    """Slot classes and groups of the given candidate shapes; whole-GPU shapes have no class."""
+    sharing = [index for index in shapes if not takes_whole_gpus(problem.shapes[index])]
+    tagged = _tagged(problem, shapes)
+    rows = _binding_rows(problem, sharing)
+    key_of = {index: _slot_class(problem, index, tagged, rows[problem.shapes[index].pool]) for index in sharing}
+    classes = tuple(sorted(set(key_of.values())))
+    position = {key: i for i, key in enumerate(classes)}
+    of_shape = {index: position[key] for index, key in key_of.items()}
+    return Slots(classes, of_shape, tuple(_groups(problem, classes, of_shape, rows)))
+
+
+def at_most_one(problem: Problem, demand: int, shapes: Iterable[int]) -> bool:
+    """Whether an irredundant mix of these shapes has at most one replica of the demand: then it can stay anonymous."""
+    wanted: Demand = problem.demands[demand]
+    smallest = min((problem.shapes[i].capacity_microrps for i in shapes if problem.shapes[i].demand == demand), default=0)
+    return wanted.max_replicas <= 1 or (smallest >= wanted.peak_microrps and wanted.min_replicas <= 1)
+
+
+def _strangers(problem: Problem) -> dict[int, frozenset[int]]:
+    apart: defaultdict[int, set[int]] = defaultdict(set)
+    for i, demand in enumerate(problem.demands):
+        for other in demand.not_with:
+            apart[i].add(other)
+            apart[other].add(i)
+    return {i: frozenset(others) for i, others in apart.items()}
+
+
+def _tagged(problem: Problem, shapes: Sequence[int]) -> dict[str, frozenset[int]]:
+    """Per mode the demands whose identity matters."""
+    apart = frozenset(_strangers(problem))
+    several = {i for i in range(len(problem.demands)) if not at_most_one(problem, i, shapes)}
+    return {"mig": apart, "time_shared": apart | several}
+
+
+def _row_weights(shape: Shape, pool: Pool) -> tuple[int, ...]:
+    """What a shape takes of each row of a GPU; the surcharge per resident beyond the first is part of every weight."""
+    host = (shape.host_cores, shape.host_memory_mib)
+    if shape.mode == "mig":
+        return host
+    compute_permille = shape.compute_permille + pool.resident_cost_permille
+    return (shape.memory_mib, shape.active_permille, compute_permille, shape.bandwidth_permille, *host)
+
+
+def _row_limits(pool: Pool, level: int) -> tuple[int, ...]:
+    host = (pool.host_cores_per_gpu, pool.host_memory_mib_per_gpu)
+    if pool.mig_layouts:
+        return host
+    return (pool.memory_mib, 1000 * level, pool.compute_limit_permille + pool.resident_cost_permille, pool.compute_limit_permille, *host)
+
+
+def _binding_rows(problem: Problem, sharing: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """Per pool the rows that could overflow if every demand put its largest shape on one GPU as often as it may."""
+    rows: dict[int, tuple[int, ...]] = {}
+    for index, pool in enumerate(problem.pools):
+        most = max((len(layout) for layout in pool.mig_layouts), default=0)
+        weights = [(problem.shapes[i].demand, _row_weights(problem.shapes[i], pool)) for i in sharing if problem.shapes[i].pool == index]
+        limits = _row_limits(pool, pool.max_active_residents)
+        rows[index] = tuple(row for row, limit in enumerate(limits) if _largest_sum(weights, row, most) > limit)
+        if not pool.mig_layouts:
+            # row 1 counts active residents against a limit that depends on the level, so it always stays
+            rows[index] = tuple(sorted({1, *rows[index]}))
+    return rows
+
+
+def _largest_sum(weights: Sequence[tuple[int, tuple[int, ...]]], row: int, most: int) -> int:
+    if most:
+        return most * max((weight[row] for _, weight in weights), default=0)
+    largest: defaultdict[int, int] = defaultdict(int)
+    for demand, weight in weights:
+        largest[demand] = max(largest[demand], weight[row])
+    return sum(largest.values())
+
+
+def _slot_class(problem: Problem, index: int, tagged: dict[str, frozenset[int]], rows: tuple[int, ...]) -> SlotClass:
+    shape = problem.shapes[index]
+    pool = problem.pools[shape.pool]
+    weights = _row_weights(shape, pool)
+    return SlotClass(
+        pool=shape.pool,
+        mig_profile=shape.mig_profile or "" if shape.mode == "mig" else "",
+        colocation_class=shape.colocation_class,
+        demand=shape.demand if shape.demand in tagged[shape.mode] else -1,
+        max_active=0 if shape.mode == "mig" else min(shape.max_active, pool.max_active_residents),
+        weights=tuple(weights[row] for row in rows),
+    )
+
+
+def _groups(problem: Problem, classes: tuple[SlotClass, ...], of_shape: dict[int, int], rows: dict[int, tuple[int, ...]]) -> list[Group]:
+    strangers = _strangers(problem)
+    owners: defaultdict[int, set[int]] = defaultdict(set)
+    for shape, slot in of_shape.items():
+        owners[slot].add(problem.shapes[shape].demand)
+    together: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    for i, slot_class in enumerate(classes):
+        together[slot_class.pool, slot_class.colocation_class].append(i)
+    groups: list[Group] = []
+    for (index, _), members in sorted(together.items()):
+        pool = problem.pools[index]
+        slots_per_gpu = max((len(layout) for layout in pool.mig_layouts), default=0)
+        most = {i: slots_per_gpu or len(owners[i]) for i in members}
+        for level in sorted({classes[i].max_active for i in members}):
+            chosen = [i for i in members if classes[i].max_active >= level]
+            limits = _row_limits(pool, level)
+            groups.append(
+                Group(
+                    pool=index,
+                    classes=tuple(chosen),
+                    weights=tuple(classes[i].weights for i in chosen),
+                    limits=tuple(limits[row] for row in rows[index]),
+                    most=tuple(most[i] for i in chosen),
+                    tags=tuple(classes[i].demand for i in chosen),
+                    strangers=tuple(strangers.get(classes[i].demand, frozenset()) for i in chosen),
+                    profiles=tuple(classes[i].mig_profile for i in chosen),
+                    layouts=tuple(sorted({tuple(sorted(slot.profile for slot in layout)) for layout in pool.mig_layouts})),
+                )
+            )
+    return groups

@@ -1,0 +1,41 @@
+"""Squishy bin packing after Nexus (SOSP'19): saturate whole GPUs first, then merge the under-full residuals.
+
+Every demand gets as many full replicas on GPUs of their own as its load saturates. What is left of each is
+less than one replica; these residuals, largest first, are squished together onto shared GPUs, each to the GPU that it fills best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.problem import Problem, Solution
+from solvers.answer import answer, trimmed
+from solvers.best_fit import join_tightest
+from solvers.candidates import candidates, takes_whole_gpus, usable_shapes
+from solvers.greedy import open_fresh, order, shapes_by_demand
+from solvers.packing import Packing
+
+NAME = "squishy"
+
+
+def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:  # noqa: ARG001 (two passes over the demands end by themselves)
+    """Answer a problem greedily; what finds no room stays unserved, lowest priority first."""
+    packing = Packing(problem)
+    whole = shapes_by_demand(problem, [i for i in usable_shapes(problem) if takes_whole_gpus(problem.shapes[i])])
+    choices = shapes_by_demand(problem, candidates(problem))
+    for priority in sorted({demand.priority for demand in problem.demands}, reverse=True):
+        demands = [i for i in order(problem) if problem.demands[i].priority == priority]
+        for demand in demands:
+            while packing.wants(demand) and _saturate(packing, whole.get(demand, [])):
+                pass
+        for demand in sorted(demands, key=lambda i: (-packing.missing(i), i)):
+            shapes = choices.get(demand, [])
+            while packing.wants(demand) and (join_tightest(packing, shapes) or open_fresh(packing, shapes)):
+                pass
+    return answer(problem, NAME, trimmed(problem, packing.patterns()))
+
+
+def _saturate(packing: Packing, shapes: Sequence[int]) -> bool:
+    """Open a GPU for a replica whose whole capacity is needed."""
+    full = [index for index in shapes if 0 < packing.problem.shapes[index].capacity_microrps <= packing.served(index)]
+    return open_fresh(packing, full)
