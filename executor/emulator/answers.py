@@ -11,7 +11,7 @@ from executor.emulator.asks import Ask
 from executor.emulator.connection import Exchange
 
 # Every emulated token reads so: four characters, which is what asks.text_tokens counts as one token.
-TOKEN_TEXT = " tok"
+WORD = " tok"
 SYSTEM_FINGERPRINT = "vllm-0.32.0-emulated"
 
 
@@ -59,7 +59,7 @@ class WholeAnswer:
     def _completion(self, finish_reason: str) -> dict[str, Any]:
         choice = {
             "index": 0,
-            "text": TOKEN_TEXT * self._count,
+            "text": WORD * self._count,
             "logprobs": None,
             "finish_reason": finish_reason,
             "stop_reason": None,
@@ -78,7 +78,7 @@ class WholeAnswer:
     def _chat(self, finish_reason: str) -> dict[str, Any]:
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": TOKEN_TEXT * self._count,
+            "content": WORD * self._count,
             "refusal": None,
             "annotations": None,
             "audio": None,
@@ -150,7 +150,7 @@ class StreamAnswer:
         due = b"".join(self._take(self._interval) for _ in range((self._pending - 1) // self._interval))
         last_tokens, self._pending = self._pending, 0
         self._sent += last_tokens
-        last = self._frame(self._chunk(TOKEN_TEXT * last_tokens, finish_reason, self._sent))
+        last = self._frame(self._chunk(WORD * last_tokens, finish_reason, self._sent))
         self._exchange.end(role + first + due + last + self._closing())
 
     def _due(self) -> bytes:
@@ -167,11 +167,11 @@ class StreamAnswer:
     def _plain_event(self, count: int) -> bytes:
         event = self._plain.get(count)
         if event is None:
-            event = self._plain[count] = self._frame(self._chunk(TOKEN_TEXT * count, None, 0))
+            event = self._plain[count] = self._frame(self._chunk(WORD * count, None, 0))
         return event
 
     def _counted_event(self, count: int) -> bytes:
-        return self._frame(self._chunk(TOKEN_TEXT * count, None, self._sent))
+        return self._frame(self._chunk(WORD * count, None, self._sent))
 
     def _role(self) -> bytes:
         if not self._ask.chat:

@@ -62,19 +62,21 @@ class Api:
 
     def __call__(self, exchange: Exchange) -> None:
         """Answer one request; whatever goes wrong becomes an error answer."""
-        request = exchange.request
-        route = self._routes.get(request.path)
         try:
-            if route is None:
-                raise AskError(HTTPStatus.NOT_FOUND, "Not Found", "Not Found")
-            if request.method != route[0]:
-                raise AskError(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", "Method Not Allowed")
-            if not self._authorised(exchange):
+            if self._authorised(exchange):
+                self._route(exchange)(exchange)
+            else:
                 self._finish(exchange, HTTPStatus.UNAUTHORIZED, {"error": "Unauthorized"})
-                return
-            route[1](exchange)
         except AskError as error:
             self._refuse(exchange, error)
+
+    def _route(self, exchange: Exchange) -> Serve:
+        method, serve = self._routes.get(exchange.request.path, ("", None))
+        if serve is None:
+            raise AskError(HTTPStatus.NOT_FOUND, "Not Found", "Not Found")
+        if exchange.request.method != method:
+            raise AskError(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", "Method Not Allowed")
+        return serve
 
     def _authorised(self, exchange: Exchange) -> bool:
         # vLLM guards /v1 only: health, metrics and the development endpoints stay open.
@@ -83,7 +85,7 @@ class Api:
         scheme, _, key = exchange.request.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and key in self._options.api_keys
 
-    def _finish(self, exchange: Exchange, status: HTTPStatus, body: Any = None) -> None:
+    def _finish(self, exchange: Exchange, status: HTTPStatus, body: dict[str, Any] | None = None) -> None:
         self._count_request(exchange, status)
         exchange.respond(status, b"" if body is None else dumps(body))
 
