@@ -124,7 +124,7 @@ def test_what_vllm_cannot_run_is_refused_with_the_reason(settings: EngineSetting
 
 
 def test_every_reason_is_named_at_once() -> None:
-    with pytest.raises(UnsupportedError, match="attention heads 32.*positions"):
+    with pytest.raises(UnsupportedError, match=r"attention heads 32.*positions"):
         memory_ledger(LLAMA, H100, EngineSettings(tensor_parallel_size=5, max_model_len=200_000), 0)
 
 
@@ -137,9 +137,9 @@ def test_the_vocabulary_must_divide_after_padding() -> None:
 
 
 def test_formats_need_their_gpu() -> None:
-    with pytest.raises(UnsupportedError, match="bfloat16 needs compute capability 8.0"):
+    with pytest.raises(UnsupportedError, match=r"bfloat16 needs compute capability 8\.0"):
         memory_ledger(LLAMA, T4, EngineSettings(), 0)
-    with pytest.raises(UnsupportedError, match="kv_cache_dtype fp8 needs compute capability 8.9"):
+    with pytest.raises(UnsupportedError, match=r"kv_cache_dtype fp8 needs compute capability 8\.9"):
         memory_ledger(LLAMA, A100, EngineSettings(kv_cache_dtype="fp8"), 0)
     # fp8 weights run on A100 as weight-only kernels.
     assert memory_ledger(LLAMA, A100, EngineSettings(quantization="fp8"), 0).weights_mib < 9.5 * GIB
