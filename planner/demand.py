@@ -28,6 +28,9 @@ SHORTEST_DEFAULT_WINDOW_S = 60.0
 # Sixty windows by default resolve an hour by minutes and a day by 24 minutes.
 DEFAULT_WINDOW_COUNT = 60
 
+# Requests that all arrive within less than a second are a burst, not a rate: they count as that many per second.
+SHORTEST_SPAN_S = 1.0
+
 # A plan is computed per window; a day by minutes is the finest that is sensible.
 MAX_WINDOW_COUNT = 1440
 
@@ -114,7 +117,8 @@ def windowed_demand(windows: Sequence[DemandWindow]) -> DemandProfile:
 def window_edges(span_s: float, window_s: float | None) -> tuple[float, ...]:
     """Cut [0, span_s] into equal windows of about window_s; None takes a sixtieth of the span, at least 60 s.
 
-    All windows are equal so that a short remainder never shows up as a spurious peak. Raises ValueError for too many.
+    All windows are equal so that a short remainder never shows up as a spurious peak; a span below 1 s counts as 1 s.
+    Raises ValueError for too many.
     """
     wished_s = max(SHORTEST_DEFAULT_WINDOW_S, span_s / DEFAULT_WINDOW_COUNT) if window_s is None else window_s
     if span_s / wished_s > MAX_WINDOW_COUNT:
@@ -123,14 +127,15 @@ def window_edges(span_s: float, window_s: float | None) -> tuple[float, ...]:
             f"write at least {math.ceil(span_s / MAX_WINDOW_COUNT)}s"
         )
     count = max(1, round(span_s / wished_s))
-    width_s = span_s / count if span_s > 0 else wished_s
+    width_s = max(span_s, SHORTEST_SPAN_S) / count
     return tuple(width_s * i for i in range(count + 1))
 
 
-def demand_from_requests(requests: Sequence[Request], edges: Sequence[float]) -> DemandProfile:
+def demand_from_requests(requests: Sequence[Request], edges: Sequence[float], copies: int = 1) -> DemandProfile:
     """Demand per window of a trace, at least one request, sorted by arrival. edges come from `window_edges`.
 
-    A request that arrives exactly at the last edge belongs to the last window.
+    With copies every window has its own requests so many times, shifted evenly inside the window: rates are multiplied while
+    peaks stay where they are. A request that arrives exactly at the last edge belongs to the last window.
     """
     whole_input = _lengths([request.input_tokens for request in requests])
     whole_output = _lengths([request.output_tokens for request in requests])
@@ -144,8 +149,8 @@ def demand_from_requests(requests: Sequence[Request], edges: Sequence[float]) ->
             DemandWindow(
                 start_s=start_s,
                 end_s=end_s,
-                rate_rps=len(inside) / (end_s - start_s),
-                burstiness=dispersion(arrivals_s[first:last], start_s, end_s),
+                rate_rps=len(inside) * copies / (end_s - start_s),
+                burstiness=dispersion(_copied(arrivals_s[first:last], start_s, end_s - start_s, copies), start_s, end_s),
                 input=_lengths([request.input_tokens for request in inside]) if enough else whole_input,
                 output=_lengths([request.output_tokens for request in inside]) if enough else whole_output,
             )
@@ -166,6 +171,11 @@ def dispersion(arrivals_s: Sequence[float], start_s: float, end_s: float) -> flo
         counts[min(DISPERSION_BINS - 1, int((arrival_s - start_s) / (end_s - start_s) * DISPERSION_BINS))] += 1
     mean = len(arrivals_s) / DISPERSION_BINS
     return sum((count - mean) ** 2 for count in counts) / (DISPERSION_BINS - 1) / mean
+
+
+def _copied(arrivals_s: Sequence[float], start_s: float, width_s: float, copies: int) -> list[float]:
+    shifts_s = [copy * width_s / copies for copy in range(copies)]
+    return [start_s + (arrival_s - start_s + shift_s) % width_s for arrival_s in arrivals_s for shift_s in shifts_s]
 
 
 def _lengths(tokens: list[int]) -> TokenLengths:

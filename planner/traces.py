@@ -11,7 +11,7 @@ import io
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 REQUIRED_COLUMNS = ("arrival_s", "input_tokens", "output_tokens")
@@ -84,12 +84,14 @@ def repeat_rate(requests: Sequence[Request], k: int, horizon_s: float) -> tuple[
     outside = [request.arrival_s for request in requests if not 0 <= request.arrival_s <= horizon_s]
     if outside:
         raise ValueError(f"{len(outside)} requests arrive outside the horizon of {horizon_s:g} s, the first at {outside[0]:g} s")
-    copies = [
-        replace(request, arrival_s=math.fmod(request.arrival_s + copy * horizon_s / k, horizon_s))
-        for request in requests
-        for copy in range(k)
-    ]
+    shifts_s = [copy * horizon_s / k for copy in range(k)]
+    copies = [_moved(request, math.fmod(request.arrival_s + shift_s, horizon_s)) for request in requests for shift_s in shifts_s]
     return tuple(sorted(copies, key=lambda request: request.arrival_s))
+
+
+def _moved(request: Request, arrival_s: float) -> Request:
+    # dataclasses.replace() is four times slower, and a demo fleet moves tens of thousands
+    return Request(arrival_s, request.input_tokens, request.output_tokens, request.tenant, request.cached_prefix_tokens)
 
 
 @dataclass(frozen=True, slots=True)

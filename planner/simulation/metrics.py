@@ -90,11 +90,11 @@ class GpuUse:
 
     busy_fraction: share of its compute (MIG: slices weighted by their size) and of the time in which an engine computed. KV mean: over its
     engines, weighted by the memory of their pools; KV peak: the highest of any of them. tokens_per_s: of its engines, a tensor-parallel
-    engine counting in equal parts for each of its GPUs.
+    engine counting in equal parts for each of its GPUs. busy_fraction is None where it cannot be observed (live, on real GPUs).
     """
 
     gpu: str
-    busy_fraction: float
+    busy_fraction: float | None
     kv_mean_fraction: float
     kv_peak_fraction: float
     tokens_per_s: float

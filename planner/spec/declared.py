@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from planner.spec.fields import (
+    Count,
+    CountOrNone,
     Duration,
     GpuName,
     Host,
@@ -21,11 +23,14 @@ from planner.spec.fields import (
     Number,
     PoolName,
     Price,
+    Priority,
     Rate,
     Reserve,
     Room,
+    Size,
     Source,
     Text,
+    TokenCount,
     Whole,
     mig_word,
     sharing_word,
@@ -49,8 +54,8 @@ class DeclaredPool(Declared):
     """Identical nodes of identical GPUs."""
 
     gpu: GpuName = Field(description="GPU type: a catalogue name or one of its aliases.", examples=["H100-SXM-80GB"])
-    nodes: Whole = Field(ge=1, le=100_000, description="Number of nodes.", examples=[1])
-    gpus_per_node: Whole = Field(ge=1, le=64, description="GPUs in each node.", examples=[8])
+    nodes: Count = Field(description="Number of nodes.", examples=[1])
+    gpus_per_node: Size = Field(description="GPUs in each node.", examples=[8])
     price_usd_per_h: Price | None = Field(
         None, alias="price", description="Price per GPU-hour. Default: the catalogue's median for this GPU; required when it lists none."
     )
@@ -59,8 +64,10 @@ class DeclaredPool(Declared):
         description="How the GPUs of a node are connected, which decides the tensor-parallel sizes: nvswitch (every power of two), "
         "pairs (1 and 2), pcie (1). Default: nvswitch when the GPU type has NVLink, else pcie.",
     )
-    host_cores: Whole | None = Field(None, ge=1, le=100_000, description="CPU cores of a node. Default: 12 per GPU.")
-    host_memory_mib: Room | None = Field(None, alias="host_memory", description="Main memory of a node. Default: 128GiB per GPU.")
+    host_cores: Count | None = Field(None, description="CPU cores of a node. Default: 12 per GPU.")
+    host_memory_mib: Room | None = Field(
+        None, alias="host_memory", description="Main memory of a node. Default: 128GiB per GPU.", examples=["1000GiB"]
+    )
     hosts: tuple[Host, ...] | None = Field(
         None,
         description="Addresses of the nodes, one per node (per max_nodes when rentable), without ports. "
@@ -77,17 +84,16 @@ class DeclaredPool(Declared):
         description="The MIG profiles on every GPU when mig is fixed, in any order. Default: none; required with mig: fixed.",
         examples=[["3g.40gb", "4g.40gb"]],
     )
-    sharing: tuple[Annotated[Sharing, sharing_word], ...] | None = Field(
+    sharing: Annotated[tuple[Annotated[Sharing, sharing_word], ...], Field(min_length=1)] | None = Field(
         None,
-        min_length=1,
         description="Sharing modes the plan may choose: exclusive, time_shared, mig. Default: [exclusive, time_shared], "
         "[mig] when the pool is in MIG mode.",
     )
     ownership: Ownership = Field(
         "owned", description="owned: each GPU that is used costs its price; rentable: each node that is used is paid whole."
     )
-    min_nodes: Whole | None = Field(None, ge=0, le=100_000, description="Nodes of a rentable pool that are paid in any case. Default: 0.")
-    max_nodes: Whole | None = Field(None, ge=1, le=100_000, description="Most nodes of a rentable pool. Default: nodes.")
+    min_nodes: CountOrNone | None = Field(None, description="Nodes of a rentable pool that are paid in any case. Default: 0.")
+    max_nodes: Count | None = Field(None, description="Most nodes of a rentable pool. Default: nodes.")
 
 
 class DeclaredModel(Declared):
@@ -108,10 +114,8 @@ class DeclaredModel(Declared):
     kv_cache_dtype: Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"] = Field(
         "auto", description="Type of the KV cache; auto is that of the activations."
     )
-    max_model_len: Whole | None = Field(
+    max_model_len: TokenCount | None = Field(
         None,
-        ge=1,
-        le=MAX_TOKENS,
         description="Longest request in tokens, input and output together. Default: 8192, or what the model can do if that is less.",
     )
     max_num_seqs: Whole = Field(_ENGINE.max_num_seqs, ge=1, le=65_536, description="Most requests that run together in one engine.")
@@ -120,9 +124,8 @@ class DeclaredModel(Declared):
     )
     stream_interval: Whole = Field(1, ge=1, le=1000, description="Tokens between two streamed chunks.")
     enforce_eager: bool = Field(default=False, description="Run without CUDA graphs: less memory, slower steps.")
-    tensor_parallel: tuple[Annotated[Whole, Field(ge=1, le=64)], ...] | None = Field(
+    tensor_parallel: Annotated[tuple[Size, ...], Field(min_length=1)] | None = Field(
         None,
-        min_length=1,
         description="Tensor-parallel sizes the plan may choose. Default: the powers of two up to 8 that divide the model's heads.",
         examples=[[1, 2]],
     )
@@ -139,7 +142,10 @@ class DeclaredSlo(Declared):
         None, alias="ttft_p95", description="Time to first token that 95 % of requests stay under. Default: by class."
     )
     tpot_p95_s: Duration | None = Field(
-        None, alias="tpot_p95", description="Time per output token after the first that 95 % of requests stay under. Default: by class."
+        None,
+        alias="tpot_p95",
+        examples=["50ms"],
+        description="Time per output token after the first that 95 % of requests stay under. Default: by class.",
     )
 
 
@@ -212,10 +218,13 @@ class DeclaredTrace(Declared):
     window_s: Duration | None = Field(
         None,
         alias="window",
+        examples=["60s", "10min"],
         description="Length of the windows demand is measured in; the trace is cut into equal windows of about this length. "
         "Default: a sixtieth of the trace, at least 60s.",
     )
-    repeat_rate: Whole = Field(1, ge=1, le=10_000, description="Multiply the rate: this many copies of the trace, shifted evenly in time.")
+    repeat_rate: Whole = Field(
+        1, ge=1, le=10_000, description="Multiply the rate: every window has its requests so many times, evenly shifted."
+    )
 
 
 FORMS = {"rate": "<rate>", "windows": "<windows>", "trace": "<trace>"}
@@ -244,7 +253,7 @@ class DeclaredWorkload(Declared):
         description="Gives the defaults of slo and priority. interactive: ttft_p95 500ms, tpot_p95 50ms, priority 100; "
         "standard: 2s, 100ms, 50; background: 30s, 500ms, 0.",
     )
-    priority: Whole | None = Field(None, ge=0, le=1000, description="When capacity is short, higher is served first. Default: by class.")
+    priority: Priority | None = Field(None, description="When capacity is short, higher is served first. Default: by class.")
     slo: DeclaredSlo = Field(
         default_factory=DeclaredSlo,
         description="Latency goals. Default: by class, each on its own.",
@@ -282,7 +291,7 @@ class DeclaredPolicy(Declared):
     later = frozenset({"disruption_budget", "cost_slack_fraction", "risk", "goals"})
 
     headroom_mib: Reserve = Field(
-        1024, alias="headroom", description="Memory that stays free on every GPU.", json_schema_extra={"default": "1GiB"}
+        1024, alias="headroom", description="Memory that stays free on every GPU.", examples=["1GiB"], json_schema_extra={"default": "1GiB"}
     )
     sizing_quantile: Number = Field(
         0.99,

@@ -24,7 +24,7 @@ from planner.spec.fleet import LatencyClass, Model, Pool, Workload
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
 from planner.spec.served import usable_blocks
-from planner.traces import MAX_REQUESTS, Request, repeat_rate
+from planner.traces import MAX_REQUESTS, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +216,7 @@ def _from_trace(name: str, demand: DeclaredTrace, model: Model, trace: Trace, wa
         edges = window_edges(trace.span_s, demand.window_s)
     except ValueError as error:
         raise _RefusedError(("window",), str(error)) from error
-    return demand_from_requests(_repeated(_servable(name, requests, model, warn), demand.repeat_rate, edges[-1]), edges)
-
-
-def _repeated(requests: Sequence[Request], k: int, horizon_s: float) -> Sequence[Request]:
-    return requests if k == 1 else repeat_rate(requests, k, horizon_s)
+    return demand_from_requests(_servable(name, requests, model, warn), edges, demand.repeat_rate)
 
 
 def _servable(name: str, requests: Sequence[Request], model: Model, warn: Report) -> Sequence[Request]:

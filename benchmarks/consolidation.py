@@ -1,0 +1,147 @@
+"""How many GPUs sharing saves on a trace of many tenants, at which SLO attainment.
+
+    python -m benchmarks.consolidation TRACE.csv.gz [--mix MODEL,MODEL,...] [--class standard] [--gpu H100-SXM-80GB]
+
+Every tenant of the trace becomes a workload with a model of its own (as tenants with fine-tuned models have), taken in turn from the mix.
+The plan is compared in the same run with one model per GPU ("exclusive") and simulated under the very trace it was made from.
+The last line of standard output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from planner.plan import State
+from planner.simulation.metrics import WorkloadRow
+from planner.spec import Fleet, load_fleet
+from planner.traces import Request
+from profiles.catalogue import builtin
+from ullage.inputs import read_trace
+from ullage.planning import Planned, plan_fleet
+from ullage.simulation import simulate_plan
+from ullage.traffic import tagged, window_of
+
+# A dozen dense models from 0.6B to 32B: what many tenants with small models run, busiest family first.
+DEFAULT_MIX = (
+    "meta-llama/Meta-Llama-3.1-8B",
+    "Qwen/Qwen3-0.6B",
+    "Qwen/Qwen2.5-7B-Instruct",
+    "meta-llama/Llama-3.2-3B",
+    "Qwen/Qwen3-14B",
+    "google/gemma-2-9b",
+    "Qwen/Qwen3-1.7B",
+    "mistralai/Mistral-7B-Instruct-v0.3",
+    "meta-llama/Llama-3.2-1B",
+    "Qwen/Qwen3-32B-FP8",
+    "google/gemma-2-2b",
+    "microsoft/Phi-4-mini-instruct",
+)
+GPUS_PER_NODE = 8
+# Room for four GPUs per tenant and two nodes more: the pool must never be what limits a plan here.
+GPUS_PER_TENANT = 4
+SPARE_NODES = 2
+LENGTH_STEP_TOKENS = 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its figures."""
+    options = _parser().parse_args(arguments)
+    started_s = perf_counter()
+    requests = _renamed(read_trace(options.trace))
+    if options.repeat_rate > 1 or options.seconds:
+        requests, _ = window_of(requests, options.seconds, None, options.repeat_rate)
+    fleet = _fleet(options, requests)
+    planned = plan_fleet(fleet, State())
+    summary, _ = simulate_plan(planned.plan, tagged(planned.plan, requests, {}), seed=options.seed)
+    print(json.dumps(_figures(planned, len(fleet.workloads), summary.total, perf_counter() - started_s), sort_keys=True))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.consolidation", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("trace", type=Path, help="csv, csv.gz or parquet: arrival_s, input_tokens, output_tokens, optional tenant")
+    parser.add_argument("--mix", default=",".join(DEFAULT_MIX), help="catalogue models, taken in turn by tenants in order of name")
+    parser.add_argument("--class", dest="latency_class", default="standard", choices=("interactive", "standard", "background"))
+    parser.add_argument("--gpu", default="H100-SXM-80GB", help="GPU type of the pool")
+    parser.add_argument("--window", default="60s", help="width of a demand window")
+    parser.add_argument("--repeat-rate", type=int, default=1, help="repeat every request so many times")
+    parser.add_argument("--seconds", type=float, default=None, help="use only the busiest stretch of this length")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the simulated step times")
+    return parser
+
+
+def _renamed(requests: Sequence[Request]) -> tuple[Request, ...]:
+    """Tenants as names that a fleet file allows, numbered in order of their names."""
+    numbers = {tenant: f"tenant-{i:03d}" for i, tenant in enumerate(sorted({item.tenant for item in requests}))}
+    return tuple(replace(item, tenant=numbers[item.tenant]) for item in requests)
+
+
+def _fleet(options: argparse.Namespace, requests: Sequence[Request]) -> Fleet:
+    tenants = sorted({item.tenant for item in requests})
+    longest = dict.fromkeys(tenants, 0)
+    for item in requests:
+        longest[item.tenant] = max(longest[item.tenant], item.input_tokens + item.output_tokens)
+    mix = options.mix.split(",")
+    nodes = math.ceil(GPUS_PER_TENANT * len(tenants) / GPUS_PER_NODE) + SPARE_NODES
+    written: dict[str, Any] = {
+        "schema_version": 1,
+        "pools": {"pool": {"gpu": options.gpu, "nodes": nodes, "gpus_per_node": GPUS_PER_NODE, "price": "1 USD/h"}},
+        "models": {tenant: _model(mix, i, longest[tenant]) for i, tenant in enumerate(tenants)},
+        "workloads": {
+            tenant: {
+                "model": tenant,
+                "class": options.latency_class,
+                "demand": {"trace": "trace.csv", "tenant": tenant, "window": options.window},
+            }
+            for tenant in tenants
+        },
+    }
+    return load_fleet(Path("fleet.yaml"), json.dumps(written), builtin(), read=lambda _: _csv(requests))
+
+
+def _model(mix: Sequence[str], turn: int, longest_tokens: int) -> dict[str, Any]:
+    """The next model of the mix whose context holds the tenant's longest request."""
+    length = math.ceil(max(longest_tokens, 1) / LENGTH_STEP_TOKENS) * LENGTH_STEP_TOKENS
+    for offset in range(len(mix)):
+        name = mix[(turn + offset) % len(mix)]
+        if builtin().model(name).max_position >= longest_tokens:
+            return {"source": name, "max_model_len": min(length, builtin().model(name).max_position)}
+    raise SystemExit(f"no model of the mix has a context of {longest_tokens} tokens; give another --mix")
+
+
+def _csv(requests: Sequence[Request]) -> bytes:
+    lines = ["arrival_s,input_tokens,output_tokens,tenant,cached_prefix_tokens"]
+    lines += [f"{i.arrival_s!r},{i.input_tokens},{i.output_tokens},{i.tenant},{i.cached_prefix_tokens}" for i in requests]
+    return "\n".join(lines).encode()
+
+
+def _figures(planned: Planned, tenants: int, total: WorkloadRow, seconds: float) -> dict[str, Any]:
+    desired = planned.plan.desired
+    exclusive = desired.certificate.baselines["exclusive"]
+    return {
+        "tenants": tenants,
+        "gpus_exclusive": exclusive.gpus,
+        "gpus_planned": desired.gpus_used,
+        "ratio": round(exclusive.gpus / desired.gpus_used, 3),
+        "slo_attainment": total.attainment_fraction,
+        "slo_attainment_low": total.attainment_low_fraction,
+        "requests": total.requests,
+        "errors": total.errors,
+        "unserved_rps": sum(workload.unserved_rps for workload in desired.workloads),
+        "baselines": {name: item.gpus for name, item in desired.certificate.baselines.items()},
+        "status": desired.certificate.status,
+        "solve_s": round(planned.solve_s, 3),
+        "seconds": round(seconds, 3),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""Candidate replicas: every way worth considering to run one service group on one pool.
+
+A candidate fixes everything an engine needs (GPUs, MIG profile, KV bytes) and states what it can carry:
+capacity is the largest rate whose predicted latency at the sizing quantile meets the SLO at the worst-case share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from planner.groups import ServiceGroup
+from planner.problem import Mode
+from profiles.capacity import LoadForecast, capacity_rps, forecast
+from profiles.gpus import GpuType, MigProfile
+from profiles.kv import kv_bytes_for_tokens, kv_pool_tokens, min_kv_bytes
+from profiles.memory import MemoryLedger, memory_ledger
+from profiles.settings import EngineSettings, UnsupportedError
+from profiles.steptime import StepTime, step_time
+
+MIB = 1024 * 1024
+
+# Time slices cost context switches and cold caches. No public pairwise table exists for stock vLLM, so every step on a
+# shared GPU is assumed to take 10 % longer until the pair has been measured together.
+ASSUMED_INTERFERENCE_FACTOR = 1.10
+
+# A replica that has work less than a tenth of the time counts for a third of an active resident: with k=3 allowed, nine
+# of them are active more than three at once in 0.8 % of the time (binomial), inside the default sizing quantile of 99 %.
+IDLE_BUSY_FRACTION = 0.10
+IDLE_ACTIVE_PERMILLE = 334
+
+# Demand is split over n, n+1, n+2 equal replicas, n being the fewest that can carry it: more, smaller replicas fill gaps.
+EXTRA_SPLITS = 2
+
+# Twenty halvings leave the rate known to one millionth.
+BISECTION_STEPS = 20
+
+# One request in a hundred thousand seconds: the latency of an unloaded engine.
+TRICKLE_RPS = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where candidates may live: one GPU of a pool, memory_mib of it ours, with the modes and blocks the pool allows."""
+
+    pool: str
+    gpu: GpuType
+    memory_mib: int
+    modes: frozenset[Mode]
+    block_sizes: tuple[int, ...]
+    max_active_residents: int
+    mig_profiles: tuple[MigProfile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One candidate replica of a group on a site, with the ledger and the forecast that justify its capacity."""
+
+    group: ServiceGroup
+    site: Site
+    mode: Mode
+    settings: EngineSettings
+    mig: MigProfile | None
+    max_active: int
+    kv_bytes: int
+    ledger: MemoryLedger
+    step: StepTime
+    capacity_rps: float
+    active_permille: int
+    compute_permille: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.settings.tensor_parallel_size
+
+    @property
+    def share_fraction(self) -> float:
+        """The part of a GPU's compute that is this replica's at worst."""
+        return 1.0 / self.max_active
+
+    def forecast(self, rate_rps: float, quantile: float) -> LoadForecast | None:
+        """Latency and load at a rate, at the worst-case share."""
+        return forecast(self.step, self.group.mix, rate_rps, self.share_fraction, self.settings, quantile)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a group cannot run in some way on a site: data for explaining what is unserved."""
+
+    group: str
+    pool: str
+    mode: Mode
+    gpus: int
+    reason: str
+
+
+def candidates(group: ServiceGroup, site: Site, quantile: float) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
+    """All candidates of a group on a site, and for what is impossible the reason."""
+    found: list[Candidate] = []
+    rejected: list[Rejection] = []
+    for mode, settings, mig in _variants(group, site):
+        try:
+            step = step_time(group.model.architecture, site.gpu, settings, mig)
+            variant = _Variant(group, site, mode, settings, mig, step, quantile)
+            found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
+        except UnsupportedError as error:
+            where = f"{site.pool} {mig.name}" if mig else site.pool
+            rejected.append(Rejection(group.name, where, mode, settings.tensor_parallel_size, str(error)))
+    return tuple(found), tuple(rejected)
+
+
+def _variants(group: ServiceGroup, site: Site) -> Iterator[tuple[Mode, EngineSettings, MigProfile | None]]:
+    single = replace(group.settings, tensor_parallel_size=1)
+    if "exclusive" in site.modes:
+        for size in sorted(set(group.model.tensor_parallel) & set(site.block_sizes)):
+            yield "exclusive", replace(group.settings, tensor_parallel_size=size), None
+    if 1 not in group.model.tensor_parallel:
+        return
+    if "time_shared" in site.modes and site.max_active_residents > 1:
+        yield "time_shared", single, None
+    if "mig" in site.modes:
+        for profile in site.mig_profiles:
+            yield "mig", single, profile
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """A group on a site in one mode, before its size is chosen."""
+
+    group: ServiceGroup
+    site: Site
+    mode: Mode
+    settings: EngineSettings
+    mig: MigProfile | None
+    step: StepTime
+    quantile: float
+
+    def load(self, rate_rps: float, level: int) -> LoadForecast | None:
+        return forecast(self.step, self.group.mix, rate_rps, 1.0 / level, self.settings, self.quantile)
+
+    def largest_rps(self, level: int) -> float:
+        return capacity_rps(self.step, self.group.mix, self.group.slo, 1.0 / level, self.settings, self.quantile)
+
+    def ledger(self, kv_bytes: int) -> MemoryLedger:
+        return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes)
+
+    @property
+    def min_kv_bytes(self) -> int:
+        return min_kv_bytes(self.group.model.architecture, self.settings)
+
+    def slo_reason(self, level: int) -> str:
+        """Why not even a trickle of requests meets the SLO when `level` residents are active."""
+        best = self.load(TRICKLE_RPS, level)
+        share = f"at 1/{level} of the GPU" if level > 1 else "alone"
+        if best is None:
+            return f"cannot finish even one request at a time {share}"
+        slo = self.group.slo
+        return (
+            f"unloaded and {share} its p{self.quantile * 100:g} is TTFT {best.ttft_s * 1000:.0f} ms, TPOT {best.tpot_s * 1000:.1f} ms; "
+            f"the goal is TTFT {slo.ttft_s * 1000:.0f} ms, TPOT {slo.tpot_s * 1000:.1f} ms"
+        )
+
+
+def _alone(variant: _Variant) -> Candidate:
+    """The replica that has a GPU, a block or a MIG slice to itself: all memory that is left becomes KV cache."""
+    memory_mib = variant.mig.memory_mib if variant.mig else variant.site.memory_mib
+    empty = variant.ledger(0)
+    kv_bytes = (memory_mib - empty.total_mib) * MIB
+    if kv_bytes < variant.min_kv_bytes:
+        need_mib = math.ceil(variant.min_kv_bytes / MIB)
+        raise UnsupportedError(
+            f"needs {empty.total_mib + need_mib} MiB per GPU (weights {empty.weights_mib} MiB, "
+            f"one request of {variant.settings.max_model_len} tokens {need_mib} MiB), {memory_mib} MiB are usable"
+        )
+    return _candidate(variant, 1, kv_bytes, _largest_rate(variant, kv_bytes))
+
+
+def _largest_rate(variant: _Variant, kv_bytes: int) -> float:
+    """Largest rate that meets the SLO and whose requests in flight fit the KV pool at the quantile."""
+    latency_rps = variant.largest_rps(1)
+    if latency_rps <= 0.0:
+        raise UnsupportedError(variant.slo_reason(1))
+    pool_tokens = kv_pool_tokens(variant.group.model.architecture, variant.settings, kv_bytes)
+
+    def fits(rate_rps: float) -> bool:
+        load = variant.load(rate_rps, 1)
+        return load is not None and load.kv_tokens_p99 <= pool_tokens
+
+    if fits(latency_rps):
+        return latency_rps
+    low_rps, high_rps = 0.0, latency_rps
+    for _ in range(BISECTION_STEPS):
+        middle_rps = (low_rps + high_rps) / 2
+        low_rps, high_rps = (middle_rps, high_rps) if fits(middle_rps) else (low_rps, middle_rps)
+    if low_rps <= 0.0:
+        raise UnsupportedError(f"the KV pool of {pool_tokens} tokens is too small for the longest requests of {variant.group.name}")
+    return low_rps
+
+
+def _time_shared(alone: _Variant) -> list[Candidate]:
+    """Replicas for each number of residents active together, with just the KV cache that their part of the demand needs."""
+    variant = replace(alone, step=_slowed(alone.step, ASSUMED_INTERFERENCE_FACTOR))
+    found: list[Candidate] = []
+    reason = ""
+    for level in range(2, variant.site.max_active_residents + 1):
+        largest_rps = variant.largest_rps(level)
+        if largest_rps <= 0.0:
+            reason = reason or variant.slo_reason(level)
+            continue
+        fewest = max(1, math.ceil(variant.group.peak_rps / largest_rps))
+        sized = [_sized(variant, level, variant.group.peak_rps / count) for count in range(fewest, fewest + EXTRA_SPLITS + 1)]
+        found += [candidate for candidate in sized if candidate and candidate.ledger.total_mib <= variant.site.memory_mib]
+        smallest_mib = min((candidate.ledger.total_mib for candidate in sized if candidate), default=0)
+        reason = reason or f"needs at least {smallest_mib} MiB per GPU, {variant.site.memory_mib} MiB are usable"
+    if not found:
+        raise UnsupportedError(reason)
+    return found
+
+
+def _sized(variant: _Variant, level: int, rate_rps: float) -> Candidate | None:
+    load = variant.load(rate_rps, level)
+    if load is None:
+        return None
+    need_bytes = kv_bytes_for_tokens(variant.group.model.architecture, variant.settings, math.ceil(load.kv_tokens_p99))
+    return _candidate(variant, level, max(variant.min_kv_bytes, need_bytes), rate_rps)
+
+
+def _slowed(step: StepTime, factor: float) -> StepTime:
+    return replace(step, base_s=step.base_s * factor, per_token_s=step.per_token_s * factor, per_kv_token_s=step.per_kv_token_s * factor)
+
+
+def _candidate(variant: _Variant, level: int, kv_bytes: int, rate_rps: float) -> Candidate:
+    load = variant.load(rate_rps, level)
+    # busy at the worst-case share: a station like M/G/infinity with N requests in the mean is empty exp(-N) of the time
+    busy_fraction = 1.0 if load is None else -math.expm1(-load.running_requests)
+    idle = variant.mode == "time_shared" and busy_fraction <= IDLE_BUSY_FRACTION
+    return Candidate(
+        group=variant.group,
+        site=variant.site,
+        mode=variant.mode,
+        settings=variant.settings,
+        mig=variant.mig,
+        max_active=level,
+        kv_bytes=kv_bytes,
+        ledger=variant.ledger(kv_bytes),
+        step=variant.step,
+        capacity_rps=rate_rps,
+        active_permille=IDLE_ACTIVE_PERMILLE if idle else 1000,
+        # k residents that are always active fill the GPU exactly: rounding up must not turn k times 1/k into more than all
+        compute_permille=min(1000 // level, math.ceil(1000 * busy_fraction / level)),
+    )

@@ -1,0 +1,68 @@
+"""Stable names and ports: a replica that stays where it is keeps both, so that an unchanged fleet has an empty diff."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from planner.plan import MigPlace, Replica, State
+
+
+class PortsExhaustedError(ValueError):
+    """policy.ports is too small for the replicas of one host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A replica without a name yet: what it serves and where."""
+
+    served_name: str
+    node: str
+    host: str
+    gpus: tuple[int, ...]
+    mig: MigPlace | None
+
+
+def seat_of(replica: Replica) -> Seat:
+    """The seat a named replica occupies."""
+    return Seat(replica.served_name, replica.node, replica.host, replica.gpus, replica.mig)
+
+
+def name_seats(seats: Sequence[Seat], state: State, ports: range, reserved_ports: Iterable[int]) -> list[tuple[str, int]]:
+    """Name and port of each seat: those of the replica that runs there now, else the lowest free number and port.
+
+    Names and ports of replicas that are about to go are not given to others: both may live during the transition.
+    """
+    running = {seat_of(replica): replica for replica in state.replicas}
+    used_names = {replica.name for replica in state.replicas}
+    used_ports: defaultdict[str, set[int]] = defaultdict(lambda: set(reserved_ports))
+    for replica in state.replicas:
+        used_ports[replica.host].add(replica.args.port)
+    return [
+        (running[seat].name, running[seat].args.port)
+        if seat in running
+        else (_take_name(seat.served_name, used_names), _take_port(seat.host, used_ports[seat.host], ports))
+        for seat in seats
+    ]
+
+
+def _take_name(served_name: str, used: set[str]) -> str:
+    name = next(candidate for candidate in _numbered(served_name) if candidate not in used)
+    used.add(name)
+    return name
+
+
+def _numbered(served_name: str) -> Iterator[str]:
+    return (f"{served_name}-{number}" for number in count())
+
+
+def _take_port(host: str, used: set[int], ports: range) -> int:
+    port = next((candidate for candidate in ports if candidate not in used), None)
+    if port is None:
+        raise PortsExhaustedError(
+            f"policy.ports: host {host} needs more than the {len(ports)} ports {ports.start}-{ports.stop - 1}; give a wider range"
+        )
+    used.add(port)
+    return port

@@ -1,0 +1,53 @@
+"""From a blueprint and what the engines said to a Plan: the last pure step before the plan is checked and written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.build import MICRO, Blueprint, node_name
+from planner.certificate import Outcome, certificate, gpus_used
+from planner.desired import Hosts, build_replicas
+from planner.diff import diff, routes_for
+from planner.gpu_view import build_gpus
+from planner.plan import Desired, NodePlan, Plan, Prior, RouterPlan, State, state_hash
+from planner.problem import Placed
+from planner.spec import Fleet
+from planner.unserved import workload_forecasts
+
+
+def assemble(fleet: Fleet, blueprint: Blueprint, outcome: Outcome, placed: Sequence[Placed], state: State) -> Plan:
+    """The Plan for a fleet: names, ports, routes, forecasts, certificate, and the actions from the state to it."""
+    hosts = _hosts(fleet, blueprint)
+    nodes = tuple(node for pool in blueprint.pools for node in hosts.nodes[pool.name])
+    quantile = fleet.policy.sizing_quantile
+    replicas = build_replicas(blueprint.candidates, placed, hosts, state, quantile)
+    desired = Desired(
+        nodes=nodes,
+        gpus=build_gpus(nodes, {pool.gpu.name: pool.gpu for pool in blueprint.pools}, replicas, fleet.policy.headroom_mib),
+        replicas=replicas,
+        routes=routes_for(replicas),
+        router=hosts.router,
+        workloads=workload_forecasts(blueprint, outcome.best, replicas),
+        cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,
+        gpus_used=gpus_used(blueprint.problem, outcome.best),
+        sizing_quantile=quantile,
+        certificate=certificate(blueprint.problem, outcome),
+        input_hashes=dict(sorted(fleet.hashes.items())),
+        warnings=fleet.warnings,
+    )
+    return Plan(desired=desired, prior=Prior(serial=state.serial, state_hash=state_hash(state)), actions=diff(state, desired))
+
+
+def _hosts(fleet: Fleet, blueprint: Blueprint) -> Hosts:
+    router = fleet.policy.router
+    return Hosts(
+        nodes={
+            pool.name: tuple(
+                NodePlan(name=node_name(pool, index), pool=pool.name, host=host, gpu_type=pool.gpu.name, gpu_count=pool.gpus_per_node)
+                for index, host in enumerate(pool.hosts)
+            )
+            for pool in blueprint.pools
+        },
+        ports=range(fleet.policy.ports.start, fleet.policy.ports.end + 1),
+        router=RouterPlan(host=router.host, port=router.port, admin_port=router.admin_port),
+    )

@@ -1,0 +1,69 @@
+"""What is expected for each workload, and for demand that is not served the binding constraint, with numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from planner.build import Blueprint
+from planner.candidates import Rejection
+from planner.groups import ServiceGroup
+from planner.plan import Replica, WorkloadForecast
+from planner.problem import Solution
+
+MICRO = 1_000_000
+
+
+def workload_forecasts(blueprint: Blueprint, solution: Solution, replicas: Sequence[Replica]) -> tuple[WorkloadForecast, ...]:
+    """One row per declared workload, sorted by name; workloads of a group share its shortfall in proportion to their rates."""
+    by_served: defaultdict[str, list[Replica]] = defaultdict(list)
+    for replica in replicas:
+        by_served[replica.served_name].append(replica)
+    rows: list[WorkloadForecast] = []
+    for group, missing_microrps in zip(blueprint.groups, solution.unserved_microrps, strict=True):
+        missing_fraction = min(1.0, missing_microrps / MICRO / group.peak_rps)
+        reason = why_unserved(blueprint, group) if missing_microrps else None
+        rows.extend(_rows(group, by_served[group.name], missing_fraction, reason))
+    return tuple(sorted(rows, key=lambda row: row.name))
+
+
+def _rows(group: ServiceGroup, replicas: Sequence[Replica], missing_fraction: float, reason: str | None) -> list[WorkloadForecast]:
+    return [
+        WorkloadForecast(
+            name=workload.name,
+            served_name=group.name,
+            latency_class=workload.latency_class,
+            priority=workload.priority,
+            ttft_slo_s=workload.ttft_p95_s,
+            tpot_slo_s=workload.tpot_p95_s,
+            rate_rps=workload.demand.peak_rps,
+            input_tokens=group.mix.input_tokens,
+            output_tokens=group.mix.output_tokens,
+            ttft_s=max((replica.forecast.ttft_s for replica in replicas), default=None),
+            tpot_s=max((replica.forecast.tpot_s for replica in replicas), default=None),
+            unserved_rps=workload.demand.peak_rps * missing_fraction,
+            unserved_reason=reason,
+        )
+        for workload in group.workloads
+    ]
+
+
+def why_unserved(blueprint: Blueprint, group: ServiceGroup) -> str:
+    """The binding constraint of a group that is not fully served."""
+    shapes = [candidate for candidate in blueprint.candidates if candidate.group.name == group.name]
+    if not shapes:
+        return _impossible([item for item in blueprint.rejections if item.group == group.name], group)
+    most = max(shapes, key=lambda candidate: candidate.capacity_rps / candidate.gpus)
+    gpus = sum(pool.max_nodes * pool.gpus_per_node for pool in blueprint.pools if group.allows(pool.name))
+    return (
+        f"the GPUs are used up: one replica on {most.gpus} GPU of pool {most.site.pool} carries at most {most.capacity_rps:.3g} requests/s "
+        f"within the SLO, {group.peak_rps:.3g} are asked for, and the {gpus} GPUs it may use are shared with demand of the same or a "
+        "higher priority; add nodes, relax slo or lower the demand"
+    )
+
+
+def _impossible(rejections: Sequence[Rejection], group: ServiceGroup) -> str:
+    if not rejections:
+        return f"no pool that {group.name} may use allows a sharing mode and tensor_parallel size for it; change pin, sharing or tensor_parallel"
+    ways = "; ".join(sorted({f"{item.pool}, {item.mode.replace('_', '-')} on {item.gpus} GPU: {item.reason}" for item in rejections}))
+    return f"no replica of it is possible: {ways}"

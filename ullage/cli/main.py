@@ -1,0 +1,48 @@
+"""Entry point: the command tree, and the one place where errors become a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ullage.cli import declare, demo, planning, run, traffic
+from ullage.cli.answer import Answer
+
+# typer ends a usage error with 2, which here means "there are changes".
+_USAGE_ERROR = 2
+
+app = typer.Typer(
+    name="ullage",
+    help="Plan which model servers share which GPU, with proof; render, apply and check the plan.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (declare, planning, run, traffic, demo):
+    module.register(app)
+
+
+def main() -> None:
+    """Run one command and exit with its code."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command and return its exit code; an error is one message on standard error, never a traceback.
+
+    0 success, 1 any error (usage errors included), 2 only as an answer (`plan --detailed-exitcode`: there are changes;
+    `render --check`: files differ).
+    """
+    try:
+        app(arguments, prog_name="ullage")
+    except Answer as answer:
+        return answer.code
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+        return 1 if code == _USAGE_ERROR and arguments else 0 if code == _USAGE_ERROR else code
+    except (OSError, ValueError, RuntimeError) as error:
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    return 0

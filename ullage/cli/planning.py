@@ -1,0 +1,110 @@
+"""plan and render: from a fleet file to a reviewed plan and to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ullage.cli.answer import Answer
+
+if TYPE_CHECKING:
+    from ullage.planning import Planned
+
+CHANGES = 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command tree."""
+    app.command()(plan)
+    app.command()(show)
+    app.command()(render)
+
+
+def plan(
+    fleet: Annotated[Path, typer.Argument(help="The fleet file.")] = Path("fleet.yaml"),
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan to this file.")] = None,
+    state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
+    solver: Annotated[str, typer.Option("--solver", help="portfolio, or one engine by name.")] = "portfolio",
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best so far.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 0 when nothing changes, 2 when there are changes, 1 on errors.")
+    ] = False,
+) -> None:
+    """Decide which servers share which GPU, and show the difference to what runs.
+
+    Example: ullage plan fleet.yaml -o plan.json
+    """
+    from planner.plan import to_json
+    from ullage.inputs import read_fleet, read_state, state_folder, write_text
+    from ullage.planning import plan_fleet
+    from ullage.views.plan_text import plan_text
+
+    planned = plan_fleet(read_fleet(fleet), read_state(state_folder(fleet, state)), solver=solver, time_limit_s=time_limit)
+    if out is not None:
+        write_text(out, to_json(planned.plan))
+    typer.echo(json.dumps(summary(planned), sort_keys=True) if as_json else plan_text(planned.plan), nl=as_json)
+    if out is not None and not as_json:
+        typer.echo(f"\nwrote {out}; next: ullage apply {out}")
+    if detailed_exitcode and planned.plan.actions:
+        raise Answer(CHANGES)
+
+
+def summary(planned: Planned) -> dict[str, Any]:
+    """The figures of a plan as one flat object, with baselines by name."""
+    desired = planned.plan.desired
+    certificate = desired.certificate
+    return {
+        "actions": len(planned.plan.actions),
+        "baselines": {
+            name: {"cost_usd_per_h": item.cost_usd_per_h, "unserved_rps": item.unserved_rps, "gpus": item.gpus, "fits": item.fits}
+            for name, item in certificate.baselines.items()
+        },
+        "bound_usd_per_h": certificate.tiers[-1].bound,
+        "cost_usd_per_h": desired.cost_usd_per_h,
+        "gap_fraction": next((tier.gap_fraction for tier in certificate.tiers if tier.gap_fraction > 0), 0.0),
+        "gap_goal": next((tier.goal for tier in certificate.tiers if tier.gap_fraction > 0), None),
+        "gpus_total": len(desired.gpus),
+        "gpus_used": desired.gpus_used,
+        "solve_s": round(planned.solve_s, 3),
+        "solver": certificate.solver,
+        "status": certificate.status,
+        "unserved_rps": sum(workload.unserved_rps for workload in desired.workloads),
+    }
+
+
+def show(plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")] = Path("plan.json")) -> None:
+    """Print a plan file as text.
+
+    Example: ullage show plan.json
+    """
+    from ullage.inputs import read_plan
+    from ullage.views.plan_text import plan_text
+
+    typer.echo(plan_text(read_plan(plan_file)), nl=False)
+
+
+def render(
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
+    to: Annotated[str, typer.Option("--to", help="Target: envoy, vllm, or one added by a plug-in.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder differs.")] = False,
+) -> None:
+    """Render a plan for a system that runs it; the same plan gives the same bytes.
+
+    Example: ullage render plan.json --to vllm -o deploy/
+    """
+    from renderers.files import write
+    from ullage.inputs import read_plan
+    from ullage.plugins import RENDERERS, load
+
+    manifest = load("renderers", RENDERERS, to)(read_plan(plan_file))
+    report = write(manifest, out, check=check)
+    typer.echo(str(report))
+    if check and report.differs:
+        raise Answer(CHANGES)

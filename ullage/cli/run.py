@@ -1,0 +1,97 @@
+"""apply, status, destroy: make reality equal to a plan, look at it, take it down."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ullage.cli.answer import Answer
+
+if TYPE_CHECKING:
+    from executor.events import Event
+
+STATE_OPTION = typer.Option("--state", help="State folder; default .ullage beside the plan or fleet file.")
+STATE_ARGUMENT = typer.Option("--state", help="State folder.")
+ERROR = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command tree."""
+    app.command()(apply)
+    app.command()(status)
+    app.command()(destroy)
+
+
+def apply(
+    plan: Annotated[Path, typer.Argument(help="A plan file.")],
+    state: Annotated[Path | None, STATE_OPTION] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="emulated: emulated GPUs and engines; vllm: the vLLM of this environment.")
+    ] = "vllm",
+    auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Execute a plan's actions: start, route, drain, stop; can be repeated after a crash and then goes on.
+
+    Example: ullage apply plan.json --engine emulated
+    """
+    from executor.apply import apply as apply_plan
+    from ullage.checking import checked
+    from ullage.inputs import read_plan, state_folder
+    from ullage.views.plan_text import action_lines
+
+    document = checked(read_plan(plan), str(plan))
+    typer.echo("\n".join(action_lines(document.actions)))
+    if document.actions and not auto_approve:
+        _confirm()
+    result = apply_plan(document, state_folder(plan, state), engine, _print_event)
+    typer.echo(f"applied: {len(result.replicas)} replicas run, state serial {result.serial}")
+
+
+def _confirm() -> None:
+    if not sys.stdin.isatty():
+        raise ValueError("nobody can be asked here (standard input is no terminal); give --auto-approve to apply")
+    if not typer.confirm("Execute these actions?"):
+        typer.echo("nothing was done")
+        raise Answer(ERROR)
+
+
+def _print_event(event: Event) -> None:
+    where = f"[{event.step}/{event.steps}] " if event.step else ""
+    detail = f": {event.detail}" if event.detail else ""
+    typer.echo(f"{where}{event.kind} {event.subject} {event.what}{detail}")
+
+
+def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
+    """Planned against observed; exits with 1 when they differ.
+
+    Example: ullage status --state .ullage
+    """
+    from executor.status import status as observe
+    from ullage.views.status_text import status_text
+
+    report = observe(state)
+    typer.echo(status_text(report), nl=False)
+    if report.drift:
+        raise Answer(ERROR)
+
+
+def destroy(
+    state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage"),
+    auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop the router and every engine that was started from this state folder.
+
+    Example: ullage destroy --state .ullage --auto-approve
+    """
+    from executor.destroy import destroy as take_down
+    from ullage.views.status_text import destroy_text
+
+    if not auto_approve and state.exists():
+        _confirm()
+    report = take_down(state, _print_event)
+    typer.echo(destroy_text(report), nl=False)
+    if report.leftovers:
+        raise Answer(ERROR)

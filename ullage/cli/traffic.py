@@ -1,0 +1,106 @@
+"""simulate and replay: a plan under the load of a trace, in virtual time or live."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.plan import Plan
+    from planner.simulation.inputs import SimulatedRequest
+    from planner.simulation.metrics import GpuUse, Summary
+
+PLAN_ARGUMENT = typer.Argument(help="A plan file.")
+TRACE_OPTION = typer.Option("--trace", help="csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant.")
+START_OPTION = typer.Option("--start", min=0.0, help="Start of the stretch in seconds; default: the busiest stretch.")
+REPEAT_OPTION = typer.Option("--repeat-rate", min=1, help="Send every request so many times, evenly shifted.")
+MAP_OPTION = typer.Option("--map", help="TENANT=WORKLOAD, where they are not named alike; may be repeated.")
+JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of tables.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command tree."""
+    app.command()(simulate)
+    app.command()(replay)
+
+
+def simulate(
+    plan: Annotated[Path, PLAN_ARGUMENT],
+    trace: Annotated[Path, TRACE_OPTION],
+    seconds: Annotated[float | None, typer.Option("--seconds", min=1.0, help="Length of the stretch; default: the whole trace.")] = None,
+    start: Annotated[float | None, START_OPTION] = None,
+    repeat_rate: Annotated[int, REPEAT_OPTION] = 1,
+    tenant_map: Annotated[list[str] | None, MAP_OPTION] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the drawn step times.")] = 0,
+    interference: Annotated[
+        float, typer.Option("--interference", min=1.0, help="Slow down neighbours on shared GPUs by this factor.")
+    ] = 1.0,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Run a trace against a plan in virtual time: same input, same result.
+
+    Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
+    """
+    from ullage.simulation import simulate_plan
+
+    document, requests, _ = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
+    summary, gpus = simulate_plan(document, requests, seed=seed, interference_factor=interference)
+    _print(summary, gpus, as_json)
+
+
+def replay(
+    plan: Annotated[Path, PLAN_ARGUMENT],
+    trace: Annotated[Path, TRACE_OPTION],
+    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Length of the stretch.")] = 60.0,
+    start: Annotated[float | None, START_OPTION] = None,
+    repeat_rate: Annotated[int, REPEAT_OPTION] = 1,
+    tenant_map: Annotated[list[str] | None, MAP_OPTION] = None,
+    state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the plan.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Send a trace's requests to the running router and measure what clients see; requests in flight at the end finish.
+
+    Example: ullage replay plan.json --trace trace.csv.gz --seconds 45 --repeat-rate 14
+    """
+    from ullage.inputs import state_folder
+    from ullage.live import replay_plan
+    from ullage.views.progress import replay_progress
+
+    document, requests, length_s = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
+    with replay_progress() as on_progress:
+        summary, gpus = replay_plan(document, requests, length_s, state_folder(plan, state), on_progress)
+    _print(summary, gpus, as_json)
+
+
+def _load(
+    plan: Path, trace: Path, seconds: float | None, start_s: float | None, k: int, pairs: list[str]
+) -> tuple[Plan, tuple[SimulatedRequest, ...], float]:
+    from ullage.inputs import read_plan, read_trace
+    from ullage.traffic import tagged, window_of
+
+    mapping = dict(_pair(text) for text in pairs)
+    document = read_plan(plan)
+    requests, length_s = window_of(read_trace(trace), seconds, start_s, k)
+    return document, tagged(document, requests, mapping), length_s
+
+
+def _pair(text: str) -> tuple[str, str]:
+    tenant, found, workload = text.partition("=")
+    if not found:
+        raise ValueError(f"--map {text}: write TENANT=WORKLOAD")
+    return tenant, workload
+
+
+def _print(summary: Summary, gpus: Sequence[GpuUse], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({**asdict(summary), "gpus": [asdict(gpu) for gpu in gpus]}, sort_keys=True))
+        return
+    from ullage.views.traffic_text import traffic_text
+
+    typer.echo(traffic_text(summary, gpus), nl=False)

@@ -1,0 +1,24 @@
+"""Live replay of requests against what apply started, with the use of engines and GPUs measured meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from executor.replay import OnProgress, ReplayRequest, replay
+from executor.usage import UsageWatch
+from planner.plan import Plan
+from planner.simulation.inputs import SimulatedRequest
+from planner.simulation.metrics import GpuUse, Summary, summarise
+from planner.simulation.plan_input import workload_slos
+
+
+def replay_plan(
+    plan: Plan, requests: Sequence[SimulatedRequest], length_s: float, state_dir: Path, on_progress: OnProgress | None = None
+) -> tuple[Summary, tuple[GpuUse, ...]]:
+    """Send the requests to the plan's router and wait for their ends; results per workload, and per GPU as far as it can be observed."""
+    router = plan.desired.router
+    live = [ReplayRequest(item.arrival_s, item.workload, item.served_name, item.input_tokens, item.output_tokens) for item in requests]
+    with UsageWatch(plan, state_dir) as watch:
+        records = replay(router.host, router.port, live, length_s, on_progress)
+    return summarise(records, workload_slos(plan)), watch.result()

@@ -1,0 +1,42 @@
+"""The one table of parts: name -> "module:attribute", loaded only when asked for and merged with entry points.
+
+A solver is a planner.problem.Solve, a renderer a renderers.manifest.Render, an engine a name the local backend knows.
+Others add parts by entry points of the groups ullage.solvers and ullage.renderers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+# In the order in which the portfolio asks them: of equal answers the earlier engine's is taken.
+SOLVERS: Mapping[str, str] = {
+    "exact": "solvers.exact:solve",
+    "pulp:cbc": "solvers.portable:solve",
+    "exclusive": "solvers.exclusive:solve",
+    "first-fit-decreasing": "solvers.first_fit:solve",
+    "best-fit": "solvers.best_fit:solve",
+    "squishy": "solvers.squishy:solve",
+}
+BASELINES = ("exclusive", "first-fit-decreasing", "best-fit", "squishy")
+RENDERERS: Mapping[str, str] = {
+    "envoy": "renderers.envoy:render",
+    "vllm": "renderers.vllm:render",
+}
+
+
+def names(group: str, table: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of a table and of the entry points of its group, the table's first."""
+    return (*table, *sorted(point.name for point in entry_points(group=f"ullage.{group}") if point.name not in table))
+
+
+def load(group: str, table: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 -- the caller knows the protocol of the group
+    """The part of that name; ValueError lists the names there are."""
+    if name in table:
+        module, _, attribute = table[name].partition(":")
+        return getattr(import_module(module), attribute)
+    for point in entry_points(group=f"ullage.{group}", name=name):
+        return point.load()
+    raise ValueError(f"{name!r} is not one of the {group}: {', '.join(names(group, table))}")

@@ -1,0 +1,1 @@
+"""Plans, status and measurements as text for people."""

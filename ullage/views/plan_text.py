@@ -1,0 +1,176 @@
+"""A plan as text: one line per GPU with a bar, routes, workloads, cost against the baselines, and the actions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from planner.plan import Action, Certificate, Desired, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, Stop
+
+BAR_WIDTH = 32
+MIB_PER_GIB = 1024
+MODE_WORDS = {
+    "exclusive": "exclusive",
+    "time_shared": "time-shared",
+    "mig": "MIG",
+    "tensor_parallel": "tensor-parallel",
+    "free": "free",
+}
+
+
+def plan_text(plan: Plan) -> str:
+    """The whole plan for a terminal, without colours; ends in a newline."""
+    desired = plan.desired
+    sections = [
+        [headline(desired)],
+        list(_nodes(desired)),
+        list(_routes(desired)),
+        list(_workloads(desired)),
+        list(_baselines(desired)),
+        [f"warning: {warning}" for warning in desired.warnings],
+        list(action_lines(plan.actions)),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+def headline(desired: Desired) -> str:
+    """GPUs, cost and proof in one line."""
+    certificate = desired.certificate
+    return (
+        f"{desired.gpus_used} of {len(desired.gpus)} GPUs, {desired.cost_usd_per_h:.2f} USD/h, "
+        f"{_proof(certificate)}; engine {certificate.solver}"
+    )
+
+
+def _proof(certificate: Certificate) -> str:
+    if certificate.status == "optimal":
+        return "proven optimal for this problem"
+    worst = next((tier for tier in certificate.tiers if tier.gap_fraction > 0), certificate.tiers[-1])
+    return f"within {worst.gap_fraction:.2%} of the best possible {worst.goal} (bound {worst.bound:.6g})"
+
+
+def _nodes(desired: Desired) -> Iterator[str]:
+    yield "GPUs (# weights, = KV cache, + overhead, . free; busy: forecast at planned peak rates)"
+    by_node: defaultdict[str, list[GpuPlan]] = defaultdict(list)
+    for gpu in desired.gpus:
+        by_node[gpu.node].append(gpu)
+    replicas = {replica.name: replica for replica in desired.replicas}
+    for node in desired.nodes:
+        yield f"  {node.name}  {node.host}  {node.gpu_count} x {node.gpu_type}"
+        for free, gpus in groupby(by_node[node.name], key=lambda gpu: gpu.mode == "free"):
+            if free:
+                yield _free_line(list(gpus))
+            else:
+                for gpu in gpus:
+                    yield from _gpu_lines(gpu, replicas)
+
+
+def _free_line(gpus: Sequence[GpuPlan]) -> str:
+    span = f"{gpus[0].index}" if len(gpus) == 1 else f"{gpus[0].index}-{gpus[-1].index}"
+    return f"    GPU {span:<4} free"
+
+
+def _gpu_lines(gpu: GpuPlan, replicas: dict[str, Replica]) -> Iterator[str]:
+    assumed = "  interference assumed" if gpu.interference == "assumed" else ""
+    yield (
+        f"    GPU {gpu.index:<4} [{_bar(gpu)}]  weights {_gib(gpu.weights_mib)}  KV {_gib(gpu.kv_mib)}  overhead {_gib(gpu.overhead_mib)}"
+        f"  free {_gib(gpu.free_mib)} GiB  busy {gpu.busy_fraction:4.0%}  {MODE_WORDS[gpu.mode]}{assumed}"
+    )
+    for name in gpu.replicas:
+        replica = replicas[name]
+        place = f"{replica.mig.profile} at {replica.mig.start}  " if replica.mig else ""
+        yield (
+            f"             {place}{name}  {replica.planned_rps:.2f} of {replica.capacity_rps:.2f} requests/s"
+            f"  TTFT {replica.forecast.ttft_s * 1000:.0f} ms  TPOT {replica.forecast.tpot_s * 1000:.0f} ms"
+        )
+
+
+def _bar(gpu: GpuPlan) -> str:
+    bar = ""
+    filled_mib = 0
+    for sign, part_mib in (("#", gpu.weights_mib), ("=", gpu.kv_mib), ("+", gpu.overhead_mib)):
+        filled_mib += part_mib
+        bar += sign * (round(BAR_WIDTH * filled_mib / gpu.memory_mib) - len(bar))
+    return bar.ljust(BAR_WIDTH, ".")
+
+
+def _gib(mib: int) -> str:
+    return f"{mib / MIB_PER_GIB:5.1f}"
+
+
+def _routes(desired: Desired) -> Iterator[str]:
+    if desired.routes:
+        yield f"Routes at http://{desired.router.host}:{desired.router.port}/v1"
+    for route in desired.routes:
+        shares = ", ".join(f"{backend.replica} {backend.weight / 10:g} %" for backend in route.backends)
+        yield f"  {route.served_name}: {shares}"
+
+
+def _workloads(desired: Desired) -> Iterator[str]:
+    rows = [("workload", "served by", "class", "requests/s", f"TTFT p{desired.sizing_quantile * 100:g}/goal", "TPOT/goal", "unserved")]
+    rows.extend(
+        (
+            workload.name,
+            workload.served_name,
+            workload.latency_class,
+            f"{workload.rate_rps:.2f}",
+            _against(workload.ttft_s, workload.ttft_slo_s),
+            _against(workload.tpot_s, workload.tpot_slo_s),
+            f"{workload.unserved_rps:.2f}" if workload.unserved_rps else "-",
+        )
+        for workload in desired.workloads
+    )
+    yield from table(rows)
+    for workload in desired.workloads:
+        if workload.unserved_reason:
+            yield f"  {workload.name}: {workload.unserved_rps:.2f} requests/s unserved: {workload.unserved_reason}"
+
+
+def _against(is_s: float | None, goal_s: float) -> str:
+    return f"{'-' if is_s is None else f'{is_s * 1000:.0f}'}/{goal_s * 1000:.0f} ms"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Left-aligned columns, two spaces apart, first row is the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+
+
+def _baselines(desired: Desired) -> Iterator[str]:
+    yield "Cost against simpler methods"
+    rows = [("method", "GPUs", "USD/h", "unserved/s", "")]
+    rows.append(("this plan", str(desired.gpus_used), f"{desired.cost_usd_per_h:.2f}", _unserved(desired), ""))
+    for name, baseline in desired.certificate.baselines.items():
+        note = "" if baseline.fits else "does not fit the pools; priced as if they were large enough"
+        rows.append((name, str(baseline.gpus), f"{baseline.cost_usd_per_h:.2f}", f"{baseline.unserved_rps:.2f}", note))
+    yield from table(rows)
+
+
+def _unserved(desired: Desired) -> str:
+    return f"{sum(workload.unserved_rps for workload in desired.workloads):.2f}"
+
+
+def action_lines(actions: Sequence[Action]) -> Iterator[str]:
+    """What apply will execute, one line each, in order."""
+    if not actions:
+        yield "No changes: what runs is what is desired."
+        return
+    yield f"Actions ({len(actions)}), in this order"
+    for action in actions:
+        yield f"  {_action_line(action)}"
+
+
+def _action_line(action: Action) -> str:
+    match action:
+        case Start():
+            return f"+ start {action.replica} on {action.node} GPU {','.join(map(str, action.gpus))}  ({action.reason})"
+        case Stop():
+            return f"- stop {action.replica}  ({action.reason})"
+        case Drain():
+            return f"- drain {action.replica}  ({action.reason})"
+        case Repartition():
+            return f"~ repartition {action.node} GPU {action.gpu}  ({action.reason})"
+        case SetRoutes():
+            return f"~ set routes of {len(action.routes)} models  ({action.reason})"

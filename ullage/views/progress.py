@@ -1,0 +1,40 @@
+"""Progress of long work: a bar on a terminal, a plain line every few seconds elsewhere; always on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from executor.replay import Progress
+
+# plain lines are for logs: one every so many reports
+PLAIN_EVERY = 10
+
+
+@contextmanager
+def replay_progress() -> Iterator[Callable[[Progress], None]]:
+    """A callback for executor.replay."""
+    if not sys.stderr.isatty():
+        yield _PlainLines()
+        return
+    # imported here: it takes a tenth of a second and logs do not need it
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("requests", total=None)
+        yield lambda now: bar.update(task, completed=now.ended, total=now.total, description=f"requests ({now.errors} errors)")
+
+
+class _PlainLines:
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, now: Progress) -> None:
+        if self._count % PLAIN_EVERY == 0:
+            sys.stderr.write(f"{now.elapsed_s:5.0f} s: {now.sent} of {now.total} sent, {now.ended} ended, {now.errors} errors\n")
+            sys.stderr.flush()
+        self._count += 1

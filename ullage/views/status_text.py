@@ -1,0 +1,49 @@
+"""Status and destroy reports as text."""
+
+from __future__ import annotations
+
+from executor.destroy import DestroyReport
+from executor.status import ReplicaStatus, StatusReport
+from ullage.views.plan_text import table
+
+
+def status_text(report: StatusReport) -> str:
+    """One line per replica, the router, then every difference; ends in a newline."""
+    lines = [f"state serial {report.serial}: {len(report.replicas)} replicas"]
+    if report.replicas:
+        heading = ("replica", "condition", "pid", "node", "GPU", "port", "MiB", "running", "waiting", "KV use")
+        lines += table([heading, *(_row(row) for row in report.replicas)])
+    if report.router is not None:
+        alive = f"runs (pid {report.router.pid})" if report.router.alive else "does not run"
+        lines.append(f"router at {report.router.host}:{report.router.port} {alive}")
+    lines += [f"drift: {line}" for line in report.drift] or ["no drift: what runs is what the state says"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(row: ReplicaStatus) -> tuple[str, ...]:
+    load = row.load
+    return (
+        row.name,
+        row.condition,
+        _or_dash(row.pid),
+        row.node or "-",
+        ",".join(map(str, row.gpus)) or "-",
+        _or_dash(row.port),
+        _or_dash(row.memory_mib),
+        _or_dash(load.running if load else None),
+        _or_dash(load.waiting if load else None),
+        f"{load.kv_fraction:.0%}" if load else "-",
+    )
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def destroy_text(report: DestroyReport) -> str:
+    """What was stopped and what, if anything, is left; ends in a newline."""
+    lines = [f"stopped {len(report.stopped)} processes" if report.stopped else "nothing was running"]
+    if report.over_commits is not None:
+        lines.append(f"memory over-commits recorded by the emulated GPUs: {report.over_commits}")
+    lines += [f"left over: {line}" for line in report.leftovers] or ["no process is left"]
+    return "\n".join(lines) + "\n"
