@@ -1,7 +1,7 @@
-"""A thin streaming client: one request at a time per connection, tokens counted and timed as their bytes arrive.
+"""A thin streaming client: one request at a time per connection, its bytes kept with the time of their arrival.
 
-Thousands of chunks a second pass through here beside the engines on the same cores, so nothing is decoded but the chunk sizes:
-server-sent events are counted by their `data: ` lines, and only the last one, the usage report, is parsed.
+Thousands of reads a second pass through here beside the engines on the same cores, so a read costs a time stamp and a look at its
+last bytes; what they say is read once the answer is complete.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-_EVENT = b"data: "
+from executor.streams import read_stream
 
-# the usage report and [DONE] fit well into this
-_KEPT_BYTES = 1024
+# How a chunked answer ends. Chunks of server-sent events end with an empty line of their own, so a zero never stands before that by chance.
+_END = b"\r\n0\r\n\r\n"
 
-_LAST_CHUNK = 0
+# Reads go into one buffer that all connections share: each is copied out before the next one. Fresh memory costs as much as the read.
+_VIEW = memoryview(bytearray(1 << 16))
 
 
 @dataclass(slots=True)
@@ -31,16 +32,15 @@ class Exchange:
     error: str | None = None
 
 
-class StreamConnection(asyncio.Protocol):
+class StreamConnection(asyncio.BufferedProtocol):
     """One HTTP/1.1 connection that carries one streamed completion after another."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Clock gives the time that a chunk is stamped with."""
+        """Clock gives the time that a read is stamped with."""
         self._clock = clock
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._ended: asyncio.Future[None] | None = None
-        self._buffer = b""
         self._reset()
 
     @property
@@ -76,100 +76,67 @@ class StreamConnection(asyncio.Protocol):
         del exc
         self._finish("reset")
 
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio: stamp first, look later."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Called by asyncio."""
+        del sizehint
+        return _VIEW
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called by asyncio after a read: stamp first, look later."""
         now_s = self._clock()
+        self.receive(bytes(_VIEW[:nbytes]), now_s)
+
+    def receive(self, data: bytes, now_s: float) -> None:
+        """Bytes of an answer that arrived at now_s."""
         exchange = self._exchange
         if exchange is None:
+            # an answer to nothing
             self.close()
             return
-        self._buffer = self._buffer + data if self._buffer else data
-        if self._status == 0 and not self._read_head():
-            return
-        body = self._read_chunks() if self._chunked else self._read_plain()
-        if body:
-            self._account(exchange, body, now_s)
-        if self._complete:
+        if self._status == 0:
+            data = self._read_head(data)
+            if self._status == 0:
+                return
+        self._parts.append(data)
+        self._stamps_s.append(now_s)
+        if self._left_bytes is not None:
+            self._left_bytes -= len(data)
+            ended = self._left_bytes <= 0
+        else:
+            ended = data.endswith(_END) or (len(data) < len(_END) and b"".join(self._parts[-len(_END) :]).endswith(_END))
+        if ended:
             self._conclude(exchange)
 
     def _reset(self) -> None:
-        self._buffer = b""
+        self._head = b""
         self._status = 0
-        self._chunked = False
-        self._left_bytes = 0
-        self._tail = b""
-        self._complete = False
+        # of a body with a length; None for a chunked one
+        self._left_bytes: int | None = None
+        self._parts: list[bytes] = []
+        self._stamps_s: list[float] = []
 
-    def _read_head(self) -> bool:
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+    def _read_head(self, data: bytes) -> bytes:
+        """Status and kind of body once the head is complete; returns what follows it."""
+        head, found, rest = (self._head + data).partition(b"\r\n\r\n")
         if not found:
-            return False
+            self._head = head
+            return b""
         lines = head.lower().split(b"\r\n")
         self._status = int(lines[0].split(b" ", 2)[1])
-        self._chunked = b"transfer-encoding: chunked" in lines
-        self._left_bytes = 0 if self._chunked else next((int(x[15:]) for x in lines if x.startswith(b"content-length:")), 0)
-        self._buffer = rest
-        return True
-
-    def _read_plain(self) -> bytes:
-        body, self._buffer = self._buffer, b""
-        self._left_bytes -= len(body)
-        self._complete = self._left_bytes <= 0
-        return body
-
-    def _read_chunks(self) -> bytes:
-        """Payload of the chunks in the buffer, also of a last one that is not complete yet."""
-        buffer, at, parts = self._buffer, 0, []
-        size = len(buffer)
-        while at < size:
-            if self._left_bytes > 2:
-                # the two bytes after a chunk's payload are its line end
-                payload = buffer[at : at + self._left_bytes - 2]
-                parts.append(payload)
-                at += len(payload)
-                self._left_bytes -= len(payload)
-                continue
-            if self._left_bytes:
-                taken = min(self._left_bytes, size - at)
-                at += taken
-                self._left_bytes -= taken
-                continue
-            line_end = buffer.find(b"\r\n", at)
-            if line_end < 0:
-                break
-            length = int(buffer[at:line_end], 16)
-            if length == _LAST_CHUNK:
-                # an empty line follows, after trailers if there are any
-                self._complete = buffer.find(b"\r\n\r\n", line_end) >= 0
-                break
-            at = line_end + 2
-            self._left_bytes = length + 2
-        self._buffer = b"" if self._complete else buffer[at:]
-        return b"".join(parts)
-
-    def _account(self, exchange: Exchange, body: bytes, now_s: float) -> None:
-        # an event's name can be cut by a read: look again at the few bytes before, in which a whole name cannot hide
-        overlap = self._tail[-(len(_EVENT) - 1) :]
-        events = (overlap + body).count(_EVENT)
-        self._tail = (self._tail + body)[-_KEPT_BYTES:]
-        if self._status != 200:
-            return
-        # the last two events are no tokens
-        if b"[DONE]" in body or b'"usage"' in body:
-            events -= body.count(b"data: [DONE]") + body.count(b'"usage":{') + body.count(b'"usage": {')
-        if events > 0:
-            if exchange.first_token_s is None:
-                exchange.first_token_s = now_s
-            exchange.last_token_s = now_s
-            exchange.output_tokens += events
+        if b"transfer-encoding: chunked" not in lines:
+            self._left_bytes = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
+        return rest
 
     def _conclude(self, exchange: Exchange) -> None:
         if self._status != 200:
             exchange.error = f"http {self._status}"
-        else:
-            reported = _reported_tokens(self._tail)
-            if reported is not None:
-                exchange.output_tokens = reported
+        elif self._left_bytes is None:
+            stream = read_stream(self._parts, self._stamps_s)
+            exchange.output_tokens, exchange.first_token_s, exchange.last_token_s = (
+                stream.output_tokens,
+                stream.first_token_s,
+                stream.last_token_s,
+            )
         self._finish(None)
 
     def _finish(self, error: str | None) -> None:
@@ -194,14 +161,3 @@ def completion_request(host: str, port: int, served_name: str, prompt_ids: bytes
     body = b"".join((head[:-1].encode(), b', "prompt": [', prompt_ids, b"]}"))
     lines = f"POST /v1/completions HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     return lines.encode() + body
-
-
-def _reported_tokens(tail: bytes) -> int | None:
-    """completion_tokens of the usage report at the end of a stream."""
-    for line in reversed(tail.split(b"\n")):
-        if line.startswith(_EVENT) and b'"usage"' in line:
-            try:
-                return int(json.loads(line[len(_EVENT) :])["usage"]["completion_tokens"])
-            except (ValueError, KeyError, TypeError):
-                return None
-    return None

@@ -29,9 +29,12 @@ class EmulatedDevices:
         return frozenset(resident.pid for reading in self.readings().values() for gpu in reading.gpus for resident in gpu.residents)
 
     def readings(self) -> dict[str, devices.NodeReading]:
-        """Each node's devices by the name of its folder, sorted."""
+        """Each node's devices by the name of its folder, sorted. Raises ExecutorError when a device file cannot be read."""
         folders = sorted(path for path in self._folder.nodes.glob("*") if devices.gpu_count(path)) if self._folder.nodes.exists() else []
-        return {path.name: devices.read_node(path) for path in folders}
+        try:
+            return {path.name: devices.read_node(path) for path in folders}
+        except (DeviceError, OSError) as error:
+            raise ExecutorError(f"emulated devices: {error}") from error
 
     def repartition(self, action: Repartition) -> None:
         """Set a GPU's layout; raises ExecutorError while something lives on it or the layout is not legal."""
