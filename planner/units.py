@@ -37,14 +37,15 @@ class Dimension:
         if found is None:
             raise UnitError(f"is not {self.noun}; write for example {self.examples[0]}")
         sign, number, unit = found[1], found[2], found[3].strip()
+        units = ", ".join(self.factors)
+        space = " " if " " in self.examples[0] else ""
         if not unit:
-            likely = next(iter(re.findall(r"[^0-9. ].*", self.examples[0])))
-            space = " " if " " in self.examples[0] else ""
-            raise UnitError(f"has no unit; write {number}{space}{likely} if that is meant (units: {', '.join(self.factors)})")
+            likely = self.examples[0].lstrip("0123456789. ")
+            raise UnitError(f"has no unit; write {number}{space}{likely} if that is meant (units: {units})")
         if unit not in self.factors:
             close = nearest(unit, self.factors)
-            hint = f"; did you mean {number}{close}?" if close else ""
-            raise UnitError(f"has the unknown unit {unit[:20]!r}{hint} (units: {', '.join(self.factors)})")
+            hint = f"; did you mean {number}{space}{close}?" if close else ""
+            raise UnitError(f"has the unknown unit {unit[:20]!r}{hint} (units: {units})")
         if sign:
             raise UnitError("must not be negative")
         return Fraction(number) * self.factors[unit]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from planner.nearest import nearest
-from planner.units import BYTES, PRICE, RATE, SECONDS, Dimension, UnitError
+from planner.traces import MAX_TOKENS
+from planner.units import BYTES, NUMBER_PATTERN, PRICE, RATE, SECONDS, Dimension, UnitError
 from profiles.catalogue import Catalogue, UnknownNameError
 
 MIB = 1024 * 1024
@@ -18,7 +20,7 @@ MIB = 1024 * 1024
 # Letters that are safe in file names, URLs, router clusters and vLLM's --served-model-name; 63 as in DNS labels (RFC 1035).
 NAME_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 # A DNS name, an IPv4 or an IPv6 address (RFC 1123, RFC 4291), without a port.
-HOST_PATTERN = r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39})$"
+HOST_PATTERN = r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +124,23 @@ def _version(value: object) -> object:
     return 1
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a finite number")
-    return value
+def _decimal(text: object) -> object:
+    if isinstance(text, str) and not re.fullmatch(rf"\s*-?{NUMBER_PATTERN}\s*", text):
+        raise ValueError(f"{text[:60]!r} is not a number; write digits, with a point if need be")
+    return text
 
 
 Text = Annotated[str, Field(min_length=1, max_length=253)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Host = Annotated[str, Field(pattern=HOST_PATTERN)]
+# The limits stand inside the type where a field may be left out: outside, pydantic writes them into the JSON Schema wrongly.
 Whole = Annotated[int, BeforeValidator(_whole)]
-Number = Annotated[float, AfterValidator(_finite)]
+Size = Annotated[int, Field(ge=1, le=64), BeforeValidator(_whole)]
+Count = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)]
+CountOrNone = Annotated[int, Field(ge=0, le=100_000), BeforeValidator(_whole)]
+Priority = Annotated[int, Field(ge=0, le=1000), BeforeValidator(_whole)]
+TokenCount = Annotated[int, Field(ge=1, le=MAX_TOKENS), BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_decimal)]
 # Ten years: longer than any plan holds.
 Duration = Annotated[float, BeforeValidator(_between(SECONDS, "3650d")), _schema(SECONDS)]
 Moment = Annotated[float, BeforeValidator(_between(SECONDS, "3650d", zero=True)), _schema(SECONDS)]

@@ -19,6 +19,8 @@ from planner.units import UnitError
 Loc = tuple[int | str, ...]
 
 _TAGGED: dict[int | str, type[Declared]] = {"<rate>": DeclaredRate, "<windows>": DeclaredWindows, "<trace>": DeclaredTrace}
+# What pydantic adds to a place and does not stand in the file: the form of a demand, and that a key is wrong.
+_MARKS = frozenset((*_TAGGED, "[key]"))
 _LIMITS = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than", "less_than_equal": "at most"}
 _PATTERNS = {
     NAME_PATTERN: "a name; allowed are up to 63 letters, digits, dots, dashes and underscores, a letter or digit first and last",
@@ -41,7 +43,7 @@ _KINDS = {
 
 
 def problem_at(file: str, root: Node, loc: Loc, message: str) -> SpecProblem:
-    """A problem at a field: at its value, or at its key when the value is a mapping or list. Steps not in the file are left out."""
+    """A problem at a field: at its value, or at its key when the value is a mapping or list, at its parent when it is missing."""
     path, line, column = _locate(root, loc, to_key=False)
     return SpecProblem(file, line, column, path, message)
 
@@ -62,9 +64,7 @@ def _problem(file: str, root: Node, prefix: Loc, part: type[Declared], details: 
         path, line, column = _locate(root, loc, to_key=True)
         return SpecProblem(file, line, column, path, _unknown_field(str(loc[-1]), inside))
     if details["type"] == "missing":
-        found = problem_at(file, root, loc[:-1], _missing(str(loc[-1]), inside))
-        path = f"{found.path}.{loc[-1]}" if found.path else str(loc[-1])
-        return SpecProblem(found.file, found.line, found.column, path, found.message)
+        return problem_at(file, root, loc, _missing(str(loc[-1]), inside))
     return problem_at(file, root, loc, _message(details))
 
 
@@ -130,11 +130,7 @@ def _message(details: ErrorDetails) -> str:
         return _not_allowed(value, re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]])
     if kind in _LIMITS:
         limit = next(context[key] for key in ("gt", "ge", "lt", "le") if key in context)
-        return (
-            f"{_shown(value)} must be {_LIMITS[kind]} {limit:g}"
-            if isinstance(limit, float)
-            else f"{_shown(value)} must be {_LIMITS[kind]} {limit}"
-        )
+        return f"{_shown(value)} must be {_LIMITS[kind]} {limit:.12g}"
     if kind in _KINDS:
         return f"{_shown(value)} is not {_KINDS[kind]}"
     return _other(kind, value, context, details["msg"])
@@ -172,4 +168,6 @@ def _locate(root: Node, loc: Loc, *, to_key: bool) -> tuple[str, int, int]:
             path = f"{path}.{step}" if path else str(step)
             # a mapping or list begins on the next line: its key is the better place to look
             place = (node.line, node.column) if isinstance(node.value, str) and not to_key else key_place
+        elif isinstance(node.value, dict) and isinstance(step, str) and step not in _MARKS:
+            return (f"{path}.{step}" if path else step), *place
     return path, *place

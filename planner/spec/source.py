@@ -87,7 +87,7 @@ class _Builder:
             raise self._stop(error.problem_mark or error.context_mark, _syntax(error)) from error
         except yaml.reader.ReaderError as error:
             line, column = _position(self.text, error.position)
-            raise self._stop(None, f"character #x{ord(str(error.character)):04x} is not allowed in YAML", line, column) from error
+            raise self._stop(None, f"character {self.text[error.position]!a} is not allowed in YAML", line, column) from error
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             # PyYAML lets through what int() and chr() say about absurd directives and escapes
             if isinstance(error, SpecError):
