@@ -30,7 +30,7 @@ class EmulatedDevices:
 
     def readings(self) -> dict[str, devices.NodeReading]:
         """Each node's devices by the name of its folder, sorted. Raises ExecutorError when a device file cannot be read."""
-        folders = sorted(path for path in self._folder.nodes.glob("*") if devices.gpu_count(path)) if self._folder.nodes.exists() else []
+        folders = sorted(path for path in self._folder.nodes.glob("*") if devices.gpu_path(path, 0).exists()) if self._folder.nodes.exists() else []
         try:
             return {path.name: devices.read_node(path) for path in folders}
         except (DeviceError, OSError) as error:

@@ -1,0 +1,100 @@
+"""The whole chain: emulated engines on emulated GPUs behind a real Envoy, planned from nothing to MIG slices and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from executor import processes
+from executor.apply import apply
+from executor.destroy import destroy
+from executor.emulator import devices
+from executor.errors import ExecutorError, StartError
+from executor.replay import ReplayRequest, replay
+from executor.state import StateFolder
+from executor.status import status
+from planner.diff import diff, routes_for
+from planner.plan import Plan, Prior, Replica, state_hash
+from tests.executor.worlds import World, free_ports
+from tests.plans import mig_plan, replica, time_shared_plan
+
+NODE = "h100-0"
+
+
+@pytest.fixture(autouse=True)
+def quick_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ULLAGE_EMULATED_START_SCALE", "0.001")
+
+
+def onto(world: World, blank: Plan) -> Plan:
+    """The plan on free ports and from the world's state."""
+    ports = free_ports(len(blank.desired.replicas))
+    replicas = tuple(_on_port(item, port) for item, port in zip(blank.desired.replicas, ports, strict=True))
+    desired = blank.desired.model_copy(update={"replicas": replicas, "routes": routes_for(replicas), "router": world.router})
+    state = world.folder.load()
+    prior = Prior(serial=state.serial, state_hash=state_hash(state))
+    return Plan(desired=desired, prior=prior, actions=diff(state, desired))
+
+
+def _on_port(item: Replica, port: int) -> Replica:
+    return item.model_copy(update={"args": item.args.model_copy(update={"port": port})})
+
+
+def held_mib(world: World) -> list[int]:
+    return [gpu.used_mib for gpu in devices.read_node(world.folder.node(NODE)).gpus]
+
+
+def requests(names: Iterable[str], count: int) -> list[ReplayRequest]:
+    return [ReplayRequest(i * 0.02, name, name, 40 + i, 12) for i in range(count) for name in names]
+
+
+def test_from_nothing_to_time_shared_to_mig_to_nothing(world: World) -> None:
+    plan = onto(world, time_shared_plan())
+    apply(plan, world.folder.root)
+    report = status(world.folder.root)
+    assert report.drift == ()
+    assert all(row.condition == "ready" and row.memory_mib and row.load for row in report.replicas)
+    assert sum(row.memory_mib or 0 for row in report.replicas) == sum(held_mib(world))
+
+    records = replay("127.0.0.1", world.router.port, requests(["llama-8b", "mistral-7b", "qwen3-8b", "nobody"], 15), 1.0)
+    by_name = {name: {record.error for record in records if record.workload == name} for name in ("llama-8b", "mistral-7b", "qwen3-8b")}
+    assert by_name == {"llama-8b": {None}, "mistral-7b": {None}, "qwen3-8b": {None}}
+    assert {record.error for record in records if record.workload == "nobody"} == {"http 404"}
+    served = [record for record in records if record.error is None]
+    assert all(record.ttft_s is not None and 0 < record.ttft_s < 5 and record.tpot_s is not None for record in served)
+
+    apply(onto(world, mig_plan()), world.folder.root)
+    assert status(world.folder.root).drift == ()
+    [first, *_] = devices.read_node(world.folder.node(NODE)).gpus
+    slices = {(instance.profile, instance.start): bool(instance.residents) for instance in first.instances if instance.profile}
+    assert slices == {("4g.40gb", 0): True, ("3g.40gb", 4): True}
+
+    gone = destroy(world.folder.root)
+    assert (gone.leftovers, gone.over_commits) == ((), 0)
+    assert world.living() == {}
+
+
+def test_a_gpu_too_full_stops_apply_with_the_cause_and_leaves_its_neighbour_alone(world: World) -> None:
+    blank = time_shared_plan()
+    # three times 34 % and a little more does not fit one GPU
+    crowd = tuple(replica(f"llama-8b-{i}", gpus=(0,)) for i in range(4))
+    plan = onto(world, blank.model_copy(update={"desired": blank.desired.model_copy(update={"replicas": crowd})}))
+    with pytest.raises(StartError) as caught:
+        apply(plan, world.folder.root)
+    assert caught.value.cause == "free_memory"
+    assert "Free memory on device" in str(caught.value)
+    up = [row.name for row in status(world.folder.root).replicas if row.condition == "ready"]
+    assert 0 < len(up) < 4
+    assert devices.read_node(world.folder.node(NODE)).over_commits == 0
+    assert destroy(world.folder.root).leftovers == ()
+
+
+def test_the_engines_name_must_be_known_and_vllm_refuses_what_it_cannot_set(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ExecutorError, match="engine 'tgi' is unknown; use one of emulated, vllm"):
+        apply(onto(world, time_shared_plan()), world.folder.root, "tgi")
+    with pytest.raises(ExecutorError, match="MIG layouts of real GPUs"):
+        apply(onto(world, mig_plan()), world.folder.root, "vllm")
+    table = processes.ProcessTable(StateFolder(world.folder.root).processes, tmp_path)
+    assert table.records() == ()
