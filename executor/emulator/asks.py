@@ -100,6 +100,8 @@ def read_ask(body: dict[str, Any], *, chat: bool, served_names: tuple[str, ...],
     model = served_model(body, served_names)
     if _integer(body, "n", 1, 1) != 1:
         raise AskError(HTTPStatus.BAD_REQUEST, "the emulator generates one answer per request: leave n at 1", param="n")
+    if _integer(body, "priority", 0, -(1 << 63)):
+        raise AskError(HTTPStatus.BAD_REQUEST, "Got a priority but Priority scheduling is not enabled.", param="priority")
     prompt_tokens = messages_tokens(body.get("messages")) if chat else prompt_token_ids(body.get("prompt"), vocabulary)
     max_tokens = _max_tokens(body, chat, max_model_len - prompt_tokens)
     _check_length(prompt_tokens, max_tokens, max_model_len)

@@ -49,10 +49,11 @@ class InstanceReading:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One emulated GPU; the figures are sums over its instances."""
+    """One emulated GPU with its instances. over_commits includes those of layouts it had before."""
 
     index: int
     gpu_type: str
+    over_commits: int
     instances: tuple[InstanceReading, ...]
 
     @property
@@ -64,11 +65,6 @@ class GpuReading:
     def used_mib(self) -> int:
         """Memory of all residents."""
         return sum(instance.used_mib for instance in self.instances)
-
-    @property
-    def over_commits(self) -> int:
-        """Times that more memory was asked for than an instance has."""
-        return sum(instance.over_commits for instance in self.instances)
 
     @property
     def residents(self) -> tuple[ResidentReading, ...]:
@@ -93,7 +89,7 @@ def gpu_path(node_dir: Path, index: int) -> Path:
     return node_dir / f"gpu{index}.state"
 
 
-def gpu_count(node_dir: Path) -> int:
+def count_gpus(node_dir: Path) -> int:
     """GPUs of a node; 0 when the folder is not a node."""
     count = 0
     while gpu_path(node_dir, count).exists():
@@ -121,6 +117,8 @@ def create_node(node_dir: Path, gpu_type_name: str, gpu_count: int, mig_layouts:
 
     if mig_layouts and len(mig_layouts) != gpu_count:
         raise DeviceError(f"{node_dir}: {len(mig_layouts)} MIG layouts for {gpu_count} GPUs; give one per GPU or none")
+    if (existing_count := count_gpus(node_dir)) > gpu_count:
+        raise DeviceError(f"{node_dir}: has {existing_count} GPUs already, not {gpu_count}; remove the folder to start anew")
     gpu = builtin().gpu(gpu_type_name)
     node_dir.mkdir(parents=True, exist_ok=True)
     for index in range(gpu_count):
@@ -179,7 +177,7 @@ def instance_uuid(gpu: int, start: int) -> str:
 
 def read_node(node_dir: Path) -> NodeReading:
     """What every GPU of a node holds now; residents whose process is gone are cleaned up first."""
-    count = gpu_count(node_dir)
+    count = count_gpus(node_dir)
     if not count:
         raise DeviceError(f"{node_dir}: not an emulated node: no gpu0.state in it")
     return NodeReading(gpus=tuple(_read_gpu(node_dir, index) for index in range(count)))
@@ -188,7 +186,8 @@ def read_node(node_dir: Path) -> NodeReading:
 def _read_gpu(node_dir: Path, index: int) -> GpuReading:
     with open_gpu(node_dir, index) as state, state.lock():
         instances = tuple(_read_unit(state, index, unit) for unit in state.units())
-        return GpuReading(index=index, gpu_type=state.gpu_type, instances=instances)
+        over_commits = sum(state.totals(unit)[1] for unit in range(UNITS))
+        return GpuReading(index=index, gpu_type=state.gpu_type, over_commits=over_commits, instances=instances)
 
 
 def _read_unit(state: GpuFile, gpu: int, unit: int) -> InstanceReading:

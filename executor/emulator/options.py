@@ -36,6 +36,7 @@ _NOT_EMULATED: dict[str, Any] = {
     "kv_transfer_config": None,
     "speculative_config": None,
     "enable_lora": False,
+    "scheduling_policy": "fcfs",
 }
 
 
@@ -114,7 +115,6 @@ class ServeOptions:
     max_num_queued_tokens: int | None
     shutdown_timeout_s: int
     enable_sleep_mode: bool
-    priority_scheduling: bool
     seed: int
 
 
@@ -138,9 +138,10 @@ def _add(parser: argparse.ArgumentParser, option: Mapping[str, Any]) -> None:
         if negative:
             parser.add_argument(*negative, dest=dest, action="store_false", **settings)
         return
-    settings["type"] = _OWN_TYPES.get(dest) or _TYPES.get(option["type"] or "", str)
+    convert = settings["type"] = _OWN_TYPES.get(dest) or _TYPES.get(option["type"] or "", str)
     if option["choices"] is not None:
-        settings["choices"] = option["choices"]
+        # The table holds choices as texts, argparse compares them with the converted value.
+        settings["choices"] = [convert(choice) for choice in option["choices"]]
     if nargs is not None:
         settings["nargs"] = nargs
     if flags:
@@ -189,6 +190,5 @@ def parse_serve(arguments: Sequence[str], environment: Mapping[str, str]) -> Ser
         max_num_queued_tokens=found.max_num_queued_tokens,
         shutdown_timeout_s=found.shutdown_timeout,
         enable_sleep_mode=found.enable_sleep_mode,
-        priority_scheduling=found.scheduling_policy == "priority",
         seed=found.seed,
     )

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from executor.emulator.devices import gpu_count, gpu_path, instance_uuid
+from executor.emulator.devices import count_gpus, gpu_path, instance_uuid
 from executor.emulator.state import SLOTS, DeviceError, GpuFile, Slot, process_start_ticks
 
 # How often the death of an active neighbour is looked for while a GPU is shared: it may slow us for that long.
@@ -25,7 +25,7 @@ def visible_devices(node_dir: Path, visible: str | None, count: int) -> tuple[tu
 
     Raises DeviceError for an unknown name, too few of them, or a GPU in MIG mode named by its index.
     """
-    total = gpu_count(node_dir)
+    total = count_gpus(node_dir)
     if not total:
         raise DeviceError(f"{node_dir}: not an emulated node: no gpu0.state in it")
     names = [str(index) for index in range(total)] if visible is None else [name.strip() for name in visible.split(",") if name.strip()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -24,6 +25,8 @@ from planner.simulation.core import EngineCore
 
 # Connections that wait to be accepted; uvicorn's default.
 _BACKLOG = 2048
+# How long the last answers may take to leave the process; they wait in the socket buffers of this machine.
+_FLUSH_S = 1.0
 
 
 def log(message: str) -> None:
@@ -93,7 +96,9 @@ async def _run(options: ServeOptions, launch: Launch, residence: Residence, list
     if not await _start(launch, residence, scale, stop):
         return 0
     metrics = Metrics(options.served_names[0], launch.settings.max_model_len, cache_config(options, launch), time.time())
-    draw = random.Random(os.environ.get("ULLAGE_EMULATED_SEED", str(options.seed))).random  # noqa: S311 - noise, not secrets
+    # The name is mixed in, or neighbours would be slow in the same steps.
+    seed = f"{os.environ.get('ULLAGE_EMULATED_SEED', options.seed)} {options.served_names[0]} {options.port}"
+    draw = random.Random(seed).random  # noqa: S311 - noise, not secrets
     engine = RealTimeEngine(EngineCore(launch.core), launch.step_time, residence, metrics, draw)
     sleeper = Sleeper(engine, residence, launch, metrics, frees=options.enable_sleep_mode, scale=scale)
     api = Api(options, launch, engine, sleeper, metrics)
@@ -101,6 +106,8 @@ async def _run(options: ServeOptions, launch: Launch, residence: Residence, list
     server = await loop.create_server(lambda: Connection(api, connections), sock=listener, backlog=_BACKLOG)
     host, port = listener.getsockname()[:2]
     log(f"Starting vLLM API server {ENGINE_VERSION} (emulated) on http://{host}:{port}")
+    # What is alive now stays: collections need not look at it again.
+    gc.freeze()
     log("Application startup complete.")
     await stop.wait()
     server.close()
@@ -135,9 +142,10 @@ async def _drain(options: ServeOptions, engine: RealTimeEngine, api: Api, connec
     if options.shutdown_timeout_s and engine.in_flight:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(engine.pause(wait=True), options.shutdown_timeout_s)
-        # One turn of the loop, so that the last bytes leave.
-        await asyncio.sleep(0)
     for connection in list(connections):
         if connection.busy:
             connection.drop()
-    await asyncio.sleep(0)
+    # What is answered may still lie in buffers; a client that does not read is not waited for.
+    end_s = asyncio.get_running_loop().time() + _FLUSH_S
+    while connections and asyncio.get_running_loop().time() < end_s:
+        await asyncio.sleep(0.01)

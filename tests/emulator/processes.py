@@ -83,7 +83,7 @@ def make_node(folder: Path, gpus: int = 1) -> Path:
     return folder
 
 
-def launch(node: Path, *arguments: str, gpus: str = "0", environment: dict[str, str] | None = None) -> EngineProcess:
+def launch(node: Path, *arguments: str, gpus: str = "0", environment: dict[str, str] | None = None, port: int = 0) -> EngineProcess:
     """Start an engine without waiting for it."""
     settings = {
         **os.environ,
@@ -93,7 +93,7 @@ def launch(node: Path, *arguments: str, gpus: str = "0", environment: dict[str, 
         "VLLM_SERVER_DEV_MODE": "1",
         **(environment or {}),
     }
-    command = [sys.executable, "-m", "executor.emulator", "serve", *arguments, "--host", "127.0.0.1", "--port", "0"]
+    command = [sys.executable, "-m", "executor.emulator", "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, env=settings, stderr=subprocess.PIPE, text=True, start_new_session=True)
     return EngineProcess(process)
 
@@ -122,9 +122,9 @@ def running(node: Path, *arguments: str, gpus: str = "0", environment: dict[str,
         stop(engine)
 
 
-def refused(node: Path, *arguments: str, gpus: str = "0", environment: dict[str, str] | None = None) -> tuple[int, str]:
+def refused(node: Path, *arguments: str, gpus: str = "0", environment: dict[str, str] | None = None, port: int = 0) -> tuple[int, str]:
     """Exit code and log of an engine that must not come up."""
-    engine = launch(node, *arguments, gpus=gpus, environment=environment)
+    engine = launch(node, *arguments, gpus=gpus, environment=environment, port=port)
     try:
         assert not wait_ready(engine)
         return engine.process.returncode, "\n".join(engine.log)

@@ -159,10 +159,11 @@ def test_an_old_client_gets_a_stream_without_chunks(engine: EngineProcess) -> No
 
 
 def test_metrics_count_what_was_served(engine: EngineProcess) -> None:
-    names = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:time_to_first_token_seconds_count")
+    steps = ("vllm:iteration_tokens_total_count", "vllm:iteration_tokens_total_sum")
+    names = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:time_to_first_token_seconds_count", *steps)
     before = [engine.metric(name) for name in names]
     engine.post("/v1/completions", completion(prompt=[5] * 40, max_tokens=6))
-    assert [engine.metric(name) - was for name, was in zip(names, before, strict=True)] == [40, 6, 1]
+    assert [engine.metric(name) - was for name, was in zip(names, before, strict=True)] == [40, 6, 1, 6, 45]
     assert engine.metric("vllm:num_requests_running") == 0
     assert engine.metric("vllm:kv_cache_usage_perc") == 0
     assert engine.metric("vllm:inter_token_latency_seconds_count") > 0
