@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from executor.emulator import devices
 from executor.emulator.state import DeviceError
 from executor.errors import ExecutorError
@@ -17,12 +19,16 @@ class EmulatedDevices:
         self._folder = folder
 
     def create(self, nodes: tuple[NodePlan, ...]) -> None:
-        """Make nodes that are missing; raises ExecutorError when one is there with other GPUs."""
-        try:
-            for node in nodes:
-                devices.create_node(self._folder.node(node.name), node.gpu_type, node.gpu_count)
-        except (DeviceError, ValueError) as error:
-            raise ExecutorError(f"emulated devices: {error}") from error
+        """Make nodes that are missing, anew when an idle one had other GPUs. Raises ExecutorError when one with other GPUs is in use."""
+        for node in nodes:
+            path = self._folder.node(node.name)
+            try:
+                devices.create_node(path, node.gpu_type, node.gpu_count)
+            except (DeviceError, ValueError) as error:
+                if devices.count_gpus(path) == 0 or any(gpu.residents for gpu in devices.read_node(path).gpus):
+                    raise ExecutorError(f"emulated devices: {error}; `ullage destroy` ends what runs there") from error
+                shutil.rmtree(path)
+                devices.create_node(path, node.gpu_type, node.gpu_count)
 
     def residents(self) -> frozenset[int]:
         """Processes that hold memory on any emulated GPU."""
@@ -30,7 +36,7 @@ class EmulatedDevices:
 
     def readings(self) -> dict[str, devices.NodeReading]:
         """Each node's devices by the name of its folder, sorted. Raises ExecutorError when a device file cannot be read."""
-        folders = sorted(path for path in self._folder.nodes.glob("*") if devices.gpu_path(path, 0).exists()) if self._folder.nodes.exists() else []
+        folders = sorted(path for path in self._folder.nodes.glob("*") if devices.count_gpus(path)) if self._folder.nodes.exists() else []
         try:
             return {path.name: devices.read_node(path) for path in folders}
         except (DeviceError, OSError) as error:

@@ -9,6 +9,7 @@ import pytest
 
 from executor import processes
 from executor.apply import apply
+from executor.backends.emulated_devices import EmulatedDevices
 from executor.destroy import destroy
 from executor.emulator import devices
 from executor.errors import ExecutorError, StartError
@@ -28,11 +29,13 @@ def quick_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ULLAGE_EMULATED_START_SCALE", "0.001")
 
 
-def onto(world: World, blank: Plan) -> Plan:
-    """The plan on free ports and from the world's state."""
+def onto(world: World, blank: Plan, gpu_count: int | None = None) -> Plan:
+    """The plan on free ports and from the world's state, its node with that many GPUs."""
     ports = free_ports(len(blank.desired.replicas))
     replicas = tuple(_on_port(item, port) for item, port in zip(blank.desired.replicas, ports, strict=True))
     desired = blank.desired.model_copy(update={"replicas": replicas, "routes": routes_for(replicas), "router": world.router})
+    if gpu_count is not None:
+        desired = desired.model_copy(update={"nodes": tuple(node.model_copy(update={"gpu_count": gpu_count}) for node in desired.nodes)})
     state = world.folder.load()
     prior = Prior(serial=state.serial, state_hash=state_hash(state))
     return Plan(desired=desired, prior=prior, actions=diff(state, desired))
@@ -65,7 +68,10 @@ def test_from_nothing_to_time_shared_to_mig_to_nothing(world: World) -> None:
     served = [record for record in records if record.error is None]
     assert all(record.ttft_s is not None and 0 < record.ttft_s < 5 and record.tpot_s is not None for record in served)
 
-    apply(onto(world, mig_plan()), world.folder.root)
+    smaller = onto(world, mig_plan())
+    with pytest.raises(ExecutorError, match="has 2 GPUs already, not 1"):
+        apply(smaller, world.folder.root)
+    apply(onto(world, mig_plan(), gpu_count=2), world.folder.root)
     assert status(world.folder.root).drift == ()
     [first, *_] = devices.read_node(world.folder.node(NODE)).gpus
     slices = {(instance.profile, instance.start): bool(instance.residents) for instance in first.instances if instance.profile}
@@ -89,6 +95,16 @@ def test_a_gpu_too_full_stops_apply_with_the_cause_and_leaves_its_neighbour_alon
     assert 0 < len(up) < 4
     assert devices.read_node(world.folder.node(NODE)).over_commits == 0
     assert destroy(world.folder.root).leftovers == ()
+
+
+def test_an_idle_node_may_come_back_with_other_gpus(world: World) -> None:
+    world.folder.create()
+    made = EmulatedDevices(world.folder)
+    node = mig_plan().desired.nodes[0]
+    for count, gpu_type in ((2, "H100-SXM-80GB"), (1, "H100-SXM-80GB"), (1, "A100-SXM-80GB")):
+        made.create((node.model_copy(update={"gpu_count": count, "gpu_type": gpu_type}),))
+        [reading] = made.readings().values()
+        assert [gpu.gpu_type for gpu in reading.gpus] == [gpu_type] * count
 
 
 def test_the_engines_name_must_be_known_and_vllm_refuses_what_it_cannot_set(world: World, tmp_path: Path) -> None:
