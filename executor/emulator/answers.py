@@ -26,8 +26,8 @@ class Answer(Protocol):
 
 
 def dumps(value: dict[str, Any] | list[Any]) -> bytes:
-    """JSON as vLLM writes it: without spaces."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """JSON as vLLM writes it: without spaces. Half a surrogate pair, which clients may send escaped, becomes a question mark."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

@@ -23,6 +23,8 @@ from executor.emulator.sleep import Sleeper
 
 Serve = Callable[[Exchange], None]
 
+# Longer ids of clients are cut: they are repeated in every event.
+_MAX_ID = 256
 _REFUSED = "vllm:admission_rejections_total"
 
 
@@ -69,6 +71,8 @@ class Api:
                 self._finish(exchange, HTTPStatus.UNAUTHORIZED, {"error": "Unauthorized"})
         except AskError as error:
             self._refuse(exchange, error)
+        except RecursionError:
+            self._refuse(exchange, AskError(HTTPStatus.BAD_REQUEST, "the body is nested too deeply"))
 
     def _route(self, exchange: Exchange) -> Serve:
         method, serve = self._routes.get(exchange.request.path, ("", None))
@@ -111,7 +115,7 @@ class Api:
         self._count_request(exchange, HTTPStatus.OK)
         self._count += 1
         request_id = f"{self._id_prefix}{self._count:08x}"
-        shown_id = ("chatcmpl-" if chat else "cmpl-") + (exchange.request.headers.get("x-request-id") or request_id)
+        shown_id = ("chatcmpl-" if chat else "cmpl-") + (exchange.request.headers.get("x-request-id", "")[:_MAX_ID] or request_id)
         created = int(time.time())
         exchange.on_disconnect = lambda: self._engine.abort(request_id)
         if ask.stream:

@@ -77,18 +77,16 @@ def messages_tokens(messages: Json) -> int:
     return sum(_message_tokens(message) for message in messages)
 
 
-def prompt_token_ids(prompt: Json, vocabulary: int) -> int:
+def prompt_tokens_of(prompt: Json, vocabulary: int) -> int:
     """Length of a prompt: a text, token ids, or one of either in a list."""
-    if isinstance(prompt, str):
-        return text_tokens(prompt)
-    if not isinstance(prompt, list) or not prompt:
-        raise _wrong("prompt", "a text or a non-empty list of token ids", prompt)
-    if isinstance(prompt[0], (str, list)):
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], (str, list)):
         if len(prompt) > 1:
             raise AskError(HTTPStatus.BAD_REQUEST, f"the emulator answers one prompt per request, not {len(prompt)}", param="prompt")
-        return prompt_token_ids(prompt[0], vocabulary)
-    if set(map(type, prompt)) != {int}:
-        raise _wrong("prompt", "token ids (whole numbers)", prompt)
+        prompt = prompt[0]
+    if isinstance(prompt, str):
+        return text_tokens(prompt)
+    if not isinstance(prompt, list) or set(map(type, prompt)) != {int}:
+        raise _wrong("prompt", "a text or a non-empty list of token ids (whole numbers)", prompt)
     if min(prompt) < 0 or max(prompt) >= vocabulary:
         outside = max(prompt) if min(prompt) >= 0 else min(prompt)
         raise AskError(HTTPStatus.BAD_REQUEST, f"Token id {outside} is out of vocabulary", param="prompt")
@@ -102,7 +100,7 @@ def read_ask(body: dict[str, Any], *, chat: bool, served_names: tuple[str, ...],
         raise AskError(HTTPStatus.BAD_REQUEST, "the emulator generates one answer per request: leave n at 1", param="n")
     if _integer(body, "priority", 0, -(1 << 63)):
         raise AskError(HTTPStatus.BAD_REQUEST, "Got a priority but Priority scheduling is not enabled.", param="priority")
-    prompt_tokens = messages_tokens(body.get("messages")) if chat else prompt_token_ids(body.get("prompt"), vocabulary)
+    prompt_tokens = messages_tokens(body.get("messages")) if chat else prompt_tokens_of(body.get("prompt"), vocabulary)
     max_tokens = _max_tokens(body, chat, max_model_len - prompt_tokens)
     _check_length(prompt_tokens, max_tokens, max_model_len)
     min_tokens = _integer(body, "min_tokens", 0, 0)
@@ -213,5 +211,6 @@ def _boolean(body: dict[str, Any], name: str) -> bool:
 
 
 def _wrong(name: str, expected: str, value: Json) -> AskError:
-    shown = repr(value)
-    return AskError(HTTPStatus.BAD_REQUEST, f"{name}: expected {expected}, got {shown[:80]}", param=name)
+    # Lists and objects may be long or nested too deeply to print.
+    shown = f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:80]
+    return AskError(HTTPStatus.BAD_REQUEST, f"{name}: expected {expected}, got {shown}", param=name)

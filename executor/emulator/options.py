@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ class ServeOptions:
     seed: int
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     table = json.loads(_TABLE.read_bytes())
     # No abbreviations: a shortened flag would pass here and mean another option in another version.

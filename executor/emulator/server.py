@@ -20,7 +20,6 @@ from executor.emulator.metrics import Metrics
 from executor.emulator.options import ENGINE_VERSION, ServeOptions
 from executor.emulator.residence import OutOfMemoryError, Residence, visible_devices
 from executor.emulator.sleep import Sleeper
-from executor.emulator.state import DeviceError
 from planner.simulation.core import EngineCore
 
 # Connections that wait to be accepted; uvicorn's default.
@@ -60,7 +59,7 @@ def serve(options: ServeOptions) -> int:
         devices = visible_devices(node_folder(), os.environ.get("CUDA_VISIBLE_DEVICES"), options.tensor_parallel_size)
         residence = Residence(devices, options.served_names[0])
         launch = prepare(options, residence)
-    except (LaunchError, DeviceError, ValueError) as error:
+    except (LaunchError, ValueError, OSError) as error:
         return _failed(str(error))
     try:
         return asyncio.run(_run(options, launch, residence, listener, scale))

@@ -80,7 +80,7 @@ def _text(raw: bytes) -> str:
 
 
 def _fixed(text: str, size: int) -> bytes:
-    return text.encode()[:size]
+    return text.encode(errors="replace")[:size]
 
 
 class GpuFile:

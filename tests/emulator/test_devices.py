@@ -167,6 +167,21 @@ def test_a_step_takes_as_many_times_as_long_as_there_are_active_residents(tmp_pa
     gpu.close()
 
 
+def test_a_neighbour_that_died_at_work_slows_nobody_for_long(tmp_path: Path) -> None:
+    clock, gpu = Clock(), new_gpu(tmp_path)
+    one = Residence([(gpu, 0)], "one", clock)
+    one.claim(1)
+    one.set_active(True)
+    one.clocks(clock.now_s)
+    gpu.write_slot(0, 1, Slot(2**22 + 1, 7, 5, True, 0.0, "dead"))
+    gpu.recount(0, clock.now_s)
+    assert one.clocks(clock.now_s)[0][1] == 2
+    clock.now_s += 0.3
+    one.clocks(clock.now_s)
+    assert one.clocks(clock.now_s)[0][1] == 1
+    gpu.close()
+
+
 def test_a_late_wake_up_does_not_add_up(tmp_path: Path) -> None:
     clock, gpu = Clock(), new_gpu(tmp_path)
     one = Residence([(gpu, 0)], "one", clock)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,6 +37,30 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
         yield process
         assert process.end() == 0
         assert not any("Traceback" in line or "Error" in line for line in process.log), process.log
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "text"]), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(["model", "prompt", "messages", "max_tokens", "stream", "n", "tokens", "stream_options", "min_tokens"])
+PATHS = st.sampled_from(["/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PATHS, st.dictionaries(NAMES, JSON))
+def test_any_json_gets_an_answer(engine: EngineProcess, path: str, body: dict[str, Any]) -> None:
+    assert engine.post(path, body).status in {200, 400, 404}
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900, 990, 2000])
+@pytest.mark.parametrize("field", ["prompt", "messages", "model", "max_tokens", "other"])
+def test_nested_json_gets_an_answer(engine: EngineProcess, depth: int, field: str) -> None:
+    nested = b"[" * depth + b"]" * depth
+    for path in ("/v1/completions", "/tokenize"):
+        body = b'{"messages": [{"role": "user", "x": %s}], "%s": %s}' % (nested, field.encode(), nested)
+        assert engine.post(path, body).status in {200, 400}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -70,6 +70,16 @@ def test_an_unknown_model_is_named(tmp_path: Path) -> None:
     assert "Qwen3-0.6B" in log
 
 
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"model_type": "llama", "hidden_size": -1}'])
+def test_a_local_folder_that_is_no_model_is_named(tmp_path: Path, content: str | None) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    if content is not None:
+        (folder / "config.json").write_text(content)
+    code, log = refused(make_node(tmp_path / "node"), str(folder))
+    assert (code, "config.json" in log, "Traceback" in log) == (1, True, False), log
+
+
 def test_a_port_in_use_is_found_first(tmp_path: Path) -> None:
     node = make_node(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:

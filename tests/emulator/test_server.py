@@ -88,6 +88,7 @@ def test_an_answer_may_end_by_itself(engine: EngineProcess) -> None:
         (b"{nonsense", 400, "JSON"),
         (b"[1]", 400, "object"),
         (b'{"prompt": ' + b"[" * 100000, 400, "JSON"),
+        (completion(model="\ud800"), 404, "The model `?` does not exist."),
         (completion(model="other"), 404, "The model `other` does not exist."),
         (completion(max_tokens=-1), 400, "max_tokens must be at least 1, got -1."),
         (completion(max_tokens="many"), 400, "max_tokens"),
