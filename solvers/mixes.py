@@ -5,7 +5,7 @@ demand in full or it does not: no tolerance can hide half a replica. Only irredu
 replica reduces the shortfall.
 
 The bound inside the search is the fractional cover: what is missing, times the cheapest price per capacity among
-the options still open, or the weight of leaving it unserved when that is lower. A search that runs out of nodes
+the options still open, or the weight of leaving it unserved when that is lower. A search that runs out of steps
 still reports a valid lower value.
 """
 
@@ -53,7 +53,7 @@ class MixSearch:
     weight: float = math.inf
     ceiling: float = math.inf
     keep_all: bool = False
-    nodes: int = 20_000
+    steps: int = 20_000
     found: list[tuple[float, Mix]] = field(default_factory=list)
     lower_value: float = math.inf
     exhausted: bool = False
@@ -111,11 +111,11 @@ class MixSearch:
         if bound > self.ceiling:
             self.lower_value = min(self.lower_value, bound)
             return True
-        if self.nodes <= 0:
+        if self.steps <= 0:
             self.exhausted = True
             self.lower_value = min(self.lower_value, bound)
             return True
-        self.nodes -= 1
+        self.steps -= 1
         return False
 
     def _offer(self, unserved: int, value: float) -> None:

@@ -2,7 +2,7 @@
 
 Supply rows are inequalities (slots sold >= slots bought), so only patterns to which nothing can be added matter. The bound
 is the fractional knapsack over each single resource row: room left times the best value per unit of that row among
-the classes still open; the smallest of the rows counts. A search that runs out of nodes still reports a valid upper value.
+the classes still open; the smallest of the rows counts. A search that runs out of steps still reports a valid upper value.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class PatternSearch:
 
     With keep_all every maximal pattern worth at least floor is collected, otherwise each pattern that beats the best so far
     (the last one collected is the best), filled up until nothing fits. Patterns are sorted tuples of class indexes.
-    upper_value bounds the value of all patterns from above; exhausted tells whether the node limit cut the search short.
+    upper_value bounds the value of all patterns from above; exhausted tells whether the step limit cut the search short.
     """
 
     group: Group
     values: Sequence[float]
     floor: float = 0.0
     keep_all: bool = False
-    nodes: int = 50_000
+    steps: int = 200_000
     found: list[tuple[int, ...]] = field(default_factory=list)
     upper_value: float = 0.0
     exhausted: bool = False
@@ -50,7 +50,7 @@ class PatternSearch:
         self._items = sorted(range(len(group.classes)), key=lambda item: (-self._worth[item], item))
         self._densities = [self._best_density(row) for row in range(len(group.limits))]
         self._left = list(group.limits)
-        self._descend(0, 0.0)
+        self._descend(range(len(self._items)), 0.0)
         return self
 
     def _best_density(self, row: int) -> list[float]:
@@ -74,22 +74,22 @@ class PatternSearch:
                 room = min(room, left * density)
         return value + room
 
-    def _descend(self, position: int, value: float) -> None:
+    def _descend(self, items: Sequence[int], value: float) -> None:
         self._offer(value)
-        for at in range(position, len(self._items)):
+        fitting = [at for at in items if self._fits(self._items[at])]
+        self.steps -= len(items)
+        for place, at in enumerate(fitting):
             bound = self._bound(at, value)
             if bound < self.floor:
                 return
-            if self.nodes <= 0:
+            if self.steps <= 0:
                 self.exhausted = True
                 self.upper_value = max(self.upper_value, bound)
                 return
             item = self._items[at]
-            if self._fits(item):
-                self.nodes -= 1
-                self._push(item)
-                self._descend(at, value + self._worth[item])
-                self._pop(item)
+            self._push(item)
+            self._descend(fitting[place:], value + self._worth[item])
+            self._pop(item)
 
     def _fits(self, item: int) -> bool:
         group = self.group

@@ -21,6 +21,9 @@ from solvers.patterns import PatternSearch
 # columns that improve by less than this (scaled, cost of a GPU is up to 1e4) are numerical noise
 _NOISE = 1e-6
 
+# a search that inspects this many times more items than columns are wanted would find too many or too few of them
+_STEPS_PER_COLUMN = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -109,19 +112,19 @@ class Priced:
     columns: list[Column]
 
 
-def price(master: Master, stock: Catalogue, at: Prices, convexity: Sequence[float]) -> Priced:
-    """Cheapest mixes and most valuable patterns at some prices; convexity holds the dual of each demand's row."""
+def price(master: Master, stock: Catalogue, at: Prices, convexity: Sequence[float], steps: int) -> Priced:
+    """Cheapest mixes and most valuable patterns at some prices; convexity holds the dual of each demand's row, steps limits each search."""
     problem = master.problem
     columns: list[Column] = []
     pattern_values = [0.0] * len(problem.pools)
     for group in master.slots.groups:
-        search = PatternSearch(group, at.slot_values).run()
+        search = PatternSearch(group, at.slot_values, steps=steps).run()
         pattern_values[group.pool] = max(pattern_values[group.pool], search.upper_value)
         worth_it = at.gpu_prices[group.pool, 1] + _NOISE
         columns.extend(PatternColumn(group.pool, q) for q in search.found if sum(at.slot_values[c] for c in q) > worth_it)
     mix_values: list[float] = []
     for i in range(len(problem.demands)):
-        found = MixSearch(stock.options[i], option_prices(master, stock, at, i), weight=at.unserved_prices[i]).run()
+        found = MixSearch(stock.options[i], option_prices(master, stock, at, i), weight=at.unserved_prices[i], steps=steps).run()
         mix_values.append(found.lower_value)
         columns.extend(mix_column(stock, i, mix) for value, mix in found.found if value < convexity[i] - _NOISE)
     bound = at.fixed + sum(mix_values)
@@ -161,14 +164,14 @@ def within_gap(master: Master, stock: Catalogue, priced: Priced, gap: float, lim
             weight=at.unserved_prices[i],
             ceiling=priced.mix_values[i] + gap,
             keep_all=True,
-            nodes=20 * limit,
+            steps=_STEPS_PER_COLUMN * limit,
         ).run()
         columns.update((mix_column(stock, i, mix), None) for _, mix in search.found)
         if search.exhausted or len(columns) > limit:
             return None
     for group in master.slots.groups:
         floor = max(at.gpu_prices[group.pool, 1], priced.pattern_values[group.pool]) - gap
-        found = PatternSearch(group, at.slot_values, floor=floor, keep_all=True, nodes=20 * limit).run()
+        found = PatternSearch(group, at.slot_values, floor=floor, keep_all=True, steps=_STEPS_PER_COLUMN * limit).run()
         columns.update((PatternColumn(group.pool, q), None) for q in found.found)
         if found.exhausted or len(columns) > limit:
             return None

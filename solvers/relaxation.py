@@ -9,6 +9,10 @@ from solvers.highs import LinearProgram
 from solvers.master import Column, Master
 from solvers.pricing import Catalogue, Priced, price, prices
 
+# items a search may inspect: while columns are easy to find a short search does, at the end the bound wants a long one
+_QUICK_STEPS = 3_000
+_THOROUGH_STEPS = 200_000
+
 
 @dataclass(frozen=True, slots=True)
 class Relaxation:
@@ -34,16 +38,22 @@ def relax(
     program = LinearProgram(master)
     program.add(list(columns))
     best: Priced | None = None
+    steps = _QUICK_STEPS
     for _ in range(rounds):
         answer = program.solve()
         if answer is None:
             break
-        priced = price(master, stock, prices(master, answer.duals), answer.duals)
+        priced = price(master, stock, prices(master, answer.duals), answer.duals, steps)
         if best is None or priced.bound > best.bound:
             best = priced
-        fresh = [column for column in dict.fromkeys(priced.columns) if column not in columns]
-        if not fresh or enough(best.bound):
+        if enough(best.bound):
             break
-        columns.update(dict.fromkeys(fresh))
-        program.add(fresh)
+        fresh = [column for column in dict.fromkeys(priced.columns) if column not in columns]
+        if fresh:
+            columns.update(dict.fromkeys(fresh))
+            program.add(fresh)
+        elif steps == _QUICK_STEPS:
+            steps = _THOROUGH_STEPS
+        else:
+            break
     return Relaxation(list(columns), best)

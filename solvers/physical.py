@@ -1,0 +1,145 @@
+"""From counts to names: which node, GPUs and MIG start slots hold each pattern, keeping what runs where it can.
+
+Aligned blocks are placed from the largest to the smallest. Inside a size any choice of aligned blocks leaves the same number
+of smaller ones, so the counts that a Solution promises always fit. Per size, groups of identical patterns are matched to
+groups of places with identical residents by min-cost flow: a match gains the MiB of the replicas that stay, and costs the
+MiB of smaller patterns' replicas that it would drive away. Pools billed by node use as few nodes as they are billed for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from planner.problem import Pattern, Placed, Problem, Solution, blocks_used, nodes_needed
+from solvers.matching import match_groups
+from solvers.starts import start_slots
+
+# node and GPUs of one aligned block
+Spot = tuple[int, tuple[int, ...]]
+
+
+def place(problem: Problem, solution: Solution) -> tuple[Placed, ...]:
+    """Name node, GPUs and start slots for every replica; deterministic and sorted.
+
+    A solution whose patterns all run already keeps its placement exactly. Raises ValueError for a solution that breaks the
+    rules of violations().
+    """
+    placed: list[Placed] = []
+    for pool in range(len(problem.pools)):
+        running = _running(problem, pool)
+        wanted = [pattern for pattern in solution.patterns if pattern.pool == pool]
+        for spot, residents in _spots(problem, pool, wanted, running).items():
+            placed.extend(_replicas(problem, spot, residents, running.get(spot, ())))
+    return tuple(sorted(placed, key=lambda item: (problem.shapes[item.shape].pool, item.node, item.gpus, item.mig_start or 0, item.shape)))
+
+
+def _running(problem: Problem, pool: int) -> dict[Spot, tuple[Placed, ...]]:
+    """What runs in a pool now, per block."""
+    grouped: defaultdict[Spot, list[Placed]] = defaultdict(list)
+    for item in problem.current:
+        if problem.shapes[item.shape].pool == pool and item.node < problem.pools[pool].nodes:
+            grouped[item.node, item.gpus].append(item)
+    return {spot: tuple(sorted(items, key=lambda item: item.shape)) for spot, items in grouped.items()}
+
+
+def _spots(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapping[Spot, Sequence[Placed]]) -> dict[Spot, tuple[int, ...]]:
+    """Residents per block, largest blocks first."""
+    by_size: defaultdict[int, list[Pattern]] = defaultdict(list)
+    for pattern in wanted:
+        by_size[max(problem.shapes[index].gpus for index in pattern.residents)].append(pattern)
+    nodes = _nodes(problem, pool, wanted, running)
+    taken: set[tuple[int, int]] = set()
+    spots: dict[Spot, tuple[int, ...]] = {}
+    for size in sorted(by_size, reverse=True):
+        free = [spot for spot in _blocks(nodes, problem.pools[pool].gpus_per_node, size) if not _overlaps(spot, taken)]
+        smaller = {index for other, patterns in by_size.items() if other < size for pattern in patterns for index in pattern.residents}
+        matched = _match(problem, by_size[size], free, running, smaller)
+        spots.update(matched)
+        taken.update((node, gpu) for node, gpus in matched for gpu in gpus)
+    return spots
+
+
+def _nodes(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapping[Spot, Sequence[Placed]]) -> list[int]:
+    """The nodes to use: all of them, or where nodes are billed whole the fewest, those that run most of what stays."""
+    chosen = problem.pools[pool]
+    if chosen.billing != "node":
+        return list(range(chosen.nodes))
+    stays = {index for pattern in wanted for index in pattern.residents}
+    kept_mib: Counter[int] = Counter()
+    for (node, _), items in running.items():
+        kept_mib[node] += sum(_mib(problem, item.shape) for item in items if item.shape in stays)
+    needed = nodes_needed(chosen, blocks_used(problem, wanted, pool))
+    return sorted(sorted(range(chosen.nodes), key=lambda node: (-kept_mib[node], node))[:needed])
+
+
+def _blocks(nodes: Sequence[int], gpus_per_node: int, size: int) -> list[Spot]:
+    starts = range(0, gpus_per_node - size + 1, size)
+    return [(node, tuple(range(start, start + size))) for node in nodes for start in starts]
+
+
+def _overlaps(spot: Spot, taken: set[tuple[int, int]]) -> bool:
+    return any((spot[0], gpu) in taken for gpu in spot[1])
+
+
+def _mib(problem: Problem, index: int) -> int:
+    return max(1, problem.shapes[index].memory_mib) * problem.shapes[index].gpus
+
+
+def _match(
+    problem: Problem, patterns: Sequence[Pattern], free: Sequence[Spot], running: Mapping[Spot, Sequence[Placed]], smaller: set[int]
+) -> dict[Spot, tuple[int, ...]]:
+    """Which pattern goes to which of the free blocks of one size."""
+    inside = _inside(free, running)
+    groups: defaultdict[tuple[tuple[int, ...], int], list[Spot]] = defaultdict(list)
+    for spot in free:
+        here = tuple(item.shape for item in running.get(spot, ()))
+        driven_mib = sum(_mib(problem, item.shape) for item in inside[spot] if item.shape in smaller)
+        groups[here, driven_mib].append(spot)
+    # a block that costs nobody anything comes first, then in the order of the machine
+    rooms = sorted(groups, key=lambda key: (key[1], groups[key][0]))
+    residents = sorted(patterns, key=lambda pattern: pattern.residents)
+    gains = _gains(problem, residents, [here for here, _ in rooms])
+    counts = [pattern.count for pattern in residents]
+    pairs = match_groups(counts, [len(groups[room]) for room in rooms], gains, [driven for _, driven in rooms])
+    matched: dict[Spot, tuple[int, ...]] = {}
+    for supply, room, amount in pairs:
+        for _ in range(amount):
+            matched[groups[rooms[room]].pop(0)] = residents[supply].residents
+    return matched
+
+
+def _inside(free: Sequence[Spot], running: Mapping[Spot, Sequence[Placed]]) -> dict[Spot, list[Placed]]:
+    """What runs on smaller blocks within each of the free ones."""
+    size = len(free[0][1]) if free else 1
+    inside: dict[Spot, list[Placed]] = {spot: [] for spot in free}
+    for (node, gpus), items in running.items():
+        if gpus and len(gpus) < size:
+            start = gpus[0] - gpus[0] % size
+            inside.get((node, tuple(range(start, start + size))), []).extend(items)
+    return inside
+
+
+def _gains(problem: Problem, patterns: Sequence[Pattern], rooms: Sequence[tuple[int, ...]]) -> dict[tuple[int, int], int]:
+    """MiB that stay where they are, for each pair of pattern and room that has something in common."""
+    rooms_with: defaultdict[int, set[int]] = defaultdict(set)
+    for room, here in enumerate(rooms):
+        for index in here:
+            rooms_with[index].add(room)
+    gains: dict[tuple[int, int], int] = {}
+    for supply, pattern in enumerate(patterns):
+        for room in set().union(*(rooms_with[index] for index in set(pattern.residents))):
+            staying = Counter(pattern.residents) & Counter(rooms[room])
+            gains[supply, room] = sum(_mib(problem, index) * count for index, count in staying.items())
+    return gains
+
+
+def _replicas(problem: Problem, spot: Spot, residents: tuple[int, ...], running: Sequence[Placed]) -> list[Placed]:
+    node, gpus = spot
+    if problem.shapes[residents[0]].mode != "mig":
+        return [Placed(index, node, gpus) for index in residents]
+    now: defaultdict[int, list[int]] = defaultdict(list)
+    for item in running:
+        if item.mig_start is not None:
+            now[item.shape].append(item.mig_start)
+    return [Placed(index, node, gpus, start) for index, start in zip(residents, start_slots(problem, residents, now), strict=True)]

@@ -1,0 +1,65 @@
+"""Several engines on one problem: the best answer, the best bound, and who delivered what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from planner.problem import Problem, Solution, Solve, objective, unserved_by_priority
+from solvers.answer import with_bounds
+from solvers.errors import UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What one engine delivered: its Solution, or why it was skipped."""
+
+    engine: str
+    solution: Solution | None
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioAnswer:
+    """The lexicographically best Solution, with the best valid bounds of all engines, and a report per engine in order."""
+
+    solution: Solution
+    reports: tuple[EngineReport, ...]
+
+
+def solve_all(problem: Problem, engines: Mapping[str, Solve], *, time_limit_s: float | None = None) -> PortfolioAnswer:
+    """Run every engine in order; ties go to the earlier one. The time limit holds for each engine.
+
+    Raises UnavailableError when no engine could answer. An engine that fails in any other way is a defect and is not hidden.
+    """
+    reports = tuple(_run(problem, name, engine, time_limit_s) for name, engine in engines.items())
+    solutions = [report.solution for report in reports if report.solution is not None]
+    if not solutions:
+        reasons = "; ".join(f"{report.engine}: {report.skipped}" for report in reports) or "no engine was given"
+        raise UnavailableError(f"no engine could answer the problem ({reasons})")
+    best = min(solutions, key=lambda solution: objective(problem, solution))
+    return PortfolioAnswer(_with_best_bounds(problem, best, solutions), reports)
+
+
+def _run(problem: Problem, name: str, engine: Solve, time_limit_s: float | None) -> EngineReport:
+    try:
+        solution = engine(problem, time_limit_s=time_limit_s)
+    except UnavailableError as error:
+        return EngineReport(name, None, str(error))
+    return EngineReport(name, replace(solution, engine=name))
+
+
+def _with_best_bounds(problem: Problem, best: Solution, solutions: list[Solution]) -> Solution:
+    """A cost bound holds for solutions that leave no more unserved than its own: it carries over to the best if that is one."""
+    served = unserved_by_priority(problem, best.unserved_microrps)
+
+    def covers(other: Solution) -> bool:
+        theirs = unserved_by_priority(problem, other.unserved_microrps)
+        return all(mine <= limit for mine, limit in zip(served, theirs, strict=True))
+
+    return with_bounds(
+        problem,
+        best,
+        max(solution.bound_unserved_microrps for solution in solutions),
+        max(solution.bound_microusd_per_h for solution in solutions if covers(solution)),
+    )

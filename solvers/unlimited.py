@@ -1,0 +1,27 @@
+"""The same problem with pools so large that no engine runs out of room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from planner.problem import Pool, Problem
+from solvers.candidates import usable_shapes
+
+
+def unlimited(problem: Problem) -> Problem:
+    """Pools with a node for every replica that any demand could use; an engine that does not fit can then be priced.
+
+    Node size, price and everything else stay as they are. Pools without any node stay empty: they are no place to run.
+    """
+    replicas = [0] * len(problem.pools)
+    for index in usable_shapes(problem):
+        shape = problem.shapes[index]
+        demand = problem.demands[shape.demand]
+        by_load = -(-demand.peak_microrps // shape.capacity_microrps) if shape.capacity_microrps else 0
+        wanted = min(max(by_load, demand.min_replicas), demand.max_replicas)
+        replicas[shape.pool] += wanted
+    return replace(problem, pools=tuple(_grown(pool, replicas[i]) for i, pool in enumerate(problem.pools)))
+
+
+def _grown(pool: Pool, replicas: int) -> Pool:
+    return replace(pool, nodes=max(pool.nodes, replicas)) if pool.nodes else pool
