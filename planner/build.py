@@ -67,7 +67,7 @@ def _site(fleet: Fleet, pool: PoolSpec) -> Site:
     return Site(
         pool=pool.name,
         gpu=pool.gpu,
-        memory_mib=pool.gpu.memory_usable_mib - fleet.policy.headroom_mib,
+        headroom_mib=fleet.policy.headroom_mib,
         modes=frozenset(pool.sharing),
         block_sizes=pool.block_sizes,
         max_active_residents=fleet.policy.max_active_residents,

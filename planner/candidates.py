@@ -42,15 +42,21 @@ TRICKLE_RPS = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where candidates may live: one GPU of a pool, memory_mib of it ours, with the modes and blocks the pool allows."""
+    """Where candidates may live: one GPU of a pool, headroom_mib of which stay free, with the modes and blocks the pool allows."""
 
     pool: str
     gpu: GpuType
-    memory_mib: int
+    headroom_mib: int
     modes: frozenset[Mode]
     block_sizes: tuple[int, ...]
     max_active_residents: int
     mig_profiles: tuple[MigProfile, ...] = ()
+
+    def memory_mib(self, mig: MigProfile | None) -> int:
+        """What engines may use of a GPU, or of a MIG slice, which bears its part of the headroom."""
+        if mig is None:
+            return self.gpu.memory_usable_mib - self.headroom_mib
+        return mig.memory_mib - -(-self.headroom_mib * mig.memory_slices // self.gpu.mig_memory_slices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +171,21 @@ class _Variant:
 
 def _alone(variant: _Variant) -> Candidate:
     """The replica that has a GPU, a block or a MIG slice to itself: all memory that is left becomes KV cache."""
-    memory_mib = variant.mig.memory_mib if variant.mig else variant.site.memory_mib
+    kv_bytes = _kv_room_bytes(variant)
+    return _candidate(variant, 1, kv_bytes, _largest_rate(variant, kv_bytes))
+
+
+def _kv_room_bytes(variant: _Variant) -> int:
+    """Memory left for KV cache on an otherwise empty GPU or slice; UnsupportedError when not even one request fits."""
+    memory_mib = variant.site.memory_mib(variant.mig)
     empty = variant.ledger(0)
-    kv_bytes = (memory_mib - empty.total_mib) * MIB
-    if kv_bytes < variant.min_kv_bytes:
-        need_mib = math.ceil(variant.min_kv_bytes / MIB)
+    need_mib = math.ceil(variant.min_kv_bytes / MIB)
+    if empty.total_mib + need_mib > memory_mib:
         raise UnsupportedError(
             f"needs {empty.total_mib + need_mib} MiB per GPU (weights {empty.weights_mib} MiB, "
             f"one request of {variant.settings.max_model_len} tokens {need_mib} MiB), {memory_mib} MiB are usable"
         )
-    return _candidate(variant, 1, kv_bytes, _largest_rate(variant, kv_bytes))
+    return (memory_mib - empty.total_mib) * MIB
 
 
 def _largest_rate(variant: _Variant, kv_bytes: int) -> float:
@@ -202,6 +213,7 @@ def _largest_rate(variant: _Variant, kv_bytes: int) -> float:
 def _time_shared(alone: _Variant) -> list[Candidate]:
     """Replicas for each number of residents active together, with just the KV cache that their part of the demand needs."""
     variant = replace(alone, step=_slowed(alone.step, ASSUMED_INTERFERENCE_FACTOR))
+    room_bytes = _kv_room_bytes(variant)
     found: list[Candidate] = []
     reason = ""
     for level in range(2, variant.site.max_active_residents + 1):
@@ -211,9 +223,8 @@ def _time_shared(alone: _Variant) -> list[Candidate]:
             continue
         fewest = max(1, math.ceil(variant.group.peak_rps / largest_rps))
         sized = [_sized(variant, level, variant.group.peak_rps / count) for count in range(fewest, fewest + EXTRA_SPLITS + 1)]
-        found += [candidate for candidate in sized if candidate and candidate.ledger.total_mib <= variant.site.memory_mib]
-        smallest_mib = min((candidate.ledger.total_mib for candidate in sized if candidate), default=0)
-        reason = reason or f"needs at least {smallest_mib} MiB per GPU, {variant.site.memory_mib} MiB are usable"
+        found += [candidate for candidate in sized if candidate and candidate.kv_bytes <= room_bytes]
+        reason = reason or f"the KV cache of {fewest + EXTRA_SPLITS} replicas that share the demand needs more than {room_bytes // MIB} MiB"
     if not found:
         raise UnsupportedError(reason)
     return found

@@ -64,6 +64,6 @@ def why_unserved(blueprint: Blueprint, group: ServiceGroup) -> str:
 
 def _impossible(rejections: Sequence[Rejection], group: ServiceGroup) -> str:
     if not rejections:
-        return f"no pool that {group.name} may use allows a sharing mode and tensor_parallel size for it; change pin, sharing or tensor_parallel"
+        return f"no pool that {group.name} may use allows a sharing mode and block size for it; change pin, sharing or tensor_parallel"
     ways = "; ".join(sorted({f"{item.pool}, {item.mode.replace('_', '-')} on {item.gpus} GPU: {item.reason}" for item in rejections}))
     return f"no replica of it is possible: {ways}"

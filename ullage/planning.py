@@ -9,13 +9,16 @@ from planner.build import build
 from planner.certificate import Asked, Outcome
 from planner.plan import Plan, State
 from planner.planning import assemble
-from planner.problem import Problem
+from planner.problem import Problem, Solution
 from planner.spec import Fleet
 from solvers.physical import place
-from solvers.portfolio import run
+from solvers.portfolio import solve_all
 from solvers.unlimited import unlimited
 from ullage.checking import checked
 from ullage.plugins import BASELINES, SOLVERS, load
+
+# What is asked besides the baselines unless the user names one engine.
+DEFAULT_ENGINE = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,34 @@ class Planned:
     solve_s: float
 
 
-def plan_fleet(fleet: Fleet, state: State, *, solver: str = "portfolio", time_limit_s: float | None = None) -> Planned:
-    """The best plan the engines find, judged by the independent checker (CheckError is a defect of ours, not of the input)."""
+def plan_fleet(fleet: Fleet, state: State, *, solver: str = DEFAULT_ENGINE, time_limit_s: float | None = None) -> Planned:
+    """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input)."""
     started_s = perf_counter()
     blueprint = build(fleet, state)
     outcome = _ask(blueprint.problem, solver, time_limit_s)
     placed = place(blueprint.problem, outcome.best)
     plan = assemble(fleet, blueprint, outcome, placed, state)
     return Planned(checked(plan, "plan"), perf_counter() - started_s)
+
+
+def _ask(problem: Problem, solver: str, time_limit_s: float | None) -> Outcome:
+    engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *BASELINES))}
+    answer = solve_all(problem, engines, time_limit_s=time_limit_s)
+    return Outcome(
+        best=answer.solution,
+        asked=tuple(Asked(report.engine, report.solution, report.skipped or None) for report in answer.reports),
+        baselines={
+            report.engine: _priced(problem, report.engine, report.solution)
+            for report in answer.reports
+            if report.engine in BASELINES and report.solution is not None
+        },
+        timed_out=time_limit_s is not None,
+    )
+
+
+def _priced(problem: Problem, name: str, solution: Solution) -> tuple[Solution, bool]:
+    """A baseline's answer; one that leaves demand unserved is answered again on pools made large enough, to have a price."""
+    if not any(solution.unserved_microrps):
+        return solution, True
+    larger: Solution = load("solvers", SOLVERS, name)(unlimited(problem))
+    return larger, False

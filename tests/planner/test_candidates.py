@@ -28,7 +28,7 @@ def test_every_candidate_meets_its_slo_at_its_capacity() -> None:
 
 def test_every_candidate_fits_its_gpu() -> None:
     for candidate in candidates_of():
-        assert candidate.ledger.total_mib <= candidate.site.memory_mib
+        assert candidate.ledger.total_mib <= candidate.site.memory_mib(candidate.mig)
 
 
 def test_shared_shapes_of_one_model_cover_its_demand_exactly() -> None:

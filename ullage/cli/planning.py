@@ -27,7 +27,7 @@ def plan(
     fleet: Annotated[Path, typer.Argument(help="The fleet file.")] = Path("fleet.yaml"),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan to this file.")] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
-    solver: Annotated[str, typer.Option("--solver", help="portfolio, or one engine by name.")] = "portfolio",
+    solver: Annotated[str, typer.Option("--solver", help="Engine asked besides the baselines.")] = "exact",
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best so far.")
     ] = None,
@@ -78,15 +78,22 @@ def summary(planned: Planned) -> dict[str, Any]:
     }
 
 
-def show(plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")] = Path("plan.json")) -> None:
-    """Print a plan file as text.
+def show(
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")] = Path("plan.json"),
+    svg: Annotated[Path | None, typer.Option("--svg", help="Write a picture of the GPUs to this file as well.")] = None,
+) -> None:
+    """Print a plan file as text, or draw it.
 
-    Example: ullage show plan.json
+    Example: ullage show plan.json --svg plan.svg
     """
-    from ullage.inputs import read_plan
+    from ullage.inputs import read_plan, write_text
+    from ullage.views.plan_svg import plan_svg
     from ullage.views.plan_text import plan_text
 
-    typer.echo(plan_text(read_plan(plan_file)), nl=False)
+    plan = read_plan(plan_file)
+    if svg is not None:
+        write_text(svg, plan_svg(plan.desired))
+    typer.echo(plan_text(plan), nl=False)
 
 
 def render(

@@ -8,13 +8,11 @@ from xml.sax.saxutils import escape, quoteattr
 from planner.plan import Desired, GpuPlan, Replica
 from ullage.views.plan_text import MODE_WORDS, headline
 
-WIDTH_PX, BAR_HEIGHT_PX, ROW_PX, LEFT_PX, TOP_PX = 980, 26, 40, 120, 76
-BAR_PX = WIDTH_PX - LEFT_PX - 150
+WIDTH_PX, BAR_HEIGHT_PX, ROW_PX, LEFT_PX, TOP_PX = 980, 24, 50, 120, 76
+BAR_PX = WIDTH_PX - LEFT_PX - 180
 # Okabe and Ito's palette, told apart by people who see colours differently: weights, KV cache, overhead.
 WEIGHTS, KV, OVERHEAD, FREE = "#0072b2", "#56b4e9", "#e69f00", "#eeeeee"
 FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"'
-# A label needs about seven pixels per character at eleven pixels of height.
-CHARACTER_PX = 6.6
 
 
 def plan_svg(desired: Desired) -> str:
@@ -40,14 +38,16 @@ def _legend() -> Iterator[str]:
 
 
 def _gpu(gpu: GpuPlan, residents: Sequence[Replica], y_px: int) -> Iterator[str]:
-    yield f'<text x="16" y="{y_px + 18}" font-size="12">{escape(gpu.node)} GPU {gpu.index}</text>'
+    yield f'<text x="16" y="{y_px + 17}" font-size="12">{escape(gpu.node)} GPU {gpu.index}</text>'
     yield f'<rect x="{LEFT_PX}" y="{y_px}" width="{BAR_PX}" height="{BAR_HEIGHT_PX}" fill="{FREE}" stroke="#999999" stroke-width="0.5"/>'
     at_mib = 0
     for replica in residents:
         yield from _resident(replica, gpu, at_mib, y_px)
         at_mib += replica.ledger.total_mib
+    names = " · ".join(gpu.replicas)
+    yield f'<text x="{LEFT_PX}" y="{y_px + BAR_HEIGHT_PX + 14}" font-size="11" fill="#333333">{escape(names)}</text>'
     words = f"{MODE_WORDS[gpu.mode]}, busy {gpu.busy_fraction:.0%}" if residents else "free"
-    yield f'<text x="{LEFT_PX + BAR_PX + 10}" y="{y_px + 18}" font-size="12">{words}</text>'
+    yield f'<text x="{LEFT_PX + BAR_PX + 10}" y="{y_px + 17}" font-size="12">{words}</text>'
 
 
 def _resident(replica: Replica, gpu: GpuPlan, at_mib: int, y_px: int) -> Iterator[str]:
@@ -61,7 +61,5 @@ def _resident(replica: Replica, gpu: GpuPlan, at_mib: int, y_px: int) -> Iterato
         yield f'<rect x="{x_px:.1f}" y="{y_px}" width="{width_px:.1f}" height="{BAR_HEIGHT_PX}" fill={quoteattr(colour)}/>'
         at_mib += mib
     x_px, width_px = LEFT_PX + BAR_PX * start_mib / gpu.memory_mib, BAR_PX * ledger.total_mib / gpu.memory_mib
-    yield f'<rect x="{x_px:.1f}" y="{y_px}" width="{width_px:.1f}" height="{BAR_HEIGHT_PX}" fill="none" stroke="white" stroke-width="2"/>'
-    if width_px >= CHARACTER_PX * len(replica.name):
-        yield f'<text x="{x_px + 5:.1f}" y="{y_px + 17}" font-size="11" fill="white">{escape(replica.name)}</text>'
+    yield f'<rect x="{x_px:.1f}" y="{y_px}" width="{width_px:.1f}" height="{BAR_HEIGHT_PX}" fill="none" stroke="#000000" stroke-width="1"/>'
     yield "</g>"
