@@ -10,17 +10,17 @@ from profiles.support import check_supported
 
 _GIB = 1 << 30
 
-# Weights arrive at about 1 GiB/s per rank (median of the start-ups logged in llm-d-planner pull request 205, local cache on H100;
-# three of 31 were slower than 0.5).
+# All but the wake-up: 31 start-ups of vLLM 0.19 on H100 hosts (llm-d-planner pull request 205, Apache-2.0; tests/profiles/fixtures).
+# Weights arrive at 1.04 GiB/s per rank in the median; 5 of 31 were slower than 0.5.
 _LOAD_GIB_PER_S = 1.0
-# Interpreter, imports, CUDA context, configuration and tokenizer before the first weight (same logs: 18 - 51 s, half of them below 21 s)
-# and the HTTP server after the last graph (2 - 15 s).
+# Interpreter, imports, CUDA context, configuration and tokenizer before the first weight: 18 - 51 s, half of them below 21 s; the HTTP
+# server after the last graph: 2 - 15 s.
 _PROCESS_S = 30.0
-# Profiling run, KV cache and warm-up (same logs: "init engine" 17 - 38 s less compilation and graphs).
+# Profiling run, KV cache and warm-up without compilation and graphs: 7.6 s in the median, 11 s at most.
 _PROFILING_S = 8.0
-# Compilation: 2.6 s with a warm cache to 42 s; 0.3 s per layer covers 28 of 31 logged cold compilations (7 - 20 s).
-_COMPILE_LAYER_S = 0.3
-# CUDA graphs: 2 - 5 s for dense models, 10 - 42 s for mixtures of experts (same logs).
+# Compilation without a warm cache: 0.26 - 0.44 s per layer but for one multimodal model (0.59).
+_COMPILE_LAYER_S = 0.44
+# Capturing CUDA graphs: 3 - 5 s for 24 of 27 dense models, 10 - 42 s for mixtures of experts.
 _GRAPHS_S = 5.0
 _GRAPHS_EXPERTS_S = 42.0
 # Level-1 wake-up copies weights from pinned host memory: vLLM's sleep-mode measurements give 0.3 - 6 s, that is about half of the PCIe

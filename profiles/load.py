@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from profiles.mix import Length, RequestMix, normal_score
+from profiles.mix import Z_P99, Length, RequestMix, normal_score
 from profiles.settings import EngineSettings
 from profiles.steptime import StepTime
 
@@ -77,7 +77,11 @@ class Load:
     def _set_lengths(self, mix: RequestMix) -> None:
         self.input = Length.fitted(mix.input_tokens, mix.input_p99_tokens)
         self.output = Length.fitted(mix.output_tokens, mix.output_p99_tokens)
-        self.input_quantile = self.input.quantile(self.z)
+        # Longer prompts than max_model_len are refused; a p99 beyond the widest log-normal still counts.
+        prompt_tokens = self.input.quantile(self.z)
+        if self.z >= Z_P99:
+            prompt_tokens = max(prompt_tokens, mix.input_p99_tokens)
+        self.input_quantile = min(prompt_tokens, float(self.settings.max_model_len))
         self.largest_request = max(mix.input_p99_tokens, mix.input_tokens) + max(mix.output_p99_tokens, mix.output_tokens)
         self.decode_steps = max(mix.output_tokens - 1.0, 0.0)
         self.has_tpot = max(mix.output_p99_tokens, mix.output_tokens) > 1.0
@@ -186,10 +190,13 @@ class Load:
         service_s = rho / state.rate_rps
         # Kingman, 1961: squared variations of arrivals and service, halved; the tail of the wait is close to exponential.
         delay_s = service_s * (self.burstiness + self.variation) / 2 / (1.0 - rho)
-        mean_s = rho * delay_s
-        if rho <= self.tail:
+        # Requests of a burst find more of their like ahead: around an arrival others are burstiness times as dense as on average, over
+        # the time in which one is expected.
+        ahead = min(rho * self.burstiness, 1.0)
+        mean_s = ahead * delay_s
+        if ahead <= self.tail:
             return mean_s, 0.0
-        at_quantile_s = max(delay_s * math.log(rho / self.tail), self._behind_a_large_one_s(rho, service_s))
+        at_quantile_s = max(delay_s * math.log(ahead / self.tail), self._behind_a_large_one_s(rho, service_s))
         return mean_s, max(at_quantile_s - mean_s, 0.0)
 
     def _behind_a_large_one_s(self, rho: float, service_s: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 # Standard normal 99 % quantile, to read a spread out of a mean and a p99.
-_Z_P99 = 2.3263478740408408
+Z_P99 = 2.3263478740408408
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Length:
         """
         if p99 <= mean:
             return cls(mean, 0.0)
-        return cls(mean, _Z_P99 - math.sqrt(max(0.0, _Z_P99 * _Z_P99 - 2.0 * math.log(p99 / mean))))
+        return cls(mean, Z_P99 - math.sqrt(max(0.0, Z_P99 * Z_P99 - 2.0 * math.log(p99 / mean))))
 
     def moment(self, order: int) -> float:
         """E[X ** order], in tokens ** order."""

@@ -4,7 +4,8 @@ The three coefficients come from the GPU's data sheet and the model's dimensions
 vLLM on H100 and H200 (Llama-3.1-70B fp8 and Qwen3-32B bfloat16, TP 1 - 8, 4 - 128 concurrent; aiconfigurator-core, Apache-2.0; the rows and
 the check of the fit are in tests/profiles). Time per output token: mean error 7.4 %, median 4.7 %; fitted on one of the two models the
 other is missed by 12 - 19 %. Unseen A100, Llama-2-70B prompts of 128 - 8192 tokens (splitwise-sim, MIT): within 13 % at TP 2; at TP 4 - 8
-that engine of 2023 is up to 36 % slower. Mixture of experts, other GPUs, PCIe links and MIG slices are extrapolated.
+that engine of 2023, which launched kernels one by one, took 0.99 - 2.2 times as long. Mixture of experts, other GPUs, PCIe links and MIG
+slices are extrapolated.
 """
 
 from __future__ import annotations

@@ -201,3 +201,8 @@ def test_a_higher_quantile_is_never_lower(step: StepTime, mix: RequestMix, rate:
         assert low is not None
         assert low.ttft_s <= high.ttft_s
         assert low.tpot_s <= high.tpot_s
+
+
+def test_a_p99_beyond_any_log_normal_still_counts() -> None:
+    extreme = RequestMix(100, 50, 8000, 50)
+    assert at(1e-6, mix=extreme).ttft_s >= STEP.step_s(8000, 0)
