@@ -38,8 +38,8 @@ class RequestMix:
 class Length:
     """A length in tokens as a log-normal distribution; spread 0 is a constant.
 
-    Log-normal because prompt and answer lengths of production traces are close to it (ServeGen, NSDI 2026: a mix of
-    Pareto and log-normal for inputs) and because a mean and a p99 determine it.
+    Log-normal because lengths in production are right-skewed with heavy tails (ServeGen, arXiv 2505.09999) and because a mean
+    and a p99 determine it.
     """
 
     mean: float

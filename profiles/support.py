@@ -72,7 +72,8 @@ def _gpu_problems(architecture: Architecture, gpu: GpuType, settings: EngineSett
     if form is not None and capability < form.compute_capability:
         name = settings.quantization or architecture.checkpoint_quant
         yield f"{name} weights need compute capability {form.compute_capability}, the GPU has {capability}"
-    # e4m3 needs the Ada conversion instructions, e5m2 runs from Ampere on (docs.vllm.ai v0.32.0, features/quantization/quantized_kvcache).
+    # e4m3 takes Ada's conversion instructions, e5m2 is a truncated float16 and runs from Ampere on. Some attention backends emulate e4m3
+    # on Ampere; that is not counted on.
     needed = {"fp8": FP8_COMPUTE_CAPABILITY, "fp8_e4m3": FP8_COMPUTE_CAPABILITY, "fp8_e5m2": 8.0}.get(settings.kv_cache_dtype, 0.0)
     if capability < needed:
         yield f"kv_cache_dtype {settings.kv_cache_dtype} needs compute capability {needed}, the GPU has {capability}"
