@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,9 @@ class LocalBackend:
         if trouble is not None:
             raise StartError(replica.name, "port", trouble)
         launch = self._launch(replica)
-        environment = {**os.environ, **launch.environment}
+        # programs installed beside this Python are found without activating its environment
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+        environment = {**os.environ, "PATH": path, **launch.environment}
         return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd())
 
     def _refuse_mig(self, plan: Plan) -> None:

@@ -1,7 +1,7 @@
 """A tiny engine for tests, started as a process: fake_engine.py HOST PORT SERVED_NAME MODE.
 
 MODE: ok | silent (listens on nothing) | other (serves another name) | oom (dies with vLLM's text) | forking (has a child in its
-group) | stubborn (ignores SIGTERM) | dumb (never makes a token).
+group) | stubborn (ignores SIGTERM) | dumb (never makes a token) | slow (listens once the file FAKE_GATE exists).
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ def main() -> None:
     if MODE == "forking" and os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         threading.Event().wait()
+    while MODE == "slow" and not os.path.exists(os.environ["FAKE_GATE"]):  # noqa: PTH110 - no import for one look
+        time.sleep(0.01)
     if MODE == "silent":
         threading.Event().wait()
     server = ThreadingHTTPServer((HOST, PORT), Engine)

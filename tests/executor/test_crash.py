@@ -11,15 +11,20 @@ from pathlib import Path
 import pytest
 
 from executor.status import status
+from executor.waiting import wait_until
 from planner.plan import Plan, to_json
 from tests.executor.worlds import World, engine, free_ports
 
 
-def crash(world: World, plan: Plan, after: int, folder: Path) -> None:
-    """Apply in a process that dies after that many durable writes."""
+def crash_command(world: World, plan: Plan, after: int, folder: Path) -> list[str]:
     path = folder / "plan.json"
     path.write_text(to_json(plan), encoding="utf-8")
-    argv = [sys.executable, "-m", "tests.executor.crash", str(world.folder.root), str(path), str(after)]
+    return [sys.executable, "-m", "tests.executor.crash", str(world.folder.root), str(path), str(after)]
+
+
+def crash(world: World, plan: Plan, after: int, folder: Path) -> None:
+    """Apply in a process that dies after that many durable writes."""
+    argv = crash_command(world, plan, after, folder)
     ended = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
     assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
 
@@ -54,3 +59,18 @@ def test_apply_after_a_crash_converges(world: World, tmp_path: Path, after: int,
     assert world.living()["replica-zephyr-0"] == kept
     assert status(world.folder.root).drift == ()
     assert world.plan(wanted).actions == ()
+
+
+def test_an_engine_that_was_starting_when_apply_died_is_adopted(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_GATE", str(tmp_path / "gate"))
+    plan = world.plan([engine("llama-0", free_ports(1)[0], mode="slow")])
+    with subprocess.Popen(crash_command(world, plan, 10_000, tmp_path)) as tool:
+        assert asyncio.run(wait_until(lambda: "replica-llama-0" in world.living(), 30.0))
+        tool.kill()
+    started = world.living()["replica-llama-0"]
+    (tmp_path / "gate").touch()
+    asyncio.run(world.apply(plan))
+    assert world.living()["replica-llama-0"] == started
+    assert [event.detail for event in world.events if event.what == "done" and event.kind == "start"] == [
+        f"runs already as process {started[0]}"
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from executor.state import StateFolder
 from executor.status import status
 from planner.diff import diff, routes_for
 from planner.plan import Plan, Prior, Replica, state_hash
-from tests.executor.worlds import World, free_ports
+from renderers import vllm
+from tests.executor.worlds import FAKE_ENGINE, World, free_ports
 from tests.plans import mig_plan, replica, time_shared_plan
 
 NODE = "h100-0"
@@ -114,3 +117,28 @@ def test_the_engines_name_must_be_known_and_vllm_refuses_what_it_cannot_set(worl
         apply(onto(world, mig_plan()), world.folder.root, "vllm")
     table = processes.ProcessTable(StateFolder(world.folder.root).processes, tmp_path)
     assert table.records() == ()
+
+
+SHIM = """#!/bin/sh
+# plays `vllm serve MODEL --flag value ...` with the fake engine
+shift 2
+while [ $# -gt 0 ]; do
+  case $1 in --host) host=$2 ;; --port) port=$2 ;; --served-model-name) name=$2 ;; esac
+  shift
+done
+exec {python} {engine} "$host" "$port" "$name" ok
+"""
+
+
+def test_real_engines_are_started_by_the_rendered_command_line(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shim = tmp_path / "vllm"
+    shim.write_text(SHIM.format(python=sys.executable, engine=FAKE_ENGINE))
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    plan = onto(world, time_shared_plan())
+    apply(plan, world.folder.root, "vllm")
+    assert status(world.folder.root).drift == ()
+    record = processes.ProcessTable(world.folder.processes, tmp_path).record("replica-llama-8b-0")
+    assert record is not None
+    assert record.argv == vllm.command(next(item for item in plan.desired.replicas if item.name == "llama-8b-0"))
+    assert destroy(world.folder.root).over_commits is None
