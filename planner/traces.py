@@ -170,7 +170,7 @@ def _check_columns(name: str, header: Sequence[str]) -> None:
     missing = [column for column in REQUIRED_COLUMNS if column not in header]
     known = [column for column in header if column in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
     if missing:
-        raise TraceError(f"{name}: column {', '.join(missing)} is missing; the file has {', '.join(header)[:200]}")
+        raise TraceError(f"{name}: column {', '.join(missing)} is missing; the file has {', '.join(header)[:200]!a}")
     if len(known) != len(set(known)):
         raise TraceError(f"{name}: two columns of the same name among {', '.join(known)}")
 

@@ -17,8 +17,10 @@ class SpecProblem:
 
     def __str__(self) -> str:
         """One line: file:line:column: path: message."""
-        where = f"{self.file}:{self.line}:{self.column}: "
-        return where + (f"{self.path}: {self.message}" if self.path else self.message)
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        # names come from the file: line breaks and terminal codes in them must not reach the screen
+        printable = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+        return f"{self.file}:{self.line}:{self.column}: {printable}"
 
 
 class SpecError(ValueError):

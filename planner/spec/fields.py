@@ -34,8 +34,8 @@ class Names:
 
 
 def is_local(source: str) -> bool:
-    """Whether a model source is a path (starts with ./, ../, / or ~) and not a catalogue name."""
-    return source.startswith(("./", "../", "/", "~"))
+    """Whether a model source is a path (starts with ./, ../ or /) and not a catalogue name."""
+    return source.startswith(("./", "../", "/"))
 
 
 def _between(dimension: Dimension, high: str, *, zero: bool = False) -> Callable[[object], float]:

@@ -38,7 +38,7 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
 
 def local_config(source: str, folder: Path) -> Path:
     """The config.json that a local source means."""
-    path = folder / Path(source).expanduser()
+    path = folder / source
     return path if path.suffix == ".json" else path / "config.json"
 
 

@@ -23,6 +23,9 @@ MAX_VALUES = 500_000
 # No name, path or quantity is longer; labels and hosts have the same limit.
 MAX_TEXT = 4096
 
+# libyaml's parser is thirty times faster and not in every build of PyYAML; both give the same events without recursion.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
@@ -80,14 +83,15 @@ class _Builder:
         self.problems: list[SpecProblem] = []
 
     def document(self) -> Node:
+        strange = yaml.reader.Reader.NON_PRINTABLE.search(self.text)
+        if strange:
+            raise self._stop(None, f"character {strange[0]!a} is not allowed in YAML", *_position(self.text, strange.start()))
         try:
-            self.events = yaml.parse(self.text, Loader=yaml.SafeLoader)
+            self.events = yaml.parse(self.text, Loader=_LOADER)
             return self._documents()
         except yaml.MarkedYAMLError as error:
-            raise self._stop(error.problem_mark or error.context_mark, _syntax(error)) from error
-        except yaml.reader.ReaderError as error:
-            line, column = _position(self.text, error.position)
-            raise self._stop(None, f"character {self.text[error.position]!a} is not allowed in YAML", line, column) from error
+            mark = error.problem_mark or error.context_mark
+            raise self._stop(mark, self._syntax(error, mark)) from error
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             # PyYAML lets through what int() and chr() say about absurd directives and escapes
             if isinstance(error, SpecError):
@@ -134,8 +138,8 @@ class _Builder:
             while not isinstance(following := next(self.events), yaml.SequenceEndEvent):
                 children.append(self._node(following, depth + 1))
             return Node(tuple(children), line, column, 1 + sum(child.size for child in children))
-        self._check_text(event)
-        return Node(None if event.style is None and event.value in _NULLS else event.value, line, column)
+        # the style of a plain scalar is None or, from libyaml, empty
+        return Node(None if not event.style and event.value in _NULLS else self._text(event), line, column)
 
     def _mapping(self, line: int, column: int, depth: int) -> Node:
         children: dict[str, Node] = {}
@@ -144,21 +148,35 @@ class _Builder:
             mark = event.start_mark
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._stop(mark, "a key must be plain text")
-            self._node(event, depth + 1)
+            node = self._node(event, depth + 1)
+            key = node.value if isinstance(node.value, str) else str(event.value)
             child = self._node(next(self.events), depth + 1)
-            if event.value in children:
-                first = places[event.value][0]
-                self._problem(mark, f"{event.value[:60]!r} stands here twice, first on line {first}; keep one")
+            if key in children:
+                self._problem(mark, f"{key[:60]!r} stands here twice, first on line {places[key][0]}; keep one")
                 continue
-            children[event.value] = child
-            places[event.value] = (mark.line + 1, mark.column + 1)
+            children[key] = child
+            places[key] = (mark.line + 1, mark.column + 1)
         return Node(children, line, column, 1 + sum(child.size for child in children.values()), places)
 
-    def _check_text(self, event: Any) -> None:  # noqa: ANN401 - as above
-        if len(event.value) > MAX_TEXT:
-            self._problem(event.start_mark, f"a text of {len(event.value)} characters; at most {MAX_TEXT} are read")
-        elif any("\ud800" <= character <= "\udfff" or character == "\0" for character in event.value):
+    def _text(self, event: Any) -> str:  # noqa: ANN401 - as above
+        """The text of a scalar; what could not be printed or stored is reported and replaced."""
+        text: str = event.value
+        if len(text) > MAX_TEXT:
+            self._problem(event.start_mark, f"a text of {len(text)} characters; at most {MAX_TEXT} are read")
+        clean = text[:MAX_TEXT].encode("utf-8", "replace").decode().replace("\0", "?")
+        if clean != text[:MAX_TEXT]:
             self._problem(event.start_mark, "the text holds a character that cannot be written as UTF-8 or is NUL")
+        return clean
+
+    def _syntax(self, error: yaml.MarkedYAMLError, mark: Any) -> str:  # noqa: ANN401 - as above
+        problem = str(error.problem)
+        line = self.text.splitlines()[mark.line : mark.line + 1]
+        if "cannot start any token" in problem and line and line[0][mark.column : mark.column + 1] == "\t":
+            return "a tab is used for indentation; use spaces"
+        if "mapping values are not allowed" in problem:
+            return "not YAML: a second ': ' in one line; quote the value or start a new line"
+        context = f" {error.context}" if error.context else ""
+        return f"not YAML: {problem[:200]}{context[:100]}"
 
     def _problem(self, mark: Any, message: str) -> None:  # noqa: ANN401 - as above
         self.problems.append(SpecProblem(self.file, mark.line + 1, mark.column + 1, "", message))
@@ -172,13 +190,3 @@ class _Builder:
 def _position(text: str, index: int) -> tuple[int, int]:
     before = text[:index]
     return before.count("\n") + 1, len(before) - before.rfind("\n")
-
-
-def _syntax(error: yaml.MarkedYAMLError) -> str:
-    problem = str(error.problem)
-    if "\\t" in problem:
-        return "a tab is used for indentation; use spaces"
-    if "mapping values are not allowed" in problem:
-        return "not YAML: a second ': ' in one line; quote the value or start a new line"
-    context = f" {error.context}" if error.context else ""
-    return f"not YAML: {problem[:200]}{context[:100]}"

@@ -120,3 +120,14 @@ def test_dispersion() -> None:
     bins = [2.0 * index + 1 for index in range(DISPERSION_BINS)]
     assert dispersion(bins, 0, 60) == 0.0
     assert dispersion([0.0, 60.0], 0, 60) == pytest.approx(28 / 29), "two arrivals, as of a Poisson process"
+
+
+@given(st.lists(st.floats(0, 120), min_size=1, max_size=40).map(sorted), st.integers(1, 5))
+def test_copies_multiply_the_rate_of_every_window_and_nothing_else(arrivals_s: list[float], copies: int) -> None:
+    requests = [Request(arrival_s, 10 + index, 20) for index, arrival_s in enumerate(arrivals_s)]
+    edges = window_edges(120, 30)
+    once, often = demand_from_requests(requests, edges), demand_from_requests(requests, edges, copies)
+    for single, multiple in zip(once.windows, often.windows, strict=True):
+        assert multiple.rate_rps == pytest.approx(copies * single.rate_rps)
+        assert (multiple.input, multiple.output) == (single.input, single.output)
+        assert math.isfinite(multiple.burstiness)

@@ -233,3 +233,10 @@ def test_spec_errors_sort_and_deduplicate() -> None:
     late, early = SpecProblem("f", 9, 1, "", "late"), SpecProblem("f", 2, 7, "a.b", "early")
     error = SpecError((late, early, late))
     assert str(error) == "f:2:7: a.b: early\nf:9:1: late"
+
+
+def test_names_from_the_file_cannot_break_lines_or_reach_the_terminal() -> None:
+    (message,) = problems(FLEET + '  "x\\n\\e[31m": {model: small}\n')[:1]
+    assert "\n" not in message
+    assert "\x1b" not in message
+    assert r"workloads.x\n\x1b[31m" in message

@@ -61,7 +61,7 @@ def test_optional_columns_may_be_missing_and_whole_floats_are_whole() -> None:
     ("name", "raw", "expected"),
     [
         ("t.csv", b"", "t.csv: empty; the first row must name the columns arrival_s"),
-        ("t.csv", b"arrival_s,input_tokens\n0,1\n", "column output_tokens is missing; the file has arrival_s, input_tokens"),
+        ("t.csv", b"arrival_s,input_tokens\n0,1\n", "column output_tokens is missing; the file has 'arrival_s, input_tokens'"),
         ("t.csv", rows(), "has column names but no requests"),
         ("t.csv", rows("0,1,1", "nan,1,1"), "row 3, column arrival_s: 'nan' is not seconds, 0 or more"),
         ("t.csv", rows("inf,1,1"), "row 2, column arrival_s: 'inf'"),
