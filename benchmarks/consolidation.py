@@ -49,6 +49,8 @@ GPUS_PER_NODE = 8
 GPUS_PER_TENANT = 4
 SPARE_NODES = 2
 LENGTH_STEP_TOKENS = 1024
+# One H100 prefills 25,000 tokens of an 8B model in a second: much longer prompts cannot meet the 2 s of the standard class.
+LONG_TOKENS = 16384
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.consolidation", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("trace", type=Path, help="csv, csv.gz or parquet: arrival_s, input_tokens, output_tokens, optional tenant")
     parser.add_argument("--mix", default=",".join(DEFAULT_MIX), help="catalogue models, taken in turn by tenants in order of name")
-    parser.add_argument("--class", dest="latency_class", default="standard", choices=("interactive", "standard", "background"))
+    parser.add_argument(
+        "--class",
+        dest="latency_class",
+        default="auto",
+        choices=("auto", "interactive", "standard", "background"),
+        help="auto: standard, but background for tenants with prompts longer than 16384 tokens",
+    )
     parser.add_argument("--gpu", default="H100-SXM-80GB", help="GPU type of the pool")
     parser.add_argument("--window", default="60s", help="width of a demand window")
     parser.add_argument("--repeat-rate", type=int, default=1, help="repeat every request so many times")
@@ -98,13 +106,19 @@ def _fleet(options: argparse.Namespace, requests: Sequence[Request]) -> Fleet:
         "workloads": {
             tenant: {
                 "model": tenant,
-                "class": options.latency_class,
+                "class": _latency_class(options.latency_class, longest[tenant]),
                 "demand": {"trace": "trace.csv", "tenant": tenant, "window": options.window},
             }
             for tenant in tenants
         },
     }
     return load_fleet(Path("fleet.yaml"), json.dumps(written), builtin(), read=lambda _: _csv(requests))
+
+
+def _latency_class(chosen: str, longest_tokens: int) -> str:
+    if chosen != "auto":
+        return chosen
+    return "background" if longest_tokens > LONG_TOKENS else "standard"
 
 
 def _model(mix: Sequence[str], turn: int, longest_tokens: int) -> dict[str, Any]:
@@ -130,7 +144,7 @@ def _figures(planned: Planned, tenants: int, total: WorkloadRow, seconds: float)
         "tenants": tenants,
         "gpus_exclusive": exclusive.gpus,
         "gpus_planned": desired.gpus_used,
-        "ratio": round(exclusive.gpus / desired.gpus_used, 3),
+        "ratio": round(exclusive.gpus / desired.gpus_used, 3) if desired.gpus_used else None,
         "slo_attainment": total.attainment_fraction,
         "slo_attainment_low": total.attainment_low_fraction,
         "requests": total.requests,

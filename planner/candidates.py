@@ -16,6 +16,7 @@ from profiles.capacity import LoadForecast, capacity_rps, forecast
 from profiles.gpus import GpuType, MigProfile
 from profiles.kv import kv_bytes_for_tokens, kv_pool_tokens, min_kv_bytes
 from profiles.memory import MemoryLedger, memory_ledger
+from profiles.mix import RequestMix
 from profiles.settings import EngineSettings, UnsupportedError
 from profiles.steptime import StepTime, step_time
 
@@ -32,6 +33,9 @@ IDLE_ACTIVE_PERMILLE = 334
 
 # Demand is split over n, n+1, n+2 equal replicas, n being the fewest that can carry it: more, smaller replicas fill gaps.
 EXTRA_SPLITS = 2
+
+# Bisection between the capacities under whole and without bursts stops when the two ends are this close.
+RATE_RATIO = 1.002
 
 # Twenty halvings leave the rate known to one millionth.
 BISECTION_STEPS = 20
@@ -88,7 +92,7 @@ class Candidate:
 
     def forecast(self, rate_rps: float, quantile: float) -> LoadForecast | None:
         """Latency and load at a rate, at the worst-case share."""
-        return forecast(self.step, self.group.mix, rate_rps, self.share_fraction, self.settings, quantile)
+        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, self.share_fraction, self.settings, quantile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +148,23 @@ class _Variant:
     quantile: float
 
     def load(self, rate_rps: float, level: int) -> LoadForecast | None:
-        return forecast(self.step, self.group.mix, rate_rps, 1.0 / level, self.settings, self.quantile)
+        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, 1.0 / level, self.settings, self.quantile)
 
     def largest_rps(self, level: int) -> float:
-        return capacity_rps(self.step, self.group.mix, self.group.slo, 1.0 / level, self.settings, self.quantile)
+        """Largest rate that meets the SLO; a replica with part of a bursty demand sees only its part of each burst."""
+
+        def capacity(mix: RequestMix) -> float:
+            return capacity_rps(self.step, mix, self.group.slo, 1.0 / level, self.settings, self.quantile)
+
+        low_rps, high_rps = capacity(self.group.mix), capacity(self.group.mix_at(0.0))
+        if low_rps <= 0.0:
+            return 0.0
+        while high_rps > low_rps * RATE_RATIO:
+            middle_rps = math.sqrt(low_rps * high_rps)
+            load = self.load(middle_rps, level)
+            meets = load is not None and load.ttft_s <= self.group.slo.ttft_s and load.tpot_s <= self.group.slo.tpot_s
+            low_rps, high_rps = (middle_rps, high_rps) if meets else (low_rps, middle_rps)
+        return low_rps
 
     def ledger(self, kv_bytes: int) -> MemoryLedger:
         return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.demand import DemandWindow
 from planner.spec import Fleet, Model, Workload
@@ -50,6 +50,14 @@ class ServiceGroup:
     def not_with(self) -> frozenset[str]:
         """Served names that may not share a GPU with it."""
         return frozenset(name for workload in self.workloads for name in workload.not_with)
+
+    def mix_at(self, rate_rps: float) -> RequestMix:
+        """Its requests as a replica sees them that takes rate_rps of them.
+
+        Splitting a stream of arrivals at random into a part p turns an index of dispersion d into 1 + (d - 1) p.
+        """
+        part = min(1.0, rate_rps / self.peak_rps)
+        return replace(self.mix, burstiness=1.0 + (self.mix.burstiness - 1.0) * part)
 
     def allows(self, pool: str) -> bool:
         """Whether every workload that is pinned is pinned to this pool too."""

@@ -6,10 +6,11 @@ field are made where the fleet is put together (`planner.spec.resolve_*`), so th
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import Field
 
+from planner.spec.declared_demand import Demand
 from planner.spec.fields import (
     Count,
     CountOrNone,
@@ -17,14 +18,12 @@ from planner.spec.fields import (
     GpuName,
     Host,
     ModelName,
-    Moment,
     Name,
     Neighbour,
     Number,
     PoolName,
     Price,
     Priority,
-    Rate,
     Reserve,
     Room,
     Size,
@@ -37,17 +36,11 @@ from planner.spec.fields import (
     version,
 )
 from planner.spec.fleet import LatencyClass, Link, MigMode, Ownership, Sharing
+from planner.spec.part import Declared
 from planner.traces import MAX_TOKENS
 from profiles.settings import EngineSettings
 
 _ENGINE = EngineSettings()
-
-
-class Declared(BaseModel):
-    """A mapping of the file. later names fields that are known but not brought to life yet: they are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False)
-    later: ClassVar[frozenset[str]] = frozenset()
 
 
 class DeclaredPool(Declared):
@@ -147,98 +140,6 @@ class DeclaredSlo(Declared):
         examples=["50ms"],
         description="Time per output token after the first that 95 % of requests stay under. Default: by class.",
     )
-
-
-class DeclaredLengths(Declared):
-    """Lengths of requests in tokens. Only a mean: every request has this length. With p99: log-normal."""
-
-    mean_tokens: Number = Field(alias="mean", ge=1, le=MAX_TOKENS, description="Mean length.")
-    p99_tokens: Number | None = Field(None, alias="p99", ge=1, le=MAX_TOKENS, description="99th percentile. Default: the mean.")
-
-
-def _scalar_is_mean(value: Any) -> Any:  # noqa: ANN401 - whatever stands in the file
-    return {"mean": value} if isinstance(value, str) else value
-
-
-_TOKENS_SCHEMA = {"type": "number", "minimum": 1, "maximum": MAX_TOKENS}
-Lengths = Annotated[
-    DeclaredLengths,
-    BeforeValidator(_scalar_is_mean),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                _TOKENS_SCHEMA,
-                {
-                    "type": "object",
-                    "properties": {"mean": _TOKENS_SCHEMA, "p99": _TOKENS_SCHEMA},
-                    "required": ["mean"],
-                    "additionalProperties": False,
-                },
-            ],
-            "examples": [500, {"mean": 500, "p99": 2000}],
-        }
-    ),
-]
-_LENGTHS_MEANING = "tokens per request: a number (all requests have this length), or {mean, p99} (log-normal in between)."
-
-
-class DeclaredRate(Declared):
-    """Demand form 1: the same rate at all times."""
-
-    rate_rps: Rate = Field(alias="rate", description="Requests per time.")
-    input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
-    output_tokens: Lengths = Field(description=f"Output {_LENGTHS_MEANING}")
-
-
-class DeclaredWindow(Declared):
-    """One stretch of time with its demand."""
-
-    start_s: Moment = Field(alias="start", description="Start of the window, from the start of the horizon.", examples=["0s"])
-    end_s: Duration = Field(alias="end", description="End of the window, after its start.", examples=["600s"])
-    rate_rps: Rate = Field(alias="rate", description="Requests per time.")
-    input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
-    output_tokens: Lengths = Field(description=f"Output {_LENGTHS_MEANING}")
-
-
-class DeclaredWindows(Declared):
-    """Demand form 2: a rate for each of several windows; between windows there is no demand."""
-
-    windows: tuple[DeclaredWindow, ...] = Field(min_length=1, max_length=1440, description="Windows in order of time, without overlap.")
-
-
-class DeclaredTrace(Declared):
-    """Demand form 3: from a recorded trace."""
-
-    trace: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
-        description="File with columns arrival_s, input_tokens, output_tokens and optionally tenant, cached_prefix_tokens; "
-        "csv, csv.gz or parquet; from the fleet file's folder.",
-        examples=["arena27.csv.gz"],
-    )
-    tenant: Text | None = Field(None, description="Take the requests of this tenant only. Default: all requests.")
-    window_s: Duration | None = Field(
-        None,
-        alias="window",
-        examples=["60s", "10min"],
-        description="Length of the windows demand is measured in; the trace is cut into equal windows of about this length. "
-        "Default: a sixtieth of the trace, at least 60s.",
-    )
-    repeat_rate: Whole = Field(
-        1, ge=1, le=10_000, description="Multiply the rate: every window has its requests so many times, evenly shifted."
-    )
-
-
-FORMS = {"rate": "<rate>", "windows": "<windows>", "trace": "<trace>"}
-
-
-def _form(value: Any) -> str | None:  # noqa: ANN401 - as above
-    found = [tag for key, tag in FORMS.items() if isinstance(value, dict) and key in value]
-    return found[0] if len(found) == 1 else None
-
-
-Demand = Annotated[
-    Annotated[DeclaredRate, Tag("<rate>")] | Annotated[DeclaredWindows, Tag("<windows>")] | Annotated[DeclaredTrace, Tag("<trace>")],
-    Discriminator(_form),
-]
 
 
 class DeclaredWorkload(Declared):

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from planner.spec.declared import Declared, DeclaredFleet, DeclaredModel, DeclaredPolicy, DeclaredPool, DeclaredWorkload
+from planner.spec.declared import DeclaredFleet, DeclaredModel, DeclaredPolicy, DeclaredPool, DeclaredWorkload
 from planner.spec.errors import SpecError, SpecProblem
 from planner.spec.fields import Names, is_local
 from planner.spec.fleet import Fleet, Model, Policy, Pool, Ports, Router, Workload
 from planner.spec.messages import Loc, problem_at, problems_of
+from planner.spec.part import Declared
 from planner.spec.pools import resolve_pools
 from planner.spec.served import check_blocks, local_config, resolve_models
 from planner.spec.source import Node, decode, parse

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from planner.nearest import nearest
-from planner.spec.declared import FORMS, Declared, DeclaredRate, DeclaredTrace, DeclaredWindows
+from planner.spec.declared_demand import FORMS, DeclaredRate, DeclaredTrace, DeclaredWindows
 from planner.spec.errors import SpecProblem
 from planner.spec.fields import HOST_PATTERN, NAME_PATTERN
+from planner.spec.part import Declared
 from planner.spec.source import Node
 from planner.units import UnitError
 

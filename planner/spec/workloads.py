@@ -19,7 +19,8 @@ from planner.demand import (
     windowed_demand,
 )
 from planner.nearest import nearest
-from planner.spec.declared import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow, DeclaredWindows, DeclaredWorkload
+from planner.spec.declared import DeclaredWorkload
+from planner.spec.declared_demand import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow, DeclaredWindows
 from planner.spec.fleet import LatencyClass, Model, Pool, Workload
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
@@ -91,14 +92,17 @@ def resolve_workloads(
 
 def resolve_neighbours(workloads: Sequence[Workload], report: Report) -> tuple[Workload, ...]:
     """Turn not_with into served names; report workloads that exclude the replicas they are served by."""
+    by_workload = {workload.name: {workload.served_name} for workload in workloads}
+    by_model: defaultdict[str, set[str]] = defaultdict(set)
+    for workload in workloads:
+        by_model[workload.model.name].add(workload.served_name)
     resolved: list[Workload] = []
     for workload in workloads:
         excluded: set[str] = set()
         for index, name in enumerate(workload.not_with):
-            targets = {other.served_name for other in workloads if name == other.name}
-            targets = targets or {other.served_name for other in workloads if name == other.model.name}
+            targets = by_workload.get(name) or by_model[name]
             if workload.isolate and name == workload.model.name:
-                targets.discard(workload.served_name)
+                targets = targets - {workload.served_name}
             if workload.served_name in targets:
                 whom = "itself" if name == workload.name else f"{name}, which is served by the same replicas; write isolate: true"
                 report(("workloads", workload.name, "not_with", index), f"a workload cannot be kept away from {whom}")

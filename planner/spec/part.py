@@ -1,0 +1,14 @@
+"""What all mappings of a fleet file have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Declared(BaseModel):
+    """A mapping of the file. later names fields that are known but not brought to life yet: they are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False)
+    later: ClassVar[frozenset[str]] = frozenset()
