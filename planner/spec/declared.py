@@ -1,7 +1,7 @@
 """The fleet file as people write it: every field with its default and its meaning.
 
 Python names end in the unit a value is read into, aliases are the names in the file. Checks that need more than one
-field are made where the fleet is put together (`planner.spec.resolve_*`), so that all of them are reported at once.
+field are made where the fleet is put together (pools.py, served.py, workloads.py), so that all of them are reported at once.
 """
 
 from __future__ import annotations

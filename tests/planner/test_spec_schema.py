@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from planner.spec import json_schema, starter
-from planner.spec.declared import Declared, DeclaredFleet
+from planner.spec.declared import DeclaredFleet
+from planner.spec.part import Declared
 from planner.spec.reference import reference, with_reference
 from tests.planner.fleet_files import load
 
