@@ -78,10 +78,14 @@ def _check_size(columns: int, *, exhausted: bool) -> None:
 
 def _integer(master: Master, columns: Sequence[Column], time_left_s: float | None) -> tuple[list[int] | None, int]:
     """Counts per column (None without a solution) and a valid bound on the goal."""
+    if not columns:
+        return [], 0
     model, variables = _model(master, columns)
     with tempfile.TemporaryDirectory() as folder:
         limit_s = None if time_left_s is None else max(1.0, time_left_s)
-        cbc = pulp.PULP_CBC_CMD(msg=False, gapRel=0.0, gapAbs=0.0, maxNodes=_MOST_NODES, timeLimit=limit_s, threads=None)
+        # the CBC that comes with PuLP, through the class that PuLP 4 keeps
+        path = pulp.PULP_CBC_CMD.pulp_cbc_path
+        cbc = pulp.COIN_CMD(path=path, msg=False, gapRel=0.0, gapAbs=0.0, maxNodes=_MOST_NODES, timeLimit=limit_s)
         if not cbc.available():
             raise UnavailableError("CBC is not available on this machine; it comes with the pulp package")
         cbc.tmpDir = folder
@@ -98,12 +102,12 @@ def _model(master: Master, columns: Sequence[Column]) -> tuple[pulp.LpProblem, l
     arrays = master.arrays(columns)
     model = pulp.LpProblem("master", pulp.LpMinimize)
     variables = [
-        pulp.LpVariable(f"x{i}", lower, None if math.isinf(upper) else upper, cat="Integer")
+        model.add_variable(f"x{i}", lower, None if math.isinf(upper) else upper, cat="Integer")
         for i, (lower, upper) in enumerate(zip(arrays.lower, arrays.upper, strict=True))
     ]
     model += pulp.LpAffineExpression(zip(variables, arrays.costs, strict=True))
     rows: list[list[tuple[pulp.LpVariable, float]]] = [[] for _ in master.row_lower]
-    ends = [*arrays.starts[1:], len(arrays.rows)]
+    ends = [*arrays.starts, len(arrays.rows)][1:]
     for variable, start, end in zip(variables, arrays.starts, ends, strict=True):
         for at in range(start, end):
             rows[arrays.rows[at]].append((variable, arrays.entries[at]))

@@ -1,0 +1,1 @@
+"""Tests of the Problem, its accounting and its judge."""

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from planner.problem import Problem, Solution, objective, violations
+from solvers import best_fit, exact, exclusive, first_fit, squishy
+from solvers.errors import UnavailableError
+from solvers.portfolio import solve_all
+from solvers.unlimited import unlimited
+from tests.strategies import problems
+
+ENGINES = {
+    "exclusive": exclusive.solve,
+    "first_fit": first_fit.solve,
+    "best_fit": best_fit.solve,
+    "squishy": squishy.solve,
+    "exact": exact.solve,
+}
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+
+
+def _missing(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+    raise UnavailableError("its solver is not installed")
+
+
+@SLOW
+@given(problem=problems())
+def test_best_answer_is_never_worse_than_any_engine(problem: Problem) -> None:
+    found = solve_all(problem, ENGINES)
+    assert violations(problem, found.solution) == ()
+    for report in found.reports:
+        assert report.solution is not None
+        assert objective(problem, found.solution) <= objective(problem, report.solution)
+        assert found.solution.bound_unserved_microrps >= report.solution.bound_unserved_microrps
+
+
+def test_ties_go_to_the_first_and_take_the_bound_of_the_others() -> None:
+    problem = Problem((), (), ())
+    found = solve_all(problem, {"first": first_fit.solve, "second": exact.solve})
+    assert found.solution.engine == "first"
+    assert found.solution.status == "optimal"
+
+
+def test_engines_that_are_not_there_are_reported() -> None:
+    found = solve_all(Problem((), (), ()), {"gone": _missing, "first_fit": first_fit.solve})
+    assert found.reports[0].skipped == "its solver is not installed"
+    assert found.solution.engine == "first_fit"
+    with pytest.raises(UnavailableError, match="gone: its solver is not installed"):
+        solve_all(Problem((), (), ()), {"gone": _missing})
+
+
+def test_defects_of_engines_are_not_hidden() -> None:
+    def broken(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        solve_all(Problem((), (), ()), {"broken": broken})
+
+
+@SLOW
+@given(problem=problems())
+def test_unlimited_pools_leave_nothing_unserved_that_could_be_served(problem: Problem) -> None:
+    larger = unlimited(problem)
+    for name in ("exclusive", "first_fit", "best_fit", "squishy"):
+        solution = ENGINES[name](larger)
+        assert violations(larger, solution) == ()
+        again = unlimited(larger)
+        assert solution.unserved_microrps == ENGINES[name](again).unserved_microrps
