@@ -7,20 +7,44 @@ from collections.abc import Sequence
 
 from planner.plan import Plan
 from planner.simulation.inputs import SimulatedRequest
-from planner.simulation.metrics import GpuUse, Summary, summarise
+from planner.simulation.metrics import GpuUse, Summary, WorkloadRow, summarise
 from planner.simulation.plan_input import planned_world, workload_slos
 from planner.simulation.simulate import simulate
 from profiles.catalogue import builtin
 from ullage.checking import architecture_of
 
 
+# What a forecast is judged at besides the nominal run: every step at its 90th percentile, and neighbours that cost 30 %.
+SLOW_QUANTILE = 0.9
+STRESS_INTERFERENCE = 1.3
+
+
 def simulate_plan(
-    plan: Plan, requests: Sequence[SimulatedRequest], *, seed: int = 0, interference_factor: float = 1.0
+    plan: Plan,
+    requests: Sequence[SimulatedRequest],
+    *,
+    seed: int = 0,
+    interference_factor: float = 1.0,
+    step_quantile: float | None = None,
 ) -> tuple[Summary, tuple[GpuUse, ...]]:
-    """Results per workload and per used GPU; the same seed gives the same result."""
+    """Results per workload and per used GPU; the same seed gives the same result.
+
+    step_quantile makes every step take that quantile of its measured spread; None draws each step's from the seed.
+    """
     world = planned_world(plan, builtin().gpu, architecture_of(plan))
     # step times are drawn from measured residuals: nothing here is secret
-    draw = random.Random(seed).random  # noqa: S311
+    seeded = random.Random(seed).random  # noqa: S311
+    draw = seeded if step_quantile is None else lambda: step_quantile
     result = simulate(world.engines, world.gpus, requests, world.routes, draw, interference_factor=interference_factor)
     used = {f"{gpu.node}/gpu{gpu.index}" for gpu in plan.desired.gpus if gpu.replicas}
     return summarise(result.records, workload_slos(plan)), tuple(gpu for gpu in result.gpus if gpu.gpu in used)
+
+
+def stressed(plan: Plan, requests: Sequence[SimulatedRequest], *, seed: int = 0) -> dict[str, WorkloadRow]:
+    """Totals of three runs: nominal, slow (every step at its p90) and with neighbours that cost 30 % beyond their share."""
+    runs = {
+        "nominal": simulate_plan(plan, requests, seed=seed),
+        "slow steps (p90)": simulate_plan(plan, requests, seed=seed, step_quantile=SLOW_QUANTILE),
+        "interference 1.3": simulate_plan(plan, requests, seed=seed, interference_factor=STRESS_INTERFERENCE),
+    }
+    return {name: summary.total for name, (summary, _) in runs.items()}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PLAN_ARGUMENT = typer.Argument(help="A plan file.")
 TRACE_OPTION = typer.Option("--trace", help="csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant.")
 START_OPTION = typer.Option("--start", min=0.0, help="Start of the stretch in seconds; default: the busiest stretch.")
-REPEAT_OPTION = typer.Option("--repeat-rate", min=1, help="Send every request so many times, evenly shifted.")
+REPEAT_OPTION = typer.Option("--repeat-rate", min=1, max=10_000, help="Send every request so many times, evenly shifted.")
 MAP_OPTION = typer.Option("--map", help="TENANT=WORKLOAD, where they are not named alike; may be repeated.")
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of tables.")
 
@@ -39,18 +39,21 @@ def simulate(
     tenant_map: Annotated[list[str] | None, MAP_OPTION] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the drawn step times.")] = 0,
     interference: Annotated[
-        float, typer.Option("--interference", min=1.0, help="Slow down neighbours on shared GPUs by this factor.")
+        float, typer.Option("--interference", min=1.0, max=100.0, help="Slow down neighbours on shared GPUs by this factor.")
     ] = 1.0,
+    slow: Annotated[bool, typer.Option("--slow", help="Every step takes the 90th percentile of its measured spread.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Run a trace against a plan in virtual time: same input, same result.
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
-    from ullage.simulation import simulate_plan
+    from ullage.simulation import SLOW_QUANTILE, simulate_plan
 
     document, requests, _ = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
-    summary, gpus = simulate_plan(document, requests, seed=seed, interference_factor=interference)
+    summary, gpus = simulate_plan(
+        document, requests, seed=seed, interference_factor=interference, step_quantile=SLOW_QUANTILE if slow else None
+    )
     _print(summary, gpus, as_json)
 
 
