@@ -5,39 +5,55 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from planner.plan import Plan, State, plan_from_json, state_from_json
+from executor.state import StateFolder
+from planner.plan import Plan, State, plan_from_json
 from planner.spec import Fleet, load_fleet
 from planner.traces import Request, parse_trace
 from profiles.catalogue import builtin
 
 STATE_FOLDER = ".ullage"
-STATE_FILE = "state.json"
 
 
 def read_fleet(path: Path) -> Fleet:
     """The fleet of a fleet.yaml; SpecError lists every fault with its position."""
-    return load_fleet(path, path.read_bytes(), builtin())
+    return load_fleet(path, _bytes(path, "`ullage init` writes a starter"), builtin())
 
 
 def read_plan(path: Path) -> Plan:
     """The plan of a plan.json; DocumentError names the field that is wrong."""
-    return plan_from_json(_text(path), str(path))
+    raw = _bytes(path, "`ullage plan fleet.yaml -o plan.json` makes a plan")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); is it a plan?") from error
+    return plan_from_json(text, str(path))
 
 
 def read_state(folder: Path) -> State:
-    """What apply left in a state folder; an empty state when nothing was ever applied there."""
-    file = folder / STATE_FILE
-    return state_from_json(_text(file), str(file)) if file.exists() else State()
+    """What apply left in a state folder; an empty state when nothing was ever applied there. StateError when it is damaged."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: not a folder; --state names the folder that apply keeps its state in")
+    return StateFolder(folder).load()
 
 
 def read_trace(path: Path) -> tuple[Request, ...]:
     """The requests of a csv, csv.gz or parquet trace; TraceError names the row and column that is wrong."""
-    return parse_trace(path.name, path.read_bytes())
+    return parse_trace(path.name, _bytes(path, "give a csv, csv.gz or parquet file"))
 
 
 def state_folder(beside: Path, chosen: Path | None) -> Path:
     """The state folder: the chosen one, else .ullage beside a fleet file or plan."""
     return chosen if chosen is not None else beside.resolve().parent / STATE_FOLDER
+
+
+def check_target(path: Path, source: Path | None = None) -> None:
+    """Raises ValueError when a file cannot be written there, or would replace the file it is made from."""
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
+    if source is not None and path.resolve() == source.resolve():
+        raise ValueError(f"{path}: would replace the file that is read; name another one")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,12 +62,16 @@ def write_text(path: Path, text: str) -> None:
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _text(path: Path) -> str:
+def _bytes(path: Path, hint: str) -> bytes:
     try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); is it the right file?") from error
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file; {hint}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -20,12 +21,15 @@ def window_of(requests: Sequence[Request], seconds: float | None, start_s: float
 
     seconds None is the whole trace; start_s None is the busiest stretch of that length.
     """
+    if seconds is not None and math.isinf(seconds):
+        raise TrafficError("a stretch of inf s has no end; give its length in seconds")
     if seconds is None:
         begin_s = start_s or 0.0
-        seconds = max(requests[-1].arrival_s - begin_s, 1.0) if requests else 1.0
+        # a stretch excludes its end: the next larger number keeps the last request inside
+        seconds = max(math.nextafter(requests[-1].arrival_s - begin_s, math.inf), 1.0)
     else:
         begin_s = busiest(requests, seconds) if start_s is None else start_s
-    inside = [replace(item, arrival_s=item.arrival_s - begin_s) for item in requests if begin_s <= item.arrival_s < begin_s + seconds]
+    inside = [replace(item, arrival_s=item.arrival_s - begin_s) for item in requests if 0.0 <= item.arrival_s - begin_s < seconds]
     if not inside:
         raise TrafficError(
             f"the trace has no request between {begin_s:g} s and {begin_s + seconds:g} s; it ends at {requests[-1].arrival_s:g} s"

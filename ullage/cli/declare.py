@@ -51,8 +51,9 @@ def init(
     Example: ullage init fleet.yaml
     """
     from planner.spec import starter
-    from ullage.inputs import write_text
+    from ullage.inputs import check_target, write_text
 
+    check_target(fleet)
     if fleet.exists() and not force:
         raise ValueError(f"{fleet} exists; give another name, or --force to overwrite it")
     write_text(fleet, starter())

@@ -41,10 +41,12 @@ def plan(
     Example: ullage plan fleet.yaml -o plan.json
     """
     from planner.plan import to_json
-    from ullage.inputs import read_fleet, read_state, state_folder, write_text
+    from ullage.inputs import check_target, read_fleet, read_state, state_folder, write_text
     from ullage.planning import plan_fleet
     from ullage.views.plan_text import plan_text
 
+    if out is not None:
+        check_target(out, fleet)
     planned = plan_fleet(read_fleet(fleet), read_state(state_folder(fleet, state)), solver=solver, time_limit_s=time_limit)
     if out is not None:
         write_text(out, to_json(planned.plan))
@@ -86,12 +88,13 @@ def show(
 
     Example: ullage show plan.json --svg plan.svg
     """
-    from ullage.inputs import read_plan, write_text
+    from ullage.inputs import check_target, read_plan, write_text
     from ullage.views.plan_svg import plan_svg
     from ullage.views.plan_text import plan_text
 
     plan = read_plan(plan_file)
     if svg is not None:
+        check_target(svg, plan_file)
         write_text(svg, plan_svg(plan.desired))
     typer.echo(plan_text(plan), nl=False)
 

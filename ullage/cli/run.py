@@ -51,7 +51,7 @@ def apply(
 
 
 def _confirm() -> None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError("nobody can be asked here (standard input is no terminal); give --auto-approve to apply")
     if not typer.confirm("Execute these actions?"):
         typer.echo("nothing was done")
@@ -64,6 +64,10 @@ def _print_event(event: Event) -> None:
     typer.echo(f"{where}{event.kind} {event.subject} {event.what}{detail}")
 
 
+def _nothing_applied(state: Path) -> str:
+    return f"{state}: there is no such state folder, so nothing was applied from it; --state names another one"
+
+
 def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
     """Planned against observed; exits with 1 when they differ.
 
@@ -72,6 +76,9 @@ def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
     from executor.status import status as observe
     from ullage.views.status_text import status_text
 
+    if not state.exists():
+        typer.echo(_nothing_applied(state))
+        return
     report = observe(state)
     typer.echo(status_text(report), nl=False)
     if report.drift:
@@ -89,7 +96,10 @@ def destroy(
     from executor.destroy import destroy as take_down
     from ullage.views.status_text import destroy_text
 
-    if not auto_approve and state.exists():
+    if not state.exists():
+        typer.echo(_nothing_applied(state))
+        return
+    if not auto_approve:
         _confirm()
     report = take_down(state, _print_event)
     typer.echo(destroy_text(report), nl=False)

@@ -1,0 +1,1 @@
+"""Documents: their commands run, their links resolve."""

@@ -1,0 +1,48 @@
+"""Help: every command explains itself, and asking costs next to nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from tests.ullage.commands import ullage
+from ullage.cli.main import app
+
+COMMANDS = sorted(typer.main.get_group(app).commands)  # type: ignore[attr-defined]
+HEAVY = ("aiohttp", "highspy", "jinja2", "numpy", "ortools", "pulp", "pyarrow", "pydantic")
+
+
+def test_every_verb_of_the_readme_is_there() -> None:
+    verbs = ("apply", "demo", "destroy", "init", "plan", "render", "replay", "schema", "show", "simulate", "status", "validate")
+    assert tuple(COMMANDS) == verbs
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_has_a_synopsis_and_an_example_of_that_command(command: str, flag: str) -> None:
+    result = ullage(command, flag)
+    assert (result.code, result.err) == (0, "")
+    assert f"Usage: ullage {command}" in result.out
+    assert f"Example: ullage {command}" in result.out
+
+
+def test_without_arguments_the_commands_are_listed() -> None:
+    result = ullage()
+    assert result.code == 0
+    assert all(f"\n  {command} " in result.out + result.err for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["replay", "-h"]])
+def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
+    code = (
+        "import json, sys\n"
+        "from ullage.cli.main import run_command\n"
+        f"code = run_command({arguments!r})\n"
+        f"print(json.dumps([code, sorted(set({HEAVY!r}) & set(sys.modules))]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
