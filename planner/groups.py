@@ -103,7 +103,8 @@ def _group(name: str, workloads: Sequence[Workload], starts_s: Sequence[float]) 
             output_tokens=max(sum(w.rate_rps * w.output.mean_tokens for w in present if w) for present in windows) / peak_rps,
             input_p99_tokens=max(window.input.p99_tokens for window in every),
             output_p99_tokens=max(window.output.p99_tokens for window in every),
-            burstiness=sum(window.rate_rps * window.burstiness for window in busiest) / peak_rps,
+            # never smoother than Poisson: a quiet sample of few requests is no promise
+            burstiness=max(1.0, sum(window.rate_rps * window.burstiness for window in busiest) / peak_rps),
         ),
         slo=Slo(
             ttft_s=min(workload.ttft_p95_s for workload in workloads),

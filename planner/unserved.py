@@ -56,14 +56,18 @@ def why_unserved(blueprint: Blueprint, group: ServiceGroup) -> str:
     most = max(shapes, key=lambda candidate: candidate.capacity_rps / candidate.gpus)
     gpus = sum(pool.max_nodes * pool.gpus_per_node for pool in blueprint.pools if group.allows(pool.name))
     return (
-        f"the GPUs are used up: one replica on {most.gpus} GPU of pool {most.site.pool} carries at most {most.capacity_rps:.3g} requests/s "
-        f"within the SLO, {group.peak_rps:.3g} are asked for, and the {gpus} GPUs it may use are shared with demand of the same or a "
+        f"the GPUs are used up: one replica on {_gpus(most.gpus)} of pool {most.site.pool} carries at most {most.capacity_rps:.3g} "
+        f"requests/s within the SLO, {group.peak_rps:.3g} are asked for, and the {_gpus(gpus)} it may use serve demand of the same or a "
         "higher priority; add nodes, relax slo or lower the demand"
     )
+
+
+def _gpus(count: int) -> str:
+    return f"{count} GPU" if count == 1 else f"{count} GPUs"
 
 
 def _impossible(rejections: Sequence[Rejection], group: ServiceGroup) -> str:
     if not rejections:
         return f"no pool that {group.name} may use allows a sharing mode and block size for it; change pin, sharing or tensor_parallel"
-    ways = "; ".join(sorted({f"{item.pool}, {item.mode.replace('_', '-')} on {item.gpus} GPU: {item.reason}" for item in rejections}))
+    ways = "; ".join(sorted({f"{item.pool}, {item.mode.replace('_', '-')} on {_gpus(item.gpus)}: {item.reason}" for item in rejections}))
     return f"no replica of it is possible: {ways}"

@@ -13,7 +13,6 @@ from planner.simulation.inputs import SimulatedRequest
 from planner.simulation.metrics import GpuUse, Summary, summarise
 from planner.simulation.plan_input import workload_slos
 
-
 # a router of this machine accepts at once; one across a network may need some round trips
 _CONNECT_LIMIT_S = 5.0
 

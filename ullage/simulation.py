@@ -13,7 +13,6 @@ from planner.simulation.simulate import simulate
 from profiles.catalogue import builtin
 from ullage.checking import architecture_of
 
-
 # What a forecast is judged at besides the nominal run: every step at its 90th percentile, and neighbours that cost 30 %.
 SLOW_QUANTILE = 0.9
 STRESS_INTERFERENCE = 1.3

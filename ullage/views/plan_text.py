@@ -47,6 +47,8 @@ def _proof(certificate: Certificate) -> str:
     if certificate.status == "optimal":
         return "proven optimal for this problem"
     worst = next((tier for tier in certificate.tiers if tier.gap_fraction > 0), certificate.tiers[-1])
+    if worst.bound <= 0:
+        return f"no bound on {worst.goal} was found, so how far the best possible is away is not known"
     return f"within {worst.gap_fraction:.2%} of the best possible {worst.goal} (bound {worst.bound:.6g})"
 
 
@@ -122,9 +124,11 @@ def _workloads(desired: Desired) -> Iterator[str]:
         for workload in desired.workloads
     )
     yield from table(rows)
-    for workload in desired.workloads:
-        if workload.unserved_reason:
-            yield f"  {workload.name}: {workload.unserved_rps:.2f} requests/s unserved: {workload.unserved_reason}"
+    short = [workload for workload in desired.workloads if workload.unserved_reason]
+    for served_name, group in groupby(sorted(short, key=lambda workload: workload.served_name), key=lambda workload: workload.served_name):
+        members = list(group)
+        rate_rps = sum(workload.unserved_rps for workload in members)
+        yield f"  {served_name}: {rate_rps:.2f} requests/s unserved: {members[0].unserved_reason}"
 
 
 def _against(is_s: float | None, goal_s: float) -> str:
