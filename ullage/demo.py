@@ -49,6 +49,8 @@ def example_folder(name: str) -> Path:
 
 def run_demo(seconds: float, folder: Path | None, say: Say) -> bool:
     """Run everything in a folder (None: a temporary one) and tell what happens; False when something was lost or left."""
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: is not empty; name a new folder, so that nothing of yours is overwritten")
     with ExitStack() as stack:
         work = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ullage-demo-")))
         shutil.copytree(example_folder(EXAMPLE), work, dirs_exist_ok=True)

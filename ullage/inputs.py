@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from executor.state import StateFolder
-from planner.plan import Plan, State, plan_from_json
+from planner.plan import Desired, DocumentError, Plan, State, plan_from_json
 from planner.spec import Fleet, load_fleet
 from planner.traces import Request, parse_trace
 from profiles.catalogue import builtin
@@ -20,13 +21,17 @@ def read_fleet(path: Path) -> Fleet:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan of a plan.json; DocumentError names the field that is wrong."""
+    """The plan of a plan.json, complete in itself; DocumentError names the field that is wrong."""
     raw = _bytes(path, "`ullage plan fleet.yaml -o plan.json` makes a plan")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); is it a plan?") from error
-    return plan_from_json(text, str(path))
+    plan = plan_from_json(text, str(path))
+    faults = tuple(_faults(plan.desired))
+    if faults:
+        raise DocumentError("\n".join(f"{path}: {fault}" for fault in faults))
+    return plan
 
 
 def read_state(folder: Path) -> State:
@@ -75,3 +80,19 @@ def _bytes(path: Path, hint: str) -> bytes:
         raise ValueError(f"{path}: there is no such file; {hint}") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _faults(desired: Desired) -> Iterator[str]:
+    """What every reader of a plan relies on and types do not say; whether the plan is a good one is the checker's question."""
+    names = {replica.name for replica in desired.replicas}
+    for place, gpu in enumerate(desired.gpus):
+        if gpu.memory_mib < 1:
+            yield f"desired.gpus.{place}.memory_mib: {gpu.memory_mib} MiB is no memory of a GPU"
+        for name in sorted(set(gpu.replicas) - names):
+            yield f"desired.gpus.{place}.replicas: {name!r} is not among desired.replicas"
+    for place, replica in enumerate(desired.replicas):
+        if not replica.gpus:
+            yield f"desired.replicas.{place}.gpus: is empty"
+        for field in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "tensor_parallel_size", "kv_cache_memory_bytes"):
+            if getattr(replica.args, field) < 1:
+                yield f"desired.replicas.{place}.args.{field}: {getattr(replica.args, field)} is not allowed, at least 1"

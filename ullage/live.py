@@ -36,6 +36,7 @@ def _require(router: RouterPlan) -> None:
     try:
         socket.create_connection((router.host, router.port), timeout=_CONNECT_LIMIT_S).close()
     except OSError as error:
+        where = f"{router.host}:{router.port}"
         raise ConnectionError(
-            f"no router answers at {router.host}:{router.port} ({error.strerror or error}); apply the plan first, `ullage status` shows what runs"
+            f"no router answers at {where} ({error.strerror or error}); apply the plan first, `ullage status` shows what runs"
         ) from error

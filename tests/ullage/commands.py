@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ import yaml
 from planner.plan import Plan, to_json
 from tests.fleets import fleet_dict
 from ullage.cli.main import run_command
+
+# the console script, for tests that need a process of their own
+PROGRAM = (sys.executable, "-c", "from ullage.cli.main import main; main()")
 
 TRACE_HEAD = "arrival_s,input_tokens,output_tokens,tenant\n"
 

@@ -142,7 +142,9 @@ def test_usage_errors_end_with_1(arguments: list[str], work: Path) -> None:
 
 def test_tenants_that_are_no_workloads(work: Path) -> None:
     write_trace(work / "trace.csv", "small", "nobody", "")
-    refused(["simulate", "plan.json", "--trace", "trace.csv"], "these tenants of the trace: (no tenant), nobody; the plan has large, middle")
+    refused(
+        ["simulate", "plan.json", "--trace", "trace.csv"], "these tenants of the trace: (no tenant), nobody; the plan has large, middle"
+    )
     mapped = ullage("simulate", "plan.json", "--trace", "trace.csv", "--map", "nobody=middle", "--map", "=large", "--json")
     assert {row["workload"]: row["requests"] for row in json.loads(mapped.out)["workloads"]} == {"large": 1, "middle": 1, "small": 1}
 
@@ -167,6 +169,31 @@ def test_a_plan_that_was_edited_by_hand_is_not_applied(work: Path) -> None:
     (work / "plan.json").write_text(json.dumps(document), encoding="utf-8")
     refused(["apply", "plan.json", "-y", "--engine", "emulated"], "plan.json: node h100-0, GPU 0: residents need")
     assert not (work / ".ullage").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("gpus.0.memory_mib", 0, "desired.gpus.0.memory_mib: 0 MiB is no memory of a GPU"),
+        ("gpus.1.replicas", ["x"], "desired.gpus.1.replicas: 'x' is not among desired.replicas"),
+        ("replicas", [], "desired.gpus.0.replicas: 'large-0' is not among desired.replicas"),
+        ("replicas.0.gpus", [], "desired.replicas.0.gpus: is empty"),
+        ("replicas.2.args.max_model_len", 0, "desired.replicas.2.args.max_model_len: 0 is not allowed, at least 1"),
+        ("replicas.2.args.tensor_parallel_size", 0, "desired.replicas.2.args.tensor_parallel_size: 0 is not allowed"),
+        ("nodes.0.gpu_count", "two", "desired.nodes.0.gpu_count: "),
+        ("surprise", 1, "desired.surprise: "),
+    ],
+)
+@pytest.mark.parametrize("reader", ["show", "render", "apply", "simulate", "replay"])
+def test_a_plan_that_is_not_complete_in_itself(reader: str, path: str, value: object, expected: str, work: Path) -> None:
+    document = json.loads((work / "plan.json").read_text(encoding="utf-8"))
+    *above, last = path.split(".")
+    part = document["desired"]
+    for step in above:
+        part = part[int(step) if step.isdecimal() else step]
+    part[int(last) if last.isdecimal() else last] = value
+    (work / "odd.json").write_text(json.dumps(document), encoding="utf-8")
+    refused([argument.format("odd.json") for argument in READERS[reader]], f"odd.json: {expected}")
 
 
 def test_a_plan_that_names_what_the_catalogue_does_not_have(work: Path) -> None:

@@ -1,0 +1,135 @@
+"""`ullage plan`: its figures, its exit codes, and the same bytes for the same input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from planner.plan import State, plan_from_json, to_json
+from tests.fleets import workload
+from tests.ullage.commands import PROGRAM, ullage, write_fleet
+
+FIGURES = {
+    "actions",
+    "baselines",
+    "bound_usd_per_h",
+    "cost_usd_per_h",
+    "gap_fraction",
+    "gap_goal",
+    "gpus_total",
+    "gpus_used",
+    "solve_s",
+    "solver",
+    "status",
+    "unserved_rps",
+}
+
+
+def settled(work: Path) -> None:
+    """The state folder as an apply of plan.json leaves it."""
+    desired = plan_from_json((work / "plan.json").read_text(encoding="utf-8"), "plan.json").desired
+    state = State(serial=1, nodes=desired.nodes, gpus=desired.gpus, replicas=desired.replicas, routes=desired.routes, router=desired.router)
+    (work / ".ullage").mkdir()
+    (work / ".ullage" / "state.json").write_text(to_json(state), encoding="utf-8")
+
+
+def test_json_is_one_object_that_agrees_with_the_plan(work: Path) -> None:
+    result = ullage("plan", "--json", "-o", "again.json")
+    assert (result.code, result.err, result.out.count("\n")) == (0, "", 1)
+    figures = json.loads(result.out)
+    assert set(figures) == FIGURES
+    plan = plan_from_json((work / "again.json").read_text(encoding="utf-8"), "again.json")
+    certificate = plan.desired.certificate
+    assert figures["cost_usd_per_h"] == plan.desired.cost_usd_per_h == 3.0
+    assert figures["gpus_used"] == plan.desired.gpus_used == 1
+    assert figures["unserved_rps"] == 0.0
+    assert figures["bound_usd_per_h"] == certificate.tiers[-1].bound <= figures["cost_usd_per_h"]
+    assert (figures["solver"], figures["status"], figures["gap_fraction"]) == ("exact", "optimal", 0.0)
+    assert figures["baselines"].keys() == {"best-fit", "exclusive", "first-fit-decreasing", "squishy"}
+    assert figures["baselines"]["exclusive"] == {"cost_usd_per_h": 9.0, "fits": False, "gpus": 3, "unserved_rps": 0.0}
+    assert all(figures["cost_usd_per_h"] <= item["cost_usd_per_h"] for item in figures["baselines"].values() if item["fits"])
+    assert figures["solve_s"] > 0
+
+
+def test_text_names_the_file_and_the_next_command(work: Path) -> None:
+    result = ullage("plan", "-o", "again.json")
+    assert result.out.endswith("\nwrote again.json; next: ullage apply again.json\n")
+    assert ullage("show", "again.json").out in result.out
+
+
+def test_invariant_6_two_runs_give_the_same_bytes(work: Path) -> None:
+    assert ullage("plan", "-o", "again.json").code == 0
+    assert (work / "again.json").read_bytes() == (work / "plan.json").read_bytes()
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "4711"])
+def test_invariant_6_the_hash_seed_does_not_matter(seed: str, work: Path) -> None:
+    command = [*PROGRAM, "plan", "fleet.yaml", "-o", "again.json"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (work / "again.json").read_bytes() == (work / "plan.json").read_bytes()
+
+
+def test_the_plan_does_not_depend_on_where_the_fleet_file_is(work: Path) -> None:
+    elsewhere = work / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "fleet.yaml").write_bytes((work / "fleet.yaml").read_bytes())
+    assert ullage("plan", elsewhere / "fleet.yaml", "-o", "again.json").code == 0
+    assert (work / "again.json").read_bytes() == (work / "plan.json").read_bytes()
+
+
+def test_detailed_exitcode(work: Path) -> None:
+    assert ullage("plan", "--detailed-exitcode").code == 2
+    assert ullage("plan").code == 0
+    settled(work)
+    unchanged = ullage("plan", "--detailed-exitcode")
+    assert unchanged.code == 0
+    assert "No changes: what runs is what is desired." in unchanged.out
+    write_fleet(work / "fleet.yaml", workloads={"small": workload("small")})
+    assert ullage("plan", "--detailed-exitcode").code == 2
+    (work / "fleet.yaml").write_text("pools: [", encoding="utf-8")
+    assert ullage("plan", "--detailed-exitcode").code == 1
+    assert ullage("plan", "--detailed-exitcode", "--nope").code == 1
+
+
+def test_a_fleet_file_edited_since_gives_another_plan(work: Path) -> None:
+    write_fleet(work / "fleet.yaml", workloads={"small": workload("small", rate="2/s")})
+    assert ullage("plan", "-o", "again.json").code == 0
+    before, after = (plan_from_json((work / name).read_text(encoding="utf-8"), name).desired for name in ("plan.json", "again.json"))
+    assert before.input_hashes.keys() == after.input_hashes.keys()
+    assert before.input_hashes != after.input_hashes
+    assert [item.name for item in after.workloads] == ["small"]
+
+
+def test_a_plan_made_before_the_state_moved_on_is_refused(work: Path) -> None:
+    settled(work)
+    result = ullage("apply", "plan.json", "-y", "--engine", "emulated")
+    assert result.code == 1
+    assert "plan again" in result.err
+    assert "replica large-0: added" in result.err
+
+
+def test_unserved_demand_is_reported_not_refused(work: Path) -> None:
+    write_fleet(work / "fleet.yaml", workloads={"large": workload("large", rate="500/s")})
+    figures = json.loads(ullage("plan", "--json").out)
+    assert 0 < figures["unserved_rps"] < 500
+    assert figures["baselines"]["exclusive"]["fits"] is False
+    text = ullage("plan").out
+    assert "requests/s unserved: the GPUs are used up" in text
+    assert "does not fit the pools; priced as if they were large enough" in text
+
+
+@pytest.mark.parametrize("solver", ["pulp:cbc", "exclusive", "first-fit-decreasing", "best-fit", "squishy"])
+def test_every_engine_can_be_asked(solver: str, work: Path) -> None:
+    figures = json.loads(ullage("plan", "--json", "--solver", solver).out)
+    assert 3.0 <= figures["cost_usd_per_h"] <= min(item["cost_usd_per_h"] for item in figures["baselines"].values() if item["fits"])
+
+
+def test_a_time_limit_is_named_in_the_plan_and_the_answer_is_no_worse_than_the_baselines(work: Path) -> None:
+    figures = json.loads(ullage("plan", "--json", "--time-limit", "0").out)
+    assert figures["cost_usd_per_h"] <= min(item["cost_usd_per_h"] for item in figures["baselines"].values() if item["fits"])
+    assert figures["bound_usd_per_h"] <= 3.0
