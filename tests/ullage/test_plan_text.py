@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.plan import Baseline, Certificate, Desired, Drain, GpuPlan, MigPlace, Plan, Repartition, Stop, TierResult
-from tests.plans import HEADROOM_MIB, H100_USABLE_MIB, mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
+from tests.plans import H100_USABLE_MIB, HEADROOM_MIB, mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from ullage.views.plan_text import BAR_WIDTH, action_lines, plan_text
 
 FULL_MIB = H100_USABLE_MIB - HEADROOM_MIB

@@ -1,0 +1,97 @@
+"""simulate and the way from a trace to a workload's requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.simulation.metrics import Percentiles, Summary, WorkloadRow
+from planner.traces import Request
+from tests.plans import mig_plan, plan_of, replica
+from tests.ullage.commands import TRACE_HEAD, ullage
+from ullage.traffic import TrafficError, tagged, window_of
+from ullage.views.traffic_text import traffic_text
+
+
+def trace(*arrivals_s: float, tenant: str = "") -> tuple[Request, ...]:
+    return tuple(Request(arrival_s, 10, 5, tenant, 0) for arrival_s in arrivals_s)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20), st.integers(1, 5), st.data())
+def test_the_whole_trace_from_any_request_on_is_kept(arrivals_s: list[float], k: int, data: st.DataObject) -> None:
+    requests = trace(*sorted(arrivals_s))
+    start_s = data.draw(st.sampled_from([None, *arrivals_s]))
+    found, length_s = window_of(requests, None, start_s, k)
+    assert len(found) == k * sum(item.arrival_s >= (start_s or 0.0) for item in requests)
+    assert all(0 <= item.arrival_s < length_s for item in found)
+
+
+def test_the_busiest_stretch_is_taken_unless_a_start_is_given() -> None:
+    requests = trace(0.0, 10.0, 11.0, 12.0, 30.0)
+    found, length_s = window_of(requests, 5.0, None, 1)
+    assert ([item.arrival_s for item in found], length_s) == ([0.0, 1.0, 2.0], 5.0)
+    found, _ = window_of(requests, 5.0, 29.0, 2)
+    assert [item.arrival_s for item in found] == [1.0, 3.5]
+    with pytest.raises(TrafficError, match="no request between 40 s and 45 s; it ends at 30 s"):
+        window_of(requests, 5.0, 40.0, 1)
+
+
+def test_tenants_become_workloads_by_map_by_name_or_because_there_is_only_one() -> None:
+    plan = mig_plan()
+    by_name = tagged(plan, trace(0.0, tenant="llama-8b-chat"), {})
+    assert [(item.workload, item.served_name) for item in by_name] == [("llama-8b-chat", "llama-8b")]
+    mapped = tagged(plan, trace(0.0, tenant="llama-8b-chat"), {"llama-8b-chat": "qwen3-8b-chat"})
+    assert [item.workload for item in mapped] == ["qwen3-8b-chat"]
+    alone = plan_of((replica("llama-8b-0", mode="exclusive"),), gpu_count=1)
+    assert [item.workload for item in tagged(alone, trace(0.0, tenant="anybody"), {})] == ["llama-8b-chat"]
+    many = tuple(request for name in "abcdefg" for request in trace(0.0, tenant=name))
+    with pytest.raises(TrafficError, match="tenants of the trace: a, b, c, d, e and 2 more; the plan has llama-8b-chat, qwen3-8b-chat"):
+        tagged(plan, many, {})
+
+
+def test_simulate_gives_the_same_result_for_the_same_seed(work: Path) -> None:
+    rows = "".join(f"{0.2 * index:.1f},200,40,{name}\n" for index, name in enumerate(["small", "middle", "large"] * 20))
+    (work / "trace.csv").write_text(TRACE_HEAD + rows, encoding="utf-8")
+    first, again, other = (ullage("simulate", "plan.json", "--trace", "trace.csv", "--json", *seed) for seed in ([], [], ["--seed", "7"]))
+    assert first.out == again.out != other.out
+    result = json.loads(first.out)
+    assert result.keys() == {"workloads", "total", "gpus"}
+    assert (result["total"]["requests"], result["total"]["errors"]) == (60, 0)
+    assert [gpu["gpu"] for gpu in result["gpus"]] == ["h100-0/gpu0"]
+
+
+def test_slower_steps_and_worse_neighbours_make_requests_wait_longer(work: Path) -> None:
+    rows = "".join(f"{0.2 * index:.1f},200,40,{name}\n" for index, name in enumerate(["small", "middle", "large"] * 20))
+    (work / "trace.csv").write_text(TRACE_HEAD + rows, encoding="utf-8")
+
+    def tpot_s(*options: str) -> float:
+        return float(json.loads(ullage("simulate", "plan.json", "--trace", "trace.csv", "--json", *options).out)["total"]["tpot"]["p50_s"])
+
+    assert tpot_s() < tpot_s("--interference", "1.3") < tpot_s("--interference", "1.3", "--slow")
+
+
+def test_fewer_than_twenty_requests_get_a_dash_and_attainment_comes_with_interval_and_count() -> None:
+    few = WorkloadRow("few", 19, 1, None, None, 18, 18 / 19, 0.7536, 0.9906)
+    many = WorkloadRow("many", 100, 0, Percentiles(0.1, 0.2, 0.3), Percentiles(0.01, 0.02, 0.03), 99, 0.99, 0.9455, 0.9982)
+    silent = WorkloadRow("silent", 0, 0, None, None, 0, None, None, None)
+    lines = traffic_text(Summary((few, many, silent), many), ()).splitlines()
+    assert "  few       19        1       -         -    -       -         -    -       94.74% [75.36%, 99.06%] of 19" in lines
+    assert "  many      100       0       100       200  300     10        20   30      99.00% [94.55%, 99.82%] of 100" in lines
+    assert not any("silent" in line for line in lines)
+
+
+def test_the_text_has_a_line_per_workload_and_used_gpu(work: Path) -> None:
+    lines = ullage("simulate", "plan.json", "--trace", "trace.csv").out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == [
+        "workload",
+        "large",
+        "middle",
+        "small",
+        "total",
+        "GPU",
+        "h100-0/gpu0",
+    ]
