@@ -136,25 +136,31 @@ def create_node(node_dir: Path, gpu_type_name: str, gpu_count: int, mig_layouts:
 def repartition(node_dir: Path, gpu: int, layout: Layout) -> None:
     """Give a GPU this MIG layout: (profile, start slot) pairs, empty for the undivided GPU.
 
-    Raises DeviceError when a resident lives on the GPU or the layout is not legal for its type.
+    As on real GPUs an instance that stays keeps its residents; one that goes must be idle. Raises DeviceError when it is not, or
+    when the layout is not legal for the type.
     """
     from profiles.catalogue import builtin  # noqa: PLC0415 - as above
     from profiles.mig import legal_layouts  # noqa: PLC0415 - as above
 
     with open_gpu(node_dir, gpu) as state, state.lock():
+        gpu_type = builtin().gpu(state.gpu_type)
+        wanted = set(layout)
+        if wanted and frozenset(wanted) not in {frozenset(legal) for legal in legal_layouts(gpu_type)}:
+            raise DeviceError(f"{state.path}: {tuple(layout)} is not a legal MIG layout of {gpu_type.name}")
+        places = {unit: state.layout(unit)[:2] for unit in state.units() if unit}
+        staying = {unit: place for unit, place in places.items() if place in wanted}
         for unit in state.units():
             state.sweep(unit, time.monotonic())
-            if slots := state.slots(unit):
+            changes = bool(wanted) if unit == 0 else unit not in staying
+            if changes and (slots := state.slots(unit)):
                 who = ", ".join(f"{slot.name} (pid {slot.pid})" for _, slot in slots)
                 raise DeviceError(f"{state.path}: cannot repartition while in use by {who}; stop it first")
-        gpu_type = builtin().gpu(state.gpu_type)
-        wanted = tuple(sorted(layout, key=lambda place: place[1]))
-        if wanted and frozenset(wanted) not in {frozenset(legal) for legal in legal_layouts(gpu_type)}:
-            raise DeviceError(f"{state.path}: {wanted} is not a legal MIG layout of {gpu_type.name}")
         memory_mib = {profile.name: profile.memory_mib for profile in gpu_type.mig_profiles}
+        coming = iter(sorted(wanted - set(staying.values()), key=lambda place: place[1]))
         for unit in range(1, UNITS):
-            profile, start = wanted[unit - 1] if unit <= len(wanted) else ("", -1)
-            state.set_layout(unit, profile, start, memory_mib.get(profile, 0))
+            if unit not in staying:
+                profile, start = next(coming, ("", -1))
+                state.set_layout(unit, profile, start, memory_mib.get(profile, 0))
 
 
 def mig_uuid(node_dir: Path, gpu: int, start: int) -> str:

@@ -74,6 +74,22 @@ def test_mig_layouts(tmp_path: Path) -> None:
         repartition(tmp_path, 1, [("1g.10gb", 0)])
 
 
+def test_instances_that_stay_keep_their_residents_while_others_come_and_go(tmp_path: Path) -> None:
+    create_node(tmp_path, "A100-SXM-80GB", 1, [[("1g.10gb", 0), ("1g.20gb", 6)]])
+    with open_gpu(tmp_path, 0) as gpu:
+        gpu.write_slot(2, 0, Slot(os.getpid(), OWN_TICKS, 7, False, 0.0, "stays"))
+    with pytest.raises(DeviceError, match=r"in use by stays \(pid"):
+        repartition(tmp_path, 0, [("1g.10gb", 0)])
+    with pytest.raises(DeviceError, match=r"in use by stays \(pid"):
+        repartition(tmp_path, 0, [])
+    repartition(tmp_path, 0, [("2g.20gb", 0), ("1g.10gb", 2), ("1g.20gb", 6)])
+    [reading] = read_node(tmp_path).gpus
+    found = {(instance.profile, instance.start): [resident.name for resident in instance.residents] for instance in reading.instances}
+    assert found == {("2g.20gb", 0): [], ("1g.10gb", 2): [], ("1g.20gb", 6): ["stays"]}
+    with open_gpu(tmp_path, 0) as gpu:
+        assert gpu.layout(2)[:2] == ("1g.20gb", 6)
+
+
 def test_the_dead_and_those_whose_pid_was_taken_over_are_swept(tmp_path: Path) -> None:
     gpu = new_gpu(tmp_path)
     gpu.write_slot(0, 0, Slot(os.getpid(), OWN_TICKS, 5, True, 0.0, "alive"))
