@@ -39,7 +39,8 @@ class MipAnswer:
     bound: float
 
 
-def _solver(time_limit_s: float | None) -> _Highs:
+def silent_solver(time_limit_s: float | None = None) -> _Highs:
+    """A HiGHS instance with one thread, a fixed seed and no output."""
     # the public class prints a banner to stdout before any option can silence it
     solver = _Highs()
     solver.setOptionValue("output_flag", False)
@@ -56,7 +57,7 @@ class LinearProgram:
     def __init__(self, master: Master) -> None:
         """Start with the rows alone."""
         self._master = master
-        self._solver = _solver(None)
+        self._solver = silent_solver()
         # 4 is primal simplex: the basis stays primal feasible when columns arrive
         self._solver.setOptionValue("simplex_strategy", 4)
         none = np.zeros(0, dtype=np.int32)
@@ -79,7 +80,7 @@ class LinearProgram:
 
 def solve_integer(master: Master, columns: Sequence[Column], *, nodes: int, time_limit_s: float | None) -> MipAnswer:
     """The integer master over the given columns, up to a number of branch and bound nodes (and seconds, if given)."""
-    solver = _solver(time_limit_s)
+    solver = silent_solver(time_limit_s)
     solver.setOptionValue("mip_max_nodes", nodes)
     solver.setOptionValue("mip_rel_gap", 0.0)
     solver.setOptionValue("mip_abs_gap", 0.0)

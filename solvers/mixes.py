@@ -130,7 +130,10 @@ class MixSearch:
             self.ceiling = total - _EPSILON * max(1.0, abs(total))
 
     def _irredundant(self, unserved: int) -> bool:
+        """Whether every replica lowers the shortfall: then the one of least capacity does."""
+        if not self._counts:
+            return True
         demand, offered = self.options.demand, self.options.capacity_microrps
         capacity = sum(offered[option] * count for option, count in self._counts.items())
-        replicas = sum(self._counts.values())
-        return all(shortfall(demand, capacity - offered[option], replicas - 1) > unserved for option in self._counts)
+        smallest = min(offered[option] for option in self._counts)
+        return shortfall(demand, capacity - smallest, sum(self._counts.values()) - 1) > unserved

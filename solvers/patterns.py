@@ -45,13 +45,22 @@ class PatternSearch:
 
     def run(self) -> PatternSearch:
         """Search, most valuable class first."""
-        group = self.group
-        self._worth = [self.values[i] for i in group.classes]
-        self._items = sorted(range(len(group.classes)), key=lambda item: (-self._worth[item], item))
-        self._densities = [self._best_density(row) for row in range(len(group.limits))]
-        self._left = list(group.limits)
+        self._prepare()
+        self._densities = [self._best_density(row) for row in range(len(self.group.limits))]
         self._descend(range(len(self._items)), 0.0)
         return self
+
+    def _prepare(self) -> None:
+        self._worth = [self.values[i] for i in self.group.classes]
+        self._items = sorted(range(len(self.group.classes)), key=lambda item: (-self._worth[item], item))
+        self._left = list(self.group.limits)
+
+    def filled(self, pattern: Sequence[int]) -> tuple[int, ...]:
+        """A legal pattern of the group, filled up with the most valuable classes that still fit."""
+        self._prepare()
+        for slot in pattern:
+            self._push(self.group.classes.index(slot))
+        return self._fill()
 
     def _best_density(self, row: int) -> list[float]:
         """Best value per unit of a row among the items from each position on."""
@@ -130,17 +139,22 @@ class PatternSearch:
                 self.found.append(self._pattern())
             return
         self.floor = value + _EPSILON * max(1.0, abs(value))
+        pattern = self._fill()
+        if pattern not in self._seen:
+            self._seen.add(pattern)
+            self.found.append(pattern)
+
+    def _fill(self) -> tuple[int, ...]:
+        """The chosen classes and whatever still fits, most valuable first."""
         added: list[int] = []
         for item in self._items:
             while self._fits(item):
                 self._push(item)
                 added.append(item)
         pattern = self._pattern()
-        if pattern not in self._seen:
-            self._seen.add(pattern)
-            self.found.append(pattern)
         for item in reversed(added):
             self._pop(item)
+        return pattern
 
     def _pattern(self) -> tuple[int, ...]:
         return tuple(sorted(self.group.classes[item] for item in self._chosen))

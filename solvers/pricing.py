@@ -14,13 +14,19 @@ from dataclasses import dataclass
 
 from planner.problem import Problem
 from solvers.candidates import takes_whole_gpus
+from solvers.knapsack import Knapsack
 from solvers.master import Column, Master, MixColumn, PatternColumn
 from solvers.mixes import Mix, MixSearch, Options
 from solvers.patterns import PatternSearch
+from solvers.slots import Group
 
-# columns that improve by less than this (scaled, cost of a GPU is up to 1e4) are numerical noise
-_NOISE = 1e-6
-
+# items that a search of patterns inspects before the integer program takes over, or at all where there is none
+_QUICK_STEPS = 1_000
+_THOROUGH_STEPS = 200_000
+# combinations that a thorough search of the mixes of one demand inspects
+_MIX_STEPS = 20_000
+# how close to the best a pattern must be while there is still much to find
+_LAX_GAP_FRACTION = 0.05
 # a search that inspects this many times more items than columns are wanted would find too many or too few of them
 _STEPS_PER_COLUMN = 50
 
@@ -112,25 +118,41 @@ class Priced:
     columns: list[Column]
 
 
-def price(master: Master, stock: Catalogue, at: Prices, convexity: Sequence[float], steps: int) -> Priced:
-    """Cheapest mixes and most valuable patterns at some prices; convexity holds the dual of each demand's row, steps limits each search."""
+def price(master: Master, stock: Catalogue, knapsacks: Sequence[Knapsack | None], at: Prices, *, thorough: bool) -> Priced:
+    """Cheap mixes and valuable patterns at some prices; a thorough search finds the best ones and gives the tightest bound."""
     problem = master.problem
     columns: list[Column] = []
     pattern_values = [0.0] * len(problem.pools)
-    for group in master.slots.groups:
-        search = PatternSearch(group, at.slot_values, steps=steps).run()
-        pattern_values[group.pool] = max(pattern_values[group.pool], search.upper_value)
-        worth_it = at.gpu_prices[group.pool, 1] + _NOISE
-        columns.extend(PatternColumn(group.pool, q) for q in search.found if sum(at.slot_values[c] for c in q) > worth_it)
+    for group, knapsack in zip(master.slots.groups, knapsacks, strict=True):
+        found, upper_value = _best_patterns(group, knapsack, at.slot_values, thorough=thorough)
+        pattern_values[group.pool] = max(pattern_values[group.pool], upper_value)
+        columns.extend(PatternColumn(group.pool, pattern) for pattern in found)
     mix_values: list[float] = []
+    steps = _MIX_STEPS if thorough else _QUICK_STEPS
     for i in range(len(problem.demands)):
-        found = MixSearch(stock.options[i], option_prices(master, stock, at, i), weight=at.unserved_prices[i], steps=steps).run()
-        mix_values.append(found.lower_value)
-        columns.extend(mix_column(stock, i, mix) for value, mix in found.found if value < convexity[i] - _NOISE)
+        search = MixSearch(stock.options[i], option_prices(master, stock, at, i), weight=at.unserved_prices[i], steps=steps).run()
+        mix_values.append(search.lower_value)
+        columns.extend(mix_column(stock, i, mix) for _, mix in search.found)
     bound = at.fixed + sum(mix_values)
     for index, pool in enumerate(problem.pools):
         bound += pool.gpus * min(0.0, at.gpu_prices[index, 1] - pattern_values[index])
     return Priced(at, bound, mix_values, pattern_values, columns)
+
+
+def knapsack_of(group: Group) -> Knapsack | None:
+    """The integer program of a time-shared group; MIG layouts are few enough to be searched."""
+    return None if group.layouts else Knapsack(group)
+
+
+def _best_patterns(
+    group: Group, knapsack: Knapsack | None, values: Sequence[float], *, thorough: bool
+) -> tuple[list[tuple[int, ...]], float]:
+    """Valuable patterns of a group and an upper bound on the value of all: by a short search, or else by the integer program."""
+    search = PatternSearch(group, values, steps=_THOROUGH_STEPS if knapsack is None else _QUICK_STEPS).run()
+    if knapsack is None or not search.exhausted:
+        return search.found, search.upper_value
+    best, upper_value = knapsack.best(values, 0.0 if thorough else _LAX_GAP_FRACTION)
+    return [PatternSearch(group, values).filled(best), *search.found], upper_value
 
 
 def option_prices(master: Master, stock: Catalogue, at: Prices, demand: int) -> list[float]:

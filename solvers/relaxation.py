@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from solvers.highs import LinearProgram
 from solvers.master import Column, Master
-from solvers.pricing import Catalogue, Priced, price, prices
+from solvers.pricing import Catalogue, Priced, knapsack_of, price, prices
 
-# items a search may inspect: while columns are easy to find a short search does, at the end the bound wants a long one
-_QUICK_STEPS = 3_000
-_THOROUGH_STEPS = 200_000
+# columns that improve by less than this (scaled, the cost of a GPU is up to 1e4) are numerical noise
+_NOISE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +36,34 @@ def relax(
     columns: dict[Column, None] = dict.fromkeys(column for column in [*master.node_columns(), *seeds] if master.allows(column))
     program = LinearProgram(master)
     program.add(list(columns))
+    knapsacks = [knapsack_of(group) for group in master.slots.groups]
     best: Priced | None = None
-    steps = _QUICK_STEPS
+    centre: Sequence[float] | None = None
+    thorough = False
     for _ in range(rounds):
         answer = program.solve()
         if answer is None:
             break
-        priced = price(master, stock, prices(master, answer.duals), answer.duals, steps)
+        duals = answer.duals if centre is None or thorough else _between(centre, answer.duals)
+        priced = price(master, stock, knapsacks, prices(master, duals), thorough=thorough)
         if best is None or priced.bound > best.bound:
-            best = priced
+            best, centre = priced, duals
         if enough(best.bound):
             break
-        fresh = [column for column in dict.fromkeys(priced.columns) if column not in columns]
-        if fresh:
-            columns.update(dict.fromkeys(fresh))
-            program.add(fresh)
-        elif steps == _QUICK_STEPS:
-            steps = _THOROUGH_STEPS
-        else:
+        fresh = [column for column in dict.fromkeys(priced.columns) if column not in columns and _improves(master, column, answer.duals)]
+        if not fresh and thorough:
             break
+        thorough = not fresh
+        columns.update(dict.fromkeys(fresh))
+        program.add(fresh)
     return Relaxation(list(columns), best)
+
+
+def _between(centre: Sequence[float], duals: Sequence[float]) -> list[float]:
+    """Duals pulled halfway towards those of the best bound, which keeps them from swinging (Wentges' smoothing)."""
+    return [0.5 * (calm + wild) for calm, wild in zip(centre, duals, strict=True)]
+
+
+def _improves(master: Master, column: Column, duals: Sequence[float]) -> bool:
+    reduced_cost = master.cost(column) - sum(duals[row] * entry for row, entry in master.entries(column).items())
+    return reduced_cost < -_NOISE

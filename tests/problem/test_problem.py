@@ -173,7 +173,7 @@ def _occupy(nodes: list[set[int]], size: int, gpus_per_node: int) -> None:
         for start in range(0, gpus_per_node - size + 1, size):
             block = set(range(start, start + size))
             if not block & node:
-                node |= block
+                node.update(block)
                 return
     nodes.append(set(range(size)))
 
