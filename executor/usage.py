@@ -17,15 +17,24 @@ import aiohttp
 
 from executor.backends import probes
 from executor.backends.emulated_devices import EmulatedDevices
+from executor.emulator.devices import GpuReading
 from executor.files import file_name
 from executor.state import StateFolder
 from planner.plan import GpuPlan, Plan, Replica
 from planner.simulation.metrics import GpuUse
+from profiles.catalogue import builtin
 
 # A scrape of one emulated engine costs it about a millisecond; every two seconds that stays below a part in a thousand.
 SAMPLE_EVERY_S = 2.0
 
 Loads = dict[str, probes.EngineLoad]
+
+
+def gpu_busy_s(gpu: GpuReading) -> float:
+    """Seconds of work of a whole GPU's compute: MIG instances count by their part of its compute slices."""
+    gpu_type = builtin().gpu(gpu.gpu_type)
+    slices = {profile.name: profile.compute_slices / gpu_type.mig_compute_slices for profile in gpu_type.mig_profiles}
+    return sum(slices.get(instance.profile, 1.0) * instance.busy_s for instance in gpu.instances)
 
 
 class UsageWatch:
@@ -88,11 +97,7 @@ class UsageWatch:
         return min(1.0, (self._busy_after_s[key] - self._busy_before_s.get(key, 0.0)) / max(self._length_s, 1e-9))
 
     def _busy_s(self) -> dict[tuple[str, int], float]:
-        return {
-            (node, gpu.index): max((instance.busy_s for instance in gpu.instances), default=0.0)
-            for node, reading in self._devices.readings().items()
-            for gpu in reading.gpus
-        }
+        return {(node, gpu.index): gpu_busy_s(gpu) for node, reading in self._devices.readings().items() for gpu in reading.gpus}
 
     def _sample(self) -> None:
         asyncio.run(self._sample_until_stopped())
