@@ -12,20 +12,7 @@ import pytest
 from executor import processes
 from executor.state import StateFolder
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
-
-
-def neighbouring_ports(count: int) -> int:
-    """The first of so many consecutive ports that nobody listens on now."""
-    for _ in range(100):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            first = int(probe.getsockname()[1])
-        free = []
-        for port in range(first, min(first + count, 65536)):
-            with socket.socket() as each:
-                free.append(each.connect_ex(("127.0.0.1", port)) != 0)
-        if len(free) == count and all(free):
-            return first
-    raise AssertionError("no free ports")
+from tests.ullage.ports import neighbouring_ports
 
 
 @pytest.fixture

@@ -1,0 +1,118 @@
+"""Commands that the documents show: they run as shown, or at least exist."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
+from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
+from tests.ullage.ports import neighbouring_ports
+from ullage.cli.main import app
+
+VERBS = typer.main.get_group(app).commands
+TARGETS = frozenset(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+# The tenants of the example trace: workloads of the starter that `ullage init` writes, and of the small fleet of the tests.
+TENANTS = {"README.md": ("chat", "summaries", "completion")}
+SMALL_FLEET = ("small", "middle", "large")
+
+
+def name_of(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+WITH_COMMANDS = [document for document in DOCUMENTS if any(command.runs for command in commands(document))]
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with a fleet (unless the document begins with init) and a trace; whatever runs in the end is destroyed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ULLAGE_EMULATED_START_SCALE", "0.001")
+    first = neighbouring_ports(10)
+    policy = {"router": {"port": first, "admin_port": first + 1}, "ports": {"start": first + 2, "end": first + 9}}
+    if request.node.callspec.id not in TENANTS:
+        write_fleet(tmp_path / "fleet.yaml", policy=policy)
+    tenants = TENANTS.get(request.node.callspec.id, SMALL_FLEET)
+    rows = "".join(f"{0.5 * index},100,20,{tenant}\n" for index, tenant in enumerate(tenants * 30))
+    (tmp_path / "trace.csv.gz").write_bytes(gzip.compress((TRACE_HEAD + rows).encode(), mtime=0))
+    yield tmp_path
+    if (tmp_path / ".ullage").exists():
+        assert ullage("destroy", "-y").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", WITH_COMMANDS, ids=name_of)
+def test_commands_run_in_the_order_shown(document: Path, folder: Path) -> None:
+    for command in commands(document):
+        if command.runs:
+            # the engines of a README's `status` and `destroy` were not started when `apply` is only checked: both answer that
+            result = ullage(*command.words[1:])
+            assert result.code == 0, f"{command.where}: {' '.join(command.words)}\n{result.err}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_commands_exist_with_their_options(document: Path) -> None:
+    for command in commands(document):
+        check(command)
+
+
+def check(command: Command) -> None:
+    program, *arguments = command.words
+    assert program in {"ullage", "make"}, f"{command.where}: only ullage and make are checked, not {program}"
+    if program == "make":
+        assert set(arguments) <= TARGETS, f"{command.where}: {arguments}"
+        return
+    verb, *options = arguments
+    assert verb in VERBS, f"{command.where}: there is no ullage {verb}"
+    # parses and checks the arguments as a call would, without the call
+    VERBS[verb].make_context(verb, options)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_commands_inside_text_exist(document: Path) -> None:
+    for program, verb, *arguments in spans(document):
+        if program == "make":
+            assert verb in TARGETS
+            continue
+        assert verb in VERBS, f"{name_of(document)}: ullage {verb}"
+        known = {option for parameter in VERBS[verb].params for option in parameter.opts}
+        assert {argument for argument in arguments if argument.startswith("-")} <= known, f"{name_of(document)}: ullage {verb} {arguments}"
+
+
+@pytest.mark.parametrize(
+    ("document", "verbs"),
+    [("plan.md", ["plan", "show", "render"]), ("run.md", ["apply", "status", "destroy"]), ("traffic.md", ["simulate", "replay"])],
+)
+def test_every_option_is_documented(document: str, verbs: list[str]) -> None:
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    for verb in verbs:
+        for parameter in VERBS[verb].params:
+            for option in parameter.opts:
+                if option.startswith("-") and option not in {"-h", "--help"}:
+                    assert f"`{option}" in text or f" {option}" in text, f"docs/{document}: {option} of ullage {verb}"
+
+
+def test_the_documents_are_read_as_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = tmp_path / "some.md"
+    document.write_text(
+        "Text ullage nope.\n\n    ullage plan a.yaml  # why\n\n```sh\nullage status\n\nmake test\n```\n\n"
+        "<!-- test: check only apply, destroy: reasons -->\n\n    ullage apply p\n    ullage plan\n\nText.\n\n    ullage apply q\n\n```\nullage off\n```\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr("tests.docs.documents.ROOT", tmp_path)
+    assert [(command.where, " ".join(command.words), command.runs) for command in commands(document)] == [
+        ("some.md:3", "ullage plan a.yaml", True),
+        ("some.md:6", "ullage status", True),
+        ("some.md:8", "make test", False),
+        ("some.md:13", "ullage apply p", False),
+        ("some.md:14", "ullage plan", True),
+        ("some.md:18", "ullage apply q", True),
+    ]
+    assert {name_of(document) for document in WITH_COMMANDS} >= {"README.md", "docs/plan.md", "docs/run.md", "docs/traffic.md"}
