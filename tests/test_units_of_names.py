@@ -1,0 +1,139 @@
+"""Every numeric field of the public models ends in its unit; what has none is in the lists below, each with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import walk_packages
+
+from pydantic import BaseModel
+
+UNITS = (
+    *("bytes", "mib", "mib_per_gpu"),
+    *("s", "ms"),
+    *("tokens", "tokens_per_s"),
+    *("rps", "microrps"),
+    *("usd_per_h", "microusd_per_h"),
+    *("fraction", "permille", "quantile"),
+    *("gb_per_s", "tflops"),
+)
+
+# vLLM's own names of its flags, and fields of the fleet file that are called like them.
+FLAGS = {
+    *("block_size", "gpu_memory_utilization", "max_model_len", "max_num_queued_reqs", "max_num_seqs", "port", "stream_interval"),
+    *("tensor_parallel", "tensor_parallel_size"),
+}
+
+# How many of something.
+COUNTS = {
+    *("attained", "block_sizes", "chunks", "count", "errors", "gpu_count", "gpus", "gpus_per_node", "gpus_used", "host_cores"),
+    *("host_cores_per_gpu", "kv_blocks", "max_active", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
+    *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count"),
+    # mean numbers of requests
+    *("decoding", "present", "running_requests"),
+    # slices of a GPU
+    *("compute_slices", "memory_slices", "mig_compute_slices", "mig_memory_slices"),
+    # widths, ranks and numbers of a model's layers, under the names of its config.json
+    *("expert_width_multiple", "head_dim", "heads", "hidden", "intermediate", "kv_heads", "kv_lora_rank", "layers", "max_position"),
+    *("per_token", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "shared_intermediate", "sliding_layers", "v_head_dim"),
+    *("vision_parameters", "vocab"),
+}
+
+# Which one: indices, start slots, ports and places in a file.
+PLACES = {
+    *("admin_port", "column", "demand", "end", "gpu", "index", "key_places", "line", "mig_layout", "mig_start", "node", "not_with"),
+    *("placement_starts", "pool", "serial", "shape", "start"),
+}
+
+# Pure numbers: ratios, ranks of an order, and values whose unit another field names.
+PLAIN = {
+    # TierResult: in the unit that its goal names
+    *("bound", "value"),
+    # routes: thousandths of a route's traffic; SimulatedGpu.parts: shares of a GPU by engine group
+    *("parts", "routes", "weight"),
+    # variance over mean; the spread of a log-normal; load over capacity; multiplier per quantile
+    *("burstiness", "residual_quantiles", "rho", "spread"),
+    # Length.mean is in tokens, as its docstring says
+    "mean",
+    *("bytes_per_parameter", "compute_capability", "priority"),
+}
+
+EXEMPT = FLAGS | COUNTS | PLACES | PLAIN
+
+
+def public_models() -> Iterator[type]:
+    """Dataclasses and pydantic models of planner and profiles whose names are public."""
+    for root in ("planner", "profiles"):
+        for found in walk_packages(import_module(root).__path__, f"{root}."):
+            module = import_module(found.name)
+            for name, value in sorted(vars(module).items()):
+                if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_"):
+                    yield value
+
+
+def numeric_fields(model: type) -> Iterator[str]:
+    """Names of the fields that hold numbers, alone or in a container."""
+    if dataclasses.is_dataclass(model):
+        names = [field.name for field in dataclasses.fields(model)]
+    elif issubclass(model, BaseModel):
+        names = list(model.model_fields)
+    else:
+        return
+    hints = typing.get_type_hints(model)
+    yield from (name for name in names if is_numeric(hints[name]))
+
+
+def is_numeric(hint: object) -> bool:
+    """Whether a type holds numbers: itself, as an alternative, as an element or as a mapping's value."""
+    if hint in (int, float):
+        return True
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal or not arguments:
+        return False
+    if origin in (typing.Union, types.UnionType, tuple, list, frozenset):
+        return any(is_numeric(argument) for argument in arguments)
+    return is_numeric(arguments[-1])
+
+
+def has_unit(name: str) -> bool:
+    """A unit at the end; a quantile may follow it, as in kv_tokens_p99."""
+    base = re.sub(r"_p\d\d$", "", name)
+    return any(base == unit or base.endswith(f"_{unit}") for unit in UNITS)
+
+
+def test_every_numeric_field_ends_in_its_unit() -> None:
+    wrong = [
+        f"{model.__module__}.{model.__name__}.{name}"
+        for model in public_models()
+        for name in numeric_fields(model)
+        if not has_unit(name) and name not in EXEMPT
+    ]
+    assert wrong == []
+
+
+def test_no_exemption_is_left_over_or_given_twice() -> None:
+    used = {name for model in public_models() for name in numeric_fields(model)}
+    assert sorted(EXEMPT - used) == []
+    assert sum(map(len, (FLAGS, COUNTS, PLACES, PLAIN))) == len(EXEMPT)
+    assert not [name for name in EXEMPT if has_unit(name)]
+
+
+def test_the_walk_sees_the_models() -> None:
+    names = {model.__name__ for model in public_models()}
+    assert names >= {
+        "Fleet",
+        "Pool",
+        "Plan",
+        "Ledger",
+        "Problem",
+        "Shape",
+        "MemoryLedger",
+        "Architecture",
+        "GpuType",
+        "StepTime",
+        "WorkloadRow",
+    }
