@@ -25,11 +25,12 @@ Record = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An apply that did not end well: its plan's hash, the actions it completed and those it only began."""
+    """An apply that did not end well: its plan's hash, the actions it completed, those it only began, and what ended it ("": a crash)."""
 
     plan: str
     done: frozenset[int]
     begun: frozenset[int]
+    reason: str
 
 
 def utc_now() -> str:
@@ -62,6 +63,10 @@ class Journal:
         """The apply ended."""
         self._append({"event": "end", "ok": ok, "detail": detail})
 
+    def note(self, subject: str, detail: str) -> None:
+        """Something that belongs to no action; only people read it."""
+        self._append({"event": "note", "subject": subject, "detail": detail})
+
     def destroyed(self) -> None:
         """Everything was stopped: nothing begun before is of interest to a later apply."""
         self._append({"event": "destroyed"})
@@ -71,9 +76,11 @@ class Journal:
         plan: str | None = None
         done: set[int] = set()
         begun: set[int] = set()
+        reason = ""
         for record in self.records:
             match record:
                 case {"event": "begin", "plan": str(digest)}:
+                    reason = ""
                     if digest != plan:
                         plan, done, begun = digest, set(), set()
                 case {"event": "intent", "action": int(action)}:
@@ -85,9 +92,11 @@ class Journal:
                         done.add(action)
                 case {"event": "end", "ok": True} | {"event": "destroyed"}:
                     plan, done, begun = None, set(), set()
+                case {"event": "end", "detail": str(detail)}:
+                    reason = detail
                 case _:
                     pass
-        return None if plan is None else Unfinished(plan, frozenset(done), frozenset(begun))
+        return None if plan is None else Unfinished(plan, frozenset(done), frozenset(begun), reason)
 
     def _append(self, record: Record) -> None:
         record = {"seq": len(self.records) + 1, "at": self._now(), **record}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from executor import proc
 from executor.errors import LockedError, StateError
 from executor.journal import utc_now
 
@@ -27,12 +28,27 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise LockedError(f"{path.parent} is in use: {_holder(descriptor)}; wait until it ends, or end that process") from error
         os.ftruncate(descriptor, 0)
-        holder = {"purpose": purpose, "pid": os.getpid(), "owner": _owner(), "since": utc_now()}
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-        yield
-        os.ftruncate(descriptor, 0)
+        mine = {"purpose": purpose, "pid": os.getpid(), "owner": _owner(), "since": utc_now()}
+        os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def holder(path: Path) -> str | None:
+    """Who holds the lock, for people; None when nobody does. Never takes the lock itself, which could make an apply fail."""
+    try:
+        value = json.loads(path.read_bytes())
+        return _words(value) if proc.facts(value["pid"]) is not None else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _words(value: dict[str, object]) -> str:
+    return f"ullage {value['purpose']} of {value['owner']}, process {value['pid']}, since {value['since']}"
 
 
 def _owner() -> str:
@@ -44,7 +60,6 @@ def _owner() -> str:
 
 def _holder(descriptor: int) -> str:
     try:
-        value = json.loads(os.pread(descriptor, 4096, 0))
-        return f"ullage {value['purpose']} of {value['owner']}, process {value['pid']}, since {value['since']}"
+        return _words(json.loads(os.pread(descriptor, 4096, 0)))
     except (ValueError, KeyError, TypeError):
         return "its holder has not written its name yet"

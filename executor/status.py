@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,9 @@ from executor import envoy_admin, processes
 from executor.backends import probes
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.backends.local import PREFIX
+from executor.errors import JournalError
+from executor.journal import Journal
+from executor.lock import holder
 from executor.router import NAME, Router
 from executor.state import StateFolder
 from planner.plan import Replica, Route, RouterPlan, State
@@ -76,7 +80,7 @@ async def _status(folder: StateFolder) -> StatusReport:
     named = {PREFIX + replica.name for replica in state.replicas} | {NAME}
     strays = tuple(_stray(record, held) for name, record in sorted(records.items()) if name not in named and processes.members(record))
     replicas = (*rows, *strays)
-    return StatusReport(state.serial, replicas, router, _drift(state, replicas, router))
+    return StatusReport(state.serial, replicas, router, (*_unfinished(folder), *_drift(state, replicas, router)))
 
 
 async def _replica(
@@ -125,6 +129,22 @@ async def _router(
     seen = await envoy_admin.look(session, settings.host, settings.admin_port) if alive else None
     difference = "does not run" if not alive else "its admin interface does not answer" if seen is None else seen.lacks(routes)
     return RouterStatus(alive, record.pid if alive and record is not None else None, settings.host, settings.port, difference)
+
+
+def _unfinished(folder: StateFolder) -> Iterator[str]:
+    """The apply that works now, or one that did not end: the state is then between two plans."""
+    working = holder(folder.lock_path)
+    if working is not None:
+        yield f"apply: works now: {working}"
+        return
+    try:
+        unfinished = Journal(folder.journal_path).unfinished()
+    except JournalError as error:
+        yield f"apply: {error}"
+        return
+    if unfinished is not None:
+        why = unfinished.reason.partition("\n")[0] or "it was cut off"
+        yield f"apply: stopped with {len(unfinished.done)} of its plan's actions done: {why}; apply that plan again, or plan again"
 
 
 def _drift(state: State, replicas: tuple[ReplicaStatus, ...], router: RouterStatus | None) -> tuple[str, ...]:

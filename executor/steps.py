@@ -42,6 +42,7 @@ class Steps:
         done = self._still_done(done)
         await finish(self._stop_strays())
         await finish(self._router.ensure(self._plan.desired.router, self.state.routes))
+        await self._start_again()
         remaining = [(number, action) for number, action in enumerate(self._plan.actions) if number not in done]
         for kind, group in groupby(remaining, key=lambda numbered: numbered[1].kind):
             await self._batch(kind, list(group))
@@ -49,7 +50,8 @@ class Steps:
         self._keep(nodes=desired.nodes, gpus=desired.gpus, replicas=desired.replicas, routes=desired.routes, router=desired.router)
 
     def note(self, subject: str, detail: str) -> None:
-        """Tell something that belongs to no action."""
+        """Tell something that belongs to no action, and keep it in the journal."""
+        self._journal.note(subject, detail)
         self._on_event(Event("note", 0, len(self._plan.actions), "note", subject, detail))
 
     def _still_done(self, done: frozenset[int]) -> frozenset[int]:
@@ -75,6 +77,21 @@ class Steps:
                 if seen.pids:
                     self.note(name, "was left behind by an interrupted apply and is stopped")
                 await self._backend.stop(name)
+
+    async def _start_again(self) -> None:
+        """Start replicas that stay but have died since they were applied."""
+        touched = {action.replica for action in self._plan.actions if isinstance(action, (Start, Stop))}
+        observed = self._backend.observe()
+        living = {name for name, seen in observed.items() if seen.alive}
+        dead = [replica for replica in self.state.replicas if replica.name not in touched | living]
+
+        async def again(number: int, action: Start) -> None:
+            del number
+            self.note(action.replica, action.reason)
+            await self._backend.start(self._wanted[action.replica], lambda text: self.note(action.replica, text))
+
+        reason = "does not run any more and is started again"
+        await run_starts([(0, Start(replica=item.name, node=item.node, gpus=item.gpus, reason=reason)) for item in dead], again)
 
     async def _batch(self, kind: str, batch: Sequence[Numbered]) -> None:
         """Neighbouring actions of one kind: starts overlap across GPUs, drains and stops overlap, the rest goes one by one."""

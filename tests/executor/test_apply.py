@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
 import signal
@@ -180,6 +181,49 @@ def test_an_interrupt_ends_the_step_and_the_same_plan_goes_on(world: World) -> N
     last = Journal(world.folder.journal_path).records[-1]
     assert (last["event"], last["ok"], last["detail"]) == ("end", False, "interrupted")
     assert applied(world, world.plan([one])).serial == 2
+
+
+def test_apply_starts_again_what_died_also_when_the_plan_changes_nothing_else(world: World) -> None:
+    ports = free_ports(2)
+    one, two = engine("llama-0", ports[0], mode="forking"), engine("qwen-0", ports[1], gpu=1)
+    applied(world, world.plan([one, two]))
+    before = world.living()
+    # as the OOM killer does it: the server goes, its child keeps the memory
+    os.kill(min(before["replica-llama-0"]), signal.SIGKILL)
+    assert status(world.folder.root).drift == ("replica llama-0: does not run",)
+    plan = world.plan([one, two])
+    assert plan.actions == ()
+    applied(world, plan)
+    after = world.living()
+    assert status(world.folder.root).drift == ()
+    assert not set(after["replica-llama-0"]) & set(before["replica-llama-0"])
+    assert after["replica-qwen-0"] == before["replica-qwen-0"]
+    assert [event.detail for event in world.events if event.what == "note"] == ["does not run any more and is started again"]
+
+    # one that the plan takes away is not started first
+    os.kill(min(after["replica-llama-0"]), signal.SIGKILL)
+    world.events.clear()
+    applied(world, world.plan([two]))
+    assert begun(world) == [("set_routes", "router"), ("drain", "llama-0"), ("stop", "llama-0")]
+    assert set(world.living()) == {"replica-qwen-0", "router"}
+
+
+def test_status_tells_of_an_apply_that_did_not_end(world: World) -> None:
+    ports = free_ports(2)
+    good, bad = engine("llama-0", ports[0]), engine("qwen-0", ports[1], "oom", gpu=1)
+    with pytest.raises(StartError):
+        applied(world, world.plan([good, bad]))
+    [line] = status(world.folder.root).drift
+    assert line.startswith("apply: stopped with 1 of its plan's actions done: replica qwen-0: its process ended")
+    assert line.endswith("apply that plan again, or plan again")
+    with locked(world.folder.lock_path, "apply"):
+        [line] = status(world.folder.root).drift
+    assert line.startswith(f"apply: works now: ullage apply of {getpass.getuser()}, process {os.getpid()}, since ")
+
+    with world.folder.journal_path.open("a") as journal:
+        journal.write("what is this?\nand this?\n")
+    [line] = status(world.folder.root).drift
+    assert "not a journal record" in line
 
 
 def test_status_names_what_is_missing_and_what_is_foreign(world: World) -> None:

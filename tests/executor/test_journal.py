@@ -28,14 +28,14 @@ def begun(path: Path) -> Journal:
 def test_what_is_begun_and_not_ended_is_unfinished(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     begun(path)
-    assert journal(path).unfinished() == Unfinished("p1", done=frozenset({0}), begun=frozenset({1}))
+    assert journal(path).unfinished() == Unfinished("p1", done=frozenset({0}), begun=frozenset({1}), reason="")
 
 
 def test_a_failed_action_is_neither_done_nor_begun(tmp_path: Path) -> None:
     made = begun(tmp_path / "j")
     made.result(1, ok=False, detail="no memory")
-    made.end(ok=False)
-    assert journal(tmp_path / "j").unfinished() == Unfinished("p1", frozenset({0}), frozenset())
+    made.end(ok=False, detail="no memory")
+    assert journal(tmp_path / "j").unfinished() == Unfinished("p1", frozenset({0}), frozenset(), "no memory")
 
 
 def test_a_good_end_or_a_destroy_leaves_nothing_unfinished(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_second_attempt_at_the_same_plan_keeps_what_was_done_and_another_plan_
     again = made.unfinished()
     made.begin("p2", 1)
     other = made.unfinished()
-    assert (again is not None, other) == (True, Unfinished("p2", frozenset(), frozenset()))
+    assert (again is not None, other) == (True, Unfinished("p2", frozenset(), frozenset(), ""))
     assert again is not None
     assert again.done == {0}
 
