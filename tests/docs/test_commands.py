@@ -13,6 +13,7 @@ import typer
 from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
 from tests.ullage.ports import neighbouring_ports
+from tests.ullage.test_plan_command import FIGURES
 from ullage.cli.main import app
 
 VERBS = typer.main.get_group(app).commands
@@ -99,11 +100,17 @@ def test_every_option_is_documented(document: str, verbs: list[str]) -> None:
                     assert f"`{option}" in text or f" {option}" in text, f"docs/{document}: {option} of ullage {verb}"
 
 
+def test_every_figure_of_plan_json_is_documented() -> None:
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    assert [name for name in FIGURES if f"`{name}`" not in text] == []
+
+
 def test_the_documents_are_read_as_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = tmp_path / "some.md"
     document.write_text(
         "Text ullage nope.\n\n    ullage plan a.yaml  # why\n\n```sh\nullage status\n\nmake test\n```\n\n"
-        "<!-- test: check only apply, destroy: reasons -->\n\n    ullage apply p\n    ullage plan\n\nText.\n\n    ullage apply q\n\n```\nullage off\n```\n",
+        "<!-- test: check only apply, destroy: reasons -->\n\n    ullage apply p\n    ullage plan\n\n"
+        "Text.\n\n    ullage apply q\n\n```\nullage off\n```\n",
         encoding="utf-8",
     )
     monkeypatch.setattr("tests.docs.documents.ROOT", tmp_path)

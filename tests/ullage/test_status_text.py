@@ -1,0 +1,62 @@
+"""Reports of status and destroy, and the progress of a replay, as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from executor.backends.probes import EngineLoad
+from executor.destroy import DestroyReport
+from executor.replay import Progress
+from executor.status import ReplicaStatus, RouterStatus, StatusReport
+from tests.ullage.commands import ullage
+from ullage.views.progress import PLAIN_EVERY, replay_progress
+from ullage.views.status_text import destroy_text, status_text
+
+
+def row(name: str, condition: str, load: EngineLoad | None = None) -> ReplicaStatus:
+    alive = condition in {"ready", "running"}
+    return ReplicaStatus(name, condition, 71 if alive else None, "h100-0", (0, 1), 8100, 26208 if alive else None, alive, load)  # type: ignore[arg-type]
+
+
+def test_status_shows_each_replica_the_router_and_every_difference() -> None:
+    load = EngineLoad(running=3, waiting=1, kv_fraction=0.42, prompt_tokens=0, generated_tokens=0)
+    rows = (row("a-0", "ready", load), row("b-0", "missing"))
+    report = StatusReport(7, rows, RouterStatus(True, 99, "127.0.0.1", 8080, None), ("replica b-0: does not run",))
+    assert status_text(report).splitlines() == [
+        "state serial 7: 2 replicas",
+        "  replica  condition  pid  node    GPU  port  MiB    running  waiting  KV use",
+        "  a-0      ready      71   h100-0  0,1  8100  26208  3        1        42%",
+        "  b-0      missing    -    h100-0  0,1  8100  -      -        -        -",
+        "router at 127.0.0.1:8080 runs (pid 99)",
+        "drift: replica b-0: does not run",
+    ]
+
+
+def test_status_of_nothing() -> None:
+    assert status_text(StatusReport(0, (), None, ())) == "state serial 0: 0 replicas\nno drift: what runs is what the state says\n"
+
+
+def test_destroy_says_what_is_left_and_whether_memory_was_over_committed() -> None:
+    assert destroy_text(DestroyReport((), (), None)) == "nothing was running\nno process is left\n"
+    assert destroy_text(DestroyReport(("router", "replica-a-0"), ("replica-a-0: process 7",), 2)).splitlines() == [
+        "stopped 2 processes",
+        "memory over-commits recorded by the emulated GPUs: 2",
+        "left over: replica-a-0: process 7",
+    ]
+
+
+def test_a_state_folder_that_is_not_there_is_named(work: object) -> None:
+    for verb in ("status", "destroy"):
+        result = ullage(verb, "--state", "tpyo")
+        assert result.code == 0
+        assert result.out.startswith("tpyo: there is no such state folder, so nothing was applied from it")
+
+
+def test_progress_into_a_log_is_a_plain_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with replay_progress() as tell:
+        for second in range(PLAIN_EVERY + 1):
+            tell(Progress(elapsed_s=second, sent=2 * second, ended=second, errors=0, total=40, late_s=0.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "    0 s: 0 of 40 sent, 0 ended, 0 errors",
+        "   10 s: 20 of 40 sent, 10 ended, 0 errors",
+    ]
