@@ -14,7 +14,7 @@ from planner.groups import ServiceGroup
 from planner.problem import Mode
 from profiles.capacity import LoadForecast, capacity_rps, forecast
 from profiles.gpus import GpuType, MigProfile
-from profiles.kv import kv_bytes_for_tokens, kv_pool_tokens, min_kv_bytes
+from profiles.kv import kv_bytes_for_tokens, min_kv_bytes
 from profiles.memory import MemoryLedger, memory_ledger
 from profiles.mix import RequestMix
 from profiles.settings import EngineSettings, UnsupportedError
@@ -166,6 +166,14 @@ class _Variant:
             low_rps, high_rps = (middle_rps, high_rps) if meets else (low_rps, middle_rps)
         return low_rps
 
+    def kv_need_bytes(self, rate_rps: float, level: int) -> int | None:
+        """KV bytes that hold its requests in flight at p99; None at a rate without steady state."""
+        load = self.load(rate_rps, level)
+        if load is None:
+            return None
+        request_tokens = load.kv_tokens / load.running_requests
+        return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(load.kv_tokens_p99), request_tokens)
+
     def ledger(self, kv_bytes: int) -> MemoryLedger:
         return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes)
 
@@ -189,7 +197,7 @@ class _Variant:
 def _alone(variant: _Variant) -> Candidate:
     """The replica that has a GPU, a block or a MIG slice to itself: all memory that is left becomes KV cache."""
     kv_bytes = _kv_room_bytes(variant)
-    return _candidate(variant, 1, kv_bytes, _largest_rate(variant, kv_bytes))
+    return _candidate(variant, 1, kv_bytes, _largest_rate(variant, 1, kv_bytes))
 
 
 def _kv_room_bytes(variant: _Variant) -> int:
@@ -205,16 +213,15 @@ def _kv_room_bytes(variant: _Variant) -> int:
     return (memory_mib - empty.total_mib) * MIB
 
 
-def _largest_rate(variant: _Variant, kv_bytes: int) -> float:
+def _largest_rate(variant: _Variant, level: int, kv_bytes: int) -> float:
     """Largest rate that meets the SLO and whose requests in flight fit the KV pool at the quantile."""
-    latency_rps = variant.largest_rps(1)
+    latency_rps = variant.largest_rps(level)
     if latency_rps <= 0.0:
-        raise UnsupportedError(variant.slo_reason(1))
-    pool_tokens = kv_pool_tokens(variant.group.model.architecture, variant.settings, kv_bytes)
+        raise UnsupportedError(variant.slo_reason(level))
 
     def fits(rate_rps: float) -> bool:
-        load = variant.load(rate_rps, 1)
-        return load is not None and load.kv_tokens_p99 <= pool_tokens
+        need_bytes = variant.kv_need_bytes(rate_rps, level)
+        return need_bytes is not None and need_bytes <= kv_bytes
 
     if fits(latency_rps):
         return latency_rps
@@ -223,7 +230,10 @@ def _largest_rate(variant: _Variant, kv_bytes: int) -> float:
         middle_rps = (low_rps + high_rps) / 2
         low_rps, high_rps = (middle_rps, high_rps) if fits(middle_rps) else (low_rps, middle_rps)
     if low_rps <= 0.0:
-        raise UnsupportedError(f"the KV pool of {pool_tokens} tokens is too small for the longest requests of {variant.group.name}")
+        raise UnsupportedError(
+            f"its longest requests need {math.ceil((variant.kv_need_bytes(TRICKLE_RPS, level) or 0) / MIB)} MiB of KV cache, "
+            f"{kv_bytes // MIB} MiB are left; lower the lengths or max_model_len"
+        )
     return low_rps
 
 
@@ -232,27 +242,24 @@ def _time_shared(alone: _Variant) -> list[Candidate]:
     variant = replace(alone, step=_slowed(alone.step, ASSUMED_INTERFERENCE_FACTOR))
     room_bytes = _kv_room_bytes(variant)
     found: list[Candidate] = []
-    reason = ""
+    reasons: list[str] = []
     for level in range(2, variant.site.max_active_residents + 1):
-        largest_rps = variant.largest_rps(level)
-        if largest_rps <= 0.0:
-            reason = reason or variant.slo_reason(level)
+        try:
+            largest_rps = _largest_rate(variant, level, room_bytes)
+        except UnsupportedError as error:
+            reasons.append(str(error))
             continue
-        fewest = max(1, math.ceil(variant.group.peak_rps / largest_rps))
+        fewest = max(1, variant.group.min_replicas, math.ceil(variant.group.peak_rps / largest_rps))
         sized = [_sized(variant, level, variant.group.peak_rps / count) for count in range(fewest, fewest + EXTRA_SPLITS + 1)]
         found += [candidate for candidate in sized if candidate and candidate.kv_bytes <= room_bytes]
-        reason = reason or f"the KV cache of {fewest + EXTRA_SPLITS} replicas that share the demand needs more than {room_bytes // MIB} MiB"
     if not found:
-        raise UnsupportedError(reason)
+        raise UnsupportedError(reasons[0])
     return found
 
 
 def _sized(variant: _Variant, level: int, rate_rps: float) -> Candidate | None:
-    load = variant.load(rate_rps, level)
-    if load is None:
-        return None
-    need_bytes = kv_bytes_for_tokens(variant.group.model.architecture, variant.settings, math.ceil(load.kv_tokens_p99))
-    return _candidate(variant, level, max(variant.min_kv_bytes, need_bytes), rate_rps)
+    need_bytes = variant.kv_need_bytes(rate_rps, level)
+    return None if need_bytes is None else _candidate(variant, level, max(variant.min_kv_bytes, need_bytes), rate_rps)
 
 
 def _slowed(step: StepTime, factor: float) -> StepTime:

@@ -7,6 +7,7 @@ window of W tokens ceil(min(W - 1 + tokens in flight, tokens) / block_size) + 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from profiles.models import Architecture
@@ -81,13 +82,18 @@ def kv_pool_tokens(architecture: Architecture, settings: EngineSettings, kv_byte
     return int(blocks / _blocks_per_request(architecture, settings, settings.max_model_len) * settings.max_model_len)
 
 
-def kv_bytes_for_tokens(architecture: Architecture, settings: EngineSettings, tokens: int) -> int:
+def kv_bytes_for_tokens(architecture: Architecture, settings: EngineSettings, tokens: int, request_tokens: float | None = None) -> int:
     """Bytes per GPU of a pool that holds this many tokens of requests in flight, whole blocks and the null block included.
 
-    Sliding-window groups are counted as if every token lay within the window, which is safe whatever the lengths of the requests are.
+    request_tokens is their mean length, which tells how much of them a sliding window keeps: what it keeps is concave in the length, so
+    that the mean never underestimates a mixture. None counts every token as if it lay within the window, which is safe for all lengths.
     """
     groups = _groups(architecture)
-    blocks = (groups.full + groups.sliding) * -(-tokens // settings.block_size) + groups.sliding
+    blocks = groups.full * -(-tokens // settings.block_size)
+    if groups.sliding and architecture.sliding_window_tokens is not None:
+        length = tokens if request_tokens is None else min(request_tokens, tokens)
+        kept = length if request_tokens is None else min(architecture.sliding_window_tokens - 1 + settings.max_num_batched_tokens, length)
+        blocks += groups.sliding * (math.ceil(tokens * kept / length / settings.block_size) + math.ceil(tokens / length))
     return (blocks + 1) * kv_bytes_per_block(architecture, settings)
 
 
