@@ -40,7 +40,6 @@ def destroy(state_dir: Path, on_event: OnEvent = ignore) -> DestroyReport:
     folder = StateFolder(state_dir)
     if not folder.root.exists():
         return DestroyReport((), (), None)
-    folder.create()
     with locked(folder.lock_path, "destroy"):
         return asyncio.run(_destroy(folder, on_event))
 

@@ -7,7 +7,7 @@ import getpass
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from executor import proc
@@ -29,7 +29,9 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
             raise LockedError(f"{path.parent} is in use: {_holder(descriptor)}; wait until it ends, or end that process") from error
         os.ftruncate(descriptor, 0)
         mine = {"purpose": purpose, "pid": os.getpid(), "owner": _owner(), "since": utc_now()}
-        os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        # the name is for people: on a full disk the lock holds without it, so that destroy still works
+        with suppress(OSError):
+            os.pwrite(descriptor, json.dumps(mine).encode(), 0)
         try:
             yield
         finally:

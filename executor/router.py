@@ -130,9 +130,12 @@ class Router:
         """Rename changed files into place in the renderer's order, in which no route names a cluster Envoy has not heard of."""
         for file in files:
             path = self._folder.router / file.path
-            if not path.exists() or path.read_text(encoding="utf-8") != file.text:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(path, file.text)
+            try:
+                if not path.exists() or path.read_text(encoding="utf-8") != file.text:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomic(path, file.text)
+            except OSError as error:
+                raise RouterError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def _remove_stale(self, manifest: Manifest) -> None:
         keep = {self._folder.router / file.path for file in manifest}

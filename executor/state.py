@@ -7,7 +7,7 @@ processes/     one record per process that was started
 logs/          one log per replica and one of the router
 router/        Envoy's files
 nodes/         emulated devices, one folder per node
-history/       the last states, so that a stale plan can be told what changed since
+history/       the state after each of the last applies, so that a stale plan can be told what changed since
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class StateFolder:
         """Write the state atomically and keep a copy in history/. Raises StateError when the disk refuses."""
         text = to_json(state)
         try:
-            write_atomic(self.history / f"{state.serial:08d}-{state_hash(state)}.json", text)
+            write_atomic(self.history / f"{state.serial:08d}.json", text)
             write_atomic(self.state_path, text)
             self._prune()
         except OSError as error:
@@ -76,11 +76,13 @@ class StateFolder:
         """The earlier state with this hash, where it is still kept and readable."""
         if digest == state_hash(State()):
             return State()
-        for path in self.history.glob(f"*-{digest}.json"):
+        for path in self.history.glob("*.json"):
             try:
-                return state_from_json(path.read_text(encoding="utf-8"), str(path))
+                state = state_from_json(path.read_text(encoding="utf-8"), str(path))
             except (OSError, UnicodeDecodeError, DocumentError):
-                return None
+                continue
+            if state_hash(state) == digest:
+                return state
         return None
 
     def _prune(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from executor.state import StateFolder
@@ -70,7 +71,9 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         raise ValueError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # on a read-only file system this fails too, and there is nothing to remove
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _bytes(path: Path, hint: str) -> bytes:

@@ -24,6 +24,8 @@ class EmulatedDevices:
             path = self._folder.node(node.name)
             try:
                 devices.create_node(path, node.gpu_type, node.gpu_count)
+            except OSError as error:
+                raise ExecutorError(f"emulated devices: {path}: cannot be written: {error.strerror or error}") from error
             except (DeviceError, ValueError) as error:
                 if devices.count_gpus(path) == 0 or any(gpu.residents for gpu in devices.read_node(path).gpus):
                     raise ExecutorError(f"emulated devices: {error}; `ullage destroy` ends what runs there") from error

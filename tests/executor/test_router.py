@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 import socket
 import sys
@@ -13,6 +15,7 @@ import pytest
 from executor import envoy_admin, router
 from executor.envoy_admin import Seen
 from executor.errors import RouterError
+from executor.journal import Journal
 from planner.plan import Backend, Route, RouterPlan
 from tests.executor.worlds import World, engine, free_ports
 
@@ -35,6 +38,16 @@ def test_a_taken_port_is_named_with_its_field(world: World) -> None:
         other.listen(1)
         with pytest.raises(RouterError, match=rf"router\.admin_port: 127\.0\.0\.1:{world.router.admin_port} is taken"):
             asyncio.run(world.apply(world.plan([])))
+
+
+def test_a_file_that_cannot_be_written_is_named_and_the_apply_ends_in_the_journal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(router, "write_atomic", full)
+    with pytest.raises(RouterError, match=r"router/cds.yaml: cannot be written: No space left on device"):
+        asyncio.run(world.apply(world.plan([])))
+    assert Journal(world.folder.journal_path).records[-1]["event"] == "end"
 
 
 def test_routes_that_envoy_cannot_express_are_refused_before_anything_is_done(world: World) -> None:

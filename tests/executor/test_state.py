@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from executor.errors import LockedError, StateError
-from executor.files import file_name
+from executor.files import file_name, write_atomic
 from executor.lock import locked
 from executor.state import StateFolder
 from planner.plan import RouterPlan, State, state_hash
@@ -42,6 +43,38 @@ def test_history_keeps_the_newest_states_only(folder: StateFolder) -> None:
     assert len(list(folder.history.glob("*.json"))) == 20
     assert folder.past(state_hash(State(serial=29))) is not None
     assert folder.past(state_hash(State(serial=5))) is None
+
+
+def test_the_many_writes_of_one_apply_do_not_push_earlier_states_out_of_the_history(folder: StateFolder) -> None:
+    folder.save(State(serial=1))
+    for port in range(1, 60):
+        folder.save(State(serial=2, router=RouterPlan(host="127.0.0.1", port=port, admin_port=9901)))
+    assert folder.past(state_hash(State(serial=1))) == State(serial=1)
+    assert folder.past(state_hash(folder.load())) == folder.load()
+
+
+def test_a_full_disk_is_named_with_the_file_and_leaves_no_half_one(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder.save(ROUTED)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_atomic(folder.router / "rds.yaml", "text")
+    assert caught.value.filename == str(folder.router / "rds.yaml")
+    with pytest.raises(StateError, match=r"state.json: cannot be written: No space left on device"):
+        folder.save(State(serial=4))
+    monkeypatch.undo()
+    assert (folder.load(), list(folder.root.rglob("*.tmp"))) == (ROUTED, [])
+
+
+def test_the_lock_holds_on_a_full_disk_too(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, content: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with locked(folder.lock_path, "destroy"), pytest.raises(LockedError, match="has not written its name"), locked(folder.lock_path, "x"):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from ullage.cli.answer import Answer
 # typer ends a usage error with 2, which here means "there are changes".
 _USAGE_ERROR = 2
 
+# 128 + SIGINT, as shells count it; what typer makes of Ctrl-C.
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="ullage",
     help="Plan which model servers share which GPU, with proof; render, apply and check the plan.",
@@ -33,7 +36,7 @@ def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; an error is one message on standard error, never a traceback.
 
     0 success, 1 any error (usage errors included), 2 only as an answer (`plan --detailed-exitcode`: there are changes;
-    `render --check`: files differ).
+    `render --check`: files differ), 130 after Ctrl-C.
     """
     try:
         app(arguments, prog_name="ullage")
@@ -41,8 +44,17 @@ def run_command(arguments: list[str]) -> int:
         return answer.code
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
+        if code == INTERRUPTED:
+            return _interrupted()
         return 1 if code == _USAGE_ERROR and arguments else 0 if code == _USAGE_ERROR else code
+    except KeyboardInterrupt:
+        return _interrupted()
     except (OSError, ValueError, RuntimeError) as error:
         typer.echo(f"error: {error}", err=True)
         return 1
     return 0
+
+
+def _interrupted() -> int:
+    typer.echo("interrupted", err=True)
+    return INTERRUPTED
