@@ -37,7 +37,8 @@ def emulated(folder: StateFolder) -> Launcher:
         if replica.mig is not None:
             environment["CUDA_VISIBLE_DEVICES"] = devices.instance_uuid(replica.gpus[0], replica.mig.start)
         argv = vllm.command(replica)
-        # the first two words are `vllm serve`; the rest is the same command line
-        return Launch((sys.executable, "-m", "executor.emulator", "serve", *argv[2:]), environment)
+        # the first two words are `vllm serve`; the rest is the same command line. -P: a folder called executor where the user
+        # stands must not hide ours
+        return Launch((sys.executable, "-P", "-m", "executor.emulator", "serve", *argv[2:]), environment)
 
     return launch

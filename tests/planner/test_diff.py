@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.diff import diff, largest_remainder, routes_for
-from planner.plan import Action, Desired, Drain, Plan, Replica, Repartition, SetRoutes, Start, State, Stop
+from planner.plan import Action, Desired, Drain, Plan, Repartition, Replica, SetRoutes, Start, State, Stop
 from planner.spec import Fleet
 from tests.fleets import fleet, workload
 from ullage.planning import plan_fleet
