@@ -106,10 +106,12 @@ def test_a_baseline_that_does_not_fit_says_so() -> None:
     baselines = {
         "best-fit": Baseline(cost_usd_per_h=8.85, unserved_rps=0.0, gpus=3, fits=True),
         "exclusive": Baseline(cost_usd_per_h=38.35, unserved_rps=0.0, gpus=13, fits=False),
+        "squishy": Baseline(cost_usd_per_h=2.95, unserved_rps=1.5, gpus=1, fits=False),
     }
     text = lines(certified(time_shared_plan(), baselines=baselines))
     assert "  best-fit   3     8.85   0.00" in text
     assert "  exclusive  13    38.35  0.00        does not fit the pools; priced as if they were large enough" in text
+    assert "  squishy    1     2.95   1.50        cannot serve all of it on any number of these GPUs" in text
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ MODE_WORDS = {
     "free": "free",
 }
 
+NEVER_FITS = "cannot serve all of it on any number of these GPUs"
+
 
 def plan_text(plan: Plan) -> str:
     """The whole plan for a terminal, without colours; ends in a newline."""
@@ -147,7 +149,13 @@ def _baselines(desired: Desired) -> Iterator[str]:
     rows = [("method", "GPUs", "USD/h", "unserved/s", "")]
     rows.append(("this plan", str(desired.gpus_used), f"{desired.cost_usd_per_h:.2f}", _unserved(desired), ""))
     for name, baseline in desired.certificate.baselines.items():
-        note = "" if baseline.fits else "does not fit the pools; priced as if they were large enough"
+        note = (
+            ""
+            if baseline.fits
+            else NEVER_FITS
+            if baseline.unserved_rps > 0
+            else "does not fit the pools; priced as if they were large enough"
+        )
         rows.append((name, str(baseline.gpus), f"{baseline.cost_usd_per_h:.2f}", f"{baseline.unserved_rps:.2f}", note))
     yield from table(rows)
 
