@@ -1,8 +1,9 @@
 """Arithmetic of vLLM's paged KV cache, exact to the byte against vllm/v1/core/kv_cache_utils.py (0.32).
 
-Layers of one attention kind form groups of equal size. A block holds block_size tokens of one group's layers and all groups draw from one
-pool, of which one block is held back as null block. Full attention needs ceil(tokens / block_size) blocks per request and group, a sliding
-window of W tokens ceil(min(W - 1 + tokens in flight, tokens) / block_size) + 1. State-space layers cannot occur: Architecture has none.
+Layers of one kind form groups of equal size, all groups draw blocks of equal bytes from one pool, and one block is held back as null block.
+A request of `tokens` takes per group: full attention ceil(tokens / block) blocks; a sliding window of W tokens
+ceil(min(W - 1 + tokens in flight, tokens) / block) + 1; a chunk of C tokens ceil(min(C + tokens in flight, tokens) / block); a recurrent
+state one block, two when prefix caching keeps an aligned copy. Where states exist a block holds so many tokens that no state is larger.
 """
 
 from __future__ import annotations
@@ -10,34 +11,43 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from profiles.models import Architecture
-from profiles.precision import kv_element_bytes
+from profiles.models import DTYPE_BYTES, Architecture, Recurrent
+from profiles.pipeline import largest_stage_layers
+from profiles.precision import dtype_bytes, kv_element_bytes
 from profiles.settings import EngineSettings
 
-# With two attention kinds the groups take the smaller count of layers, or the larger one when it is less than 1.5 times the smaller
+# With several kinds the groups take the smallest count of layers, or the largest one when it is less than 1.5 times the smallest
 # (_get_kv_cache_groups_uniform_page_size in vllm/v1/core/kv_cache_utils.py).
 _GROUP_RATIO = 1.5
+# Tokens to which a block is rounded up where states share the pool: the smallest kernel block of FlashAttention, and 128 for latent
+# attention (_align_hybrid_block_size in vllm/platforms/interface.py, 0.32).
+_STATE_ALIGNMENT_TOKENS = 16
+_LATENT_STATE_ALIGNMENT_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """Layer groups of one model: how many attend to everything, how many through a window, layers in each."""
+    """Layer groups of one model: how many attend to everything, through a window, keep a state; and the layers in each."""
 
     full: int
-    sliding: int
+    windowed: int
+    states: int
     layers: int
+
+    @property
+    def count(self) -> int:
+        return self.full + self.windowed + self.states
 
 
 def _groups(architecture: Architecture) -> _Groups:
-    sliding = architecture.sliding_layers
-    full = architecture.layers - sliding
-    if sliding == 0:
-        return _Groups(1, 0, full)
-    if full == 0:
-        return _Groups(0, 1, sliding)
-    fewer, more = sorted((full, sliding))
-    size = more if more < fewer * _GROUP_RATIO else fewer
-    return _Groups(-(-full // size), -(-sliding // size), size)
+    windowed = architecture.sliding_layers
+    states = architecture.recurrent.layers if architecture.recurrent else 0
+    counts = (architecture.attention_layers - windowed, windowed, states)
+    present = [count for count in counts if count]
+    fewest, most = min(present), max(present)
+    size = most if most < fewest * _GROUP_RATIO else fewest
+    full, windows, recurrent = (-(-count // size) for count in counts)
+    return _Groups(full, windows, recurrent, size)
 
 
 def _layer_token_bytes(architecture: Architecture, settings: EngineSettings) -> int:
@@ -52,23 +62,79 @@ def _layer_token_bytes(architecture: Architecture, settings: EngineSettings) -> 
     return 2 * max(architecture.kv_heads // settings.tensor_parallel_size, 1) * architecture.head_dim * element_bytes
 
 
+def state_bytes_per_layer(architecture: Architecture, settings: EngineSettings) -> int:
+    """Bytes per GPU of one request's state in one recurrent layer; 0 for a model without such layers.
+
+    MambaStateShapeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.32): the convolution's last conv_kernel - 1 inputs in the
+    activations' dtype, and value_heads matrices of value_dim * key_dim; both divided over the ranks.
+    """
+    recurrent = architecture.recurrent
+    if recurrent is None:
+        return 0
+    size = settings.tensor_parallel_size
+    conv = _conv_width(recurrent, size) // size * (recurrent.conv_kernel - 1)
+    state = recurrent.value_heads // size * recurrent.value_dim * recurrent.key_dim
+    return conv * dtype_bytes(architecture, settings) + state * DTYPE_BYTES[recurrent.state_dtype]
+
+
+def _conv_width(recurrent: Recurrent, size: int) -> int:
+    """Elements that pass the convolution, with the groups that Mamba-2 repeats when the ranks do not divide them."""
+    if recurrent.key_heads % size == 0:
+        return recurrent.conv_width
+    return 2 * size * recurrent.key_dim + recurrent.value_width
+
+
+def kv_block_tokens(architecture: Architecture, settings: EngineSettings) -> int:
+    """Tokens of one block: block_size, or what makes a block as large as a recurrent state."""
+    state_bytes = state_bytes_per_layer(architecture, settings)
+    if not state_bytes:
+        return settings.block_size
+    alignment = max(_STATE_ALIGNMENT_TOKENS if architecture.mla is None else _LATENT_STATE_ALIGNMENT_TOKENS, settings.block_size)
+    return alignment * -(-state_bytes // (alignment * _layer_token_bytes(architecture, settings)))
+
+
 def kv_bytes_per_token(architecture: Architecture, settings: EngineSettings) -> int:
-    """Bytes that one token within every window takes over all layers, per GPU."""
-    return architecture.layers * _layer_token_bytes(architecture, settings)
+    """Bytes that one token within every window takes over all attention layers of the largest pipeline stage, per GPU."""
+    layers = math.ceil(architecture.attention_layers * _stage_part(architecture, settings))
+    return layers * _layer_token_bytes(architecture, settings)
+
+
+def _stage_part(architecture: Architecture, settings: EngineSettings) -> float:
+    return largest_stage_layers(architecture, settings) / architecture.layers
 
 
 def kv_bytes_per_block(architecture: Architecture, settings: EngineSettings) -> int:
-    """Bytes of one block of the pool, per GPU: block_size tokens in the layers of one group."""
-    return _groups(architecture).layers * settings.block_size * _layer_token_bytes(architecture, settings)
+    """Bytes of one block of the pool, per GPU of the largest pipeline stage: the tokens of a block in the layers of one group."""
+    layers = math.ceil(_groups(architecture).layers * _stage_part(architecture, settings))
+    return layers * kv_block_tokens(architecture, settings) * _layer_token_bytes(architecture, settings)
 
 
-def _blocks_per_request(architecture: Architecture, settings: EngineSettings, tokens: int) -> int:
+def tokens_in_flight(settings: EngineSettings) -> int:
+    """Tokens scheduled and not yet settled: a full step for each batch in flight (VllmConfig.max_in_flight_tokens, 0.32)."""
+    pipeline = settings.pipeline_parallel_size
+    batches = 2 if settings.async_scheduling and pipeline == 1 else pipeline
+    return batches * settings.max_num_batched_tokens
+
+
+def _window_blocks(architecture: Architecture, settings: EngineSettings, tokens: float) -> int:
+    """Blocks that a request of that many tokens keeps in one windowed group."""
+    window_tokens = architecture.sliding_window_tokens or 0
+    block_tokens = kv_block_tokens(architecture, settings)
+    if architecture.chunked:
+        return math.ceil(min(window_tokens + tokens_in_flight(settings), tokens) / block_tokens)
+    # A window may begin inside a block.
+    return math.ceil(min(window_tokens - 1 + tokens_in_flight(settings), tokens) / block_tokens) + 1
+
+
+def _state_blocks(settings: EngineSettings) -> int:
+    return 2 if settings.mamba_cache_mode == "align" else 1
+
+
+def kv_blocks_per_request(architecture: Architecture, settings: EngineSettings, tokens: int) -> int:
+    """Blocks over all groups that one request of that many tokens can come to hold."""
     groups = _groups(architecture)
-    blocks = groups.full * -(-tokens // settings.block_size)
-    if groups.sliding and architecture.sliding_window_tokens is not None:
-        kept = min(architecture.sliding_window_tokens - 1 + settings.max_num_batched_tokens, tokens)
-        blocks += groups.sliding * (-(-kept // settings.block_size) + 1)
-    return blocks
+    blocks = groups.full * -(-tokens // kv_block_tokens(architecture, settings)) + groups.states * _state_blocks(settings)
+    return blocks + (groups.windowed * _window_blocks(architecture, settings, tokens) if groups.windowed else 0)
 
 
 def kv_blocks(architecture: Architecture, settings: EngineSettings, kv_bytes: int) -> int:
@@ -76,28 +142,39 @@ def kv_blocks(architecture: Architecture, settings: EngineSettings, kv_bytes: in
     return kv_bytes // kv_bytes_per_block(architecture, settings)
 
 
+def max_concurrency(architecture: Architecture, settings: EngineSettings, kv_bytes: int) -> float:
+    """Requests of max_model_len tokens that a pool of kv_bytes per GPU holds at once, as vLLM logs it."""
+    return kv_blocks(architecture, settings, kv_bytes) / kv_blocks_per_request(architecture, settings, settings.max_model_len)
+
+
 def kv_pool_tokens(architecture: Architecture, settings: EngineSettings, kv_bytes: int) -> int:
     """Tokens that vLLM reports for a pool of kv_bytes per GPU: requests of max_model_len that fit, times max_model_len."""
-    blocks = kv_blocks(architecture, settings, kv_bytes)
-    return int(blocks / _blocks_per_request(architecture, settings, settings.max_model_len) * settings.max_model_len)
+    return int(max_concurrency(architecture, settings, kv_bytes) * settings.max_model_len)
 
 
 def kv_bytes_for_tokens(architecture: Architecture, settings: EngineSettings, tokens: int, request_tokens: float | None = None) -> int:
     """Bytes per GPU of a pool that holds this many tokens of requests in flight, whole blocks and the null block included.
 
-    request_tokens is their mean length, which tells how much of them a sliding window keeps: what it keeps is concave in the length, so
-    that the mean never underestimates a mixture. None counts every token as if it lay within the window, which is safe for all lengths.
+    request_tokens is their mean length, which tells how much of them a window keeps and how many states there are: what is kept is concave
+    in the length, so that the mean never underestimates a mixture. None counts every token as if it lay within the window, which is safe
+    for all lengths, and one request's state.
     """
     groups = _groups(architecture)
-    blocks = groups.full * -(-tokens // settings.block_size)
-    if groups.sliding and architecture.sliding_window_tokens is not None:
-        length = tokens if request_tokens is None else min(request_tokens, tokens)
-        kept = length if request_tokens is None else min(architecture.sliding_window_tokens - 1 + settings.max_num_batched_tokens, length)
-        blocks += groups.sliding * (math.ceil(tokens * kept / length / settings.block_size) + math.ceil(tokens / length))
+    block_tokens = kv_block_tokens(architecture, settings)
+    length = tokens if request_tokens is None else min(request_tokens, tokens)
+    requests = math.ceil(tokens / length) if tokens else 0
+    blocks = groups.full * -(-tokens // block_tokens) + groups.states * _state_blocks(settings) * requests
+    if groups.windowed:
+        kept = length if request_tokens is None else min(_kept_tokens(architecture, settings), length)
+        blocks += groups.windowed * (math.ceil(tokens * kept / length / block_tokens) + requests)
     return (blocks + 1) * kv_bytes_per_block(architecture, settings)
+
+
+def _kept_tokens(architecture: Architecture, settings: EngineSettings) -> int:
+    return (architecture.sliding_window_tokens or 0) - (0 if architecture.chunked else 1) + tokens_in_flight(settings)
 
 
 def min_kv_bytes(architecture: Architecture, settings: EngineSettings) -> int:
     """The least bytes per GPU with which vLLM starts: one request of max_model_len tokens and the null block."""
-    blocks = _blocks_per_request(architecture, settings, settings.max_model_len)
+    blocks = kv_blocks_per_request(architecture, settings, settings.max_model_len)
     return (blocks + 1) * kv_bytes_per_block(architecture, settings)

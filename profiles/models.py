@@ -41,6 +41,45 @@ class Mla:
     v_head_dim: int
 
 
+# Kinds of layers that keep a state of fixed size per request instead of a growing cache.
+RECURRENT_KINDS = ("gated_delta", "mamba2")
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrent:
+    """Layers with a recurrent state: gated delta rule (arXiv 2412.06464) or Mamba-2 (arXiv 2405.21060).
+
+    Mamba-2 in the same words: key_heads are its groups, key_dim its state size, value_heads and value_dim its heads and their width. The
+    convolution looks conv_kernel tokens back over keys, queries and values. state_dtype is the element type of the state.
+    """
+
+    kind: str
+    layers: int
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    conv_kernel: int
+    state_dtype: str
+
+    @property
+    def value_width(self) -> int:
+        """Elements of all value heads."""
+        return self.value_heads * self.value_dim
+
+    @property
+    def conv_width(self) -> int:
+        """Elements that pass the convolution: queries, keys and values."""
+        return 2 * self.key_heads * self.key_dim + self.value_width
+
+    def parameters(self, hidden: int) -> int:
+        """Projections and convolution of one layer (gate, decay and step parameters included, biases left out)."""
+        # Gated delta: in_proj_qkvz and in_proj_ba; Mamba-2: in_proj of gate, xBC and dt (their modelling files in transformers)
+        per_head = 2 if self.kind == "gated_delta" else 1
+        inner = self.conv_width + self.value_width + per_head * self.value_heads
+        return hidden * (inner + self.value_width) + self.conv_width * self.conv_kernel
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """A decoder-only language model as its config.json describes it; widths are in elements, lengths in tokens.
@@ -50,6 +89,10 @@ class Architecture:
     describe the expanded heads (head_dim = nope + rope). quant_scope says what checkpoint_quant covers: every linear layer of the blocks
     ("linear") or the routed experts only ("experts"); embeddings always stay in dtype. vision_parameters counts the tower and projector of
     a multimodal model. gated_mlp: three matrices per MLP instead of two.
+
+    Of `layers`, recurrent.layers keep a state instead of a cache and mlp_only_layers hold nothing but an MLP (Nemotron-H, whose other layers
+    then hold none). chunked: windows are chunks (Llama 4). gated_attention: queries come with a gate of their size. The largest image
+    takes image_tokens tokens and image_values pixel values; 0 means not known.
     """
 
     name: str
@@ -73,6 +116,22 @@ class Architecture:
     gated_mlp: bool
     vision_parameters: int
     source: str
+    recurrent: Recurrent | None = None
+    mlp_only_layers: int = 0
+    chunked: bool = False
+    gated_attention: bool = False
+    image_tokens: int = 0
+    image_values: int = 0
+
+    @property
+    def attention_layers(self) -> int:
+        """Layers that keep keys and values (or latents) of the tokens."""
+        return self.layers - self.mlp_only_layers - (self.recurrent.layers if self.recurrent else 0)
+
+    @property
+    def mlp_layers(self) -> int:
+        """Layers with an MLP or experts."""
+        return self.mlp_only_layers or self.layers
 
     @property
     def embedding_parameters(self) -> int:
@@ -81,11 +140,13 @@ class Architecture:
 
     @property
     def attention_parameters(self) -> int:
-        """Projections of all attention layers; biases are left out (below 0.1 %)."""
-        return self.layers * (self._mla_parameters(self.mla) if self.mla else self._gqa_parameters())
+        """Projections of all attention and recurrent layers; biases are left out (below 0.1 %)."""
+        attention = self.attention_layers * (self._mla_parameters(self.mla) if self.mla else self._gqa_parameters())
+        return attention + (self.recurrent.layers * self.recurrent.parameters(self.hidden) if self.recurrent else 0)
 
     def _gqa_parameters(self) -> int:
-        return 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads)
+        gates = self.heads if self.gated_attention else 0
+        return self.hidden * self.head_dim * (2 * (self.heads + self.kv_heads) + gates)
 
     def _mla_parameters(self, mla: Mla) -> int:
         # DeepSeek-V2, arXiv 2405.04434, section 2.1: down- and up-projections of queries and of keys and values, output projection
@@ -103,8 +164,8 @@ class Architecture:
     def dense_mlp_parameters(self) -> int:
         """MLPs of the dense layers, shared experts and routers: the parts of the MLPs that every token passes."""
         if self.experts is None:
-            return self.layers * self._mlp_matrices * self.hidden * self.intermediate
-        dense = (self.layers - self.experts.layers) * self._mlp_matrices * self.hidden * self.intermediate
+            return self.mlp_layers * self._mlp_matrices * self.hidden * self.intermediate
+        dense = (self.mlp_layers - self.experts.layers) * self._mlp_matrices * self.hidden * self.intermediate
         shared = self._mlp_matrices * self.hidden * self.experts.shared_intermediate
         return dense + self.experts.layers * (shared + self.hidden * self.experts.count)
 
@@ -120,8 +181,8 @@ class Architecture:
 
     @property
     def norm_parameters(self) -> int:
-        """Two norms per layer and the final one."""
-        return (2 * self.layers + 1) * self.hidden
+        """Two norms per layer (one where a layer is a mixer or an MLP) and the final one."""
+        return ((1 if self.mlp_only_layers else 2) * self.layers + 1) * self.hidden
 
     @property
     def parameter_count(self) -> int:

@@ -14,7 +14,9 @@ class EngineSettings:
     """Settings of one vLLM engine; fields carry the names of vLLM's own flags.
 
     quantization None means the checkpoint's own. The defaults for max_num_seqs and max_num_batched_tokens are those vLLM 0.32
-    takes on GPUs below 70 GiB and on A100 (vllm/engine/arg_utils.py), which are the frugal ones.
+    takes on GPUs below 70 GiB and on A100 (vllm/engine/arg_utils.py), which are the frugal ones. async_scheduling keeps two steps in
+    flight, whose tokens windows must hold too; vLLM turns it on by itself where the executor can (vllm/config/vllm.py, 0.32).
+    mamba_cache_mode "align" (prefix caching of state-space layers) keeps two states per request.
     """
 
     engine_version: str = "0.32.0"
@@ -22,8 +24,11 @@ class EngineSettings:
     quantization: str | None = None
     kv_cache_dtype: str = "auto"
     tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
     max_model_len: int = 8192
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 2048
     enforce_eager: bool = False
     block_size: int = 16
+    async_scheduling: bool = False
+    mamba_cache_mode: str = "none"
