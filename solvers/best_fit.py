@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from planner.problem import Problem, Solution
 from solvers.answer import answer, trimmed
 from solvers.candidates import candidates
-from solvers.greedy import joinable, open_fresh, order, shapes_by_demand
-from solvers.packing import Packing
+from solvers.greedy import Openings, open_fresh, order, shapes_by_demand
+from solvers.packing import OpenGpu, Packing
 
 NAME = "best_fit"
 
@@ -19,20 +17,22 @@ def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:  
     choices = shapes_by_demand(problem, candidates(problem))
     for demand in order(problem):
         shapes = choices.get(demand, [])
-        while packing.wants(demand) and (join_tightest(packing, shapes) or open_fresh(packing, shapes)):
+        openings = Openings(packing, shapes)
+        while packing.wants(demand) and (join_tightest(packing, openings) or open_fresh(packing, shapes)):
             pass
     return answer(problem, NAME, trimmed(problem, packing.patterns()))
 
 
-def join_tightest(packing: Packing, shapes: Sequence[int]) -> bool:
+def join_tightest(packing: Packing, openings: Openings) -> bool:
     """Add the shape that serves most to the GPU in use with the least memory left after it; False when none takes it."""
-    best: tuple[tuple[int, ...], int, int] | None = None
-    for at, gpu in enumerate(packing.gpus):
-        free_mib = packing.problem.pools[gpu.pool].memory_mib - sum(packing.problem.shapes[i].memory_mib for i in gpu.residents)
-        for index in joinable(packing, gpu, shapes):
-            key = (-packing.served(index), free_mib - packing.problem.shapes[index].memory_mib, at, index)
+    shapes = packing.problem.shapes
+    best: tuple[tuple[int, ...], OpenGpu, int] | None = None
+    for at, (gpu, fitting) in enumerate(openings.every()):
+        free_mib = packing.problem.pools[gpu.pool].memory_mib - sum(shapes[i].memory_mib for i in gpu.residents)
+        for index in fitting:
+            key = (-packing.served(index), free_mib - shapes[index].memory_mib, at, index)
             if best is None or key < best[0]:
-                best = (key, at, index)
+                best = (key, gpu, index)
     if best is not None:
-        packing.join(packing.gpus[best[1]], best[2])
+        packing.join(best[1], best[2])
     return best is not None

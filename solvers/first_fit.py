@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from planner.problem import Problem, Solution
 from solvers.answer import answer, trimmed
 from solvers.candidates import candidates
-from solvers.greedy import joinable, open_fresh, order, shapes_by_demand
+from solvers.greedy import Openings, open_fresh, order, shapes_by_demand
 from solvers.packing import Packing
 
 NAME = "first_fit"
@@ -19,16 +17,16 @@ def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:  
     choices = shapes_by_demand(problem, candidates(problem))
     for demand in order(problem):
         shapes = choices.get(demand, [])
-        while packing.wants(demand) and _place_one(packing, shapes):
+        openings = Openings(packing, shapes)
+        while packing.wants(demand) and (_join_first(packing, openings) or open_fresh(packing, shapes)):
             pass
     return answer(problem, NAME, trimmed(problem, packing.patterns()))
 
 
-def _place_one(packing: Packing, shapes: Sequence[int]) -> bool:
-    for gpu in packing.gpus:
-        fitting = joinable(packing, gpu, shapes)
-        if fitting:
-            memory = packing.problem.shapes
-            packing.join(gpu, min(fitting, key=lambda index: (-packing.served(index), memory[index].memory_mib, index)))
-            return True
-    return open_fresh(packing, shapes)
+def _join_first(packing: Packing, openings: Openings) -> bool:
+    """Add to the first GPU in use that takes any the shape that serves most; False when none takes one."""
+    offer = openings.first()
+    if offer is not None:
+        gpu, fitting = offer
+        packing.join(gpu, min(fitting, key=lambda index: (-packing.served(index), packing.problem.shapes[index].memory_mib, index)))
+    return offer is not None

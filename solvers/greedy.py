@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 from planner.problem import Problem
@@ -55,9 +55,43 @@ def open_fresh(packing: Packing, shapes: Sequence[int]) -> bool:
     return fresh is not None
 
 
-def joinable(packing: Packing, gpu: OpenGpu, shapes: Sequence[int]) -> list[int]:
-    """The shapes that may be added to a GPU in use and help their demand."""
-    return [index for index in shapes if packing.problem.shapes[index].pool == gpu.pool and _joins(packing, gpu, index)]
+class Openings:
+    """GPUs in use that may still take a replica of one demand.
+
+    Residents only join and what a demand lacks only shrinks, so a GPU that refuses it once refuses it for good and is never asked
+    again: placing n replicas takes time in proportion to n plus the GPUs in use.
+    """
+
+    def __init__(self, packing: Packing, shapes: Sequence[int]) -> None:
+        """Shapes: those of the demand."""
+        self._packing = packing
+        self._shapes = shapes
+        self._gpus: deque[OpenGpu] = deque()
+        self._known = 0
+
+    def first(self) -> tuple[OpenGpu, list[int]] | None:
+        """The first GPU that takes one of the shapes, with those it takes."""
+        self._learn()
+        while self._gpus:
+            fitting = self._joinable(self._gpus[0])
+            if fitting:
+                return self._gpus[0], fitting
+            self._gpus.popleft()
+        return None
+
+    def every(self) -> list[tuple[OpenGpu, list[int]]]:
+        """All GPUs that take one of the shapes, in the order in which they came into use."""
+        self._learn()
+        offers = [(gpu, fitting) for gpu in self._gpus if (fitting := self._joinable(gpu))]
+        self._gpus = deque(gpu for gpu, _ in offers)
+        return offers
+
+    def _learn(self) -> None:
+        self._gpus.extend(self._packing.sharable[self._known :])
+        self._known = len(self._packing.sharable)
+
+    def _joinable(self, gpu: OpenGpu) -> list[int]:
+        return [i for i in self._shapes if self._packing.problem.shapes[i].pool == gpu.pool and _joins(self._packing, gpu, i)]
 
 
 def _joins(packing: Packing, gpu: OpenGpu, index: int) -> bool:

@@ -60,10 +60,11 @@ class OpenGpu:
 
 @dataclass(slots=True)
 class Packing:
-    """What a greedy engine has placed so far."""
+    """What a greedy engine has placed so far: all GPUs in use, and those among them that are not taken whole."""
 
     problem: Problem
     gpus: list[OpenGpu] = field(default_factory=list)
+    sharable: list[OpenGpu] = field(default_factory=list)
     blocks: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     capacity_microrps: Counter[int] = field(default_factory=Counter)
     replicas: Counter[int] = field(default_factory=Counter)
@@ -88,6 +89,8 @@ class Packing:
         """Put the shape alone on an unused GPU or block."""
         wanted = self.problem.shapes[shape]
         self.gpus.append(OpenGpu(wanted.pool, [shape]))
+        if not takes_whole_gpus(wanted):
+            self.sharable.append(self.gpus[-1])
         self.blocks[wanted.pool][wanted.gpus] += wanted.gpus
         self._count(shape)
 

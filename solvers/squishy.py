@@ -12,7 +12,7 @@ from planner.problem import Problem, Solution
 from solvers.answer import answer, trimmed
 from solvers.best_fit import join_tightest
 from solvers.candidates import candidates, takes_whole_gpus, usable_shapes
-from solvers.greedy import open_fresh, order, shapes_by_demand
+from solvers.greedy import Openings, open_fresh, order, shapes_by_demand
 from solvers.packing import Packing
 
 NAME = "squishy"
@@ -30,7 +30,8 @@ def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:  
                 pass
         for demand in sorted(demands, key=lambda i: (-packing.missing(i), i)):
             shapes = choices.get(demand, [])
-            while packing.wants(demand) and (join_tightest(packing, shapes) or open_fresh(packing, shapes)):
+            openings = Openings(packing, shapes)
+            while packing.wants(demand) and (join_tightest(packing, openings) or open_fresh(packing, shapes)):
                 pass
     return answer(problem, NAME, trimmed(problem, packing.patterns()))
 
