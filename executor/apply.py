@@ -41,8 +41,8 @@ async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: Ro
         if journal.torn:
             steps.note("journal", "its last line was cut off by a crash and is dropped")
         done = _done_before(plan, journal, steps, folder)
-        backend.preflight(plan)
-        router.preflight(plan)
+        backend.preflight(plan, steps.state)
+        router.preflight(plan, steps.state)
         journal.begin(plan_hash(plan), steps.state.serial)
         try:
             await steps.run(done)

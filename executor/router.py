@@ -15,7 +15,7 @@ from executor.backends import logs, ports
 from executor.errors import RouterError
 from executor.files import write_atomic
 from executor.state import StateFolder
-from planner.plan import Plan, Route, RouterPlan
+from planner.plan import Plan, Route, RouterPlan, State
 from renderers import envoy
 from renderers.manifest import File, Manifest, RenderError
 
@@ -43,13 +43,18 @@ class Router:
         self._folder = folder
         self._table = processes.ProcessTable(folder.processes, folder.logs)
 
-    def preflight(self, plan: Plan) -> None:
-        """Raises RouterError when Envoy is not installed, or cannot express a plan's routes."""
+    def preflight(self, plan: Plan, state: State) -> None:
+        """Raises RouterError when Envoy is not installed, cannot express a plan's routes, or would find its ports taken."""
         _binary()
         try:
             envoy.render(plan)
         except RenderError as error:
             raise RouterError(f"the plan cannot be routed: {error}") from error
+        if not self.alive():
+            _refuse_taken_ports(plan.desired.router, ())
+        elif state.router is not None:
+            # one that runs without being in the state was just started by an apply that was cut off: the ports are its own
+            _refuse_taken_ports(plan.desired.router, (state.router.port, state.router.admin_port))
 
     def record(self) -> processes.ProcessRecord | None:
         """Its process record, None when it was never started here."""
@@ -102,10 +107,7 @@ class Router:
             self._table.forget(NAME)
 
     async def _start(self, settings: RouterPlan, manifest: Manifest, argv: tuple[str, ...], digest: str) -> None:
-        for port, field in ((settings.port, "port"), (settings.admin_port, "admin_port")):
-            trouble = ports.obstacle(settings.host, port)
-            if trouble is not None:
-                raise RouterError(f"router.{field}: {trouble}")
+        _refuse_taken_ports(settings, ())
         self._write(list(manifest))
         await self._validate(argv)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ULLAGE_")}
@@ -146,6 +148,13 @@ class Router:
     def _log_end(self) -> str:
         path = self._folder.logs / f"{NAME}.log"
         return f"the end of {path}:\n{logs.tail(logs.read_end(path))}"
+
+
+def _refuse_taken_ports(settings: RouterPlan, own: tuple[int, ...]) -> None:
+    for port, field in ((settings.port, "port"), (settings.admin_port, "admin_port")):
+        trouble = None if port in own else ports.obstacle(settings.host, port)
+        if trouble is not None:
+            raise RouterError(f"router.{field}: {trouble}")
 
 
 def _binary() -> Path:

@@ -41,7 +41,7 @@ class Steps:
         """Do what is not done yet; the first failure ends it."""
         done = self._still_done(done)
         await finish(self._stop_strays())
-        await finish(self._router.ensure(self._plan.desired.router, self.state.routes))
+        await finish(self._ensure_router())
         await self._start_again()
         remaining = [(number, action) for number, action in enumerate(self._plan.actions) if number not in done]
         for kind, group in groupby(remaining, key=lambda numbered: numbered[1].kind):
@@ -77,6 +77,10 @@ class Steps:
                 if seen.pids:
                     self.note(name, "was left behind by an interrupted apply and is stopped")
                 await self._backend.stop(name)
+
+    async def _ensure_router(self) -> None:
+        await self._router.ensure(self._plan.desired.router, self.state.routes)
+        self._keep(router=self._plan.desired.router)
 
     async def _start_again(self) -> None:
         """Start replicas that stay but have died since they were applied."""

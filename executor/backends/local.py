@@ -21,7 +21,7 @@ from executor.errors import ExecutorError, ProcessError, StartError
 from executor.files import file_name
 from executor.state import StateFolder
 from executor.waiting import finish, wait_until
-from planner.plan import NodePlan, Plan, Repartition, Replica
+from planner.plan import NodePlan, Plan, Repartition, Replica, State
 from renderers.manifest import RenderError
 from renderers.vllm import engine as vllm
 
@@ -72,8 +72,8 @@ class LocalBackend:
         # imports and weights compete for the cores of this machine; more starts at once only make each of them slower
         self._starting = asyncio.Semaphore(2 * len(os.sched_getaffinity(0)))
 
-    def preflight(self, plan: Plan) -> None:
-        """Refuse MIG without devices, commands that cannot be rendered, and hosts of other machines; make emulated devices."""
+    def preflight(self, plan: Plan, state: State) -> None:
+        """Refuse MIG without devices, commands that cannot be rendered, hosts of other machines and taken ports; make emulated devices."""
         if self._devices is None:
             self._refuse_mig(plan)
         else:
@@ -87,6 +87,7 @@ class LocalBackend:
             trouble = ports.obstacle(host, 0)
             if trouble is not None:
                 raise ExecutorError(f"{trouble} (desired.replicas with host {host})")
+        self._refuse_taken_ports(plan, state)
 
     def observe(self) -> dict[str, Observed]:
         """Recorded replicas by name."""
@@ -177,6 +178,22 @@ class LocalBackend:
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
         environment = {**os.environ, "PATH": path, **launch.environment}
         return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd())
+
+    def _refuse_taken_ports(self, plan: Plan, state: State) -> None:
+        """Otherwise a replica could be stopped for one that cannot start."""
+        observed = self.observe()
+        named = {replica.name for replica in state.replicas}
+        if any(seen.pids for name, seen in observed.items() if name not in named):
+            # left behind by an interrupted apply on ports nobody knows; adopted or stopped before the first start
+            return
+        own = {(item.host, item.args.port) for item in state.replicas if item.name in observed and observed[item.name].alive}
+        found = [
+            f"replica {replica.name}: {trouble}"
+            for replica in plan.desired.replicas
+            if (replica.host, replica.args.port) not in own and (trouble := ports.obstacle(replica.host, replica.args.port))
+        ]
+        if found:
+            raise ExecutorError("\n".join(found))
 
     def _refuse_mig(self, plan: Plan) -> None:
         for gpu in plan.desired.gpus:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from planner.plan import Plan, Repartition, Replica
+from planner.plan import Plan, Repartition, Replica, State
 
 Say = Callable[[str], None]
 
@@ -25,8 +25,8 @@ class Observed:
 class Backend(Protocol):
     """Starts and stops replicas; every method can be repeated after a crash and then converges."""
 
-    def preflight(self, plan: Plan) -> None:
-        """Refuse, before anything is done, what this backend cannot do. Raises ExecutorError."""
+    def preflight(self, plan: Plan, state: State) -> None:
+        """Refuse, before anything is done, what this backend cannot do or what would fail. Raises ExecutorError."""
 
     def observe(self) -> dict[str, Observed]:
         """Recorded replicas by name, dead ones too."""

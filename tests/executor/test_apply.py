@@ -16,7 +16,7 @@ import pytest
 from executor import proc
 from executor.backends import probes
 from executor.destroy import destroy
-from executor.errors import LockedError, StalePlanError, StartError
+from executor.errors import ExecutorError, LockedError, StalePlanError, StartError
 from executor.journal import Journal
 from executor.lock import locked
 from executor.status import StatusReport, status
@@ -120,15 +120,24 @@ def test_a_start_that_fails_stops_there_and_can_be_repeated(world: World, mode: 
     assert world.living()["replica-llama-0"] == kept
 
 
-def test_a_port_taken_by_another_program(world: World) -> None:
+def test_a_port_taken_by_another_program_is_found_before_anything_is_done(world: World) -> None:
+    ports = free_ports(2)
+    one, two = engine("llama-0", ports[0]), engine("qwen-0", ports[1], gpu=1)
+    applied(world, world.plan([one, two]))
+    before = world.living()
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen(1)
         port = other.getsockname()[1]
-        with pytest.raises(StartError, match=f"127.0.0.1:{port} is taken") as caught:
-            applied(world, world.plan([engine("llama-0", port)]))
-    assert caught.value.cause == "port"
-    assert set(world.living()) == {"router"}
+        moved = world.plan([engine("llama-0", port), two])
+        with pytest.raises(ExecutorError, match=f"replica llama-0: 127.0.0.1:{port} is taken"):
+            applied(world, moved)
+    assert world.living() == before
+    assert status(world.folder.root).drift == ()
+    applied(world, moved)
+    # an address that a replica of ours leaves is no obstacle for the next one
+    applied(world, world.plan([engine("qwen-0", port, gpu=1)]))
+    assert status(world.folder.root).drift == ()
 
 
 @pytest.mark.parametrize("names", [("llama-0", "llama-1"), ("llama-0", "qwen-0")])

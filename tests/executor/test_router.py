@@ -14,9 +14,9 @@ import pytest
 
 from executor import envoy_admin, router
 from executor.envoy_admin import Seen
-from executor.errors import RouterError
+from executor.errors import RouterError, StartError
 from executor.journal import Journal
-from planner.plan import Backend, Route, RouterPlan
+from planner.plan import Backend, Route, RouterPlan, State
 from tests.executor.worlds import World, engine, free_ports
 
 
@@ -55,6 +55,33 @@ def test_routes_that_envoy_cannot_express_are_refused_before_anything_is_done(wo
     with pytest.raises(RouterError, match=r"the plan cannot be routed: .*host 'localhost'"):
         asyncio.run(world.apply(world.plan([named])))
     assert world.living() == {}
+
+
+def test_a_router_port_taken_by_another_program_leaves_the_running_router_alone(world: World) -> None:
+    asyncio.run(world.apply(world.plan([])))
+    before, running = world.living(), world.router
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen(1)
+        world.router = RouterPlan(host="127.0.0.1", port=running.port, admin_port=other.getsockname()[1])
+        with pytest.raises(RouterError, match=r"router\.admin_port: 127\.0\.0\.1:\d+ is taken"):
+            asyncio.run(world.apply(world.plan([])))
+    assert world.living() == before
+
+
+def test_a_router_is_in_the_state_from_its_start_on(world: World) -> None:
+    plan = world.plan([engine("llama-0", free_ports(1)[0], mode="oom")])
+    with pytest.raises(StartError):
+        asyncio.run(world.apply(plan))
+    assert world.folder.load().router == world.router
+
+
+def test_a_router_that_a_cut_off_apply_started_is_kept(world: World) -> None:
+    asyncio.run(world.apply(world.plan([])))
+    before = world.living()
+    world.folder.save(State(serial=1))
+    asyncio.run(world.apply(world.plan([])))
+    assert world.living() == before
 
 
 def test_other_ports_start_the_router_again_and_nothing_else(world: World) -> None:
