@@ -41,16 +41,15 @@ def build(fleet: Fleet, state: State) -> Blueprint:
     """All candidates of all groups on all pools, as a Problem."""
     groups = service_groups(fleet)
     pools = tuple(sorted(fleet.pools, key=lambda pool: pool.name))
-    sites = [_site(fleet, pool) for pool in pools]
     found: list[Candidate] = []
     rejected: list[Rejection] = []
     for group in groups:
-        for site in sites:
-            if not group.allows(site.pool):
-                continue
-            good, bad = candidates(group, site, fleet.policy.sizing_quantile)
-            found.extend(good)
-            rejected.extend(bad)
+        for pool in pools:
+            if group.allows(pool.name):
+                good, bad = candidates(group, _site(fleet, pool), fleet.policy.sizing_quantile)
+                cramped = [_too_much_for_host(candidate, pool) for candidate in good]
+                found.extend(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
+                rejected.extend([*bad, *(rejection for rejection in cramped if rejection is not None)])
     demand_of = {group.name: i for i, group in enumerate(groups)}
     pool_of = {pool.name: i for i, pool in enumerate(pools)}
     shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool_of[candidate.site.pool]) for candidate in found)
@@ -61,6 +60,26 @@ def build(fleet: Fleet, state: State) -> Blueprint:
         current=_current(found, {pool.name: pool for pool in pools}, state),
     )
     return Blueprint(problem, tuple(found), groups, pools, tuple(rejected))
+
+
+def _host_needs(candidate: Candidate) -> tuple[int, int]:
+    """Cores and MiB of host memory of one replica."""
+    processes = CORES_PER_ENGINE + candidate.gpus
+    return processes, processes * HOST_MEMORY_PER_PROCESS_MIB
+
+
+def _too_much_for_host(candidate: Candidate, pool: PoolSpec) -> Rejection | None:
+    """Why the machine's part of a candidate does not fit what its GPUs may use of a node; None when it does."""
+    cores, memory_mib = _host_needs(candidate)
+    has_cores = pool.host_cores // pool.gpus_per_node * candidate.gpus
+    has_mib = pool.host_memory_mib // pool.gpus_per_node * candidate.gpus
+    if cores > has_cores:
+        reason = f"an engine takes {cores} host cores, its GPUs' part of the node is {has_cores}; raise host_cores"
+    elif memory_mib > has_mib:
+        reason = f"an engine takes {memory_mib} MiB of host memory, its GPUs' part of the node is {has_mib} MiB; raise host_memory"
+    else:
+        return None
+    return Rejection(candidate.group.name, pool.name, candidate.mode, candidate.gpus, reason)
 
 
 def _site(fleet: Fleet, pool: PoolSpec) -> Site:
@@ -115,7 +134,7 @@ def _demand(group: ServiceGroup, groups: Sequence[ServiceGroup]) -> Demand:
 
 
 def _shape(candidate: Candidate, demand: int, pool: int) -> Shape:
-    processes = CORES_PER_ENGINE + candidate.gpus
+    host_cores, host_memory_mib = _host_needs(candidate)
     peak_rps = candidate.group.peak_rps
     # A replica sized for demand / n must count as exactly its share, or n of them would miss the demand by rounding.
     parts = round(peak_rps / candidate.capacity_rps)
@@ -133,8 +152,8 @@ def _shape(candidate: Candidate, demand: int, pool: int) -> Shape:
         compute_permille=candidate.compute_permille,
         active_permille=candidate.active_permille,
         max_active=candidate.max_active,
-        host_cores=processes,
-        host_memory_mib=processes * HOST_MEMORY_PER_PROCESS_MIB,
+        host_cores=host_cores,
+        host_memory_mib=host_memory_mib,
     )
 
 
@@ -174,5 +193,7 @@ def node_name(pool: PoolSpec, index: int) -> str:
 
 def node_index(name: str, pool: PoolSpec | None) -> int | None:
     """The number of a node of that name, None when the pool has no such node."""
-    names = [node_name(pool, index) for index in range(pool.max_nodes)] if pool else []
-    return names.index(name) if name in names else None
+    number = name.rpartition("-")[2]
+    if pool is None or not number.isdecimal() or int(number) >= pool.max_nodes:
+        return None
+    return int(number) if node_name(pool, int(number)) == name else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from planner.candidates import Candidate
 from planner.naming import Seat, name_seats
@@ -24,7 +24,8 @@ from planner.problem import Placed
 from profiles.kv import kv_pool_tokens
 from profiles.lifecycle import start_s
 
-# --gpu-memory-utilization is rendered with this many digits, rounded up: one step is 8 MiB of an 80 GiB GPU.
+# --gpu-memory-utilization is rendered with this many digits, rounded down: the engine refuses to start when this part of the GPU is
+# not free, and takes the size of its KV cache from the bytes it is given. One step is 8 MiB of an 80 GiB GPU.
 UTILIZATION_DIGITS = 4
 
 
@@ -75,7 +76,8 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
     return Replica(
         name=name,
         served_name=group.name,
-        catalogue_model=group.model.architecture.name,
+        # two folders of one name are two models: a local one is named by its whole path
+        catalogue_model=group.model.engine_model if Path(group.model.engine_model).is_absolute() else group.model.architecture.name,
         pool=candidate.site.pool,
         node=seat.node,
         host=seat.host,
@@ -127,7 +129,7 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         kv_cache_memory_bytes=candidate.kv_bytes,
-        gpu_memory_utilization=min(1.0, math.ceil(budget_mib / total_mib * step) / step),
+        gpu_memory_utilization=budget_mib * step // total_mib / step,
         tensor_parallel_size=settings.tensor_parallel_size,
         quantization=settings.quantization,
         kv_cache_dtype=settings.kv_cache_dtype,

@@ -36,16 +36,16 @@ def diff(state: State, desired: Desired) -> tuple[Action, ...]:
     repartitions = _repartitions(state, desired)
     early, late = _split_starts(state, desired, going, coming, {(item.node, item.gpu) for item in repartitions})
     actions: list[Action] = [_start(replica, before) for replica in early]
-    gone = {replica.name for replica in going}
+    routes_now = state.routes
     if going:
-        interim = _without(state.routes, gone)
-        if interim != state.routes:
-            actions.append(SetRoutes(routes=interim, reason="take replicas that go out of the router"))
+        waiting = {replica.name for replica in late}
+        routes_now = routes_for([replica for replica in desired.replicas if replica.name not in waiting])
+        if routes_now != state.routes:
+            actions.append(SetRoutes(routes=routes_now, reason="take replicas that go out of the router, let in those that are ready"))
     actions += [Drain(replica=replica.name, reason=_why_going(replica, after)) for replica in going]
     actions += [Stop(replica=replica.name, reason=_why_going(replica, after)) for replica in going]
     actions += repartitions
     actions += [_start(replica, before) for replica in late]
-    routes_now = _without(state.routes, gone) if going else state.routes
     if routes_now != desired.routes or state.router != desired.router:
         actions.append(SetRoutes(routes=desired.routes, reason="route to the desired replicas"))
     return tuple(actions)
@@ -105,24 +105,6 @@ def _start(replica: Replica, before: dict[str, Replica]) -> Start:
     return Start(replica=replica.name, node=replica.node, gpus=replica.gpus, reason=reason)
 
 
-def _without(routes: Sequence[Route], gone: set[str]) -> tuple[Route, ...]:
-    """Routes without some replicas; a route that would be left empty goes altogether (its clients get 404, not a hang)."""
-    kept: list[Route] = []
-    for route in routes:
-        backends = [backend for backend in route.backends if backend.replica not in gone]
-        if len(backends) == len(route.backends):
-            kept.append(route)
-        elif backends:
-            weights = largest_remainder([float(backend.weight) for backend in backends], TOTAL_WEIGHT)
-            kept.append(
-                Route(
-                    served_name=route.served_name,
-                    backends=tuple(b.model_copy(update={"weight": w}) for b, w in zip(backends, weights, strict=True)),
-                )
-            )
-    return tuple(kept)
-
-
 def _repartitions(state: State, desired: Desired) -> list[Repartition]:
     before = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
     return [
@@ -139,27 +121,33 @@ def _layout_words(gpu: GpuPlan) -> str:
 def _split_starts(
     state: State, desired: Desired, going: Sequence[Replica], coming: Sequence[Replica], repartitioned: set[tuple[str, int]]
 ) -> tuple[list[Replica], list[Replica]]:
-    """Those that fit beside everything that runs now (make before break), and those that must wait for room."""
+    """Those that fit beside everything that runs now (make before break), and those that must wait for room, a name or a port."""
     room_mib = {(gpu.node, gpu.index): gpu.memory_mib - gpu.headroom_mib for gpu in desired.gpus}
-    exclusive: set[tuple[str, int]] = set()
     for replica in state.replicas:
-        for gpu in replica.gpus:
-            key = (replica.node, gpu)
+        for key in _gpus(replica):
             room_mib[key] = room_mib.get(key, 0) - replica.ledger.total_mib
-            if replica.mode != "time_shared":
-                exclusive.add(key)
-    leaving_seats = {(replica.node, gpu) for replica in going for gpu in replica.gpus}
-    names_running = {replica.name for replica in state.replicas}
+    occupied = {(key, replica.mig) for replica in state.replicas for key in _gpus(replica)}
+    closed = {(key, replica.mig) for replica in state.replicas for key in _gpus(replica) if replica.mode != "time_shared"}
+    taken = {replica.name for replica in state.replicas} | {_address(replica) for replica in state.replicas}
     early: list[Replica] = []
     late: list[Replica] = []
     for replica in coming:
-        keys = [(replica.node, gpu) for gpu in replica.gpus]
-        alone = replica.mode != "time_shared" and any(key in leaving_seats for key in keys)
-        blocked = replica.name in names_running or alone or any(key in exclusive or key in repartitioned for key in keys)
-        if going and not blocked and all(room_mib.get(key, 0) >= replica.ledger.total_mib for key in keys):
+        keys = _gpus(replica)
+        no_room = closed if replica.mode == "time_shared" else occupied
+        blocked = replica.name in taken or _address(replica) in taken or any((key, replica.mig) in no_room for key in keys)
+        blocked = blocked or any(key in repartitioned for key in keys)
+        fits = replica.mig is not None or all(room_mib.get(key, 0) >= replica.ledger.total_mib for key in keys)
+        if going and fits and not blocked:
             early.append(replica)
-            for key in keys:
-                room_mib[key] -= replica.ledger.total_mib
+            room_mib.update({key: room_mib.get(key, 0) - replica.ledger.total_mib for key in keys})
         else:
             late.append(replica)
     return early, late
+
+
+def _gpus(replica: Replica) -> list[tuple[str, int]]:
+    return [(replica.node, gpu) for gpu in replica.gpus]
+
+
+def _address(replica: Replica) -> str:
+    return f"{replica.host}:{replica.args.port}"

@@ -6,28 +6,43 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from planner.plan import GpuMode, GpuPlan, MigPlace, NodePlan, Replica
+from planner.plan import GpuMode, GpuPlan, MigPlace, NodePlan, Replica, State
+from planner.spec import Pool
 from profiles.gpus import GpuType
 
 
 def build_gpus(
-    nodes: Sequence[NodePlan], gpu_types: Mapping[str, GpuType], replicas: Sequence[Replica], headroom_mib: int
+    nodes: Sequence[NodePlan], pools: Mapping[str, Pool], replicas: Sequence[Replica], headroom_mib: int, state: State
 ) -> tuple[GpuPlan, ...]:
-    """Every GPU of the fleet, used or free, in the order of nodes and indexes."""
+    """Every GPU of the fleet, used or free, in the order of nodes and indexes; pools by name, state is what runs now."""
     residents: defaultdict[tuple[str, int], list[Replica]] = defaultdict(list)
     for replica in replicas:
         for gpu in replica.gpus:
             residents[replica.node, gpu].append(replica)
+    now = {(gpu.node, gpu.index, gpu.gpu_type): gpu.mig_layout for gpu in state.gpus}
     return tuple(
-        _gpu(node, index, gpu_types[node.gpu_type], residents[node.name, index], headroom_mib)
+        _gpu(node, index, pools[node.pool], residents[node.name, index], headroom_mib, now.get((node.name, index, node.gpu_type), ()))
         for node in nodes
         for index in range(node.gpu_count)
     )
 
 
-def _gpu(node: NodePlan, index: int, gpu: GpuType, residents: Sequence[Replica], headroom_mib: int) -> GpuPlan:
+def _layout(pool: Pool, residents: Sequence[Replica], now: tuple[MigPlace, ...]) -> tuple[MigPlace, ...]:
+    """MIG instances of a GPU: a fixed layout stays whole, otherwise what is there stays as long as it has all seats that are needed."""
+    if pool.mig == "off":
+        return ()
+    if pool.mig == "fixed":
+        return tuple(MigPlace(profile=profile, start=start) for profile, start in pool.mig_layout)
+    seats = tuple(sorted((replica.mig for replica in residents if replica.mig), key=lambda place: place.start))
+    return now if set(seats) <= set(now) else seats
+
+
+def _gpu(
+    node: NodePlan, index: int, pool: Pool, residents: Sequence[Replica], headroom_mib: int, layout_now: tuple[MigPlace, ...]
+) -> GpuPlan:
+    gpu = pool.gpu
     mode: GpuMode = residents[0].mode if residents else "free"
-    layout = sorted((replica.mig for replica in residents if replica.mig), key=lambda place: place.start)
+    layout = _layout(pool, residents, layout_now)
     weights_mib = sum(replica.ledger.weights_mib for replica in residents)
     kv_mib = sum(replica.ledger.kv_mib for replica in residents)
     used_mib = sum(replica.ledger.total_mib for replica in residents)
@@ -37,7 +52,7 @@ def _gpu(node: NodePlan, index: int, gpu: GpuType, residents: Sequence[Replica],
         pool=node.pool,
         gpu_type=node.gpu_type,
         mode=mode,
-        mig_layout=tuple(layout),
+        mig_layout=layout,
         replicas=tuple(sorted(replica.name for replica in residents)),
         memory_mib=gpu.memory_usable_mib,
         headroom_mib=headroom_mib,

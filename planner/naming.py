@@ -33,19 +33,26 @@ def seat_of(replica: Replica) -> Seat:
 def name_seats(seats: Sequence[Seat], state: State, ports: range, reserved_ports: Iterable[int]) -> list[tuple[str, int]]:
     """Name and port of each seat: those of the replica that runs there now, else the lowest free number and port.
 
-    Names and ports of replicas that are about to go are not given to others: both may live during the transition.
+    Names of replicas that are about to go are not given to others, nor are their ports while there are others: both may live during
+    the transition. A port that the policy no longer offers is not kept.
     """
     running = {seat_of(replica): replica for replica in state.replicas}
+    reserved = frozenset(reserved_ports)
     used_names = {replica.name for replica in state.replicas}
-    used_ports: defaultdict[str, set[int]] = defaultdict(lambda: set(reserved_ports))
+    used_ports: defaultdict[str, set[int]] = defaultdict(lambda: set(reserved))
+    leaving: defaultdict[str, set[int]] = defaultdict(set)
+    staying = frozenset(seats)
     for replica in state.replicas:
         used_ports[replica.host].add(replica.args.port)
-    return [
-        (running[seat].name, running[seat].args.port)
-        if seat in running
-        else (_take_name(seat.served_name, used_names), _take_port(seat.host, used_ports[seat.host], ports))
-        for seat in seats
-    ]
+        if seat_of(replica) not in staying and replica.args.port not in reserved:
+            leaving[replica.host].add(replica.args.port)
+    named: list[tuple[str, int]] = []
+    for seat in seats:
+        now = running.get(seat)
+        name = now.name if now else _take_name(seat.served_name, used_names)
+        kept = now is not None and now.args.port in ports and now.args.port not in reserved
+        named.append((name, now.args.port if now and kept else _take_port(seat.host, used_ports[seat.host], leaving[seat.host], ports)))
+    return named
 
 
 def _take_name(served_name: str, used: set[str]) -> str:
@@ -58,11 +65,15 @@ def _numbered(served_name: str) -> Iterator[str]:
     return (f"{served_name}-{number}" for number in count())
 
 
-def _take_port(host: str, used: set[int], ports: range) -> int:
+def _take_port(host: str, used: set[int], leaving: set[int], ports: range) -> int:
+    """The lowest port nobody has; when there is none, the lowest of those that become free (its replica must stop first)."""
     port = next((candidate for candidate in ports if candidate not in used), None)
+    if port is None:
+        port = min((candidate for candidate in leaving if candidate in ports), default=None)
     if port is None:
         raise PortsExhaustedError(
             f"policy.ports: host {host} needs more than the {len(ports)} ports {ports.start}-{ports.stop - 1}; give a wider range"
         )
     used.add(port)
+    leaving.discard(port)
     return port

@@ -23,7 +23,7 @@ def assemble(fleet: Fleet, blueprint: Blueprint, outcome: Outcome, placed: Seque
     replicas = build_replicas(blueprint.candidates, placed, hosts, state, quantile)
     desired = Desired(
         nodes=nodes,
-        gpus=build_gpus(nodes, {pool.gpu.name: pool.gpu for pool in blueprint.pools}, replicas, fleet.policy.headroom_mib),
+        gpus=build_gpus(nodes, {pool.name: pool for pool in blueprint.pools}, replicas, fleet.policy.headroom_mib, state),
         replicas=replicas,
         routes=routes_for(replicas),
         router=hosts.router,

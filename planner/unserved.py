@@ -13,6 +13,9 @@ from planner.problem import Solution
 
 MICRO = 1_000_000
 
+# Names in a sentence before the rest is only counted.
+MOST_NAMES = 4
+
 
 def workload_forecasts(blueprint: Blueprint, solution: Solution, replicas: Sequence[Replica]) -> tuple[WorkloadForecast, ...]:
     """One row per declared workload, sorted by name; workloads of a group share its shortfall in proportion to their rates."""
@@ -20,9 +23,9 @@ def workload_forecasts(blueprint: Blueprint, solution: Solution, replicas: Seque
     for replica in replicas:
         by_served[replica.served_name].append(replica)
     rows: list[WorkloadForecast] = []
-    for group, missing_microrps in zip(blueprint.groups, solution.unserved_microrps, strict=True):
+    for index, (group, missing_microrps) in enumerate(zip(blueprint.groups, solution.unserved_microrps, strict=True)):
         missing_fraction = min(1.0, missing_microrps / MICRO / group.peak_rps)
-        reason = why_unserved(blueprint, group) if missing_microrps else None
+        reason = why_unserved(blueprint, solution, index) if missing_microrps else None
         rows.extend(_rows(group, by_served[group.name], missing_fraction, reason))
     return tuple(sorted(rows, key=lambda row: row.name))
 
@@ -48,18 +51,45 @@ def _rows(group: ServiceGroup, replicas: Sequence[Replica], missing_fraction: fl
     ]
 
 
-def why_unserved(blueprint: Blueprint, group: ServiceGroup) -> str:
-    """The binding constraint of a group that is not fully served."""
+def why_unserved(blueprint: Blueprint, solution: Solution, index: int) -> str:
+    """The binding constraint of the group with this index, which is not fully served."""
+    group, problem = blueprint.groups[index], blueprint.problem
     shapes = [candidate for candidate in blueprint.candidates if candidate.group.name == group.name]
     if not shapes:
         return _impossible([item for item in blueprint.rejections if item.group == group.name], group)
+    pools = [pool for pool in blueprint.pools if group.allows(pool.name)]
+    gpus = _gpus(sum(pool.max_nodes * pool.gpus_per_node for pool in pools))
+    own = [problem.shapes[item] for pattern in solution.patterns for item in pattern.residents * pattern.count]
+    own = [shape for shape in own if shape.demand == index]
+    around = f"it may use {gpus}{_also_served(blueprint, solution, index)}{_kept_away(blueprint, index)}"
+    if sum(shape.capacity_microrps for shape in own) >= problem.demands[index].peak_microrps and len(own) < group.min_replicas:
+        return (
+            f"min_replicas asks for {group.min_replicas} replicas and {len(own)} found room, each on GPUs or in a MIG slice of its own: "
+            f"{around}; what runs carries the whole rate, so the part counted as unserved is the part of missing replicas; add nodes or "
+            "lower min_replicas"
+        )
     most = max(shapes, key=lambda candidate: candidate.capacity_rps / candidate.gpus)
-    gpus = sum(pool.max_nodes * pool.gpus_per_node for pool in blueprint.pools if group.allows(pool.name))
     return (
         f"the GPUs are used up: one replica on {_gpus(most.gpus)} of pool {most.site.pool} carries at most {most.capacity_rps:.3g} "
-        f"requests/s within the SLO, {group.peak_rps:.3g} are asked for, and the {_gpus(gpus)} it may use serve demand of the same or a "
-        "higher priority; add nodes, relax slo or lower the demand"
+        f"requests/s within the SLO, {group.peak_rps:.3g} are asked for, and {around}; add nodes, relax slo or lower the demand"
     )
+
+
+def _also_served(blueprint: Blueprint, solution: Solution, index: int) -> str:
+    """Who else runs in the pools of a group."""
+    allowed = {i for i, pool in enumerate(blueprint.pools) if blueprint.groups[index].allows(pool.name)}
+    residents = [item for pattern in solution.patterns if pattern.pool in allowed for item in pattern.residents]
+    others = sorted({blueprint.candidates[item].group.name for item in residents} - {blueprint.groups[index].name})
+    return f", which also serve {_few(others)}" if others else ""
+
+
+def _kept_away(blueprint: Blueprint, index: int) -> str:
+    names = sorted(blueprint.groups[other].name for other in blueprint.problem.demands[index].not_with)
+    return f", not those of {_few(names)} (not_with)" if names else ""
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= MOST_NAMES else f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
 
 
 def _gpus(count: int) -> str:
@@ -68,6 +98,9 @@ def _gpus(count: int) -> str:
 
 def _impossible(rejections: Sequence[Rejection], group: ServiceGroup) -> str:
     if not rejections:
-        return f"no pool that {group.name} may use allows a sharing mode and block size for it; change pin, sharing or tensor_parallel"
+        return (
+            f"no pool that {group.name} may use allows a sharing mode and block size for it; change pin, sharing, tensor_parallel, or "
+            "policy.max_active_residents where pools only share"
+        )
     ways = "; ".join(sorted({f"{item.pool}, {item.mode.replace('_', '-')} on {_gpus(item.gpus)}: {item.reason}" for item in rejections}))
     return f"no replica of it is possible: {ways}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from planner.check import check
-from planner.plan import Plan
+from planner.plan import Plan, State
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.models import Architecture
 
@@ -15,19 +14,14 @@ class CheckError(ValueError):
     """A plan that breaks a rule of reality; the message lists every violation."""
 
 
-def checked(plan: Plan, source: str) -> Plan:
-    """The plan itself when it is sound; CheckError otherwise. source names it in the message."""
-    found = check(plan, builtin().gpu, architecture_of(plan))
+def checked(plan: Plan, source: str, state: State | None = None) -> Plan:
+    """The plan itself when it is sound; CheckError otherwise. source names it in the message, state is what the plan was made against."""
+    found = check(plan, builtin().gpu, architecture_of, state)
     if found:
         raise CheckError("\n".join(f"{source}: {line}" for line in found))
     return plan
 
 
-def architecture_of(plan: Plan) -> Callable[[str], Architecture]:
-    """Look-up of the architectures a plan names: local folders by their path, everything else in the catalogue."""
-    folders = {replica.catalogue_model: replica.args.model for replica in plan.desired.replicas if Path(replica.args.model).is_absolute()}
-
-    def architecture(name: str) -> Architecture:
-        return architecture_from_path(Path(folders[name])) if name in folders else builtin().model(name)
-
-    return architecture
+def architecture_of(name: str) -> Architecture:
+    """The architecture a plan names: a local folder by its path, everything else in the catalogue."""
+    return architecture_from_path(Path(name)) if Path(name).is_absolute() else builtin().model(name)

@@ -20,6 +20,10 @@ from ullage.plugins import BASELINES, SOLVERS, load
 # What is asked besides the baselines unless the user names one engine.
 DEFAULT_ENGINE = "exact"
 
+# Greedy engines look at every open GPU for each replica: beyond this many GPUs, which is beyond every fleet of one owner, a baseline
+# keeps its answer for the pools as they are, with what it leaves unserved.
+MOST_PRICED_GPUS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -36,7 +40,7 @@ def plan_fleet(fleet: Fleet, state: State, *, solver: str = DEFAULT_ENGINE, time
     outcome = _ask(blueprint.problem, solver, time_limit_s)
     placed = place(blueprint.problem, outcome.best)
     plan = assemble(fleet, blueprint, outcome, placed, state)
-    return Planned(checked(plan, "plan"), perf_counter() - started_s)
+    return Planned(checked(plan, "plan", state), perf_counter() - started_s)
 
 
 def _ask(problem: Problem, solver: str, time_limit_s: float | None) -> Outcome:
@@ -55,8 +59,14 @@ def _ask(problem: Problem, solver: str, time_limit_s: float | None) -> Outcome:
 
 
 def _priced(problem: Problem, name: str, solution: Solution) -> tuple[Solution, bool]:
-    """A baseline's answer; one that leaves demand unserved is answered again on pools made large enough, to have a price."""
+    """A baseline's answer; one that leaves demand unserved is answered again on pools made large enough, to have a price.
+
+    It does not fit only when larger pools would serve more: what can run nowhere is no matter of room.
+    """
     if not any(solution.unserved_microrps):
         return solution, True
-    larger: Solution = load("solvers", SOLVERS, name)(unlimited(problem))
-    return larger, False
+    larger_problem = unlimited(problem)
+    if sum(pool.gpus for pool in larger_problem.pools) > MOST_PRICED_GPUS:
+        return solution, False
+    larger: Solution = load("solvers", SOLVERS, name)(larger_problem)
+    return larger, larger.unserved_microrps == solution.unserved_microrps

@@ -30,7 +30,7 @@ def simulate_plan(
 
     step_quantile makes every step take that quantile of its measured spread; None draws each step's from the seed.
     """
-    world = planned_world(plan, builtin().gpu, architecture_of(plan))
+    world = planned_world(plan, builtin().gpu, architecture_of)
     # step times are drawn from measured residuals: nothing here is secret
     seeded = random.Random(seed).random  # noqa: S311
     draw = seeded if step_quantile is None else lambda: step_quantile

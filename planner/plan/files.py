@@ -42,6 +42,8 @@ def _read(kind: type[_Document], text: str, source: str) -> _Document:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise DocumentError(f"{source}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
+    except ValueError as error:
+        raise DocumentError(f"{source}: not JSON that can be read: {error}") from error
     except RecursionError as error:
         raise DocumentError(f"{source}: nested too deeply to be a {kind.__name__.lower()}") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None

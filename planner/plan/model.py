@@ -229,7 +229,7 @@ class Prior(_Part):
 
 
 class Repartition(_Part):
-    """Give a GPU this MIG layout (empty: MIG mode off); nothing of ours may run on it."""
+    """Give a GPU this MIG layout (empty: undivided); an instance that stays keeps its replica, one that goes must be empty."""
 
     kind: Literal["repartition"] = "repartition"
     node: str

@@ -1,0 +1,38 @@
+"""The independent checker: judges a plan document by the rules of reality, whoever or whatever wrote it.
+
+It recomputes what it can (memory ledgers, KV minimum, legal MIG layouts, the effect of the actions) instead of trusting the
+numbers in the plan, and shares no code with the solvers or with the code that builds plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from planner.check.actions import action_problems
+from planner.check.engines import engine_problems
+from planner.check.gpus import gpu_problems
+from planner.check.placements import placement_problems
+from planner.check.service import service_problems
+from planner.plan import Plan, State
+from profiles.gpus import GpuType
+from profiles.models import Architecture
+
+__all__ = ["check"]
+
+
+def check(
+    plan: Plan, gpu_type: Callable[[str], GpuType], architecture: Callable[[str], Architecture], state: State | None = None
+) -> tuple[str, ...]:
+    """Everything that is wrong with a plan, as sentences with names, numbers and units; empty when it is sound.
+
+    gpu_type and architecture look up catalogue entries by the names the plan uses. With the state that the plan was made against
+    its actions are followed too, step by step.
+    """
+    found = [
+        *placement_problems(plan.desired),
+        *gpu_problems(plan.desired, gpu_type),
+        *engine_problems(plan.desired, gpu_type, architecture),
+        *service_problems(plan.desired),
+        *(action_problems(plan, state) if state is not None else ()),
+    ]
+    return tuple(dict.fromkeys(found))

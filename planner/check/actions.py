@@ -1,0 +1,106 @@
+"""The actions, followed one by one from the state they were made against: nothing over-commits on the way, and they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.plan import Drain, GpuPlan, MigPlace, Plan, Repartition, Replica, Route, SetRoutes, Start, State, Stop
+
+Key = tuple[str, int]
+
+
+def action_problems(plan: Plan, state: State) -> Iterator[str]:
+    """What would go wrong while apply executes the actions, and where they end up if not at the desired world."""
+    world = _World(plan, state)
+    for number, action in enumerate(plan.actions):
+        where = f"actions[{number}]"
+        match action:
+            case Start():
+                yield from world.start(action, where)
+            case Drain():
+                yield from world.drain(action.replica, where)
+            case Stop():
+                yield from world.stop(action.replica, where)
+            case Repartition():
+                yield from world.repartition(action, where)
+            case SetRoutes():
+                yield from world.set_routes(action.routes, where)
+    yield from world.arrived()
+
+
+class _World:
+    """What runs, is routed and is partitioned after the actions so far."""
+
+    def __init__(self, plan: Plan, state: State) -> None:
+        self.desired = plan.desired
+        self.wanted = {replica.name: replica for replica in plan.desired.replicas}
+        self.gpus: dict[Key, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in plan.desired.gpus}
+        self.running = {replica.name: replica for replica in state.replicas}
+        self.routes = state.routes
+        self.layouts: dict[Key, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
+
+    def start(self, action: Start, where: str) -> Iterator[str]:
+        replica = self.wanted.get(action.replica)
+        if replica is None or (action.node, action.gpus) != (replica.node, replica.gpus):
+            yield f"{where}: starts {action.replica} on node {action.node}, GPUs {list(action.gpus)}, which is not where the plan wants it"
+            return
+        if replica.name in self.running:
+            yield f"{where}: starts {replica.name}, which runs already"
+        for other in self.running.values():
+            if (other.host, other.args.port) == (replica.host, replica.args.port) and other.name != replica.name:
+                yield f"{where}: starts {replica.name} on port {replica.args.port} of {replica.host}, which {other.name} still has"
+        for index in replica.gpus:
+            yield from self._room(replica, (replica.node, index), where)
+        self.running[replica.name] = replica
+
+    def _room(self, replica: Replica, key: Key, where: str) -> Iterator[str]:
+        here = [other for other in self.running.values() if other.name != replica.name and other.node == key[0] and key[1] in other.gpus]
+        place = f"{where}: starts {replica.name} on node {key[0]}, GPU {key[1]}"
+        layout = self.layouts.get(key, ())
+        if replica.mig is not None:
+            if replica.mig not in layout or any(other.mig in (replica.mig, None) for other in here):
+                yield f"{place} in MIG {replica.mig.profile} at {replica.mig.start}, which is not there or not free at that time"
+            return
+        if layout or (here and {other.mode for other in here} | {replica.mode} != {"time_shared"}):
+            yield f"{place}, which is not free for {replica.mode} at that time"
+        gpu = self.gpus.get(key)
+        used_mib = replica.ledger.total_mib + sum(other.ledger.total_mib for other in here)
+        if gpu is not None and used_mib + gpu.headroom_mib > gpu.memory_mib:
+            yield f"{place}, where {used_mib} MiB and {gpu.headroom_mib} MiB headroom would be asked of {gpu.memory_mib} MiB"
+
+    def drain(self, name: str, where: str) -> Iterator[str]:
+        if any(backend.replica == name for route in self.routes for backend in route.backends):
+            yield f"{where}: drains {name}, which still takes part in a route"
+
+    def stop(self, name: str, where: str) -> Iterator[str]:
+        if self.running.pop(name, None) is None:
+            yield f"{where}: stops {name}, which does not run"
+        if any(backend.replica == name for route in self.routes for backend in route.backends):
+            yield f"{where}: stops {name}, which still takes part in a route"
+
+    def repartition(self, action: Repartition, where: str) -> Iterator[str]:
+        key = (action.node, action.gpu)
+        for replica in self.running.values():
+            if replica.node == key[0] and key[1] in replica.gpus and replica.mig not in action.layout:
+                yield f"{where}: changes the MIG layout of node {key[0]}, GPU {key[1]} under {replica.name}"
+        self.layouts[key] = action.layout
+
+    def set_routes(self, routes: tuple[Route, ...], where: str) -> Iterator[str]:
+        for backend in (backend for route in routes for backend in route.backends):
+            replica = self.running.get(backend.replica)
+            if replica is None or (replica.host, replica.args.port) != (backend.host, backend.port):
+                yield f"{where}: routes to {backend.replica} at {backend.host}:{backend.port}, which does not run at that time"
+        self.routes = routes
+
+    def arrived(self) -> Iterator[str]:
+        if self.running.keys() != self.wanted.keys():
+            yield f"the actions leave {sorted(self.running)} running, the plan wants {sorted(self.wanted)}"
+        for name in sorted(self.running.keys() & self.wanted.keys()):
+            runs, wanted = self.running[name], self.wanted[name]
+            if (runs.args, runs.node, runs.gpus, runs.mig) != (wanted.args, wanted.node, wanted.gpus, wanted.mig):
+                yield f"the actions leave {name} running with other arguments or elsewhere than the plan wants"
+        if self.routes != self.desired.routes:
+            yield "the actions end with other routes than the plan wants"
+        for key, gpu in self.gpus.items():
+            if self.layouts.get(key, ()) != gpu.mig_layout:
+                yield f"the actions leave node {key[0]}, GPU {key[1]} in another MIG layout than the plan wants"

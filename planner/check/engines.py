@@ -1,0 +1,86 @@
+"""Engine by engine: what its arguments ask for can run, fits, and starts beside its neighbours."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
+from profiles.gpus import GpuType
+from profiles.kv import min_kv_bytes
+from profiles.memory import memory_ledger
+from profiles.models import Architecture
+from profiles.settings import EngineSettings
+
+
+def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], architecture: Callable[[str], Architecture]) -> Iterator[str]:
+    """What is wrong with the ledger, KV pool and start of each replica."""
+    gpus = {(gpu.node, gpu.index): gpu for gpu in desired.gpus}
+    used_mib: defaultdict[tuple[str, int], int] = defaultdict(int)
+    for replica in desired.replicas:
+        for index in replica.gpus:
+            used_mib[replica.node, index] += replica.ledger.total_mib
+    for replica in desired.replicas:
+        spots = [gpus[replica.node, index] for index in replica.gpus if (replica.node, index) in gpus]
+        if spots:
+            where = f"replica {replica.name}"
+            yield from _memory(replica, gpu_type(spots[0].gpu_type), architecture, where)
+            for spot in spots:
+                yield from _start(replica, spot, used_mib[spot.node, spot.index], gpu_type(spot.gpu_type), where)
+
+
+def _memory(replica: Replica, gpu: GpuType, architecture: Callable[[str], Architecture], where: str) -> Iterator[str]:
+    args = replica.args
+    settings = _settings(args, replica.engine_version)
+    try:
+        model = architecture(replica.catalogue_model)
+        if architecture(args.model) != model:
+            yield f"{where}: its engine would load {args.model}, the plan is made for {replica.catalogue_model}"
+        expected = memory_ledger(model, gpu, settings, args.kv_cache_memory_bytes)
+        need_bytes = min_kv_bytes(model, settings)
+    except ValueError as error:
+        yield f"{where}: {error}"
+        return
+    lines = {line: (getattr(replica.ledger, line), getattr(expected, line)) for line in Ledger.model_fields}
+    for line, (said_mib, is_mib) in lines.items():
+        if said_mib != is_mib:
+            yield f"{where}: the ledger says {line} is {said_mib} MiB, the memory model {is_mib} MiB"
+    if args.kv_cache_memory_bytes < need_bytes:
+        have = f"{args.kv_cache_memory_bytes} bytes"
+        yield f"{where}: a KV pool of {have} cannot hold one request of {args.max_model_len} tokens, which takes {need_bytes} bytes"
+    if (args.served_model_name, args.host) != (replica.served_name, replica.host):
+        yield f"{where}: its engine would serve {args.served_model_name} on {args.host}, not {replica.served_name} on {replica.host}"
+
+
+def _settings(args: EngineArgs, engine_version: str) -> EngineSettings:
+    return EngineSettings(
+        engine_version=engine_version,
+        dtype=args.dtype,
+        quantization=args.quantization,
+        kv_cache_dtype=args.kv_cache_dtype,
+        tensor_parallel_size=args.tensor_parallel_size,
+        max_model_len=args.max_model_len,
+        max_num_seqs=args.max_num_seqs,
+        max_num_batched_tokens=args.max_num_batched_tokens,
+        enforce_eager=args.enforce_eager,
+    )
+
+
+def _start(replica: Replica, spot: GpuPlan, used_mib: int, gpu: GpuType, where: str) -> Iterator[str]:
+    """vLLM starts only while gpu_memory_utilization of the whole device is free (request_memory in vllm/v1/worker/utils.py).
+
+    Judged with every neighbour there already, so that it holds in every order of starts.
+    """
+    total_mib, neighbours_mib = spot.memory_mib, used_mib - replica.ledger.total_mib
+    if replica.mig is not None:
+        total_mib = next((profile.memory_mib for profile in gpu.mig_profiles if profile.name == replica.mig.profile), 0)
+        neighbours_mib = 0
+        if replica.ledger.total_mib > total_mib:
+            yield f"{where}: needs {replica.ledger.total_mib} MiB, a {replica.mig.profile} slice of {gpu.name} has {total_mib} MiB"
+    asked_mib = replica.args.gpu_memory_utilization * total_mib
+    free_mib = total_mib - neighbours_mib - replica.ledger.context_mib
+    if asked_mib > free_mib:
+        yield (
+            f"{where}: gpu_memory_utilization {replica.args.gpu_memory_utilization} asks for {asked_mib:.0f} MiB free at its start, beside "
+            f"its neighbours and its own context there are {free_mib} MiB on GPU {spot.index} of node {spot.node}"
+        )

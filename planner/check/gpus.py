@@ -1,0 +1,82 @@
+"""GPU by GPU: memory, who may live together, MIG layouts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from planner.plan import Desired, GpuPlan, Replica
+from profiles.gpus import GpuType
+from profiles.mig import legal_layouts
+
+# Forecasts are floats; a count holds within one part in a million.
+RELATIVE_TOLERANCE = 1e-6
+
+
+def gpu_problems(desired: Desired, gpu_type: Callable[[str], GpuType]) -> Iterator[str]:
+    """What is wrong on each GPU with its residents."""
+    residents: defaultdict[tuple[str, int], list[Replica]] = defaultdict(list)
+    for replica in desired.replicas:
+        for index in replica.gpus:
+            residents[replica.node, index].append(replica)
+    nodes = {node.name: node for node in desired.nodes}
+    for gpu in desired.gpus:
+        where = f"node {gpu.node}, GPU {gpu.index}"
+        node = nodes.get(gpu.node)
+        if node is None or (node.pool, node.gpu_type) != (gpu.pool, gpu.gpu_type) or not 0 <= gpu.index < node.gpu_count:
+            yield f"{where}: no node has such a GPU of type {gpu.gpu_type} in pool {gpu.pool}"
+        yield from _gpu(gpu, residents[gpu.node, gpu.index], gpu_type(gpu.gpu_type), where)
+
+
+def _gpu(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) -> Iterator[str]:
+    if gpu.memory_mib > kind.memory_usable_mib:
+        yield f"{where}: is said to have {gpu.memory_mib} MiB, a {kind.name} gives {kind.memory_usable_mib} MiB"
+    if sorted(gpu.replicas) != sorted(replica.name for replica in residents):
+        yield f"{where}: lists {sorted(gpu.replicas)}, placed there are {sorted(replica.name for replica in residents)}"
+    if any(replica.mode != gpu.mode for replica in residents):
+        yield f"{where}: is {gpu.mode}, its residents are {sorted({replica.mode for replica in residents})}"
+    if any((replica.mig is not None) != (gpu.mode == "mig") for replica in residents):
+        yield f"{where}: is {gpu.mode}, with a MIG instance for {sorted(replica.name for replica in residents if replica.mig)}"
+    yield from _layout(gpu, residents, kind, where)
+    if gpu.mode != "mig":
+        yield from _whole(gpu, residents, where)
+
+
+def _whole(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[str]:
+    used_mib = sum(replica.ledger.total_mib for replica in residents)
+    if residents and used_mib + gpu.headroom_mib > gpu.memory_mib:
+        yield f"{where}: residents need {used_mib} MiB and {gpu.headroom_mib} MiB headroom, the GPU has {gpu.memory_mib} MiB"
+    if len(residents) > 1 and gpu.mode != "time_shared":
+        yield f"{where}: {len(residents)} residents on a GPU that is {gpu.mode}"
+    if residents and gpu.mig_layout:
+        yield f"{where}: is cut into MIG instances and used whole by {sorted(replica.name for replica in residents)}"
+    for name, times in sorted(Counter(replica.served_name for replica in residents).items()):
+        if times > 1:
+            yield f"{where}: {name} sits there {times} times"
+    yield from _active(residents, where)
+
+
+def _active(residents: Sequence[Replica], where: str) -> Iterator[str]:
+    """Equal slices among the active: no more may be active together than the tightest resident was sized for."""
+    if len(residents) < 2:
+        return
+    allowed = min(replica.max_active_residents for replica in residents)
+    active = sum(_active_count(replica) for replica in residents)
+    if active > allowed + RELATIVE_TOLERANCE:
+        yield f"{where}: counts {active:.2f} active residents, they are sized for {allowed} at a time"
+
+
+def _active_count(replica: Replica) -> float:
+    busy_fraction = -math.expm1(-replica.forecast.running_requests)
+    return 0.334 if busy_fraction <= 0.1 else 1.0
+
+
+def _layout(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) -> Iterator[str]:
+    layout = Counter((place.profile, place.start) for place in gpu.mig_layout)
+    if max(layout.values(), default=0) > 1 or not any(set(layout) == set(legal) for legal in legal_layouts(kind)):
+        yield f"{where}: {sorted(layout)} is not a legal MIG layout of {gpu.gpu_type}"
+    seats = Counter((replica.mig.profile, replica.mig.start) for replica in residents if replica.mig)
+    for seat, times in sorted(seats.items()):
+        if seat not in layout or times > 1:
+            yield f"{where}: MIG {seat[0]} at {seat[1]} holds {times} replicas and is {'' if seat in layout else 'not '}in the layout"

@@ -1,0 +1,48 @@
+"""Names, addresses and places: everything exists, and exists once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from planner.plan import Desired, Replica
+
+
+def placement_problems(desired: Desired) -> Iterator[str]:
+    """What is wrong with names, ports, nodes and blocks of GPUs."""
+    yield from _twice("node", (node.name for node in desired.nodes))
+    yield from _twice("GPU", (f"{gpu.index} of node {gpu.node}" for gpu in desired.gpus))
+    yield from _twice("replica", (replica.name for replica in desired.replicas))
+    ports = Counter((replica.host, replica.args.port) for replica in desired.replicas)
+    ports.update((desired.router.host, port) for port in (desired.router.port, desired.router.admin_port))
+    for (host, port), times in sorted(ports.items()):
+        if times > 1:
+            yield f"port {port} on {host} is given out {times} times"
+    gpus = {(gpu.node, gpu.index) for gpu in desired.gpus}
+    nodes = {node.name: node for node in desired.nodes}
+    for replica in desired.replicas:
+        yield from _block(replica)
+        for index in replica.gpus:
+            if (replica.node, index) not in gpus:
+                yield f"replica {replica.name}: GPU {index} of node {replica.node} does not exist"
+        node = nodes.get(replica.node)
+        if node is not None and not node.host == replica.host == replica.args.host:
+            yield f"replica {replica.name}: host {replica.host} (engine: {replica.args.host}) is not that of node {node.name}, {node.host}"
+    used = sum(1 for gpu in desired.gpus if gpu.replicas)
+    if used != desired.gpus_used:
+        yield f"gpus_used says {desired.gpus_used}, {used} GPUs hold replicas"
+
+
+def _twice(what: str, names: Iterator[str]) -> Iterator[str]:
+    for name, times in sorted(Counter(names).items()):
+        if times > 1:
+            yield f"{what} {name} is listed {times} times"
+
+
+def _block(replica: Replica) -> Iterator[str]:
+    size = replica.args.tensor_parallel_size
+    first = replica.gpus[0] if replica.gpus else -1
+    if replica.gpus != tuple(range(first, first + size)) or first % size:
+        yield f"replica {replica.name}: GPUs {list(replica.gpus)} are not an aligned block of {size}"
+    if (size > 1) != (replica.mode == "tensor_parallel"):
+        yield f"replica {replica.name}: mode {replica.mode} with tensor_parallel_size {size}"

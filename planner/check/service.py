@@ -1,0 +1,76 @@
+"""Routes and goals: every replica takes its part of the traffic and can carry it; what is not served says why."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from planner.plan import Desired, Replica, Route, WorkloadForecast
+
+# Forecasts are floats; a goal counts as met within one part in a million.
+RELATIVE_TOLERANCE = 1e-6
+
+# Weights of a route are thousandths.
+TOTAL_WEIGHT = 1000
+
+
+def service_problems(desired: Desired) -> Iterator[str]:
+    """What is wrong with routes, loads and goals."""
+    yield from _routes(desired)
+    by_served: defaultdict[str, list[Replica]] = defaultdict(list)
+    for replica in desired.replicas:
+        by_served[replica.served_name].append(replica)
+        if replica.planned_rps > replica.capacity_rps * (1 + RELATIVE_TOLERANCE):
+            yield f"replica {replica.name}: planned {replica.planned_rps:.4g} requests/s, capacity {replica.capacity_rps:.4g}"
+    for workload in desired.workloads:
+        yield from _goals(workload, by_served[workload.served_name])
+
+
+def _routes(desired: Desired) -> Iterator[str]:
+    replicas = {replica.name: replica for replica in desired.replicas}
+    routed: Counter[str] = Counter()
+    for name, times in sorted(Counter(route.served_name for route in desired.routes).items()):
+        if times > 1:
+            yield f"route {name} is listed {times} times"
+    for route in desired.routes:
+        yield from _route(route, replicas)
+        routed.update(backend.replica for backend in route.backends)
+    for name in replicas:
+        if routed[name] != 1:
+            yield f"replica {name} takes part in {routed[name]} routes, it must be one"
+
+
+def _route(route: Route, replicas: Mapping[str, Replica]) -> Iterator[str]:
+    where = f"route {route.served_name}"
+    total = sum(backend.weight for backend in route.backends)
+    if total != TOTAL_WEIGHT:
+        yield f"{where}: weights sum to {total}, not {TOTAL_WEIGHT}"
+    for backend in route.backends:
+        replica = replicas.get(backend.replica)
+        if backend.weight < 0:
+            yield f"{where}: backend {backend.replica} has the weight {backend.weight}"
+        if replica is None:
+            yield f"{where}: backend {backend.replica} is not a replica of the plan"
+        elif (replica.served_name, replica.host, replica.args.port) != (route.served_name, backend.host, backend.port):
+            yield f"{where}: backend {backend.replica} is {replica.served_name} at {replica.host}:{replica.args.port}"
+
+
+def _goals(workload: WorkloadForecast, replicas: Sequence[Replica]) -> Iterator[str]:
+    """Each replica, at its planned rate, meets the tightest SLO among the workloads it serves."""
+    where = f"workload {workload.name}"
+    for replica in replicas:
+        for goal, is_s, slo_s in (
+            ("TTFT", replica.forecast.ttft_s, workload.ttft_slo_s),
+            ("TPOT", replica.forecast.tpot_s, workload.tpot_slo_s),
+        ):
+            if is_s > slo_s * (1 + RELATIVE_TOLERANCE):
+                yield f"{where}: {goal} forecast {is_s:.4f} s on {replica.name} misses the goal of {slo_s:.4f} s"
+    served_rps = workload.rate_rps - workload.unserved_rps
+    planned_rps = sum(replica.planned_rps for replica in replicas)
+    if served_rps > planned_rps + workload.rate_rps * RELATIVE_TOLERANCE:
+        yield (
+            f"{where}: {served_rps:.4g} requests/s count as served, its {len(replicas)} replicas are planned for {planned_rps:.4g}, "
+            f"and only {workload.unserved_rps:.4g} requests/s count as unserved"
+        )
+    if workload.unserved_rps > 0 and not workload.unserved_reason:
+        yield f"{where}: {workload.unserved_rps:.4g} requests/s are unserved without a reason"
