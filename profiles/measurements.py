@@ -33,6 +33,7 @@ PairSharing = Literal["time_shared", "mps"]
 
 # The best comes first.
 KINDS: tuple[Kind, ...] = ("measured", "fitted", "estimated")
+STATISTICS: tuple[Statistic, ...] = ("mean", "median")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ class LatencyPoint:
     def __post_init__(self) -> None:
         """Refuses what no engine shows."""
         _engine_checks(self)
-        one_of("statistic", self.statistic, ("mean", "median"))
+        one_of("statistic", self.statistic, STATISTICS)
         for field in ("attention_data_parallel_size", "expert_parallel_size", "input_tokens", "output_tokens", "concurrency", "requests"):
             count(field, getattr(self, field))
         within("ttft_s", self.ttft_s, TTFT_BOUNDS_S, "s")
