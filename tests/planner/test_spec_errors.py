@@ -185,7 +185,7 @@ def test_pins_of_shared_replicas_must_agree() -> None:
     [
         ("{trace: t.csv}", {}, "14:21: workloads.chat.demand.trace: 't.csv' cannot be read: No such file or directory"),
         ("{trace: t.csv}", {"t.csv": b"arrival_s\n1\n"}, "demand.trace: t.csv: column input_tokens, output_tokens is missing"),
-        ("{trace: t.csv.gz}", {"t.csv.gz": gzip.compress(TRACE)[:30]}, "demand.trace: t.csv.gz: the gzip file ends early"),
+        ("{trace: t.csv.gz}", {"t.csv.gz": gzip.compress(TRACE, mtime=0)[:30]}, "demand.trace: t.csv.gz: the gzip file ends early"),
         ("{trace: t.parquet}", {"t.parquet": TRACE}, "demand.trace: t.parquet: not a readable parquet file"),
         ("{trace: t.txt}", {"t.txt": TRACE}, "demand.trace: t.txt: unknown format"),
         ("{trace: t.csv, tenant: A1}", {"t.csv": TRACE.replace(b",a", b",a1")}, "demand.tenant: t.csv has no tenant 'A1'; did you mean 'a1'?"),

@@ -34,8 +34,8 @@ def rows(*lines: str, header: str = "arrival_s,input_tokens,output_tokens") -> b
     [
         ("t.csv", CSV),
         ("t.csv", b"\xef\xbb\xbf" + CSV.replace(b"\n", b"\r\n")),
-        ("T.CSV.GZ", gzip.compress(CSV)),
-        ("t.csv.gz", gzip.compress(CSV[:40]) + gzip.compress(CSV[40:])),
+        ("T.CSV.GZ", gzip.compress(CSV, mtime=0)),
+        ("t.csv.gz", gzip.compress(CSV[:40], mtime=0) + gzip.compress(CSV[40:], mtime=0)),
         (
             "t.parquet",
             parquet(
@@ -84,7 +84,7 @@ def test_optional_columns_may_be_missing_and_whole_floats_are_whole() -> None:
         ("t.csv", b"arrival_s,input_tokens,output_tokens\n0,1,\x00\n", "column output_tokens: '\\x00'"),
         ("t.csv.gz", CSV, "not a valid gzip file"),
         ("t.csv.gz", b"", "empty"),
-        ("t.csv.gz", gzip.compress(CSV)[:-12], "the gzip file ends early"),
+        ("t.csv.gz", gzip.compress(CSV, mtime=0)[:-12], "the gzip file ends early"),
         ("t.parquet", b"PAR1 nothing PAR1", "not a readable parquet file"),
         ("t.parquet", b"", "not a readable parquet file"),
         ("t.parquet", parquet(arrival_s=[0.0], input_tokens=[1]), "column output_tokens is missing"),
