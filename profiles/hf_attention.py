@@ -7,6 +7,8 @@ from profiles.models import Mla
 
 # Kinds of layers in `layer_types` (transformers): those with a growing cache and those bounded by a window or chunk.
 FULL_KINDS = frozenset({"full_attention"})
+# Layers that keep a state instead of a cache: profiles.hf_recurrent counts them.
+STATE_KINDS = frozenset({"linear_attention"})
 WINDOW_KINDS = frozenset({"chunked_attention", "sliding_attention"})
 # Model types in which every layer slides once sliding_window is set (vLLM reads the key as the window of the whole model).
 ALL_SLIDING_TYPES = ("ministral", "mistral", "mixtral", "phi3", "starcoder2")
@@ -46,9 +48,10 @@ def sliding(text: Fields, model_type: str, layers: int) -> tuple[int, int | None
 
 def _listed(text: Fields, layers: int) -> int:
     kinds = text.texts("layer_types")
-    unknown = sorted(set(kinds) - FULL_KINDS - WINDOW_KINDS)
+    known = FULL_KINDS | WINDOW_KINDS | STATE_KINDS
+    unknown = sorted(set(kinds) - known)
     if unknown:
-        raise text.error("layer_types", f"{unknown[0]!r} layers are not supported (known: {', '.join(sorted(FULL_KINDS | WINDOW_KINDS))})")
+        raise text.error("layer_types", f"{unknown[0]!r} layers are not supported (known: {', '.join(sorted(known))})")
     if len(kinds) != layers:
         raise text.error("layer_types", f"lists {len(kinds)} layers, num_hidden_layers is {layers}")
     return sum(kind in WINDOW_KINDS for kind in kinds)

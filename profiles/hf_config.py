@@ -9,16 +9,18 @@ from pathlib import Path
 from profiles.fields import FieldError, Fields
 from profiles.hf_attention import mla, sliding
 from profiles.hf_quantization import quantization
+from profiles.hf_recurrent import GATED_ATTENTION_TYPES, mlp_only_layers, pattern_expert_layers, recurrent
+from profiles.hf_vision import largest_image, vision_parameters
 from profiles.models import Architecture, Experts
 
 # Nested decoder configurations of multimodal models (transformers: Gemma3Config, Mistral3Config, Llama4Config, Qwen3VLConfig, KimiK25).
 TEXT_KEYS = ("text_config", "language_config", "llm_config")
-# Keys of state-space, linear-attention and sparse-index layers, whose caches the memory model does not cover.
-UNSUPPORTED_KEYS = ("hybrid_override_pattern", "index_topk", "layers_block_type", "linear_num_key_heads", "mamba_d_state", "ssm_state_size")
+# Keys of sparse-index layers and of mixtures whose caches the memory model does not cover.
+UNSUPPORTED_KEYS = ("index_topk", "layers_block_type", "mamba_d_state")
 # Model types whose embeddings are tied unless the file says otherwise (transformers, their config classes).
 TIED_TYPES = ("gemma", "gemma2", "gemma3", "gemma3_text", "starcoder2")
 # Model types with two matrices per MLP (transformers, their modelling files).
-UNGATED_TYPES = ("gpt_neox", "nemotron", "phi", "starcoder2")
+UNGATED_TYPES = ("gpt_neox", "nemotron", "nemotron_h", "phi", "starcoder2")
 # Names of the number of routed experts (transformers: DeepSeek, Mixtral and Llama 4, Qwen).
 EXPERT_COUNT_KEYS = ("n_routed_experts", "num_local_experts", "num_experts")
 # Model types whose intermediate_size is the width of an expert (transformers, their modelling files).
@@ -35,8 +37,6 @@ TYPE_DEFAULTS: Mapping[str, Mapping[str, object]] = {
 }
 # Checkpoint types under --dtype auto (vllm/config/model.py, _resolve_auto_dtype): float32 is served in bfloat16.
 DTYPES = {"bfloat16": "bfloat16", "float16": "float16", "float32": "bfloat16"}
-# Tower and projector over the tower's blocks alone; the largest ratio among the catalogue's models (Qwen3-VL-32B 1.447).
-VISION_PERMILLE = 1450
 
 
 def architecture_from_path(path: Path) -> Architecture:
@@ -46,7 +46,7 @@ def architecture_from_path(path: Path) -> Architecture:
     text = _decoder(top)
     for key in UNSUPPORTED_KEYS:
         if text.has(key):
-            raise text.error(key, "models with state-space, linear-attention or sparse-index layers are not supported")
+            raise text.error(key, "models with state-space or sparse-index layers of this kind are not supported")
     if top.flag("is_encoder_decoder", default=False):
         raise top.error("is_encoder_decoder", "encoder-decoder models are not supported")
     return _architecture(file.resolve().parent.name, top, text)
@@ -82,6 +82,7 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
     experts = _experts(text, model_type, layers)
     quant, quant_scope = quantization(top, text, moe=experts is not None)
     sliding_layers, window_tokens = sliding(text, model_type, layers)
+    image_tokens, image_values = largest_image(top)
     return Architecture(
         name=name,
         aliases=(),
@@ -90,7 +91,7 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
         heads=heads,
         kv_heads=heads if latent else text.optional_integer("num_key_value_heads") or heads,
         head_dim=latent.qk_nope_head_dim + latent.qk_rope_head_dim if latent else _head_dim(text, hidden, heads),
-        intermediate=text.integer("intermediate_size_mlp" if text.has("intermediate_size_mlp") else "intermediate_size"),
+        intermediate=_mlp_width(text, experts),
         vocab=text.integer("vocab_size"),
         tie_embeddings=text.flag("tie_word_embeddings", top.flag("tie_word_embeddings", model_type in TIED_TYPES)),
         max_position=text.integer("max_position_embeddings"),
@@ -102,9 +103,21 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
         sliding_layers=sliding_layers,
         sliding_window_tokens=window_tokens,
         gated_mlp=model_type not in UNGATED_TYPES,
-        vision_parameters=_vision_parameters(top),
+        vision_parameters=vision_parameters(top),
         source=top.file,
+        recurrent=recurrent(text),
+        mlp_only_layers=mlp_only_layers(text),
+        chunked=sliding_layers > 0 and text.has("attention_chunk_size"),
+        gated_attention=model_type in GATED_ATTENTION_TYPES,
+        image_tokens=image_tokens,
+        image_values=image_values,
     )
+
+
+def _mlp_width(text: Fields, experts: Experts | None) -> int:
+    """Width of the dense MLPs; of a model whose layers all have experts the file may leave it out."""
+    key = "intermediate_size_mlp" if text.has("intermediate_size_mlp") else "intermediate_size"
+    return experts.intermediate if experts and not text.has(key) else text.integer(key)
 
 
 def _head_dim(text: Fields, hidden: int, heads: int) -> int:
@@ -149,7 +162,10 @@ def _expert_width(text: Fields, model_type: str) -> int:
 
 
 def _expert_layers(text: Fields, layers: int) -> int:
-    """Layers with experts: every step-th one, without the leading dense ones and those named as dense."""
+    """Layers with experts: every step-th one, without the leading dense ones and those named as dense; or those a pattern names."""
+    listed = pattern_expert_layers(text)
+    if listed:
+        return listed
     step_key = next((key for key in ("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_freq") if text.has(key)), None)
     step = text.integer(step_key) if step_key else 1
     leading = text.optional_integer("first_k_dense_replace", minimum=0) or 0
@@ -163,22 +179,10 @@ def _expert_layers(text: Fields, layers: int) -> int:
 
 
 def _shared_width(text: Fields, model_type: str, width: int) -> int:
-    if text.has("shared_expert_intermediate_size"):
-        return text.integer("shared_expert_intermediate_size", minimum=0)
+    for key in ("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"):
+        if text.has(key):
+            return text.integer(key, minimum=0)
     if model_type == "llama4_text":
         # one shared expert beside the routed one (transformers, Llama4TextMoe)
         return width
     return width * (text.optional_integer("n_shared_experts", minimum=0) or 0)
-
-
-def _vision_parameters(top: Fields) -> int:
-    """Upper estimate of tower and projector from the tower's blocks; 0 for a text model."""
-    if not top.has("vision_config"):
-        return 0
-    vision = top.table("vision_config")
-    blocks = vision.integer("depth" if vision.has("depth") else "num_hidden_layers")
-    hidden, intermediate = vision.integer("hidden_size"), vision.integer("intermediate_size")
-    # Pixtral's MLPs are gated (transformers, modeling_pixtral.py), those of the others are not
-    matrices = 3 if vision.optional_text("model_type") == "pixtral" else 2
-    per_block = 4 * hidden * hidden + matrices * hidden * intermediate
-    return blocks * per_block * VISION_PERMILLE // 1000

@@ -65,8 +65,8 @@ def _layer_token_bytes(architecture: Architecture, settings: EngineSettings) -> 
 def state_bytes_per_layer(architecture: Architecture, settings: EngineSettings) -> int:
     """Bytes per GPU of one request's state in one recurrent layer; 0 for a model without such layers.
 
-    MambaStateShapeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.32): the convolution's last conv_kernel - 1 inputs in the
-    activations' dtype, and value_heads matrices of value_dim * key_dim; both divided over the ranks.
+    MambaStateShapeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.32): the last conv_kernel - 1 inputs of the convolution
+    in the dtype of the activations, and value_heads matrices of value_dim * key_dim; both divided over the ranks.
     """
     recurrent = architecture.recurrent
     if recurrent is None:

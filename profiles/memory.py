@@ -1,31 +1,59 @@
 """Memory of one vLLM engine per GPU, line by line.
 
-Activations follow the formula fitted on 56 start-ups of vLLM 0.17 - 0.19 on H100 (llm-d-planner pull request 205, Apache-2.0). On the 30
-starts in tests/profiles/fixtures the ledger predicts the KV pool that vLLM would profile; tests/profiles/test_memory.py states the error.
+Weights, activations and the constants of an engine version come from profiles.weights, profiles.activation and profiles.engine_constants.
+`python -m benchmarks.memory FILE.csv` states the error against logged starts.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from profiles.activation import activation_bytes
+from profiles.engine_constants import EngineConstants, constants_for
 from profiles.gpus import GpuType
 from profiles.models import Architecture
-from profiles.precision import WeightFormat, dtype_bytes, weight_format
+from profiles.pipeline import Stage, stages
+from profiles.precision import dtype_bytes
 from profiles.settings import EngineSettings
 from profiles.support import check_supported, padded_vocab
+from profiles.weights import stage_weight_bytes, weight_bytes
+
+__all__ = ["MemoryLedger", "MemoryParts", "kv_pool_bytes", "memory_ledger", "memory_parts", "stage_parts", "weight_bytes"]
 
 _MIB = 1 << 20
-_GIB = 1 << 30
+# Graphs are captured for batches of 1, 2, 4, every 8th size to 256 and every 16th to twice max_num_seqs, at most 512 (vllm/config/vllm.py,
+# 0.19: 51 sizes), once for mixed steps and once for decode steps.
+_LARGEST_GRAPH_TOKENS = 512
+_ALL_GRAPHS = 102
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryParts:
+    """Expected bytes per GPU of one pipeline stage. spread is how far what lies outside PyTorch's pool has been above its usual size.
+
+    graphs is an upper value of what graphs take, graphs_estimate what the engine's profiler expects of them; load_peak is what loading
+    takes beside the weights for a while.
+    """
+
+    weights_bytes: float
+    activation_bytes: float
+    non_torch_bytes: float
+    spread_bytes: float
+    graphs_bytes: float
+    graphs_estimate_bytes: float
+    context_bytes: float
+    load_peak_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryLedger:
-    """Memory of one engine on each of its GPUs in MiB, each line rounded up.
+    """Memory of one engine on each of its GPUs in MiB, each line rounded up; of a pipeline, the stage that takes the most.
 
     weights, activation (with what is allocated outside PyTorch's pool during a forward pass), CUDA graphs and KV pool lie inside vLLM's
     gpu-memory-utilization budget, context (CUDA context and NCCL buffers) outside. asleep_mib is what stays while the engine sleeps and is
-    no part of the total.
+    no part of the total. start_peak_mib is the most it takes at once while it starts, at least the total.
     """
 
     weights_mib: int
@@ -34,6 +62,7 @@ class MemoryLedger:
     context_mib: int
     kv_mib: int
     asleep_mib: int
+    start_peak_mib: int
 
     @property
     def total_mib(self) -> int:
@@ -41,94 +70,94 @@ class MemoryLedger:
         return self.weights_mib + self.activation_mib + self.cuda_graphs_mib + self.context_mib + self.kv_mib
 
 
-def memory_ledger(architecture: Architecture, gpu: GpuType, settings: EngineSettings, kv_bytes: int) -> MemoryLedger:
-    """The ledger of one engine with a KV pool of kv_bytes per GPU; UnsupportedError when vLLM could not run it."""
-    check_supported(architecture, gpu, settings)
-    non_torch_bytes = _non_torch_bytes(settings)
-    graphs_bytes = _cuda_graph_bytes(architecture, settings)
-    context_bytes = _context_bytes(settings)
-    return MemoryLedger(
-        weights_mib=_mib(weight_bytes(architecture, settings)),
-        activation_mib=_mib(activation_bytes(architecture, settings) + non_torch_bytes),
-        cuda_graphs_mib=_mib(graphs_bytes),
-        context_mib=_mib(context_bytes),
-        kv_mib=_mib(kv_bytes),
-        # Sleep frees the KV pool and moves the weights out; context, NCCL and graphs stay: 1 - 2 GiB in vLLM's sleep-mode measurements.
-        asleep_mib=_mib(context_bytes + non_torch_bytes + graphs_bytes),
+def memory_ledger(
+    architecture: Architecture, gpu: GpuType, settings: EngineSettings, kv_bytes: int, constants: EngineConstants | None = None
+) -> MemoryLedger:
+    """The ledger of one engine with a KV pool of kv_bytes per GPU; UnsupportedError when vLLM could not run it.
+
+    constants None takes those of the settings' engine version.
+    """
+    return max(
+        (_ledger(parts, kv_bytes) for parts in stage_parts(architecture, gpu, settings, constants)), key=lambda ledger: ledger.total_mib
     )
+
+
+def _ledger(parts: MemoryParts, kv_bytes: int) -> MemoryLedger:
+    non_torch_bytes = parts.non_torch_bytes + parts.spread_bytes
+    lines = (
+        _mib(parts.weights_bytes),
+        _mib(parts.activation_bytes + non_torch_bytes),
+        _mib(parts.graphs_bytes),
+        _mib(parts.context_bytes),
+        _mib(kv_bytes),
+    )
+    loading_mib = _mib(parts.context_bytes + parts.weights_bytes + parts.load_peak_bytes)
+    # Sleep frees the KV pool and moves the weights out; context, NCCL and graphs stay: 1 - 2 GiB in vLLM's sleep-mode measurements.
+    asleep_mib = _mib(parts.context_bytes + non_torch_bytes + parts.graphs_bytes)
+    return MemoryLedger(*lines, asleep_mib=asleep_mib, start_peak_mib=max(sum(lines), loading_mib))
 
 
 def _mib(size_bytes: float) -> int:
     return math.ceil(size_bytes / _MIB)
 
 
-def weight_bytes(architecture: Architecture, settings: EngineSettings) -> float:
-    """Bytes of weights per GPU.
-
-    Blocks and embeddings are divided over the ranks; norms, the vision tower, latent down-projections and KV heads beyond one per rank
-    are held by every rank. Quantised formats cover what Architecture.quant_scope says, embeddings never.
-    """
-    size = settings.tensor_parallel_size
-    plain_bytes = dtype_bytes(architecture, settings)
-    form = weight_format(architecture, settings)
-    linear_bytes = expert_bytes = float(plain_bytes)
-    if form is not None:
-        expert_bytes = form.bytes_per_parameter * _expert_padding(architecture, form, size)
-        linear_bytes = plain_bytes if architecture.quant_scope == "experts" else form.bytes_per_parameter
-    linear = architecture.attention_parameters + architecture.dense_mlp_parameters
-    embedding = padded_vocab(architecture) * architecture.hidden * (1 if architecture.tie_embeddings else 2)
-    divided = linear * linear_bytes + architecture.expert_parameters * expert_bytes + embedding * plain_bytes
-    whole = (architecture.norm_parameters + architecture.vision_parameters) * plain_bytes
-    return divided / size + whole + _replicated_parameters(architecture, size) * linear_bytes
+def memory_parts(
+    architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants | None = None
+) -> MemoryParts:
+    """Expected bytes per GPU of the pipeline stage that leaves the least for the KV pool; UnsupportedError when vLLM could not run it."""
+    return max(stage_parts(architecture, gpu, settings, constants), key=_inside_bytes)
 
 
-def _expert_padding(architecture: Architecture, form: WeightFormat, size: int) -> float:
-    """Stored over nominal size of the routed experts, whose two widths the kernels may round up."""
-    if architecture.experts is None:
-        return 1.0
-    multiple = form.expert_width_multiple
-    widths = (architecture.hidden, architecture.experts.intermediate / size)
-    return math.prod(math.ceil(width / multiple) * multiple / width for width in widths)
+def _inside_bytes(parts: MemoryParts) -> float:
+    return parts.weights_bytes + parts.activation_bytes + parts.non_torch_bytes
 
 
-def _replicated_parameters(architecture: Architecture, size: int) -> float:
-    """Parameters per rank beyond an even division of the attention weights."""
-    if architecture.mla is not None:
-        # Down-projections of MLA are whole on every rank (ReplicatedLinear in vllm/model_executor/models/deepseek_v2.py).
-        latent = architecture.mla.kv_lora_rank + architecture.mla.qk_rope_head_dim + (architecture.mla.q_lora_rank or 0)
-        return architecture.layers * architecture.hidden * latent * (1 - 1 / size)
-    heads_beyond = max(1 - architecture.kv_heads / size, 0)
-    return 2 * architecture.layers * architecture.hidden * architecture.head_dim * heads_beyond
+def stage_parts(
+    architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants | None = None
+) -> tuple[MemoryParts, ...]:
+    """Expected bytes per GPU of every pipeline stage; UnsupportedError when vLLM could not run it."""
+    check_supported(architecture, gpu, settings)
+    held = constants or constants_for(settings.engine_version)
+    return tuple(_stage_parts(architecture, gpu, settings, held))
 
 
-def activation_bytes(architecture: Architecture, settings: EngineSettings) -> float:
-    """Peak bytes of PyTorch's pool beyond weights and KV cache per GPU.
-
-    max(14 B * max_num_seqs * vocab, T * (3 I / tp + 4 H) elements) + 2.7 T H elements, and 0.5 GiB for mixture-of-experts models, with T
-    max_num_batched_tokens, I the MLP width and H the hidden size. The first term is the sampler's warm-up. Source: see the module.
-    """
-    element_bytes = dtype_bytes(architecture, settings)
-    tokens, hidden = settings.max_num_batched_tokens, architecture.hidden
-    sampler_bytes = 14 * settings.max_num_seqs * architecture.vocab
-    mlp_bytes = tokens * (3 * architecture.intermediate / settings.tensor_parallel_size + 4 * hidden) * element_bytes
-    experts_bytes = 0.5 * _GIB if architecture.experts is not None else 0
-    return max(sampler_bytes, mlp_bytes) + 2.7 * tokens * hidden * element_bytes + experts_bytes
-
-
-def _non_torch_bytes(settings: EngineSettings) -> float:
-    # Logged on H100, vLLM 0.19 (fixture): 0.24 - 0.46 GiB on one GPU, 2.06 - 2.07 GiB with tensor parallelism.
-    return (0.46 if settings.tensor_parallel_size == 1 else 2.07) * _GIB
+def _stage_parts(architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants) -> Iterator[MemoryParts]:
+    for stage in stages(architecture, settings):
+        yield MemoryParts(
+            weights_bytes=stage_weight_bytes(architecture, settings, stage),
+            activation_bytes=activation_bytes(architecture, gpu, settings, stage, constants),
+            non_torch_bytes=constants.non_torch.of_mib(settings) * _MIB,
+            spread_bytes=constants.non_torch_spread.of_mib(settings) * _MIB,
+            graphs_bytes=_graphs_mib(architecture, settings, stage, constants) * _MIB,
+            graphs_estimate_bytes=_graphs_estimate_mib(settings, constants) * _MIB,
+            context_bytes=constants.context.of_mib(settings) * _MIB,
+            # Loading holds the embedding twice for a while: 1.30 GiB (gemma-3-4b) and 0.44 (granite-3.1-8b) logged, 1.25 and 0.38 by size.
+            load_peak_bytes=padded_vocab(architecture) * architecture.hidden * dtype_bytes(architecture, settings),
+        )
 
 
-def _context_bytes(settings: EngineSettings) -> float:
-    # Used before loading, same logs: 0.51 GiB on one GPU, 1.53 - 2.01 GiB with tensor parallelism (2.1 in the longer log set).
-    return (0.51 if settings.tensor_parallel_size == 1 else 2.1) * _GIB
+def kv_pool_bytes(parts: MemoryParts, total_bytes: float, utilization_fraction: float, constants: EngineConstants) -> float:
+    """Bytes per GPU that vLLM finds for the KV pool when it profiles with this gpu-memory-utilization; below 0: it does not start."""
+    inside_bytes = _inside_bytes(parts) + (parts.graphs_estimate_bytes if constants.graphs_inside_budget else 0)
+    return total_bytes * utilization_fraction - inside_bytes
 
 
-def _cuda_graph_bytes(architecture: Architecture, settings: EngineSettings) -> float:
+def _graphs_mib(architecture: Architecture, settings: EngineSettings, stage: Stage, constants: EngineConstants) -> float:
+    """An upper value: a fixed part, and one per layer that shrinks with the number of graphs."""
     if settings.enforce_eager:
         return 0.0
-    # Logged: 0.65 - 1.10 GiB for dense models of 26 - 42 layers, 1.10 and 1.84 GiB for two MoE models of 24 layers. The line
-    # 0.3 + 0.022 * layers (+ 1.05 for MoE) lies above every logged value, and gives 0.83 GiB for the 24 layers of a 0.5B model.
-    per_model_gib = 0.3 + (1.05 if architecture.experts is not None else 0.0)
-    return (per_model_gib + 0.022 * architecture.layers) * _GIB
+    graphs_mib = constants.graphs_per_layer_mib * stage.layers + (constants.graphs_experts_mib if architecture.experts else 0)
+    return constants.graphs_fixed_mib + graphs_mib * graph_count(settings) / _ALL_GRAPHS
+
+
+def _graphs_estimate_mib(settings: EngineSettings, constants: EngineConstants) -> float:
+    if settings.enforce_eager:
+        return 0.0
+    return constants.graphs_estimate_first_mib + constants.graphs_estimate_each_mib * (graph_count(settings) - 2)
+
+
+def graph_count(settings: EngineSettings) -> int:
+    """CUDA graphs that are captured with these settings: batch sizes of mixed steps, and those that decode steps can have."""
+    largest = min(2 * settings.max_num_seqs, _LARGEST_GRAPH_TOKENS, settings.max_num_batched_tokens)
+    sizes: list[int] = [size for size in (1, 2, 4, *range(8, 256, 8), *range(256, _LARGEST_GRAPH_TOKENS + 1, 16)) if size <= largest]
+    return len(sizes) + sum(size <= settings.max_num_seqs for size in sizes)

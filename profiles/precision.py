@@ -19,18 +19,22 @@ _KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1
 class WeightFormat:
     """Storage of quantised weights: bytes per parameter with scales, least compute capability, and whether products are fp8.
 
-    Both widths of an expert's matrices are rounded up to a multiple of expert_width_multiple.
+    Kernels round an expert's own width up to a multiple of expert_inner_multiple and the hidden width to one of expert_hidden_multiple.
+    own_expert_kernels: the experts' kernels allocate no workspaces that outlive them.
     """
 
     bytes_per_parameter: float
     compute_capability: float
     fp8_products: bool
-    expert_width_multiple: int = 1
+    expert_inner_multiple: int = 1
+    expert_hidden_multiple: int = 1
+    own_expert_kernels: bool = False
 
 
 # Bytes: element bits plus scales. fp8: one float32 scale per 128x128 block (DeepSeek-V3, arXiv 2412.19437, section 3.3).
 # awq, gptq, int4: a 16-bit scale and a 4-bit zero point per group of 128. nvfp4: an 8-bit scale per 16; mxfp4: per 32 (OCP MX 1.0).
-# Expert widths: vllm/model_executor/layers/quantization/mxfp4.py rounds to 256 on Hopper; gpt-oss-20b logs 13.6 GiB, 12.8 without.
+# Expert widths: mxfp4_round_up_hidden_size_and_intermediate_size in vllm/model_executor/layers/fused_moe/oracle/mxfp4.py (0.32);
+# gpt-oss-20b logs 13.64 GiB and, as two halves, 7.01 each; its activations have no workspace on top.
 # Compute capabilities: docs.vllm.ai v0.32.0, features/quantization. fp8 below 8.9, and fp4 below 10, run as weight-only Marlin kernels
 # with 16-bit products. fp4 products are counted at the fp8 rate, which is at most half of what Blackwell offers: the safe side.
 WEIGHT_FORMATS = {
@@ -40,7 +44,9 @@ WEIGHT_FORMATS = {
     "awq": WeightFormat(0.5 + 2.5 / 128, 7.5, fp8_products=False),
     "gptq": WeightFormat(0.5 + 2.5 / 128, 7.5, fp8_products=False),
     "nvfp4": WeightFormat(0.5 + 1 / 16, 8.0, fp8_products=True),
-    "mxfp4": WeightFormat(0.5 + 1 / 32, 8.0, fp8_products=True, expert_width_multiple=256),
+    "mxfp4": WeightFormat(
+        0.5 + 1 / 32, 8.0, fp8_products=True, expert_inner_multiple=128, expert_hidden_multiple=256, own_expert_kernels=True
+    ),
 }
 # First compute capability with fp8 tensor cores (Ada Lovelace; docs.vllm.ai v0.32.0, features/quantization/llm_compressor/fp8).
 FP8_COMPUTE_CAPABILITY = 8.9

@@ -6,7 +6,7 @@ from statistics import median
 
 from profiles.fields import Fields
 from profiles.gpus import LINKS, GpuType, MigProfile
-from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, Architecture, Experts, Mla
+from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, RECURRENT_KINDS, Architecture, Experts, Mla, Recurrent
 
 GPU_KEYS = frozenset(
     {
@@ -51,8 +51,15 @@ MODEL_KEYS = frozenset(
         "gated_mlp",
         "vision_parameters",
         "source",
+        "recurrent",
+        "mlp_only_layers",
+        "chunked",
+        "gated_attention",
+        "image_tokens",
+        "image_values",
     }
 )
+RECURRENT_KEYS = frozenset({"kind", "layers", "key_heads", "value_heads", "key_dim", "value_dim", "conv_kernel", "state_dtype"})
 EXPERTS_KEYS = frozenset({"count", "per_token", "intermediate", "layers", "shared_intermediate"})
 MLA_KEYS = frozenset({"kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"})
 
@@ -136,6 +143,25 @@ def decode_model(fields: Fields) -> Architecture:
         gated_mlp=fields.flag("gated_mlp", default=True),
         vision_parameters=fields.optional_integer("vision_parameters") or 0,
         source=fields.text("source"),
+        recurrent=_recurrent(fields.table("recurrent").only(RECURRENT_KEYS)) if fields.has("recurrent") else None,
+        mlp_only_layers=fields.optional_integer("mlp_only_layers") or 0,
+        chunked=fields.flag("chunked", default=False),
+        gated_attention=fields.flag("gated_attention", default=False),
+        image_tokens=fields.optional_integer("image_tokens") or 0,
+        image_values=fields.optional_integer("image_values") or 0,
+    )
+
+
+def _recurrent(fields: Fields) -> Recurrent:
+    return Recurrent(
+        kind=fields.text("kind", RECURRENT_KINDS),
+        layers=fields.integer("layers"),
+        key_heads=fields.integer("key_heads"),
+        value_heads=fields.integer("value_heads"),
+        key_dim=fields.integer("key_dim"),
+        value_dim=fields.integer("value_dim"),
+        conv_kernel=fields.integer("conv_kernel"),
+        state_dtype=fields.text("state_dtype", tuple(DTYPE_BYTES)),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.memory import MemoryLedger, activation_bytes, memory_ledger, weight_bytes
+from profiles.memory import MemoryLedger, memory_ledger, memory_parts, weight_bytes
 from profiles.settings import EngineSettings, UnsupportedError
 
 CATALOGUE = builtin()
@@ -87,13 +87,15 @@ def test_eager_mode_has_no_graphs() -> None:
 
 
 def test_fewer_sequences_need_less_activation() -> None:
-    few, many = (activation_bytes(LLAMA, EngineSettings(max_num_seqs=count, max_num_batched_tokens=8192)) for count in (256, 1024))
+    settings = (EngineSettings(max_num_seqs=count, max_num_batched_tokens=8192) for count in (256, 1024))
+    few, many = (memory_parts(LLAMA, H100, each).activation_bytes for each in settings)
     assert many - few > 0.5 * (1 << 30)
 
 
 def test_quantised_weights_leave_embeddings_alone() -> None:
     plain = weight_bytes(LLAMA, EngineSettings())
-    embeddings = LLAMA.embedding_parameters * 2
+    # Embeddings, and the rotary tables of all positions.
+    embeddings = (LLAMA.embedding_parameters + LLAMA.max_position * LLAMA.head_dim) * 2
     fp8 = weight_bytes(LLAMA, EngineSettings(quantization="fp8"))
     assert fp8 - embeddings == pytest.approx((plain - embeddings) / 2, rel=1e-3)
     sizes = [weight_bytes(LLAMA, EngineSettings(quantization=name)) for name in ("fp8", "nvfp4", "awq", "gptq", "int4")]

@@ -1,0 +1,136 @@
+"""How far the memory model is from logged start-ups.
+
+    python -m benchmarks.memory FILE.csv [--rows]
+
+The CSV has one start per row (columns model, gpu, gpu_total_gib, tp, pp, dtype, quant, kv_dtype, max_model_len, max_num_batched_tokens,
+max_num_seqs, enforce_eager, gpu_memory_utilization, vllm_version, weights_gib, kv_gib; others are ignored). The KV pool is predicted from the
+logged weights and judged against the logged pool; of a pipeline both are those of its first stage, whose worker logs first. The last
+line of standard output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, median
+
+from profiles.catalogue import builtin
+from profiles.engine_constants import constants_for
+from profiles.memory import kv_pool_bytes, stage_parts
+from profiles.settings import EngineSettings
+
+_GIB = 1 << 30
+# Spellings of "not given" in such files.
+_ABSENT = ("", "none", "null", "nan", "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Prediction over log, less one, of one start; None where the row has no such value."""
+
+    label: str
+    kv_error_fraction: float | None
+    weights_error_fraction: float | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="Error of the memory model against logged start-ups.")
+    parser.add_argument("file", type=Path, help="CSV of start-ups")
+    parser.add_argument("--rows", action="store_true", help="print every row")
+    options = parser.parse_args(arguments)
+    outcomes: list[Outcome] = []
+    refused: list[str] = []
+    with options.file.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                outcomes.append(outcome(row))
+            except (ValueError, KeyError) as error:
+                refused.append(f"line {number}: {f'column {error} is missing' if isinstance(error, KeyError) else error}")
+    _print(outcomes, refused, options.rows)
+    return 0
+
+
+def outcome(row: Mapping[str, str]) -> Outcome:
+    """The errors of one row; ValueError (KeyError for a column) says why the model cannot predict it."""
+    architecture, gpu, settings = builtin().model(row["model"]), builtin().gpu(row["gpu"]), settings_of(row)
+    constants = constants_for(settings.engine_version)
+    parts = stage_parts(architecture, gpu, settings)[0]
+    weights_bytes = _number(row, "weights_gib") * _GIB
+    total_gib = _optional(row, "gpu_total_gib")
+    total_bytes = total_gib * _GIB if total_gib else float(gpu.memory_usable_mib << 20)
+    logged_kv_gib = _optional(row, "kv_gib")
+    predicted_bytes = kv_pool_bytes(
+        replace(parts, weights_bytes=weights_bytes), total_bytes, _number(row, "gpu_memory_utilization"), constants
+    )
+    return Outcome(
+        label=f"{row['model']} on {row['gpu']} tp{settings.tensor_parallel_size} pp{settings.pipeline_parallel_size}",
+        kv_error_fraction=predicted_bytes / (logged_kv_gib * _GIB) - 1 if logged_kv_gib else None,
+        weights_error_fraction=parts.weights_bytes / weights_bytes - 1,
+    )
+
+
+def settings_of(row: Mapping[str, str]) -> EngineSettings:
+    """The engine settings a row names."""
+    quantization = row.get("quant", "").strip()
+    return EngineSettings(
+        engine_version=row["vllm_version"].strip(),
+        dtype=row["dtype"].strip().removeprefix("torch.") or "auto",
+        quantization=None if quantization.lower() in _ABSENT else quantization,
+        kv_cache_dtype=row.get("kv_dtype", "").strip() or "auto",
+        tensor_parallel_size=int(row["tp"]),
+        pipeline_parallel_size=int(row.get("pp") or 1),
+        max_model_len=int(row["max_model_len"]),
+        max_num_seqs=int(row["max_num_seqs"]),
+        max_num_batched_tokens=int(row["max_num_batched_tokens"]),
+        enforce_eager=row.get("enforce_eager", "").strip().lower() == "true",
+    )
+
+
+def _number(row: Mapping[str, str], column: str) -> float:
+    value = _optional(row, column)
+    if value is None:
+        raise ValueError(f"{column} is not given")
+    return value
+
+
+def _optional(row: Mapping[str, str], column: str) -> float | None:
+    text = (row.get(column) or "").strip()
+    if text.lower() in _ABSENT:
+        return None
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{column} is {text}, it must be a finite number above 0")
+    return value
+
+
+def _print(outcomes: Sequence[Outcome], refused: Sequence[str], rows: bool) -> None:
+    if rows:
+        for item in outcomes:
+            print(f"{_percent(item.kv_error_fraction)} KV  {_percent(item.weights_error_fraction)} weights  {item.label}")
+    for reason, count in sorted(Counter(refused).items()):
+        print(f"refused {count}: {reason}")
+    kv_errors = [abs(item.kv_error_fraction) for item in outcomes if item.kv_error_fraction is not None]
+    weights_errors = [abs(item.weights_error_fraction) for item in outcomes if item.weights_error_fraction is not None]
+    figures = {
+        "rows": len(outcomes) + len(refused),
+        "refused": len(refused),
+        "kv_mean_abs_error_fraction": round(fmean(kv_errors), 6) if kv_errors else None,
+        "kv_max_abs_error_fraction": round(max(kv_errors), 6) if kv_errors else None,
+        "weights_median_abs_error_fraction": round(median(weights_errors), 6) if weights_errors else None,
+    }
+    print(json.dumps(figures))
+
+
+def _percent(fraction: float | None) -> str:
+    return "      -" if fraction is None else f"{fraction:+7.2%}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
