@@ -147,7 +147,7 @@ def _point(kind: type[_Made], where: str, heading: Mapping[object, object], row:
 
 
 def _made(kind: type[_Made], where: str, values: Mapping[object, object]) -> _Made:
-    own, hints = _shape(kind)
+    own, hints = _shape(kind)  # type: ignore[arg-type] # a class is hashable
     rest = {str(key): value for key, value in values.items()}
     arguments: dict[str, object] = {}
     for key, field in own.items():
