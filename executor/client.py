@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -146,8 +146,13 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._ended.set_result(None)
 
 
-def completion_request(host: str, port: int, served_name: str, prompt_ids: bytes, output_tokens: int) -> bytes:
-    """A streamed completion of exactly output_tokens tokens; prompt_ids is the inside of a JSON list of token ids."""
+def completion_request(
+    host: str, port: int, served_name: str, prompt_ids: bytes, output_tokens: int, authorization: Mapping[str, str]
+) -> bytes:
+    """A streamed completion of exactly output_tokens tokens.
+
+    prompt_ids is the inside of a JSON list of token ids, authorization what executor.credentials gives.
+    """
     head = json.dumps(
         {
             "model": served_name,
@@ -159,5 +164,6 @@ def completion_request(host: str, port: int, served_name: str, prompt_ids: bytes
         }
     )
     body = b"".join((head[:-1].encode(), b', "prompt": [', prompt_ids, b"]}"))
-    lines = f"POST /v1/completions HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    return lines.encode() + body
+    headers = {"host": f"{host}:{port}", "content-type": "application/json", "content-length": str(len(body)), **authorization}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return b"".join((b"POST /v1/completions HTTP/1.1\r\n", lines.encode(), b"\r\n", body))

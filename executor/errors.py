@@ -31,8 +31,19 @@ class RouterError(ExecutorError):
     """Envoy is missing, refuses its configuration, or did not take the routes in time."""
 
 
+class CredentialError(ExecutorError):
+    """The API key in the environment cannot be sent; the message does not repeat it."""
+
+
+class AccessError(ExecutorError):
+    """An engine answers, but only to those who know its API key."""
+
+
 class StartError(ExecutorError):
-    """A replica did not become ready; cause is a class of executor.backends.logs.CAUSES or `timeout`, `exited`, `port`, `foreign`."""
+    """A replica did not become ready.
+
+    Cause is a class of executor.backends.logs.CAUSES or `timeout`, `exited`, `port`, `foreign`, `api_key`.
+    """
 
     def __init__(self, replica: str, cause: str, message: str) -> None:
         """Replica: its name; message: what happened, with the tail of the log."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from executor import credentials
 from executor.client import Exchange, StreamConnection, completion_request
 from planner.simulation.metrics import RequestRecord
 
@@ -59,6 +61,7 @@ def replay(
     """Send the requests that arrive within the window of `seconds` and wait for all answers; records in order of arrival.
 
     Errors by class: `connect`, `reset`, `http STATUS`, `short output`, `deadline` (not ended finish_limit_s after the window).
+    The API key is taken from the environment (executor.credentials); raises CredentialError for one that cannot be sent.
     """
     chosen = sorted((request for request in requests if 0 <= request.arrival_s < seconds), key=lambda request: request.arrival_s)
     return asyncio.run(_Replay(router_host, router_port, chosen).run(seconds + finish_limit_s, on_progress))
@@ -68,6 +71,7 @@ class _Replay:
     def __init__(self, host: str, port: int, requests: Sequence[ReplayRequest]) -> None:
         self._host = host
         self._port = port
+        self._authorization = credentials.authorization(os.environ)
         self._requests = requests
         self._prompts = _Prompts(requests)
         self._exchanges: list[Exchange | None] = [None] * len(requests)
@@ -122,7 +126,7 @@ class _Replay:
     def _body(self, index: int) -> bytes:
         request = self._requests[index]
         prompt = self._prompts.ids(index, request.input_tokens)
-        return completion_request(self._host, self._port, request.served_name, prompt, request.output_tokens)
+        return completion_request(self._host, self._port, request.served_name, prompt, request.output_tokens, self._authorization)
 
     async def _connection(self) -> StreamConnection:
         while self._idle:

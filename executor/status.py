@@ -10,24 +10,25 @@ from typing import Literal
 
 import aiohttp
 
-from executor import envoy_admin, processes
+from executor import credentials, envoy_admin, processes
 from executor.backends import probes
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.backends.local import PREFIX
-from executor.errors import JournalError
+from executor.errors import AccessError, JournalError
 from executor.journal import Journal
 from executor.lock import holder
 from executor.router import NAME, Router
 from executor.state import StateFolder
 from planner.plan import Replica, Route, RouterPlan, State
 
-Condition = Literal["ready", "running", "missing", "foreign"]
+Condition = Literal["ready", "running", "denied", "missing", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
     """One replica. ready: its process lives and names its model; running: it lives but does not answer so yet;
-    missing: no process of ours; foreign: another program answers on its port, or a recorded process that the state does not name.
+    denied: it lives and demands an API key that ours is not; missing: no process of ours; foreign: another program answers on its port,
+    or a recorded process that the state does not name.
 
     memory_mib and active come from emulated devices (None elsewhere); load from the engine's own metrics, None when it does not answer.
     """
@@ -87,16 +88,22 @@ async def _replica(
     session: aiohttp.ClientSession, replica: Replica, record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool]]
 ) -> ReplicaStatus:
     port = replica.args.port
-    names = await probes.served_names(session, replica.host, port)
     own = record is not None and processes.alive(record)
-    if own:
-        condition: Condition = "ready" if names is not None and replica.served_name in names else "running"
-    else:
-        condition = "missing" if names is None else "foreign"
+    condition = await _condition(session, replica, own=own)
     load = await probes.load(session, replica.host, port) if condition == "ready" else None
     memory_mib, active = _memory(record, held)
     pid = record.pid if own and record is not None else None
     return ReplicaStatus(replica.name, condition, pid, replica.node, replica.gpus, port, memory_mib, active, load)
+
+
+async def _condition(session: aiohttp.ClientSession, replica: Replica, *, own: bool) -> Condition:
+    try:
+        names = await probes.served_names(session, replica.host, replica.args.port)
+    except AccessError:
+        return "denied" if own else "foreign"
+    if own:
+        return "ready" if names is not None and replica.served_name in names else "running"
+    return "missing" if names is None else "foreign"
 
 
 def _stray(record: processes.ProcessRecord, held: dict[int, tuple[int, bool]]) -> ReplicaStatus:
@@ -155,6 +162,8 @@ def _drift(state: State, replicas: tuple[ReplicaStatus, ...], router: RouterStat
             lines.append(f"replica {row.name}: process {row.pid} runs but is not in the state")
         elif row.condition == "foreign":
             lines.append(f"replica {row.name}: does not run, and another program answers on its port {row.port}")
+        elif row.condition == "denied":
+            lines.append(f"replica {row.name}: runs, but {credentials.DEMAND}")
         elif row.condition != "ready":
             lines.append(f"replica {row.name}: {'does not run' if row.condition == 'missing' else 'runs but is not ready'}")
     if router is not None and router.difference is not None:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import aiohttp
 
-from executor import processes
+from executor import credentials, processes
 from executor.backends import ports, probes
 from executor.backends.launch import Launch, Launcher
 from executor.backends.protocol import Observed, Say
@@ -73,7 +73,12 @@ class LocalBackend:
         self._starting = asyncio.Semaphore(2 * len(os.sched_getaffinity(0)))
 
     def preflight(self, plan: Plan, state: State) -> None:
-        """Refuse MIG without devices, commands that cannot be rendered, hosts of other machines and taken ports; make emulated devices."""
+        """Refuse what cannot be done; make emulated devices.
+
+        That is MIG without devices, commands that cannot be rendered, hosts of other machines, taken ports, and an API key that cannot
+        be sent to the engines that would inherit it.
+        """
+        credentials.authorization(os.environ)
         if self._devices is None:
             self._refuse_mig(plan)
         else:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import aiohttp
+
+from executor import credentials
+from executor.errors import AccessError
 
 # one question that is answered from memory; a hung engine must not hold up the one who asks
 QUICK_LIMIT_S = 5.0
@@ -22,9 +26,16 @@ class EngineLoad:
 
 
 async def served_names(session: aiohttp.ClientSession, host: str, port: int) -> tuple[str, ...] | None:
-    """Names under /v1/models; () from something that answers but is no engine; None when nothing answers."""
+    """Names under /v1/models; () from something that answers but is no engine; None when nothing answers.
+
+    Raises AccessError when an API key is demanded that ours is not.
+    """
+    headers = credentials.authorization(os.environ)
     try:
-        async with session.get(f"{_base(host, port)}/v1/models", timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)) as answer:
+        async with session.get(
+            f"{_base(host, port)}/v1/models", headers=headers, timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)
+        ) as answer:
+            _require_access(answer)
             body = await answer.json(content_type=None)
             return tuple(str(entry["id"]) for entry in body["data"])
     except (TimeoutError, aiohttp.ClientConnectorError):
@@ -34,10 +45,14 @@ async def served_names(session: aiohttp.ClientSession, host: str, port: int) -> 
 
 
 async def one_token(session: aiohttp.ClientSession, host: str, port: int, served_name: str, limit_s: float) -> str | None:
-    """A completion of one token; None when it came, else what went wrong."""
+    """A completion of one token; None when it came, else what went wrong. Raises AccessError as served_names does."""
+    headers = credentials.authorization(os.environ)
     body = {"model": served_name, "prompt": [1], "max_tokens": 1, "temperature": 0}
     try:
-        async with session.post(f"{_base(host, port)}/v1/completions", json=body, timeout=aiohttp.ClientTimeout(total=limit_s)) as answer:
+        async with session.post(
+            f"{_base(host, port)}/v1/completions", json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=limit_s)
+        ) as answer:
+            _require_access(answer)
             if answer.status == 200:
                 return None
             return f"HTTP {answer.status}: {(await answer.text())[:200]}"
@@ -81,6 +96,11 @@ def _sums(text: str) -> dict[str, float]:
             except ValueError:
                 continue
     return sums
+
+
+def _require_access(answer: aiohttp.ClientResponse) -> None:
+    if answer.status in credentials.DENIALS:
+        raise AccessError(credentials.DEMAND)
 
 
 def _base(host: str, port: int) -> str:

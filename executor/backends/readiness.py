@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 
 from executor.backends import logs, probes
-from executor.errors import StartError
+from executor.errors import AccessError, StartError
 from planner.plan import Replica
 
 # often enough not to add to the start of an emulated engine, seldom enough not to load a real one
@@ -18,6 +18,13 @@ _POLL_S = 0.1
 
 async def await_ready(session: aiohttp.ClientSession, replica: Replica, alive: Callable[[], bool], log: Path, limit_s: float) -> None:
     """Return once the replica is ready. Raises StartError with the cause and the tail of the log."""
+    try:
+        await _await_ready(session, replica, alive, log, limit_s)
+    except AccessError as error:
+        raise _failure(replica, "api_key", f"{replica.host}:{replica.args.port}: {error}", log) from error
+
+
+async def _await_ready(session: aiohttp.ClientSession, replica: Replica, alive: Callable[[], bool], log: Path, limit_s: float) -> None:
     host, port, name = replica.host, replica.args.port, replica.served_name
     clock = asyncio.get_running_loop().time
     deadline_s = clock() + limit_s

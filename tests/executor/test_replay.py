@@ -185,8 +185,9 @@ def test_nobody_listens() -> None:
 
 
 def test_a_request_is_valid_json_with_its_length() -> None:
-    raw = completion_request("127.0.0.1", 80, 'a "quoted" name', b"1000,1001", 7)
+    raw = completion_request("127.0.0.1", 80, 'a "quoted" name', b"1000,1001", 7, {"Authorization": "Bearer abc"})
     head, _, body = raw.partition(b"\r\n\r\n")
     assert f"content-length: {len(body)}".encode() in head
+    assert head.endswith(b"\r\nAuthorization: Bearer abc")
     parsed = json.loads(body)
     assert (parsed["model"], parsed["prompt"], parsed["max_tokens"]) == ('a "quoted" name', [1000, 1001], 7)
