@@ -174,6 +174,14 @@ class _Variant:
         request_tokens = load.kv_tokens / load.running_requests
         return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(load.kv_tokens_p99), request_tokens)
 
+    def only_when_idle(self, rate_rps: float, level: int) -> bool:
+        """Whether a replica meets the SLO only as meetings of two requests are rarer than the quantile counts, and one is not enough.
+
+        A fleet of such replicas would be idle nearly all the time and still serve next to nothing.
+        """
+        load = self.load(rate_rps, level)
+        return load is not None and load.running_requests < 1.0 - self.quantile and rate_rps < self.group.peak_rps
+
     def ledger(self, kv_bytes: int) -> MemoryLedger:
         return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes)
 
@@ -214,10 +222,15 @@ def _kv_room_bytes(variant: _Variant) -> int:
 
 
 def _largest_rate(variant: _Variant, level: int, kv_bytes: int) -> float:
-    """Largest rate that meets the SLO and whose requests in flight fit the KV pool at the quantile."""
+    """Largest rate that meets the SLO and whose requests in flight fit the KV pool at the quantile; UnsupportedError without any."""
     latency_rps = variant.largest_rps(level)
     if latency_rps <= 0.0:
         raise UnsupportedError(variant.slo_reason(level))
+    if variant.only_when_idle(latency_rps, level):
+        raise UnsupportedError(
+            f"{variant.slo_reason(level)}: a replica meets it at no more than {latency_rps:.3g} requests/s, as long as fewer than "
+            f"{1 - variant.quantile:.2g} of the requests meet another one; relax slo"
+        )
 
     def fits(rate_rps: float) -> bool:
         need_bytes = variant.kv_need_bytes(rate_rps, level)

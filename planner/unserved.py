@@ -9,7 +9,7 @@ from planner.build import Blueprint
 from planner.candidates import Rejection
 from planner.groups import ServiceGroup
 from planner.plan import Replica, WorkloadForecast
-from planner.problem import Solution
+from planner.problem import Solution, shortfall
 
 MICRO = 1_000_000
 
@@ -62,11 +62,12 @@ def why_unserved(blueprint: Blueprint, solution: Solution, index: int) -> str:
     own = [problem.shapes[item] for pattern in solution.patterns for item in pattern.residents * pattern.count]
     own = [shape for shape in own if shape.demand == index]
     around = f"it may use {gpus}{_also_served(blueprint, solution, index)}{_kept_away(blueprint, index)}"
-    if sum(shape.capacity_microrps for shape in own) >= problem.demands[index].peak_microrps and len(own) < group.min_replicas:
+    capacity_microrps = sum(shape.capacity_microrps for shape in own)
+    demand = problem.demands[index]
+    if shortfall(demand, demand.peak_microrps, len(own)) >= demand.peak_microrps - capacity_microrps:
         return (
             f"min_replicas asks for {group.min_replicas} replicas and {len(own)} found room, each on GPUs or in a MIG slice of its own: "
-            f"{around}; what runs carries the whole rate, so the part counted as unserved is the part of missing replicas; add nodes or "
-            "lower min_replicas"
+            f"{around}; missing replicas count as that part of the demand; add nodes or lower min_replicas"
         )
     most = max(shapes, key=lambda candidate: candidate.capacity_rps / candidate.gpus)
     return (
@@ -102,5 +103,8 @@ def _impossible(rejections: Sequence[Rejection], group: ServiceGroup) -> str:
             f"no pool that {group.name} may use allows a sharing mode and block size for it; change pin, sharing, tensor_parallel, or "
             "policy.max_active_residents where pools only share"
         )
-    ways = "; ".join(sorted({f"{item.pool}, {item.mode.replace('_', '-')} on {_gpus(item.gpus)}: {item.reason}" for item in rejections}))
-    return f"no replica of it is possible: {ways}"
+    ways: defaultdict[str, set[str]] = defaultdict(set)
+    for item in rejections:
+        ways[item.reason].add(f"{item.pool}, {item.mode.replace('_', '-')} on {_gpus(item.gpus)}")
+    listed = sorted(f"{'; '.join(sorted(places))}: {reason}" for reason, places in ways.items())
+    return f"no replica of it is possible: {'; '.join(listed)}"

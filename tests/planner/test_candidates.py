@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from planner.build import build
+import math
+from typing import Any
+
+from planner.build import Blueprint, build
 from planner.candidates import Candidate
 from planner.plan import State
 from planner.problem import Problem
+from profiles.kv import kv_bytes_for_tokens
 from tests.fleets import fleet, workload
 
 QUANTILE = 0.99
@@ -58,3 +62,53 @@ def test_an_slo_nobody_can_meet_says_what_is_reached() -> None:
     blueprint = build(fleet(workloads=workloads), State())
     assert blueprint.candidates == ()
     assert all("the goal is TTFT 2000 ms, TPOT 1.0 ms" in item.reason for item in blueprint.rejections)
+
+
+def test_the_kv_pool_of_a_sliding_window_model_holds_the_short_requests_it_serves() -> None:
+    """Short requests lie within the window and fill blocks in every layer group, unlike what a pool's tokens at max_model_len suggest."""
+    models = {"windowed": {"source": "google/gemma-2-9b", "max_model_len": 8192, "max_num_seqs": 2048, "max_num_batched_tokens": 2048}}
+    demand = {"rate": "200/s", "input_tokens": 200, "output_tokens": 200}
+    pools = {"l40s": {"gpu": "L40S", "nodes": 1, "gpus_per_node": 1, "price": "1 USD/h"}}
+    blueprint = build(fleet(pools=pools, models=models, workloads={"w": {**workload("windowed"), "demand": demand}}), State())
+    assert blueprint.candidates
+    for candidate in blueprint.candidates:
+        load = candidate.forecast(candidate.capacity_rps, QUANTILE)
+        assert load is not None
+        architecture, settings = candidate.group.model.architecture, candidate.settings
+        assert kv_bytes_for_tokens(architecture, settings, math.ceil(load.kv_tokens_p99), 400) <= candidate.kv_bytes
+
+
+def test_a_host_too_small_for_an_engine_is_the_reason() -> None:
+    pools = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 8, "price": "3 USD/h", "host_cores": 8}}
+    blueprint = build(fleet(pools=pools), State())
+    assert not any(candidate.gpus == 1 for candidate in blueprint.candidates)
+    assert {item.reason for item in blueprint.rejections if item.gpus == 1} == {
+        "an engine takes 3 host cores, its GPUs' part of the node is 1; raise host_cores"
+    }
+
+
+def test_shared_replicas_are_split_as_often_as_min_replicas_asks() -> None:
+    found = candidates_of(workloads={"small": workload("small", "3/s", min_replicas=5)})
+    assert {round(3 / candidate.capacity_rps) for candidate in found if candidate.mode == "time_shared"} == {5, 6, 7}
+
+
+def test_many_small_shared_replicas_are_offered_when_memory_is_short() -> None:
+    """What a large share of the demand needs of KV cache does not fit an L4; many small shares do."""
+    pools = {"l4": {"gpu": "L4", "nodes": 1, "gpus_per_node": 8, "price": "1 USD/h"}}
+    models = {"small": {"source": "Qwen/Qwen3-0.6B", "max_model_len": 2048}}
+    demand = {"rate": "100/s", "input_tokens": 1000, "output_tokens": 500}
+    slow = {"small": {**workload("small"), "class": "background", "demand": demand}}
+    blueprint = build(fleet(pools=pools, models=models, workloads=slow), State())
+    assert any(candidate.mode == "time_shared" for candidate in blueprint.candidates)
+
+
+def test_an_slo_that_only_idle_replicas_meet_is_not_bought_by_the_hundred() -> None:
+    demand = {"rate": "5/s", "input_tokens": 1500, "output_tokens": 50}
+    busy = {"middle": {**workload("middle", slo={"tpot_p95": "10ms", "ttft_p95": "5s"}), "demand": demand}}
+    rare = {"middle": {**busy["middle"], "demand": {**demand, "rate": "1/d"}}}
+    assert any("as long as fewer than 0.01 of the requests meet another one" in item.reason for item in build_one(busy).rejections)
+    assert build_one(rare).candidates
+
+
+def build_one(workloads: dict[str, Any]) -> Blueprint:
+    return build(fleet(workloads=workloads), State())

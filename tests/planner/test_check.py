@@ -11,7 +11,7 @@ from planner.check import check
 from planner.plan import Plan, State
 from profiles.catalogue import builtin
 from tests.fleets import fleet, workload
-from ullage.checking import CheckError, checked
+from ullage.checking import CheckError, architecture_of, checked
 from ullage.planning import plan_fleet
 
 
@@ -20,7 +20,7 @@ def sound() -> Plan:
 
 
 def faults(plan: Plan) -> tuple[str, ...]:
-    return check(plan, builtin().gpu, builtin().model)
+    return check(plan, builtin().gpu, architecture_of, State())
 
 
 def edited(change: Callable[[dict[str, Any]], None]) -> Plan:
@@ -119,9 +119,66 @@ def _active(desired: dict[str, Any]) -> None:
         item["forecast"]["running_requests"] = 5.0
 
 
+def _memory(desired: dict[str, Any]) -> None:
+    desired["gpus"][0]["memory_mib"] = 200_000
+
+
+def _line(desired: dict[str, Any]) -> None:
+    desired["replicas"][0]["ledger"]["weights_mib"] -= 100
+
+
+def _utilization(desired: dict[str, Any]) -> None:
+    shared = next(gpu for gpu in desired["gpus"] if len(gpu["replicas"]) > 1)
+    replica = next(item for item in desired["replicas"] if item["name"] == shared["replicas"][0])
+    replica["args"]["gpu_memory_utilization"] = 0.9
+
+
+def _other_model(desired: dict[str, Any]) -> None:
+    desired["replicas"][0]["args"]["model"] = "meta-llama/Llama-3.1-70B"
+
+
+def _unknown_model(desired: dict[str, Any]) -> None:
+    desired["replicas"][0]["catalogue_model"] = "nobody/nothing"
+
+
+def _other_name(desired: dict[str, Any]) -> None:
+    desired["replicas"][0]["args"]["served_model_name"] = "another"
+
+
+def _mode(desired: dict[str, Any]) -> None:
+    desired["replicas"][0]["mode"] = "tensor_parallel"
+
+
+def _mig(desired: dict[str, Any]) -> None:
+    desired["replicas"][0]["mig"] = {"profile": "3g.40gb", "start": 0}
+
+
+def _node(desired: dict[str, Any]) -> None:
+    desired["nodes"][0]["gpu_count"] = 1
+
+
+def _route_twice(desired: dict[str, Any]) -> None:
+    desired["routes"].append(desired["routes"][0])
+
+
+def _lost_demand(desired: dict[str, Any]) -> None:
+    desired["replicas"][0]["planned_rps"] /= 2
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (_memory, "a H100-SXM-80GB gives 81090 MiB"),
+        (_line, "the ledger says weights_mib is"),
+        (_utilization, "MiB free at its start"),
+        (_other_model, "its engine would load meta-llama/Llama-3.1-70B"),
+        (_unknown_model, "unknown model 'nobody/nothing'"),
+        (_other_name, "its engine would serve another"),
+        (_mode, "mode tensor_parallel with tensor_parallel_size 1"),
+        (_mig, "with a MIG instance for"),
+        (_node, "no node has such a GPU"),
+        (_route_twice, "is listed 2 times"),
+        (_lost_demand, "are planned for"),
         (_headroom, "headroom, the GPU has"),
         (_ledger, "the memory model"),
         (_kv, "cannot hold one request of"),
@@ -143,6 +200,65 @@ def _active(desired: dict[str, Any]) -> None:
 )
 def test_every_planted_fault_is_found(change: Callable[[dict[str, Any]], None], words: str) -> None:
     assert any(words in fault for fault in faults(edited(change)))
+
+
+def without(kind: str, plan: Plan) -> Plan:
+    actions = list(plan.actions)
+    actions.remove(next(action for action in actions if action.kind == kind))
+    return plan.model_copy(update={"actions": tuple(actions)})
+
+
+def follow(plan: Plan, state: State) -> str:
+    return "\n".join(check(plan, builtin().gpu, architecture_of, state))
+
+
+def state_after(plan: Plan) -> State:
+    return State(serial=1, **{name: getattr(plan.desired, name) for name in ("nodes", "gpus", "replicas", "routes", "router")})
+
+
+def moving() -> tuple[Plan, State]:
+    """A plan with every kind of action but repartition: a model moves to larger replicas."""
+    before = plan_fleet(fleet(workloads={"middle": workload("middle", "1/s"), "small": workload("small")}), State()).plan
+    state = state_after(before)
+    after = plan_fleet(fleet(workloads={"middle": workload("middle", "40/s"), "large": workload("large")}), state).plan
+    assert {action.kind for action in after.actions} == {"start", "set_routes", "drain", "stop"}
+    assert follow(after, state) == ""
+    return after, state
+
+
+def test_a_forgotten_action_is_found() -> None:
+    plan, state = moving()
+    assert "the actions leave" in follow(without("start", plan), state)
+    assert "the actions leave" in follow(without("stop", plan), state)
+    assert "which still takes part in a route" in follow(without("set_routes", plan), state)
+
+
+def test_actions_made_against_another_state_are_found() -> None:
+    plan, _ = moving()
+    assert "which does not run" in follow(plan, State())
+
+
+def test_starts_before_there_is_room_are_found() -> None:
+    one = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"}}
+    before = plan_fleet(fleet(pools=one, workloads={"large": workload("large")}), State()).plan
+    state = state_after(before)
+    after = plan_fleet(fleet(pools=one, workloads={"middle": workload("middle", "30/s")}), state).plan
+    assert [action.kind for action in after.actions] == ["set_routes", "drain", "stop", "start", "set_routes"]
+    eager = after.model_copy(update={"actions": (after.actions[3], *after.actions[:3], after.actions[4])})
+    assert "MiB headroom would be asked of" in follow(eager, state)
+    assert "which is not free for" in follow(eager, state)
+
+
+def test_a_start_elsewhere_is_found() -> None:
+    plan = sound()
+    first = plan.actions[0].model_copy(update={"gpus": (1,), "node": "nowhere"})
+    assert "which is not where the plan wants it" in follow(plan.model_copy(update={"actions": (first, *plan.actions[1:])}), State())
+
+
+def test_a_forgotten_repartition_is_found() -> None:
+    plan = without("repartition", mig_plan())
+    assert "which is not there or not free at that time" in follow(plan, State())
+    assert "in another MIG layout than the plan wants" in follow(plan, State())
 
 
 def test_an_illegal_mig_start_is_found() -> None:

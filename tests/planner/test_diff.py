@@ -34,7 +34,8 @@ def applied(state: State, plan: Plan) -> State:
                 routes = action.routes
                 assert {backend.replica for route in routes for backend in route.backends} <= set(running)
             case Repartition():
-                assert not any(action.node == item.node and action.gpu in item.gpus for item in running.values())
+                here = [item for item in running.values() if action.node == item.node and action.gpu in item.gpus]
+                assert all(item.mig in action.layout for item in here)
     return State(
         serial=state.serial + 1,
         nodes=desired.nodes,
@@ -87,6 +88,82 @@ def test_what_goes_leaves_the_router_then_drains_then_stops() -> None:
     smaller = fleet(workloads={"small": workload("small")})
     actions: tuple[Action, ...] = plan_fleet(smaller, state).plan.actions
     assert [action.kind for action in actions] == ["set_routes", "drain", "drain", "stop", "stop"]
+
+
+def test_a_model_that_moves_is_routed_all_the_time() -> None:
+    """The new replica takes over before the old one is drained; there is no moment without a route."""
+    pinned = {
+        "one": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"},
+        "two": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"},
+    }
+    state = applied(State(), plan_fleet(fleet(pools=pinned, workloads={"small": workload("small", pin=["one"])}), State()).plan)
+    plan = plan_fleet(fleet(pools=pinned, workloads={"small": workload("small", pin=["two"])}), state).plan
+    assert [action.kind for action in plan.actions] == ["start", "set_routes", "drain", "stop"]
+    assert plan.actions[1] == SetRoutes(routes=plan.desired.routes, reason=plan.actions[1].reason)
+
+
+def mig_fleet(*models: str, **pool: object) -> Fleet:
+    pools = {"mig": {"gpu": "H100", "nodes": 1, "gpus_per_node": 2, "price": "3 USD/h", "mig": "repartition", **pool}}
+    return fleet(pools=pools, workloads={name: workload(name, "0.5/s") for name in models})
+
+
+def test_a_mig_neighbour_stays_while_instances_are_added_beside_it() -> None:
+    state = applied(State(), plan_fleet(mig_fleet("small"), State()).plan)
+    plan = plan_fleet(mig_fleet("small", "middle"), state).plan
+    assert [action.kind for action in plan.actions] == ["repartition", "start", "set_routes"]
+    applied(state, plan)
+
+
+def test_a_mig_layout_that_has_all_seats_is_left_alone() -> None:
+    both = applied(State(), plan_fleet(mig_fleet("small", "middle"), State()).plan)
+    plan = plan_fleet(mig_fleet("small"), both).plan
+    assert [action.kind for action in plan.actions] == ["set_routes", "drain", "stop"]
+    again = plan_fleet(mig_fleet("small", "middle"), applied(both, plan)).plan
+    assert [action.kind for action in again.actions] == ["start", "set_routes"]
+
+
+def test_a_fixed_mig_layout_stays_whole_on_every_gpu() -> None:
+    fixed = mig_fleet("small", mig="fixed", mig_layout=["3g.40gb", "4g.40gb"])
+    plan = plan_fleet(fixed, State()).plan
+    assert [[place.profile for place in gpu.mig_layout] for gpu in plan.desired.gpus] == [["4g.40gb", "3g.40gb"]] * 2
+    more = plan_fleet(mig_fleet("small", "middle", mig="fixed", mig_layout=["3g.40gb", "4g.40gb"]), applied(State(), plan)).plan
+    assert not any(isinstance(action, Repartition) for action in more.actions)
+
+
+def test_a_pool_that_leaves_mig_mode_undoes_its_layouts() -> None:
+    state = applied(State(), plan_fleet(mig_fleet("small"), State()).plan)
+    plan = plan_fleet(mig_fleet("small", mig="off"), state).plan
+    applied(state, plan)
+    assert all(gpu.mig_layout == () for gpu in plan.desired.gpus)
+
+
+def test_nodes_that_are_gone_lose_their_replicas() -> None:
+    pool = {"gpu": "H100", "nodes": 2, "gpus_per_node": 1, "price": "3 USD/h"}
+    served = {name: workload(name, "1/s", min_replicas=2) for name in ("small", "middle")}
+    state = applied(State(), plan_fleet(fleet(pools={"h100": pool}, workloads=served), State()).plan)
+    plan = plan_fleet(fleet(pools={"h100": {**pool, "nodes": 1}}, workloads=served), state).plan
+    assert {action.replica for action in plan.actions if isinstance(action, Stop)} == {
+        item.name for item in state.replicas if item.node == "h100-1"
+    }
+    applied(state, plan)
+
+
+def test_a_router_that_takes_an_engines_port_gets_it() -> None:
+    state = applied(State(), plan_fleet(fleet(), State()).plan)
+    policy = {"router": {"port": 8100}, "ports": {"start": 8200, "end": 8299}}
+    plan = plan_fleet(fleet(policy=policy), state).plan
+    assert {item.args.port for item in plan.desired.replicas} == {8200, 8201, 8202}
+    applied(state, plan)
+
+
+def test_just_enough_ports_are_enough_for_a_move() -> None:
+    two = {name: {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"} for name in ("one", "two")}
+    policy = {"ports": {"start": 8100, "end": 8100}}
+    here, there = ({"small": workload("small", pin=[name])} for name in ("one", "two"))
+    state = applied(State(), plan_fleet(fleet(pools=two, workloads=here, policy=policy), State()).plan)
+    plan = plan_fleet(fleet(pools=two, workloads=there, policy=policy), state).plan
+    assert [action.kind for action in plan.actions] == ["set_routes", "drain", "stop", "start", "set_routes"]
+    applied(state, plan)
 
 
 @given(st.lists(st.floats(min_value=1e-6, max_value=1e6), min_size=1, max_size=40))

@@ -1,0 +1,39 @@
+"""Models from local folders: planned, checked and told apart by their whole path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from planner.plan import State
+from planner.spec import load_fleet
+from profiles.catalogue import builtin
+from tests.fleets import fleet_dict, workload
+from ullage.planning import plan_fleet
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "intermediate_size": 5632,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "num_hidden_layers": 16,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+    "torch_dtype": "bfloat16",
+}
+
+
+def test_two_folders_of_one_name_are_two_models(tmp_path: Path) -> None:
+    for name, hidden in (("first", 1024), ("second", 2048)):
+        folder = tmp_path / name / "model"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({**CONFIG, "hidden_size": hidden}))
+    models = {name: {"source": f"./{name}/model"} for name in ("first", "second")}
+    written = fleet_dict(models=models, workloads={name: workload(name) for name in models})
+    plan = plan_fleet(load_fleet(tmp_path / "fleet.yaml", yaml.safe_dump(written), builtin()), State()).plan
+    assert {replica.served_name: replica.catalogue_model for replica in plan.desired.replicas} == {
+        name: str((tmp_path / name / "model").resolve()) for name in models
+    }
