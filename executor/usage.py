@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -35,6 +36,15 @@ def gpu_busy_s(gpu: GpuReading) -> float:
     gpu_type = builtin().gpu(gpu.gpu_type)
     slices = {profile.name: profile.compute_slices / gpu_type.mig_compute_slices for profile in gpu_type.mig_profiles}
     return sum(slices.get(instance.profile, 1.0) * instance.busy_s for instance in gpu.instances)
+
+
+def increase(readings: Sequence[int]) -> int:
+    """Growth of a counter over its readings; one that falls was reset by a restart and has counted from zero since.
+
+    >>> increase([10, 15, 3, 4])
+    9
+    """
+    return sum(after - before if after >= before else after for before, after in pairwise(readings))
 
 
 class UsageWatch:
@@ -86,9 +96,7 @@ class UsageWatch:
 
     def _tokens(self, replica: Replica) -> int:
         seen = [sample[replica.name] for sample in self._samples if replica.name in sample]
-        if len(seen) < 2:
-            return 0
-        return seen[-1].generated_tokens - seen[0].generated_tokens + seen[-1].prompt_tokens - seen[0].prompt_tokens
+        return increase([load.generated_tokens for load in seen]) + increase([load.prompt_tokens for load in seen])
 
     def _busy_fraction(self, gpu: GpuPlan) -> float | None:
         key = (file_name(gpu.node), gpu.index)

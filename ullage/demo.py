@@ -24,6 +24,7 @@ from ullage.simulation import stressed
 from ullage.traffic import tagged, window_of
 from ullage.views.plan_text import headline, plan_text
 from ullage.views.progress import replay_progress
+from ullage.views.status_text import event_line
 from ullage.views.traffic_text import attainment, traffic_text
 
 EXAMPLE = "demo"
@@ -102,7 +103,7 @@ def _verdict(plan: Plan, live: Summary, simulated: WorkloadRow, report: DestroyR
 
 def _say_event(event: Event, say: Say) -> None:
     if event.what != "begun":
-        say(f"  [{event.step}/{event.steps}] {event.kind} {event.subject} {event.what} {event.detail}".rstrip())
+        say(f"  {event_line(event)}")
 
 
 @contextmanager

@@ -25,6 +25,8 @@ Serve = Callable[[Exchange], None]
 
 # Longer ids of clients are cut: they are repeated in every event.
 _MAX_ID = 256
+# vLLM's page does not count requests to these (excluded_handlers of its Instrumentator; none stands in a page recorded after many).
+_NOT_COUNTED = {"/metrics", "/health", "/ping", "/version"}
 _REFUSED = "vllm:admission_rejections_total"
 
 
@@ -98,6 +100,8 @@ class Api:
         self._finish(exchange, error.status, {"error": details})
 
     def _count_request(self, exchange: Exchange, status: HTTPStatus) -> None:
+        if exchange.request.path in _NOT_COUNTED:
+            return
         path = exchange.request.path if exchange.request.path in self._routes else "none"
         key = (path, exchange.request.method[:16], f"{status.value // 100}xx")
         self._metrics.http_requests[key] = self._metrics.http_requests.get(key, 0) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,10 +63,11 @@ class WorkloadRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One row per workload in order of name, and the total."""
+    """One row per workload in order of name, the total, and how many requests failed for which reason, most frequent first."""
 
     workloads: tuple[WorkloadRow, ...]
     total: WorkloadRow
+    error_causes: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,11 @@ def summarise(records: Iterable[RequestRecord], slos: Mapping[str, tuple[float, 
         by_workload[record.workload].append(record)
     attained = {name: sum(meets_slo(record, *slos[name]) for record in rows) for name, rows in by_workload.items()}
     everything = [record for rows in by_workload.values() for record in rows]
+    causes = Counter(record.error for record in everything if record.error is not None)
     return Summary(
         tuple(_row(name, rows, attained[name]) for name, rows in by_workload.items()),
         _row("total", everything, sum(attained.values())),
+        tuple(sorted(causes.items(), key=lambda item: (-item[1], item[0]))),
     )
 
 

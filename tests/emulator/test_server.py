@@ -170,6 +170,14 @@ def test_metrics_count_what_was_served(engine: EngineProcess) -> None:
     assert engine.metric("vllm:inter_token_latency_seconds_count") > 0
 
 
+def test_probes_and_scrapes_are_not_counted_as_requests(engine: EngineProcess) -> None:
+    for path in ("/health", "/version", "/metrics", "/v1/models"):
+        engine.get(path)
+    page = engine.get("/metrics").body.decode()
+    assert 'http_requests_total{handler="/v1/models",method="GET",status="2xx"}' in page
+    assert not any(f'handler="{path}"' in page for path in ("/health", "/version", "/metrics"))
+
+
 def test_a_client_that_leaves_frees_its_blocks(engine: EngineProcess) -> None:
     aborted = engine.metric("vllm:request_success_total", finished_reason="abort")
     connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=20)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from executor.emulator.devices import GpuReading, InstanceReading
-from executor.usage import gpu_busy_s
+from executor.usage import gpu_busy_s, increase
 
 
 def instance(profile: str, start: int, busy_s: float) -> InstanceReading:
     return InstanceReading(profile, start, "", 1000, 0, 0, 0, busy_s, ())
+
+
+@pytest.mark.parametrize(("readings", "grown"), [([], 0), ([7], 0), ([7, 7, 9], 2), ([10, 15, 3, 4], 9)])
+def test_a_restarted_engine_counts_from_zero(readings: list[int], grown: int) -> None:
+    assert increase(readings) == grown
 
 
 def test_a_whole_gpu_is_busy_as_long_as_it_worked() -> None:

@@ -77,6 +77,13 @@ def test_summary_by_workload_and_in_total() -> None:
     assert first.attainment_fraction == 0.5
     assert (second.workload, second.requests, second.errors, second.ttft, second.attainment_fraction) == ("code", 1, 1, None, 0.0)
     assert (summary.total.requests, summary.total.errors, summary.total.attained) == (101, 1, 50)
+    assert summary.error_causes == (("too_long", 1),)
+
+
+def test_the_most_frequent_cause_of_errors_comes_first() -> None:
+    errors = ["http 404", "reset", None, "reset", "connect"]
+    summary = summarise([replace(SERVED, error=error) for error in errors], SLOS)
+    assert summary.error_causes == (("reset", 2), ("connect", 1), ("http 404", 1))
 
 
 def test_no_percentiles_under_twenty_requests() -> None:

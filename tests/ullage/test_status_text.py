@@ -6,16 +6,30 @@ import pytest
 
 from executor.backends.probes import EngineLoad
 from executor.destroy import DestroyReport
+from executor.events import Event
 from executor.replay import Progress
 from executor.status import ReplicaStatus, RouterStatus, StatusReport
 from tests.ullage.commands import ullage
 from ullage.views.progress import PLAIN_EVERY, replay_progress
-from ullage.views.status_text import destroy_text, status_text
+from ullage.views.status_text import destroy_text, event_line, status_text
 
 
 def row(name: str, condition: str, load: EngineLoad | None = None) -> ReplicaStatus:
     alive = condition in {"ready", "running"}
     return ReplicaStatus(name, condition, 71 if alive else None, "h100-0", (0, 1), 8100, 26208 if alive else None, alive, load)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Event("done", 3, 7, "start", "small-0"), "[3/7] start small-0 done"),
+        (Event("failed", 3, 7, "start", "small-0", "no memory"), "[3/7] start small-0 failed: no memory"),
+        (Event("done", 0, 0, "stop", "router"), "stop router done"),
+        (Event("note", 0, 7, "note", "small-0", "is started again"), "note: small-0: is started again"),
+    ],
+)
+def test_an_event_is_a_line(event: Event, line: str) -> None:
+    assert event_line(event) == line
 
 
 def test_status_shows_each_replica_the_router_and_every_difference() -> None:

@@ -59,7 +59,7 @@ def test_simulate_gives_the_same_result_for_the_same_seed(work: Path) -> None:
     first, again, other = (ullage("simulate", "plan.json", "--trace", "trace.csv", "--json", *seed) for seed in ([], [], ["--seed", "7"]))
     assert first.out == again.out != other.out
     result = json.loads(first.out)
-    assert result.keys() == {"workloads", "total", "gpus"}
+    assert result.keys() == {"workloads", "total", "error_causes", "gpus"}
     assert (result["total"]["requests"], result["total"]["errors"]) == (60, 0)
     assert [gpu["gpu"] for gpu in result["gpus"]] == ["h100-0/gpu0"]
 
@@ -78,10 +78,11 @@ def test_fewer_than_twenty_requests_get_a_dash_and_attainment_comes_with_interva
     few = WorkloadRow("few", 19, 1, None, None, 18, 18 / 19, 0.7536, 0.9906)
     many = WorkloadRow("many", 100, 0, Percentiles(0.1, 0.2, 0.3), Percentiles(0.01, 0.02, 0.03), 99, 0.99, 0.9455, 0.9982)
     silent = WorkloadRow("silent", 0, 0, None, None, 0, None, None, None)
-    lines = traffic_text(Summary((few, many, silent), many), ()).splitlines()
+    lines = traffic_text(Summary((few, many, silent), many, (("http 404", 3), ("reset", 1))), ()).splitlines()
     assert "  few       19        1       -         -    -       -         -    -       94.74% [75.36%, 99.06%] of 19" in lines
     assert "  many      100       0       100       200  300     10        20   30      99.00% [94.55%, 99.82%] of 100" in lines
     assert not any("silent" in line for line in lines)
+    assert lines[-1] == "  errors: 3 x http 404, 1 x reset"
 
 
 def test_the_text_has_a_line_per_workload_and_used_gpu(work: Path) -> None:

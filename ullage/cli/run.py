@@ -59,9 +59,9 @@ def _confirm() -> None:
 
 
 def _print_event(event: Event) -> None:
-    where = f"[{event.step}/{event.steps}] " if event.step else ""
-    detail = f": {event.detail}" if event.detail else ""
-    typer.echo(f"{where}{event.kind} {event.subject} {event.what}{detail}")
+    from ullage.views.status_text import event_line
+
+    typer.echo(event_line(event))
 
 
 def _nothing_applied(state: Path) -> str:

@@ -1,10 +1,20 @@
-"""Status and destroy reports as text."""
+"""Events, status and destroy reports as text."""
 
 from __future__ import annotations
 
 from executor.destroy import DestroyReport
+from executor.events import Event
 from executor.status import ReplicaStatus, StatusReport
 from ullage.views.plan_text import table
+
+
+def event_line(event: Event) -> str:
+    """What apply or destroy just did, as one line (several when a detail has them)."""
+    detail = f": {event.detail}" if event.detail else ""
+    if event.what == "note":
+        return f"note: {event.subject}{detail}"
+    where = f"[{event.step}/{event.steps}] " if event.step else ""
+    return f"{where}{event.kind} {event.subject} {event.what}{detail}"
 
 
 def status_text(report: StatusReport) -> str:

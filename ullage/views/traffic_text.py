@@ -9,13 +9,15 @@ from ullage.views.plan_text import table
 
 
 def traffic_text(summary: Summary, gpus: Sequence[GpuUse]) -> str:
-    """One line per workload and per GPU; a dash where there are under 20 requests. Ends in a newline."""
+    """One line per workload and per GPU; a dash where there are under 20 requests; then why requests failed. Ends in a newline."""
     rows = [
         ("workload", "requests", "errors", "TTFT p50", "p95", "p99 ms", "TPOT p50", "p95", "p99 ms", "SLO attainment"),
         *(_row(row) for row in summary.workloads if row.requests),
         _row(summary.total),
     ]
     lines = ["Workloads", *table(rows)]
+    if summary.error_causes:
+        lines.append("  errors: " + ", ".join(f"{count} x {cause}" for cause, count in summary.error_causes))
     if gpus:
         lines += ["", "GPUs", *_gpu_lines(gpus)]
     return "\n".join(lines) + "\n"
