@@ -73,7 +73,7 @@ def test_a_light_load_meets_every_goal(plan: Plan) -> None:
     result = simulate(planned.engines, planned.gpus, requests, planned.routes, lambda: 0.5)
     summary = summarise(result.records, workload_slos(plan))
     assert (summary.total.requests, summary.total.errors, summary.total.attained) == (60, 0, 60)
-    assert {gpu.gpu for gpu in result.gpus if gpu.busy_fraction > 0} == {gpu.name for gpu in planned.gpus}
+    assert {gpu.gpu for gpu in result.gpus if gpu.busy_fraction} == {gpu.name for gpu in planned.gpus}
 
 
 def test_requests_keep_their_cached_prefix_and_find_their_model() -> None:

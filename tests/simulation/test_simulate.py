@@ -184,5 +184,5 @@ def test_times_of_every_request_are_possible(requests: list[SimulatedRequest]) -
             assert record.ttft_s is not None
             assert record.ttft_s >= 0.9 * SPREAD.base_s * -(-record.input_tokens // 64) * (1 - 1e-9)
             assert record.tpot_s is None or record.tpot_s >= 0.9 * SPREAD.base_s * (1 - 1e-9)
-    assert all(0 <= use.busy_fraction <= 1 + 1e-9 for use in result.gpus)
+    assert all(use.busy_fraction is not None and 0 <= use.busy_fraction <= 1 + 1e-9 for use in result.gpus)
     assert all(0 <= use.kv_mean_fraction <= use.kv_peak_fraction + 1e-9 <= 1 + 1e-9 for use in result.gpus)
