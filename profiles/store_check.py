@@ -97,7 +97,7 @@ def _against_sheets(point: LatencyPoint, sheets: _Sheets) -> Iterator[Finding]:
     if gpu is None or model is None:
         return
     if model.heads % point.tensor_parallel_size:
-        text = f"tensor_parallel_size {point.tensor_parallel_size} does not divide the {model.heads} heads: what ran was another configuration"
+        text = f"tensor_parallel_size {point.tensor_parallel_size} does not divide the {model.heads} heads: something else ran"
         yield Finding("error", _subject(point), text)
     try:
         tpot_s, ttft_s = least_tpot_s(model, gpu, point), least_ttft_s(model, gpu, point)

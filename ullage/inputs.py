@@ -18,12 +18,12 @@ STATE_FOLDER = ".ullage"
 
 def read_fleet(path: Path) -> Fleet:
     """The fleet of a fleet.yaml; SpecError lists every fault with its position."""
-    return load_fleet(path, _bytes(path, "`ullage init` writes a starter"), builtin())
+    return load_fleet(path, read_bytes(path, "`ullage init` writes a starter"), builtin())
 
 
 def read_plan(path: Path) -> Plan:
     """The plan of a plan.json, complete in itself; DocumentError names the field that is wrong."""
-    raw = _bytes(path, "`ullage plan fleet.yaml -o plan.json` makes a plan")
+    raw = read_bytes(path, "`ullage plan fleet.yaml -o plan.json` makes a plan")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -44,7 +44,7 @@ def read_state(folder: Path) -> State:
 
 def read_trace(path: Path) -> tuple[Request, ...]:
     """The requests of a csv, csv.gz or parquet trace; TraceError names the row and column that is wrong."""
-    return parse_trace(path.name, _bytes(path, "give a csv, csv.gz or parquet file"))
+    return parse_trace(path.name, read_bytes(path, "give a csv, csv.gz or parquet file"))
 
 
 def state_folder(beside: Path, chosen: Path | None) -> Path:
@@ -76,7 +76,8 @@ def write_text(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _bytes(path: Path, hint: str) -> bytes:
+def read_bytes(path: Path, hint: str) -> bytes:
+    """Bytes of a user's file; ValueError naming it, with the hint where there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

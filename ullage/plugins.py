@@ -1,7 +1,7 @@
 """The one table of parts: name -> "module:attribute", loaded only when asked for and merged with entry points.
 
-A solver is a planner.problem.Solve, a renderer a renderers.manifest.Render, an engine a name the local backend knows.
-Others add parts by entry points of the groups ullage.solvers and ullage.renderers.
+A solver is a planner.problem.Solve, a renderer a renderers.manifest.Render, a source a profiles.sources.source.Source.
+Others add parts by entry points of the groups ullage.solvers, ullage.renderers and ullage.sources.
 """
 
 from __future__ import annotations
@@ -24,6 +24,20 @@ BASELINES = ("exclusive", "first-fit-decreasing", "best-fit", "squishy")
 RENDERERS: Mapping[str, str] = {
     "envoy": "renderers.envoy:render",
     "vllm": "renderers.vllm:render",
+}
+# In the order in which they are asked whether a file is theirs: the first that recognises it reads it.
+SOURCES: Mapping[str, str] = {
+    "vllm-bench-serve": "profiles.sources.bench_serve:SOURCE",
+    "vllm-bench-throughput": "profiles.sources.bench_offline:THROUGHPUT",
+    "vllm-bench-latency": "profiles.sources.bench_offline:LATENCY",
+    "guidellm": "profiles.sources.guidellm:SOURCE",
+    "vllm-metrics": "profiles.sources.engine_metrics:SOURCE",
+    "vllm-log": "profiles.sources.vllm_log:SOURCE",
+    "vllm-startup-plan": "profiles.sources.startup_plan:SOURCE",
+    "aiconfigurator": "profiles.sources.aiconfigurator:SOURCE",
+    "inferno": "profiles.sources.inferno:SOURCE",
+    "melange": "profiles.sources.melange:SOURCE",
+    "csv": "profiles.sources.table:SOURCE",
 }
 
 

@@ -6,6 +6,8 @@ as ttft_s or ttft_ms, tpot_s or tpot_ms, request_s or request_ms. What `ullage p
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from profiles.measurements import KINDS, STATISTICS, Kind, LatencyPoint, Measurements, Statistic
 from profiles.sources.reading import Record, columns, csv_records
 from profiles.sources.settings import engine_fields, needed, provenance, settled
@@ -57,7 +59,8 @@ def _point(record: Record, context: Context) -> LatencyPoint:
     source = provenance(
         record,
         context,
-        record.optional_text("source") or record.file,
+        # without its folder: the store must not depend on where somebody's file lay
+        record.optional_text("source") or PurePath(record.file).name,
         kind=_kind(record),
         date=record.optional_text("date"),
         engine=record.optional_text("engine") or "vllm",

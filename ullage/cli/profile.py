@@ -1,0 +1,164 @@
+"""profile: what was measured of engines, in a folder that is reviewed in git."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ullage.cli.answer import Answer
+
+STORE = Path("measurements")
+STORE_OPTION = typer.Option("--store", help="The folder that holds the measurements.", show_default=True)
+JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of text.")
+GPU_OPTION = typer.Option("--gpu", help="GPU type: a catalogue name or alias.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of verbs to the command tree."""
+    group = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Keep what was measured of engines; see what a plan would rest on."
+    )
+    group.command("import")(import_)
+    group.command("list")(list_)
+    group.command()(show)
+    group.command()(check)
+    group.command()(export)
+    app.add_typer(group, name="profile")
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Results of benchmarks, logs, saved /metrics pages, tables.")],
+    store: Annotated[Path, STORE_OPTION] = STORE,
+    kind: Annotated[str | None, typer.Option("--kind", help="Kind of the files; default: each is looked at.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model; replaces the name in the files.")] = None,
+    gpu: Annotated[str | None, typer.Option("--gpu", help="GPU type; replaces the one in the files.")] = None,
+    mig_profile: Annotated[str | None, typer.Option("--mig-profile", help="MIG profile it ran on.")] = None,
+    tensor_parallel_size: Annotated[int | None, typer.Option("--tensor-parallel-size", min=1, help="GPUs per layer.")] = None,
+    pipeline_parallel_size: Annotated[int | None, typer.Option("--pipeline-parallel-size", min=1, help="Pipeline stages.")] = None,
+    quantization: Annotated[str | None, typer.Option("--quantization", help="Weight quantisation; default the checkpoint's own.")] = None,
+    kv_cache_dtype: Annotated[str | None, typer.Option("--kv-cache-dtype", help="Type of the KV cache.")] = None,
+    input_tokens: Annotated[int | None, typer.Option("--input-tokens", min=1, help="Mean prompt length.")] = None,
+    output_tokens: Annotated[int | None, typer.Option("--output-tokens", min=1, help="Mean answer length.")] = None,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Clients, or the batch size.")] = None,
+    date: Annotated[str | None, typer.Option("--date", help="Day of the measurement, YYYY-MM-DD.")] = None,
+    engine_version: Annotated[str | None, typer.Option("--engine-version", help="Version of the engine.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Add measurements to the store: all files or, when one is wrong, none.
+
+    The options say what the files do not. Example: ullage profile import bench.json --gpu h100 --engine-version 0.32.0
+    """
+    from profiles.sources.source import Context
+    from ullage.profiling import import_files
+    from ullage.views.profile_text import import_text, sizes
+
+    context = Context(
+        model=model,
+        gpu=gpu,
+        mig_profile=mig_profile,
+        tensor_parallel_size=tensor_parallel_size,
+        pipeline_parallel_size=pipeline_parallel_size,
+        quantization=quantization,
+        kv_cache_dtype=kv_cache_dtype,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        concurrency=concurrency,
+        date=date,
+        engine_version=engine_version,
+    )
+    done = import_files(files, store, context, kind)
+    if as_json:
+        found = {
+            "files": [{"name": file.name, "kind": file.kind, **sizes(file.found)} for file in done.files],
+            "new": sizes(done.new),
+            "changed": list(done.changed),
+            "findings": [asdict(finding) for finding in done.findings],
+        }
+        typer.echo(json.dumps(found, sort_keys=True))
+        return
+    typer.echo(import_text(done), nl=False)
+
+
+def list_(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """List what the store holds: models, GPUs, engine versions, numbers of points.
+
+    Example: ullage profile list
+    """
+    from profiles.store import read_store
+    from ullage.views.profile_text import groups, list_text
+
+    found = read_store(store)
+    typer.echo(json.dumps({"groups": groups(found)}, sort_keys=True) if as_json else list_text(found), nl=as_json)
+
+
+def show(
+    model: Annotated[str, typer.Argument(help="Model: the name in the store, or a catalogue alias.")],
+    gpu: Annotated[str | None, GPU_OPTION] = None,
+    store: Annotated[Path, STORE_OPTION] = STORE,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Show every point of a model with its provenance.
+
+    Example: ullage profile show llama-3.1-8b --gpu h100
+    """
+    from profiles.store import read_store
+    from ullage.profiling import of_model
+    from ullage.views.profile_text import as_json as to_json
+    from ullage.views.profile_text import show_text
+
+    found = of_model(read_store(store), model, gpu)
+    if not found:
+        raise ValueError(f"{store}: nothing about {model}{f' on {gpu}' if gpu else ''}; `ullage profile list` names what there is")
+    typer.echo(json.dumps(to_json(found), sort_keys=True) if as_json else show_text(found), nl=as_json)
+
+
+def check(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """Find entries that contradict each other or the data sheets; exit code 1 when one cannot be true.
+
+    Example: ullage profile check --store measurements
+    """
+    from profiles.canonical import canonical
+    from profiles.catalogue import builtin
+    from profiles.store import read_store
+    from profiles.store_check import check as findings_of
+    from ullage.views.profile_text import counts
+
+    found = canonical(read_store(store), builtin())
+    findings = findings_of(found, builtin())
+    if as_json:
+        typer.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}, sort_keys=True))
+    else:
+        typer.echo("\n".join([*map(str, findings), f"{store}: {counts(found)}, {len(findings)} findings"]))
+    if any(finding.level == "error" for finding in findings):
+        raise Answer(1)
+
+
+def export(
+    store: Annotated[Path, STORE_OPTION] = STORE,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file; default: standard output.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Only this model.")] = None,
+    gpu: Annotated[str | None, GPU_OPTION] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All points as one JSON object; default: latency points as CSV.")] = False,
+) -> None:
+    """Write measurements for other tools; the CSV can be imported again.
+
+    Example: ullage profile export --gpu h100 -o h100.csv
+    """
+    from profiles.store import read_store
+    from ullage.inputs import check_target, write_text
+    from ullage.profiling import of_model
+    from ullage.views.profile_text import as_json as to_json
+    from ullage.views.profile_text import latency_csv
+
+    found = of_model(read_store(store), model, gpu)
+    text = json.dumps(to_json(found), sort_keys=True, indent=1) + "\n" if as_json else latency_csv(found.latency)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    check_target(out)
+    write_text(out, text)
+    typer.echo(f"wrote {out}")
