@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
+from executor.events import Event
 from tests.ullage.commands import ullage
-from ullage.cli import main
+from ullage.cli import main, run
 from ullage.inputs import write_text
 
 
@@ -19,6 +21,14 @@ def test_an_interrupt_is_told(raised: BaseException, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(main, "app", interrupted)
     result = ullage("replay", "plan.json")
     assert (result.code, result.out, result.err) == (130, "", "interrupted\n")
+
+
+def test_a_reader_that_went_away_does_not_stop_an_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(line: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(typer, "echo", broken)
+    run._print_event(Event("done", 1, 2, "stop", "small-0"))
 
 
 def test_a_read_only_file_system_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +62,9 @@ def _confirm() -> None:
 def _print_event(event: Event) -> None:
     from ullage.views.status_text import event_line
 
-    typer.echo(event_line(event))
+    # a reader that went away (`| head`, a lost terminal) must not leave a change half done; the journal keeps what happened
+    with suppress(OSError):
+        typer.echo(event_line(event))
 
 
 def _nothing_applied(state: Path) -> str:
