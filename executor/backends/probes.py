@@ -9,6 +9,7 @@ import aiohttp
 
 from executor import credentials
 from executor.errors import AccessError
+from profiles.sources.metrics import ACCEPT, sums
 
 # one question that is answered from memory; a hung engine must not hold up the one who asks
 QUICK_LIMIT_S = 5.0
@@ -65,14 +66,14 @@ async def one_token(session: aiohttp.ClientSession, host: str, port: int, served
 async def load(session: aiohttp.ClientSession, host: str, port: int) -> EngineLoad | None:
     """Load from /metrics; None when nothing answers or it is not an engine's page."""
     try:
-        headers = {"Accept": "text/plain;version=0.0.4"}
+        headers = {"Accept": ACCEPT}
         async with session.get(
             f"{_base(host, port)}/metrics", headers=headers, timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)
         ) as answer:
             text = await answer.text()
     except (TimeoutError, aiohttp.ClientError, ConnectionError, ValueError):
         return None
-    values = _sums(text)
+    values = sums(text)
     if "num_requests_running" not in values:
         return None
     return EngineLoad(
@@ -82,20 +83,6 @@ async def load(session: aiohttp.ClientSession, host: str, port: int) -> EngineLo
         generated_tokens=int(values.get("generation_tokens_total", 0.0)),
         prompt_tokens=int(values.get("prompt_tokens_total", 0.0)),
     )
-
-
-def _sums(text: str) -> dict[str, float]:
-    """Sums over labels of vLLM's series by name without prefix; some scrapers' clients see `vllm_` for `vllm:`."""
-    sums: dict[str, float] = {}
-    for line in text.splitlines():
-        if line.startswith(("vllm:", "vllm_")):
-            series, _, value = line.rpartition(" ")
-            name = series.partition("{")[0][len("vllm:") :]
-            try:
-                sums[name] = sums.get(name, 0.0) + float(value)
-            except ValueError:
-                continue
-    return sums
 
 
 def _require_access(answer: aiohttp.ClientResponse) -> None:

@@ -214,3 +214,9 @@ class DeclaredFleet(Declared):
     models: dict[Name, DeclaredModel] = Field(min_length=1, description="Models to serve, by the name requests use.")
     workloads: dict[Name, DeclaredWorkload] = Field(min_length=1, description="What is asked for, by workload name.")
     policy: DeclaredPolicy = Field(default_factory=DeclaredPolicy, description="Rules for the whole plan. Default: as below.")
+    measurements: Text | None = Field(
+        None,
+        description="Folder of measurements, as `ullage profile import` fills it: predictions rest on them where they can. "
+        "Default: none, everything is predicted from the catalogue.",
+        examples=["./measurements"],
+    )

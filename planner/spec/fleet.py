@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf
 
 from planner.demand import DemandProfile
 from profiles.gpus import GpuType
+from profiles.measurements import Measurements
 from profiles.models import Architecture
 
 LatencyClass = Literal["interactive", "standard", "background"]
@@ -123,12 +124,14 @@ class Policy(_Part):
 class Fleet(_Part):
     """Everything that was declared, in the order of the file.
 
-    hashes maps each input file, as the fleet file names it, to its SHA-256. warnings are sentences for people.
+    hashes maps each input file, as the fleet file names it, to its SHA-256. warnings are sentences for people. measurements are under the
+    catalogue's names, empty when the file names no folder of them.
     """
 
     pools: tuple[Pool, ...]
     models: tuple[Model, ...]
     workloads: tuple[Workload, ...]
     policy: Policy
+    measurements: InstanceOf[Measurements]
     hashes: dict[str, str]
     warnings: tuple[str, ...]

@@ -20,7 +20,11 @@ from planner.spec.served import check_blocks, local_config, resolve_models
 from planner.spec.source import Node, decode, parse
 from planner.spec.workloads import Trace, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.traces import TraceError, parse_trace
+from profiles.canonical import canonical
 from profiles.catalogue import Catalogue
+from profiles.fields import FieldError
+from profiles.measurements import Measurements
+from profiles.store import parse_file, store_files
 
 Read = Callable[[Path], bytes]
 
@@ -93,12 +97,21 @@ class _Loading:
         if len(pools) == len(names.pools):
             check_blocks(models, pools, self._report)
         policy = self._policy(raw, names, pools)
+        measurements = self._measurements(raw)
         self._hash_models(declared_models)
         self._warn_unused(models, workloads)
         if self.problems or policy is None:
             return None
         hashes = dict(sorted(self.hashes.items()))
-        return Fleet(pools=pools, models=models, workloads=workloads, policy=policy, hashes=hashes, warnings=tuple(self.warnings))
+        return Fleet(
+            pools=pools,
+            models=models,
+            workloads=workloads,
+            policy=policy,
+            measurements=measurements,
+            hashes=hashes,
+            warnings=tuple(self.warnings),
+        )
 
     def _report(self, loc: Loc, message: str) -> None:
         self.problems.append(problem_at(self.file, self.root, loc, message))
@@ -168,6 +181,27 @@ class _Loading:
             ports=Ports(start=declared.ports.start, end=declared.ports.end),
         )
 
+    def _measurements(self, raw: dict[str, Any]) -> Measurements:
+        """The points of the store that is named; what is wrong with it is reported, file by file."""
+        name = raw.get("measurements")
+        found = Measurements()
+        if not isinstance(name, str) or not name:
+            return found  # not named, or reported by _validate
+        folder = self.folder / name
+        try:
+            files = store_files(folder)
+        except FieldError as error:
+            self._report(("measurements",), str(error))
+            return found
+        for path in files:
+            try:
+                content = self.read(path)
+                found += parse_file(str(path), content)
+                self.hashes[(Path(name) / path.relative_to(folder)).as_posix()] = hashlib.sha256(content).hexdigest()
+            except (OSError, ValueError) as error:
+                self._report(("measurements",), _reason(path, error))
+        return canonical(found, self.catalogue)
+
     def _hash_models(self, declared: Mapping[str, DeclaredModel]) -> None:
         for model in declared.values():
             if is_local(model.source):
@@ -181,6 +215,10 @@ class _Loading:
         for model in models:
             if model.name not in used:
                 self._warn(("models", model.name), "no workload uses this model; it is not served")
+
+
+def _reason(path: Path, error: OSError | ValueError) -> str:
+    return f"{path}: cannot be read: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
 def _child(node: Node | None, key: str) -> Node | None:
