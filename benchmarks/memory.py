@@ -3,8 +3,8 @@
     python -m benchmarks.memory FILE.csv [--rows]
 
 The CSV has one start per row (columns model, gpu, gpu_total_gib, tp, pp, dtype, quant, kv_dtype, max_model_len, max_num_batched_tokens,
-max_num_seqs, enforce_eager, gpu_memory_utilization, vllm_version, weights_gib, kv_gib; others are ignored). The KV pool is predicted from the
-logged weights and judged against the logged pool; of a pipeline both are those of its first stage, whose worker logs first. The last
+max_num_seqs, enforce_eager, gpu_memory_utilization, vllm_version, weights_gib, kv_gib; others are ignored). The KV pool is predicted from
+the logged weights and judged against the logged pool; of a pipeline both are those of its first stage, whose worker logs first. The last
 line of standard output is one JSON object.
 """
 

@@ -1,4 +1,4 @@
-"""Engine constants re-fitted from logged starts: medians of what was logged, and the terms of the activation peak where logs tell them apart."""
+"""Engine constants re-fitted from logged starts: medians of what was logged, and the activation terms where logs tell them apart."""
 
 from __future__ import annotations
 

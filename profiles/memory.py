@@ -7,6 +7,7 @@ Weights, activations and the constants of an engine version come from profiles.w
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from profiles.pipeline import Stage, stages
 from profiles.precision import dtype_bytes
 from profiles.settings import EngineSettings
 from profiles.support import check_supported, padded_vocab
-from profiles.weights import stage_weight_bytes, weight_bytes
+from profiles.weights import stage_weight_bytes, weight_bytes, whole_weight_bytes
 
 __all__ = ["MemoryLedger", "MemoryParts", "kv_pool_bytes", "memory_ledger", "memory_parts", "stage_parts", "weight_bytes"]
 
@@ -26,7 +27,8 @@ _MIB = 1 << 20
 # Graphs are captured for batches of 1, 2, 4, every 8th size to 256 and every 16th to twice max_num_seqs, at most 512 (vllm/config/vllm.py,
 # 0.19: 51 sizes), once for mixed steps and once for decode steps.
 _LARGEST_GRAPH_TOKENS = 512
-_ALL_GRAPHS = 102
+_GRAPH_SIZES = (1, 2, 4, *range(8, 256, 8), *range(256, _LARGEST_GRAPH_TOKENS + 1, 16))
+_ALL_GRAPHS = 2 * len(_GRAPH_SIZES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,21 @@ class MemoryLedger:
 
 
 def memory_ledger(
-    architecture: Architecture, gpu: GpuType, settings: EngineSettings, kv_bytes: int, constants: EngineConstants | None = None
+    architecture: Architecture,
+    gpu: GpuType,
+    settings: EngineSettings,
+    kv_bytes: int,
+    constants: EngineConstants | None = None,
+    checkpoint_bytes: float | None = None,
 ) -> MemoryLedger:
     """The ledger of one engine with a KV pool of kv_bytes per GPU; UnsupportedError when vLLM could not run it.
 
-    constants None takes those of the settings' engine version.
+    constants None takes those of the settings' engine version. checkpoint_bytes are the weights of the checkpoint's files as they are
+    loaded (profiles.safetensors); None takes the weights from the model's dimensions.
     """
     return max(
-        (_ledger(parts, kv_bytes) for parts in stage_parts(architecture, gpu, settings, constants)), key=lambda ledger: ledger.total_mib
+        (_ledger(parts, kv_bytes) for parts in stage_parts(architecture, gpu, settings, constants, checkpoint_bytes)),
+        key=lambda ledger: ledger.total_mib,
     )
 
 
@@ -102,10 +111,14 @@ def _mib(size_bytes: float) -> int:
 
 
 def memory_parts(
-    architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants | None = None
+    architecture: Architecture,
+    gpu: GpuType,
+    settings: EngineSettings,
+    constants: EngineConstants | None = None,
+    checkpoint_bytes: float | None = None,
 ) -> MemoryParts:
-    """Expected bytes per GPU of the pipeline stage that leaves the least for the KV pool; UnsupportedError when vLLM could not run it."""
-    return max(stage_parts(architecture, gpu, settings, constants), key=_inside_bytes)
+    """Expected bytes per GPU of the pipeline stage that leaves the least for the KV pool; arguments and errors as memory_ledger."""
+    return max(stage_parts(architecture, gpu, settings, constants, checkpoint_bytes), key=_inside_bytes)
 
 
 def _inside_bytes(parts: MemoryParts) -> float:
@@ -113,18 +126,25 @@ def _inside_bytes(parts: MemoryParts) -> float:
 
 
 def stage_parts(
-    architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants | None = None
+    architecture: Architecture,
+    gpu: GpuType,
+    settings: EngineSettings,
+    constants: EngineConstants | None = None,
+    checkpoint_bytes: float | None = None,
 ) -> tuple[MemoryParts, ...]:
-    """Expected bytes per GPU of every pipeline stage; UnsupportedError when vLLM could not run it."""
+    """Expected bytes per GPU of every pipeline stage; arguments and errors as memory_ledger."""
     check_supported(architecture, gpu, settings)
+    scale = 1.0 if checkpoint_bytes is None else checkpoint_bytes / whole_weight_bytes(architecture, settings)
     held = constants or constants_for(settings.engine_version)
-    return tuple(_stage_parts(architecture, gpu, settings, held))
+    return tuple(_stage_parts(architecture, gpu, settings, held, scale))
 
 
-def _stage_parts(architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants) -> Iterator[MemoryParts]:
+def _stage_parts(
+    architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants, weights_scale: float
+) -> Iterator[MemoryParts]:
     for stage in stages(architecture, settings):
         yield MemoryParts(
-            weights_bytes=stage_weight_bytes(architecture, settings, stage),
+            weights_bytes=stage_weight_bytes(architecture, settings, stage) * weights_scale,
             activation_bytes=activation_bytes(architecture, gpu, settings, stage, constants),
             non_torch_bytes=constants.non_torch.of_mib(settings) * _MIB,
             spread_bytes=constants.non_torch_spread.of_mib(settings) * _MIB,
@@ -159,5 +179,4 @@ def _graphs_estimate_mib(settings: EngineSettings, constants: EngineConstants) -
 def graph_count(settings: EngineSettings) -> int:
     """CUDA graphs that are captured with these settings: batch sizes of mixed steps, and those that decode steps can have."""
     largest = min(2 * settings.max_num_seqs, _LARGEST_GRAPH_TOKENS, settings.max_num_batched_tokens)
-    sizes: list[int] = [size for size in (1, 2, 4, *range(8, 256, 8), *range(256, _LARGEST_GRAPH_TOKENS + 1, 16)) if size <= largest]
-    return len(sizes) + sum(size <= settings.max_num_seqs for size in sizes)
+    return bisect_right(_GRAPH_SIZES, largest) + bisect_right(_GRAPH_SIZES, min(largest, settings.max_num_seqs))

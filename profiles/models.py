@@ -91,8 +91,8 @@ class Architecture:
     a multimodal model. gated_mlp: three matrices per MLP instead of two.
 
     Of `layers`, recurrent.layers keep a state instead of a cache and mlp_only_layers hold nothing but an MLP (Nemotron-H, whose other
-    layers then hold none). chunked: windows are chunks (Llama 4). gated_attention: queries come with a gate of their size. The largest image
-    takes image_tokens tokens and image_values pixel values; 0 means not known.
+    layers then hold none). chunked: windows are chunks (Llama 4). gated_attention: queries come with a gate of their size. The largest
+    image takes image_tokens tokens and image_values pixel values; 0 means not known.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from profiles.models import Architecture
 from profiles.pipeline import Stage, stages
@@ -14,6 +15,12 @@ from profiles.support import padded_vocab
 def weight_bytes(architecture: Architecture, settings: EngineSettings) -> float:
     """Bytes of weights per GPU of the pipeline stage that holds the most."""
     return max(stage_weight_bytes(architecture, settings, stage) for stage in stages(architecture, settings))
+
+
+def whole_weight_bytes(architecture: Architecture, settings: EngineSettings) -> float:
+    """Bytes of all weights on one GPU, without what the engine computes instead of loading (rotary tables)."""
+    alone = replace(settings, tensor_parallel_size=1, pipeline_parallel_size=1)
+    return weight_bytes(architecture, alone) - _rotary_elements(architecture) * dtype_bytes(architecture, settings)
 
 
 def stage_weight_bytes(architecture: Architecture, settings: EngineSettings, stage: Stage) -> float:

@@ -58,8 +58,8 @@ class EngineConstants:
     @property
     def provenance(self) -> str:
         """One line that says where they come from and for which versions."""
-        until = f" until before {self.before_version}" if self.before_version else " on"
-        return f"{self.kind}: {self.engine} {self.from_version}{until}; {self.source}"
+        until = f" to before {self.before_version}" if self.before_version else " on"
+        return f"{self.kind}, {self.engine} {self.from_version}{until}: {self.source}"
 
 
 _COUNTS = ("sampler_rows_per_sm", "expert_workspaces")

@@ -55,7 +55,7 @@ _CLASSES = tuple(
         ),
         (
             "GPU_SUPPORT",
-            r"[Mm]inimum capability|not supported (?:on|by|for) (?:this|the|your) (?:GPU|device|platform)|only supported on GPUs with compute",
+            r"[Mm]inimum capability|not supported (?:on|by|for) (?:this|the|your) (?:GPU|device)|only supported on GPUs with compute",
             "this GPU lacks what the format or dtype needs: choose another --quantization, --dtype or --kv-cache-dtype",
         ),
         (

@@ -1,0 +1,136 @@
+"""fit: do these models live together on one GPU, MIG slice or tensor-parallel block?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ullage.cli.answer import Answer
+
+if TYPE_CHECKING:
+    from profiles.coexistence import Engine
+    from profiles.engine_constants import EngineConstants
+    from profiles.models import Architecture
+    from profiles.settings import EngineSettings
+
+# Exit code of an answer: they do not fit.
+NO_FIT = 2
+
+MODELS_ARGUMENT = typer.Argument(help="Models of the catalogue, or folders with a config.json (weights from its safetensors files).")
+LENGTH_OPTION = typer.Option("--max-model-len", help="Longest request in tokens: once for all models, or once per model in order.")
+SEQUENCES_OPTION = typer.Option("--max-num-seqs", help="Sequences at once: once for all models, or once per model in order.")
+CONSTANTS_OPTION = typer.Option("--constants", help="Engine constants from `ullage profile calibrate`, instead of those shipped.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command tree."""
+    app.command()(fit)
+
+
+def fit(
+    models: Annotated[list[str], MODELS_ARGUMENT],
+    gpu: Annotated[str, typer.Option("--gpu", help="GPU type, for example H100.")],
+    max_model_len: Annotated[list[int] | None, LENGTH_OPTION] = None,
+    max_num_seqs: Annotated[list[int] | None, SEQUENCES_OPTION] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1, help="Tokens per step.")] = None,
+    mig: Annotated[str | None, typer.Option("--mig", help="MIG profile, for example 3g.40gb.")] = None,
+    tensor_parallel: Annotated[int, typer.Option("--tensor-parallel", min=1, help="GPUs each layer is divided over.")] = 1,
+    pipeline_parallel: Annotated[int, typer.Option("--pipeline-parallel", min=1, help="Stages the layers are divided over.")] = 1,
+    dtype: Annotated[str, typer.Option("--dtype", help="Element type of unquantised weights and activations.")] = "auto",
+    quantization: Annotated[str | None, typer.Option("--quantization", help="Weight format; default: the checkpoint's own.")] = None,
+    kv_cache_dtype: Annotated[str, typer.Option("--kv-cache-dtype", help="Element type of the KV cache.")] = "auto",
+    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="Without CUDA graphs.")] = False,
+    engine_version: Annotated[str | None, typer.Option("--engine-version", help="vLLM version; default: the newest known.")] = None,
+    headroom_mib: Annotated[int, typer.Option("--headroom-mib", min=0, help="Memory that stays free.")] = 1024,
+    constants: Annotated[Path | None, CONSTANTS_OPTION] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Tell whether models live together on one GPU: the ledger, what is left, the largest limits, the flags. Exit code 2: they do not.
+
+    Example: ullage fit llama-3.1-8b-instruct qwen3-8b --gpu h100 --max-model-len 16384
+    """
+    from dataclasses import replace
+
+    from profiles.catalogue import builtin
+    from profiles.coexistence import fit as fit_of
+    from profiles.settings import EngineSettings
+    from ullage.views.fit_text import fit_text
+
+    catalogue = builtin()
+    gpu_type = catalogue.gpu(gpu)
+    usual = EngineSettings()
+    settings = replace(
+        usual,
+        engine_version=engine_version or usual.engine_version,
+        dtype=dtype,
+        quantization=quantization,
+        kv_cache_dtype=kv_cache_dtype,
+        tensor_parallel_size=tensor_parallel,
+        pipeline_parallel_size=pipeline_parallel,
+        max_num_batched_tokens=max_num_batched_tokens or usual.max_num_batched_tokens,
+        enforce_eager=enforce_eager,
+        # On by default where the executor can; windows must then hold two steps.
+        async_scheduling=True,
+    )
+    held = _constants(constants)
+    lengths = _per_model(max_model_len, len(models), "--max-model-len")
+    sequences = _per_model(max_num_seqs, len(models), "--max-num-seqs")
+    engines = [_engine(name, settings, length, count, held) for name, length, count in zip(models, lengths, sequences, strict=True)]
+    answer = fit_of(engines, gpu_type, gpu_type.mig_profile(mig) if mig else None, headroom_mib)
+    typer.echo(json.dumps(asdict(answer), indent=2) if as_json else fit_text(answer), nl=as_json)
+    if not answer.fits:
+        raise Answer(NO_FIT)
+
+
+def _per_model(values: list[int] | None, count: int, option: str) -> list[int | None]:
+    """One value per model: none, the same for all, or each its own."""
+    if not values:
+        return [None] * count
+    if len(values) not in {1, count}:
+        raise ValueError(f"{option} is given {len(values)} times for {count} models; give it once, or once per model in their order")
+    return [*values] * (count if len(values) == 1 else 1)
+
+
+def _constants(path: Path | None) -> EngineConstants | None:
+    if path is None:
+        return None
+    from profiles.engine_constants import read_constants
+    from ullage.inputs import read_bytes
+
+    return read_constants(str(path), read_bytes(path, "`ullage profile calibrate` writes such a file").decode("utf-8", errors="replace"))
+
+
+def _engine(
+    name: str, settings: EngineSettings, max_model_len: int | None, max_num_seqs: int | None, constants: EngineConstants | None
+) -> Engine:
+    from dataclasses import replace
+
+    from profiles.catalogue import architecture_from_path, builtin
+    from profiles.coexistence import Engine
+
+    folder = Path(name)
+    local = folder.is_dir() or folder.suffix == ".json"
+    architecture = architecture_from_path(folder) if local else builtin().model(name)
+    own = replace(
+        settings,
+        max_model_len=max_model_len or min(settings.max_model_len, architecture.max_position),
+        max_num_seqs=max_num_seqs or min(settings.max_num_seqs, settings.max_num_batched_tokens),
+    )
+    checkpoint_bytes = _checkpoint_bytes(folder, architecture, own) if folder.is_dir() else None
+    return Engine(name if local else builtin().model_id(name), architecture, own, constants, checkpoint_bytes)
+
+
+def _checkpoint_bytes(folder: Path, architecture: Architecture, settings: EngineSettings) -> float | None:
+    """Weights in a folder's safetensors files as an engine loads them; None without such files. Reads their headers only."""
+    from profiles.safetensors import PREFIX_BYTES, Tensor, header_length, loaded_bytes, tensors
+
+    found: list[Tensor] = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            length = header_length(str(path), file.read(PREFIX_BYTES))
+            found += tensors(str(path), file.read(length))
+    return loaded_bytes(found, architecture, settings) if found else None

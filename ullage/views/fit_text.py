@@ -1,0 +1,59 @@
+"""Whether engines live together, as text: the ledger line by line, what is left, limits and flags."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from profiles.coexistence import Fit, Resident
+
+_MIB_PER_GIB = 1024
+
+
+def fit_text(fit: Fit) -> str:
+    """The whole answer for a terminal; ends in a newline."""
+    sections = [list(_headline(fit)), *(list(_resident(resident)) for resident in fit.residents), list(_footer(fit))]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+def _headline(fit: Fit) -> Iterator[str]:
+    place = f"{fit.gpu} MIG {fit.mig_profile}" if fit.mig_profile else fit.gpu
+    count = len(fit.residents)
+    verdict = "fits" if fit.fits and count == 1 else "fit together" if fit.fits else "does not fit" if count == 1 else "do not fit together"
+    yield f"{count} model{'s' if count > 1 else ''} on one {place}: {verdict}"
+    for reason in fit.reasons:
+        yield f"  {reason}"
+
+
+def _resident(resident: Resident) -> Iterator[str]:
+    yield resident.model
+    if resident.reason is not None:
+        yield f"  cannot run: {resident.reason}"
+        return
+    for line in resident.lines:
+        yield f"  {line.name:<28} {_gib(line.memory_mib)}"
+    yield f"  {'total per GPU':<28} {_gib(resident.total_mib)}"
+    if resident.start_peak_mib > resident.total_mib:
+        yield f"  {'most while it starts':<28} {_gib(resident.start_peak_mib)}"
+    yield (
+        f"  KV pool: {resident.kv_blocks:,} blocks, {resident.kv_tokens:,} tokens, {resident.max_concurrency:.2f} requests of full length; "
+        f"one needs {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
+    )
+    yield f"  largest that still fits: --max-model-len {resident.largest_max_model_len}, or --max-num-seqs {resident.largest_max_num_seqs}"
+    yield f"  vllm serve {shlex.quote(resident.model)} {shlex.join(resident.flags)}"
+
+
+def _footer(fit: Fit) -> Iterator[str]:
+    if fit.binding:
+        yield f"largest line: {fit.binding}"
+    if fit.left_mib >= 0:
+        yield f"left beyond one longest request each: {_gib(fit.left_mib).strip()}, divided evenly over the KV pools"
+    yield f"memory: {_gib(fit.memory_mib).strip()}, of which {_gib(fit.headroom_mib).strip()} stay free"
+    sources = dict.fromkeys(f"  {line.name}: {line.provenance}" for resident in fit.residents for line in resident.lines)
+    if sources:
+        yield "where the numbers come from:"
+        yield from sources
+
+
+def _gib(memory_mib: int) -> str:
+    return f"{memory_mib / _MIB_PER_GIB:8.2f} GiB"
