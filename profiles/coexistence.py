@@ -6,7 +6,6 @@ pool that one request of max_model_len needs; what is left beyond is divided eve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -189,9 +188,7 @@ def _lines(engine: Engine, ledger: MemoryLedger) -> tuple[Line, ...]:
         Line("activation and non-torch", ledger.activation_mib, constants),
         Line("CUDA graphs", ledger.cuda_graphs_mib, constants),
         Line("context (outside the budget)", ledger.context_mib, constants),
-        Line(
-            "KV cache", ledger.kv_mib, f"arithmetic of vLLM; at least {math.ceil(engine.min_kv_bytes / _MIB)} MiB for one longest request"
-        ),
+        Line("KV cache", ledger.kv_mib, "arithmetic of vLLM"),
     )
 
 

@@ -12,7 +12,7 @@ _MIB_PER_GIB = 1024
 
 def fit_text(fit: Fit) -> str:
     """The whole answer for a terminal; ends in a newline."""
-    sections = [list(_headline(fit)), *(list(_resident(resident)) for resident in fit.residents), list(_footer(fit))]
+    sections = [list(_headline(fit)), *(list(_resident(resident, fit.fits)) for resident in fit.residents), list(_footer(fit))]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
@@ -25,7 +25,7 @@ def _headline(fit: Fit) -> Iterator[str]:
         yield f"  {reason}"
 
 
-def _resident(resident: Resident) -> Iterator[str]:
+def _resident(resident: Resident, fits: bool) -> Iterator[str]:
     yield resident.model
     if resident.reason is not None:
         yield f"  cannot run: {resident.reason}"
@@ -39,8 +39,10 @@ def _resident(resident: Resident) -> Iterator[str]:
         f"  KV pool: {resident.kv_blocks:,} blocks, {resident.kv_tokens:,} tokens, {resident.max_concurrency:.2f} requests of full length; "
         f"one needs {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
     )
-    yield f"  largest that still fits: --max-model-len {resident.largest_max_model_len}, or --max-num-seqs {resident.largest_max_num_seqs}"
-    yield f"  vllm serve {shlex.quote(resident.model)} {shlex.join(resident.flags)}"
+    length, sequences = _limit(resident.largest_max_model_len), _limit(resident.largest_max_num_seqs)
+    yield f"  largest that fits, all else as asked: {length} --max-model-len, {sequences} --max-num-seqs"
+    if fits:
+        yield f"  vllm serve {shlex.quote(resident.model)} {shlex.join(resident.flags)}"
 
 
 def _footer(fit: Fit) -> Iterator[str]:
@@ -49,10 +51,19 @@ def _footer(fit: Fit) -> Iterator[str]:
     if fit.left_mib >= 0:
         yield f"left beyond one longest request each: {_gib(fit.left_mib).strip()}, divided evenly over the KV pools"
     yield f"memory: {_gib(fit.memory_mib).strip()}, of which {_gib(fit.headroom_mib).strip()} stay free"
-    sources = dict.fromkeys(f"  {line.name}: {line.provenance}" for resident in fit.residents for line in resident.lines)
+    sources: dict[str, list[str]] = {}
+    for resident in fit.residents:
+        for line in resident.lines:
+            named = f"{line.name} of {resident.model}" if line.name == "weights" else line.name
+            if named not in sources.setdefault(line.provenance, []):
+                sources[line.provenance].append(named)
     if sources:
         yield "where the numbers come from:"
-        yield from sources
+        yield from (f"  {', '.join(named)}: {provenance}" for provenance, named in sources.items())
+
+
+def _limit(value: int) -> str:
+    return str(value) if value else "no"
 
 
 def _gib(memory_mib: int) -> str:
