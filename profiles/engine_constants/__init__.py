@@ -7,11 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from profiles.engine_constants.constants import ByLayout, EngineConstants, decode_constants
+from profiles.engine_constants.constants import ByLayout, EngineConstants, decode_constants, encode_constants
 from profiles.fields import FieldError, Fields
 from profiles.versions import version_key
 
-__all__ = ["ByLayout", "EngineConstants", "constants_for", "read_constants"]
+__all__ = ["ByLayout", "EngineConstants", "constants_for", "constants_text", "read_constants"]
 
 
 def read_constants(name: str, text: str) -> EngineConstants:
@@ -23,6 +23,12 @@ def read_constants(name: str, text: str) -> EngineConstants:
     if not isinstance(content, dict):
         raise FieldError(f"{name}: must be a mapping")
     return decode_constants(Fields(name, content))
+
+
+def constants_text(constants: EngineConstants) -> str:
+    """YAML text that read_constants reads."""
+    # PyYAML's own limit for plain text is 80 columns; a source is one line here.
+    return yaml.safe_dump(encode_constants(constants), sort_keys=False, width=10_000, allow_unicode=True)
 
 
 @cache

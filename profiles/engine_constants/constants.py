@@ -117,3 +117,18 @@ def decode_constants(fields: Fields) -> EngineConstants:
 def _layout(fields: Fields) -> ByLayout:
     fields.only(frozenset({"single", "tensor_parallel", "pipeline"}))
     return ByLayout(fields.number("single"), fields.number("tensor_parallel"), fields.number("pipeline"))
+
+
+def encode_constants(constants: EngineConstants) -> dict[str, object]:
+    """The mapping that decode_constants reads, keys in the order of the shipped files."""
+    held: dict[str, object] = {
+        "engine": constants.engine,
+        "from": constants.from_version,
+        "before": constants.before_version,
+        "kind": constants.kind,
+        "source": constants.source,
+    }
+    held |= {key: getattr(constants, key) for key in (*_COUNTS, *_NUMBERS)}
+    for key, layout in zip(_LAYOUTS, (constants.non_torch, constants.non_torch_spread, constants.context), strict=True):
+        held[key] = {"single": layout.single_mib, "tensor_parallel": layout.tensor_parallel_mib, "pipeline": layout.pipeline_mib}
+    return {**held, "graphs_inside_budget": constants.graphs_inside_budget}

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ullage.cli.answer import Answer
+from ullage.cli.calibrate import calibrate
 
 STORE = Path("measurements")
 STORE_OPTION = typer.Option("--store", help="The folder that holds the measurements.", show_default=True)
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     group.command()(show)
     group.command()(check)
     group.command()(export)
+    group.command()(calibrate)
     app.add_typer(group, name="profile")
 
 

@@ -1,0 +1,77 @@
+"""profile calibrate: re-fit the engine constants of the memory model from starts of one engine version."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from profiles.calibration import Calibration, Start
+    from profiles.sources.source import Context, Source
+
+LOG_OPTION = typer.Option("--log", help="Start-up log of vLLM, also gzip; may be repeated.")
+METRICS_OPTION = typer.Option("--metrics", help="Saved /metrics page of a running vLLM server; may be repeated.")
+PLAN_OPTION = typer.Option("--startup-plan", help="startup_plan_*.json of vLLM; may be repeated.")
+OUTPUT_OPTION = typer.Option("-o", "--output", help="File for the fitted constants (YAML); default: standard output.")
+
+
+def calibrate(
+    gpu: Annotated[str, typer.Option("--gpu", help="GPU type of the starts: a catalogue name or alias.")],
+    log: Annotated[list[Path] | None, LOG_OPTION] = None,
+    metrics: Annotated[list[Path] | None, METRICS_OPTION] = None,
+    startup_plan: Annotated[list[Path] | None, PLAN_OPTION] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model; replaces the name in the files.")] = None,
+    engine_version: Annotated[str | None, typer.Option("--engine-version", help="Version, where the files do not say it.")] = None,
+    output: Annotated[Path | None, OUTPUT_OPTION] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Re-fit what an engine version takes beside weights and KV cache from logged starts.
+
+    `ullage fit --constants FILE` uses the result. Example: ullage profile calibrate --log start.log --gpu h100 -o constants.yaml
+    """
+    from profiles.calibration import calibrated
+    from profiles.engine_constants import constants_text
+    from profiles.sources import engine_metrics, vllm_log
+    from profiles.sources import startup_plan as startup_plans
+    from profiles.sources.source import Context
+    from ullage.inputs import write_text
+
+    context = Context(model=model, gpu=gpu, engine_version=engine_version)
+    asked = ((vllm_log.SOURCE, log), (engine_metrics.SOURCE, metrics), (startup_plans.SOURCE, startup_plan))
+    starts = [start for source, files in asked for path in files or () for start in _starts(source, path, context)]
+    if not starts:
+        raise ValueError("nothing to fit: give --log, --metrics or --startup-plan")
+    found = calibrated(starts)
+    text = constants_text(found.constants)
+    if output is not None:
+        write_text(output, text)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+        return
+    typer.echo(_summary(found), err=output is None)
+    if output is None:
+        typer.echo(text, nl=False)
+
+
+def _starts(source: Source, path: Path, context: Context) -> Iterator[Start]:
+    from profiles.calibration import Start
+    from profiles.catalogue import builtin
+    from ullage.inputs import read_bytes
+
+    for point in source.parse(str(path), read_bytes(path, "give a file of a vLLM start"), context).starts:
+        yield Start(builtin().model(point.model), builtin().gpu(point.gpu), point)
+
+
+def _summary(found: Calibration) -> str:
+    lines = [f"{found.starts} starts of {found.constants.engine} {found.constants.from_version}; fitted: {', '.join(found.changed)}"]
+    if found.error_before_fraction is not None and found.error_after_fraction is not None:
+        lines.append(
+            f"KV pool, mean error: {found.error_before_fraction:.2%} before, {found.error_after_fraction:.2%} with the fitted constants"
+        )
+    return "\n".join(lines)
