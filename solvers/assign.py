@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from planner.problem import Pattern, shortfall
 from solvers.answer import merged
 from solvers.candidates import takes_whole_gpus
-from solvers.master import Column, Master, MixColumn, PatternColumn
+from solvers.columns import Column, MixColumn, PatternColumn, bought
+from solvers.master import Master
 
 
 def assign(master: Master, columns: Sequence[Column], counts: Sequence[int]) -> tuple[Pattern, ...]:
@@ -21,14 +22,12 @@ def assign(master: Master, columns: Sequence[Column], counts: Sequence[int]) -> 
     waiting: defaultdict[int, list[int]] = defaultdict(list)
     patterns: list[Pattern] = []
     for column, count in zip(columns, counts, strict=True):
-        if not isinstance(column, MixColumn) or count < 1:
-            continue
-        for index, replicas in column.shapes:
+        for index, replicas in bought(column) if count > 0 else ():
             shape = master.problem.shapes[index]
             if takes_whole_gpus(shape):
-                patterns.append(Pattern(shape.pool, (index,), replicas))
+                patterns.append(Pattern(shape.pool, (index,), replicas * count))
             else:
-                waiting[master.slots.of_shape[index]].extend([index] * replicas)
+                waiting[master.slots.of_shape[index]].extend([index] * replicas * count)
     for queue in waiting.values():
         queue.sort(reverse=True)
     for column, count in sorted(_sold(columns, counts), key=lambda sold: (-len(sold[0].classes), sold[0].pool, sold[0].classes)):
@@ -44,15 +43,17 @@ def _sold(columns: Sequence[Column], counts: Sequence[int]) -> list[tuple[Patter
 
 
 def columns_of(master: Master, patterns: Sequence[Pattern]) -> list[Column]:
-    """The columns of a solution made of candidate shapes: one mix per demand, and its shared patterns."""
+    """The columns of a solution: one mix per demand and its shared patterns, in the shapes that the master knows."""
     problem = master.problem
     counts: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
     columns: dict[Column, None] = {}
     for pattern in patterns:
-        for index in pattern.residents:
+        known = [index for index in pattern.residents if index in master.slots.shapes]
+        for index in known:
             counts[problem.shapes[index].demand][index] += pattern.count
-        if not takes_whole_gpus(problem.shapes[pattern.residents[0]]):
-            columns[PatternColumn(pattern.pool, tuple(sorted(master.slots.of_shape[i] for i in pattern.residents)))] = None
+        sharing = sorted(master.slots.of_shape[index] for index in known if index in master.slots.of_shape)
+        if sharing:
+            columns[PatternColumn(pattern.pool, tuple(sharing))] = None
     for demand in range(len(problem.demands)):
         bought = tuple(sorted(counts[demand].items()))
         columns[MixColumn(demand, bought, _unserved(master, demand, bought))] = None

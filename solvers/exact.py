@@ -12,8 +12,6 @@ from solvers import best_fit, exclusive, first_fit, squishy
 from solvers.answer import answer, trimmed, with_bounds
 from solvers.candidates import dominators
 from solvers.master import Goal
-from solvers.pricing import catalogue
-from solvers.slots import slots
 from solvers.stage import Effort, Search, clock, run_stage
 
 NAME = "exact"
@@ -25,9 +23,8 @@ def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
     Never raises for want of capacity. status is "optimal" when both bounds are met exactly.
     """
     standing = dominators(problem)
-    shapes = sorted(set(standing.values()))
     effort = Effort(time_left_s=clock(time_limit_s))
-    search = Search(problem, slots(problem, shapes), catalogue(problem, shapes), effort, _start(problem, standing))
+    search = Search(problem, sorted(set(standing.values())), effort, _start(problem, standing))
     bounds: list[int] = []
     pinned: tuple[tuple[int, int], ...] = ()
     for priority in priorities(problem):

@@ -16,7 +16,8 @@ import numpy as np
 from highspy._core import _Highs
 from numpy.typing import NDArray
 
-from solvers.master import Arrays, Column, Master
+from solvers.columns import Column, LossColumn
+from solvers.master import Arrays, Master
 
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.int32]
@@ -88,8 +89,8 @@ def solve_integer(master: Master, columns: Sequence[Column], *, nodes: int, time
     none = np.zeros(0, dtype=np.int32)
     solver.addRows(rows, np.array(master.row_lower), np.array(master.row_upper), 0, none, none, np.zeros(0))
     solver.addCols(len(columns), *_numpy(master.arrays(columns)))
-    every = np.arange(len(columns), dtype=np.int32)
-    solver.changeColsIntegrality(len(columns), every, np.full(len(columns), highspy.HighsVarType.kInteger))
+    whole = np.array([i for i, column in enumerate(columns) if not isinstance(column, LossColumn)], dtype=np.int32)
+    solver.changeColsIntegrality(len(whole), whole, np.full(len(whole), highspy.HighsVarType.kInteger))
     solver.run()
     status = solver.getModelStatus()
     if status == highspy.HighsModelStatus.kInfeasible:

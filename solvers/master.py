@@ -1,11 +1,14 @@
 """The master problem over slot classes, as arrays that any linear solver can take.
 
     min   sum price * GPUs  (or: sum unserved of one priority)
-    s.t.  one mix per demand                                                    convexity  [demand]
+    s.t.  one mix per demand                                                     demand     [demand]
+          (or, for the covered ones, enough capacity in replicas)
           slots of class c sold by patterns >= slots of class c bought by mixes  supply     [class]
           GPUs of a pool used in aligned blocks of >= k  <=  k * floor(node size / k) * nodes    capacity [pool, k]
           unserved of every earlier priority <= its pinned value                 pinned     [priority]
 
+A mix either serves its demand or it does not, in integers, which makes the relaxation tight and the answer exact. A demand
+with very many mixes is covered replica by replica instead: a weaker row, equal in integers up to the solver's tolerance.
 Patterns take one GPU of capacity row k = 1; shapes that take whole GPUs are bought by mixes from the capacity rows
 directly. The capacity rows are exact for power-of-two blocks. With billing by node the number of nodes is a variable.
 
@@ -22,6 +25,7 @@ from dataclasses import dataclass, field
 
 from planner.problem import Problem
 from solvers.candidates import takes_whole_gpus
+from solvers.columns import Column, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn, bought
 from solvers.slots import Slots
 
 # largest coefficient a solver sees; its absolute tolerances are 1e-6 and 1e-7
@@ -44,33 +48,6 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class PatternColumn:
-    """One GPU of a pool sold as slots of these classes (ascending, repeats allowed)."""
-
-    pool: int
-    classes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MixColumn:
-    """One way to serve a demand: shapes with counts."""
-
-    demand: int
-    shapes: tuple[tuple[int, int], ...]
-    unserved_microrps: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeColumn:
-    """Nodes of a pool that is billed by node."""
-
-    pool: int
-
-
-Column = PatternColumn | MixColumn | NodeColumn
-
-
-@dataclass(frozen=True, slots=True)
 class Arrays:
     """Columns of a linear program: costs, upper and lower bounds, and entries by column."""
 
@@ -89,6 +66,7 @@ class Master:
     problem: Problem
     slots: Slots
     goal: Goal
+    covered: frozenset[int] = frozenset()
     unit: float = field(init=False)
     lattice: int = field(init=False)
     rate_unit: float = field(init=False)
@@ -99,11 +77,13 @@ class Master:
     _pinned_row: dict[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Lay out the rows: convexity, supply, capacity, pinned."""
+        """Lay out the rows: demand, supply, capacity, pinned."""
         self._scale()
         problem = self.problem
         self.row_lower = [1.0] * len(problem.demands) + [0.0] * len(self.slots.classes)
-        self.row_upper = [1.0] * len(problem.demands) + [math.inf] * len(self.slots.classes)
+        self.row_upper = [math.inf if i in self.covered else 1.0 for i in range(len(problem.demands))] + [math.inf] * len(
+            self.slots.classes
+        )
         self._capacity_row, self._pinned_row = {}, {}
         self.block_sizes = tuple(tuple(sorted({1, *pool.block_sizes})) for pool in problem.pools)
         for index, pool in enumerate(problem.pools):
@@ -177,50 +157,61 @@ class Master:
             return self.gpu_price(column.pool)
         if isinstance(column, NodeColumn):
             return self.node_price(column.pool)
-        shapes = [(self.problem.shapes[index], count) for index, count in column.shapes]
+        shapes = [(self.problem.shapes[index], count) for index, count in bought(column)]
         total = sum(self.gpu_price(shape.pool) * shape.gpus * count for shape, count in shapes if takes_whole_gpus(shape))
-        return total + (self.unserved_price(column.demand) * column.unserved_microrps if column.unserved_microrps else 0.0)
+        lost_microrps = self._lost(column)
+        return total + (self.unserved_price(column.demand) * lost_microrps if lost_microrps else 0.0)
+
+    def _lost(self, column: MixColumn | ReplicaColumn | LossColumn) -> int:
+        """Unserved micro-requests/s that one unit of a column stands for."""
+        if isinstance(column, LossColumn):
+            return self.problem.demands[column.demand].peak_microrps
+        return column.unserved_microrps if isinstance(column, MixColumn) else 0
 
     def entries(self, column: Column) -> dict[int, float]:
         """Coefficients of a column by row."""
-        rows: Counter[int] = Counter()
         if isinstance(column, PatternColumn):
-            for slot_class in column.classes:
-                rows[self.supply_row(slot_class)] += 1
-            for row in self.capacity_rows(column.pool, 1):
-                rows[row] += 1
-            return {row: float(count) for row, count in rows.items()}
+            sold = Counter(self.supply_row(slot_class) for slot_class in column.classes)
+            sold.update(self.capacity_rows(column.pool, 1))
+            return {row: float(count) for row, count in sold.items()}
         if isinstance(column, NodeColumn):
-            return {
-                self._capacity_row[column.pool, size]: -float(self.row_room(column.pool, size)) for size in self.block_sizes[column.pool]
-            }
-        return self._mix_entries(column)
+            sizes = self.block_sizes[column.pool]
+            return {self._capacity_row[column.pool, size]: -float(self.row_room(column.pool, size)) for size in sizes}
+        entries = {row: float(count) for row, count in self._taken(column).items()}
+        entries[column.demand] = self._covered_fraction(column)
+        pinned = self.pinned_row(column.demand)
+        if pinned is not None and self._lost(column):
+            entries[pinned] = self._lost(column) / self.rate_unit
+        return entries
 
-    def _mix_entries(self, column: MixColumn) -> dict[int, float]:
-        rows: Counter[int] = Counter({column.demand: 1})
-        for index, count in column.shapes:
+    def _taken(self, column: Column) -> Counter[int]:
+        """What the replicas of a column take of supply and capacity rows."""
+        rows: Counter[int] = Counter()
+        for index, count in bought(column):
             shape = self.problem.shapes[index]
             if takes_whole_gpus(shape):
                 for row in self.capacity_rows(shape.pool, shape.gpus):
                     rows[row] += shape.gpus * count
             else:
                 rows[self.supply_row(self.slots.of_shape[index])] -= count
-        entries = {row: float(count) for row, count in rows.items()}
-        pinned = self.pinned_row(column.demand)
-        if pinned is not None and column.unserved_microrps:
-            entries[pinned] = column.unserved_microrps / self.rate_unit
-        return entries
+        return rows
+
+    def _covered_fraction(self, column: MixColumn | ReplicaColumn | LossColumn) -> float:
+        if not isinstance(column, ReplicaColumn):
+            return 1.0
+        peak_microrps = self.problem.demands[column.demand].peak_microrps
+        return min(self.problem.shapes[column.shape].capacity_microrps, peak_microrps) / peak_microrps
 
     def limits(self, column: Column) -> tuple[float, float]:
         """Lower and upper bound of a column; the rows bound patterns and mixes."""
         if isinstance(column, NodeColumn):
             pool = self.problem.pools[column.pool]
             return float(min(pool.min_nodes, pool.nodes)), float(pool.nodes)
-        return 0.0, math.inf
+        return 0.0, 1.0 if isinstance(column, LossColumn) else math.inf
 
     def allows(self, column: Column) -> bool:
         """Whether a column is legal in this stage."""
-        if not isinstance(column, MixColumn) or not column.unserved_microrps:
+        if isinstance(column, PatternColumn | NodeColumn) or not self._lost(column):
             return True
         return not math.isinf(self.unserved_price(column.demand))
 
@@ -243,7 +234,14 @@ class Master:
         return [NodeColumn(index) for index, pool in enumerate(self.problem.pools) if pool.billing == "node"]
 
     def exact_bound(self, value: float) -> int:
-        """The smallest integer on the stage's lattice that a solution can have when value (scaled) is a lower bound."""
+        """The smallest value in micro-units that a solution can have when value (scaled) is a lower bound for the master."""
         # solvers stop within an absolute 1e-6 of their objective; sums of floats add a relative 1e-9
         safe = value - 1e-6 - 1e-9 * abs(value)
-        return max(0, math.ceil(safe * self.unit / self.lattice) * self.lattice)
+        return max(0, math.ceil(safe * self.unit / self.lattice) * self.lattice) + self.unavoidable()
+
+    def unavoidable(self) -> int:
+        """Cost outside the model: nodes that are paid always although the pool does not have them."""
+        if self.goal.priority is not None:
+            return 0
+        pools = enumerate(self.problem.pools)
+        return sum(self.step_price(i) * max(0, pool.min_nodes - pool.nodes) for i, pool in pools if pool.billing == "node")

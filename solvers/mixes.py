@@ -20,6 +20,9 @@ from planner.problem import Demand, shortfall
 # relative size of rounding errors in sums of a few hundred float prices
 _EPSILON = 1e-9
 
+# different options in one mix; more would only overflow the stack
+_MOST_KINDS = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Mix:
@@ -85,20 +88,20 @@ class MixSearch:
 
     def _descend(self, position: int, capacity: int, replicas: int, value: float) -> None:
         demand = self.options.demand
-        if position == len(self._order) or replicas >= demand.max_replicas or not shortfall(demand, capacity, replicas):
+        if replicas >= demand.max_replicas or not shortfall(demand, capacity, replicas):
             return
-        # heads still missing give no bound by themselves: their cheapest price may be zero
-        if self._cut(self._bound(position, demand.peak_microrps - capacity, value)):
-            return
-        option = self._order[position]
-        offered, price = self.options.capacity_microrps[option], self.prices[option]
-        for count in range(self._most(option, capacity, replicas), 0, -1):
-            self._counts[option] = count
-            reached, heads, total = capacity + count * offered, replicas + count, value + count * price
-            self._offer(shortfall(demand, reached, heads), total)
-            self._descend(position + 1, reached, heads, total)
-        self._counts.pop(option, None)
-        self._descend(position + 1, capacity, replicas, value)
+        for at in range(position, len(self._order)):
+            # heads still missing give no bound by themselves: their cheapest price may be zero
+            if self._cut(self._bound(at, demand.peak_microrps - capacity, value)):
+                return
+            option = self._order[at]
+            offered, price = self.options.capacity_microrps[option], self.prices[option]
+            for count in range(self._most(option, capacity, replicas), 0, -1):
+                self._counts[option] = count
+                reached, heads, total = capacity + count * offered, replicas + count, value + count * price
+                self._offer(shortfall(demand, reached, heads), total)
+                self._descend(at + 1, reached, heads, total)
+            self._counts.pop(option, None)
 
     def _most(self, option: int, capacity: int, replicas: int) -> int:
         """The largest number of replicas of an option that can still be irredundant."""
@@ -111,7 +114,7 @@ class MixSearch:
         if bound > self.ceiling:
             self.lower_value = min(self.lower_value, bound)
             return True
-        if self.steps <= 0:
+        if self.steps <= 0 or len(self._counts) >= _MOST_KINDS:
             self.exhausted = True
             self.lower_value = min(self.lower_value, bound)
             return True

@@ -16,8 +16,9 @@ from planner.problem import Pattern, Problem, Solution, priorities
 from solvers.answer import answer, trimmed, with_bounds
 from solvers.assign import assign
 from solvers.candidates import candidates
+from solvers.columns import Column, PatternColumn
 from solvers.errors import UnavailableError
-from solvers.master import Column, Goal, Master, PatternColumn
+from solvers.master import Goal, Master
 from solvers.mixes import MixSearch
 from solvers.patterns import PatternSearch
 from solvers.pricing import Catalogue, catalogue, mix_column

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from planner.problem import Problem
 from solvers.candidates import takes_whole_gpus
+from solvers.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn
 from solvers.knapsack import Knapsack
-from solvers.master import Column, Master, MixColumn, PatternColumn
+from solvers.master import Master
 from solvers.mixes import Mix, MixSearch, Options
 from solvers.patterns import PatternSearch
 from solvers.slots import Group
@@ -25,10 +26,12 @@ _QUICK_STEPS = 1_000
 _THOROUGH_STEPS = 200_000
 # combinations that a thorough search of the mixes of one demand inspects
 _MIX_STEPS = 20_000
+# more mixes of one demand than this, and it is covered replica by replica
+_MOST_MIXES = 500
 # how close to the best a pattern must be while there is still much to find
 _LAX_GAP_FRACTION = 0.05
 # a search that inspects this many times more items than columns are wanted would find too many or too few of them
-_STEPS_PER_COLUMN = 50
+_STEPS_PER_COLUMN = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,29 +175,57 @@ def mix_column(stock: Catalogue, demand: int, mix: Mix) -> MixColumn:
     return MixColumn(demand, tuple((stock.shapes[demand][option], count) for option, count in mix.counts), mix.unserved_microrps)
 
 
-def within_gap(master: Master, stock: Catalogue, priced: Priced, gap: float, limit: int) -> list[Column] | None:
-    """Every column that a solution within gap (scaled) of the bound can use; None when there are more than limit.
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Every column that a solution within a gap of the bound can use, and the demands to be covered replica by replica."""
+
+    columns: list[Column]
+    covered: frozenset[int]
+
+
+def within_gap(master: Master, stock: Catalogue, priced: Priced, gap: float, limit: int) -> Reach | None:
+    """The columns within gap (scaled) of the bound; None when there are more than limit.
 
     A solution that uses a column is at least bound + the column's value above the cheapest of its kind.
     """
     at = priced.prices
     columns: dict[Column, None] = {}
-    for i, options in enumerate(stock.options):
-        search = MixSearch(
-            options,
-            option_prices(master, stock, at, i),
-            weight=at.unserved_prices[i],
-            ceiling=priced.mix_values[i] + gap,
-            keep_all=True,
-            steps=_STEPS_PER_COLUMN * limit,
-        ).run()
-        columns.update((mix_column(stock, i, mix), None) for _, mix in search.found)
-        if search.exhausted or len(columns) > limit:
-            return None
+    covered: set[int] = set()
     for group in master.slots.groups:
         floor = max(at.gpu_prices[group.pool, 1], priced.pattern_values[group.pool]) - gap
         found = PatternSearch(group, at.slot_values, floor=floor, keep_all=True, steps=_STEPS_PER_COLUMN * limit).run()
-        columns.update((PatternColumn(group.pool, q), None) for q in found.found)
+        columns.update((PatternColumn(group.pool, pattern), None) for pattern in found.found)
         if found.exhausted or len(columns) > limit:
             return None
-    return [*columns, *master.node_columns()]
+    for i in range(len(stock.options)):
+        mixes = _mixes_within(master, stock, priced, i, gap)
+        if mixes is not None:
+            columns.update(dict.fromkeys(mixes))
+        elif _coverable(stock.options[i]):
+            covered.add(i)
+            replicas: list[Column] = [ReplicaColumn(i, shape) for shape in stock.shapes[i]]
+            columns.update(dict.fromkeys(column for column in [*replicas, LossColumn(i)] if master.allows(column)))
+        else:
+            return None
+    return Reach([*columns, *master.node_columns()], frozenset(covered))
+
+
+def _mixes_within(master: Master, stock: Catalogue, priced: Priced, demand: int, gap: float) -> list[MixColumn] | None:
+    """The mixes of a demand within the gap; None when they are too many."""
+    search = MixSearch(
+        stock.options[demand],
+        option_prices(master, stock, priced.prices, demand),
+        weight=priced.prices.unserved_prices[demand],
+        ceiling=priced.mix_values[demand] + gap,
+        keep_all=True,
+        steps=_STEPS_PER_COLUMN * _MOST_MIXES,
+    ).run()
+    if search.exhausted or len(search.found) > _MOST_MIXES:
+        return None
+    return [mix_column(stock, demand, mix) for _, mix in search.found]
+
+
+def _coverable(options: Options) -> bool:
+    """Whether capacity alone says what is unserved: no minimum of replicas beyond the first, no maximum in reach."""
+    demand = options.demand
+    return demand.min_replicas <= 1 and demand.max_replicas >= sum(options.available) and demand.peak_microrps > 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from solvers.columns import Column
 from solvers.highs import LinearProgram
-from solvers.master import Column, Master
+from solvers.master import Master
 from solvers.pricing import Catalogue, Priced, knapsack_of, price, prices
 
 # columns that improve by less than this (scaled, the cost of a GPU is up to 1e4) are numerical noise
 _NOISE = 1e-6
+# the last rounds of column generation cost as many as all before and move the bound by less than this
+_TAIL_FRACTION = 5e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def relax(
         priced = price(master, stock, knapsacks, prices(master, duals), thorough=thorough)
         if best is None or priced.bound > best.bound:
             best, centre = priced, duals
-        if enough(best.bound):
+        if enough(best.bound) or _settled(master, answer.value, best.bound):
             break
         fresh = [column for column in dict.fromkeys(priced.columns) if column not in columns and _improves(master, column, answer.duals)]
         if not fresh and thorough:
@@ -57,6 +60,11 @@ def relax(
         columns.update(dict.fromkeys(fresh))
         program.add(fresh)
     return Relaxation(list(columns), best)
+
+
+def _settled(master: Master, value: float, bound: float) -> bool:
+    """Whether more columns could not raise the bound by anything that matters: the value of the program is its limit."""
+    return master.exact_bound(bound) >= master.exact_bound(value) or value - bound <= _TAIL_FRACTION * abs(value)
 
 
 def _between(centre: Sequence[float], duals: Sequence[float]) -> list[float]:

@@ -53,8 +53,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Classes, the class of each shape that shares a GPU, and the groups."""
+    """The shapes in question, slot classes, the class of each shape that shares a GPU, and the groups."""
 
+    shapes: frozenset[int]
     classes: tuple[SlotClass, ...]
     of_shape: dict[int, int]
     groups: tuple[Group, ...]
@@ -69,7 +70,7 @@ def slots(problem: Problem, shapes: Sequence[int]) -> Slots:
     classes = tuple(sorted(set(key_of.values())))
     position = {key: i for i, key in enumerate(classes)}
     of_shape = {index: position[key] for index, key in key_of.items()}
-    return Slots(classes, of_shape, tuple(_groups(problem, classes, of_shape, rows)))
+    return Slots(frozenset(shapes), classes, of_shape, tuple(_groups(problem, classes, of_shape, rows)))
 
 
 def at_most_one(problem: Problem, demand: int, shapes: Iterable[int]) -> bool:

@@ -2,24 +2,30 @@
 
 1. Column generation gives the linear bound. If it meets the incumbent, the stage is done.
 2. The integer master over the generated columns may improve the incumbent.
-3. Every column that a better solution could use (reduced cost within the gap) is enumerated; if they are few enough, the
-   integer master over them decides the stage for good.
+3. Every column that a better solution could use (reduced cost within the gap) is enumerated, first for a part of the gap
+   next to the bound, last for all of it. While they are few enough, the integer master over them improves the incumbent
+   and raises the bound; over all of the gap it decides the stage for good.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.problem import Pattern, Problem, cost, priorities, unserved, unserved_by_priority
 from solvers.answer import trimmed
 from solvers.assign import assign, columns_of
+from solvers.columns import Column
 from solvers.highs import solve_integer
-from solvers.master import Column, Goal, Master
-from solvers.pricing import Catalogue, Priced, within_gap
+from solvers.master import Goal, Master
+from solvers.pricing import Catalogue, Priced, catalogue, within_gap
 from solvers.relaxation import relax
-from solvers.slots import Slots
+from solvers.slots import slots
+
+# parts of the gap that are decided one after the other
+_SHARES = (0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class Effort:
     """Limits of one solve, all in units of work unless time_left_s says otherwise."""
 
     rounds: int = 150
-    nodes: int = 2_000
+    nodes: int = 500
     columns: int = 8_000
     time_left_s: Callable[[], float | None] = lambda: None
 
@@ -47,13 +53,18 @@ def clock(time_limit_s: float | None) -> Callable[[], float | None]:
 
 @dataclass(slots=True)
 class Search:
-    """The problem, its slot classes and options, and the best patterns so far."""
+    """The problem, its candidate shapes, and the best patterns so far."""
 
     problem: Problem
-    slots: Slots
-    stock: Catalogue
+    shapes: Sequence[int]
     effort: Effort
     incumbent: tuple[Pattern, ...]
+
+    def concerned(self, goal: Goal) -> list[int]:
+        """Shapes of the demands that a goal minimises or that are pinned: the others buy nothing in this stage."""
+        priorities_concerned = {priority for priority, _ in goal.pinned} | {goal.priority}
+        demands = self.problem.demands
+        return [i for i in self.shapes if demands[self.problem.shapes[i].demand].priority in priorities_concerned]
 
     def value(self, goal: Goal) -> int:
         """Value of the incumbent for a goal, in micro-units."""
@@ -79,43 +90,66 @@ def value_of(problem: Problem, patterns: Sequence[Pattern], goal: Goal) -> int:
 
 def run_stage(search: Search, goal: Goal) -> int:
     """Improve the incumbent for a goal; returns a valid lower bound on the goal's value."""
-    master = Master(search.problem, search.slots, goal)
-    floor = 0
+    if not search.value(goal):
+        return 0
+    shapes = search.concerned(goal)
+    master = Master(search.problem, slots(search.problem, shapes), goal)
+    stock = catalogue(search.problem, shapes)
 
     def enough(bound: float) -> bool:
         return master.exact_bound(bound) >= search.value(goal) or search.effort.over()
 
-    if search.value(goal) <= floor:
-        return search.value(goal)
-    relaxation = relax(master, search.stock, columns_of(master, search.incumbent), rounds=search.effort.rounds, enough=enough)
+    relaxation = relax(master, stock, columns_of(master, search.incumbent), rounds=search.effort.rounds, enough=enough)
     if relaxation.best is None:
-        return floor
-    floor = master.exact_bound(relaxation.best.bound)
-    for columns in (relaxation.columns, None):
-        if floor >= search.value(goal) or search.effort.over():
+        return 0
+    stage = _Stage(search, master, stock, goal, relaxation.best, master.exact_bound(relaxation.best.bound))
+    if not stage.closed():
+        stage.improve(master, relaxation.columns)
+    for share_fraction in _SHARES:
+        if stage.closed() or not stage.widen(share_fraction):
             break
-        proof = columns is None
-        chosen = _reachable(search, master, relaxation.best, goal) if columns is None else columns
-        if chosen is None:
-            break
-        floor = _integer(search, master, goal, chosen, floor, proof=proof)
-    return min(floor, search.value(goal))
+    return min(stage.floor, search.value(goal))
 
 
-def _reachable(search: Search, master: Master, best: Priced, goal: Goal) -> list[Column] | None:
-    """All columns that a solution better than the incumbent by one lattice step can use."""
-    # one step of the lattice better, plus the tolerance that exact_bound takes off
-    gap = (search.value(goal) - master.lattice) / master.unit - best.bound + 2e-6 + 1e-8 * abs(best.bound)
-    return within_gap(master, search.stock, best, gap, search.effort.columns)
+@dataclass(slots=True)
+class _Stage:
+    """What is known in the integer part of a stage; floor is the lower bound so far."""
 
+    search: Search
+    master: Master
+    stock: Catalogue
+    goal: Goal
+    relaxed: Priced
+    floor: int
 
-def _integer(search: Search, master: Master, goal: Goal, columns: Sequence[Column], floor: int, *, proof: bool) -> int:
-    before = search.value(goal)
-    answer = solve_integer(master, columns, nodes=search.effort.nodes, time_limit_s=search.effort.time_left_s())
-    if answer.columns is not None:
-        search.offer(assign(master, columns, answer.columns))
-    if not proof:
-        return floor
-    # no column left out can be part of anything better than what was known before
-    bound = before if answer.bound == float("inf") else min(before, master.exact_bound(answer.bound))
-    return max(floor, bound)
+    def closed(self) -> bool:
+        """Whether the incumbent is proven, or the time is up."""
+        return self.floor >= self.search.value(self.goal) or self.search.effort.over()
+
+    def improve(self, master: Master, columns: Sequence[Column]) -> float:
+        """Look for a better incumbent among combinations of columns; returns the scaled bound on all of these."""
+        effort = self.search.effort
+        answer = solve_integer(master, columns, nodes=effort.nodes, time_limit_s=effort.time_left_s())
+        if answer.columns is not None:
+            self.search.offer(assign(master, columns, answer.columns))
+        return answer.bound
+
+    def widen(self, share_fraction: float) -> bool:
+        """Decide the part of the gap next to the bound: every column that a solution there can use. False when they are too many.
+
+        What needs another column is worth at least the end of that part, so the bound rises to it or to the bound of the
+        integer program, whichever is lower.
+        """
+        before = self.search.value(self.goal)
+        # one step of the lattice better than the incumbent, plus the tolerance that exact_bound takes off
+        target = (before - self.master.unavoidable() - self.master.lattice) / self.master.unit
+        reach = share_fraction * max(0.0, target - self.relaxed.bound) + 2e-6 + 1e-8 * abs(target)
+        found = within_gap(self.master, self.stock, self.relaxed, reach, self.search.effort.columns)
+        if found is None:
+            return False
+        bound = self.improve(replace(self.master, covered=found.covered), found.columns)
+        decided = before if math.isinf(bound) else min(before, self.master.exact_bound(bound))
+        if share_fraction < 1.0:
+            decided = min(decided, self.master.exact_bound(self.relaxed.bound + reach))
+        self.floor = max(self.floor, decided)
+        return True

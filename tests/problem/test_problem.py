@@ -43,11 +43,16 @@ def _problem(*shapes: Shape, pool: Pool = POOL, demands: tuple[Demand, ...] | No
 
 
 def _found(problem: Problem, *patterns: Pattern) -> str:
-    return "\n".join(violations(problem, replace(answer(problem, "test", ()), patterns=patterns, **_accounts(problem, patterns))))
-
-
-def _accounts(problem: Problem, patterns: tuple[Pattern, ...]) -> dict[str, object]:
-    return {"unserved_microrps": unserved(problem, patterns), "cost_microusd_per_h": cost(problem, patterns)}
+    solution = Solution(
+        engine="test",
+        patterns=patterns,
+        unserved_microrps=unserved(problem, patterns),
+        cost_microusd_per_h=cost(problem, patterns),
+        bound_microusd_per_h=0,
+        bound_unserved_microrps=(0,) * len(priorities(problem)),
+        status="feasible",
+    )
+    return "\n".join(violations(problem, solution))
 
 
 def test_legal_pair_has_no_violation() -> None:
