@@ -66,7 +66,7 @@ class Router:
         return record is not None and processes.alive(record)
 
     async def ensure(self, settings: RouterPlan, routes: tuple[Route, ...]) -> None:
-        """Envoy runs with these settings and routes. Raises RouterError with the end of its log."""
+        """Envoy runs with these settings and routes, whether their backends live or not. Raises RouterError with the end of its log."""
         manifest = envoy.render_routes(routes, settings)
         fixed = [file.text for file in manifest if file.path in _READ_ONCE]
         argv = (str(_binary()), *envoy.command()[1:])
@@ -77,10 +77,14 @@ class Router:
             record = None
         if record is None:
             await self._start(settings, manifest, argv, digest)
-        await self.set_routes(settings, routes)
+        await self._switch(settings, routes, wait_for_health=False)
 
     async def set_routes(self, settings: RouterPlan, routes: tuple[Route, ...]) -> str:
         """Switch to these routes and wait until Envoy uses them; returns a note naming backends it finds unhealthy, or ''."""
+        sick = await self._switch(settings, routes, wait_for_health=True)
+        return f"not healthy yet: {', '.join(sick)}" if sick else ""
+
+    async def _switch(self, settings: RouterPlan, routes: tuple[Route, ...], *, wait_for_health: bool) -> tuple[str, ...]:
         manifest = envoy.render_routes(routes, settings)
         await asyncio.to_thread(self._write, [file for file in manifest if file.path not in _READ_ONCE])
         clock = asyncio.get_running_loop().time
@@ -91,13 +95,13 @@ class Router:
                 lack = "its admin interface does not answer" if seen is None else seen.lacks(routes)
                 sick = () if seen is None else seen.sick(routes)
                 late = clock() >= deadline_s
-                if lack is None and (not sick or late):
+                if lack is None and (not sick or late or not wait_for_health):
                     break
                 if late or not self.alive():
                     raise RouterError(f"Envoy did not take the routes within {_SWITCH_LIMIT_S:g} s: {lack}; {self._log_end()}")
                 await asyncio.sleep(0.02)
         self._remove_stale(manifest)
-        return f"not healthy yet: {', '.join(sick)}" if sick else ""
+        return sick
 
     async def stop(self) -> None:
         """End its process group and forget it."""

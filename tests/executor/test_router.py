@@ -76,6 +76,19 @@ def test_a_router_is_in_the_state_from_its_start_on(world: World) -> None:
     assert world.folder.load().router == world.router
 
 
+def test_a_dead_backend_does_not_hold_up_what_starts_it_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.folder.create()
+    monkeypatch.setattr(router, "_SWITCH_LIMIT_S", 3600.0)
+    dead = Route(served_name="llama", backends=(Backend(replica="llama-0", host="127.0.0.1", port=free_ports(1)[0], weight=1000),))
+
+    async def ensured() -> None:
+        made = router.Router(world.folder)
+        await asyncio.wait_for(made.ensure(world.router, (dead,)), 30.0)
+        await made.stop()
+
+    asyncio.run(ensured())
+
+
 def test_a_router_that_a_cut_off_apply_started_is_kept(world: World) -> None:
     asyncio.run(world.apply(world.plan([])))
     before = world.living()
