@@ -34,10 +34,6 @@ class _Groups:
     states: int
     layers: int
 
-    @property
-    def count(self) -> int:
-        return self.full + self.windowed + self.states
-
 
 def _groups(architecture: Architecture) -> _Groups:
     windowed = architecture.sliding_layers
@@ -116,25 +112,49 @@ def tokens_in_flight(settings: EngineSettings) -> int:
     return batches * settings.max_num_batched_tokens
 
 
-def _window_blocks(architecture: Architecture, settings: EngineSettings, tokens: float) -> int:
-    """Blocks that a request of that many tokens keeps in one windowed group."""
-    window_tokens = architecture.sliding_window_tokens or 0
-    block_tokens = kv_block_tokens(architecture, settings)
-    if architecture.chunked:
-        return math.ceil(min(window_tokens + tokens_in_flight(settings), tokens) / block_tokens)
-    # A window may begin inside a block.
-    return math.ceil(min(window_tokens - 1 + tokens_in_flight(settings), tokens) / block_tokens) + 1
-
-
 def _state_blocks(settings: EngineSettings) -> int:
     return 2 if settings.mamba_cache_mode == "align" else 1
 
 
+@dataclass(frozen=True, slots=True)
+class RequestBlocks:
+    """How many blocks one request holds, over all groups, for any length.
+
+    full and windowed count groups, state_blocks are held at any length; a window keeps at most kept_tokens, in one block more when it may
+    begin inside a block.
+    """
+
+    full: int
+    windowed: int
+    state_blocks: int
+    block_tokens: int
+    kept_tokens: int
+    window_slack: int
+
+    def of(self, tokens: int) -> int:
+        """Blocks that a request of that many tokens can come to hold."""
+        blocks = self.full * -(-tokens // self.block_tokens) + self.state_blocks
+        if self.windowed:
+            blocks += self.windowed * (-(-min(self.kept_tokens, tokens) // self.block_tokens) + self.window_slack)
+        return blocks
+
+
+def request_blocks(architecture: Architecture, settings: EngineSettings) -> RequestBlocks:
+    """The counter of blocks for requests of one engine."""
+    groups = _groups(architecture)
+    return RequestBlocks(
+        full=groups.full,
+        windowed=groups.windowed,
+        state_blocks=groups.states * _state_blocks(settings),
+        block_tokens=kv_block_tokens(architecture, settings),
+        kept_tokens=_kept_tokens(architecture, settings),
+        window_slack=0 if architecture.chunked else 1,
+    )
+
+
 def kv_blocks_per_request(architecture: Architecture, settings: EngineSettings, tokens: int) -> int:
     """Blocks over all groups that one request of that many tokens can come to hold."""
-    groups = _groups(architecture)
-    blocks = groups.full * -(-tokens // kv_block_tokens(architecture, settings)) + groups.states * _state_blocks(settings)
-    return blocks + (groups.windowed * _window_blocks(architecture, settings, tokens) if groups.windowed else 0)
+    return request_blocks(architecture, settings).of(tokens)
 
 
 def kv_blocks(architecture: Architecture, settings: EngineSettings, kv_bytes: int) -> int:

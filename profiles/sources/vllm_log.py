@@ -42,9 +42,16 @@ _VALUES: Mapping[str, tuple[re.Pattern[str], ...]] = {
             rf"Loading model weights took {_NUMBER} GB",
             rf"model weights take {_NUMBER}GiB",
         ),
-        "activation_gib": (rf"torch peak memory increase: {_NUMBER}GiB", rf"PyTorch activation peak memory takes {_NUMBER}GiB"),
+        "activation_gib": (
+            rf"torch peak memory increase: {_NUMBER}GiB",
+            rf"PyTorch activation peak memory takes {_NUMBER}GiB",
+            rf"GiB for weight, {_NUMBER} GiB for peak activation",
+        ),
+        # Since 0.32 at level INFO; the estimate of the graphs is in it where it counts.
+        "activation_and_graphs_gib": (rf"\(weights \+ non-torch\), {_NUMBER} GiB for peak activation",),
+        "graphs_estimate_gib": (rf"Estimated CUDA graph memory: {_NUMBER} GiB total",),
         "non_torch_gib": (rf"non-torch forward increase memory: {_NUMBER}GiB", rf"non_torch_memory takes {_NUMBER}GiB"),
-        "consumed_gib": (rf"total consumed \(from mem_get_info\): {_NUMBER}GiB",),
+        "consumed_gib": (rf"total consumed \(from mem_get_info\): {_NUMBER}GiB", rf"Actual usage is {_NUMBER} GiB for consumed memory"),
         "cuda_graphs_gib": (
             rf"CUDA graph pool memory: {_NUMBER} GiB \(actual\)",
             rf"Graph capturing finished in \d+ secs?, took {_NUMBER} GiB",
@@ -162,7 +169,7 @@ def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
     date = record.optional_text("date")
     outcome = f" (the start failed: {log.failure.kind})" if log.failure else ""
     source = provenance(record, context, f"vllm log{outcome}", date=date)
-    mib = {key: _mib(record, f"{key}_gib") for key in ("gpu_total", "init_free", "weights", "activation", "cuda_graphs")}
+    mib = {key: _mib(record, f"{key}_gib") for key in ("gpu_total", "init_free", "weights", "cuda_graphs")}
     eager = record.optional_text("enforce_eager")
     kv_gib = record.optional_amount("kv_gib")
     return record.build(
@@ -178,7 +185,7 @@ def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
             gpu_total_mib=mib["gpu_total"],
             init_free_mib=mib["init_free"],
             weights_mib=mib["weights"],
-            activation_mib=mib["activation"],
+            activation_mib=_activation_mib(record),
             non_torch_mib=_non_torch_mib(record),
             cuda_graphs_mib=mib["cuda_graphs"],
             kv_bytes=round(kv_gib * _MIB_PER_GIB) << 20 if kv_gib else None,
@@ -197,6 +204,14 @@ def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
 def _mib(record: Record, key: str) -> float | None:
     found = record.optional_amount(key)
     return None if found is None else found * _MIB_PER_GIB
+
+
+def _activation_mib(record: Record) -> float | None:
+    """The activation peak; logs of 0.32 have it with the estimate of the graphs on top."""
+    plain_mib, both_mib = _mib(record, "activation_gib"), _mib(record, "activation_and_graphs_gib")
+    if plain_mib is not None or both_mib is None:
+        return plain_mib
+    return max(both_mib - (_mib(record, "graphs_estimate_gib") or 0.0), 0.0)
 
 
 def _non_torch_mib(record: Record) -> float | None:

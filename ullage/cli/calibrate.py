@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LOG_OPTION = typer.Option("--log", help="Start-up log of vLLM, also gzip; may be repeated.")
 METRICS_OPTION = typer.Option("--metrics", help="Saved /metrics page of a running vLLM server; may be repeated.")
 PLAN_OPTION = typer.Option("--startup-plan", help="startup_plan_*.json of vLLM; may be repeated.")
+UTILIZATION_OPTION = typer.Option("--gpu-memory-utilization", min=0.01, max=1.0, help="The engine's, where the files do not say it.")
 OUTPUT_OPTION = typer.Option("-o", "--output", help="File for the fitted constants (YAML); default: standard output.")
 
 
@@ -28,6 +29,7 @@ def calibrate(
     startup_plan: Annotated[list[Path] | None, PLAN_OPTION] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model; replaces the name in the files.")] = None,
     engine_version: Annotated[str | None, typer.Option("--engine-version", help="Version, where the files do not say it.")] = None,
+    gpu_memory_utilization: Annotated[float | None, UTILIZATION_OPTION] = None,
     output: Annotated[Path | None, OUTPUT_OPTION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
@@ -44,7 +46,7 @@ def calibrate(
 
     context = Context(model=model, gpu=gpu, engine_version=engine_version)
     asked = ((vllm_log.SOURCE, log), (engine_metrics.SOURCE, metrics), (startup_plans.SOURCE, startup_plan))
-    starts = [start for source, files in asked for path in files or () for start in _starts(source, path, context)]
+    starts = [start for source, files in asked for path in files or () for start in _starts(source, path, context, gpu_memory_utilization)]
     if not starts:
         raise ValueError("nothing to fit: give --log, --metrics or --startup-plan")
     found = calibrated(starts)
@@ -59,13 +61,18 @@ def calibrate(
         typer.echo(text, nl=False)
 
 
-def _starts(source: Source, path: Path, context: Context) -> Iterator[Start]:
+def _starts(source: Source, path: Path, context: Context, utilization: float | None) -> Iterator[Start]:
+    from dataclasses import replace
+
     from profiles.calibration import Start
     from profiles.catalogue import builtin
     from ullage.inputs import read_bytes
 
     for point in source.parse(str(path), read_bytes(path, "give a file of a vLLM start"), context).starts:
-        yield Start(builtin().model(point.model), builtin().gpu(point.gpu), point)
+        settled = point if utilization is None else replace(point, gpu_memory_utilization_fraction=utilization)
+        yield Start(
+            builtin().model(point.model), builtin().gpu(point.gpu), settled if point.gpu_memory_utilization_fraction is None else point
+        )
 
 
 def _summary(found: Calibration) -> str:
