@@ -91,7 +91,8 @@ def _check_mean(record: Record, single: str, mean: str) -> None:
 def _concurrency(record: Record, context: Context, rate_rps: float) -> int | None:
     """The clients of a closed loop: the limit where it binds; all requests where they came at once; None for arrivals at a rate."""
     limit = record.optional_count("max_concurrency") or context.concurrency
-    if record.values.get("request_rate") in {"inf", None, math.inf}:
+    asked = record.values.get("request_rate")
+    if asked is None or (isinstance(asked, str | float) and asked in {"inf", math.inf}):
         return limit or record.optional_count("num_prompts")
     held_back = rate_rps < _HELD_BACK_FRACTION * record.amount("request_rate")
     return limit if held_back else None

@@ -1,0 +1,1 @@
+"""Importers of measurements, one by one and all by the same rules."""
