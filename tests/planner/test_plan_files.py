@@ -51,3 +51,8 @@ def test_an_unknown_field_is_named() -> None:
 def test_no_text_gives_anything_but_a_document_error(text: str) -> None:
     with pytest.raises(DocumentError):
         plan_from_json(text, "plan.json")
+
+
+def test_a_number_too_long_to_read_is_an_error_with_the_file() -> None:
+    with pytest.raises(DocumentError, match=r"^plan\.json: not JSON that can be read"):
+        plan_from_json('{"schema_version": ' + "1" * 5000 + "}", "plan.json")
