@@ -10,13 +10,18 @@ chance over the life of the request. A replica that never preempts has probabili
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from profiles.kv import RequestBlocks, request_blocks
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
+
+Counts = NDArray[np.int64]
+Fractions = NDArray[np.float64]
 
 # Instants at which the demand is looked at, evenly spread over the request's life: demand changes slowly against a life.
 _INSTANTS = 24
@@ -33,10 +38,11 @@ class AnswerLengths:
         if not self.tokens or any(later < earlier for earlier, later in zip(self.tokens, self.tokens[1:], strict=False)):
             raise ValueError("AnswerLengths.tokens must be ascending and hold at least one length")
 
-    def surviving_fraction(self, tokens: int) -> float:
-        """Share of answers longer than this; beyond the longest one that was seen it is kept at half an observation."""
-        above = len(self.tokens) - bisect_right(self.tokens, tokens)
-        return max(above, 0.5) / len(self.tokens)
+    def surviving(self, tokens: Counts) -> Fractions:
+        """Share of answers longer than each of these; beyond the longest one that was seen it is kept at half an observation."""
+        count = len(self.tokens)
+        above = count - np.searchsorted(np.array(self.tokens), tokens, side="right")
+        return np.maximum(above, 0.5) / count
 
     @property
     def mean_tokens(self) -> float:
@@ -126,30 +132,34 @@ class _Demand:
 
     def largest_chance(self, usable: int, life_steps: int) -> float:
         """The largest chance that the demand exceeds the usable blocks within that many steps."""
-        last = min(life_steps, self.answers.tokens[-1])
-        instants = sorted({max(last * part // _INSTANTS, 1) for part in range(_INSTANTS + 1)})
-        return max(self._chance(usable, steps) for steps in instants)
-
-    def _chance(self, usable: int, steps: int) -> float:
-        mean = variance = 0.0
-        most = 0
-        for request in self.running:
-            present = self._present_fraction(request, steps)
-            length = request.prompt_tokens + min(request.generated_tokens + steps, request.max_tokens)
-            held = self.blocks.of(min(length, self.max_model_len))
-            mean += present * held
-            variance += present * (1.0 - present) * held * held
-            most += held if present > 0.0 else 0
+        last = max(min(life_steps, self.answers.tokens[-1]), 1)
+        steps = np.unique(np.linspace(1, last, _INSTANTS).astype(np.int64))[:, np.newaxis]
+        prompts, generated, limits = (
+            np.array([getattr(request, name) for request in self.running], dtype=np.int64)
+            for name in ("prompt_tokens", "generated_tokens", "max_tokens")
+        )
+        reached = generated + steps
+        present = np.where(reached < limits, self.answers.surviving(reached) / self.answers.surviving(generated), 0.0)
+        held = self._held(np.minimum(prompts + reached, self.max_model_len))
+        mean, variance = (present * held).sum(axis=1), (present * (1.0 - present) * held * held).sum(axis=1)
+        most = np.where(present > 0.0, held, 0).sum(axis=1)
         room = usable + self.shared
-        if most <= room:
-            return 0.0
-        if variance <= 0.0:
-            return 1.0 if mean > room else 0.0
-        return 0.5 * math.erfc((room - mean) / math.sqrt(2.0 * variance))
+        instants = zip(mean.tolist(), variance.tolist(), most.tolist(), strict=True)
+        return max(_exceeding_chance(room, *instant) for instant in instants)
 
-    def _present_fraction(self, request: RunningRequest, steps: int) -> float:
-        """Chance that a request is still there after so many steps, given what it has generated."""
-        reached = request.generated_tokens + steps
-        if reached >= request.max_tokens:
-            return 0.0
-        return self.answers.surviving_fraction(reached) / self.answers.surviving_fraction(request.generated_tokens)
+    def _held(self, tokens: Counts) -> Counts:
+        """RequestBlocks.of of many lengths."""
+        held: Counts = self.blocks.full * -(-tokens // self.blocks.block_tokens) + self.blocks.state_blocks
+        if self.blocks.windowed:
+            kept = np.minimum(self.blocks.kept_tokens, tokens)
+            held = held + self.blocks.windowed * (-(-kept // self.blocks.block_tokens) + self.blocks.window_slack)
+        return held
+
+
+def _exceeding_chance(room: int, mean: float, variance: float, most: int) -> float:
+    """Chance that a demand of that mean and variance, which cannot be above `most`, exceeds the room."""
+    if most <= room:
+        return 0.0
+    if variance <= 0.0:
+        return 1.0 if mean > room else 0.0
+    return 0.5 * math.erfc((room - mean) / math.sqrt(2.0 * variance))

@@ -1,0 +1,167 @@
+"""Start-up logs: ten raw ones of vLLM 0.19, and the wording of other versions."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiles.measurements import StartPoint
+from profiles.sources.reading import opened
+from profiles.sources.source import Context, SourceError
+from profiles.sources.vllm_failures import root_cause
+from profiles.sources.vllm_log import SOURCE, read_log
+
+LOGS = Path(__file__).parent / "fixtures" / "vllm_logs"
+CONTEXT = Context(gpu="H100")
+
+
+def parsed(name: str) -> StartPoint:
+    path = next(LOGS.glob(f"{name}*"))
+    return SOURCE.parse(path.name, path.read_bytes(), CONTEXT).starts[0]
+
+
+def of_text(text: str) -> StartPoint:
+    return SOURCE.parse("start.log", text.encode(), Context(gpu="H100", model="m")).starts[0]
+
+
+def test_a_whole_log_gives_every_value() -> None:
+    point = parsed("google-gemma-2-9b-it")
+    assert (point.model, point.provenance.engine_version, point.provenance.date) == ("google/gemma-2-9b-it", "0.19.0", "2026-04-22")
+    assert (point.dtype, point.max_model_len, point.max_num_seqs, point.max_num_batched_tokens) == ("bfloat16", 8192, 1024, 8192)
+    gib = {name: round((getattr(point, f"{name}_mib") or 0) / 1024, 2) for name in ("weights", "activation", "non_torch", "cuda_graphs")}
+    assert gib == {"weights": 17.22, "activation": 3.65, "non_torch": 0.25, "cuda_graphs": 1.09}
+    assert (point.kv_tokens, point.kv_blocks, point.max_concurrency) == (168880, 21110, 20.6)
+    assert point.kv_bytes == pytest.approx(54.12 * (1 << 30), rel=1e-5)
+    assert (point.gpu_total_mib, point.init_free_mib) == pytest.approx((79.19 * 1024, 78.68 * 1024))
+    assert (point.load_s, point.compile_s, point.graphs_s) == (42.298113, 14.31, 4.0)
+    assert (point.gpu_memory_utilization_fraction, point.enforce_eager) == (0.95, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("codellama-codellama-34b", "FREE_MEMORY", "Free memory on device cuda:1 (60.87/79.19 GiB)"),
+        ("qwen-qwen3-14b", "CONFIG", "151936 is not divisible by 5"),
+        ("microsoft-phi-2", "CONFIG", "is greater than the derived max_model_len"),
+        ("google-gemma-2-2b-it", "HUB", "403 Client Error"),
+        ("meta-llama-llama-3-1-8b---h100-80gb--tp1pp1dp2", "DEVICES", "local rank 1 is out of bounds"),
+        ("openai-gpt-oss-20b", "OOM", "CUDA out of memory"),
+    ],
+)
+def test_failed_starts_name_their_root_cause(name: str, kind: str, text: str) -> None:
+    path = next(LOGS.glob(f"{name}*FAILED*"))
+    found = root_cause(gzip.decompress(path.read_bytes()).decode())
+    assert found is not None
+    assert found.kind == kind
+    assert text in found.text
+    assert found.advice
+
+
+@pytest.mark.parametrize("path", sorted(path for path in LOGS.iterdir() if "FAILED" not in path.name), ids=lambda path: path.name[:24])
+def test_starts_that_worked_have_no_failure(path: Path) -> None:
+    assert read_log(gzip.decompress(path.read_bytes()).decode()).failure is None
+
+
+def test_a_start_that_measured_nothing_is_refused_with_its_cause_and_advice() -> None:
+    with pytest.raises(SourceError, match=r"line 158: the start failed \(FREE_MEMORY\).*another process holds memory"):
+        parsed("codellama-codellama-34b")
+
+
+def test_a_start_that_failed_late_keeps_what_it_measured_and_says_so() -> None:
+    point = parsed("openai-gpt-oss-20b")
+    assert point.provenance.source == "vllm log (the start failed: OOM)"
+    assert point.kv_tokens == 1277184
+
+
+OLD = """\
+INFO 05-30 16:23:22 model_runner.py:1115] Loading model weights took 2.8875 GB
+INFO 05-30 16:23:28 worker.py:267] the current vLLM instance can use total_gpu_memory (14.56GiB) x gpu_memory_utilization (0.50) = 7.28GiB
+INFO 05-30 16:23:28 worker.py:267] model weights take 2.89GiB; non_torch_memory takes -0.01GiB; PyTorch activation peak memory takes 2.02GiB; \
+the rest of the memory reserved for KV Cache is 2.36GiB.
+INFO 05-30 16:23:28 executor_base.py:110] # CUDA blocks: 5519, # CPU blocks: 9362
+INFO 05-30 16:23:28 executor_base.py:115] Maximum concurrency for 32768 tokens per request: 2.69x
+INFO 05-30 16:24:18 model_runner.py:1562] Graph capturing finished in 43 secs, took 0.17 GiB
+"""
+
+
+def test_logs_of_the_first_engine() -> None:
+    point = of_text(OLD)
+    assert (point.kv_blocks, point.max_concurrency, point.graphs_s) == (5519, 2.69, 43.0)
+    assert (point.non_torch_mib, point.gpu_memory_utilization_fraction) == (0.0, 0.5)
+    assert point.activation_mib == pytest.approx(2.02 * 1024)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "GPU KV cache size: 168,880 tokens\nMaximum concurrency for 8,192 tokens per request: 20.60x\n",
+        "GPU KV cache size: 168,880 tokens, Maximum concurrency for 8,192 tokens per request: 20.60x\n",
+    ],
+)
+def test_pool_lines_of_one_and_of_two(lines: str) -> None:
+    point = of_text(lines)
+    assert (point.kv_tokens, point.max_concurrency) == (168880, 20.6)
+
+
+def test_logs_since_0_32_have_weights_and_the_rest_together() -> None:
+    text = (
+        "Model loading took 12.0 GiB memory and 3.5 seconds\nEstimated CUDA graph memory: 0.84 GiB total\n"
+        "Actual usage is 12.25 GiB for consumed memory (weights + non-torch), 2.73 GiB for peak activation, and 0.9 GiB for CUDAGraph memory.\n"
+    )
+    point = of_text(text)
+    assert point.non_torch_mib == pytest.approx(256)
+    assert point.activation_mib == pytest.approx((2.73 - 0.84) * 1024)
+
+
+def test_only_the_first_rank_counts() -> None:
+    text = (
+        "(Worker_PP1_TP0 pid=2) INFO x] Available KV cache memory: 9.0 GiB\n(Worker_TP1 pid=3) INFO x] Available KV cache memory: 8.0 GiB\n"
+        "(Worker_PP0_TP0 pid=1) INFO x] Available KV cache memory: 7.0 GiB\n"
+    )
+    assert of_text(text).kv_bytes == 7 << 30
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("ValueError: No available memory for the cache blocks. Try increasing", "NO_KV"),
+        ("ValueError: To serve ... (1.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.5 GiB).", "NO_KV"),
+        ("AssertionError: Error in memory profiling. Initial free memory 70 GiB", "PROFILE_RACE"),
+        ("OSError: [Errno 98] Address already in use", "PORT"),
+        ("KeyError: 'model.layers.0'", "OTHER"),
+        ("RuntimeError: Engine core initialization failed. See root cause above.", None),
+        ("Free memory on device (78.68/79.19 GiB) on startup. Desired GPU memory utilization is (0.95, 75.23 GiB).", None),
+    ],
+)
+def test_classes_of_failures(text: str, kind: str | None) -> None:
+    found = root_cause(f"INFO all is well\n{text}\n")
+    assert (found.kind if found else None) == kind
+    assert found is None or found.line == 2
+
+
+@pytest.mark.parametrize("text", ["hello\n", "vLLM API server version 0.19.0\nnon-default args: {'model': 'm'}\n"])
+def test_logs_without_the_lines_say_so(text: str) -> None:
+    with pytest.raises(SourceError, match=r"start\.log: .*none of these lines"):
+        of_text(text)
+
+
+def test_the_gpu_must_be_said() -> None:
+    with pytest.raises(SourceError, match="--gpu"):
+        SOURCE.parse("start.log", OLD.encode(), Context(model="m"))
+
+
+def test_logs_are_recognised_and_other_texts_are_not() -> None:
+    assert SOURCE.recognises(opened("a", OLD.encode()))
+    for other in (b'{"model": "x"}', b"a,b\n1,2\n", b"# TYPE vllm:x gauge\nvllm:x 1\n"):
+        assert not SOURCE.recognises(opened("b", other))
+
+
+@given(text=st.text(max_size=400), cut=st.integers(0, 2000))
+def test_no_text_ends_in_a_traceback(text: str, cut: int) -> None:
+    for raw in ((text + OLD)[:cut], OLD.replace("2.", text[:3])):
+        try:
+            of_text(raw)
+        except SourceError as error:
+            assert str(error).startswith("start.log: ")  # noqa: PT017 -- whether it is raised depends on the text
