@@ -149,7 +149,7 @@ def test_actions_are_listed_in_the_order_in_which_apply_does_them() -> None:
         "  + start qwen3-8b-0 on h100-0 GPU 0  (new)",
         "  ~ set routes of 2 models  (new replicas)",
     ]
-    assert list(action_lines(())) == ["No changes: what runs is what is desired."]
+    assert list(action_lines(())) == ["No changes: what was applied is what is desired (ullage status tells whether it still runs)."]
 
 
 def test_warnings_are_shown_and_a_plan_of_nothing_can_be_shown() -> None:

@@ -167,7 +167,7 @@ def _unserved(desired: Desired) -> str:
 def action_lines(actions: Sequence[Action]) -> Iterator[str]:
     """What apply will execute, one line each, in order."""
     if not actions:
-        yield "No changes: what runs is what is desired."
+        yield "No changes: what was applied is what is desired (ullage status tells whether it still runs)."
         return
     yield f"Actions ({len(actions)}), in this order"
     for action in actions:
