@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
+from tests.profiles.sources.samples import FIXTURES
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
 from tests.ullage.ports import neighbouring_ports
 from tests.ullage.test_plan_command import FIGURES
 from ullage.cli.main import app
 
-VERBS = typer.main.get_group(app).commands
+GROUP = typer.main.get_group(app)
+VERBS = GROUP.commands
+PROFILE_VERBS = [f"profile {name}" for name in ("import", "list", "show", "check", "export", "estimate")]
 TARGETS = frozenset(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 # The tenants of the example trace: workloads of the starter that `ullage init` writes, and of the small fleet of the tests.
@@ -42,6 +46,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         write_fleet(tmp_path / "fleet.yaml", policy=policy)
     tenants = TENANTS.get(request.node.callspec.id, SMALL_FLEET)
     rows = "".join(f"{0.5 * index},100,20,{tenant}\n" for index, tenant in enumerate(tenants * 30))
+    (tmp_path / "bench.json").write_bytes((FIXTURES / "vllm-bench-serve-detailed.json").read_bytes())
     (tmp_path / "trace.csv.gz").write_bytes(gzip.compress((TRACE_HEAD + rows).encode(), mtime=0))
     yield tmp_path
     if (tmp_path / ".ullage").exists():
@@ -64,16 +69,25 @@ def test_commands_exist_with_their_options(document: Path) -> None:
         check(command)
 
 
+def found(words: Sequence[str]) -> tuple[Any, list[str]]:
+    """The command that words begin with, groups descended into, and what follows it."""
+    command: Any = GROUP
+    rest = list(words)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command, rest = command.commands[rest[0]], rest[1:]
+    return command, rest
+
+
 def check(command: Command) -> None:
     program, *arguments = command.words
     assert program in {"ullage", "make"}, f"{command.where}: only ullage and make are checked, not {program}"
     if program == "make":
         assert set(arguments) <= TARGETS, f"{command.where}: {arguments}"
         return
-    verb, *options = arguments
-    assert verb in VERBS, f"{command.where}: there is no ullage {verb}"
+    assert arguments[0] in VERBS, f"{command.where}: there is no ullage {arguments[0]}"
+    known, options = found(arguments)
     # parses and checks the arguments as a call would, without the call
-    VERBS[verb].make_context(verb, options)
+    known.make_context(known.name, options)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
@@ -83,18 +97,24 @@ def test_commands_inside_text_exist(document: Path) -> None:
             assert verb in TARGETS
             continue
         assert verb in VERBS, f"{name_of(document)}: ullage {verb}"
-        known = {option for parameter in VERBS[verb].params for option in parameter.opts}
-        assert {argument for argument in arguments if argument.startswith("-")} <= known, f"{name_of(document)}: ullage {verb} {arguments}"
+        command, options = found((verb, *arguments))
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {option for option in options if option.startswith("-")} <= known, f"{name_of(document)}: ullage {verb} {arguments}"
 
 
 @pytest.mark.parametrize(
     ("document", "verbs"),
-    [("plan.md", ["plan", "show", "render"]), ("run.md", ["apply", "status", "destroy"]), ("traffic.md", ["simulate", "replay"])],
+    [
+        ("plan.md", ["plan", "show", "render"]),
+        ("run.md", ["apply", "status", "destroy"]),
+        ("traffic.md", ["simulate", "replay"]),
+        ("profile.md", PROFILE_VERBS),
+    ],
 )
 def test_every_option_is_documented(document: str, verbs: list[str]) -> None:
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
     for verb in verbs:
-        for parameter in VERBS[verb].params:
+        for parameter in found(verb.split())[0].params:
             for option in parameter.opts:
                 if option.startswith("-") and option not in {"-h", "--help"}:
                     assert f"`{option}" in text or f" {option}" in text, f"docs/{document}: {option} of ullage {verb}"

@@ -12,6 +12,10 @@ import typer
 from ullage.cli.answer import Answer
 from ullage.cli.calibrate import calibrate
 
+HELP = """Keep what was measured of engines, and estimate the rest.
+
+Example: ullage profile import bench.json --gpu h100
+"""
 STORE = Path("measurements")
 STORE_OPTION = typer.Option("--store", help="The folder that holds the measurements.", show_default=True)
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of text.")
@@ -20,14 +24,13 @@ GPU_OPTION = typer.Option("--gpu", help="GPU type: a catalogue name or alias.")
 
 def register(app: typer.Typer) -> None:
     """Add the group of verbs to the command tree."""
-    group = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Keep what was measured of engines; see what a plan would rest on."
-    )
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
     group.command("import")(import_)
     group.command("list")(list_)
     group.command()(show)
     group.command()(check)
     group.command()(export)
+    group.command()(estimate)
     group.command()(calibrate)
     app.add_typer(group, name="profile")
 
@@ -164,3 +167,39 @@ def export(
     check_target(out)
     write_text(out, text)
     typer.echo(f"wrote {out}")
+
+
+def estimate(
+    model: Annotated[str, typer.Argument(help="Model: a catalogue name or alias.")],
+    gpu: Annotated[str, GPU_OPTION],
+    mig_profile: Annotated[str | None, typer.Option("--mig-profile", help="One MIG slice of it.")] = None,
+    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs per layer.")] = 1,
+    quantization: Annotated[str | None, typer.Option("--quantization", help="Weight quantisation; default the checkpoint's own.")] = None,
+    kv_cache_dtype: Annotated[str, typer.Option("--kv-cache-dtype", help="Type of the KV cache.")] = "auto",
+    max_num_batched_tokens: Annotated[int, typer.Option("--max-num-batched-tokens", min=1, help="Most tokens in one step.")] = 2048,
+    input_tokens: Annotated[int, typer.Option("--input-tokens", min=1, help="Prompt length.")] = 1024,
+    output_tokens: Annotated[int, typer.Option("--output-tokens", min=1, help="Answer length.")] = 128,
+    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Requests together; may be repeated.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Estimate the times of a model on a GPU that nobody measured, with the band of the error.
+
+    Example: ullage profile estimate llama-3.1-8b --gpu h100 --batch 1 --batch 32
+    """
+    from profiles.catalogue import builtin
+    from profiles.settings import EngineSettings
+    from ullage.estimating import estimate as estimated
+    from ullage.views.estimate_text import estimate_text
+
+    batches = sorted(set(batch or (1, 8, 32, 128)))
+    settings = EngineSettings(
+        dtype=builtin().model(model).dtype,
+        quantization=quantization,
+        kv_cache_dtype=kv_cache_dtype,
+        tensor_parallel_size=tensor_parallel_size,
+        max_model_len=input_tokens + output_tokens,
+        max_num_seqs=batches[-1],
+        max_num_batched_tokens=max_num_batched_tokens,
+    )
+    found = estimated(model, gpu, mig_profile, settings, input_tokens, output_tokens, batches)
+    typer.echo(json.dumps(asdict(found), sort_keys=True) if as_json else estimate_text(found), nl=as_json)

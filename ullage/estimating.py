@@ -1,0 +1,85 @@
+"""What to expect of a model on a GPU, as a band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profiles.catalogue import builtin
+from profiles.settings import EngineSettings
+from profiles.steptime import StepTime, step_time
+
+# The band that estimates are given with.
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Seconds at the 10th, 50th and 90th percentile of the model's error."""
+
+    p10_s: float
+    p50_s: float
+    p90_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEstimate:
+    """One decode step of so many requests, each in the middle of its answer: time per output token while nothing else runs."""
+
+    requests: int
+    tpot: Band
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Prefill of one prompt on an idle engine, and decode steps by batch. kind is always estimated; provenance says from what."""
+
+    model: str
+    gpu: str
+    mig_profile: str | None
+    tensor_parallel_size: int
+    quantization: str | None
+    kv_cache_dtype: str
+    input_tokens: int
+    output_tokens: int
+    prefill: Band
+    batches: tuple[BatchEstimate, ...]
+    kind: str
+    provenance: str
+
+
+def estimate(
+    model: str, gpu: str, mig_profile: str | None, settings: EngineSettings, input_tokens: int, output_tokens: int, batches: Sequence[int]
+) -> Estimate:
+    """Estimate of a catalogue model on a catalogue GPU; ValueError for unknown names, UnsupportedError for what vLLM cannot run."""
+    architecture, device = builtin().model(model), builtin().gpu(gpu)
+    step = step_time(architecture, device, settings, device.mig_profile(mig_profile) if mig_profile else None)
+    context = input_tokens + output_tokens / 2
+    return Estimate(
+        model=architecture.name,
+        gpu=device.name,
+        mig_profile=mig_profile,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        quantization=settings.quantization or architecture.checkpoint_quant,
+        kv_cache_dtype=settings.kv_cache_dtype,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        prefill=_band(step, _prefill_s(step, settings, input_tokens)),
+        batches=tuple(BatchEstimate(size, _band(step, step.step_s(size, size * context))) for size in batches),
+        kind="estimated",
+        provenance=step.provenance,
+    )
+
+
+def _prefill_s(step: StepTime, settings: EngineSettings, input_tokens: int) -> float:
+    """Chunks of max_num_batched_tokens, each re-reading what was cached before it."""
+    chunk = settings.max_num_batched_tokens
+    chunks = math.ceil(input_tokens / chunk)
+    cached = chunk * chunks * (chunks - 1) / 2
+    return chunks * step.base_s + step.per_token_s * input_tokens + step.per_kv_token_s * cached
+
+
+def _band(step: StepTime, middle_s: float) -> Band:
+    low, middle, high = (middle_s * step.quantile(quantile) for quantile in QUANTILES)
+    return Band(low, middle, high)

@@ -1,0 +1,31 @@
+"""An estimate as text."""
+
+from __future__ import annotations
+
+from ullage.estimating import Band, Estimate
+from ullage.views.plan_text import table
+
+
+def estimate_text(found: Estimate) -> str:
+    """What was estimated, for whom and from what, with its band; ends in a newline."""
+    device = found.gpu if found.mig_profile is None else f"{found.gpu} {found.mig_profile}"
+    weights = found.quantization or "unquantised"
+    lines = [
+        f"{found.model} on {device}, tensor parallel {found.tensor_parallel_size}, {weights}: estimated, not measured",
+        f"{found.input_tokens} + {found.output_tokens} tokens; {found.provenance}",
+        "",
+        *table(
+            [
+                ("", "p10 ms", "p50 ms", "p90 ms"),
+                ("TTFT on an idle engine", *_cells(found.prefill)),
+                *((f"TPOT of {row.requests} together", *_cells(row.tpot)) for row in found.batches),
+            ]
+        ),
+        "",
+        "Queueing, and prefills among the decode steps, come on top: `ullage plan` counts them at the load that is declared.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(band: Band) -> tuple[str, str, str]:
+    return (f"{band.p10_s * 1000:.1f}", f"{band.p50_s * 1000:.1f}", f"{band.p90_s * 1000:.1f}")
