@@ -144,7 +144,7 @@ def _stage_parts(
 ) -> Iterator[MemoryParts]:
     for stage in stages(architecture, settings):
         yield MemoryParts(
-            weights_bytes=stage_weight_bytes(architecture, settings, stage) * weights_scale,
+            weights_bytes=stage_weight_bytes(architecture, settings, stage, weights_scale),
             activation_bytes=activation_bytes(architecture, gpu, settings, stage, constants),
             non_torch_bytes=constants.non_torch.of_mib(settings) * _MIB,
             spread_bytes=constants.non_torch_spread.of_mib(settings) * _MIB,

@@ -23,8 +23,8 @@ def whole_weight_bytes(architecture: Architecture, settings: EngineSettings) -> 
     return weight_bytes(architecture, alone) - _rotary_elements(architecture) * dtype_bytes(architecture, settings)
 
 
-def stage_weight_bytes(architecture: Architecture, settings: EngineSettings, stage: Stage) -> float:
-    """Bytes of weights per GPU of one pipeline stage.
+def stage_weight_bytes(architecture: Architecture, settings: EngineSettings, stage: Stage, scale: float = 1.0) -> float:
+    """Bytes of weights per GPU of one pipeline stage; what is loaded is multiplied by scale, rotary tables are not.
 
     Blocks and embeddings are divided over the ranks; norms, the vision tower, latent down-projections, rotary tables and KV heads beyond
     one per rank are held by every rank. Quantised formats cover what Architecture.quant_scope says, embeddings never.
@@ -39,8 +39,9 @@ def stage_weight_bytes(architecture: Architecture, settings: EngineSettings, sta
     linear = architecture.attention_parameters + architecture.dense_mlp_parameters
     divided = linear * linear_bytes + architecture.expert_parameters * expert_bytes
     blocks = divided / size + architecture.norm_parameters * plain_bytes + _replicated_parameters(architecture, size) * linear_bytes
-    whole = (architecture.vision_parameters if stage.first else 0) + _rotary_elements(architecture)
-    return blocks * stage.part + _embedding_parameters(architecture, stage) * plain_bytes / size + whole * plain_bytes
+    vision = architecture.vision_parameters if stage.first else 0
+    loaded_bytes = blocks * stage.part + (_embedding_parameters(architecture, stage) / size + vision) * plain_bytes
+    return loaded_bytes * scale + _rotary_elements(architecture) * plain_bytes
 
 
 def _embedding_parameters(architecture: Architecture, stage: Stage) -> int:

@@ -78,8 +78,8 @@ def test_a_start_that_failed_late_keeps_what_it_measured_and_says_so() -> None:
 OLD = """\
 INFO 05-30 16:23:22 model_runner.py:1115] Loading model weights took 2.8875 GB
 INFO 05-30 16:23:28 worker.py:267] the current vLLM instance can use total_gpu_memory (14.56GiB) x gpu_memory_utilization (0.50) = 7.28GiB
-INFO 05-30 16:23:28 worker.py:267] model weights take 2.89GiB; non_torch_memory takes -0.01GiB; PyTorch activation peak memory takes 2.02GiB; \
-the rest of the memory reserved for KV Cache is 2.36GiB.
+INFO 05-30 16:23:28 worker.py:267] model weights take 2.89GiB; non_torch_memory takes -0.01GiB; PyTorch activation peak memory takes \
+2.02GiB; the rest of the memory reserved for KV Cache is 2.36GiB.
 INFO 05-30 16:23:28 executor_base.py:110] # CUDA blocks: 5519, # CPU blocks: 9362
 INFO 05-30 16:23:28 executor_base.py:115] Maximum concurrency for 32768 tokens per request: 2.69x
 INFO 05-30 16:24:18 model_runner.py:1562] Graph capturing finished in 43 secs, took 0.17 GiB
@@ -108,7 +108,8 @@ def test_pool_lines_of_one_and_of_two(lines: str) -> None:
 def test_logs_since_0_32_have_weights_and_the_rest_together() -> None:
     text = (
         "Model loading took 12.0 GiB memory and 3.5 seconds\nEstimated CUDA graph memory: 0.84 GiB total\n"
-        "Actual usage is 12.25 GiB for consumed memory (weights + non-torch), 2.73 GiB for peak activation, and 0.9 GiB for CUDAGraph memory.\n"
+        "Actual usage is 12.25 GiB for consumed memory (weights + non-torch), 2.73 GiB for peak activation, "
+        "and 0.9 GiB for CUDAGraph memory.\n"
     )
     point = of_text(text)
     assert point.non_torch_mib == pytest.approx(256)

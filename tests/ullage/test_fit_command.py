@@ -1,0 +1,118 @@
+"""`ullage fit` and `ullage profile calibrate` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from profiles.engine_constants import constants_for, read_constants
+from tests.ullage.commands import ullage
+
+LOGS = Path(__file__).parents[1] / "profiles" / "fixtures" / "vllm_logs"
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "num_hidden_layers": 2,
+    "vocab_size": 1024,
+    "max_position_embeddings": 4096,
+    "torch_dtype": "bfloat16",
+}
+
+
+def test_two_models_that_live_together() -> None:
+    result = ullage("fit", "qwen3-8b", "llama-3.1-8b-instruct", "--gpu", "h100", "--max-model-len", "8192")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("2 models on one H100-SXM-80GB: fit together\n")
+    assert "vllm serve meta-llama/Llama-3.1-8B-Instruct --dtype auto" in result.out
+    assert "where the numbers come from:" in result.out
+
+
+def test_models_that_do_not_fit_answer_with_exit_code_2_and_no_flags() -> None:
+    result = ullage("fit", "qwen3-32b", "--gpu", "a100-sxm-40gb")
+    assert result.code == 2
+    assert "MiB are missing" in result.out
+    assert "vllm serve" not in result.out
+
+
+def test_json_has_the_whole_answer() -> None:
+    result = ullage("fit", "qwen3-0.6b", "--gpu", "a100-sxm-80gb", "--mig", "1g.10gb", "--json")
+    answer = json.loads(result.out)
+    assert (result.code, answer["fits"], answer["mig_profile"]) == (0, True, "1g.10gb")
+    assert answer["residents"][0]["lines"][0]["name"] == "weights"
+
+
+def test_limits_are_given_once_or_per_model() -> None:
+    each = ullage("fit", "qwen3-8b", "qwen3-4b", "--gpu", "h100", "--max-model-len", "4096", "--max-model-len", "8192", "--json")
+    flags = [resident["flags"] for resident in json.loads(each.out)["residents"]]
+    assert ["4096" in flags[0], "8192" in flags[1]] == [True, True]
+    wrong = ullage("fit", "qwen3-8b", "--gpu", "h100", "--max-model-len", "1", "--max-model-len", "2")
+    assert (wrong.code, wrong.err) == (
+        1,
+        "error: --max-model-len is given 2 times for 1 models; give it once, or once per model in their order\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("fit", "nope", "--gpu", "h100"), "unknown model 'nope'"),
+        (("fit", "qwen3-8b", "--gpu", "h1000"), "unknown GPU type"),
+        (("fit", "qwen3-8b", "--gpu", "t4", "--mig", "1g"), "has no MIG profile '1g'"),
+        (("fit", "qwen3-8b", "--gpu", "h100", "--constants", "missing.yaml"), "missing.yaml: there is no such file"),
+        (("profile", "calibrate", "--gpu", "h100"), "nothing to fit"),
+        (("profile", "calibrate", "--gpu", "h100", "--log", "missing.log"), "missing.log: there is no such file"),
+    ],
+)
+def test_wrong_input_is_one_sentence(arguments: tuple[str, ...], expected: str) -> None:
+    result = ullage(*arguments)
+    assert result.code == 1
+    assert result.err.startswith("error: ")
+    assert expected in result.err
+
+
+def test_impossible_requests_answer_with_the_reason() -> None:
+    result = ullage("fit", "qwen3-8b", "--gpu", "h100", "--tensor-parallel", "3")
+    assert result.code == 2
+    assert "tensor_parallel_size 3 does not divide the number of attention heads 32" in result.out
+
+
+def test_a_folder_takes_its_weights_from_the_headers_of_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    header = json.dumps({"model.layers.0.w": {"dtype": "BF16", "shape": [1 << 20, 64], "data_offsets": [0, 0]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    result = ullage("fit", str(folder), "--gpu", "h100", "--json")
+    weights = json.loads(result.out)["residents"][0]["lines"][0]
+    assert weights["provenance"] == "headers of the safetensors files"
+    assert weights["memory_mib"] == pytest.approx(128, abs=3)
+    (folder / "model.safetensors").write_bytes(b"short")
+    broken = ullage("fit", str(folder), "--gpu", "h100")
+    assert broken.code == 1
+    assert "model.safetensors: header: the file has 5 bytes" in broken.err
+
+
+def test_logs_become_constants_that_fit_takes(tmp_path: Path) -> None:
+    logs = [argument for path in sorted(LOGS.iterdir()) if "FAILED" not in path.name for argument in ("--log", str(path))]
+    output = tmp_path / "constants.yaml"
+    result = ullage("profile", "calibrate", *logs, "--gpu", "h100", "-o", str(output))
+    assert result.code == 0
+    assert "KV pool, mean error: " in result.out
+    fitted = read_constants(str(output), output.read_text(encoding="utf-8"))
+    assert fitted.kind == "fitted"
+    assert fitted.sampler_bytes_per_logit == pytest.approx(constants_for("0.19.0").sampler_bytes_per_logit, abs=0.3)
+    used = ullage("fit", "qwen3-8b", "--gpu", "h100", "--constants", str(output))
+    assert f"fitted, vllm 0.19.0 to before 0.21.0: {len(logs) // 2} start-ups" in used.out
+
+
+def test_a_failed_start_tells_why_and_what_to_do() -> None:
+    path = next(LOGS.glob("codellama-codellama-34b*"))
+    result = ullage("profile", "calibrate", "--log", str(path), "--gpu", "h100")
+    assert result.code == 1
+    assert "(FREE_MEMORY)" in result.err
+    assert "stop it or wait" in result.err
