@@ -25,7 +25,7 @@ UNITS = (
 # vLLM's own names of its flags, and fields of the fleet file that are called like them.
 FLAGS = {
     *("block_size", "gpu_memory_utilization", "max_model_len", "max_num_queued_reqs", "max_num_seqs", "port", "stream_interval"),
-    *("tensor_parallel", "tensor_parallel_size"),
+    *("pipeline_parallel_size", "tensor_parallel", "tensor_parallel_size"),
 }
 
 # How many of something.
@@ -33,6 +33,10 @@ COUNTS = {
     *("attained", "block_sizes", "chunks", "count", "errors", "gpu_count", "gpus", "gpus_per_node", "gpus_used", "host_cores"),
     *("host_cores_per_gpu", "kv_blocks", "max_active", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
     *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count"),
+    # GPUs or groups of them
+    *("attention_data_parallel_size", "expert_parallel_size"),
+    # clients, or requests that a KV pool holds
+    *("concurrency", "max_concurrency"),
     # mean numbers of requests
     *("decoding", "present", "running_requests"),
     # slices of a GPU
@@ -55,8 +59,8 @@ PLAIN = {
     *("bound", "value"),
     # routes: thousandths of a route's traffic; SimulatedGpu.parts: shares of a GPU by engine group
     *("parts", "routes", "weight"),
-    # variance over mean; the spread of a log-normal; load over capacity; multiplier per quantile
-    *("burstiness", "residual_quantiles", "rho", "spread"),
+    # variance over mean; the spread of a log-normal; load over capacity; multiplier per quantile; time together over time alone
+    *("burstiness", "residual_quantiles", "rho", "slowdown", "spread"),
     # Length.mean is in tokens, as its docstring says
     "mean",
     *("bytes_per_parameter", "compute_capability", "priority"),

@@ -59,7 +59,7 @@ def import_(
     """
     from profiles.sources.source import Context
     from ullage.profiling import import_files
-    from ullage.views.profile_text import import_text, sizes
+    from ullage.views.profile_text import import_json, import_text
 
     context = Context(
         model=model,
@@ -76,16 +76,7 @@ def import_(
         engine_version=engine_version,
     )
     done = import_files(files, store, context, kind)
-    if as_json:
-        found = {
-            "files": [{"name": file.name, "kind": file.kind, **sizes(file.found)} for file in done.files],
-            "new": sizes(done.new),
-            "changed": list(done.changed),
-            "findings": [asdict(finding) for finding in done.findings],
-        }
-        typer.echo(json.dumps(found, sort_keys=True))
-        return
-    typer.echo(import_text(done), nl=False)
+    typer.echo(json.dumps(import_json(done), sort_keys=True) if as_json else import_text(done), nl=as_json)
 
 
 def list_(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool, JSON_OPTION] = False) -> None:

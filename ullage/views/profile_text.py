@@ -29,6 +29,16 @@ def import_text(done: Imported) -> str:
     return "\n".join(lines) + "\n"
 
 
+def import_json(done: Imported) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "files": [{"name": file.name, "kind": file.kind, **sizes(file.found)} for file in done.files],
+        "new": sizes(done.new),
+        "changed": list(done.changed),
+        "findings": [asdict(finding) for finding in done.findings],
+    }
+
+
 def sizes(found: Measurements) -> dict[str, int]:
     """Number of points by kind."""
     return {section: len(points) for section, points in _sections(found)}
