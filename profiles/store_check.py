@@ -6,7 +6,7 @@ An error is a value that cannot be true of the engine it names; a warning is one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -152,11 +152,16 @@ def _open(point: LatencyPoint) -> bool:
     return point.concurrency is None
 
 
-def _conflicts(points: tuple[LatencyPoint, ...]) -> Iterator[Finding]:
+def answers(points: Iterable[LatencyPoint]) -> list[list[LatencyPoint]]:
+    """The points in groups that answer the same question: one engine, precision, load and pair of lengths."""
     questions: dict[LatencyPoint, list[LatencyPoint]] = defaultdict(list)
     for point in points:
         questions[_question(point, load=True)].append(point)
-    for same in questions.values():
+    return list(questions.values())
+
+
+def _conflicts(points: tuple[LatencyPoint, ...]) -> Iterator[Finding]:
+    for same in answers(points):
         best = preferred(same)
         for name in ("ttft_s", "tpot_s", "request_s"):
             values = [value for point in same if (value := getattr(point, name)) is not None]

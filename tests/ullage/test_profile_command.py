@@ -58,6 +58,8 @@ def test_conflicting_measurements_are_kept(store: Path, tmp_path: Path) -> None:
     assert result.code == 0
     assert "2 answers for tpot_s at 65 + 32 tokens, concurrency 8, from 13.2 to 20 ms; this one is preferred" in result.out
     assert "on 2026-11-23: 2 answers" in result.out
+    shown = ullage("profile", "show", "llama-3.1-8b", "--store", store).out.splitlines()
+    assert [line.split()[11:13] for line in shown[1:]] == [["yes", "measured"], ["no", "measured"]]
 
 
 def test_one_bad_file_and_nothing_is_imported(store: Path, tmp_path: Path) -> None:

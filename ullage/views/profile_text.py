@@ -10,9 +10,9 @@ from dataclasses import asdict, fields
 from itertools import chain
 from typing import Any
 
-from profiles.measurements import LatencyPoint, Measurements, PairPoint, Provenance, StartPoint
+from profiles.measurements import LatencyPoint, Measurements, PairPoint, Provenance, StartPoint, preferred
 from profiles.sources.table import ENGINE_COLUMNS, LOAD_COLUMNS, PROVENANCE_COLUMNS
-from profiles.store_check import origin
+from profiles.store_check import answers, origin
 from ullage.profiling import Imported
 from ullage.views.plan_text import table
 
@@ -122,7 +122,8 @@ def _engine(point: LatencyPoint | StartPoint) -> tuple[str, ...]:
 def _latency_lines(points: Sequence[LatencyPoint]) -> Iterator[str]:
     if not points:
         return iter(())
-    heading = ("model", "GPU", "TP", "quant", "in", "out", "clients", "requests/s", "TTFT ms", "TPOT ms", "request s", "provenance")
+    heading = ("model", "GPU", "TP", "quant", "in", "out", "clients", "requests/s", "TTFT ms", "TPOT ms", "request s", "used", "provenance")
+    used = {preferred(same) for same in answers(points)}
     rows = [
         (
             *_engine(point),
@@ -133,6 +134,7 @@ def _latency_lines(points: Sequence[LatencyPoint]) -> Iterator[str]:
             _ms(point.ttft_s),
             _ms(point.tpot_s),
             _number(point.request_s),
+            "yes" if point in used else "no",
             origin(point.provenance),
         )
         for point in sorted(points, key=_order)
