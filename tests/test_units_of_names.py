@@ -24,6 +24,7 @@ UNITS = (
 
 # vLLM's own names of its flags, and fields of the fleet file that are called like them.
 FLAGS = {
+    *("largest_max_model_len", "largest_max_num_seqs"),
     *("block_size", "gpu_memory_utilization", "max_model_len", "max_num_queued_reqs", "max_num_seqs", "port", "stream_interval"),
     *("pipeline_parallel_size", "tensor_parallel", "tensor_parallel_size"),
 }
@@ -42,9 +43,15 @@ COUNTS = {
     # slices of a GPU
     *("compute_slices", "memory_slices", "mig_compute_slices", "mig_memory_slices"),
     # widths, ranks and numbers of a model's layers, under the names of its config.json
-    *("expert_width_multiple", "head_dim", "heads", "hidden", "intermediate", "kv_heads", "kv_lora_rank", "layers", "max_position"),
+    *("head_dim", "heads", "hidden", "intermediate", "kv_heads", "kv_lora_rank", "layers", "max_position"),
     *("per_token", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "shared_intermediate", "sliding_layers", "v_head_dim"),
-    *("vision_parameters", "vocab"),
+    *("conv_kernel", "image_values", "key_dim", "key_heads", "mlp_only_layers", "value_dim", "value_heads", "vision_parameters", "vocab"),
+    # layers of a pipeline stage's model, elements of a tensor, multiples that widths are rounded up to
+    *("all_layers", "elements", "expert_hidden_multiple", "expert_inner_multiple"),
+    # blocks of a KV pool, and groups of layers that draw them
+    *("expected_blocks", "full", "most_blocks", "start_blocks", "state_blocks", "window_slack", "windowed"),
+    # starts that constants were fitted on
+    "starts",
 }
 
 # Which one: indices, start slots, ports and places in a file.
@@ -63,7 +70,10 @@ PLAIN = {
     *("burstiness", "residual_quantiles", "rho", "slowdown", "spread"),
     # Length.mean is in tokens, as its docstring says
     "mean",
-    *("bytes_per_parameter", "compute_capability", "priority"),
+    *("bytes_per_parameter", "compute_capability", "preemption_probability", "priority"),
+    # EngineConstants: multiples of a model's dimensions
+    *("expert_workspaces", "forward_hidden_widths", "forward_mlp_widths", "pipeline_hidden_copies", "sampled_hidden_copies"),
+    *("sampler_bytes_per_logit", "sampler_rows_per_sm"),
 }
 
 EXEMPT = FLAGS | COUNTS | PLACES | PLAIN

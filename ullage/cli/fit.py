@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,37 +53,37 @@ def fit(
 
     Example: ullage fit llama-3.1-8b-instruct qwen3-8b --gpu h100 --max-model-len 16384
     """
-    from dataclasses import replace
-
     from profiles.catalogue import builtin
     from profiles.coexistence import fit as fit_of
-    from profiles.settings import EngineSettings
     from ullage.views.fit_text import fit_text
 
-    catalogue = builtin()
-    gpu_type = catalogue.gpu(gpu)
-    usual = EngineSettings()
-    settings = replace(
-        usual,
-        engine_version=engine_version or usual.engine_version,
+    settings = _settings(
+        engine_version=engine_version,
         dtype=dtype,
         quantization=quantization,
         kv_cache_dtype=kv_cache_dtype,
         tensor_parallel_size=tensor_parallel,
         pipeline_parallel_size=pipeline_parallel,
-        max_num_batched_tokens=max_num_batched_tokens or usual.max_num_batched_tokens,
+        max_num_batched_tokens=max_num_batched_tokens,
         enforce_eager=enforce_eager,
-        # On by default where the executor can; windows must then hold two steps.
-        async_scheduling=True,
     )
-    held = _constants(constants)
-    lengths = _per_model(max_model_len, len(models), "--max-model-len")
-    sequences = _per_model(max_num_seqs, len(models), "--max-num-seqs")
-    engines = [_engine(name, settings, length, count, held) for name, length, count in zip(models, lengths, sequences, strict=True)]
+    gpu_type, held = builtin().gpu(gpu), _constants(constants)
+    limits = zip(
+        _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs"), strict=True
+    )
+    engines = [_engine(name, settings, length, count, held) for name, (length, count) in zip(models, limits, strict=True)]
     answer = fit_of(engines, gpu_type, gpu_type.mig_profile(mig) if mig else None, headroom_mib)
     typer.echo(json.dumps(asdict(answer), indent=2) if as_json else fit_text(answer), nl=as_json)
     if not answer.fits:
         raise Answer(NO_FIT)
+
+
+def _settings(**given: Any) -> EngineSettings:  # noqa: ANN401 -- the fields of EngineSettings
+    """Settings with what was given; None is not given."""
+    from profiles.settings import EngineSettings
+
+    # Asynchronous scheduling is on by default where the executor can; windows must then hold two steps.
+    return EngineSettings(async_scheduling=True, **{field: value for field, value in given.items() if value is not None})
 
 
 def _per_model(values: list[int] | None, count: int, option: str) -> list[int | None]:
