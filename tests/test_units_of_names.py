@@ -31,7 +31,19 @@ FLAGS = {
 
 # How many of something.
 COUNTS = {
-    *("attained", "block_sizes", "chunks", "count", "errors", "gpu_count", "gpus", "gpus_per_node", "gpus_used", "host_cores"),
+    *(
+        "attained",
+        "block_sizes",
+        "chunks",
+        "count",
+        "error_causes",
+        "errors",
+        "gpu_count",
+        "gpus",
+        "gpus_per_node",
+        "gpus_used",
+        "host_cores",
+    ),
     *("host_cores_per_gpu", "kv_blocks", "max_active", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
     *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count"),
     # GPUs or groups of them

@@ -54,7 +54,7 @@ def test_validate_prints_warnings_beside_the_answer(tmp_path: Path) -> None:
 
 def test_schema_is_a_json_schema_with_the_files_sections() -> None:
     schema = json.loads(ullage("schema").out)
-    assert schema["properties"].keys() == {"schema_version", "pools", "models", "workloads", "policy"}
+    assert schema["properties"].keys() == {"schema_version", "pools", "models", "workloads", "policy", "measurements"}
     assert ullage("schema").out == ullage("schema").out
 
 
