@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from planner.plan import State, plan_from_json, to_json
+from planner.spec import starter
 from tests.fleets import workload
 from tests.ullage.commands import PROGRAM, ullage, write_fleet
 
@@ -133,3 +134,19 @@ def test_a_time_limit_is_named_in_the_plan_and_the_answer_is_no_worse_than_the_b
     figures = json.loads(ullage("plan", "--json", "--time-limit", "0").out)
     assert figures["cost_usd_per_h"] <= min(item["cost_usd_per_h"] for item in figures["baselines"].values() if item["fits"])
     assert figures["bound_usd_per_h"] <= 3.0
+
+
+def test_measurements_are_refused_and_not_ignored(tmp_path: Path) -> None:
+    """Until plans rest on them, a fleet that names some must not look as if they did."""
+    table = tmp_path / "rows.csv"
+    table.write_text(
+        "model,gpu,tensor_parallel_size,input_tokens,output_tokens,concurrency,ttft_s,tpot_s,engine,engine_version\n"
+        "Qwen/Qwen3-0.6B,H100,1,512,128,8,0.05,0.004,vllm,0.32.0\n",
+        encoding="utf-8",
+    )
+    assert ullage("profile", "import", str(table), "--store", str(tmp_path / "measured")).code == 0
+    (tmp_path / "fleet.yaml").write_text(f"{starter()}\nmeasurements: ./measured\n", encoding="utf-8")
+    assert ullage("validate", str(tmp_path / "fleet.yaml")).code == 0
+    refused = ullage("plan", str(tmp_path / "fleet.yaml"))
+    assert refused.code == 1
+    assert "measurements: not supported yet by plan" in refused.err
