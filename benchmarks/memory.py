@@ -22,12 +22,18 @@ from statistics import fmean, median
 
 from profiles.catalogue import builtin
 from profiles.engine_constants import constants_for
+from profiles.gpus import GpuType
 from profiles.memory import kv_pool_bytes, stage_parts
+from profiles.models import Architecture
 from profiles.settings import EngineSettings
+from profiles.usual_limits import usual_limits
 
 _GIB = 1 << 30
 # Spellings of "not given" in such files.
 _ABSENT = ("", "none", "null", "nan", "auto")
+# vLLM's names of methods: those that read the format from the checkpoint, and kernels under another name than their format.
+_CONTAINERS = ("compressed-tensors", "modelopt", "quark")
+_METHODS = {"awq_marlin": "awq", "fbgemm_fp8": "fp8", "gptq_marlin": "gptq", "modelopt_fp4": "nvfp4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def outcome(row: Mapping[str, str]) -> Outcome:
     """The errors of one row; ValueError (KeyError for a column) says why the model cannot predict it."""
-    architecture, gpu, settings = builtin().model(row["model"]), builtin().gpu(row["gpu"]), settings_of(row)
+    architecture, gpu = builtin().model(row["model"]), builtin().gpu(row["gpu"])
+    settings = settings_of(row, architecture, gpu)
     constants = constants_for(settings.engine_version)
     parts = stage_parts(architecture, gpu, settings)[0]
     weights_bytes = _number(row, "weights_gib") * _GIB
@@ -76,21 +83,36 @@ def outcome(row: Mapping[str, str]) -> Outcome:
     )
 
 
-def settings_of(row: Mapping[str, str]) -> EngineSettings:
-    """The engine settings a row names."""
-    quantization = row.get("quant", "").strip()
+def settings_of(row: Mapping[str, str], architecture: Architecture, gpu: GpuType) -> EngineSettings:
+    """The engine settings a row names; limits that it leaves open are those vLLM takes on that GPU."""
+    sequences, tokens = usual_limits(gpu)
+    length = _count(row, "max_model_len") or architecture.max_position
     return EngineSettings(
-        engine_version=row["vllm_version"].strip(),
+        engine_version=row["vllm_version"].strip().removeprefix("v"),
         dtype=row["dtype"].strip().removeprefix("torch.") or "auto",
-        quantization=None if quantization.lower() in _ABSENT else quantization,
+        quantization=_quantization(row, architecture),
         kv_cache_dtype=row.get("kv_dtype", "").strip() or "auto",
-        tensor_parallel_size=int(row["tp"]),
-        pipeline_parallel_size=int(row.get("pp") or 1),
-        max_model_len=int(row["max_model_len"]),
-        max_num_seqs=int(row["max_num_seqs"]),
-        max_num_batched_tokens=int(row["max_num_batched_tokens"]),
+        tensor_parallel_size=_count(row, "tp") or 1,
+        pipeline_parallel_size=_count(row, "pp") or 1,
+        # Longer requests than the model's positions (VLLM_ALLOW_LONG_MAX_MODEL_LEN) change nothing that is compared here.
+        max_model_len=min(length, architecture.max_position),
+        max_num_seqs=_count(row, "max_num_seqs") or sequences,
+        max_num_batched_tokens=_count(row, "max_num_batched_tokens") or tokens,
         enforce_eager=row.get("enforce_eager", "").strip().lower() == "true",
     )
+
+
+def _quantization(row: Mapping[str, str], architecture: Architecture) -> str | None:
+    """The weight format of a row: None for the checkpoint's own, which methods that cover several formats always mean."""
+    name = row.get("quant", "").strip().lower()
+    if architecture.checkpoint_quant is not None or name in _ABSENT or name in _CONTAINERS:
+        return None
+    return _METHODS.get(name, name)
+
+
+def _count(row: Mapping[str, str], column: str) -> int | None:
+    value = _optional(row, column)
+    return None if value is None else int(value)
 
 
 def _number(row: Mapping[str, str], column: str) -> float:

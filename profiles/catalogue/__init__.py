@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Generic, TypeVar
 import yaml
 
 from profiles.catalogue.decode import decode_gpu, decode_model
+from profiles.catalogue.variants import base_and_format
 from profiles.fields import FieldError, Fields
 from profiles.gpus import GpuType
 from profiles.hf_config import architecture_from_path
@@ -98,8 +100,31 @@ class Catalogue:
         return self._gpus.find(name)
 
     def model(self, name: str) -> Architecture:
-        """The model of that Hugging Face id, alias or id without its organisation; UnknownNameError otherwise."""
-        return self._models.find(name)
+        """The model of that Hugging Face id, alias or id without its organisation; UnknownNameError otherwise.
+
+        An id that ends in a weight format is the checkpoint in that format of a model that is here.
+        """
+        try:
+            return self._models.find(name)
+        except UnknownNameError:
+            variant = self._variant(name)
+            if variant is None:
+                raise
+            return variant
+
+    def _variant(self, name: str) -> Architecture | None:
+        """The quantised checkpoint of a plain model, None when the name does not say one."""
+        found = base_and_format(name)
+        if found is None:
+            return None
+        try:
+            model = self._models.find(found[0])
+        except UnknownNameError:
+            return None
+        if model.checkpoint_quant is not None:
+            return None
+        source = f"{model.source}; format {found[1]} by the checkpoint's name"
+        return replace(model, name=name, aliases=(), checkpoint_quant=found[1], quant_scope="linear", source=source)
 
     def model_id(self, name: str) -> str:
         """The Hugging Face id an engine can load for this name: the one written, in its proper spelling, or the model's own."""

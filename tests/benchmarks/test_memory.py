@@ -31,6 +31,7 @@ def test_rows_that_cannot_be_predicted_are_refused_with_the_reason(tmp_path: Pat
     rows[0]["model"] = "nobody/knows-this"
     rows[1]["tp"] = "3"
     rows[2]["weights_gib"] = "-1"
+    rows[3]["max_num_seqs"] = rows[3]["max_num_batched_tokens"] = ""
     path = tmp_path / "rows.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])

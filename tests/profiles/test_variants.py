@@ -1,0 +1,46 @@
+"""Quantised checkpoints found by their names, and the limits vLLM takes by itself."""
+
+import pytest
+
+from profiles.catalogue import UnknownNameError, builtin
+from profiles.settings import EngineSettings
+from profiles.usual_limits import usual_limits
+from profiles.weights import weight_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "quant"),
+    [
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "meta-llama/Llama-3.1-8B", "fp8"),
+        ("RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16", "meta-llama/Llama-3.1-70B", "int4"),
+        ("RedHatAI/Qwen2.5-7B-Instruct-quantized.w8a8", "Qwen/Qwen2.5-7B-Instruct", "int8"),
+        ("Qwen/Qwen2.5-7B-Instruct-AWQ", "Qwen/Qwen2.5-7B-Instruct", "awq"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "Qwen/Qwen2.5-7B-Instruct", "gptq"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "Qwen/Qwen2.5-7B-Instruct", "int8"),
+        ("nvidia/Qwen3-14B-NVFP4", "Qwen/Qwen3-14B", "nvfp4"),
+    ],
+)
+def test_a_checkpoint_in_another_format_has_the_dimensions_of_its_model(name: str, base: str, quant: str) -> None:
+    found, plain = builtin().model(name), builtin().model(base)
+    assert (found.name, found.checkpoint_quant, found.quant_scope) == (name, quant, "linear")
+    assert found.parameter_count == plain.parameter_count
+    assert weight_bytes(found, EngineSettings()) < weight_bytes(plain, EngineSettings())
+    assert builtin().model_id(name) == name
+
+
+@pytest.mark.parametrize("name", ["nobody/unheard-of-FP8", "Qwen3-14B-NVFP4", "openai/gpt-oss-20b-FP8", "RedHatAI/Qwen3-14B-exl2"])
+def test_other_names_stay_unknown(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="unknown model"):
+        builtin().model(name)
+
+
+def test_a_checkpoint_that_is_listed_is_taken_as_listed() -> None:
+    assert "by the checkpoint's name" not in builtin().model("Qwen/Qwen3-32B-FP8").source
+
+
+@pytest.mark.parametrize(
+    ("gpu", "limits"),
+    [("B200", (1024, 16384)), ("H100", (1024, 8192)), ("H200", (1024, 8192)), ("A100-SXM-80GB", (256, 2048)), ("L4", (256, 2048))],
+)
+def test_the_usual_limits_are_those_of_vllm(gpu: str, limits: tuple[int, int]) -> None:
+    assert usual_limits(builtin().gpu(gpu)) == limits
