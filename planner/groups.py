@@ -75,6 +75,8 @@ class ServiceGroup:
             max_num_seqs=self.model.max_num_seqs,
             max_num_batched_tokens=self.model.max_num_batched_tokens,
             enforce_eager=self.model.enforce_eager,
+            # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
+            async_scheduling=True,
         )
 
 

@@ -63,6 +63,8 @@ def _settings(args: EngineArgs, engine_version: str) -> EngineSettings:
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,
         enforce_eager=args.enforce_eager,
+        # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
+        async_scheduling=True,
     )
 
 

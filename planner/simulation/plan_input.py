@@ -87,6 +87,8 @@ def _engine(replica: Replica, gpu: GpuType, architecture: Architecture) -> Simul
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,
         enforce_eager=args.enforce_eager,
+        # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
+        async_scheduling=True,
     )
     mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
     return SimulatedEngine(
