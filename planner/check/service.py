@@ -10,6 +10,9 @@ from planner.plan import Desired, Replica, Route, WorkloadForecast
 # Forecasts are floats; a goal counts as met within one part in a million.
 RELATIVE_TOLERANCE = 1e-6
 
+# Demand and capacities are counted in whole micro-requests/s, each rounded by up to one.
+MICRO_RPS = 1e-6
+
 # Weights of a route are thousandths.
 TOTAL_WEIGHT = 1000
 
@@ -67,7 +70,8 @@ def _goals(workload: WorkloadForecast, replicas: Sequence[Replica]) -> Iterator[
                 yield f"{where}: {goal} forecast {is_s:.4f} s on {replica.name} misses the goal of {slo_s:.4f} s"
     served_rps = workload.rate_rps - workload.unserved_rps
     planned_rps = sum(replica.planned_rps for replica in replicas)
-    if served_rps > planned_rps + workload.rate_rps * RELATIVE_TOLERANCE:
+    rounding_rps = workload.rate_rps * RELATIVE_TOLERANCE + MICRO_RPS * (1 + len(replicas))
+    if served_rps > planned_rps + rounding_rps:
         yield (
             f"{where}: {served_rps:.4g} requests/s count as served, its {len(replicas)} replicas are planned for {planned_rps:.4g}, "
             f"and only {workload.unserved_rps:.4g} requests/s count as unserved"

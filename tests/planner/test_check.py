@@ -34,6 +34,17 @@ def test_a_sound_plan_has_no_faults() -> None:
     assert faults(sound()) == ()
 
 
+def test_rounding_to_micro_requests_is_no_fault() -> None:
+    """Two of 31 equal replicas find room; each counts as a 31st of the demand, rounded up to a whole micro-request/s."""
+    pools = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 2, "price": "2 USD/h", "sharing": ["time_shared"]}}
+    models = {"slow": {"source": "Qwen/Qwen2.5-1.5B-Instruct", "max_num_seqs": 1, "max_model_len": 2048}}
+    demand = {"rate": "0.5/s", "input_tokens": 1, "output_tokens": 90}
+    served = {"slow": {"model": "slow", "class": "interactive", "demand": demand, "slo": {"tpot_p95": "12ms"}}}
+    plan = plan_fleet(fleet(pools=pools, models=models, workloads=served), State()).plan
+    assert 0 < plan.desired.workloads[0].unserved_rps < 0.5
+    assert faults(plan) == ()
+
+
 def mig_plan() -> Plan:
     pools = {"mig": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h", "mig": "repartition"}}
     return plan_fleet(fleet(pools=pools, workloads={"small": workload("small", "0.5/s")}), State()).plan
