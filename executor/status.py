@@ -132,8 +132,10 @@ async def _router(
     if settings is None:
         return None
     router = Router(folder)
-    record, alive = router.record(), router.alive()
-    seen = await envoy_admin.look(session, settings.host, settings.admin_port) if alive else None
+    record = router.record()
+    seen = await envoy_admin.look(session, settings.host, settings.admin_port) if router.alive() else None
+    # asked last: a router that ends while we look must not pass for one that only keeps silent
+    alive = router.alive()
     difference = "does not run" if not alive else "its admin interface does not answer" if seen is None else seen.lacks(routes)
     return RouterStatus(alive, record.pid if alive and record is not None else None, settings.host, settings.port, difference)
 

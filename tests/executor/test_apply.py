@@ -198,7 +198,7 @@ def test_apply_starts_again_what_died_also_when_the_plan_changes_nothing_else(wo
     applied(world, world.plan([one, two]))
     before = world.living()
     # as the OOM killer does it: the server goes, its child keeps the memory
-    os.kill(min(before["replica-llama-0"]), signal.SIGKILL)
+    world.kill("replica-llama-0")
     assert status(world.folder.root).drift == ("replica llama-0: does not run",)
     plan = world.plan([one, two])
     assert plan.actions == ()
@@ -210,7 +210,7 @@ def test_apply_starts_again_what_died_also_when_the_plan_changes_nothing_else(wo
     assert [event.detail for event in world.events if event.what == "note"] == ["does not run any more and is started again"]
 
     # one that the plan takes away is not started first
-    os.kill(min(after["replica-llama-0"]), signal.SIGKILL)
+    world.kill("replica-llama-0")
     world.events.clear()
     applied(world, world.plan([two]))
     assert begun(world) == [("set_routes", "router"), ("drain", "llama-0"), ("stop", "llama-0")]
@@ -240,8 +240,7 @@ def test_status_names_what_is_missing_and_what_is_foreign(world: World) -> None:
     one, two = engine("llama-0", ports[0]), engine("qwen-0", ports[1])
     applied(world, world.plan([one, two]))
     for name in ("replica-llama-0", "router"):
-        for pid in world.living()[name]:
-            os.kill(pid, signal.SIGKILL)
+        world.kill(name)
     report = status(world.folder.root)
     assert conditions(report) == {"llama-0": "missing", "qwen-0": "ready"}
     assert report.drift == ("replica llama-0: does not run", "router: does not run")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,7 @@ import pytest
 
 from executor import proc, processes
 from executor.errors import StateError
-from executor.waiting import wait_until
-from tests.executor.worlds import World
+from tests.executor.worlds import World, until
 
 SLEEP = ("import signal; signal.pause()",)
 FORKS = (
@@ -31,11 +29,6 @@ def start(world: World, code: tuple[str, ...], name: str = "p") -> processes.Pro
     world.folder.create()
     table = processes.ProcessTable(world.folder.processes, world.folder.logs)
     return table.start(name, (sys.executable, "-c", *code), dict(os.environ), "hash", world.folder.root)
-
-
-def until(holds: object, limit_s: float = 10.0) -> bool:
-    assert callable(holds)
-    return asyncio.run(wait_until(holds, limit_s, every_s=0.01))
 
 
 def test_a_process_leads_its_own_session_and_is_on_record(world: World) -> None:
@@ -87,8 +80,7 @@ def test_orphans_of_a_killed_leader_are_found_and_stopped(world: World) -> None:
     """kill -9 of a real engine's API process leaves its core with the GPU memory."""
     record = start(world, FORKS)
     assert until(lambda: Path(record.log).read_text().count("up") == 2)
-    os.kill(record.pid, signal.SIGKILL)
-    assert until(lambda: not processes.alive(record))
+    world.kill(record.name)
     assert len(processes.members(record)) == 1
     asyncio.run(processes.stop(record, grace_s=0.2))
     assert proc.session_members(record.pid) == ()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from executor.backends.local import Limits, LocalBackend
 from executor.events import Event
 from executor.router import Router
 from executor.state import StateFolder
+from executor.waiting import wait_until
 from planner.diff import diff, routes_for
 from planner.plan import Plan, Prior, Replica, RouterPlan, State, state_hash
 from tests.plans import plan_of
@@ -74,3 +78,15 @@ class World:
         """Processes that live, by record."""
         table = processes.ProcessTable(self.folder.processes, self.folder.logs)
         return {record.name: found for record in table.records() if (found := processes.members(record))}
+
+    def kill(self, name: str) -> None:
+        """As the OOM killer does it: the leader dies, what it forked lives on. Returns when the kernel has taken it away."""
+        record = processes.ProcessTable(self.folder.processes, self.folder.logs).record(name)
+        assert record is not None
+        os.kill(record.pid, signal.SIGKILL)
+        assert until(lambda: not processes.alive(record))
+
+
+def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:
+    """Whether it came to hold within the limit."""
+    return asyncio.run(wait_until(holds, limit_s, every_s=0.01))
