@@ -46,7 +46,7 @@ def build(fleet: Fleet, state: State) -> Blueprint:
     for group in groups:
         for pool in pools:
             if group.allows(pool.name):
-                good, bad = candidates(group, _site(fleet, pool), fleet.policy.sizing_quantile)
+                good, bad = candidates(group, _site(fleet, pool), fleet.policy.sizing_quantile, fleet.measurements)
                 cramped = [_too_much_for_host(candidate, pool) for candidate in good]
                 found.extend(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
                 rejected.extend([*bad, *(rejection for rejection in cramped if rejection is not None)])

@@ -15,10 +15,12 @@ from planner.problem import Mode
 from profiles.capacity import LoadForecast, capacity_rps, forecast
 from profiles.gpus import GpuType, MigProfile
 from profiles.kv import kv_bytes_for_tokens, min_kv_bytes
+from profiles.measurements import Measurements
 from profiles.memory import MemoryLedger, memory_ledger
 from profiles.mix import RequestMix
+from profiles.prediction import predict
 from profiles.settings import EngineSettings, UnsupportedError
-from profiles.steptime import StepTime, step_time
+from profiles.steptime import StepTime
 
 MIB = 1024 * 1024
 
@@ -42,6 +44,8 @@ BISECTION_STEPS = 20
 
 # One request in a hundred thousand seconds: the latency of an unloaded engine.
 TRICKLE_RPS = 1e-5
+
+_NOTHING = Measurements()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +110,15 @@ class Rejection:
     reason: str
 
 
-def candidates(group: ServiceGroup, site: Site, quantile: float) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
-    """All candidates of a group on a site, and for what is impossible the reason."""
+def candidates(
+    group: ServiceGroup, site: Site, quantile: float, measurements: Measurements = _NOTHING
+) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
+    """All candidates of a group on a site, and for what is impossible the reason. Predictions rest on the measurements where they can."""
     found: list[Candidate] = []
     rejected: list[Rejection] = []
     for mode, settings, mig in _variants(group, site):
         try:
-            step = step_time(group.model.architecture, site.gpu, settings, mig)
+            step = predict(group.model.architecture, site.gpu, settings, mig, measurements)
             variant = _Variant(group, site, mode, settings, mig, step, quantile)
             found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
         except UnsupportedError as error:
@@ -252,7 +258,7 @@ def _largest_rate(variant: _Variant, level: int, kv_bytes: int) -> float:
 
 def _time_shared(alone: _Variant) -> list[Candidate]:
     """Replicas for each number of residents active together, with just the KV cache that their part of the demand needs."""
-    variant = replace(alone, step=_slowed(alone.step, ASSUMED_INTERFERENCE_FACTOR))
+    variant = replace(alone, step=alone.step.slower(ASSUMED_INTERFERENCE_FACTOR))
     room_bytes = _kv_room_bytes(variant)
     found: list[Candidate] = []
     reasons: list[str] = []
@@ -273,10 +279,6 @@ def _time_shared(alone: _Variant) -> list[Candidate]:
 def _sized(variant: _Variant, level: int, rate_rps: float) -> Candidate | None:
     need_bytes = variant.kv_need_bytes(rate_rps, level)
     return None if need_bytes is None else _candidate(variant, level, max(variant.min_kv_bytes, need_bytes), rate_rps)
-
-
-def _slowed(step: StepTime, factor: float) -> StepTime:
-    return replace(step, base_s=step.base_s * factor, per_token_s=step.per_token_s * factor, per_kv_token_s=step.per_kv_token_s * factor)
 
 
 def _candidate(variant: _Variant, level: int, kv_bytes: int, rate_rps: float) -> Candidate:

@@ -103,6 +103,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             busy_fraction=load.busy_fraction,
             running_requests=load.running_requests,
             kv_fraction=min(1.0, load.kv_tokens / pool_tokens),
+            provenance=candidate.step.provenance,
         ),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),
     )

@@ -83,7 +83,8 @@ class ServiceGroup:
 def service_groups(fleet: Fleet) -> tuple[ServiceGroup, ...]:
     """One group per served name, sorted by it."""
     members: defaultdict[str, list[Workload]] = defaultdict(list)
-    for workload in fleet.workloads:
+    # by name: sums of rates differ in the last digit with the order
+    for workload in sorted(fleet.workloads, key=lambda workload: workload.name):
         members[workload.served_name].append(workload)
     starts_s = sorted({window.start_s for workload in fleet.workloads for window in workload.demand.windows})
     return tuple(_group(name, members[name], starts_s) for name in sorted(members))

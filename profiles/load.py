@@ -1,9 +1,11 @@
 """Steady state and latency quantiles of one engine at a load, in closed form.
 
-The engine has a guaranteed share s of its GPU. A step takes (base + per_token * tokens + per_kv_token * kv) / s. A request
-costs w = per_token * (I + O - 1) + per_kv_token * (cached tokens read) beyond the base of its steps. With rate r and rho = r * w / s a
+The engine has a guaranteed share s of its GPU. A step takes (base + per_token * tokens + per_sequence * requests + per_kv_token * kv +
+per_pair * attended pairs) / s. A request costs, beyond the base of its steps, w: its prompt's tokens, those that cached prefixes spare
+left out, their attention, quadratic in the length, and O - 1 decodes with the cached tokens they read. With rate r and rho = r * w / s a
 request sees steps of (base + its own tokens) / s / (1 - rho), and B = r * (O - 1) * step requests decode. Their number is spread as in
-processor sharing with a batch-dependent rate (negative binomial, variance B / (1 - rho), times burstiness).
+processor sharing with a batch-dependent rate (negative binomial, variance B / (1 - rho), times burstiness). Of a mixture of experts the
+base is what the mean number of tokens per step touches, never less than the mean over steps (it is concave); steps with prompts touch all.
 
 Quantiles add the means and the root of the summed squares of each part's excess over its mean. TPOT: own step, neighbours in the batch, and
 prefills that arrive during the answer (compound Poisson with skewness correction, never more than a full chunk per step). TTFT: rest of the
@@ -25,14 +27,17 @@ _SHORT_ANSWER_SCORE = -1.2815515655446004
 # Share of time in which the KV pool may be too small, and its standard normal score.
 _POOL_TAIL = 1e-3
 _POOL_SCORE = 3.090232306167813
+# Rounds that bring the base of a mixture of experts down to its fixed point; each round closes most of the gap.
+_BASE_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """Steady state at one rate; times are wall-clock.
 
-    decoding and present count requests; spread is the variance of their number over its mean; batch_s is the mean work of one step without
-    prefill; chunk_tokens what a step has left for prefill; own_s the prefill time of a mean request.
+    decoding and present count requests; spread is the variance of their number over its mean; base_s is the mean base of a step; batch_s is
+    the work of a step that carries a prompt, without that; chunk_tokens what a step has left for prefill; own_s the prefill time of a mean
+    request.
     """
 
     rate_rps: float
@@ -41,6 +46,7 @@ class State:
     decoding: float
     present: float
     spread: float
+    base_s: float
     batch_s: float
     chunk_tokens: float
     own_s: float
@@ -67,8 +73,13 @@ class Load:
         self.z = max(normal_score(quantile), 0.0)
         self.tail = 1.0 - quantile
         slow = step.quantile(quantile) / share_fraction if slowdown is None else slowdown
-        self.base_s, self.token_s, self.kv_s = step.base_s * slow, step.per_token_s * slow, step.per_kv_token_s * slow
+        self.step = step.slower(slow)
+        self.full_base_s = self.step.base_s + self.step.expert_s
+        self.token_s, self.kv_s, self.pair_s = self.step.per_token_s, self.step.per_kv_token_s, self.step.per_pair_s
+        # a request that decodes adds one token
+        self.single_s = self.token_s + self.step.per_sequence_s
         self.settings = settings
+        self.computed_fraction = 1.0 - mix.prefix_hit_fraction
         # Smoother arrivals than Poisson are not counted on.
         self.burstiness = max(mix.burstiness, 1.0)
         self._set_lengths(mix)
@@ -92,43 +103,80 @@ class Load:
         self.context = self.input.mean + answer / 2
         self.context_square = self.input.moment(2) + self.input.mean * answer + answer_square / 3
 
-    def _prefill_work_s(self, tokens: float, tokens_square: float) -> float:
-        """Seconds beyond the base of its steps: tokens, and each chunk re-reading what was cached before it."""
-        return self.token_s * tokens + self.kv_s * tokens_square / (2 * self.settings.max_num_batched_tokens)
+    def _set_prefill(self) -> None:
+        """Prefill work of a prompt of n tokens, beyond the base of its steps, is prompt_s + linear_s * n + square_s * n^2 seconds.
+
+        Each chunk reads what was cached before it and attends to it; a prompt whose prefix is cached reads that at least once.
+        """
+        budget, computed = self.settings.max_num_batched_tokens, self.computed_fraction
+        self.prompt_s = self.step.per_sequence_s
+        self.linear_s = self.token_s * computed + self.kv_s * (1.0 - computed)
+        pairs = computed * (1.0 - computed) + computed * computed / 2
+        self.square_s = (self.pair_s + self.kv_s / budget) * pairs
+
+    def _prefill_work_s(self, tokens: float) -> float:
+        return self.prompt_s + (self.linear_s + self.square_s * tokens) * tokens
+
+    def _set_prefill_moments(self) -> None:
+        """Mean and second moment of the prefill work; no prompt is longer than max_model_len, which bounds the higher moments."""
+        longest = float(self.settings.max_model_len)
+        one, two = self.input.mean, self.input.moment(2)
+        bounded_two = min(two, longest * one)
+        three, four = min(self.input.moment(3), longest * two), min(self.input.moment(4), longest * longest * two)
+        fixed, linear, square = self.prompt_s, self.linear_s, self.square_s
+        self.prefill_s = fixed + linear * one + square * bounded_two
+        mixed = 2 * fixed * (linear * one + square * bounded_two) + 2 * linear * square * three
+        self.prefill_square = fixed * fixed + linear * linear * two + square * square * four + mixed
+        self.variation = max(self.prefill_square / (self.prefill_s * self.prefill_s) - 1.0, 0.0)
 
     def _set_work(self) -> None:
-        self.prefill_s = self._prefill_work_s(self.input.mean, self.input.moment(2))
-        # Scale of the second and third moment of the prefill work: it is nearly proportional to the prompt's length.
-        variation = math.exp(self.input.spread * self.input.spread)
-        self.prefill_square = self.prefill_s * self.prefill_s * variation
-        self.variation = variation - 1.0
-        self.largest_prefill_s = self._prefill_work_s(self.input_quantile, self.input_quantile * self.input_quantile)
-        self.chunk_s = self.token_s * self.settings.max_num_batched_tokens + self.kv_s * self.input_quantile
-        self.decode_s = self.token_s + self.kv_s * self.context
+        self._set_prefill()
+        self._set_prefill_moments()
+        budget = self.settings.max_num_batched_tokens
+        self.largest_prefill_s = self._prefill_work_s(self.input_quantile)
+        # the last chunk of the longest prompt
+        self.chunk_s = self.prompt_s + (self.token_s + self.pair_s * self.input_quantile) * budget + self.kv_s * self.input_quantile
+        self.decode_s = self.single_s + self.kv_s * self.context
         self.request_s = self.prefill_s + self.decode_steps * self.decode_s
         self.neighbour_square = (
-            self.token_s * self.token_s + 2 * self.token_s * self.kv_s * self.context + self.kv_s * self.kv_s * self.context_square
+            self.single_s * self.single_s + 2 * self.single_s * self.kv_s * self.context + self.kv_s * self.kv_s * self.context_square
         )
         # No rate beyond this can be stable: work per second below one, and prefill within the token budget of the steps.
-        self.rate_limit_rps = 1.0 / (self.request_s + self.base_s * self.input.mean / self.settings.max_num_batched_tokens)
+        self.rate_limit_rps = 1.0 / (self.request_s + self.step.base_s * self.computed_tokens / budget)
+
+    @property
+    def computed_tokens(self) -> float:
+        """Tokens computed of a mean prompt."""
+        return self.input.mean * self.computed_fraction
 
     def state(self, rate_rps: float) -> State | None:
         """Steady state, None when there is none within max_num_seqs."""
         rho = rate_rps * self.request_s
         if rho >= 1.0:
             return None
-        step_s = (self.base_s + self.decode_s) / (1.0 - rho)
+        base_s = self._mean_base_s(rate_rps, rho)
+        step_s = (base_s + self.decode_s) / (1.0 - rho)
         decoding = rate_rps * self.decode_steps * step_s
         spread = self.burstiness / (1.0 - rho)
         chunk_tokens = self.settings.max_num_batched_tokens - self._at_quantile(decoding, spread)
         if chunk_tokens < 1.0:
             return None
-        batch_s = self.base_s + decoding * self.decode_s
-        own_s = math.ceil(self.input.mean / chunk_tokens) * batch_s + self.prefill_s
+        batch_s = self.full_base_s + decoding * self.decode_s
+        own_s = max(math.ceil(self.computed_tokens / chunk_tokens), 1) * batch_s + self.prefill_s
         present = decoding + rate_rps * own_s
         if self._at_quantile(present, spread) > self.settings.max_num_seqs or self._queue_rho(rate_rps, batch_s, chunk_tokens) >= 1.0:
             return None
-        return State(rate_rps, rho, step_s, decoding, present, spread, batch_s, chunk_tokens, own_s)
+        return State(rate_rps, rho, step_s, decoding, present, spread, base_s, batch_s, chunk_tokens, own_s)
+
+    def _mean_base_s(self, rate_rps: float, rho: float) -> float:
+        """Base of a step that touches the experts of the mean number of tokens; from above, so that stopping early is safe."""
+        base_s = self.full_base_s
+        if not self.step.expert_s:
+            return base_s
+        for _ in range(_BASE_ROUNDS):
+            step_s = (base_s + self.decode_s) / (1.0 - rho)
+            base_s = self.step.touched_s(1.0 + rate_rps * (self.decode_steps + self.computed_tokens) * step_s)
+        return base_s
 
     def _at_quantile(self, mean: float, spread: float) -> float:
         """Number of requests at the quantile, with the skewness correction of Cornish and Fisher for a Poisson-like count."""
@@ -136,7 +184,7 @@ class Load:
 
     def _queue_rho(self, rate_rps: float, batch_s: float, chunk_tokens: float) -> float:
         """Share of time in which prefill work, with the decode steps it rides on, fills the steps."""
-        return rate_rps * (self.prefill_s + batch_s * self.input.mean / chunk_tokens)
+        return rate_rps * (self.prefill_s + batch_s * self.computed_tokens / chunk_tokens)
 
     def tpot_s(self, state: State) -> float:
         """Time per output token at the quantile."""
@@ -144,7 +192,7 @@ class Load:
             return 0.0
         steps = self.short_steps
         prefill_rho = state.rate_rps * self.prefill_s
-        own_s = self.base_s + self.token_s + self.kv_s * self.context
+        own_s = state.base_s + self.single_s + self.kv_s * self.context
         own_excess_s = self.kv_s * max(self.largest_request - self.context, 0.0)
         neighbours_s = state.decoding * self.decode_s
         neighbours_excess_s = self.z * math.sqrt(state.spread * state.decoding * self.neighbour_square)
@@ -153,7 +201,7 @@ class Load:
         excess_s = math.hypot(own_excess_s, neighbours_excess_s, prefill_excess_s)
         diluted_s = (own_s + neighbours_s + excess_s) / (1.0 - prefill_rho)
         # No step carries more prefill than a chunk.
-        full_s = own_s + neighbours_s + math.hypot(own_excess_s, neighbours_excess_s) + self.chunk_s
+        full_s = own_s - state.base_s + self.full_base_s + neighbours_s + math.hypot(own_excess_s, neighbours_excess_s) + self.chunk_s
         return min(diluted_s, full_s)
 
     def _compound_excess_s(self, arrivals: float) -> float:
@@ -176,11 +224,11 @@ class Load:
         busy_fraction = -math.expm1(-state.present)
         rest_excess_s = (running_s / 2 + math.hypot(batch_excess_s, beside_excess_s)) * min(1.0, busy_fraction / self.tail)
         wait_s, wait_excess_s = self._queue_s(state)
-        chunks = math.ceil(self.input_quantile / state.chunk_tokens)
+        chunks = max(math.ceil(self.input_quantile * self.computed_fraction / state.chunk_tokens), 1)
         largest_s = chunks * state.batch_s + math.sqrt(chunks) * batch_excess_s + self.largest_prefill_s
         own_excess_s = max(largest_s - state.own_s, 0.0)
         mean_s = running_s / 2 * busy_fraction + beside_s + wait_s + state.own_s
-        return mean_s + math.hypot(rest_excess_s, beside_excess_s, wait_excess_s, own_excess_s)
+        return self.step.frontend_s + mean_s + math.hypot(rest_excess_s, beside_excess_s, wait_excess_s, own_excess_s)
 
     def _queue_s(self, state: State) -> tuple[float, float]:
         """Mean wait behind other prefills, and its excess at the quantile."""
@@ -209,7 +257,8 @@ class Load:
             return 0.0
         # Meeting in proportion to length shifts a log-normal by its squared spread.
         score = normal_score(1.0 - met_tail) + self.input.spread
-        return service_s * min(self.input.quantile(score), self.settings.max_model_len) / self.input.mean
+        met_tokens = min(self.input.quantile(score), self.settings.max_model_len)
+        return service_s * self._prefill_work_s(met_tokens) / self.prefill_s
 
     def kv_tokens(self, state: State) -> tuple[float, float]:
         """Mean KV tokens in flight and a pool that is rarely exceeded; each request counted to the end of its last block."""

@@ -15,7 +15,9 @@ class RequestMix:
     """Lengths of the requests that one replica receives and how they arrive.
 
     Lengths are in tokens; input_tokens and output_tokens are means. burstiness is the index of dispersion of the number
-    of arrivals (variance over mean): 1 is Poisson. Raises ValueError when a length is below one or burstiness is negative.
+    of arrivals (variance over mean): 1 is Poisson. prefix_hit_fraction of every prompt's tokens are found in the prefix cache: they hold KV
+    cache and are attended to, but not computed. Raises ValueError when a length is below one, burstiness is negative or the fraction is
+    outside [0, 1].
     """
 
     input_tokens: float
@@ -23,6 +25,7 @@ class RequestMix:
     input_p99_tokens: float
     output_p99_tokens: float
     burstiness: float = 1.0
+    prefix_hit_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse lengths that no request can have."""
@@ -32,6 +35,8 @@ class RequestMix:
                 raise ValueError(f"{name} is {value}, it must be at least 1 token")
         if not (math.isfinite(self.burstiness) and self.burstiness >= 0):
             raise ValueError(f"burstiness is {self.burstiness}, it must be a finite number that is not negative")
+        if not 0 <= self.prefix_hit_fraction <= 1:
+            raise ValueError(f"prefix_hit_fraction is {self.prefix_hit_fraction}, it must lie between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,48 +1,30 @@
-"""How long one step of an engine takes: T = base + per_token * tokens in the step + per_kv_token * cached tokens read.
+"""How long one step of an engine takes.
 
-The three coefficients come from the GPU's data sheet and the model's dimensions, scaled by five constants fitted on 95 measured rows of
-vLLM on H100 and H200 (Llama-3.1-70B fp8 and Qwen3-32B bfloat16, TP 1 - 8, 4 - 128 concurrent; aiconfigurator-core, Apache-2.0; the rows and
-the check of the fit are in tests/profiles). Time per output token: mean error 7.4 %, median 4.7 %; fitted on one of the two models the
-other is missed by 12 - 19 %. Unseen A100, Llama-2-70B prompts of 128 - 8192 tokens (splitwise-sim, MIT): within 13 % at TP 2; at TP 4 - 8
-that engine of 2023, which launched kernels one by one, took 0.99 - 2.2 times as long. Mixture of experts, other GPUs, PCIe links and MIG
-slices are extrapolated.
+    T = base + experts * (1 - miss^tokens) + per_token * tokens + per_sequence * requests + per_kv_token * cached tokens read
+        + per_pair * attended pairs
+
+The coefficients are the model's work (profiles.work) over what the GPU's data sheet offers, times the fractions of it that engines reach,
+which are fitted on measured rows (profiles.latency_fits; docs/latency.md states the errors). A mixture of experts reads the experts that
+the step's tokens touch; a prompt pays for the pairs of tokens it attends to, quadratic in its length.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from profiles.gpus import GpuType, MigProfile
-from profiles.kv import kv_bytes_per_token
-from profiles.memory import weight_bytes
+from profiles.latency_fits import Coefficients, LatencyFit, Quantiles, fit_for
 from profiles.models import Architecture
-from profiles.precision import dtype_bytes, product_tflops, weight_format
+from profiles.precision import product_tflops
 from profiles.settings import EngineSettings, UnsupportedError
 from profiles.support import check_supported
-
-# The five fitted constants (least squares of the relative error, all positive; KV cache counted as fp8 in the fp8 rows, without
-# which the fit asks for more than the peak bandwidth).
-# Seconds per step of scheduling, sampling and launch, with CUDA graphs.
-_OVERHEAD_S = 0.00172
-# Share of the data sheet's memory bandwidth that reading weights and KV cache reaches.
-_BANDWIDTH_EFFICIENCY = 0.839
-# Share of the data sheet's dense TFLOP/s that matrix products reach.
-_COMPUTE_EFFICIENCY = 0.736
-# Seconds per all-reduce, before its bytes.
-_ALL_REDUCE_S = 21.5e-6
-# Share of the link's one-way bandwidth that all-reduces reach.
-_LINK_EFFICIENCY = 0.402
-
-# Measured / predicted of those 95 rows by quantile.
-_RESIDUAL_QUANTILES = ((0.01, 0.845), (0.05, 0.912), (0.1, 0.933), (0.5, 1.009), (0.9, 1.174), (0.95, 1.218), (0.99, 1.29))
+from profiles.work import StepWork, kind, step_work
 
 # Seconds per layer that launching kernels one by one adds: the largest excess of splitwise-sim's A100 decode steps (an engine of 2023
 # without CUDA graphs, TP 8, batch up to 32) over this model.
 _EAGER_LAYER_S = 0.42e-3
-
-_PROVENANCE = "estimated from data sheet; constants fitted on vLLM H100/H200 (95 rows, mean error 7.4 %, p99 measured/predicted 1.29)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,68 +32,165 @@ class StepTime:
     """Step time of one engine alone on its GPUs, at the median.
 
     residual_quantiles are ascending (quantile, multiplier) pairs: how measured times spread around the model. provenance says where the
-    numbers come from and how far they may be off.
+    numbers come from and how far they may be off. base_s leaves the routed experts out: a step that touches all of them takes expert_s
+    more, and a token leaves an expert alone with expert_miss_fraction. per_pair_s is per pair of a computed prompt token and a token it
+    attends to. frontend_s passes between client and engine before the first token and belongs to no step.
     """
 
     base_s: float
     per_token_s: float
     per_kv_token_s: float
-    residual_quantiles: tuple[tuple[float, float], ...]
+    residual_quantiles: Quantiles
     provenance: str
+    per_sequence_s: float = 0.0
+    per_pair_s: float = 0.0
+    expert_s: float = 0.0
+    expert_miss_fraction: float = 0.0
+    frontend_s: float = 0.0
 
-    def step_s(self, tokens: float, kv_tokens: float) -> float:
-        """Seconds of a step that computes `tokens` (decode and prefill) and reads kv_tokens tokens of KV cache."""
-        return self.base_s + self.per_token_s * tokens + self.per_kv_token_s * kv_tokens
+    def step_s(self, tokens: float, kv_tokens: float, sequences: float = 0.0, pairs: float = 0.0) -> float:
+        """Seconds of a step that computes `tokens` (decode and prefill) and reads kv_tokens tokens of KV cache.
+
+        sequences are the requests in it; pairs the pairs of tokens that its prompts attend to (profiles.steptime.attended_pairs).
+        """
+        work_s = self.per_token_s * tokens + self.per_kv_token_s * kv_tokens + self.per_sequence_s * sequences + self.per_pair_s * pairs
+        return self.touched_s(tokens) + work_s
+
+    def touched_s(self, tokens: float) -> float:
+        """base_s and the reading of the experts that this many tokens are expected to touch."""
+        if not self.expert_s:
+            return self.base_s
+        return self.base_s + self.expert_s * (1.0 - math.pow(self.expert_miss_fraction, tokens))
+
+    def slower(self, factor: float) -> StepTime:
+        """The same engine with every step `factor` times as long."""
+        return replace(
+            self,
+            base_s=self.base_s * factor,
+            per_token_s=self.per_token_s * factor,
+            per_kv_token_s=self.per_kv_token_s * factor,
+            per_sequence_s=self.per_sequence_s * factor,
+            per_pair_s=self.per_pair_s * factor,
+            expert_s=self.expert_s * factor,
+        )
 
     def quantile(self, probability: float) -> float:
         """Residual multiplier at a probability in [0, 1]: linear between the stated quantiles, constant beyond them, 1.0 without any."""
-        points = self.residual_quantiles
-        if not points:
-            return 1.0
-        if probability <= points[0][0]:
-            return points[0][1]
-        for (low, low_value), (high, high_value) in pairwise(points):
-            if probability <= high:
-                return low_value + (high_value - low_value) * (probability - low) / (high - low)
-        return points[-1][1]
+        return multiplier(self.residual_quantiles, probability)
+
+
+def multiplier(quantiles: Quantiles, probability: float) -> float:
+    """Value at a probability of (quantile, multiplier) pairs: linear between them, constant beyond, 1.0 without any."""
+    if not quantiles:
+        return 1.0
+    if probability <= quantiles[0][0]:
+        return quantiles[0][1]
+    for (low, low_value), (high, high_value) in pairwise(quantiles):
+        if probability <= high:
+            return low_value + (high_value - low_value) * (probability - low) / (high - low)
+    return quantiles[-1][1]
+
+
+def attended_pairs(tokens: float, cached_tokens: float = 0.0) -> float:
+    """Pairs of a prompt's chunk: each of its tokens attends to what is cached before it, to those before it in the chunk and to itself."""
+    return tokens * (cached_tokens + (tokens + 1) / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """What the device offers: bytes/s of memory, floating-point operations/s, bytes/s to a peer."""
+    """What the device offers: bytes/s of memory, operations/s with these weights and with 16 bits, bytes/s to a peer."""
 
     memory_bytes_per_s: float
     flops_per_s: float
+    plain_flops_per_s: float
     link_bytes_per_s: float
 
 
-def step_time(architecture: Architecture, gpu: GpuType, settings: EngineSettings, mig: MigProfile | None = None) -> StepTime:
+def step_time(
+    architecture: Architecture,
+    gpu: GpuType,
+    settings: EngineSettings,
+    mig: MigProfile | None = None,
+    fit: LatencyFit | None = None,
+    data_parallel_size: int = 1,
+) -> StepTime:
     """Step time of a model on a GPU type, or on one MIG slice of it.
 
-    base: overhead, one read of the weights (of a mixture of experts: those that max_num_seqs tokens are expected to touch) and two
-    all-reduces per layer. per_token: two operations per active parameter, attention over half of max_model_len (exact for a prompt of
-    that length, too slow for shorter ones), all-reduce bytes. per_kv_token: one read of a token's KV cache.
+    fit None takes the shipped one of vLLM. data_parallel_size is explained in profiles.work.step_work. With pipeline stages, decodes are
+    split over as many batches in flight as there are stages; a prompt passes all stages, one after the other.
     Raises UnsupportedError when vLLM cannot run the configuration, tensor parallelism over MIG slices included.
     """
     check_supported(architecture, gpu, settings)
-    rates = _rates(architecture, gpu, settings, mig)
-    size = settings.tensor_parallel_size
-    all_reduces = 2 * architecture.layers if size > 1 else 0
-    base_s = _OVERHEAD_S + _weight_bytes_read(architecture, settings) / rates.memory_bytes_per_s + all_reduces * _ALL_REDUCE_S
-    if settings.enforce_eager:
-        base_s += _EAGER_LAYER_S * architecture.layers
-    # A ring all-reduce moves 2 (n - 1) / n of the data over each link (Patarasuk and Yuan, 2009).
-    reduced_bytes = all_reduces * architecture.hidden * dtype_bytes(architecture, settings) * 2 * (size - 1) / size
+    held = fit or fit_for()
+    found = held.coefficients
+    work = step_work(architecture, settings, data_parallel_size)
+    rates = _rates(architecture, gpu, settings, mig, found)
+    stages = settings.pipeline_parallel_size
+    kv_bytes_per_s = rates.memory_bytes_per_s * found.kv_bandwidth_fraction
+    attention_flops_per_s = rates.plain_flops_per_s * found.attention_fraction
+    weights_bytes_per_s = rates.memory_bytes_per_s * found.bandwidth_fraction
+    experts = architecture.experts
+    far = distance(architecture, gpu, settings, mig, held, data_parallel_size)
     return StepTime(
-        base_s=base_s,
-        per_token_s=_flops_per_token(architecture, settings) / rates.flops_per_s + reduced_bytes / rates.link_bytes_per_s,
-        per_kv_token_s=kv_bytes_per_token(architecture, settings) / rates.memory_bytes_per_s,
-        residual_quantiles=_RESIDUAL_QUANTILES,
-        provenance=_PROVENANCE,
+        base_s=_fixed_s(architecture, settings, work, found) + work.weights_bytes / weights_bytes_per_s,
+        per_token_s=(
+            work.token_flops / rates.flops_per_s
+            + work.window_flops / attention_flops_per_s
+            + work.reduced_bytes / (rates.link_bytes_per_s * found.link_fraction)
+        ),
+        per_kv_token_s=max(work.kv_bytes / kv_bytes_per_s, work.kv_flops / attention_flops_per_s) / stages,
+        residual_quantiles=held.residuals[far].tpot_quantiles,
+        provenance=provenance(held, far),
+        per_sequence_s=(found.sequence_s + work.sequence_bytes / kv_bytes_per_s) / stages,
+        per_pair_s=work.pair_flops / attention_flops_per_s,
+        expert_s=work.expert_bytes / (weights_bytes_per_s * found.expert_bandwidth_fraction),
+        # n tokens that each choose k of E experts evenly leave E (1 - k / E)^n untouched on average.
+        expert_miss_fraction=(1 - experts.per_token / experts.count) ** data_parallel_size if experts else 0.0,
+        frontend_s=found.frontend_s,
     )
 
 
-def _rates(architecture: Architecture, gpu: GpuType, settings: EngineSettings, mig: MigProfile | None) -> _Rates:
+def _fixed_s(architecture: Architecture, settings: EngineSettings, work: StepWork, found: Coefficients) -> float:
+    """Seconds of a step that depend neither on the GPU nor on the batch."""
+    seconds = found.fixed_s + found.layer_s * architecture.layers + found.all_reduce_s * work.all_reduces
+    if architecture.experts is not None:
+        seconds += found.expert_layer_s * architecture.experts.layers
+    if settings.enforce_eager:
+        seconds += _EAGER_LAYER_S * architecture.layers
+    return seconds
+
+
+def distance(
+    architecture: Architecture,
+    gpu: GpuType,
+    settings: EngineSettings,
+    mig: MigProfile | None,
+    fit: LatencyFit,
+    data_parallel_size: int = 1,
+) -> str:
+    """How far an engine is from those the fit saw: one of profiles.latency_fits.DISTANCES."""
+    if mig is not None or settings.pipeline_parallel_size > 1 or data_parallel_size > 1:
+        return "roofline"
+    return fit.distance(architecture.name, gpu, kind(architecture))
+
+
+_MEANING = {
+    "known": "this model on this GPU type",
+    "other_model": "other models on this GPU type",
+    "other_gpu": "other GPU types of this generation, scaled by the data sheets",
+    "other_generation": "GPU types of another generation, scaled by the data sheets",
+    "roofline": "data sheets alone: nothing of this kind was measured",
+}
+
+
+def provenance(fit: LatencyFit, far: str) -> str:
+    """One line: what the prediction rests on and how far the middle 80 % of measurements are from it."""
+    low, high = (multiplier(fit.residuals[far].tpot_quantiles, probability) for probability in (0.1, 0.9))
+    kind_of_fit = "estimated from" if far == "roofline" else "fitted on"
+    return f"{kind_of_fit} {_MEANING[far]} ({fit.engine}, {fit.rows} rows; p10 - p90 of step times {low:.2f} - {high:.2f})"
+
+
+def _rates(architecture: Architecture, gpu: GpuType, settings: EngineSettings, mig: MigProfile | None, found: Coefficients) -> _Rates:
     compute_fraction = memory_fraction = 1.0
     if mig is not None:
         if settings.tensor_parallel_size > 1:
@@ -121,37 +200,13 @@ def _rates(architecture: Architecture, gpu: GpuType, settings: EngineSettings, m
         compute_fraction = mig.compute_slices / gpu.mig_compute_slices
         if mig.sm_count is not None and gpu.sm_count is not None:
             compute_fraction = mig.sm_count / gpu.sm_count
+    peak_tflops = product_tflops(architecture, gpu, settings)
+    reached_fraction = found.compute_fraction * (found.fp8_compute_fraction if peak_tflops > gpu.bf16_tflops else 1.0)
     # Without a peer-to-peer link all-reduces go over PCIe.
     link_gb_per_s = gpu.link_gb_per_s if gpu.link_gb_per_s is not None else gpu.pcie_gb_per_s
     return _Rates(
-        memory_bytes_per_s=gpu.memory_bandwidth_gb_per_s * 1e9 * _BANDWIDTH_EFFICIENCY * memory_fraction,
-        flops_per_s=product_tflops(architecture, gpu, settings) * 1e12 * _COMPUTE_EFFICIENCY * compute_fraction,
-        link_bytes_per_s=link_gb_per_s * 1e9 * _LINK_EFFICIENCY,
+        memory_bytes_per_s=gpu.memory_bandwidth_gb_per_s * 1e9 * memory_fraction,
+        flops_per_s=peak_tflops * 1e12 * reached_fraction * compute_fraction,
+        plain_flops_per_s=gpu.bf16_tflops * 1e12 * compute_fraction,
+        link_bytes_per_s=link_gb_per_s * 1e9,
     )
-
-
-def _weight_bytes_read(architecture: Architecture, settings: EngineSettings) -> float:
-    """Bytes per GPU of the weights that one step reads."""
-    total_bytes = weight_bytes(architecture, settings)
-    embedding = architecture.vocab * architecture.hidden * dtype_bytes(architecture, settings) / settings.tensor_parallel_size
-    # Of a separate input embedding only the rows of the step's tokens are read.
-    read_bytes = total_bytes - (0.0 if architecture.tie_embeddings else embedding)
-    experts = architecture.experts
-    if experts is None:
-        return read_bytes
-    form = weight_format(architecture, settings)
-    parameter_bytes = form.bytes_per_parameter if form is not None else float(dtype_bytes(architecture, settings))
-    # n tokens that each choose k of E experts evenly leave E (1 - k / E)^n untouched on average.
-    untouched_fraction = math.pow(1 - experts.per_token / experts.count, settings.max_num_seqs)
-    return read_bytes - architecture.expert_parameters * parameter_bytes / settings.tensor_parallel_size * untouched_fraction
-
-
-def _flops_per_token(architecture: Architecture, settings: EngineSettings) -> float:
-    """Floating-point operations per token and GPU: products with the active weights, and attention over half of max_model_len."""
-    width = architecture.heads * architecture.head_dim
-    attended_tokens = settings.max_model_len / 2
-    full_layers = architecture.layers - architecture.sliding_layers
-    windowed_tokens = min(architecture.sliding_window_tokens or 0, attended_tokens)
-    # Scores and weighted values: two products of 2 operations per element of the heads.
-    attention = 4 * width * (full_layers * attended_tokens + architecture.sliding_layers * windowed_tokens)
-    return (2 * architecture.active_parameter_count + attention) / settings.tensor_parallel_size

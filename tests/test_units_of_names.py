@@ -19,7 +19,7 @@ UNITS = (
     *("rps", "microrps"),
     *("usd_per_h", "microusd_per_h"),
     *("fraction", "permille", "quantile"),
-    *("gb_per_s", "tflops"),
+    *("gb_per_s", "tflops", "flops"),
 )
 
 # vLLM's own names of its flags, and fields of the fleet file that are called like them.
@@ -47,7 +47,7 @@ COUNTS = {
     *("host_cores_per_gpu", "kv_blocks", "max_active", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
     *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count"),
     # GPUs or groups of them
-    *("attention_data_parallel_size", "expert_parallel_size"),
+    *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
     # clients, or requests that a KV pool holds
     *("concurrency", "max_concurrency"),
     # mean numbers of requests
@@ -62,8 +62,10 @@ COUNTS = {
     *("all_layers", "elements", "expert_hidden_multiple", "expert_inner_multiple"),
     # blocks of a KV pool, and groups of layers that draw them
     *("expected_blocks", "full", "most_blocks", "start_blocks", "state_blocks", "window_slack", "windowed"),
-    # starts that constants were fitted on
-    "starts",
+    # starts that constants were fitted on, rows that coefficients were
+    *("rows", "starts"),
+    # all-reduces of a step, pairs of a query and a key that attention multiplies
+    *("all_reduces", "pairs"),
 }
 
 # Which one: indices, start slots, ports and places in a file.
@@ -79,7 +81,9 @@ PLAIN = {
     # routes: thousandths of a route's traffic; SimulatedGpu.parts: shares of a GPU by engine group
     *("parts", "routes", "weight"),
     # variance over mean; the spread of a log-normal; load over capacity; multiplier per quantile; time together over time alone
-    *("burstiness", "residual_quantiles", "rho", "slowdown", "spread"),
+    *("burstiness", "residual_quantiles", "rho", "slowdown", "spread", "tpot_quantiles", "ttft_quantiles"),
+    # Prior: bounds of a coefficient, in the coefficient's unit
+    *("high", "low"),
     # Length.mean is in tokens, as its docstring says
     "mean",
     *("bytes_per_parameter", "compute_capability", "preemption_probability", "priority"),

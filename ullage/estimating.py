@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles.catalogue import builtin
 from profiles.settings import EngineSettings
-from profiles.steptime import StepTime, step_time
+from profiles.steptime import StepTime, attended_pairs, step_time
 
 # The band that estimates are given with.
 QUANTILES = (0.1, 0.5, 0.9)
@@ -66,18 +65,17 @@ def estimate(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         prefill=_band(step, _prefill_s(step, settings, input_tokens)),
-        batches=tuple(BatchEstimate(size, _band(step, step.step_s(size, size * context))) for size in batches),
+        batches=tuple(BatchEstimate(size, _band(step, step.step_s(size, size * context, size))) for size in batches),
         kind="estimated",
         provenance=step.provenance,
     )
 
 
 def _prefill_s(step: StepTime, settings: EngineSettings, input_tokens: int) -> float:
-    """Chunks of max_num_batched_tokens, each re-reading what was cached before it."""
-    chunk = settings.max_num_batched_tokens
-    chunks = math.ceil(input_tokens / chunk)
-    cached = chunk * chunks * (chunks - 1) / 2
-    return chunks * step.base_s + step.per_token_s * input_tokens + step.per_kv_token_s * cached
+    """Chunks of max_num_batched_tokens, each reading and attending to what was cached before it."""
+    budget = settings.max_num_batched_tokens
+    chunks = [(cached, min(budget, input_tokens - cached)) for cached in range(0, input_tokens, budget)]
+    return sum(step.step_s(chunk, cached, 1, attended_pairs(chunk, cached)) for cached, chunk in chunks)
 
 
 def _band(step: StepTime, middle_s: float) -> Band:

@@ -11,7 +11,6 @@ from planner.plan import Plan, State
 from planner.planning import assemble
 from planner.problem import Problem, Solution
 from planner.spec import Fleet
-from profiles.measurements import Measurements
 from solvers.physical import place
 from solvers.portfolio import solve_all
 from solvers.unlimited import unlimited
@@ -35,12 +34,7 @@ class Planned:
 
 
 def plan_fleet(fleet: Fleet, state: State, *, solver: str = DEFAULT_ENGINE, time_limit_s: float | None = None) -> Planned:
-    """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input).
-
-    Raises ValueError for a fleet with measurements: nothing may be declared and then ignored.
-    """
-    if fleet.measurements != Measurements():
-        raise ValueError("measurements: not supported yet by plan, which predicts from the catalogue alone; remove the field to plan")
+    """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input)."""
     started_s = perf_counter()
     blueprint = build(fleet, state)
     outcome = _ask(blueprint.problem, solver, time_limit_s)

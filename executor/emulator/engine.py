@@ -11,7 +11,7 @@ from executor.emulator.asks import Ask
 from executor.emulator.metrics import Metrics
 from executor.emulator.pace import Pace
 from executor.emulator.residence import Residence
-from planner.simulation.core import EngineCore, Step
+from planner.simulation.core import EngineCore, Step, seconds
 from planner.simulation.requests import EngineRequest
 from profiles.steptime import StepTime
 
@@ -148,8 +148,7 @@ class RealTimeEngine:
         self._step = self._core.schedule() if self._running else None
         if self._step is None:
             return False
-        median_s = self._step_time.step_s(self._step.tokens, self._step.kv_tokens)
-        self._work_s = median_s * self._step_time.quantile(self._draw())
+        self._work_s = seconds(self._step_time, self._step) * self._step_time.quantile(self._draw())
         self._metrics.iteration_tokens.observe(self._step.tokens)
         for sequence, _ in self._step.chunks:
             live = self._live[sequence.request_id]

@@ -62,13 +62,17 @@ class Ledger(_Part):
 
 
 class ReplicaForecast(_Part):
-    """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share."""
+    """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share.
+
+    provenance says what its step times rest on and how wide they are spread; empty in plans made before it was kept.
+    """
 
     ttft_s: float
     tpot_s: float
     busy_fraction: float
     running_requests: float
     kv_fraction: float
+    provenance: str = ""
 
 
 class Replica(_Part):

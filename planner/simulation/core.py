@@ -6,7 +6,7 @@ drives it supplies the time: `simulate` virtual seconds, the emulator real ones.
     core = EngineCore(EngineConfig(kv_blocks=1000, block_size=16, max_num_seqs=256, max_num_batched_tokens=2048, max_model_len=8192))
     refused = core.add(EngineRequest("r1", input_tokens=500, output_tokens=200))   # None, or a Rejection with reason and message
     step = core.schedule()                                                         # None: nothing to do until the next add()
-    ...                                  # let step_time.step_s(step.tokens, step.kv_tokens) seconds pass, times what neighbours cost
+    ...                                  # let seconds(step_time, step) pass, times what neighbours cost
     result = core.finish(step)           # result.tokens: ids that got one token now; result.first and result.ended: subsets of it
 
 add() and abort() are allowed at any moment, also between schedule() and finish(); a request added there is seen by the next
@@ -29,6 +29,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from planner.simulation.requests import EngineConfig, EngineRequest, Rejection, RejectReason
+from profiles.steptime import StepTime
 
 
 class _Sequence:
@@ -49,12 +50,24 @@ class _Sequence:
 
 @dataclass(slots=True)
 class Step:
-    """One forward pass: tokens computed in it and kv_tokens read from the KV cache (context computed before it)."""
+    """One forward pass: tokens computed in it and kv_tokens read from the KV cache (context computed before it).
+
+    pairs counts, over its prefill chunks, each computed token with every token it attends to: those before it and itself.
+    """
 
     tokens: int
     kv_tokens: int
     decodes: list[_Sequence]
     chunks: list[tuple[_Sequence, int]]
+    pairs: int = 0
+
+    def take(self, sequence: _Sequence, chunk: int) -> None:
+        """Add a chunk of a prompt, whose cached context is read once."""
+        computed = sequence.computed
+        self.chunks.append((sequence, chunk))
+        self.tokens += chunk
+        self.kv_tokens += computed
+        self.pairs += chunk * computed + chunk * (chunk + 1) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,11 @@ class Counters:
     cached_prompt_tokens: int = 0
     generation_tokens: int = 0
     preemptions: int = 0
+
+
+def seconds(step_time: StepTime, step: Step) -> float:
+    """Seconds of a step on an engine alone, at the median."""
+    return step_time.step_s(step.tokens, step.kv_tokens, len(step.decodes) + len(step.chunks), step.pairs)
 
 
 class EngineCore:
@@ -196,9 +214,7 @@ class EngineCore:
             if sequence.prefilling:
                 chunk = min(sequence.target - sequence.computed, self.config.max_num_batched_tokens - len(decodes))
                 if self._grow(sequence, sequence.computed + chunk):
-                    step.chunks.append((sequence, chunk))
-                    kv_tokens += sequence.computed
-                    step.tokens += chunk
+                    step.take(sequence, chunk)
                 break
             computed = sequence.computed
             if computed == sequence.capacity and not self._grow(sequence, computed + 1):
@@ -206,7 +222,7 @@ class EngineCore:
             kv_tokens += computed
             decodes.append(sequence)
         step.tokens += len(decodes)
-        step.kv_tokens = kv_tokens
+        step.kv_tokens += kv_tokens
 
     def _admit(self, step: Step) -> None:
         budget = self.config.max_num_batched_tokens - step.tokens
@@ -217,9 +233,7 @@ class EngineCore:
             self._running.append(self._waiting.popleft())
             chunk = min(sequence.target - sequence.computed, budget)
             self._grow(sequence, sequence.computed + chunk)
-            step.chunks.append((sequence, chunk))
-            step.tokens += chunk
-            step.kv_tokens += sequence.computed
+            step.take(sequence, chunk)
             budget -= chunk
 
     def _blocks(self, tokens: int) -> int:

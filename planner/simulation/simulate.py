@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from planner.simulation.core import EngineCore, Step
+from planner.simulation.core import EngineCore, Step, seconds
 from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
 from planner.simulation.metrics import EngineUse, GpuUse, RequestRecord
 from planner.simulation.requests import EngineRequest
@@ -155,7 +155,7 @@ class _World:
         engine.step = engine.core.schedule()
         if engine.step is not None:
             step_time = engine.spec.step_time
-            work_s = step_time.step_s(engine.step.tokens, engine.step.kv_tokens) * step_time.quantile(self._draw())
+            work_s = seconds(step_time, engine.step) * step_time.quantile(self._draw())
             engine.started_s = now_s
             self.computes[engine.compute].start(now_s, engine_index, work_s)
 
@@ -184,16 +184,19 @@ class _World:
             heappush(self._ends, (compute.next_s, compute_index, self._versions[compute_index]))
 
     def _record(self, index: int, request: SimulatedRequest) -> RequestRecord:
-        served = self._errors[index] is None
+        replica = self._replicas[index]
+        served = self._errors[index] is None and replica is not None
+        # tokenizer, HTTP and the way back are no part of any step and delay the first token only
+        frontend_s = self.engines[self._by_name[replica]].spec.step_time.frontend_s if replica is not None else 0.0
         intervals = request.output_tokens - 1
         return RequestRecord(
             workload=request.workload,
             served_name=request.served_name,
-            replica=self._replicas[index],
+            replica=replica,
             arrival_s=request.arrival_s,
             input_tokens=request.input_tokens,
             output_tokens=request.output_tokens,
-            ttft_s=self._first_s[index] - request.arrival_s if served else None,
+            ttft_s=self._first_s[index] - request.arrival_s + frontend_s if served else None,
             tpot_s=(self._last_s[index] - self._first_s[index]) / intervals if served and intervals else None,
             error=self._errors[index],
         )

@@ -216,7 +216,7 @@ class DeclaredFleet(Declared):
     policy: DeclaredPolicy = Field(default_factory=DeclaredPolicy, description="Rules for the whole plan. Default: as below.")
     measurements: Text | None = Field(
         None,
-        description="Folder of measurements, as `ullage profile import` fills it. `validate` reads and checks them; `plan` cannot rest on "
-        "them yet and refuses a fleet that names them. Default: none, everything is predicted from the catalogue.",
+        description="Folder of measurements, as `ullage profile import` fills it: predictions of step times rest on them where they can. "
+        "Default: none, everything is predicted from the catalogue.",
         examples=["./measurements"],
     )

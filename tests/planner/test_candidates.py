@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import yaml
+
 from planner.build import Blueprint, build
 from planner.candidates import Candidate
+from planner.groups import service_groups
 from planner.plan import State
 from planner.problem import Problem
 from profiles.kv import kv_bytes_for_tokens
-from tests.fleets import fleet, workload
+from tests.fleets import fleet, fleet_dict, workload
+from tests.planner.fleet_files import load
 
 QUANTILE = 0.99
 
@@ -104,7 +108,7 @@ def test_many_small_shared_replicas_are_offered_when_memory_is_short() -> None:
 
 def test_an_slo_that_only_idle_replicas_meet_is_not_bought_by_the_hundred() -> None:
     demand = {"rate": "5/s", "input_tokens": 1500, "output_tokens": 50}
-    busy = {"middle": {**workload("middle", slo={"tpot_p95": "10ms", "ttft_p95": "5s"}), "demand": demand}}
+    busy = {"middle": {**workload("middle", slo={"tpot_p95": "9.5ms", "ttft_p95": "5s"}), "demand": demand}}
     rare = {"middle": {**busy["middle"], "demand": {**demand, "rate": "1/d"}}}
     assert any("as long as fewer than 0.01 of the requests meet another one" in item.reason for item in build_one(busy).rejections)
     assert build_one(rare).candidates
@@ -112,3 +116,10 @@ def test_an_slo_that_only_idle_replicas_meet_is_not_bought_by_the_hundred() -> N
 
 def build_one(workloads: dict[str, Any]) -> Blueprint:
     return build(fleet(workloads=workloads), State())
+
+
+def test_the_order_of_workloads_in_the_file_leaves_every_digit_of_a_group_alone() -> None:
+    served = {name: workload("middle", rate) for name, rate in (("w0", "0.1/s"), ("w1", "0.2/s"), ("w2", "0.3/s"))}
+    there, back = (fleet_dict(workloads={name: served[name] for name in order}) for order in (("w0", "w1", "w2"), ("w2", "w1", "w0")))
+    groups = [service_groups(load(yaml.safe_dump(written, sort_keys=False))) for written in (there, back)]
+    assert groups[0] == groups[1]

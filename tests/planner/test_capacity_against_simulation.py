@@ -6,7 +6,7 @@ out equal slices. A share below one is simulated as a constant slowdown (the gua
 
 import math
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from statistics import median
 
@@ -24,12 +24,23 @@ from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.steptime import StepTime, step_time
 
-MODELS = {"Qwen/Qwen3-0.6B": 1, "meta-llama/Llama-3.1-8B": 1, "Qwen/Qwen3-32B": 2, "meta-llama/Llama-3.1-70B": 4}
+MODELS = {
+    "Qwen/Qwen3-0.6B": 1,
+    "meta-llama/Llama-3.1-8B": 1,
+    "Qwen/Qwen3-30B-A3B": 1,
+    "Qwen/Qwen3-32B": 2,
+    "meta-llama/Llama-3.1-70B": 4,
+}
 MIXES = {
     "chat": RequestMix(500, 100, 2500, 450),
     "long prompts": RequestMix(3000, 100, 7000, 300),
     "short answers": RequestMix(300, 5, 1200, 12),
+    "bursty chat": RequestMix(500, 100, 2500, 450, burstiness=4.0),
+    "cached prefixes": RequestMix(2000, 100, 6000, 450, prefix_hit_fraction=0.6),
 }
+# Lengths of the Mooncake conversation trace.
+MOONCAKE = RequestMix(12_000, 350, 85_000, 1500)
+LONG = EngineSettings(max_model_len=131_072, max_num_batched_tokens=8192)
 SHARES = (1.0, 1 / 2, 1 / 3)
 # A load set by a usual SLO, and one set by what the engine can bear at all.
 SLO = Slo(ttft_s=1.0, tpot_s=0.1)
@@ -67,36 +78,47 @@ class Point:
         inputs = Length.fitted(self.mix.input_tokens, self.mix.input_p99_tokens)
         outputs = Length.fitted(self.mix.output_tokens, self.mix.output_p99_tokens)
         for _ in range(REQUESTS):
-            arrival_s += draw.expovariate(self.rate_rps)
+            arrival_s += self.interval_s(draw)
             input_tokens = min(max(1, round(inputs.quantile(draw.gauss(0, 1)))), self.settings.max_model_len - 2)
             output_tokens = max(1, min(round(outputs.quantile(draw.gauss(0, 1))), self.settings.max_model_len - input_tokens))
-            requests.append(SimulatedRequest(served_name, served_name, arrival_s, input_tokens, output_tokens))
+            cached = int(input_tokens * self.mix.prefix_hit_fraction)
+            requests.append(SimulatedRequest(served_name, served_name, arrival_s, input_tokens, output_tokens, cached))
         return requests
+
+    def interval_s(self, draw: random.Random) -> float:
+        """Time between arrivals: exponential, or a mixture of a short and a long one with the squared variation that was asked for.
+
+        Both parts of the mixture take half of the time (balanced means); a renewal stream's dispersion is its squared variation.
+        """
+        variation = self.mix.burstiness
+        short = (1 + math.sqrt((variation - 1) / (variation + 1))) / 2
+        part = short if draw.random() < short else 1 - short
+        return draw.expovariate(2 * part * self.rate_rps)
 
 
 def points() -> list[Point]:
-    gpu = builtin().gpu("H100-SXM-80GB")
-    found = []
+    found: list[Point] = []
     for model, size in MODELS.items():
-        architecture = builtin().model(model)
         settings = EngineSettings(tensor_parallel_size=size)
-        step = step_time(architecture, gpu, settings)
         for name, mix in MIXES.items():
-            for share_fraction in SHARES if size == 1 else (1.0,):
-                limit_rps = capacity_rps(step, mix, UNBOUNDED, share_fraction, settings)
-                for load, rate_rps in {
-                    "at the SLO": capacity_rps(step, mix, SLO, share_fraction, settings),
-                    "5 %": 0.05 * limit_rps,
-                    "50 %": 0.5 * limit_rps,
-                }.items():
-                    label = f"{model} {name} share {share_fraction:.2f} {load}"
-                    if rate_rps > 0:
-                        found.append(Point(label, architecture, settings, step, mix, share_fraction, rate_rps))
-    return found
+            shares = SHARES if size == 1 and name in {"chat", "long prompts", "short answers"} else (1.0,)
+            for share_fraction in shares:
+                found += loads(f"{model} {name}", model, settings, mix, share_fraction, SLO)
+    mooncake = Slo(ttft_s=30.0, tpot_s=0.5)
+    return found + loads("meta-llama/Llama-3.1-8B Mooncake", "meta-llama/Llama-3.1-8B", LONG, MOONCAKE, 1.0, mooncake)
 
 
-def slowed(step: StepTime, factor: float) -> StepTime:
-    return replace(step, base_s=step.base_s * factor, per_token_s=step.per_token_s * factor, per_kv_token_s=step.per_kv_token_s * factor)
+def loads(label: str, model: str, settings: EngineSettings, mix: RequestMix, share_fraction: float, slo: Slo) -> list[Point]:
+    architecture = builtin().model(model)
+    step = step_time(architecture, builtin().gpu("H100-SXM-80GB"), settings)
+    limit_rps = capacity_rps(step, mix, UNBOUNDED, share_fraction, settings)
+    at_slo_rps = capacity_rps(step, mix, slo, share_fraction, settings)
+    rates = {"at the SLO": at_slo_rps, "5 %": 0.05 * limit_rps, "50 %": 0.5 * limit_rps}
+    return [
+        Point(f"{label} share {share_fraction:.2f} {load}", architecture, settings, step, mix, share_fraction, rate_rps)
+        for load, rate_rps in rates.items()
+        if rate_rps > 0
+    ]
 
 
 def simulated(point: Point, neighbours: int) -> dict[str, float]:
@@ -104,7 +126,7 @@ def simulated(point: Point, neighbours: int) -> dict[str, float]:
     draw = random.Random(f"{point.name}{neighbours}")
     load = forecast(point.step, point.mix, point.rate_rps, point.share_fraction, point.settings)
     assert load is not None
-    step = point.step if neighbours else slowed(point.step, 1 / point.share_fraction)
+    step = point.step if neighbours else point.step.slower(1 / point.share_fraction)
     names = [f"engine{index}" for index in range(neighbours + 1)]
     result = simulate(
         [point.engine(name, step, load.kv_tokens_p99) for name in names],

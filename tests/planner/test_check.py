@@ -213,9 +213,10 @@ def test_every_planted_fault_is_found(change: Callable[[dict[str, Any]], None], 
     assert any(words in fault for fault in faults(edited(change)))
 
 
-def without(kind: str, plan: Plan) -> Plan:
+def without(kind: str, plan: Plan, place: int = 0) -> Plan:
+    """Without one action of a kind, the first of them unless told otherwise."""
     actions = list(plan.actions)
-    actions.remove(next(action for action in actions if action.kind == kind))
+    actions.remove([action for action in actions if action.kind == kind][place])
     return plan.model_copy(update={"actions": tuple(actions)})
 
 
@@ -240,7 +241,8 @@ def moving() -> tuple[Plan, State]:
 def test_a_forgotten_action_is_found() -> None:
     plan, state = moving()
     assert "the actions leave" in follow(without("start", plan), state)
-    assert "the actions leave" in follow(without("stop", plan), state)
+    # an earlier one may make way for another start of the same name
+    assert "the actions leave" in follow(without("stop", plan, -1), state)
     assert "which still takes part in a route" in follow(without("set_routes", plan), state)
 
 

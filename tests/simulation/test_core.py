@@ -5,6 +5,8 @@ import re
 import pytest
 
 from planner.simulation import EngineConfig, EngineCore, EngineRequest, RejectReason
+from planner.simulation.core import seconds
+from profiles.steptime import StepTime
 from tests.simulation.driving import Outcome, add, config, run, step_once
 
 
@@ -25,6 +27,30 @@ def test_step_says_what_it_computes_and_reads() -> None:
         core.finish(step)
     # two chunks of the prompt, then one token each over 100 and 101 tokens of context
     assert seen == [(64, 0), (36, 64), (1, 100), (1, 101)]
+
+
+def test_step_counts_the_pairs_that_its_prompts_attend_to() -> None:
+    core = EngineCore(config(budget=64))
+    add(core, "a", 100, 3)
+    add(core, "b", 30, 2, 10)
+    pairs, sequences = [], []
+    while (step := core.schedule()) is not None:
+        pairs.append(step.pairs)
+        sequences.append(len(step.decodes) + len(step.chunks))
+        core.finish(step)
+    # 64 tokens; the other 36 of a with b's 20 beyond its cached 10; decodes read the cache and form no pairs
+    assert pairs == [64 * 65 // 2, 36 * 64 + 36 * 37 // 2 + 20 * 10 + 20 * 21 // 2, 0, 0]
+    assert sum(pairs) == 100 * 101 // 2 + (30 * 31 - 10 * 11) // 2
+    assert sequences == [1, 2, 2, 1]
+
+
+def test_seconds_of_a_step_follow_the_step_time_model() -> None:
+    core = EngineCore(config(budget=64))
+    add(core, "a", 100, 3)
+    time = StepTime(1.0, 0.01, 0.0, (), "test", per_sequence_s=0.5, per_pair_s=0.001)
+    step = core.schedule()
+    assert step is not None
+    assert seconds(time, step) == 1.0 + 0.64 + 0.5 + 64 * 65 / 2 * 0.001
 
 
 def test_cached_prefix_is_not_computed_but_counted_and_held() -> None:

@@ -136,17 +136,16 @@ def test_a_time_limit_is_named_in_the_plan_and_the_answer_is_no_worse_than_the_b
     assert figures["bound_usd_per_h"] <= 3.0
 
 
-def test_measurements_are_refused_and_not_ignored(tmp_path: Path) -> None:
-    """Until plans rest on them, a fleet that names some must not look as if they did."""
+def test_a_plan_rests_on_the_measurements_that_the_fleet_names(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     table.write_text(
         "model,gpu,tensor_parallel_size,input_tokens,output_tokens,concurrency,ttft_s,tpot_s,engine,engine_version\n"
-        "Qwen/Qwen3-0.6B,H100,1,512,128,8,0.05,0.004,vllm,0.32.0\n",
+        "meta-llama/Llama-3.1-8B,H100,1,512,128,8,0.2,0.02,vllm,0.32.0\n",
         encoding="utf-8",
     )
     assert ullage("profile", "import", str(table), "--store", str(tmp_path / "measured")).code == 0
     (tmp_path / "fleet.yaml").write_text(f"{starter()}\nmeasurements: ./measured\n", encoding="utf-8")
     assert ullage("validate", str(tmp_path / "fleet.yaml")).code == 0
-    refused = ullage("plan", str(tmp_path / "fleet.yaml"))
-    assert refused.code == 1
-    assert "measurements: not supported yet by plan" in refused.err
+    planned = ullage("plan", str(tmp_path / "fleet.yaml"))
+    assert planned.code == 0
+    assert "step times measured on" in planned.out

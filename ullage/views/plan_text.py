@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -126,11 +126,19 @@ def _workloads(desired: Desired) -> Iterator[str]:
         for workload in desired.workloads
     )
     yield from table(rows)
+    yield from _provenance(desired)
     short = [workload for workload in desired.workloads if workload.unserved_reason]
     for served_name, group in groupby(sorted(short, key=lambda workload: workload.served_name), key=lambda workload: workload.served_name):
         members = list(group)
         rate_rps = sum(workload.unserved_rps for workload in members)
         yield f"  {served_name}: {rate_rps:.2f} requests/s unserved: {members[0].unserved_reason}"
+
+
+def _provenance(desired: Desired) -> Iterator[str]:
+    """What the latencies rest on, the most frequent first."""
+    found = Counter(replica.forecast.provenance for replica in desired.replicas if replica.forecast.provenance)
+    for provenance, count in sorted(found.items(), key=lambda item: (-item[1], item[0])):
+        yield f"  {count} {'replica' if count == 1 else 'replicas'}: step times {provenance}"
 
 
 def _against(is_s: float | None, goal_s: float) -> str:

@@ -1,0 +1,208 @@
+"""How far the latency model is from measured serving, and how fast it is.
+
+    python -m benchmarks.latency FILE.csv.gz [--folds] [--rows] [--sweep]
+
+The file is aiconfigurator's table of measured serving (benchmarks.latency_rows says how its rows are read). Rows are judged with the
+shipped fit of their engine; --folds also fits anew with one model, then one GPU type left out. Printed by engine and by how far a row is
+from what the fit saw: rows, refused, median errors of TPOT and TTFT, and the share of rows inside the stated p10 - p90 band. --sweep times
+the catalogue: 45 models, 16 GPU types, every tensor-parallel size, 5 loads. The last line of standard output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from benchmarks.fit_latency import centred, usable
+from benchmarks.latency_rows import ENGINES, Refused, Row, read_rows
+from profiles.catalogue import builtin
+from profiles.closed_loop import ClosedLoop
+from profiles.fitting import PRIORS, Observation, Prior, left_out
+from profiles.latency_fits import LatencyFit, fit_for
+from profiles.prediction import Engine, LatencyPrediction, predict_latency
+from profiles.settings import EngineSettings, UnsupportedError
+from profiles.steptime import distance
+
+_SWEPT_MODELS = 45
+_SWEPT_GPUS = 16
+_SWEPT_LOADS = (1.0, 8.0, 32.0, 128.0, 256.0)
+_SWEPT_SIZES = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One row beside its prediction."""
+
+    label: str
+    distance: str
+    predicted: LatencyPrediction
+    ttft_s: float
+    tpot_s: float
+
+    @property
+    def tpot_error_fraction(self) -> float:
+        """Predicted over measured, less one."""
+        return self.predicted.tpot.p50_s / self.tpot_s - 1
+
+    @property
+    def ttft_error_fraction(self) -> float:
+        """Predicted over measured, less one."""
+        return self.predicted.ttft.p50_s / self.ttft_s - 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description="Error of the latency model against measured rows.")
+    parser.add_argument("file", type=Path, help="table of measured rows, .csv or .csv.gz")
+    parser.add_argument("--folds", action="store_true", help="also fit anew with each model, then each GPU type, left out")
+    parser.add_argument("--rows", action="store_true", help="print every row")
+    parser.add_argument("--sweep", action="store_true", help="time a sweep of the catalogue")
+    options = parser.parse_args(arguments)
+    try:
+        read = list(read_rows(options.file))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    figures = judged_by_engine(read, options.rows)
+    for reason, count in sorted(Counter(item.reason for item in read if isinstance(item, Refused)).items()):
+        print(f"refused {count}: {reason}")
+    if options.folds:
+        figures["folds"] = folds(read)
+    if options.sweep:
+        figures["sweep"] = sweep()
+    print(json.dumps(figures))
+    return 0
+
+
+def judged_by_engine(read: Sequence[Row | Refused], rows: bool) -> dict[str, object]:
+    """Figures of every engine, printed on the way; suspect rows are counted and told apart."""
+    figures: dict[str, object] = {}
+    for engine in sorted({item.engine for item in read}):
+        found = [item for item in read if isinstance(item, Row) and item.engine == engine]
+        refused = sum(isinstance(item, Refused) and item.engine == engine for item in read)
+        if not found:
+            figures[engine] = _told(engine, [], refused)
+            continue
+        fit = fit_for(engine)
+        judged = [judge(item.observation, fit) for item in found if not item.suspect]
+        if rows:
+            _print_rows(judged)
+        figures[engine] = _told(engine, judged, refused)
+        for far in sorted({item.distance for item in judged}):
+            figures[f"{engine} {far}"] = _told(f"{engine} {far}", [item for item in judged if item.distance == far], 0)
+        suspect = [judge(item.observation, fit) for item in found if item.suspect]
+        if suspect:
+            figures[f"{engine} suspect"] = _told(f"{engine} suspect", suspect, 0)
+    return figures
+
+
+def judge(row: Observation, fit: LatencyFit, far: str | None = None) -> Judged:
+    """A row beside the fit's prediction; far None is how far the row is from what the fit saw."""
+    engine = row.engine
+    held = far or distance(engine.architecture, engine.gpu, engine.settings, engine.mig, fit, engine.data_parallel_size)
+    # the band asked for is the one of every distance
+    banded = replace(fit, residuals=dict.fromkeys(fit.residuals, fit.residuals[held]))
+    return Judged(row.label, held, predict_latency(engine, row.load, fit=banded, kv_tokens=row.kv_tokens), row.ttft_s, row.tpot_s)
+
+
+def folds(read: Sequence[Row | Refused]) -> dict[str, object]:
+    """Leave-one-model-out and leave-one-GPU-out of every engine, with the bands that ship for such rows."""
+    figures: dict[str, object] = {}
+    rows = [item for item in read if isinstance(item, Row)]
+    priors: Mapping[str, Prior] = PRIORS
+    for engine in ENGINES:
+        observed = usable(rows, engine)
+        shipped = fit_for(engine)
+        if observed:
+            figures |= _fold(f"{engine} model left out", observed, lambda row: row.fold, _as(shipped, "other_model", priors))
+        if len({row.engine.gpu.name for row in observed}) > 1:
+            figures |= _fold(f"{engine} GPU left out", observed, lambda row: row.engine.gpu.name, _as(shipped, "other_gpu", priors))
+        if engine == ENGINES[0]:
+            priors = centred(priors, shipped.coefficients)
+    return figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a fold is judged with: the shipped fit, the distance whose band it states, the priors it is fitted under."""
+
+    shipped: LatencyFit
+    distance: str
+    priors: Mapping[str, Prior]
+
+
+def _as(shipped: LatencyFit, far: str, priors: Mapping[str, Prior]) -> _Setting:
+    return _Setting(shipped, far, priors)
+
+
+def _fold(label: str, rows: Sequence[Observation], fold: Callable[[Observation], str], setting: _Setting) -> dict[str, object]:
+    found: list[Judged] = []
+    for row, fit in left_out(rows, fold, setting.priors, setting.shipped.coefficients):
+        found.append(judge(row, replace(setting.shipped, coefficients=fit.coefficients), setting.distance))
+    figures: dict[str, object] = {label: _told(label, found, 0)}
+    names = {row.label: (row.engine.architecture.name if setting.distance == "other_model" else row.engine.gpu.name) for row in rows}
+    for name in sorted(set(names.values())):
+        figures[f"{label}: {name}"] = _told(f"  {name}", [item for item in found if names[item.label] == name], 0)
+    return figures
+
+
+def _told(label: str, judged: Sequence[Judged], refused: int) -> dict[str, object]:
+    """Print one line and return its figures."""
+    figures: dict[str, object] = {"rows": len(judged) + refused, "refused": refused}
+    if judged:
+        figures |= {
+            "tpot_median_abs_error_fraction": _rounded(median(abs(item.tpot_error_fraction) for item in judged)),
+            "ttft_median_abs_error_fraction": _rounded(median(abs(item.ttft_error_fraction) for item in judged)),
+            "tpot_inside_fraction": _rounded(sum(item.predicted.tpot.holds(item.tpot_s) for item in judged) / len(judged)),
+            "ttft_inside_fraction": _rounded(sum(item.predicted.ttft.holds(item.ttft_s) for item in judged) / len(judged)),
+        }
+    print(f"{label:44s} " + "  ".join(f"{name.removesuffix('_fraction')} {value}" for name, value in figures.items()))
+    return figures
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)
+
+
+def _print_rows(judged: Sequence[Judged]) -> None:
+    for item in judged:
+        print(f"TPOT {item.tpot_error_fraction:+7.1%}  TTFT {item.ttft_error_fraction:+7.1%}  {item.distance:16s} {item.label}")
+
+
+def sweep() -> dict[str, object]:
+    """Seconds to predict every model on every GPU type that can run it, at every tensor-parallel size and load."""
+    engines = list(_swept_engines())
+    fit_for()
+    started_s = perf_counter()
+    predictions = impossible = 0
+    for engine in engines:
+        try:
+            kv_tokens = engine.kv_tokens()
+            for clients in _SWEPT_LOADS:
+                predict_latency(engine, ClosedLoop(1000, 200, clients), kv_tokens=kv_tokens)
+                predictions += 1
+        except UnsupportedError:
+            impossible += 1
+    elapsed_s = perf_counter() - started_s
+    print(f"sweep: {predictions} predictions in {elapsed_s:.2f} s, {impossible} of {len(engines)} engines cannot run")
+    return {"predictions": predictions, "impossible_engines": impossible, "elapsed_s": _rounded(elapsed_s)}
+
+
+def _swept_engines() -> Iterator[Engine]:
+    catalogue = builtin()
+    for model in catalogue.model_names[:_SWEPT_MODELS]:
+        architecture = catalogue.model(model)
+        for gpu in catalogue.gpu_names[:_SWEPT_GPUS]:
+            for size in _SWEPT_SIZES:
+                limits = min(8192, architecture.max_position)
+                yield Engine(architecture, catalogue.gpu(gpu), EngineSettings(tensor_parallel_size=size, max_model_len=limits))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
