@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.problem import Problem, Solution
+from planner.problem import Problem, Solution, Watch
 from solvers.answer import answer, trimmed
 from solvers.candidates import candidates
 from solvers.greedy import Openings, open_fresh, order, shapes_by_demand
@@ -11,7 +11,12 @@ from solvers.packing import OpenGpu, Packing
 NAME = "best_fit"
 
 
-def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:  # noqa: ARG001 (a pass over the demands ends by itself)
+def solve(
+    problem: Problem,
+    *,
+    time_limit_s: float | None = None,  # noqa: ARG001 (a pass over the demands ends by itself)
+    watch: Watch | None = None,  # noqa: ARG001 (as above)
+) -> Solution:
     """Answer a problem greedily; what finds no room stays unserved, lowest priority first."""
     packing = Packing(problem)
     choices = shapes_by_demand(problem, candidates(problem))

@@ -7,7 +7,7 @@ the greedy engines, so it is never worse than them. See solvers.stage for one st
 
 from __future__ import annotations
 
-from planner.problem import Pattern, Problem, Solution, objective, priorities
+from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities
 from solvers import best_fit, exclusive, first_fit, squishy
 from solvers.answer import answer, trimmed, with_bounds
 from solvers.candidates import dominators
@@ -17,13 +17,14 @@ from solvers.stage import Effort, Search, clock, run_stage
 NAME = "exact"
 
 
-def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
-    """Answer a problem; by default it stops after fixed amounts of work, with time_limit_s after that many seconds.
+def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
+    """Answer a problem; by default it stops after fixed amounts of work, with time_limit_s after that many seconds,
+    and when watch says so.
 
     Never raises for want of capacity. status is "optimal" when both bounds are met exactly.
     """
     standing = dominators(problem)
-    effort = Effort(time_left_s=clock(time_limit_s))
+    effort = Effort(time_left_s=clock(time_limit_s), watch=watch)
     search = Search(problem, sorted(set(standing.values())), effort, _start(problem, standing))
     bounds: list[int] = []
     pinned: tuple[tuple[int, int], ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.problem import Problem, Solution
+from planner.problem import Problem, Solution, Watch
 from solvers.answer import answer, trimmed
 from solvers.candidates import takes_whole_gpus, usable_shapes
 from solvers.greedy import open_fresh, order, shapes_by_demand
@@ -19,7 +19,12 @@ from solvers.pricing import catalogue
 NAME = "exclusive"
 
 
-def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:  # noqa: ARG001 (a pass over the demands ends by itself)
+def solve(
+    problem: Problem,
+    *,
+    time_limit_s: float | None = None,  # noqa: ARG001 (a pass over the demands ends by itself)
+    watch: Watch | None = None,  # noqa: ARG001 (as above)
+) -> Solution:
     """Answer a problem without any sharing; what finds no room stays unserved, lowest priority first."""
     packing = Packing(problem)
     usable = shapes_by_demand(problem, usable_shapes(problem))

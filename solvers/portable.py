@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pulp
 
-from planner.problem import Pattern, Problem, Solution, priorities
+from planner.problem import Pattern, Problem, Solution, Watch, priorities
 from solvers.answer import answer, trimmed, with_bounds
 from solvers.assign import assign
 from solvers.candidates import candidates
@@ -33,7 +33,7 @@ _MOST_COLUMNS = 4_000
 _MOST_NODES = 20_000
 
 
-def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
     """Answer a problem with CBC; raises UnavailableError when it has too many patterns or mixes, or CBC is missing."""
     shapes = candidates(problem)
     places, stock = slots(problem, shapes), catalogue(problem, shapes)
@@ -47,7 +47,7 @@ def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
         goal = Goal(priority, pinned)
         master = Master(problem, places, goal)
         allowed = [column for column in [*columns, *master.node_columns()] if master.allows(column)]
-        counts, bound = _integer(master, allowed, left_s())
+        counts, bound = (None, 0) if watch is not None and watch.stop() else _integer(master, allowed, left_s())
         if counts is not None:
             patterns = trimmed(problem, assign(master, allowed, counts))
         value = value_of(problem, patterns, goal)

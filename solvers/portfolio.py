@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from time import perf_counter
 
-from planner.problem import Problem, Solution, Solve, objective, unserved_by_priority
+from planner.problem import Problem, Solution, Solve, Watch, objective, unserved_by_priority
 from solvers.answer import with_bounds
 from solvers.errors import UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """What one engine delivered: its Solution, or why it was skipped."""
+    """What one engine delivered, or why it was skipped; solve_s is how long it took."""
 
     engine: str
     solution: Solution | None
     skipped: str = ""
+    solve_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,14 @@ class PortfolioAnswer:
     reports: tuple[EngineReport, ...]
 
 
-def solve_all(problem: Problem, engines: Mapping[str, Solve], *, time_limit_s: float | None = None) -> PortfolioAnswer:
+def solve_all(
+    problem: Problem, engines: Mapping[str, Solve], *, time_limit_s: float | None = None, watch: Watch | None = None
+) -> PortfolioAnswer:
     """Run every engine in order; ties go to the earlier one. The time limit holds for each engine.
 
     Raises UnavailableError when no engine could answer. An engine that fails in any other way is a defect and is not hidden.
     """
-    reports = tuple(_run(problem, name, engine, time_limit_s) for name, engine in engines.items())
+    reports = tuple(_run(problem, name, engine, time_limit_s, watch) for name, engine in engines.items())
     solutions = [report.solution for report in reports if report.solution is not None]
     if not solutions:
         reasons = "; ".join(f"{report.engine}: {report.skipped}" for report in reports) or "no engine was given"
@@ -41,12 +45,13 @@ def solve_all(problem: Problem, engines: Mapping[str, Solve], *, time_limit_s: f
     return PortfolioAnswer(_with_best_bounds(problem, best, solutions), reports)
 
 
-def _run(problem: Problem, name: str, engine: Solve, time_limit_s: float | None) -> EngineReport:
+def _run(problem: Problem, name: str, engine: Solve, time_limit_s: float | None, watch: Watch | None) -> EngineReport:
+    started_s = perf_counter()
     try:
-        solution = engine(problem, time_limit_s=time_limit_s)
+        solution = engine(problem, time_limit_s=time_limit_s, watch=watch)
     except UnavailableError as error:
         return EngineReport(name, None, str(error))
-    return EngineReport(name, replace(solution, engine=name))
+    return EngineReport(name, replace(solution, engine=name), solve_s=perf_counter() - started_s)
 
 
 def _with_best_bounds(problem: Problem, best: Solution, solutions: list[Solution]) -> Solution:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.problem import Problem, Solution
+from planner.problem import Problem, Solution, Watch
 from solvers.answer import answer, trimmed
 from solvers.best_fit import join_tightest
 from solvers.candidates import candidates, takes_whole_gpus, usable_shapes
@@ -18,7 +18,12 @@ from solvers.packing import Packing
 NAME = "squishy"
 
 
-def solve(problem: Problem, *, time_limit_s: float | None = None) -> Solution:  # noqa: ARG001 (two passes over the demands end by themselves)
+def solve(
+    problem: Problem,
+    *,
+    time_limit_s: float | None = None,  # noqa: ARG001 (two passes over the demands end by themselves)
+    watch: Watch | None = None,  # noqa: ARG001 (as above)
+) -> Solution:
     """Answer a problem greedily; what finds no room stays unserved, lowest priority first."""
     packing = Packing(problem)
     whole = shapes_by_demand(problem, [i for i in usable_shapes(problem) if takes_whole_gpus(problem.shapes[i])])

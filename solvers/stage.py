@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from planner.problem import Pattern, Problem, cost, priorities, unserved, unserved_by_priority
+from planner.problem import Pattern, Problem, Progress, Watch, cost, priorities, unserved, unserved_by_priority
 from solvers.answer import trimmed
 from solvers.assign import assign, columns_of
 from solvers.columns import Column
@@ -36,9 +36,12 @@ class Effort:
     nodes: int = 500
     columns: int = 8_000
     time_left_s: Callable[[], float | None] = lambda: None
+    watch: Watch | None = None
 
     def over(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time is up, or whoever waits wants no more."""
+        if self.watch is not None and self.watch.stop():
+            return True
         left_s = self.time_left_s()
         return left_s is not None and left_s <= 0
 
@@ -70,6 +73,12 @@ class Search:
         """Value of the incumbent for a goal, in micro-units."""
         return value_of(self.problem, self.incumbent, goal)
 
+    def report(self, goal: Goal, bound: int) -> None:
+        """Tell whoever waits where a goal stands."""
+        if self.effort.watch is not None:
+            value = self.value(goal)
+            self.effort.watch.report(Progress("exact", goal.priority, value, min(bound, value)))
+
     def offer(self, patterns: Sequence[Pattern]) -> None:
         """Take the patterns if they are lexicographically better."""
         better = trimmed(self.problem, patterns)
@@ -97,6 +106,7 @@ def run_stage(search: Search, goal: Goal) -> int:
     stock = catalogue(search.problem, shapes)
 
     def enough(bound: float) -> bool:
+        search.report(goal, master.exact_bound(bound))
         return master.exact_bound(bound) >= search.value(goal) or search.effort.over()
 
     relaxation = relax(master, stock, columns_of(master, search.incumbent), rounds=search.effort.rounds, enough=enough)
@@ -132,6 +142,7 @@ class _Stage:
         answer = solve_integer(master, columns, nodes=effort.nodes, time_limit_s=effort.time_left_s())
         if answer.columns is not None:
             self.search.offer(assign(master, columns, answer.columns))
+        self.search.report(self.goal, self.floor)
         return answer.bound
 
     def widen(self, share_fraction: float) -> bool:

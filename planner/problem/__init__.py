@@ -23,10 +23,12 @@ from planner.problem.model import (
     Placed,
     Pool,
     Problem,
+    Progress,
     Shape,
     Solution,
     Solve,
     Status,
+    Watch,
 )
 from planner.problem.violations import fits_layout, pattern_violations, placement_violations, violations
 
@@ -40,10 +42,12 @@ __all__ = [
     "Placed",
     "Pool",
     "Problem",
+    "Progress",
     "Shape",
     "Solution",
     "Solve",
     "Status",
+    "Watch",
     "blocks_used",
     "cost",
     "fits_layout",

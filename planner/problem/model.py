@@ -6,6 +6,7 @@ offers room is rounded down before it gets here, so integer arithmetic on these 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -155,13 +156,37 @@ class Solution:
     status: Status
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where an engine stands on the goal it works on; value (the incumbent's) and bound are in micro-units of that goal.
+
+    priority names the goal: unserved demand of that priority, or with None the cost.
+    """
+
+    engine: str
+    priority: int | None
+    value: int
+    bound: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Somebody waits for an engine: it reports progress when there is some, and asks often whether to stop.
+
+    An engine that is told to stop returns the best it has, with valid bounds.
+    """
+
+    report: Callable[[Progress], None]
+    stop: Callable[[], bool]
+
+
 class Solve(Protocol):
     """An engine that answers a Problem; deterministic, never raises for want of capacity (it reports unserved demand).
 
-    time_limit_s of None means the engine's own deterministic limits on work.
+    time_limit_s of None means the engine's own deterministic limits on work. An engine that ends in a moment may ignore watch.
     """
 
-    def __call__(self, problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+    def __call__(self, problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
         """Answer the problem."""
         ...
 

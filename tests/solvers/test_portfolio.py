@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from planner.problem import Problem, Solution, objective, violations
+from planner.problem import Problem, Solution, Watch, objective, violations
 from solvers import best_fit, exact, exclusive, first_fit, squishy
 from solvers.errors import UnavailableError
 from solvers.portfolio import solve_all
@@ -20,7 +20,7 @@ ENGINES = {
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
 
 
-def _missing(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+def _missing(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
     raise UnavailableError("its solver is not installed")
 
 
@@ -51,7 +51,7 @@ def test_engines_that_are_not_there_are_reported() -> None:
 
 
 def test_defects_of_engines_are_not_hidden() -> None:
-    def broken(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+    def broken(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
