@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from planner.groups import ServiceGroup
-from planner.problem import Mode
+from planner.spec.fleet import Sharing
 from profiles.capacity import LoadForecast, capacity_rps, forecast
 from profiles.gpus import GpuType, MigProfile
 from profiles.kv import kv_bytes_for_tokens, min_kv_bytes
@@ -55,7 +55,7 @@ class Site:
     pool: str
     gpu: GpuType
     headroom_mib: int
-    modes: frozenset[Mode]
+    modes: frozenset[Sharing]
     block_sizes: tuple[int, ...]
     max_active_residents: int
     mig_profiles: tuple[MigProfile, ...] = ()
@@ -73,7 +73,7 @@ class Candidate:
 
     group: ServiceGroup
     site: Site
-    mode: Mode
+    mode: Sharing
     settings: EngineSettings
     mig: MigProfile | None
     max_active: int
@@ -105,7 +105,7 @@ class Rejection:
 
     group: str
     pool: str
-    mode: Mode
+    mode: Sharing
     gpus: int
     reason: str
 
@@ -127,7 +127,7 @@ def candidates(
     return tuple(found), tuple(rejected)
 
 
-def _variants(group: ServiceGroup, site: Site) -> Iterator[tuple[Mode, EngineSettings, MigProfile | None]]:
+def _variants(group: ServiceGroup, site: Site) -> Iterator[tuple[Sharing, EngineSettings, MigProfile | None]]:
     single = replace(group.settings, tensor_parallel_size=1)
     if "exclusive" in site.modes:
         for size in sorted(set(group.model.tensor_parallel) & set(site.block_sizes)):
@@ -147,7 +147,7 @@ class _Variant:
 
     group: ServiceGroup
     site: Site
-    mode: Mode
+    mode: Sharing
     settings: EngineSettings
     mig: MigProfile | None
     step: StepTime

@@ -64,7 +64,7 @@ def why_unserved(blueprint: Blueprint, solution: Solution, index: int) -> str:
     around = f"it may use {gpus}{_also_served(blueprint, solution, index)}{_kept_away(blueprint, index)}"
     capacity_microrps = sum(shape.capacity_microrps for shape in own)
     demand = problem.demands[index]
-    if shortfall(demand, demand.peak_microrps, len(own)) >= demand.peak_microrps - capacity_microrps:
+    if shortfall(demand, demand.peak_microrps, len(own), 0) >= demand.peak_microrps - capacity_microrps:
         return (
             f"min_replicas asks for {group.min_replicas} replicas and {len(own)} found room, each on GPUs or in a MIG slice of its own: "
             f"{around}; missing replicas count as that part of the demand; add nodes or lower min_replicas"

@@ -66,14 +66,21 @@ def _spare(problem: Problem, counts: Counter[int]) -> Counter[int]:
     spare: Counter[int] = Counter()
     capacity_microrps: Counter[int] = Counter()
     replicas: Counter[int] = Counter()
+    largest_microrps: Counter[int] = Counter()
     for shape, count in counts.items():
-        capacity_microrps[problem.shapes[shape].demand] += problem.shapes[shape].capacity_microrps * count
-        replicas[problem.shapes[shape].demand] += count
+        i, offered = problem.shapes[shape].demand, problem.shapes[shape].capacity_microrps
+        capacity_microrps[i] += offered * count
+        replicas[i] += count
+        largest_microrps[i] = max(largest_microrps[i], offered)
     for shape in sorted(counts, key=lambda index: (problem.shapes[index].capacity_microrps, index)):
         i, offered = problem.shapes[shape].demand, problem.shapes[shape].capacity_microrps
         demand = problem.demands[i]
-        now = shortfall(demand, capacity_microrps[i], replicas[i])
-        while spare[shape] < counts[shape] and shortfall(demand, capacity_microrps[i] - offered, replicas[i] - 1) <= now:
+        now = shortfall(demand, capacity_microrps[i], replicas[i], largest_microrps[i])
+        while spare[shape] < counts[shape]:
+            # the smallest goes first, so the largest stays as long as there is another
+            largest = largest_microrps[i] if replicas[i] > 1 else 0
+            if shortfall(demand, capacity_microrps[i] - offered, replicas[i] - 1, largest) > now:
+                break
             spare[shape] += 1
             capacity_microrps[i] -= offered
             replicas[i] -= 1

@@ -62,4 +62,5 @@ def columns_of(master: Master, patterns: Sequence[Pattern]) -> list[Column]:
 
 def _unserved(master: Master, demand: int, bought: tuple[tuple[int, int], ...]) -> int:
     capacity_microrps = sum(master.problem.shapes[index].capacity_microrps * count for index, count in bought)
-    return shortfall(master.problem.demands[demand], capacity_microrps, sum(count for _, count in bought))
+    largest_microrps = max((master.problem.shapes[index].capacity_microrps for index, _ in bought), default=0)
+    return shortfall(master.problem.demands[demand], capacity_microrps, sum(count for _, count in bought), largest_microrps)

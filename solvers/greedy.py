@@ -24,9 +24,13 @@ def shapes_by_demand(problem: Problem, shapes: Iterable[int]) -> dict[int, list[
 
 
 def helps(packing: Packing, shape: int) -> bool:
-    """Whether one more replica of this shape lowers the shortfall, or counts towards the minimum of replicas."""
-    demand = packing.problem.shapes[shape].demand
-    return packing.served(shape) > 0 or packing.replicas[demand] < packing.problem.demands[demand].min_replicas
+    """Whether one more replica of this shape lowers the shortfall, or counts towards the minimum of replicas.
+
+    The first replica of a demand that tolerates the loss of a node serves nothing until there is a second.
+    """
+    demand = packing.problem.demands[packing.problem.shapes[shape].demand]
+    fewest = max(demand.min_replicas, 1 + demand.tolerate_nodes)
+    return packing.served(shape) > 0 or packing.replicas[packing.problem.shapes[shape].demand] < fewest
 
 
 def _fresh_shape(packing: Packing, shapes: Sequence[int]) -> int | None:

@@ -75,8 +75,8 @@ class MixSearch:
         self._order = sorted(usable, key=lambda option: (rate(option), -capacity[option], option))
         # prices are sorted by rate, so the cheapest rate left is the next one; options without capacity only count heads
         self._rates = [rate(option) for option in self._order]
-        self._offer(shortfall(self.options.demand, 0, 0), 0.0)
-        self._descend(0, 0, 0, 0.0)
+        self._offer(shortfall(self.options.demand, 0, 0, 0), 0.0)
+        self._descend(0, 0, 0, 0, 0.0)
         return self
 
     def _bound(self, position: int, missing: int, value: float) -> float:
@@ -86,27 +86,31 @@ class MixSearch:
             return value
         return value + rate * missing if math.isfinite(rate) else math.inf
 
-    def _descend(self, position: int, capacity: int, replicas: int, value: float) -> None:
+    def _descend(self, position: int, capacity: int, replicas: int, largest: int, value: float) -> None:
         demand = self.options.demand
-        if replicas >= demand.max_replicas or not shortfall(demand, capacity, replicas):
+        if replicas >= demand.max_replicas or not shortfall(demand, capacity, replicas, largest):
             return
+        # the largest replica of a demand that tolerates the loss of a node does not count; it never becomes smaller
+        missing = demand.peak_microrps - capacity + (largest if demand.tolerate_nodes else 0)
         for at in range(position, len(self._order)):
             # heads still missing give no bound by themselves: their cheapest price may be zero
-            if self._cut(self._bound(at, demand.peak_microrps - capacity, value)):
+            if self._cut(self._bound(at, missing, value)):
                 return
             option = self._order[at]
             offered, price = self.options.capacity_microrps[option], self.prices[option]
-            for count in range(self._most(option, capacity, replicas), 0, -1):
+            top = max(largest, offered)
+            for count in range(self._most(option, capacity, replicas, top), 0, -1):
                 self._counts[option] = count
                 reached, heads, total = capacity + count * offered, replicas + count, value + count * price
-                self._offer(shortfall(demand, reached, heads), total)
-                self._descend(at + 1, reached, heads, total)
+                self._offer(shortfall(demand, reached, heads, top), total)
+                self._descend(at + 1, reached, heads, top, total)
             self._counts.pop(option, None)
 
-    def _most(self, option: int, capacity: int, replicas: int) -> int:
+    def _most(self, option: int, capacity: int, replicas: int, largest: int) -> int:
         """The largest number of replicas of an option that can still be irredundant."""
         demand, offered = self.options.demand, self.options.capacity_microrps[option]
-        useful = -(-max(0, demand.peak_microrps - capacity) // offered) if offered else 0
+        wanted = demand.peak_microrps + (largest if demand.tolerate_nodes else 0)
+        useful = -(-max(0, wanted - capacity) // offered) if offered else 0
         useful = max(useful, demand.min_replicas - replicas)
         return min(useful, self.options.available[option], demand.max_replicas - replicas)
 
@@ -139,4 +143,6 @@ class MixSearch:
         demand, offered = self.options.demand, self.options.capacity_microrps
         capacity = sum(offered[option] * count for option, count in self._counts.items())
         smallest = min(offered[option] for option in self._counts)
-        return shortfall(demand, capacity - smallest, sum(self._counts.values()) - 1) > unserved
+        rest = sum(self._counts.values()) - 1
+        largest = max(offered[option] for option in self._counts) if rest else 0
+        return shortfall(demand, capacity - smallest, rest, largest) > unserved

@@ -41,6 +41,13 @@ def _tolerated(problem: Problem, others: Sequence[Shape], shape: Shape) -> bool:
 
 def _shares_fit(pool: Pool, together: Sequence[Shape]) -> bool:
     allowed = min(pool.max_active_residents, *(s.max_active for s in together))
+    if together[0].mode == "mps":
+        return (
+            sum(s.memory_mib for s in together) <= pool.memory_mib
+            and len(together) <= allowed
+            and sum(s.compute_permille for s in together) <= 1000
+            and sum(s.bandwidth_permille for s in together) <= 1000
+        )
     compute_permille = sum(s.compute_permille for s in together) + pool.resident_cost_permille * (len(together) - 1)
     return (
         sum(s.memory_mib for s in together) <= pool.memory_mib
@@ -68,10 +75,12 @@ class Packing:
     blocks: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     capacity_microrps: Counter[int] = field(default_factory=Counter)
     replicas: Counter[int] = field(default_factory=Counter)
+    largest_microrps: Counter[int] = field(default_factory=Counter)
 
     def missing(self, demand: int) -> int:
         """Unserved micro-requests/s of a demand as things stand."""
-        return shortfall(self.problem.demands[demand], self.capacity_microrps[demand], self.replicas[demand])
+        largest_microrps = self.largest_microrps[demand]
+        return shortfall(self.problem.demands[demand], self.capacity_microrps[demand], self.replicas[demand], largest_microrps)
 
     def wants(self, demand: int) -> bool:
         """Whether one more replica of the demand is allowed and needed."""
@@ -100,15 +109,18 @@ class Packing:
         self._count(shape)
 
     def _count(self, shape: int) -> None:
-        demand = self.problem.shapes[shape].demand
-        self.capacity_microrps[demand] += self.problem.shapes[shape].capacity_microrps
+        demand, offered = self.problem.shapes[shape].demand, self.problem.shapes[shape].capacity_microrps
+        self.capacity_microrps[demand] += offered
         self.replicas[demand] += 1
+        self.largest_microrps[demand] = max(self.largest_microrps[demand], offered)
 
     def served(self, shape: int) -> int:
         """Micro-requests/s by which the shortfall of its demand would shrink if the shape were added."""
         wanted = self.problem.shapes[shape]
         i = wanted.demand
-        after = shortfall(self.problem.demands[i], self.capacity_microrps[i] + wanted.capacity_microrps, self.replicas[i] + 1)
+        capacity_microrps = self.capacity_microrps[i] + wanted.capacity_microrps
+        largest_microrps = max(self.largest_microrps[i], wanted.capacity_microrps)
+        after = shortfall(self.problem.demands[i], capacity_microrps, self.replicas[i] + 1, largest_microrps)
         return self.missing(i) - after
 
     def patterns(self) -> list[Pattern]:

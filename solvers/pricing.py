@@ -226,6 +226,11 @@ def _mixes_within(master: Master, stock: Catalogue, priced: Priced, demand: int,
 
 
 def _coverable(options: Options) -> bool:
-    """Whether capacity alone says what is unserved: no minimum of replicas beyond the first, no maximum in reach."""
+    """Whether the sum of capacity says what is unserved: no minimum beyond the first replica, no maximum in reach, no loss tolerated."""
     demand = options.demand
-    return demand.min_replicas <= 1 and demand.max_replicas >= sum(options.available) and demand.peak_microrps > 0
+    return (
+        not demand.tolerate_nodes
+        and demand.min_replicas <= 1
+        and demand.max_replicas >= sum(options.available)
+        and demand.peak_microrps > 0
+    )

@@ -25,6 +25,7 @@ class SlotClass:
     """What a slot offers. demand is the identity tag (-1: anonymous); weights are per resource row of its kind of GPU."""
 
     pool: int
+    mode: str
     mig_profile: str
     colocation_class: str
     demand: int
@@ -66,7 +67,7 @@ def slots(problem: Problem, shapes: Sequence[int]) -> Slots:
     sharing = [index for index in shapes if not takes_whole_gpus(problem.shapes[index])]
     tagged = _tagged(problem, shapes)
     rows = _binding_rows(problem, sharing)
-    key_of = {index: _slot_class(problem, index, tagged, rows[problem.shapes[index].pool]) for index in sharing}
+    key_of = {index: _slot_class(problem, index, tagged, rows[problem.shapes[index].pool, problem.shapes[index].mode]) for index in sharing}
     classes = tuple(sorted(set(key_of.values())))
     position = {key: i for i, key in enumerate(classes)}
     of_shape = {index: position[key] for index, key in key_of.items()}
@@ -77,7 +78,8 @@ def at_most_one(problem: Problem, demand: int, shapes: Iterable[int]) -> bool:
     """Whether an irredundant mix of these shapes has at most one replica of the demand: then it can stay anonymous."""
     wanted: Demand = problem.demands[demand]
     smallest = min((problem.shapes[i].capacity_microrps for i in shapes if problem.shapes[i].demand == demand), default=0)
-    return wanted.max_replicas <= 1 or (smallest >= wanted.peak_microrps and wanted.min_replicas <= 1)
+    one_is_enough = smallest >= wanted.peak_microrps and wanted.min_replicas <= 1 and not wanted.tolerate_nodes
+    return wanted.max_replicas <= 1 or one_is_enough
 
 
 def _strangers(problem: Problem) -> dict[int, frozenset[int]]:
@@ -93,7 +95,7 @@ def _tagged(problem: Problem, shapes: Sequence[int]) -> dict[str, frozenset[int]
     """Per mode the demands whose identity matters."""
     apart = frozenset(_strangers(problem))
     several = {i for i in range(len(problem.demands)) if not at_most_one(problem, i, shapes)}
-    return {"mig": apart, "time_shared": apart | several}
+    return {"mig": apart, "time_shared": apart | several, "mps": apart | several}
 
 
 def _row_weights(shape: Shape, pool: Pool) -> tuple[int, ...]:
@@ -101,28 +103,35 @@ def _row_weights(shape: Shape, pool: Pool) -> tuple[int, ...]:
     host = (shape.host_cores, shape.host_memory_mib)
     if shape.mode == "mig":
         return host
+    if shape.mode == "mps":
+        return (shape.memory_mib, 1000, shape.compute_permille, shape.bandwidth_permille, *host)
     compute_permille = shape.compute_permille + pool.resident_cost_permille
     return (shape.memory_mib, shape.active_permille, compute_permille, shape.bandwidth_permille, *host)
 
 
-def _row_limits(pool: Pool, level: int) -> tuple[int, ...]:
+def _row_limits(pool: Pool, mode: str, level: int) -> tuple[int, ...]:
     host = (pool.host_cores_per_gpu, pool.host_memory_mib_per_gpu)
-    if pool.mig_layouts:
+    if mode == "mig":
         return host
+    if mode == "mps":
+        return (pool.memory_mib, 1000 * level, 1000, 1000, *host)
     return (pool.memory_mib, 1000 * level, pool.compute_limit_permille + pool.resident_cost_permille, pool.compute_limit_permille, *host)
 
 
-def _binding_rows(problem: Problem, sharing: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """Per pool the rows that could overflow if every demand put its largest shape on one GPU as often as it may."""
-    rows: dict[int, tuple[int, ...]] = {}
-    for index, pool in enumerate(problem.pools):
+def _binding_rows(problem: Problem, sharing: Sequence[int]) -> dict[tuple[int, str], tuple[int, ...]]:
+    """Per pool and mode the rows that could overflow if every demand put its largest shape on one GPU as often as it may."""
+    members: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    for i in sharing:
+        members[problem.shapes[i].pool, problem.shapes[i].mode].append(i)
+    rows: dict[tuple[int, str], tuple[int, ...]] = {}
+    for (index, mode), indexes in members.items():
+        pool = problem.pools[index]
         most = max((len(layout) for layout in pool.mig_layouts), default=0)
-        weights = [(problem.shapes[i].demand, _row_weights(problem.shapes[i], pool)) for i in sharing if problem.shapes[i].pool == index]
-        limits = _row_limits(pool, pool.max_active_residents)
-        rows[index] = tuple(row for row, limit in enumerate(limits) if _largest_sum(weights, row, most) > limit)
-        if not pool.mig_layouts:
-            # row 1 counts active residents against a limit that depends on the level, so it always stays
-            rows[index] = tuple(sorted({1, *rows[index]}))
+        weights = [(problem.shapes[i].demand, _row_weights(problem.shapes[i], pool)) for i in indexes]
+        limits = _row_limits(pool, mode, pool.max_active_residents)
+        binding = {row for row, limit in enumerate(limits) if _largest_sum(weights, row, most) > limit}
+        # row 1 counts active residents against a limit that depends on the level, so it always stays
+        rows[index, mode] = tuple(sorted(binding if mode == "mig" else {1, *binding}))
     return rows
 
 
@@ -141,6 +150,7 @@ def _slot_class(problem: Problem, index: int, tagged: dict[str, frozenset[int]],
     weights = _row_weights(shape, pool)
     return SlotClass(
         pool=shape.pool,
+        mode=shape.mode,
         mig_profile=shape.mig_profile or "" if shape.mode == "mig" else "",
         colocation_class=shape.colocation_class,
         demand=shape.demand if shape.demand in tagged[shape.mode] else -1,
@@ -149,28 +159,30 @@ def _slot_class(problem: Problem, index: int, tagged: dict[str, frozenset[int]],
     )
 
 
-def _groups(problem: Problem, classes: tuple[SlotClass, ...], of_shape: dict[int, int], rows: dict[int, tuple[int, ...]]) -> list[Group]:
+def _groups(
+    problem: Problem, classes: tuple[SlotClass, ...], of_shape: dict[int, int], rows: dict[tuple[int, str], tuple[int, ...]]
+) -> list[Group]:
     strangers = _strangers(problem)
     owners: defaultdict[int, set[int]] = defaultdict(set)
     for shape, slot in of_shape.items():
         owners[slot].add(problem.shapes[shape].demand)
-    together: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    together: defaultdict[tuple[int, str, str], list[int]] = defaultdict(list)
     for i, slot_class in enumerate(classes):
-        together[slot_class.pool, slot_class.colocation_class].append(i)
+        together[slot_class.pool, slot_class.mode, slot_class.colocation_class].append(i)
     groups: list[Group] = []
-    for (index, _), members in sorted(together.items()):
+    for (index, mode, _), members in sorted(together.items()):
         pool = problem.pools[index]
         slots_per_gpu = max((len(layout) for layout in pool.mig_layouts), default=0)
         most = {i: slots_per_gpu or len(owners[i]) for i in members}
         for level in sorted({classes[i].max_active for i in members}):
             chosen = [i for i in members if classes[i].max_active >= level]
-            limits = _row_limits(pool, level)
+            limits = _row_limits(pool, mode, level)
             groups.append(
                 Group(
                     pool=index,
                     classes=tuple(chosen),
                     weights=tuple(classes[i].weights for i in chosen),
-                    limits=tuple(limits[row] for row in rows[index]),
+                    limits=tuple(limits[row] for row in rows[index, mode]),
                     most=tuple(most[i] for i in chosen),
                     tags=tuple(classes[i].demand for i in chosen),
                     strangers=tuple(strangers.get(classes[i].demand, frozenset()) for i in chosen),

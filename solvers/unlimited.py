@@ -18,7 +18,7 @@ def unlimited(problem: Problem) -> Problem:
         shape = problem.shapes[index]
         demand = problem.demands[shape.demand]
         by_load = -(-demand.peak_microrps // shape.capacity_microrps) if shape.capacity_microrps else 0
-        wanted = min(max(by_load, demand.min_replicas), demand.max_replicas)
+        wanted = min(max(by_load + demand.tolerate_nodes, demand.min_replicas), demand.max_replicas)
         replicas[shape.pool] += wanted
     return replace(problem, pools=tuple(_grown(pool, replicas[i]) for i, pool in enumerate(problem.pools)))
 

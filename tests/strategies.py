@@ -53,6 +53,7 @@ def _demand(rng: Random, index: int, count: int) -> Demand:
         min_replicas=rng.choice([0, 0, 0, 1, 2]),
         max_replicas=rng.choice([1_000_000, 1_000_000, 1_000_000, 2, 1]),
         not_with=frozenset([rng.choice(others)] if others and rng.random() < 0.3 else []),
+        tolerate_nodes=rng.choice([0, 0, 0, 1]),
     )
 
 
@@ -75,7 +76,7 @@ def _shape(rng: Random, index: int, demand: int, pool: int, of: Pool) -> Shape:
         return replace(shape, mode="mig", mig_profile=rng.choice(["half", "quarter"]))
     return replace(
         shape,
-        mode="time_shared",
+        mode=rng.choice(["time_shared", "time_shared", "mps"]),
         memory_mib=rng.randint(1, 60),
         compute_permille=rng.randint(1, 600),
         bandwidth_permille=rng.randint(0, 600),

@@ -26,26 +26,31 @@ def objective(problem: Problem, solution: Solution) -> tuple[int, ...]:
     return (*unserved_by_priority(problem, solution.unserved_microrps), solution.cost_microusd_per_h)
 
 
-def shortfall(demand: Demand, capacity_microrps: int, replicas: int) -> int:
+def shortfall(demand: Demand, capacity_microrps: int, replicas: int, largest_microrps: int) -> int:
     """Unserved micro-requests/s of one demand: missing capacity, or the share of missing minimum replicas if larger.
 
-    A missing minimum replica counts at least one micro-request/s, so that a demand that is idle now still gets it.
+    capacity_microrps is the sum over its replicas and largest_microrps the largest of them, which a demand that tolerates the
+    loss of a node cannot count on. A missing minimum replica counts at least one micro-request/s, so that a demand that is
+    idle now still gets it.
     """
     missing = max(0, demand.min_replicas - replicas)
     by_count_microrps = -(-max(1, demand.peak_microrps) * missing // demand.min_replicas) if missing else 0
-    return max(0, demand.peak_microrps - capacity_microrps, by_count_microrps)
+    lost_microrps = largest_microrps if demand.tolerate_nodes else 0
+    return max(0, demand.peak_microrps - (capacity_microrps - lost_microrps), by_count_microrps)
 
 
 def unserved(problem: Problem, patterns: Sequence[Pattern]) -> tuple[int, ...]:
     """Unserved micro-requests/s per demand when these patterns run."""
     capacity_microrps: Counter[int] = Counter()
     replicas: Counter[int] = Counter()
+    largest_microrps: Counter[int] = Counter()
     for pattern in patterns:
         for index in pattern.residents:
             shape = problem.shapes[index]
             capacity_microrps[shape.demand] += shape.capacity_microrps * pattern.count
             replicas[shape.demand] += pattern.count
-    return tuple(shortfall(demand, capacity_microrps[i], replicas[i]) for i, demand in enumerate(problem.demands))
+            largest_microrps[shape.demand] = max(largest_microrps[shape.demand], shape.capacity_microrps)
+    return tuple(shortfall(demand, capacity_microrps[i], replicas[i], largest_microrps[i]) for i, demand in enumerate(problem.demands))
 
 
 def nodes_needed(pool: Pool, gpus_by_block: Mapping[int, int]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Mode = Literal["exclusive", "time_shared", "mig"]
+Mode = Literal["exclusive", "time_shared", "mps", "mig"]
 Billing = Literal["gpu", "node"]
 Status = Literal["optimal", "feasible"]
 
@@ -62,7 +62,9 @@ class Demand:
 
     A higher priority is served first. A demand with fewer than min_replicas replicas counts as unserved in proportion,
     however large they are. not_with holds the indexes of demands whose
-    replicas may not sit on the same GPU (on the same MIG-partitioned GPU either).
+    replicas may not sit on the same GPU (on the same MIG-partitioned GPU either). tolerate_nodes is 0 or 1: with 1, what is
+    left after the loss of any one node must still carry the peak. A Solution names no nodes, so it counts the optimistic form:
+    the capacity of all replicas but the largest; which node holds which is settled when places are named.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Demand:
     min_replicas: int = 0
     max_replicas: int = 1_000_000
     not_with: frozenset[int] = frozenset()
+    tolerate_nodes: int = 0
 
     @property
     def peak_microrps(self) -> int:
@@ -84,7 +87,8 @@ class Shape:
 
     gpus > 1 is tensor parallelism over an aligned block, which is always exclusive. On a time-shared GPU
     capacity_microrps holds while at most max_active residents are active together; active_permille is how much of
-    one such resident this shape counts for (1000, or its busy fraction when it idles most of the time).
+    one such resident this shape counts for (1000, or its busy fraction when it idles most of the time). Under MPS
+    compute_permille is its percentage of active threads and max_active the number of residents that it was sized for.
     memory_mib, compute_permille and bandwidth_permille are per GPU (for a MIG shape: memory of its slice).
     Shapes of different colocation classes never share a GPU.
     """

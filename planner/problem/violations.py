@@ -77,6 +77,8 @@ def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Itera
     memory_mib = sum(shape.memory_mib for shape in shapes)
     if memory_mib > pool.memory_mib:
         yield f"{where}: {memory_mib} MiB of {pool.memory_mib} MiB"
+    if shapes[0].mode == "mps":
+        yield from _mps_violations(pool, shapes, where)
     if shapes[0].mode != "time_shared":
         return
     active_permille = sum(shape.active_permille for shape in shapes)
@@ -90,6 +92,19 @@ def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Itera
     ):
         if used > pool.compute_limit_permille:
             yield f"{where}: {used} per mille of {row} of {pool.compute_limit_permille}"
+
+
+def _mps_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+    """Thread percentages and memory bandwidth of the residents add up to one GPU at most."""
+    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
+    if len(shapes) > allowed:
+        yield f"{where}: {len(shapes)} residents under MPS where {allowed} may be active together"
+    for row, used in (
+        ("compute", sum(shape.compute_permille for shape in shapes)),
+        ("memory bandwidth", sum(shape.bandwidth_permille for shape in shapes)),
+    ):
+        if used > 1000:
+            yield f"{where}: {used} per mille of {row} of 1000 under MPS"
 
 
 def violations(problem: Problem, solution: Solution) -> tuple[str, ...]:

@@ -134,11 +134,11 @@ def test_dishonest_numbers_are_found() -> None:
 
 def test_shortfall_counts_missing_capacity_or_missing_replicas() -> None:
     demand = Demand("d", (4, 10), min_replicas=3)
-    assert shortfall(demand, 10, 3) == 0
-    assert shortfall(demand, 7, 3) == 3
-    assert shortfall(demand, 99, 1) == 7
-    assert shortfall(Demand("idle", (0,), min_replicas=1), 0, 0) == 1
-    assert shortfall(Demand("idle", (0,)), 0, 0) == 0
+    assert shortfall(demand, 10, 3, 4) == 0
+    assert shortfall(demand, 7, 3, 3) == 3
+    assert shortfall(demand, 99, 1, 99) == 7
+    assert shortfall(Demand("idle", (0,), min_replicas=1), 0, 0, 0) == 1
+    assert shortfall(Demand("idle", (0,)), 0, 0, 0) == 0
 
 
 def test_objective_is_lexicographic_by_priority() -> None:
@@ -231,3 +231,34 @@ def test_start_slots_are_judged() -> None:
 def test_blocks_are_counted_by_size() -> None:
     problem = _problem(replace(SHARED, mode="exclusive", gpus=2), replace(SHARED, demand=1))
     assert Counter(blocks_used(problem, (Pattern(0, (0,), 2), Pattern(0, (1,), 3)), 0)) == {2: 4, 1: 3}
+
+
+def test_a_demand_that_tolerates_the_loss_of_a_node_cannot_count_on_its_largest_replica() -> None:
+    large = replace(SHARED, capacity_microrps=8, mode="exclusive")
+    problem = _problem(replace(SHARED, mode="exclusive"), large, replace(large, demand=0), demands=(Demand("d", (10,), tolerate_nodes=1),))
+    problem = replace(problem, shapes=tuple(replace(shape, demand=0) for shape in problem.shapes))
+    assert unserved(problem, [Pattern(0, (1,))]) == (10,)
+    assert unserved(problem, [Pattern(0, (0,)), Pattern(0, (1,))]) == (5,)
+    assert unserved(problem, [Pattern(0, (0,), 2), Pattern(0, (1,))]) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("change", "pool", "said"),
+    [
+        ({}, {}, ""),
+        ({"compute_permille": 701}, {"compute_limit_permille": 2000}, "1001 per mille of compute of 1000 under MPS"),
+        ({"bandwidth_permille": 901}, {}, "1001 per mille of memory bandwidth of 1000 under MPS"),
+        ({"memory_mib": 71}, {}, "101 MiB of 100 MiB"),
+        ({"max_active": 1}, {}, "2 residents under MPS where 1 may be active together"),
+        ({"colocation_class": "b"}, {}, "different modes or colocation classes"),
+        ({"mode": "time_shared"}, {}, "different modes or colocation classes"),
+        ({"demand": 0}, {}, "the same model sits twice"),
+    ],
+)
+def test_every_rule_of_mps_is_judged(change: dict[str, object], pool: dict[str, object], said: str) -> None:
+    first = replace(SHARED, mode="mps", active_permille=10)
+    second = replace(first, **{"demand": 1, **change})  # type: ignore[arg-type]
+    problem = _problem(first, second, pool=replace(POOL, **pool), demands=(Demand("a", (1,)), Demand("b", (1,))))  # type: ignore[arg-type]
+    found = _found(problem, Pattern(0, (0, 1)))
+    assert said in found
+    assert bool(said) == bool(found)
