@@ -37,8 +37,11 @@ class Blueprint:
     rejections: tuple[Rejection, ...]
 
 
-def build(fleet: Fleet, state: State) -> Blueprint:
-    """All candidates of all groups on all pools, as a Problem."""
+def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blueprint:
+    """All candidates of all groups on all pools, as a Problem.
+
+    With band_quantile step times are taken as known at that quantile of their error band: what if engines turn out so fast, or so slow?
+    """
     groups = service_groups(fleet)
     pools = tuple(sorted(fleet.pools, key=lambda pool: pool.name))
     found: list[Candidate] = []
@@ -46,7 +49,7 @@ def build(fleet: Fleet, state: State) -> Blueprint:
     for group in groups:
         for pool in pools:
             if group.allows(pool.name):
-                good, bad = candidates(group, _site(fleet, pool), fleet.policy.sizing_quantile, fleet.measurements)
+                good, bad = candidates(group, _site(fleet, pool), fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
                 cramped = [_too_much_for_host(candidate, pool) for candidate in good]
                 found.extend(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
                 rejected.extend([*bad, *(rejection for rejection in cramped if rejection is not None)])

@@ -111,20 +111,28 @@ class Rejection:
 
 
 def candidates(
-    group: ServiceGroup, site: Site, quantile: float, measurements: Measurements = _NOTHING
+    group: ServiceGroup, site: Site, quantile: float, measurements: Measurements = _NOTHING, band_quantile: float | None = None
 ) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
-    """All candidates of a group on a site, and for what is impossible the reason. Predictions rest on the measurements where they can."""
+    """All candidates of a group on a site, and for what is impossible the reason. Predictions rest on the measurements where they can.
+
+    With band_quantile step times count as known: as long as at that quantile of their error band.
+    """
     found: list[Candidate] = []
     rejected: list[Rejection] = []
     for mode, settings, mig in _variants(group, site):
         try:
-            step = predict(group.model.architecture, site.gpu, settings, mig, measurements)
+            step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, measurements), band_quantile)
             variant = _Variant(group, site, mode, settings, mig, step, quantile)
             found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
         except UnsupportedError as error:
             where = f"{site.pool} {mig.name}" if mig else site.pool
             rejected.append(Rejection(group.name, where, mode, settings.tensor_parallel_size, str(error)))
     return tuple(found), tuple(rejected)
+
+
+def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:
+    """Step times as at a quantile of their band, which then has no width; None leaves them with their band."""
+    return step if band_quantile is None else replace(step.slower(step.quantile(band_quantile)), residual_quantiles=())
 
 
 def _variants(group: ServiceGroup, site: Site) -> Iterator[tuple[Sharing, EngineSettings, MigProfile | None]]:
