@@ -121,10 +121,11 @@ class Catalogue:
             model = self._models.find(found[0])
         except UnknownNameError:
             return None
-        if model.checkpoint_quant is not None:
-            return None
         source = f"{model.source}; format {found[1]} by the checkpoint's name"
-        return replace(model, name=name, aliases=(), checkpoint_quant=found[1], quant_scope="linear", source=source)
+        # Narrower copies of a mixture of experts that comes quantised narrow the experts alone (nvidia/DeepSeek-R1-FP4).
+        narrowed = model.checkpoint_quant is not None and model.checkpoint_quant != found[1] and model.experts is not None
+        scope = "experts" if narrowed else "linear"
+        return replace(model, name=name, aliases=(), checkpoint_quant=found[1], quant_scope=scope, source=source)
 
     def model_id(self, name: str) -> str:
         """The Hugging Face id an engine can load for this name: the one written, in its proper spelling, or the model's own."""

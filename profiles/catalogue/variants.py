@@ -10,7 +10,7 @@ _ENDINGS = (
     (r"awq(?:[-_]int4)?", "awq"),
     (r"gptq[-_]int8", "int8"),
     (r"gptq(?:[-_]int4)?", "gptq"),
-    (r"nvfp4|fp4", "nvfp4"),
+    (r"(?:nvfp4|fp4)(?:-v\d)?", "nvfp4"),
     (r"(?:quantized[.-])?w4a16(?:[-_]g128)?|int4", "int4"),
     (r"(?:quantized[.-])?w8a(?:8|16)|int8", "int8"),
 )

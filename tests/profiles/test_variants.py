@@ -28,10 +28,18 @@ def test_a_checkpoint_in_another_format_has_the_dimensions_of_its_model(name: st
     assert builtin().model_id(name) == name
 
 
-@pytest.mark.parametrize("name", ["nobody/unheard-of-FP8", "Qwen3-14B-NVFP4", "openai/gpt-oss-20b-FP8", "RedHatAI/Qwen3-14B-exl2"])
+@pytest.mark.parametrize("name", ["nobody/unheard-of-FP8", "Qwen3-14B-NVFP4", "RedHatAI/Qwen3-14B-exl2"])
 def test_other_names_stay_unknown(name: str) -> None:
     with pytest.raises(UnknownNameError, match="unknown model"):
         builtin().model(name)
+
+
+@pytest.mark.parametrize("name", ["nvidia/DeepSeek-R1-FP4", "nvidia/DeepSeek-R1-0528-FP4-v2", "nvidia/DeepSeek-V3.2-NVFP4"])
+def test_a_narrower_copy_of_a_quantised_mixture_narrows_its_experts(name: str) -> None:
+    found, base = builtin().model(name), builtin().model("deepseek-ai/DeepSeek-R1")
+    assert (found.name, found.checkpoint_quant, found.quant_scope) == (name, "nvfp4", "experts")
+    assert found.parameter_count == base.parameter_count
+    assert weight_bytes(found, EngineSettings()) < weight_bytes(base, EngineSettings())
 
 
 def test_a_checkpoint_that_is_listed_is_taken_as_listed() -> None:
