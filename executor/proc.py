@@ -12,18 +12,22 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
-    """One line of /proc/PID/stat, as far as it matters here; start_ticks counts clock ticks since boot."""
+    """One line of /proc/PID/stat, as far as it matters here; start_ticks counts clock ticks since boot, threads what still runs of it."""
 
     pid: int
     state: str
     group: int
     session: int
+    threads: int
     start_ticks: int
 
     @property
     def living(self) -> bool:
-        """Neither a zombie nor already dead."""
-        return self.state not in "ZXx"
+        """Neither a zombie nor already dead, with all its threads.
+
+        A killed process may show Z for its first thread while others are still on their way out, and with them its ports and memory.
+        """
+        return self.state not in "ZXx" or self.threads > 1
 
 
 def facts(pid: int) -> ProcessFacts | None:
@@ -34,8 +38,8 @@ def facts(pid: int) -> ProcessFacts | None:
         return None
     # the command name stands in parentheses and may itself hold spaces and parentheses: fields count from the last one
     fields = text[text.rindex(")") + 2 :].split()
-    # field numbers of proc_pid_stat(5): state 3, pgrp 5, session 6, starttime 22
-    return ProcessFacts(pid=pid, state=fields[0], group=int(fields[2]), session=int(fields[3]), start_ticks=int(fields[19]))
+    # field numbers of proc_pid_stat(5): state 3, pgrp 5, session 6, num_threads 20, starttime 22
+    return ProcessFacts(pid, fields[0], int(fields[2]), int(fields[3]), int(fields[17]), int(fields[19]))
 
 
 def session_members(session: int) -> tuple[int, ...]:

@@ -9,11 +9,17 @@ process_fields() {
   printf '%s\n' "${line##*) }"
 }
 
-# When a process was started; nothing when it ended, even if its parent has not taken note yet.
+# ended FIELDS...: whether a process ended, even if its parent has not taken note yet. One whose first thread ended (Z) while others
+# are on their way out has not: they hold its ports and memory.
+ended() {
+  [[ "${1:-}" == [ZX] ]] && ((${18:-0} <= 1))
+}
+
+# When a process was started; nothing when it ended.
 started_ticks() {
   local -a fields
   read -r -a fields <<<"$(process_fields "$1")"
-  if [[ "${fields[0]:-}" != [ZX] ]]; then
+  if ! ended "${fields[@]}"; then
     printf '%s\n' "${fields[19]:-}"
   fi
 }
@@ -26,7 +32,7 @@ session_members() {
     line=""
     { IFS= read -r line <"$place"; } 2>/dev/null || continue
     read -r -a fields <<<"${line##*) }"
-    if [[ "${fields[3]:-}" == "$1" && "${fields[0]:-}" != [ZX] ]]; then
+    if [[ "${fields[3]:-}" == "$1" ]] && ! ended "${fields[@]}"; then
       line="${place#/proc/}"
       printf '%s\n' "${line%/stat}"
     fi

@@ -35,7 +35,7 @@ def main() -> int:
     begin = time.monotonic()
     caller = os.getppid()
     waiting = "nothing was asked yet"
-    while time.monotonic() - begin < arguments.limit_s:
+    while True:
         if not alive(arguments.pid):
             sys.stderr.write(f"process {arguments.pid} ended before it was ready (last: {waiting})\n")
             return 1
@@ -44,18 +44,21 @@ def main() -> int:
             return 0
         if os.getppid() != caller:
             return 1
+        if time.monotonic() - begin >= arguments.limit_s:
+            sys.stderr.write(f"not ready within {arguments.limit_s:g} s (last: {waiting})\n")
+            return 1
         time.sleep(PAUSE_S)
-    sys.stderr.write(f"not ready within {arguments.limit_s:g} s (last: {waiting})\n")
-    return 1
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and waits for its parent does not."""
+    """Whether a process runs; one that ended and waits for its parent does not, unless threads of it are still on their way out."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-    return status.rpartition(") ")[2][:1] not in {"Z", "X"}
+    fields = status.rpartition(") ")[2].split()
+    # field numbers of proc_pid_stat(5): state 3, num_threads 20
+    return fields[0] not in {"Z", "X"} or int(fields[17]) > 1
 
 
 def missing(url: str, model: str) -> str:

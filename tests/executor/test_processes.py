@@ -12,7 +12,7 @@ import pytest
 
 from executor import proc, processes
 from executor.errors import StateError
-from tests.executor.worlds import World, until
+from tests.executor.worlds import ENDED_FIRST_THREAD, World, until
 
 SLEEP = ("import signal; signal.pause()",)
 FORKS = (
@@ -84,6 +84,15 @@ def test_orphans_of_a_killed_leader_are_found_and_stopped(world: World) -> None:
     assert len(processes.members(record)) == 1
     asyncio.run(processes.stop(record, grace_s=0.2))
     assert proc.session_members(record.pid) == ()
+
+
+def test_a_process_lives_until_its_last_thread_ended(world: World) -> None:
+    """A killed engine shows Z for its first thread while others still hold its port and its memory."""
+    record = start(world, (ENDED_FIRST_THREAD,))
+    assert until(lambda: (facts := proc.facts(record.pid)) is not None and facts.state == "Z")
+    assert (processes.alive(record), processes.members(record)) == (True, (record.pid,))
+    asyncio.run(processes.stop(record, grace_s=0.2))
+    assert (processes.alive(record), processes.members(record)) == (False, ())
 
 
 @pytest.mark.parametrize("reason", ["the number was given again", "another boot"])

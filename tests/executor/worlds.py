@@ -87,6 +87,15 @@ class World:
         assert until(lambda: not processes.alive(record))
 
 
+# the first thread of this program ends, as a killed one's may, while another is still there
+ENDED_FIRST_THREAD = (
+    "import ctypes, threading\n"
+    "threading.Thread(target=threading.Event().wait).start()\n"
+    "print('up', flush=True)\n"
+    "ctypes.CDLL(None).pthread_exit(None)\n"
+)
+
+
 def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:
     """Whether it came to hold within the limit."""
     return asyncio.run(wait_until(holds, limit_s, every_s=0.01))

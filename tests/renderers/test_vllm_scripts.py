@@ -17,6 +17,7 @@ from planner.plan import MigPlace, Replica
 from renderers import vllm
 from renderers.files import write
 from renderers.vllm.ready import alive
+from tests.executor.worlds import ENDED_FIRST_THREAD, until
 from tests.plans import plan_of, replica
 from tests.renderers.live import free_port
 from tests.renderers.test_vllm import HOSTILE
@@ -170,6 +171,20 @@ def test_a_server_that_does_not_stop_is_ended(node: Node) -> None:
     assert (done.returncode, deaf.wait(), "ending it" in done.stderr) == (0, -signal.SIGKILL, True)
     deaf.stdout.close()
     assert not (node.folder / "r.pid").exists()
+
+
+def test_a_server_whose_first_thread_ended_is_still_there(node: Node) -> None:
+    """It holds its port and its memory until the last thread is gone."""
+    node.render(_replica("r")[0])
+    script = 'source "$1"; printf "%s %s\\n" "$2" "$(started_ticks "$2")" >"$3"; server_members "$3"; stop_server r "$3" 20'
+    with subprocess.Popen([sys.executable, "-c", ENDED_FIRST_THREAD], start_new_session=True, stdout=subprocess.PIPE) as half:
+        stat = Path(f"/proc/{half.pid}/stat")
+        assert until(lambda: ") Z " in stat.read_text())
+        arguments = ["bash", "-c", script, "-", str(node.scripts / "processes.sh"), str(half.pid), str(node.folder / "r.pid")]
+        assert alive(half.pid)
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout, half.wait()) == (0, f"{half.pid}\n", -signal.SIGTERM), done.stderr
+        assert not alive(half.pid)
 
 
 def test_two_starts_at_once_are_refused(node: Node) -> None:
