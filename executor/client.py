@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from executor.streams import read_stream
+from executor.streams import dechunk, read_stream
 
 # How a chunked answer ends. Chunks of server-sent events end with an empty line of their own, so a zero never stands before that by chance.
 _END = b"\r\n0\r\n\r\n"
+
+_STATUS = re.compile(rb"http/1\.[01] (\d{3})")
+_LENGTH = re.compile(rb"content-length: *\d+ *")
+# bytes of an error's body that are kept for people
+_MOST_DETAIL = 300
+# the class of an answer that is no HTTP, or says that it is chunked and is not
+_NOT_A_STREAM = "not a stream"
 
 # Reads go into one buffer that all connections share: each is copied out before the next one. Fresh memory costs as much as the read.
 _VIEW = memoryview(bytearray(1 << 16))
@@ -30,6 +38,8 @@ class Exchange:
     last_token_s: float | None = None
     output_tokens: int = 0
     error: str | None = None
+    # what the server said beside an error status
+    detail: str = ""
 
 
 class StreamConnection(asyncio.BufferedProtocol):
@@ -122,14 +132,29 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._head = head
             return b""
         lines = head.lower().split(b"\r\n")
-        self._status = int(lines[0].split(b" ", 2)[1])
+        status = _STATUS.match(lines[0])
+        if status is None:
+            self._finish(_NOT_A_STREAM)
+            self.close()
+            return b""
+        self._status = int(status[1])
         if b"transfer-encoding: chunked" not in lines:
-            self._left_bytes = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
+            self._left_bytes = next((int(line[15:]) for line in lines if _LENGTH.fullmatch(line)), 0)
         return rest
 
     def _conclude(self, exchange: Exchange) -> None:
+        try:
+            self._read_body(exchange)
+        except ValueError:
+            exchange.error = _NOT_A_STREAM
+        self._finish(None)
+
+    def _read_body(self, exchange: Exchange) -> None:
         if self._status != 200:
             exchange.error = f"http {self._status}"
+            raw = b"".join(self._parts)
+            body = raw if self._left_bytes is not None else dechunk(raw)[0]
+            exchange.detail = body[:_MOST_DETAIL].decode("utf-8", "replace")
         elif self._left_bytes is None:
             stream = read_stream(self._parts, self._stamps_s)
             exchange.output_tokens, exchange.first_token_s, exchange.last_token_s = (
@@ -137,7 +162,6 @@ class StreamConnection(asyncio.BufferedProtocol):
                 stream.first_token_s,
                 stream.last_token_s,
             )
-        self._finish(None)
 
     def _finish(self, error: str | None) -> None:
         if self._ended is not None and not self._ended.done():

@@ -191,3 +191,31 @@ def test_a_request_is_valid_json_with_its_length() -> None:
     assert head.endswith(b"\r\nAuthorization: Bearer abc")
     parsed = json.loads(body)
     assert (parsed["model"], parsed["prompt"], parsed["max_tokens"]) == ('a "quoted" name', [1000, 1001], 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "detail"),
+    [
+        (b"HTTP/1.1 500 Oops\r\ncontent-length: 6\r\n\r\nbroken", "http 500", "broken"),
+        (b"HTTP/1.1 503 Busy\r\ntransfer-encoding: chunked\r\n\r\n4\r\nfull\r\n0\r\n\r\n", "http 503", "full"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "not a stream", ""),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n0\r\n\r\n", "not a stream", ""),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n", None, ""),
+    ],
+)
+def test_answers_that_are_no_streams(answer: bytes, error: str | None, detail: str) -> None:
+    async def reply(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: dict[str, object]) -> None:
+        writer.write(answer)
+        await writer.drain()
+
+    async def ask(port: int) -> Exchange:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: StreamConnection(loop.time), "127.0.0.1", port)
+        exchange = Exchange(started_s=0.0)
+        await connection.send(completion_request("h", 1, "m", b"1", 1, {}), exchange)
+        connection.close()
+        return exchange
+
+    with server(reply) as port:
+        exchange = asyncio.run(ask(port))
+    assert (exchange.error, exchange.detail, exchange.output_tokens) == (error, detail, 0)
