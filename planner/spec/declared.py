@@ -36,6 +36,7 @@ from planner.spec.fields import (
     version,
 )
 from planner.spec.fleet import LatencyClass, Link, MigMode, Ownership, Sharing
+from planner.spec.goals import TIER_PATTERN
 from planner.spec.part import Declared
 from planner.traces import MAX_TOKENS
 from profiles.settings import EngineSettings
@@ -189,7 +190,7 @@ class DeclaredPorts(Declared):
 class DeclaredPolicy(Declared):
     """Rules for the whole plan."""
 
-    later = frozenset({"disruption_budget", "cost_slack_fraction", "risk", "goals"})
+    later = frozenset({"disruption_budget", "risk"})
 
     headroom_mib: Reserve = Field(
         1024, alias="headroom", description="Memory that stays free on every GPU.", examples=["1GiB"], json_schema_extra={"default": "1GiB"}
@@ -202,6 +203,15 @@ class DeclaredPolicy(Declared):
         "the difference is the safety margin.",
     )
     max_active_residents: Whole = Field(3, ge=1, le=16, description="Most engines on one time-shared GPU that can be active together.")
+    cost_slack_fraction: Number = Field(
+        0.01, ge=0, le=1, description="What runs stays as it is unless another placement is cheaper by more than this part of the cost."
+    )
+    goals: Annotated[tuple[Annotated[str, Field(pattern=TIER_PATTERN)], ...], Field(max_length=3)] = Field(
+        (),
+        description="Order of the goals after unserved demand, each of them cost, churn or fragmentation, or a weighted sum of them. "
+        "Default: cost, churn, fragmentation.",
+        examples=[["cost + 0.01 churn", "fragmentation"]],
+    )
     router: DeclaredRouter = Field(default_factory=DeclaredRouter, description="Where the router listens. Default: as below.")
     ports: DeclaredPorts = Field(default_factory=DeclaredPorts, description="Ports for engines. Default: as below.")
 

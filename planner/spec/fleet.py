@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, InstanceOf
 
 from planner.demand import DemandProfile
+from planner.spec.goals import GoalTier
 from profiles.gpus import GpuType
 from profiles.measurements import Measurements
 from profiles.models import Architecture
@@ -112,11 +113,13 @@ class Ports(_Part):
 
 
 class Policy(_Part):
-    """Rules for the whole plan. headroom_mib stays free on every GPU."""
+    """Rules for the whole plan. headroom_mib stays free on every GPU. goals are the tiers after unserved demand, in order."""
 
     headroom_mib: int
     sizing_quantile: float
     max_active_residents: int
+    cost_slack_fraction: float
+    goals: tuple[GoalTier, ...]
     router: Router
     ports: Ports
 

@@ -13,6 +13,7 @@ from planner.spec.declared import DeclaredFleet, DeclaredModel, DeclaredPolicy, 
 from planner.spec.errors import SpecError, SpecProblem
 from planner.spec.fields import Names, is_local
 from planner.spec.fleet import Fleet, Model, Policy, Pool, Ports, Router, Workload
+from planner.spec.goals import goal_tiers
 from planner.spec.messages import Loc, problem_at, problems_of
 from planner.spec.part import Declared
 from planner.spec.pools import resolve_pools
@@ -171,12 +172,17 @@ class _Loading:
             declared = DeclaredPolicy.model_validate(raw.get("policy", {}), context=names)
         except ValidationError:
             return None  # reported by _validate
-        for loc, message in _policy_problems(declared, pools):
+        found = tuple(_policy_problems(declared, pools))
+        for loc, message in found:
             self._report(("policy", *loc), message)
+        if found:
+            return None
         return Policy(
             headroom_mib=declared.headroom_mib,
             sizing_quantile=declared.sizing_quantile,
             max_active_residents=declared.max_active_residents,
+            cost_slack_fraction=declared.cost_slack_fraction,
+            goals=goal_tiers(declared.goals),
             router=Router(host=declared.router.host, port=declared.router.port, admin_port=declared.router.admin_port),
             ports=Ports(start=declared.ports.start, end=declared.ports.end),
         )
@@ -231,6 +237,10 @@ def _children(node: Node | None) -> tuple[str, ...]:
 
 def _policy_problems(policy: DeclaredPolicy, pools: tuple[Pool, ...]) -> Iterator[tuple[Loc, str]]:
     ports, router = policy.ports, policy.router
+    try:
+        goal_tiers(policy.goals)
+    except ValueError as error:
+        yield ("goals",), str(error)
     if ports.end < ports.start:
         yield ("ports", "end"), f"{ports.end} is before the start {ports.start}"
     for field, port in (("port", router.port), ("admin_port", router.admin_port)):

@@ -86,9 +86,11 @@ def test_the_valid_fleet_has_no_problems() -> None:
         (WORKLOAD, "    spread: node\n", "13:5: workloads.chat.spread: not supported yet"),
         (WORKLOAD, "    deadline: 1h\n", "13:5: workloads.chat.deadline: not supported yet"),
         ("pools:", "policy: {risk: 1}\npools:", "2:10: policy.risk: not supported yet"),
-        ("pools:", "policy: {goals: 1}\npools:", "2:10: policy.goals: not supported yet"),
+        ("pools:", "policy: {goals: 1}\npools:", "policy.goals: '1' is not a list"),
         ("pools:", "policy: {disruption_budget: 1}\npools:", "policy.disruption_budget: not supported yet"),
-        ("pools:", "policy: {cost_slack_fraction: 0.1}\npools:", "policy.cost_slack_fraction: not supported yet"),
+        ("pools:", "policy: {cost_slack_fraction: 2}\npools:", "policy.cost_slack_fraction: '2' must be at most 1"),
+        ("pools:", "policy: {goals: [speed]}\npools:", "policy.goals[0]"),
+        ("pools:", "policy: {goals: [cost, cost + churn]}\npools:", "policy.goals: cost stands 2 times"),
         (POOL, POOL + "    mig: toggle\n", "7:10: pools.h100.mig: 'toggle' is not supported yet; write off, repartition or fixed"),
         (POOL, POOL + "    sharing: [exclusive, mps]\n", "7:26: pools.h100.sharing[1]: 'mps' is not supported yet"),
         # pools across fields

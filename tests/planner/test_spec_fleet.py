@@ -38,6 +38,8 @@ def test_defaults() -> None:
         "headroom_mib": 1024,
         "sizing_quantile": 0.99,
         "max_active_residents": 3,
+        "cost_slack_fraction": 0.01,
+        "goals": tuple(({"goal": goal, "weight": 1.0},) for goal in ("cost", "churn", "fragmentation")),
         "router": {"host": "127.0.0.1", "port": 8080, "admin_port": 9901},
         "ports": {"start": 8100, "end": 8999},
     }
