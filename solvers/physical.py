@@ -13,10 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from planner.problem import Pattern, Placed, Problem, Solution, blocks_used, nodes_needed
 from solvers.matching import match_groups
+from solvers.spread import Spot, Spread
 from solvers.starts import start_slots
-
-# node and GPUs of one aligned block
-Spot = tuple[int, tuple[int, ...]]
 
 
 def place(problem: Problem, solution: Solution) -> tuple[Placed, ...]:
@@ -25,12 +23,17 @@ def place(problem: Problem, solution: Solution) -> tuple[Placed, ...]:
     A solution whose patterns all run already keeps its placement exactly. Raises ValueError for a solution that breaks the
     rules of violations().
     """
-    placed: list[Placed] = []
-    for pool in range(len(problem.pools)):
-        running = _running(problem, pool)
+    running = [_running(problem, pool) for pool in range(len(problem.pools))]
+    spots: dict[tuple[int, Spot], tuple[int, ...]] = {}
+    for pool, now in enumerate(running):
         wanted = [pattern for pattern in solution.patterns if pattern.pool == pool]
-        for spot, residents in _spots(problem, pool, wanted, running).items():
-            placed.extend(_replicas(problem, spot, residents, running.get(spot, ())))
+        nodes = _nodes(problem, pool, wanted, now)
+        here = _spots(problem, pool, wanted, now, nodes)
+        spots |= {(pool, spot): residents for spot, residents in (here | _free(problem, pool, nodes, here)).items()}
+    Spread(problem, spots).run()
+    placed: list[Placed] = []
+    for (pool, spot), residents in spots.items():
+        placed.extend(_replicas(problem, spot, residents, running[pool].get(spot, ())) if residents else ())
     return tuple(sorted(placed, key=lambda item: (problem.shapes[item.shape].pool, item.node, item.gpus, item.mig_start or 0, item.shape)))
 
 
@@ -43,12 +46,13 @@ def _running(problem: Problem, pool: int) -> dict[Spot, tuple[Placed, ...]]:
     return {spot: tuple(sorted(items, key=lambda item: item.shape)) for spot, items in grouped.items()}
 
 
-def _spots(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapping[Spot, Sequence[Placed]]) -> dict[Spot, tuple[int, ...]]:
+def _spots(
+    problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapping[Spot, Sequence[Placed]], nodes: Sequence[int]
+) -> dict[Spot, tuple[int, ...]]:
     """Residents per block, largest blocks first."""
     by_size: defaultdict[int, list[Pattern]] = defaultdict(list)
     for pattern in wanted:
         by_size[max(problem.shapes[index].gpus for index in pattern.residents)].append(pattern)
-    nodes = _nodes(problem, pool, wanted, running)
     taken: set[tuple[int, int]] = set()
     spots: dict[Spot, tuple[int, ...]] = {}
     for size in sorted(by_size, reverse=True):
@@ -60,8 +64,17 @@ def _spots(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapp
     return spots
 
 
+def _free(problem: Problem, pool: int, nodes: Sequence[int], spots: Mapping[Spot, tuple[int, ...]]) -> dict[Spot, tuple[int, ...]]:
+    """Places of a pool that stay empty, where demands that tolerate the loss of a node may use them: one size of block, the smallest."""
+    if not any(problem.demands[problem.shapes[index].demand].tolerate_nodes for residents in spots.values() for index in residents):
+        return {}
+    taken = {(node, gpu) for node, gpus in spots for gpu in gpus}
+    size = min(len(gpus) for _, gpus in spots)
+    return {spot: () for spot in _blocks(nodes, problem.pools[pool].gpus_per_node, size) if not _overlaps(spot, taken)}
+
+
 def _nodes(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapping[Spot, Sequence[Placed]]) -> list[int]:
-    """The nodes to use: all of them, or where nodes are billed whole the fewest, those that run most of what stays."""
+    """The nodes to use: all of them, or where nodes are billed whole those that are paid, which run most of what stays."""
     chosen = problem.pools[pool]
     if chosen.billing != "node":
         return list(range(chosen.nodes))
@@ -69,7 +82,7 @@ def _nodes(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapp
     kept_mib: Counter[int] = Counter()
     for (node, _), items in running.items():
         kept_mib[node] += sum(_mib(problem, item.shape) for item in items if item.shape in stays)
-    needed = nodes_needed(chosen, blocks_used(problem, wanted, pool))
+    needed = max(nodes_needed(chosen, blocks_used(problem, wanted, pool)), min(chosen.min_nodes, chosen.nodes))
     return sorted(sorted(range(chosen.nodes), key=lambda node: (-kept_mib[node], node))[:needed])
 
 

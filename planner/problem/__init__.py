@@ -30,13 +30,16 @@ from planner.problem.model import (
     Status,
     Watch,
 )
+from planner.problem.nodes import Machine, NodeLoss, machine, node_losses, with_reserve, without_tolerance
 from planner.problem.violations import fits_layout, pattern_violations, placement_violations, violations
 
 __all__ = [
     "Billing",
     "Demand",
+    "Machine",
     "MigSlot",
     "Mode",
+    "NodeLoss",
     "Pattern",
     "Place",
     "Placed",
@@ -51,6 +54,8 @@ __all__ = [
     "blocks_used",
     "cost",
     "fits_layout",
+    "machine",
+    "node_losses",
     "nodes_needed",
     "objective",
     "pattern_violations",
@@ -60,4 +65,6 @@ __all__ = [
     "unserved",
     "unserved_by_priority",
     "violations",
+    "with_reserve",
+    "without_tolerance",
 ]

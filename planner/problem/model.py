@@ -33,6 +33,7 @@ class Pool:
     mig_layouts are the maximal legal layouts; it is empty when the pool is not in MIG mode. compute_limit_permille
     bounds the sum of busy fractions on a time-shared GPU, resident_cost_permille is added for each resident beyond
     the first. host_cores_per_gpu and host_memory_mib_per_gpu are the fair share of the node that a GPU's engines may use.
+    machines numbers the machine of each node where one machine's GPUs are nodes of several pools; empty: every node is its own.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Pool:
     mig_layouts: tuple[tuple[MigSlot, ...], ...] = ()
     host_cores_per_gpu: int = 1_000_000
     host_memory_mib_per_gpu: int = 1_000_000_000
+    machines: tuple[int, ...] = ()
 
     @property
     def gpus(self) -> int:
