@@ -14,14 +14,14 @@ import typer
 from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
 from tests.profiles.sources.samples import FIXTURES
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
-from tests.ullage.ports import neighbouring_ports
+from tests.ports import free_ports
 from tests.ullage.test_plan_command import FIGURES
 from ullage.cli.main import app
 
 GROUP = typer.main.get_group(app)
 VERBS = GROUP.commands
 PROFILE_VERBS = [f"profile {name}" for name in ("import", "list", "show", "check", "export", "estimate")]
-TARGETS = frozenset(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+TARGETS = frozenset(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 # The tenants of the example trace: workloads of the starter that `ullage init` writes, and of the small fleet of the tests.
 TENANTS = {"README.md": ("chat", "summaries", "completion")}
@@ -40,7 +40,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """The current folder, with a fleet (unless the document begins with init) and a trace; whatever runs in the end is destroyed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ULLAGE_EMULATED_START_SCALE", "0.001")
-    first = neighbouring_ports(10)
+    first = free_ports(10)[0]
     policy = {"router": {"port": first, "admin_port": first + 1}, "ports": {"start": first + 2, "end": first + 9}}
     if request.node.callspec.id not in TENANTS:
         write_fleet(tmp_path / "fleet.yaml", policy=policy)

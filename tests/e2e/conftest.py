@@ -1,0 +1,41 @@
+"""The real engine: made by `make e2e`, which names its executable in ULLAGE_VLLM."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.engines import ENVIRONMENT, Engine, running
+
+MAKE_MODELS = Path(__file__).with_name("make_models.py")
+
+
+@pytest.fixture(scope="session")
+def vllm() -> Path:
+    """The engine's executable."""
+    named = os.environ.get("ULLAGE_VLLM")
+    if not named:
+        pytest.fail("ULLAGE_VLLM does not name a vLLM executable; run these tests with: make e2e", pytrace=False)
+    return Path(named).absolute()
+
+
+@pytest.fixture(scope="session")
+def models(vllm: Path) -> Path:
+    """The folder of tiny-llama, tiny-qwen3 and tiny-gemma3, made once beside the engine."""
+    folder = vllm.parents[1] / "models"
+    made = folder / f"made-{MAKE_MODELS.stat().st_mtime_ns}"
+    if not made.exists():
+        subprocess.run([vllm.with_name("python"), MAKE_MODELS, folder], check=True, env={**os.environ, **ENVIRONMENT})
+        made.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine(vllm: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One engine for all tests that only ask it: tiny-llama with a KV pool of tests.e2e.engines.KV_BYTES."""
+    with running(vllm, models / "tiny-llama", tmp_path_factory.mktemp("engine"), "tiny-llama") as server:
+        yield server
