@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from executor.apply import apply
+from executor.backends.ports import lasting_rows, obstacle
 from executor.destroy import DestroyReport, destroy
 from executor.events import Event
 from planner.plan import Plan, State, to_json
@@ -139,15 +139,12 @@ def _on_free_ports(fleet: Fleet) -> Fleet:
     return fleet.model_copy(update={"policy": policy})
 
 
-def _free_ports(count: int, host: str) -> Sequence[int]:
-    """So many consecutive free ports: those after a free one the system names, tried until all are free."""
-    for _ in range(100):
-        with ExitStack() as stack:
-            first = stack.enter_context(socket.create_server((host, 0))).getsockname()[1]
-            try:
-                for port in range(first + 1, first + count):
-                    stack.enter_context(socket.create_server((host, port)))
-            except (OSError, OverflowError):
-                continue
-            return range(first, first + count)
-    raise RuntimeError(f"no {count} consecutive free ports on {host}")
+def _free_ports(count: int, host: str) -> range:
+    """So many neighbouring ports that are free now and still will be when the engines start."""
+    rows = lasting_rows(count)
+    # demos that run at the same time begin to look at different places
+    turn = os.getpid() % len(rows)
+    for row in (*rows[turn:], *rows[:turn]):
+        if all(obstacle(host, port) is None for port in row):
+            return row
+    raise RuntimeError(f"no {count} neighbouring free ports on {host}; end what listens there")

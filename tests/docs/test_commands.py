@@ -12,9 +12,9 @@ import pytest
 import typer
 
 from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
+from tests.ports import free_ports
 from tests.profiles.sources.samples import FIXTURES
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
-from tests.ports import free_ports
 from tests.ullage.test_plan_command import FIGURES
 from ullage.cli.main import app
 

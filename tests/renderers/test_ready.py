@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from renderers.vllm import ready
-from tests.renderers.live import free_port
+from tests.ports import free_port
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from renderers.files import write
 from renderers.vllm.ready import alive
 from tests.executor.worlds import ENDED_FIRST_THREAD, until
 from tests.plans import plan_of, replica
-from tests.renderers.live import free_port
+from tests.ports import free_port
 from tests.renderers.test_vllm import HOSTILE
 
 

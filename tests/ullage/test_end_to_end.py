@@ -11,8 +11,8 @@ import pytest
 
 from executor import processes
 from executor.state import StateFolder
+from tests.ports import free_ports
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
-from tests.ullage.ports import neighbouring_ports
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """First of ten free ports, with the current folder set and everything destroyed in the end."""
     monkeypatch.setenv("ULLAGE_EMULATED_START_SCALE", "0.001")
     monkeypatch.chdir(tmp_path)
-    yield neighbouring_ports(10)
+    yield free_ports(10)[0]
     ullage("destroy", "-y")
     assert living(tmp_path / ".ullage") == {}
 
