@@ -10,6 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from planner.plan.proof import Certificate
+from planner.plan.reasons import Breaking, Explanation
+
 SCHEMA_VERSION = 1
 
 GpuMode = Literal["free", "exclusive", "time_shared", "mig", "tensor_parallel"]
@@ -168,44 +171,7 @@ class WorkloadForecast(_Part):
     tpot_s: float | None
     unserved_rps: float
     unserved_reason: str | None = None
-
-
-class TierResult(_Part):
-    """One goal of the lexicographic order: value reached, valid bound, and gap = (value - bound) / value."""
-
-    goal: str
-    value: float
-    bound: float
-    gap_fraction: float
-
-
-class Baseline(_Part):
-    """What a simpler method would do; fits is False when the pools are too small for it and it is priced as if not."""
-
-    cost_usd_per_h: float
-    unserved_rps: float
-    gpus: int
-    fits: bool
-
-
-class EngineReport(_Part):
-    """An engine that was asked, and what came of it; skipped carries the reason instead of a value."""
-
-    engine: str
-    cost_usd_per_h: float | None = None
-    unserved_rps: float | None = None
-    skipped: str | None = None
-
-
-class Certificate(_Part):
-    """Why this plan is believed: tiers with bounds, the winning engine, the baselines it is no worse than."""
-
-    solver: str
-    status: Literal["optimal", "feasible"]
-    stopped_by: Literal["proof", "work_limit", "time_limit"] = "proof"
-    tiers: tuple[TierResult, ...]
-    baselines: dict[str, Baseline]
-    engines: tuple[EngineReport, ...]
+    breaking: Breaking | None = None
 
 
 class Desired(_Part):
@@ -222,6 +188,7 @@ class Desired(_Part):
     sizing_quantile: float
     certificate: Certificate
     input_hashes: dict[str, str]
+    explanation: Explanation | None = None
     warnings: tuple[str, ...] = ()
 
 
