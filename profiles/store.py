@@ -110,6 +110,9 @@ def _staged(folder: Path, texts: Mapping[str, str]) -> dict[str, Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             staged[name] = target.with_name(f".{target.name}.{os.getpid()}.tmp")
             staged[name].write_text(text, encoding="utf-8")
+            # what took an hour to measure must be there after a crash of the machine
+            with staged[name].open("rb") as file:
+                os.fsync(file.fileno())
     except OSError:
         _remove(staged.values())
         raise
