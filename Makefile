@@ -36,7 +36,7 @@ $(E2E_STAMP): $(ENGINE)/pins.txt $(ENGINE)/install.sh
 
 e2e: $(STAMP) ## the tests on a real vLLM (CPU build, 2.6 GB, installed on first use)
 	@$(MAKE) --no-print-directory $(E2E_STAMP)
-	ULLAGE_VLLM=$(E2E_VENV)/bin/vllm $(BIN)/python -m pytest tests/e2e -m vllm -p no:xdist --durations=0
+	PYTHONDONTWRITEBYTECODE= ULLAGE_VLLM=$(E2E_VENV)/bin/vllm $(BIN)/python -m pytest tests/e2e -m vllm -p no:xdist --durations=0
 
 check: $(STAMP) ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from planner.groups import ServiceGroup
 from planner.spec.fleet import Sharing
 from profiles.capacity import LoadForecast, capacity_rps, forecast
-from profiles.gpus import GpuType, MigProfile
+from profiles.gpus import GpuType, MigProfile, settings_on
 from profiles.kv import kv_bytes_for_tokens, min_kv_bytes
 from profiles.measurements import Measurements
 from profiles.memory import MemoryLedger, memory_ledger
@@ -136,10 +136,11 @@ def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:
 
 
 def _variants(group: ServiceGroup, site: Site) -> Iterator[tuple[Sharing, EngineSettings, MigProfile | None]]:
-    single = replace(group.settings, tensor_parallel_size=1)
+    settings = settings_on(site.gpu, group.settings)
+    single = replace(settings, tensor_parallel_size=1)
     if "exclusive" in site.modes:
         for size in sorted(set(group.model.tensor_parallel) & set(site.block_sizes)):
-            yield "exclusive", replace(group.settings, tensor_parallel_size=size), None
+            yield "exclusive", replace(settings, tensor_parallel_size=size), None
     if 1 not in group.model.tensor_parallel:
         return
     if "time_shared" in site.modes and site.max_active_residents > 1:

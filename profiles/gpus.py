@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from profiles.settings import EngineSettings
 
 # How the GPUs of one node are joined: a switch between all, bridges between pairs, or the PCIe bus only.
 LINKS = ("nvswitch", "pairs", "pcie")
@@ -27,11 +29,25 @@ class MigProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineTraits:
+    """What vLLM does differently on a device that is no GPU.
+
+    kv_block_tokens is the size of a KV block where no flag sets it; context_mib what one engine takes outside of weights, activations and
+    KV pool: on a CPU, whose device memory is the host's, all of its processes.
+    """
+
+    kv_block_tokens: int
+    async_scheduling: bool
+    context_mib: int
+
+
+@dataclass(frozen=True, slots=True)
 class GpuType:
     """One GPU type. TFLOPs are dense; link and PCIe speeds are one way; None means the fact is not known.
 
     memory_usable_mib is what the driver gives a process. link is one of LINKS. price_usd_per_h is per GPU, on demand, and None when no
-    price is listed. sources names where each field (or group of fields) comes from and takes no part in comparisons.
+    price is listed. sources names where each field (or group of fields) comes from and takes no part in comparisons. engine is None
+    for GPUs.
     """
 
     name: str
@@ -50,6 +66,7 @@ class GpuType:
     mig_memory_slices: int
     mig_profiles: tuple[MigProfile, ...]
     sources: Mapping[str, str] = field(compare=False, repr=False)
+    engine: EngineTraits | None = None
 
     def mig_profile(self, name: str) -> MigProfile:
         """The MIG profile of that name; ValueError lists the profiles there are."""
@@ -58,3 +75,10 @@ class GpuType:
                 return profile
         known = ", ".join(profile.name for profile in self.mig_profiles) or "none"
         raise ValueError(f"GPU type {self.name} has no MIG profile {name!r} (known: {known})")
+
+
+def settings_on(gpu: GpuType, settings: EngineSettings) -> EngineSettings:
+    """The settings as an engine on this type of device has them where no flag says otherwise."""
+    if gpu.engine is None:
+        return settings
+    return replace(settings, block_size=gpu.engine.kv_block_tokens, async_scheduling=gpu.engine.async_scheduling)

@@ -150,7 +150,7 @@ def _stage_parts(
             spread_bytes=constants.non_torch_spread.of_mib(settings) * _MIB,
             graphs_bytes=_graphs_mib(architecture, settings, stage, constants) * _MIB,
             graphs_estimate_bytes=_graphs_estimate_mib(settings, constants) * _MIB,
-            context_bytes=constants.context.of_mib(settings) * _MIB,
+            context_bytes=(gpu.engine.context_mib if gpu.engine else constants.context.of_mib(settings)) * _MIB,
             # Loading holds the embedding twice for a while: 1.30 GiB (gemma-3-4b) and 0.44 (granite-3.1-8b) logged, 1.25 and 0.38 by size.
             load_peak_bytes=padded_vocab(architecture) * architecture.hidden * dtype_bytes(architecture, settings),
         )

@@ -169,7 +169,7 @@ def distance(
     data_parallel_size: int = 1,
 ) -> str:
     """How far an engine is from those the fit saw: one of profiles.latency_fits.DISTANCES."""
-    if mig is not None or settings.pipeline_parallel_size > 1 or data_parallel_size > 1:
+    if mig is not None or gpu.engine is not None or settings.pipeline_parallel_size > 1 or data_parallel_size > 1:
         return "roofline"
     return fit.distance(architecture.name, gpu, kind(architecture))
 

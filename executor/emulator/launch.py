@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from executor.emulator.options import ServeOptions
@@ -12,7 +12,7 @@ from executor.emulator.residence import Residence
 from planner.simulation.configuration import engine_config
 from planner.simulation.requests import EngineConfig
 from profiles.catalogue import architecture_from_path, builtin
-from profiles.gpus import GpuType
+from profiles.gpus import GpuType, settings_on
 from profiles.kv import kv_blocks, kv_pool_tokens, min_kv_bytes
 from profiles.lifecycle import start_s, wake_s
 from profiles.memory import MemoryLedger, memory_ledger
@@ -69,7 +69,7 @@ def engine_settings(options: ServeOptions, architecture: Architecture, gpu: GpuT
             f"(max_position_embeddings={architecture.max_position} in model's config.json)."
         )
     max_num_seqs = options.max_num_seqs or (1024 if big else 256)
-    return EngineSettings(
+    settings = EngineSettings(
         dtype=architecture.dtype if options.dtype == "auto" else _DTYPES.get(options.dtype, options.dtype),
         quantization=options.quantization,
         kv_cache_dtype=options.kv_cache_dtype,
@@ -80,8 +80,9 @@ def engine_settings(options: ServeOptions, architecture: Architecture, gpu: GpuT
         enforce_eager=options.enforce_eager,
         # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
         async_scheduling=True,
-        block_size=options.block_size,
     )
+    settings = settings_on(gpu, settings)
+    return replace(settings, block_size=options.block_size or settings.block_size)
 
 
 def check_free_memory(residence: Residence, utilization: float) -> int:

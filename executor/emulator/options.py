@@ -109,7 +109,7 @@ class ServeOptions:
     max_num_batched_tokens: int | None
     kv_cache_memory_bytes: int | None
     gpu_memory_utilization: float
-    block_size: int
+    block_size: int | None
     enforce_eager: bool
     stream_interval: int
     max_num_queued_reqs: int | None
@@ -185,7 +185,7 @@ def parse_serve(arguments: Sequence[str], environment: Mapping[str, str]) -> Ser
         kv_cache_memory_bytes=found.kv_cache_memory_bytes,
         gpu_memory_utilization=found.gpu_memory_utilization,
         # vLLM's default on NVIDIA GPUs (vllm/config/cache.py).
-        block_size=found.block_size or 16,
+        block_size=found.block_size,
         enforce_eager=found.enforce_eager,
         stream_interval=found.stream_interval,
         max_num_queued_reqs=found.max_num_queued_reqs,

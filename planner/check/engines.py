@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
-from profiles.gpus import GpuType
+from profiles.gpus import GpuType, settings_on
 from profiles.kv import min_kv_bytes
 from profiles.memory import memory_ledger
 from profiles.models import Architecture
@@ -31,7 +31,7 @@ def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], archit
 
 def _memory(replica: Replica, gpu: GpuType, architecture: Callable[[str], Architecture], where: str) -> Iterator[str]:
     args = replica.args
-    settings = _settings(args, replica.engine_version)
+    settings = settings_on(gpu, _settings(args, replica.engine_version))
     try:
         model = architecture(replica.catalogue_model)
         if architecture(args.model) != model:

@@ -9,7 +9,7 @@ from planner.plan import GpuPlan, Plan, Replica
 from planner.simulation.configuration import engine_config
 from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
 from planner.traces import Request
-from profiles.gpus import GpuType
+from profiles.gpus import GpuType, settings_on
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.steptime import step_time
@@ -93,7 +93,7 @@ def _engine(replica: Replica, gpu: GpuType, architecture: Architecture) -> Simul
     mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
     return SimulatedEngine(
         name=replica.name,
-        config=engine_config(architecture, settings, args.kv_cache_memory_bytes, args.max_num_queued_reqs),
+        config=engine_config(architecture, settings_on(gpu, settings), args.kv_cache_memory_bytes, args.max_num_queued_reqs),
         step_time=step_time(architecture, gpu, settings, mig),
         gpu_key=_gpu_key(replica),
         kv_mib=replica.ledger.kv_mib,

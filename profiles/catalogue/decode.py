@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from profiles.fields import Fields
-from profiles.gpus import LINKS, GpuType, MigProfile
+from profiles.gpus import LINKS, EngineTraits, GpuType, MigProfile
 from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, RECURRENT_KINDS, Architecture, Experts, Mla, Recurrent
 
 GPU_KEYS = frozenset(
@@ -26,6 +26,7 @@ GPU_KEYS = frozenset(
         "sources",
     }
 )
+ENGINE_KEYS = frozenset({"kv_block_tokens", "async_scheduling", "context_mib"})
 MIG_KEYS = frozenset({"compute_slices", "memory_slices", "profiles"})
 MIG_PROFILE_KEYS = frozenset({"name", "compute_slices", "memory_slices", "memory_mib", "sm_count", "max_count", "placement_starts"})
 MODEL_KEYS = frozenset(
@@ -65,8 +66,8 @@ MLA_KEYS = frozenset({"kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rop
 
 
 def decode_gpu(fields: Fields) -> GpuType:
-    """A GpuType; its price is the median of the listed ones."""
-    fields.only(GPU_KEYS)
+    """A GpuType; its price is the median of the listed ones. The key engine may be left out."""
+    fields.only(GPU_KEYS | {"engine"})
     for key in sorted(GPU_KEYS - set(fields.values)):
         raise fields.error(key, "missing (write null where the fact is not known)")
     prices = fields.table("listed_prices_usd_per_h")
@@ -89,6 +90,15 @@ def decode_gpu(fields: Fields) -> GpuType:
         mig_memory_slices=mig.integer("memory_slices") if mig else 0,
         mig_profiles=_mig_profiles(mig) if mig else (),
         sources={key: sources.text(key) for key in sources.values},
+        engine=_engine(fields.table("engine").only(ENGINE_KEYS)) if fields.has("engine") else None,
+    )
+
+
+def _engine(fields: Fields) -> EngineTraits:
+    return EngineTraits(
+        kv_block_tokens=fields.integer("kv_block_tokens"),
+        async_scheduling=fields.flag("async_scheduling", default=True),
+        context_mib=fields.integer("context_mib"),
     )
 
 

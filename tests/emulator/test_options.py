@@ -76,7 +76,7 @@ def test_what_is_acted_on() -> None:
     assert parse_serve(["m", "--api-key", "flag"], {"VLLM_API_KEY": "secret"}).api_keys == ("flag",)
     plain = parse_serve(["--model", "m"], {})
     assert (plain.model, plain.served_names, plain.host, plain.port, plain.max_model_len) == ("m", ("m",), "127.0.0.1", 8000, None)
-    assert (plain.gpu_memory_utilization, plain.block_size, plain.stream_interval) == (0.92, 16, 1)
+    assert (plain.gpu_memory_utilization, plain.block_size, plain.stream_interval) == (0.92, None, 1)
     assert parse_serve(["m", "--max-model-len", "auto"], {}).max_model_len is None
 
 

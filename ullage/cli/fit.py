@@ -55,6 +55,7 @@ def fit(
     """
     from profiles.catalogue import builtin
     from profiles.coexistence import fit as fit_of
+    from profiles.gpus import settings_on
     from ullage.views.fit_text import fit_text
 
     settings = _settings(
@@ -71,6 +72,7 @@ def fit(
     limits = zip(
         _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs"), strict=True
     )
+    settings = settings_on(gpu_type, settings)
     engines = [_engine(name, settings, length, count, held) for name, (length, count) in zip(models, limits, strict=True)]
     answer = fit_of(engines, gpu_type, gpu_type.mig_profile(mig) if mig else None, headroom_mib)
     typer.echo(json.dumps(asdict(answer), indent=2) if as_json else fit_text(answer), nl=as_json)
