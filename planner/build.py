@@ -18,6 +18,9 @@ from profiles.mig import maximal_layouts
 
 MICRO = 1_000_000
 
+# Replicas of a demand without a limit: more than any fleet has GPUs.
+UNLIMITED = 1_000_000
+
 # vLLM runs an API server, an engine core and one worker per GPU, each of which wants a core of its own.
 CORES_PER_ENGINE = 2
 
@@ -133,6 +136,8 @@ def _demand(group: ServiceGroup, groups: Sequence[ServiceGroup]) -> Demand:
         priority=group.priority,
         min_replicas=group.min_replicas,
         not_with=frozenset(i for i, other in enumerate(groups) if other.name in group.not_with or group.name in other.not_with),
+        tolerate_nodes=group.tolerate_nodes,
+        max_replicas=UNLIMITED if group.max_replicas is None else group.max_replicas,
     )
 
 

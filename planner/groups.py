@@ -47,6 +47,16 @@ class ServiceGroup:
         return max(workload.min_replicas for workload in self.workloads)
 
     @property
+    def max_replicas(self) -> int | None:
+        """The smallest among its workloads that limit them."""
+        return min((workload.max_replicas for workload in self.workloads if workload.max_replicas is not None), default=None)
+
+    @property
+    def tolerate_nodes(self) -> int:
+        """Nodes that may be lost while its demand is still served: the largest among its workloads."""
+        return max(workload.tolerate_nodes for workload in self.workloads)
+
+    @property
     def not_with(self) -> frozenset[str]:
         """Served names that may not share a GPU with it."""
         return frozenset(name for workload in self.workloads for name in workload.not_with)

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from planner.build import MICRO, Blueprint, node_name
 from planner.certificate import Outcome, certificate, gpus_used
 from planner.desired import Hosts, build_replicas
 from planner.diff import diff, routes_for
 from planner.gpu_view import build_gpus
-from planner.plan import Desired, NodePlan, Plan, Prior, RouterPlan, State, state_hash
+from planner.plan import Desired, NodeLoss, NodePlan, Plan, Prior, RouterPlan, State, state_hash
+from planner.problem import NodeLoss as Loss
 from planner.problem import Placed
 from planner.spec import Fleet
 from planner.unserved import workload_forecasts
 
 
-def assemble(fleet: Fleet, blueprint: Blueprint, outcome: Outcome, placed: Sequence[Placed], state: State) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What the loss of one node leaves of each demand that asks to survive it, and what surviving costs (None: nobody asks)."""
+
+    losses: tuple[Loss, ...] = ()
+    cost_microusd_per_h: int | None = None
+
+
+NO_TOLERANCE = Tolerance()
+
+
+def assemble(
+    fleet: Fleet, blueprint: Blueprint, outcome: Outcome, placed: Sequence[Placed], state: State, tolerance: Tolerance = NO_TOLERANCE
+) -> Plan:
     """The Plan for a fleet: names, ports, routes, forecasts, certificate, and the actions from the state to it."""
     hosts = _hosts(fleet, blueprint)
     nodes = tuple(node for pool in blueprint.pools for node in hosts.nodes[pool.name])
@@ -33,9 +48,19 @@ def assemble(fleet: Fleet, blueprint: Blueprint, outcome: Outcome, placed: Seque
         sizing_quantile=quantile,
         certificate=certificate(blueprint.problem, outcome),
         input_hashes=dict(sorted(fleet.hashes.items())),
+        node_losses=tuple(_loss(blueprint, loss) for loss in tolerance.losses),
+        tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
     )
     return Plan(desired=desired, prior=Prior(serial=state.serial, state_hash=state_hash(state)), actions=diff(state, desired))
+
+
+def _loss(blueprint: Blueprint, loss: Loss) -> NodeLoss:
+    return NodeLoss(
+        served_name=blueprint.groups[loss.demand].name,
+        node=node_name(blueprint.pools[loss.pool], loss.node),
+        unserved_rps=loss.missing_microrps / MICRO,
+    )
 
 
 def _hosts(fleet: Fleet, blueprint: Blueprint) -> Hosts:

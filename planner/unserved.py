@@ -46,6 +46,7 @@ def _rows(group: ServiceGroup, replicas: Sequence[Replica], missing_fraction: fl
             tpot_s=max((replica.forecast.tpot_s for replica in replicas), default=None),
             unserved_rps=workload.demand.peak_rps * missing_fraction,
             unserved_reason=reason,
+            tolerate_nodes=workload.tolerate_nodes,
         )
         for workload in group.workloads
     ]
@@ -69,6 +70,8 @@ def why_unserved(blueprint: Blueprint, solution: Solution, index: int) -> str:
             f"min_replicas asks for {group.min_replicas} replicas and {len(own)} found room, each on GPUs or in a MIG slice of its own: "
             f"{around}; missing replicas count as that part of the demand; add nodes or lower min_replicas"
         )
+    if group.max_replicas is not None and len(own) >= group.max_replicas:
+        return f"max_replicas allows {len(own)}, which carry {capacity_microrps / MICRO:.3g} of {group.peak_rps:.3g} requests/s; raise it"
     most = max(shapes, key=lambda candidate: candidate.capacity_rps / candidate.gpus)
     return (
         f"the GPUs are used up: one replica on {_gpus(most.gpus)} of pool {most.site.pool} carries at most {most.capacity_rps:.3g} "

@@ -45,7 +45,7 @@ COUNTS = {
         "host_cores",
     ),
     *("host_cores_per_gpu", "kv_blocks", "max_active", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
-    *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count"),
+    *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count", "tolerate_nodes"),
     # GPUs or groups of them
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
     # clients, or requests that a KV pool holds
@@ -70,7 +70,7 @@ COUNTS = {
 
 # Which one: indices, start slots, ports and places in a file.
 PLACES = {
-    *("admin_port", "column", "demand", "end", "gpu", "index", "key_places", "line", "mig_layout", "mig_start", "node", "not_with"),
+    *("admin_port", "column", "demand", "end", "gpu", "index", "key_places", "line", "machines", "mig_layout", "mig_start", "node", "not_with"),
     *("placement_starts", "pool", "serial", "shape", "start"),
 }
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from planner.build import build
 from planner.certificate import Asked, Outcome
 from planner.plan import Plan, State
-from planner.planning import assemble
+from planner.planning import Tolerance, assemble
 from planner.problem import Problem, Solution
 from planner.spec import Fleet
-from solvers.physical import place
 from solvers.portfolio import solve_all
 from solvers.unlimited import unlimited
 from ullage.checking import checked
 from ullage.plugins import BASELINES, SOLVERS, load
+from ullage.tolerance import answer_with_places
 
 # What is asked besides the baselines unless the user names one engine.
 DEFAULT_ENGINE = "exact"
@@ -37,9 +37,9 @@ def plan_fleet(fleet: Fleet, state: State, *, solver: str = DEFAULT_ENGINE, time
     """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input)."""
     started_s = perf_counter()
     blueprint = build(fleet, state)
-    outcome = _ask(blueprint.problem, solver, time_limit_s)
-    placed = place(blueprint.problem, outcome.best)
-    plan = assemble(fleet, blueprint, outcome, placed, state)
+    answered = answer_with_places(blueprint.problem, lambda problem: _ask(problem, solver, time_limit_s))
+    tolerance = Tolerance(answered.losses, answered.cost_microusd_per_h)
+    plan = assemble(fleet, replace(blueprint, problem=answered.problem), answered.outcome, answered.placed, state, tolerance)
     return Planned(checked(plan, "plan", state), perf_counter() - started_s)
 
 

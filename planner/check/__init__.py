@@ -11,6 +11,7 @@ from collections.abc import Callable
 from planner.check.actions import action_problems
 from planner.check.engines import engine_problems
 from planner.check.gpus import gpu_problems
+from planner.check.losses import loss_problems
 from planner.check.placements import placement_problems
 from planner.check.service import service_problems
 from planner.plan import Plan, State
@@ -33,6 +34,7 @@ def check(
         *gpu_problems(plan.desired, gpu_type),
         *engine_problems(plan.desired, gpu_type, architecture),
         *service_problems(plan.desired),
+        *loss_problems(plan.desired),
         *(action_problems(plan, state) if state is not None else ()),
     ]
     return tuple(dict.fromkeys(found))

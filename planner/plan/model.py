@@ -172,6 +172,18 @@ class WorkloadForecast(_Part):
     unserved_rps: float
     unserved_reason: str | None = None
     breaking: Breaking | None = None
+    tolerate_nodes: int = 0
+
+
+class NodeLoss(_Part):
+    """The node whose loss hurts a served model most, and what the replicas elsewhere cannot carry of its peak then.
+
+    One for each model with a workload that tolerates the loss of a node; unserved_rps 0 says that it survives any.
+    """
+
+    served_name: str
+    node: str
+    unserved_rps: float
 
 
 class Desired(_Part):
@@ -189,6 +201,8 @@ class Desired(_Part):
     certificate: Certificate
     input_hashes: dict[str, str]
     explanation: Explanation | None = None
+    node_losses: tuple[NodeLoss, ...] = ()
+    tolerance_cost_usd_per_h: float | None = None
     warnings: tuple[str, ...] = ()
 
 

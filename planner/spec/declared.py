@@ -166,6 +166,13 @@ class DeclaredWorkload(Declared):
     team: Text | None = Field(None, description="Whom it belongs to, for reports. Default: none.")
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64, description="Free key-value pairs, for reports. Default: none.")
     min_replicas: Whole = Field(1, ge=0, le=10_000, description="Fewest replicas.")
+    max_replicas: Count | None = Field(None, description="Most replicas. Default: as many as the demand needs.")
+    tolerate: Literal["1 node"] | None = Field(
+        None,
+        description="1 node: after the loss of any one node the replicas on the others still carry the whole demand within its goals, "
+        "at once, without starting anything. Default: none.",
+        examples=["1 node"],
+    )
     pin: tuple[PoolName, ...] = Field((), description="Pools its replicas may live in. Default: any.", examples=[["h100"]])
     not_with: tuple[Neighbour, ...] = Field(
         (), description="Workloads or models that may not share a GPU with it. Default: none.", examples=[["batch"]]

@@ -75,7 +75,10 @@ class Model(_Part):
 
 
 class Workload(_Part):
-    """Demand for a model in one latency class. pin names pools; not_with names served models (see served_name)."""
+    """Demand for a model in one latency class. pin names pools; not_with names served models (see served_name).
+
+    tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. max_replicas of None is no limit.
+    """
 
     name: str
     model: Model
@@ -88,6 +91,8 @@ class Workload(_Part):
     team: str | None
     labels: dict[str, str]
     min_replicas: int
+    max_replicas: int | None
+    tolerate_nodes: int
     pin: tuple[str, ...]
     not_with: tuple[str, ...]
 

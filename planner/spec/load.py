@@ -19,7 +19,7 @@ from planner.spec.part import Declared
 from planner.spec.pools import resolve_pools
 from planner.spec.served import check_blocks, local_config, resolve_models
 from planner.spec.source import Node, decode, parse
-from planner.spec.workloads import Trace, check_together, index_trace, resolve_neighbours, resolve_workloads
+from planner.spec.workloads import Trace, check_replicas, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.traces import TraceError, parse_trace
 from profiles.canonical import canonical
 from profiles.catalogue import Catalogue
@@ -94,6 +94,7 @@ class _Loading:
         declared_workloads = self._valid(raw, "workloads", DeclaredWorkload, names)
         workloads = resolve_workloads(declared_workloads, models, self._traces(), self._report, self._warn)
         workloads = resolve_neighbours(workloads, self._report)
+        check_replicas(workloads, self._report)
         check_together(workloads, pools, names.models, self._report)
         if len(pools) == len(names.pools):
             check_blocks(models, pools, self._report)

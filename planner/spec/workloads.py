@@ -111,6 +111,19 @@ def resolve_neighbours(workloads: Sequence[Workload], report: Report) -> tuple[W
     return tuple(resolved)
 
 
+def check_replicas(workloads: Sequence[Workload], report: Report) -> None:
+    """Report numbers of replicas that contradict each other, in one workload or between those that share replicas."""
+    fewest: dict[str, tuple[int, str]] = {}
+    for workload in workloads:
+        asked = max(workload.min_replicas, 1 + workload.tolerate_nodes if workload.tolerate_nodes else 0)
+        reason = f"{workload.name} asks for {asked}" + (" (tolerate: 1 node)" if asked > workload.min_replicas else "")
+        fewest[workload.served_name] = max(fewest.get(workload.served_name, (0, "")), (asked, reason))
+    for workload in workloads:
+        asked, reason = fewest[workload.served_name]
+        if workload.max_replicas is not None and workload.max_replicas < asked:
+            report(("workloads", workload.name, "max_replicas"), f"at most {workload.max_replicas} replicas, where {reason} at least")
+
+
 def check_together(workloads: Sequence[Workload], pools: Sequence[Pool], model_names: Iterable[str], report: Report) -> None:
     """Report pins that contradict each other or the blocks of the pools, and isolated workloads named like a model."""
     taken, pinned = set(model_names), {pool.name: pool for pool in pools}
@@ -148,6 +161,8 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
         team=declared.team,
         labels=dict(sorted(declared.labels.items())),
         min_replicas=declared.min_replicas,
+        max_replicas=declared.max_replicas,
+        tolerate_nodes=1 if declared.tolerate else 0,
         pin=tuple(sorted(set(declared.pin))),
         not_with=declared.not_with,
     )

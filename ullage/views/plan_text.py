@@ -29,6 +29,7 @@ def plan_text(plan: Plan) -> str:
         list(_nodes(desired)),
         list(_routes(desired)),
         list(_workloads(desired)),
+        list(_node_losses(desired)),
         list(_baselines(desired)),
         [f"warning: {warning}" for warning in desired.warnings],
         list(action_lines(plan.actions)),
@@ -150,6 +151,16 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+
+
+def _node_losses(desired: Desired) -> Iterator[str]:
+    if desired.tolerance_cost_usd_per_h is not None:
+        yield f"loss of any one node (surviving it costs {desired.tolerance_cost_usd_per_h:.2f} USD/h)"
+    for loss in desired.node_losses:
+        if loss.unserved_rps:
+            yield f"  {loss.served_name}: NOT survived, without {loss.node} {loss.unserved_rps:.4g} requests/s cannot be served within the SLO"
+        else:
+            yield f"  {loss.served_name}: survived, at worst without {loss.node}"
 
 
 def _baselines(desired: Desired) -> Iterator[str]:
