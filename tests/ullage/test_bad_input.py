@@ -171,6 +171,14 @@ def test_a_plan_that_was_edited_by_hand_is_not_applied(work: Path) -> None:
     assert not (work / ".ullage").exists()
 
 
+def test_actions_that_were_edited_by_hand_are_followed_before_they_are_done(work: Path) -> None:
+    document = json.loads((work / "plan.json").read_text(encoding="utf-8"))
+    del document["actions"][0]
+    (work / "plan.json").write_text(json.dumps(document), encoding="utf-8")
+    refused(["apply", "plan.json", "-y", "--engine", "emulated"], "plan.json: the actions leave")
+    assert not (work / ".ullage").exists()
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [

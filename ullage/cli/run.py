@@ -13,6 +13,7 @@ from ullage.cli.answer import Answer
 
 if TYPE_CHECKING:
     from executor.events import Event
+    from planner.plan import Plan, State
 
 STATE_OPTION = typer.Option("--state", help="State folder; default .ullage beside the plan or fleet file.")
 STATE_ARGUMENT = typer.Option("--state", help="State folder.")
@@ -40,15 +41,24 @@ def apply(
     """
     from executor.apply import apply as apply_plan
     from ullage.checking import checked
-    from ullage.inputs import read_plan, state_folder
+    from ullage.inputs import read_plan, read_state, state_folder
     from ullage.views.plan_text import action_lines
 
-    document = checked(read_plan(plan), str(plan))
+    folder = state_folder(plan, state)
+    document = read_plan(plan)
+    checked(document, str(plan), _made_against(document, read_state(folder)))
     typer.echo("\n".join(action_lines(document.actions)))
     if document.actions and not auto_approve:
         _confirm()
-    result = apply_plan(document, state_folder(plan, state), engine, _print_event)
+    result = apply_plan(document, folder, engine, _print_event)
     typer.echo(f"applied: {len(result.replicas)} replicas run, state serial {result.serial}")
+
+
+def _made_against(plan: Plan, now: State) -> State | None:
+    """The state whose world the actions start from; None when it has moved on, which apply itself refuses or resumes."""
+    from planner.plan import state_hash
+
+    return now if plan.prior.state_hash == state_hash(now) else None
 
 
 def _confirm() -> None:
