@@ -11,6 +11,7 @@ import typer
 
 from ullage.cli.answer import Answer
 from ullage.cli.calibrate import calibrate
+from ullage.cli.measure import measure
 
 HELP = """Keep what was measured of engines, and estimate the rest.
 
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command()(export)
     group.command()(estimate)
     group.command()(calibrate)
+    group.command()(measure)
     app.add_typer(group, name="profile")
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from executor.measure_sweep import SweepProgress
 from executor.replay import Progress
 
 # plain lines are for logs: one every so many reports
@@ -38,3 +39,33 @@ class _PlainLines:
             sys.stderr.write(f"{now.elapsed_s:5.0f} s: {now.sent} of {now.total} sent, {now.ended} ended, {now.errors} errors\n")
             sys.stderr.flush()
         self._count += 1
+
+
+@contextmanager
+def measure_progress() -> Iterator[Callable[[SweepProgress], None]]:
+    """A callback for executor.measure_sweep."""
+    if not sys.stderr.isatty():
+        yield _MeasureLines()
+        return
+    # imported here: see above
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda now: bar.update(task, completed=now.done, total=now.total, description=f"{now.now}: {now.answers} answers")
+
+
+class _MeasureLines:
+    """A line when something new begins."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, now: SweepProgress) -> None:
+        if now.now != self._last:
+            sys.stderr.write(f"{now.done} of {now.total} done; {now.now}\n")
+            sys.stderr.flush()
+        self._last = now.now

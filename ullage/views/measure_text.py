@@ -1,0 +1,36 @@
+"""What a measurement came to, as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from profiles.measurements import LatencyPoint
+from ullage.measuring import Measured
+from ullage.views.plan_text import table
+
+
+def measured_text(found: Measured, store: Path) -> str:
+    """The points, why lengths ended early, and what to look at; ends in a newline."""
+    head = ("input", "output", "clients", "TTFT ms", "TPOT ms", "requests/s", "tokens/s", "requests")
+    lines = [f"{found.model} on {found.gpu}, vLLM {found.engine_version}, max_model_len {found.max_model_len}"]
+    if found.points:
+        lines += table((head, *(_row(point) for point in found.points)))
+    lines += [*found.stopped, *map(str, found.findings)]
+    lines.append(
+        f"{len(found.points)} points added to {store}, {found.known} were there; `ullage profile check --store {store}` looks at all"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _row(point: LatencyPoint) -> tuple[str, ...]:
+    rate_rps = point.rate_rps or 0.0
+    return (
+        str(point.input_tokens),
+        str(point.output_tokens),
+        str(point.concurrency),
+        f"{(point.ttft_s or 0.0) * 1000:.1f}",
+        "-" if point.tpot_s is None else f"{point.tpot_s * 1000:.2f}",
+        f"{rate_rps:.3g}",
+        f"{rate_rps * point.output_tokens:.0f}",
+        str(point.requests),
+    )
