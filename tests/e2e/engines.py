@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from executor import proc
-from tests.executor.worlds import free_ports, until
+from tests.executor.worlds import until
+from tests.ports import free_port
 
 # What vLLM's CPU build needs beside its command line to run offline, on loopback and quietly; docs/real-engines.md lists it for users.
 ENVIRONMENT = {
@@ -51,15 +52,9 @@ class Engine:
     log: Path
     arguments: tuple[str, ...]
 
-    def get(self, path: str) -> bytes:
-        """Body of a 200 answer; OSError for anything else."""
-        with _WITHOUT_PROXY.open(f"{self.url}{path}", timeout=60) as answer:
-            body: bytes = answer.read()
-        return body
-
-    def metrics(self) -> str:
+    def metrics(self) -> bytes:
         """The /metrics page."""
-        return self.get("/metrics").decode()
+        return fetch(f"{self.url}/metrics")
 
     def complete(self, prompt: str | list[int], output_tokens: int) -> dict[str, Any]:
         """The answer to a completion of exactly so many tokens."""
@@ -69,6 +64,13 @@ class Engine:
 def completion(served_name: str, prompt: str | list[int], output_tokens: int) -> dict[str, object]:
     """Body of a request for exactly so many tokens: random weights end at random, so the end is ignored."""
     return {"model": served_name, "prompt": prompt, "max_tokens": output_tokens, "ignore_eos": True, "temperature": 0}
+
+
+def fetch(url: str) -> bytes:
+    """Body of a 200 answer; OSError for anything else."""
+    with _WITHOUT_PROXY.open(url, timeout=60) as answer:
+        body: bytes = answer.read()
+    return body
 
 
 def post(url: str, body: dict[str, object]) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def running(
     vllm: Path, model: Path, folder: Path, served_name: str, environment: dict[str, str] | None = None, **flags: Any
 ) -> Iterator[Engine]:
     """A server for a model, ready to be asked; log and caches go to the folder. Afterwards none of its processes is left."""
-    port = free_ports(1)[0]
+    port = free_port()
     words = arguments(served_name, port, **flags)
     log = folder / f"{served_name}.log"
     engine = Engine(f"http://127.0.0.1:{port}", served_name, model, log, words)
@@ -132,7 +134,7 @@ def await_ready(engine: Engine, process: subprocess.Popen[bytes]) -> None:
 def _serves(engine: Engine) -> bool:
     # Another program that took the port could answer /health; only ours names the model.
     try:
-        return engine.served_name in [row["id"] for row in json.loads(engine.get("/v1/models"))["data"]]
+        return engine.served_name in [row["id"] for row in json.loads(fetch(f"{engine.url}/v1/models"))["data"]]
     except (OSError, ValueError, KeyError):
         return False
 

@@ -24,7 +24,7 @@ def from_log(engine: Engine) -> StartPoint:
 
 
 def from_metrics(engine: Engine) -> StartPoint:
-    (point,) = engine_metrics.parse("metrics", engine.metrics().encode(), CONTEXT).starts
+    (point,) = engine_metrics.parse("metrics", engine.metrics(), CONTEXT).starts
     return point
 
 

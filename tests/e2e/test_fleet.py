@@ -1,0 +1,137 @@
+"""An ordinary plan on a CPU device, from the fleet file to real engines behind Envoy and back to nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from executor import processes
+from executor.state import StateFolder
+from planner.plan import Plan, Replica, plan_from_json
+from profiles.catalogue import architecture_from_path, builtin
+from profiles.gpus import settings_on
+from profiles.kv import kv_blocks, kv_pool_tokens
+from profiles.settings import EngineSettings
+from profiles.sources import engine_metrics
+from profiles.sources.source import Context
+from tests.e2e.engines import ENVIRONMENT, completion, fetch, guarded, post
+from tests.ports import free_ports
+from tests.ullage.commands import PROGRAM, ullage
+
+pytestmark = pytest.mark.vllm
+
+NAMES = ("gemma", "llama", "qwen")
+
+
+@pytest.fixture
+def place(vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with what the engines need in the environment; in the end nothing that was applied from it runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{vllm.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path / "cache"))
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with guarded((*PROGRAM, "destroy", "-y", "--state", str(tmp_path / ".ullage"))):
+        try:
+            yield tmp_path
+        finally:
+            ullage("destroy", "-y")
+            assert living(tmp_path / ".ullage") == {}
+
+
+def living(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Processes that were started from a state folder and live."""
+    state = StateFolder(folder)
+    records = processes.ProcessTable(state.processes, state.logs).records() if folder.exists() else ()
+    return {record.name: found for record in records if (found := processes.members(record))}
+
+
+def planned(models: Path, *names: str) -> Plan:
+    """The plan of the tiny models of these names on two CPU devices; gemma shares with nobody."""
+    first = free_ports(10)[0]
+    limits = {"max_model_len": 1024, "max_num_seqs": 8, "max_num_batched_tokens": 1024, "enforce_eager": True}
+    folders = {"llama": "tiny-llama", "qwen": "tiny-qwen3", "gemma": "tiny-gemma3"}
+    apart = {"gemma": {"not_with": [name for name in names if name != "gemma"]}}
+    fleet = {
+        "schema_version": 1,
+        "pools": {"cpu": {"gpu": "CPU", "nodes": 1, "gpus_per_node": 2, "price": "0.1 USD/h"}},
+        "models": {name: {"source": str(models / folders[name]), **limits} for name in names},
+        "workloads": {
+            name: {
+                "model": name,
+                "slo": {"ttft_p95": "10s", "tpot_p95": "500ms"},
+                "demand": {"rate": "0.2/s", "input_tokens": 100, "output_tokens": 20},
+                **apart.get(name, {}),
+            }
+            for name in names
+        },
+        "policy": {"router": {"port": first, "admin_port": first + 1}, "ports": {"start": first + 2, "end": first + 9}},
+    }
+    Path("fleet.yaml").write_text(yaml.safe_dump(fleet), encoding="utf-8")
+    result = ullage("plan", "-o", "plan.json")
+    assert result.code == 0, result.err
+    return plan_from_json(Path("plan.json").read_text(encoding="utf-8"), "plan.json")
+
+
+def check_pool(replica: Replica) -> None:
+    """The engine has made of its memory what the plan was made for."""
+    args = replica.args
+    settings = EngineSettings(
+        max_model_len=args.max_model_len, max_num_seqs=args.max_num_seqs, max_num_batched_tokens=args.max_num_batched_tokens
+    )
+    settings = settings_on(builtin().gpu("cpu"), settings)
+    architecture = architecture_from_path(Path(args.model))
+    page = fetch(f"http://{args.host}:{args.port}/metrics")
+    (found,) = engine_metrics.parse("metrics", page, Context(gpu="cpu", engine_version="0.32.0")).starts
+    assert found.kv_bytes == args.kv_cache_memory_bytes
+    assert found.kv_blocks == kv_blocks(architecture, settings, args.kv_cache_memory_bytes)
+    assert found.kv_tokens == kv_pool_tokens(architecture, settings, args.kv_cache_memory_bytes)
+
+
+def test_three_models_on_two_devices_answer_through_envoy(place: Path, models: Path) -> None:
+    plan = planned(models, *NAMES)
+    assert [sorted(gpu.replicas) for gpu in plan.desired.gpus if gpu.replicas] == [["gemma-0"], ["llama-0", "qwen-0"]]
+
+    applied = ullage("apply", "plan.json", "-y", "--engine", "vllm")
+    assert applied.code == 0, applied.err
+    status = ullage("status")
+    assert (status.code, status.out.splitlines()[-1]) == (0, "no drift: what runs is what the state says")
+    assert status.out.count("  ready  ") == 3
+
+    router = plan.desired.router
+    for name in NAMES:
+        answer = post(f"http://{router.host}:{router.port}/v1/completions", completion(name, "one two three", 7))
+        assert (answer["model"], answer["usage"]["completion_tokens"]) == (name, 7)
+    for replica in plan.desired.replicas:
+        check_pool(replica)
+
+    assert len(living(place / ".ullage")) == 4
+    gone = ullage("destroy", "-y")
+    assert (gone.code, gone.out.splitlines()[-1]) == (0, "no process is left")
+    assert living(place / ".ullage") == {}
+
+
+def test_the_rendered_scripts_start_and_stop_the_engine(place: Path, models: Path) -> None:
+    plan = planned(models, "llama")
+    assert ullage("render", "plan.json", "--to", "vllm", "-o", "deploy").code == 0
+    (folder,) = [path for path in (place / "deploy").iterdir() if path.is_dir()]
+    bash = shutil.which("bash")
+    assert bash is not None
+    with guarded((bash, str(folder / "stop.sh"))):
+        try:
+            subprocess.run([bash, folder / "start.sh"], check=True, timeout=600)
+            (replica,) = plan.desired.replicas
+            served = json.loads(fetch(f"http://{replica.host}:{replica.args.port}/v1/models"))["data"]
+            assert [row["id"] for row in served] == ["llama"]
+            check_pool(replica)
+        finally:
+            subprocess.run([bash, folder / "stop.sh"], check=True, timeout=200)
+    with pytest.raises(OSError, match="refused"):
+        fetch(f"http://{replica.host}:{replica.args.port}/v1/models")
