@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.candidates import Candidate, Rejection, Site, candidates
 from planner.desired import engine_args, gpu_mode
 from planner.groups import ServiceGroup, service_groups
+from planner.parts import Part, parts
 from planner.plan import Replica, State
 from planner.problem import Demand, MigSlot, Placed, Pool, Problem, Shape
 from planner.spec import Fleet
@@ -31,13 +33,26 @@ HOST_MEMORY_PER_PROCESS_MIB = 2048
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A Problem and what its indexes mean: candidates[i] is shape i, groups[i] demand i, pools[i] pool i."""
+    """A Problem and what its indexes mean: candidates[i] is shape i, groups[i] demand i, pools[i] pool i.
+
+    Where others use GPUs of a pool, several pools of the Problem are parts of it: pools[i] then is the declared pool with the
+    nodes of part i only, and parts[i] knows where they are.
+    """
 
     problem: Problem
     candidates: tuple[Candidate, ...]
     groups: tuple[ServiceGroup, ...]
     pools: tuple[PoolSpec, ...]
+    parts: tuple[Part, ...]
     rejections: tuple[Rejection, ...]
+
+    def node_name(self, pool: int, node: int) -> str:
+        """Name of the machine that a node of the Problem is, or is a part of."""
+        return node_name(self.parts[pool].pool, self.parts[pool].places[node][0])
+
+    def real(self, placed: Sequence[Placed]) -> tuple[Placed, ...]:
+        """Places with the numbers of the declared pools' nodes and GPUs."""
+        return tuple(self.parts[self.problem.shapes[item.shape].pool].real(item) for item in placed)
 
 
 def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blueprint:
@@ -46,26 +61,51 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
     With band_quantile step times are taken as known at that quantile of their error band: what if engines turn out so fast, or so slow?
     """
     groups = service_groups(fleet)
-    pools = tuple(sorted(fleet.pools, key=lambda pool: pool.name))
-    found: list[Candidate] = []
+    own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]
+    found: list[tuple[Candidate, int]] = []
     rejected: list[Rejection] = []
     for group in groups:
-        for pool in pools:
-            if group.allows(pool.name):
-                good, bad = candidates(group, _site(fleet, pool), fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
-                cramped = [_too_much_for_host(candidate, pool) for candidate in good]
-                found.extend(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
-                rejected.extend([*bad, *(rejection for rejection in cramped if rejection is not None)])
+        offers: dict[tuple[str, int], tuple[Candidate, ...]] = {}
+        for index, part in enumerate(own):
+            if group.allows(part.pool.name):
+                key = (part.pool.name, part.taken_mib)
+                if key not in offers:
+                    offers[key], bad = _offers(fleet, group, part, band_quantile)
+                    rejected.extend(bad)
+                found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
     demand_of = {group.name: i for i, group in enumerate(groups)}
-    pool_of = {pool.name: i for i, pool in enumerate(pools)}
-    shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool_of[candidate.site.pool]) for candidate in found)
+    shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool) for candidate, pool in found)
     problem = Problem(
-        pools=tuple(_pool(fleet, pool) for pool in pools),
+        pools=tuple(_pool(fleet, part) for part in own),
         demands=tuple(_demand(group, groups) for group in groups),
         shapes=shapes,
-        current=_current(found, {pool.name: pool for pool in pools}, state),
+        current=_current(found, own, state),
     )
-    return Blueprint(problem, tuple(found), groups, pools, tuple(rejected))
+    return Blueprint(
+        problem=problem,
+        candidates=tuple(candidate for candidate, _ in found),
+        groups=groups,
+        pools=tuple(_declared(part) for part in own),
+        parts=tuple(own),
+        rejections=tuple(rejected),
+    )
+
+
+def _offers(fleet: Fleet, group: ServiceGroup, part: Part, band_quantile: float | None) -> tuple[tuple[Candidate, ...], list[Rejection]]:
+    """Candidates of a group on the GPUs of a part that their machines can hold, and why others are none."""
+    good, bad = candidates(group, _site(fleet, part), fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
+    cramped = [_too_much_for_host(candidate, part.pool) for candidate in good]
+    fitting = tuple(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
+    return fitting, [*bad, *(rejection for rejection in cramped if rejection is not None)]
+
+
+def _declared(part: Part) -> PoolSpec:
+    nodes = len(part.places)
+    return (
+        part.pool.model_copy(update={"nodes": nodes, "max_nodes": nodes, "gpus_per_node": part.gpus_per_node})
+        if part.pool.taken
+        else part.pool
+    )
 
 
 def _host_needs(candidate: Candidate) -> tuple[int, int]:
@@ -88,11 +128,12 @@ def _too_much_for_host(candidate: Candidate, pool: PoolSpec) -> Rejection | None
     return Rejection(candidate.group.name, pool.name, candidate.mode, candidate.gpus, reason)
 
 
-def _site(fleet: Fleet, pool: PoolSpec) -> Site:
+def _site(fleet: Fleet, part: Part) -> Site:
+    pool = part.pool
     return Site(
         pool=pool.name,
         gpu=pool.gpu,
-        headroom_mib=fleet.policy.headroom_mib,
+        headroom_mib=fleet.policy.headroom_mib + part.taken_mib,
         modes=frozenset(pool.sharing),
         block_sizes=pool.block_sizes,
         max_active_residents=fleet.policy.max_active_residents,
@@ -112,21 +153,31 @@ def _mig_profiles(pool: PoolSpec) -> tuple[MigProfile, ...]:
     return tuple(profile for profile in pool.gpu.mig_profiles if profile.name in names)
 
 
-def _pool(fleet: Fleet, pool: PoolSpec) -> Pool:
+def _pool(fleet: Fleet, part: Part) -> Pool:
+    pool = part.pool
+    rentable = pool.ownership == "rentable"
+    of_what = f", {part.taken_mib} MiB taken" if part.taken_mib else ""
     return Pool(
-        name=pool.name,
-        nodes=pool.max_nodes,
-        gpus_per_node=pool.gpus_per_node,
-        memory_mib=pool.gpu.memory_usable_mib - fleet.policy.headroom_mib,
+        name=pool.name if part.whole else f"{pool.name} (blocks of {part.gpus_per_node}{of_what})",
+        nodes=len(part.places),
+        gpus_per_node=part.gpus_per_node,
+        memory_mib=max(0, pool.gpu.memory_usable_mib - fleet.policy.headroom_mib - part.taken_mib),
         price_microusd_per_h=round(pool.price_usd_per_h * MICRO),
-        billing="node" if pool.ownership == "rentable" else "gpu",
-        min_nodes=pool.min_nodes if pool.ownership == "rentable" else 0,
+        billing="node" if rentable else "gpu",
+        min_nodes=pool.min_nodes if rentable else 0,
         max_active_residents=fleet.policy.max_active_residents,
-        block_sizes=pool.block_sizes,
+        block_sizes=tuple(size for size in pool.block_sizes if size <= part.gpus_per_node),
         mig_layouts=_layouts(pool),
         host_cores_per_gpu=pool.host_cores // pool.gpus_per_node,
         host_memory_mib_per_gpu=pool.host_memory_mib // pool.gpus_per_node,
+        machines=_machines(fleet, part) if pool.taken else (),
     )
+
+
+def _machines(fleet: Fleet, part: Part) -> tuple[int, ...]:
+    """Numbers of the machines of a part's nodes, different in every pool."""
+    before = sum(pool.max_nodes for pool in fleet.pools if pool.name < part.pool.name)
+    return tuple(before + node for node, _ in part.places)
 
 
 def _demand(group: ServiceGroup, groups: Sequence[ServiceGroup]) -> Demand:
@@ -172,15 +223,20 @@ def _shape_name(candidate: Candidate) -> str:
     return f"{candidate.group.name} on {candidate.site.pool}, {how}, {candidate.capacity_rps:.4g}/s"
 
 
-def _current(found: Sequence[Candidate], pools: Mapping[str, PoolSpec], state: State) -> tuple[Placed, ...]:
+def _current(found: Sequence[tuple[Candidate, int]], own: Sequence[Part], state: State) -> tuple[Placed, ...]:
     """Running replicas that are exactly one of the candidates: the physical step keeps them where they are."""
-    index = {_fingerprint(candidate): i for i, candidate in reversed(list(enumerate(found)))}
+    alike: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    for shape, (candidate, _) in enumerate(found):
+        alike[_fingerprint(candidate)].append(shape)
+    pools = {part.pool.name: part.pool for part in own}
     placed: list[Placed] = []
     for replica in state.replicas:
-        shape = index.get(_running_fingerprint(replica))
         node = node_index(replica.node, pools.get(replica.pool))
-        if shape is not None and node is not None:
-            placed.append(Placed(shape, node, replica.gpus, replica.mig.start if replica.mig else None))
+        if node is not None:
+            start = replica.mig.start if replica.mig else None
+            shapes = alike[_running_fingerprint(replica)]
+            places = (own[found[shape][1]].inside(shape, node, replica.gpus, start) for shape in shapes)
+            placed.extend([place for place in places if place is not None][:1])
     return tuple(sorted(placed, key=lambda item: (item.shape, item.node, item.gpus, item.mig_start or 0)))
 
 

@@ -20,8 +20,16 @@ def build_gpus(
         for gpu in replica.gpus:
             residents[replica.node, gpu].append(replica)
     now = {(gpu.node, gpu.index, gpu.gpu_type): gpu.mig_layout for gpu in state.gpus}
+    taken_mib = {(f"{pool.name}-{item.node}", item.gpu): item.memory_mib for pool in pools.values() for item in pool.taken}
     return tuple(
-        _gpu(node, index, pools[node.pool], residents[node.name, index], headroom_mib, now.get((node.name, index, node.gpu_type), ()))
+        _gpu(
+            node,
+            index,
+            pools[node.pool],
+            residents[node.name, index],
+            (headroom_mib, taken_mib.get((node.name, index), 0)),
+            now.get((node.name, index, node.gpu_type), ()),
+        )
         for node in nodes
         for index in range(node.gpu_count)
     )
@@ -38,8 +46,15 @@ def _layout(pool: Pool, residents: Sequence[Replica], now: tuple[MigPlace, ...])
 
 
 def _gpu(
-    node: NodePlan, index: int, pool: Pool, residents: Sequence[Replica], headroom_mib: int, layout_now: tuple[MigPlace, ...]
+    node: NodePlan,
+    index: int,
+    pool: Pool,
+    residents: Sequence[Replica],
+    kept_mib: tuple[int, int],
+    layout_now: tuple[MigPlace, ...],
 ) -> GpuPlan:
+    """kept_mib: what stays free, and what others have."""
+    headroom_mib, taken_mib = kept_mib
     gpu = pool.gpu
     mode: GpuMode = residents[0].mode if residents else "free"
     layout = _layout(pool, residents, layout_now)
@@ -59,7 +74,8 @@ def _gpu(
         weights_mib=weights_mib,
         kv_mib=kv_mib,
         overhead_mib=used_mib - weights_mib - kv_mib,
-        free_mib=gpu.memory_usable_mib - used_mib,
+        free_mib=gpu.memory_usable_mib - used_mib - taken_mib,
+        taken_mib=taken_mib,
         busy_fraction=_busy_fraction(residents, layout, gpu),
         interference="assumed" if mode == "time_shared" and len(residents) > 1 else "none",
     )

@@ -32,13 +32,14 @@ def assemble(
     fleet: Fleet, blueprint: Blueprint, outcome: Outcome, placed: Sequence[Placed], state: State, tolerance: Tolerance = NO_TOLERANCE
 ) -> Plan:
     """The Plan for a fleet: names, ports, routes, forecasts, certificate, and the actions from the state to it."""
-    hosts = _hosts(fleet, blueprint)
-    nodes = tuple(node for pool in blueprint.pools for node in hosts.nodes[pool.name])
+    hosts = _hosts(fleet)
+    pools = {pool.name: pool for pool in sorted(fleet.pools, key=lambda pool: pool.name)}
+    nodes = tuple(node for name in pools for node in hosts.nodes[name])
     quantile = fleet.policy.sizing_quantile
-    replicas = build_replicas(blueprint.candidates, placed, hosts, state, quantile)
+    replicas = build_replicas(blueprint.candidates, blueprint.real(placed), hosts, state, quantile)
     desired = Desired(
         nodes=nodes,
-        gpus=build_gpus(nodes, {pool.name: pool for pool in blueprint.pools}, replicas, fleet.policy.headroom_mib, state),
+        gpus=build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state),
         replicas=replicas,
         routes=routes_for(replicas),
         router=hosts.router,
@@ -58,12 +59,12 @@ def assemble(
 def _loss(blueprint: Blueprint, loss: Loss) -> NodeLoss:
     return NodeLoss(
         served_name=blueprint.groups[loss.demand].name,
-        node=node_name(blueprint.pools[loss.pool], loss.node),
+        node=blueprint.node_name(loss.pool, loss.node),
         unserved_rps=loss.missing_microrps / MICRO,
     )
 
 
-def _hosts(fleet: Fleet, blueprint: Blueprint) -> Hosts:
+def _hosts(fleet: Fleet) -> Hosts:
     router = fleet.policy.router
     return Hosts(
         nodes={
@@ -71,7 +72,7 @@ def _hosts(fleet: Fleet, blueprint: Blueprint) -> Hosts:
                 NodePlan(name=node_name(pool, index), pool=pool.name, host=host, gpu_type=pool.gpu.name, gpu_count=pool.gpus_per_node)
                 for index, host in enumerate(pool.hosts)
             )
-            for pool in blueprint.pools
+            for pool in fleet.pools
         },
         ports=range(fleet.policy.ports.start, fleet.policy.ports.end + 1),
         router=RouterPlan(host=router.host, port=router.port, admin_port=router.admin_port),

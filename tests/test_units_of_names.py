@@ -70,7 +70,22 @@ COUNTS = {
 
 # Which one: indices, start slots, ports and places in a file.
 PLACES = {
-    *("admin_port", "column", "demand", "end", "gpu", "index", "key_places", "line", "machines", "mig_layout", "mig_start", "node", "not_with"),
+    *(
+        "admin_port",
+        "column",
+        "demand",
+        "end",
+        "gpu",
+        "index",
+        "key_places",
+        "line",
+        "machines",
+        "mig_layout",
+        "mig_start",
+        "node",
+        "not_with",
+        "places",
+    ),
     *("placement_starts", "pool", "serial", "shape", "start"),
 }
 
@@ -81,7 +96,7 @@ PLAIN = {
     # routes: thousandths of a route's traffic; SimulatedGpu.parts: shares of a GPU by engine group
     *("parts", "routes", "weight"),
     # variance over mean; the spread of a log-normal; load over capacity; multiplier per quantile; time together over time alone
-    *("burstiness", "residual_quantiles", "rho", "slowdown", "spread", "tpot_quantiles", "ttft_quantiles"),
+    *("burstiness", "residual_quantiles", "rho", "slowdown", "slowdown_p90", "spread", "tpot_quantiles", "ttft_quantiles"),
     # Prior: bounds of a coefficient, in the coefficient's unit
     *("high", "low"),
     # Length.mean is in tokens, as its docstring says

@@ -73,7 +73,7 @@ def _start(replica: Replica, spot: GpuPlan, used_mib: int, gpu: GpuType, where: 
 
     Judged with every neighbour there already, so that it holds in every order of starts.
     """
-    total_mib, neighbours_mib = spot.memory_mib, used_mib - replica.ledger.total_mib
+    total_mib, neighbours_mib = spot.memory_mib, used_mib - replica.ledger.total_mib + spot.taken_mib
     if replica.mig is not None:
         total_mib = next((profile.memory_mib for profile in gpu.mig_profiles if profile.name == replica.mig.profile), 0)
         neighbours_mib = 0

@@ -38,6 +38,8 @@ def _gpu(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) 
         yield f"{where}: is {gpu.mode}, its residents are {sorted({replica.mode for replica in residents})}"
     if any((replica.mig is not None) != (gpu.mode == "mig") for replica in residents):
         yield f"{where}: is {gpu.mode}, with a MIG instance for {sorted(replica.name for replica in residents if replica.mig)}"
+    if residents and gpu.taken_mib >= gpu.memory_mib:
+        yield f"{where}: is taken by others and holds {sorted(replica.name for replica in residents)}"
     yield from _layout(gpu, residents, kind, where)
     if gpu.mode != "mig":
         yield from _whole(gpu, residents, where)
@@ -45,8 +47,9 @@ def _gpu(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) 
 
 def _whole(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[str]:
     used_mib = sum(replica.ledger.total_mib for replica in residents)
-    if residents and used_mib + gpu.headroom_mib > gpu.memory_mib:
-        yield f"{where}: residents need {used_mib} MiB and {gpu.headroom_mib} MiB headroom, the GPU has {gpu.memory_mib} MiB"
+    if residents and used_mib + gpu.headroom_mib + gpu.taken_mib > gpu.memory_mib:
+        others = f", {gpu.taken_mib} MiB of them taken by others" if gpu.taken_mib else ""
+        yield f"{where}: residents need {used_mib} MiB and {gpu.headroom_mib} MiB headroom, the GPU has {gpu.memory_mib} MiB{others}"
     if len(residents) > 1 and gpu.mode != "time_shared":
         yield f"{where}: {len(residents)} residents on a GPU that is {gpu.mode}"
     if residents and gpu.mig_layout:

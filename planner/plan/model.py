@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from planner.plan.proof import Certificate
+from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
 
 SCHEMA_VERSION = 1
@@ -102,7 +102,7 @@ class Replica(_Part):
 
 
 class GpuPlan(_Part):
-    """One GPU of the fleet: how it is used and what is left of it."""
+    """One GPU of the fleet: how it is used and what is left of it. taken_mib is what others hold of its memory."""
 
     node: str
     index: int
@@ -117,6 +117,7 @@ class GpuPlan(_Part):
     kv_mib: int = 0
     overhead_mib: int = 0
     free_mib: int
+    taken_mib: int = 0
     busy_fraction: float = 0.0
     interference: Literal["none", "assumed", "measured"] = "none"
 
@@ -261,12 +262,16 @@ Action = Annotated[Repartition | Start | Drain | Stop | SetRoutes, Field(discrim
 
 
 class Plan(_Part):
-    """Desired world, the state it was made against, and the actions between them."""
+    """Desired world, the state it was made against, and the actions between them.
+
+    churn is the goal that depends on both: weights that the actions load.
+    """
 
     schema_version: Literal[1] = 1
     desired: Desired
     prior: Prior
     actions: tuple[Action, ...]
+    churn: TierResult | None = None
 
 
 class State(_Part):

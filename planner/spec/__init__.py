@@ -1,7 +1,7 @@
 """fleet.yaml: what people declare, read with every problem named at its place, and resolved into a Fleet."""
 
 from planner.spec.errors import SpecError, SpecProblem
-from planner.spec.fleet import Fleet, LatencyClass, Model, Policy, Pool, Ports, Router, Workload
+from planner.spec.fleet import Fleet, LatencyClass, Model, Policy, Pool, Ports, Router, Taken, Workload
 from planner.spec.load import load_fleet
 from planner.spec.schema import json_schema
 from planner.spec.starter import starter
@@ -16,6 +16,7 @@ __all__ = [
     "Router",
     "SpecError",
     "SpecProblem",
+    "Taken",
     "Workload",
     "json_schema",
     "load_fleet",

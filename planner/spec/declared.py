@@ -44,6 +44,22 @@ from profiles.settings import EngineSettings
 _ENGINE = EngineSettings()
 
 
+class DeclaredTaken(Declared):
+    """GPUs of one node that others use."""
+
+    node: CountOrNone = Field(description="Number of the node, from 0.")
+    gpus: Annotated[tuple[CountOrNone, ...], Field(min_length=1)] = Field(
+        description="Numbers of the GPUs on it, from 0.", examples=[[0, 1]]
+    )
+    memory_mib: Room | None = Field(
+        None,
+        alias="memory",
+        description="Memory that something with little work to do holds on each of them; the plan uses the rest. "
+        "Default: all of it, the GPUs are not used.",
+        examples=["20GiB"],
+    )
+
+
 class DeclaredPool(Declared):
     """Identical nodes of identical GPUs."""
 
@@ -88,6 +104,9 @@ class DeclaredPool(Declared):
     )
     min_nodes: CountOrNone | None = Field(None, description="Nodes of a rentable pool that are paid in any case. Default: 0.")
     max_nodes: Count | None = Field(None, description="Most nodes of a rentable pool. Default: nodes.")
+    taken: tuple[DeclaredTaken, ...] = Field(
+        (), description="GPUs of an owned pool that others use, in full or some memory. Default: none."
+    )
 
 
 class DeclaredModel(Declared):

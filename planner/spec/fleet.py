@@ -26,6 +26,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Taken(_Part):
+    """A GPU on which others hold memory: all that it gives when it is not ours at all."""
+
+    node: int
+    gpu: int
+    memory_mib: int
+
+
 class Pool(_Part):
     """Identical nodes of identical GPUs. Cores and memory are per node, the price is per GPU.
 
@@ -49,6 +57,7 @@ class Pool(_Part):
     ownership: Ownership
     min_nodes: int
     max_nodes: int
+    taken: tuple[Taken, ...] = ()
 
 
 class Model(_Part):

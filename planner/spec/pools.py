@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from planner.nearest import nearest
 from planner.spec.declared import DeclaredPool
-from planner.spec.fleet import Link, Pool, Sharing
+from planner.spec.fleet import Link, Pool, Sharing, Taken
 from planner.spec.messages import Loc
 from profiles.catalogue import Catalogue
 from profiles.gpus import GpuType
@@ -30,7 +30,13 @@ def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, re
     for name, pool in declared.items():
         gpu = catalogue.gpu(pool.gpu)
         layout, layout_problems = _layout(pool, gpu)
-        problems = [*_node_problems(pool), *_price_problems(pool, gpu), *_mode_problems(pool, gpu), *layout_problems]
+        problems = [
+            *_node_problems(pool),
+            *_price_problems(pool, gpu),
+            *_mode_problems(pool, gpu),
+            *_taken_problems(pool, gpu),
+            *layout_problems,
+        ]
         for loc, message in problems:
             report(("pools", name, *loc), message)
         if not problems:
@@ -60,6 +66,11 @@ def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Po
         ownership=declared.ownership,
         min_nodes=(declared.min_nodes or 0) if rentable else declared.nodes,
         max_nodes=max_nodes,
+        taken=tuple(
+            Taken(node=taken.node, gpu=gpu_index, memory_mib=taken.memory_mib or gpu.memory_usable_mib)
+            for taken in sorted(declared.taken, key=lambda taken: taken.node)
+            for gpu_index in sorted(taken.gpus)
+        ),
     )
 
 
@@ -85,6 +96,30 @@ def _node_problems(declared: DeclaredPool) -> Iterable[tuple[Loc, str]]:
         yield ("min_nodes",), f"{declared.min_nodes} is more than the {max_nodes} nodes there can be"
     if declared.hosts is not None and len(declared.hosts) != max_nodes:
         yield ("hosts",), f"{len(declared.hosts)} addresses for {max_nodes} nodes; write one per node"
+
+
+def _taken_problems(declared: DeclaredPool, gpu: GpuType) -> Iterable[tuple[Loc, str]]:
+    if declared.taken and declared.ownership != "owned":
+        yield ("taken",), "is for owned pools; a node that is rented has no other users"
+    seen: set[tuple[int, int]] = set()
+    for place, taken in enumerate(declared.taken):
+        if taken.node >= declared.nodes:
+            yield ("taken", place, "node"), f"there is no node {taken.node}; the pool has nodes 0 to {declared.nodes - 1}"
+        for at, index in enumerate(taken.gpus):
+            if index >= declared.gpus_per_node:
+                yield ("taken", place, "gpus", at), f"there is no GPU {index}; a node has GPUs 0 to {declared.gpus_per_node - 1}"
+            elif (taken.node, index) in seen:
+                yield ("taken", place, "gpus", at), f"GPU {index} of node {taken.node} is listed twice"
+            seen.add((taken.node, index))
+        if taken.memory_mib is None:
+            continue
+        if declared.mig != "off":
+            yield ("taken", place, "memory"), "is for pools without MIG; leave it out, and the whole GPU is not used"
+        elif taken.memory_mib >= gpu.memory_usable_mib:
+            yield (
+                ("taken", place, "memory"),
+                f"{taken.memory_mib} MiB are all of the {gpu.memory_usable_mib} MiB of {gpu.name}; leave it out, and the GPU is not used",
+            )
 
 
 def _price_problems(declared: DeclaredPool, gpu: GpuType) -> Iterable[tuple[Loc, str]]:

@@ -17,6 +17,7 @@ BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
 _SECTIONS = (
     ("The file", None),
     ("pools.NAME", "DeclaredPool"),
+    ("pools.NAME.taken[]", "DeclaredTaken"),
     ("models.NAME", "DeclaredModel"),
     ("workloads.NAME", "DeclaredWorkload"),
     ("workloads.NAME.slo", "DeclaredSlo"),

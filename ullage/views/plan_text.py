@@ -63,17 +63,24 @@ def _nodes(desired: Desired) -> Iterator[str]:
     replicas = {replica.name: replica for replica in desired.replicas}
     for node in desired.nodes:
         yield f"  {node.name}  {node.host}  {node.gpu_count} x {node.gpu_type}"
-        for free, gpus in groupby(by_node[node.name], key=lambda gpu: gpu.mode == "free"):
-            if free:
-                yield _free_line(list(gpus))
+        for word, gpus in groupby(by_node[node.name], key=_unused):
+            if word:
+                yield _unused_line(list(gpus), word)
             else:
                 for gpu in gpus:
                     yield from _gpu_lines(gpu, replicas)
 
 
-def _free_line(gpus: Sequence[GpuPlan]) -> str:
+def _unused(gpu: GpuPlan) -> str:
+    """Why a GPU holds nothing of ours; empty when it does."""
+    if gpu.mode != "free":
+        return ""
+    return "taken by others" if gpu.taken_mib >= gpu.memory_mib else "free"
+
+
+def _unused_line(gpus: Sequence[GpuPlan], word: str) -> str:
     span = f"{gpus[0].index}" if len(gpus) == 1 else f"{gpus[0].index}-{gpus[-1].index}"
-    return f"    GPU {span:<4} free"
+    return f"    GPU {span:<4} {word}"
 
 
 def _gpu_lines(gpu: GpuPlan, replicas: dict[str, Replica]) -> Iterator[str]:
