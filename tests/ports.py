@@ -27,7 +27,9 @@ class PortBlock:
             except OSError:
                 claim.close()
                 continue
-            self._claim, self._block, self._next = claim, block, 1
+            # open as long as the process lives, whatever becomes of this object
+            self.claim_descriptor = claim.detach()
+            self._block, self._next = block, 1
             return
         raise AssertionError("every block of ports is claimed by another test run")
 

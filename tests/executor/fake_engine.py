@@ -1,7 +1,8 @@
 """A tiny engine for tests, started as a process: fake_engine.py HOST PORT SERVED_NAME MODE.
 
 MODE: ok | silent (listens on nothing) | other (serves another name) | oom (dies with vLLM's text) | forking (has a child in its
-group) | stubborn (ignores SIGTERM) | dumb (never makes a token) | slow (listens once the file FAKE_GATE exists).
+group) | stubborn (ignores SIGTERM) | dumb (never makes a token) | slow (says so, and listens once the file FAKE_GATE exists) |
+held (stops in the middle of a stream until that file exists).
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Engine(BaseHTTPRequestHandler):
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         count = min(body["max_tokens"], int(os.environ.get("FAKE_MOST_TOKENS", "1000000")))
-        for _ in range(count):
+        for number in range(count):
+            if MODE == "held" and number == count // 2:
+                await_gate()
             time.sleep(TOKEN_S)
             self.chunk(f"data: {json.dumps({'choices': [{'text': ' tok'}]})}\n\n")
         usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": count}
@@ -77,6 +80,11 @@ class Engine(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
 
+def await_gate() -> None:
+    while not os.path.exists(os.environ["FAKE_GATE"]):  # noqa: PTH110 - no import for one look
+        time.sleep(0.01)
+
+
 def main() -> None:
     if MODE == "oom":
         sys.exit("ValueError: Free memory on device (1.2/79.19 GiB) on startup is less than desired\nEngine core initialization failed")
@@ -85,8 +93,10 @@ def main() -> None:
     if MODE == "forking" and os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         threading.Event().wait()
-    while MODE == "slow" and not os.path.exists(os.environ["FAKE_GATE"]):  # noqa: PTH110 - no import for one look
-        time.sleep(0.01)
+    if MODE == "slow":
+        sys.stdout.write("waits\n")
+        sys.stdout.flush()
+        await_gate()
     if MODE == "silent":
         threading.Event().wait()
     server = ThreadingHTTPServer((HOST, PORT), Engine)

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from executor.status import status
-from executor.waiting import wait_until
 from planner.plan import Plan, to_json
-from tests.executor.worlds import World, engine, free_ports
+from tests.executor.worlds import World, engine, free_ports, until
 
 
 def crash_command(world: World, plan: Plan, after: int, folder: Path) -> list[str]:
@@ -25,7 +24,7 @@ def crash_command(world: World, plan: Plan, after: int, folder: Path) -> list[st
 def crash(world: World, plan: Plan, after: int, folder: Path) -> None:
     """Apply in a process that dies after that many durable writes."""
     argv = crash_command(world, plan, after, folder)
-    ended = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300)
     assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
 
 
@@ -65,7 +64,9 @@ def test_an_engine_that_was_starting_when_apply_died_is_adopted(world: World, tm
     monkeypatch.setenv("FAKE_GATE", str(tmp_path / "gate"))
     plan = world.plan([engine("llama-0", free_ports(1)[0], mode="slow")])
     with subprocess.Popen(crash_command(world, plan, 10_000, tmp_path)) as tool:
-        assert asyncio.run(wait_until(lambda: "replica-llama-0" in world.living(), 30.0))
+        # not merely on record: a process that has not been told to go ends with the tool
+        log = world.folder.logs / "replica-llama-0.log"
+        assert until(lambda: log.exists() and "waits" in log.read_text())
         tool.kill()
     started = world.living()["replica-llama-0"]
     (tmp_path / "gate").touch()

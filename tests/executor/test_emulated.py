@@ -69,7 +69,7 @@ def test_from_nothing_to_time_shared_to_mig_to_nothing(world: World) -> None:
     assert by_name == {"llama-8b": {None}, "mistral-7b": {None}, "qwen3-8b": {None}}
     assert {record.error for record in records if record.workload == "nobody"} == {"http 404"}
     served = [record for record in records if record.error is None]
-    assert all(record.ttft_s is not None and 0 < record.ttft_s < 5 and record.tpot_s is not None for record in served)
+    assert all(record.ttft_s is not None and record.ttft_s > 0 and record.tpot_s is not None for record in served)
 
     smaller = onto(world, mig_plan())
     with pytest.raises(ExecutorError, match="has 2 GPUs already, not 1"):

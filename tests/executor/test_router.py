@@ -83,7 +83,7 @@ def test_a_dead_backend_does_not_hold_up_what_starts_it_again(world: World, monk
 
     async def ensured() -> None:
         made = router.Router(world.folder)
-        await asyncio.wait_for(made.ensure(world.router, (dead,)), 30.0)
+        await asyncio.wait_for(made.ensure(world.router, (dead,)), 120.0)
         await made.stop()
 
     asyncio.run(ensured())

@@ -46,7 +46,7 @@ class World:
 
     folder: StateFolder
     router: RouterPlan
-    limits: Limits = field(default_factory=lambda: Limits(start_s=lambda _: 20.0, drain_s=20.0, stop_grace_s=2.0))
+    limits: Limits = field(default_factory=lambda: Limits(start_s=lambda _: 60.0, drain_s=60.0, stop_grace_s=2.0))
     events: list[Event] = field(default_factory=list)
 
     def backend(self) -> LocalBackend:
@@ -87,6 +87,6 @@ ENDED_FIRST_THREAD = (
 )
 
 
-def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:
+def until(holds: Callable[[], bool], limit_s: float = 60.0) -> bool:
     """Whether it came to hold within the limit."""
     return asyncio.run(wait_until(holds, limit_s, every_s=0.01))
