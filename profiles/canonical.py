@@ -70,7 +70,12 @@ class _Names:
 
     def pair(self, point: PairPoint) -> PairPoint:
         first, second = (
-            replace(side, model=self._model(side.model) or side.model, slowdown=_digits(side.slowdown))
+            replace(
+                side,
+                model=self._model(side.model) or side.model,
+                slowdown=_digits(side.slowdown),
+                slowdown_p90=None if side.slowdown_p90 is None else _digits(side.slowdown_p90),
+            )
             for side in (point.first, point.second)
         )
         return replace(point, first=first, second=second, gpu=self._gpu(point.gpu) or point.gpu)

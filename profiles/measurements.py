@@ -198,7 +198,7 @@ START_VALUES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSide:
-    """One of two engines measured together: its load, and how many times longer its steps took than alone (slowdown).
+    """One of two engines measured together, its load, and its slowdown: time together over time alone, median and p90 over requests.
 
     active_thread_fraction is the share of SMs that MPS allowed it, None without a limit.
     """
@@ -209,6 +209,7 @@ class PairSide:
     input_tokens: int
     output_tokens: int
     slowdown: float
+    slowdown_p90: float | None = None
     active_thread_fraction: float | None = None
 
     def __post_init__(self) -> None:
@@ -218,6 +219,7 @@ class PairSide:
         for field in ("concurrency", "input_tokens", "output_tokens"):
             count(field, getattr(self, field))
         within("slowdown", self.slowdown, SLOWDOWN_BOUNDS, "times the time alone")
+        within("slowdown_p90", self.slowdown_p90, (self.slowdown, SLOWDOWN_BOUNDS[1]), "times the time alone")
         within("active_thread_fraction", self.active_thread_fraction, (0.01, 1.0), "of the SMs")
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from profiles.measurements import PairSharing
+
 if TYPE_CHECKING:
     from ullage.measuring import EngineAsked, SweepAsked
 
@@ -26,13 +28,20 @@ QUANTIZATION_OPTION = typer.Option("--quantization", help="Weight quantisation; 
 CONCURRENCY_OPTION = typer.Option("--concurrency", help="Clients: 1,2,4; default 1,2,4 and so on to 128.")
 INPUT_OPTION = typer.Option("--input-tokens", help="Prompt lengths; default 128,1024.")
 OUTPUT_OPTION = typer.Option("--output-tokens", help="Answer lengths; default 128.")
-SECONDS_OPTION = typer.Option("--seconds", min=1.0, help="Most time for everything.")
+SECONDS_OPTION = typer.Option("--seconds", min=1.0, help="Most time for everything; default 1800, of a pair 300 and at most 600.")
 LOAD_SECONDS_OPTION = typer.Option("--load-seconds", min=0.1, help="Most time for one load, without its warm-up.")
 CONFIDENCE_OPTION = typer.Option("--confidence", min=0.001, max=1.0, help="A load is known when the mean TPOT is, to this part of it.")
 TTFT_OPTION = typer.Option("--ttft-ms", min=0.1, help="TTFT goal: loads far beyond it are left out.")
 TPOT_OPTION = typer.Option("--tpot-ms", min=0.1, help="TPOT goal: loads far beyond it are left out.")
 REQUEST_OPTION = typer.Option("--request-seconds", min=0.1, help="A request that takes longer has failed.")
+PAIR_OPTION = typer.Option("--pair", metavar="MODEL=URL MODEL=URL", help="Two live servers on one GPU, measured alone and together.")
+SHARING_OPTION = typer.Option("--sharing", help="How the pair shares its GPU: time_shared or mps.")
 AGAIN_OPTION = typer.Option("--again", help="Measure also what the store has.")
+
+# a sweep of some lengths that a team waits for over lunch
+_SWEEP_S = 1800.0
+# eight runs of more than half a minute
+_PAIR_S = 300.0
 
 
 def measure(
@@ -47,29 +56,35 @@ def measure(
     concurrency: Annotated[str | None, CONCURRENCY_OPTION] = None,
     input_tokens: Annotated[str | None, INPUT_OPTION] = None,
     output_tokens: Annotated[str | None, OUTPUT_OPTION] = None,
-    seconds: Annotated[float, SECONDS_OPTION] = 1800.0,
+    seconds: Annotated[float | None, SECONDS_OPTION] = None,
     load_seconds: Annotated[float, LOAD_SECONDS_OPTION] = 60.0,
     confidence: Annotated[float, CONFIDENCE_OPTION] = 0.05,
     ttft_ms: Annotated[float | None, TTFT_OPTION] = None,
     tpot_ms: Annotated[float | None, TPOT_OPTION] = None,
     request_seconds: Annotated[float, REQUEST_OPTION] = 300.0,
     again: Annotated[bool, AGAIN_OPTION] = False,
+    pair: Annotated[tuple[str, str] | None, PAIR_OPTION] = None,
+    sharing: Annotated[PairSharing, SHARING_OPTION] = "time_shared",
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Measure a live vLLM server under rising load. Each point is kept as it ends: the same command goes on where one stopped.
 
+    --pair measures two servers that share a GPU, alone and together: what each costs the other.
     Example: ullage profile measure --url http://127.0.0.1:8000 --model llama-3.1-8b --gpu h100
     """
     from executor.measure_rules import Stops
     from ullage.measuring import EngineAsked, SweepAsked
 
+    loads = (counts("--input-tokens", input_tokens), counts("--output-tokens", output_tokens), counts("--concurrency", concurrency))
+    if pair is not None:
+        _pair(pair, gpu, sharing, seconds, loads[:2], request_seconds, store, as_json)
+        return
     if url is None or model is None or gpu is None:
         missing = [name for name, value in (("--url", url), ("--model", model), ("--gpu", gpu)) if value is None]
         raise ValueError(f"give {' and '.join(missing)}; `ullage profile measure --help` shows an example")
     stops = Stops(load_seconds, confidence, _s(ttft_ms), _s(tpot_ms))
-    loads = (counts("--input-tokens", input_tokens), counts("--output-tokens", output_tokens), counts("--concurrency", concurrency))
     engine = EngineAsked(url, model, gpu, today(), served_name, mig_profile, tensor_parallel_size, quantization)
-    _sweep(engine, SweepAsked(stops, seconds, new_seed(), *loads, request_seconds, again), store, as_json)
+    _sweep(engine, SweepAsked(stops, seconds or _SWEEP_S, new_seed(), *loads, request_seconds, again), store, as_json)
 
 
 def counts(option: str, text: str | None) -> tuple[int, ...]:
@@ -104,3 +119,37 @@ def _sweep(engine: EngineAsked, asked: SweepAsked, store: Path, as_json: bool) -
     with measure_progress() as on_progress:
         found = measured(engine, asked, store, on_progress)
     typer.echo(json.dumps(asdict(found), sort_keys=True) if as_json else measured_text(found, store), nl=as_json)
+
+
+def _pair(
+    pair: tuple[str, str],
+    gpu: str | None,
+    sharing: PairSharing,
+    seconds: float | None,
+    lengths: tuple[tuple[int, ...], ...],
+    request_s: float,
+    store: Path,
+    as_json: bool,
+) -> None:
+    from ullage.measuring_pair import MOST_PAIR_S, PairAsked, measure_together
+    from ullage.views.measure_text import pair_text
+    from ullage.views.progress import measure_progress
+
+    if gpu is None:
+        raise ValueError("give --gpu: the GPU type that the pair shares")
+    if any(len(values) > 1 for values in lengths):
+        raise ValueError("--pair takes one --input-tokens (of long prompts) and one --output-tokens (of long answers)")
+    total_s = min(seconds or _PAIR_S, MOST_PAIR_S)
+    prefill_tokens, decode_tokens = (values[0] if values else None for values in lengths)
+    first, second = (_model_and_url(text) for text in pair)
+    asked = PairAsked((first, second), gpu, sharing, today(), total_s, new_seed(), prefill_tokens, decode_tokens, request_s)
+    with measure_progress() as on_progress:
+        found = measure_together(asked, store, on_progress)
+    typer.echo(json.dumps(asdict(found), sort_keys=True) if as_json else pair_text(found, store), nl=as_json)
+
+
+def _model_and_url(text: str) -> tuple[str, str]:
+    model, found, address = text.partition("=http")
+    if not found or not model:
+        raise ValueError(f"--pair {text}: write MODEL=http://HOST:PORT, twice")
+    return model, f"http{address}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from profiles.measurements import LatencyPoint
+from profiles.interference import factor_of
+from profiles.measurements import LatencyPoint, PairPoint
 from ullage.measuring import Measured
+from ullage.measuring_pair import MeasuredPair
 from ullage.views.plan_text import table
 
 
@@ -20,6 +22,32 @@ def measured_text(found: Measured, store: Path) -> str:
         f"{len(found.points)} points added to {store}, {found.known} were there; `ullage profile check --store {store}` looks at all"
     )
     return "\n".join(lines) + "\n"
+
+
+def pair_text(found: MeasuredPair, store: Path) -> str:
+    """The cells, the factor of each model and what to look at; ends in a newline."""
+    lines = [f"{found.models[0]} and {found.models[1]} on {found.gpu}, {found.sharing}, vLLM {found.engine_version}"]
+    if found.cells:
+        lines += table((("model", "phase", "beside", "slowdown", "p90", "factor"), *(row for cell in found.cells for row in _sides(cell))))
+    for model, factor in zip(found.models, found.factors, strict=True):
+        lines.append(f"{model}: interference factor {factor:.2f}" if factor else f"{model}: no factor yet, phases are missing")
+    lines += found.warnings
+    lines.append(f"{len(found.cells)} pairs added to {store}, {found.known} were there")
+    return "\n".join(lines) + "\n"
+
+
+def _sides(cell: PairPoint) -> list[tuple[str, ...]]:
+    return [
+        (
+            side.model,
+            side.phase,
+            other.phase,
+            f"{side.slowdown:.2f}",
+            f"{side.slowdown_p90 or side.slowdown:.2f}",
+            f"{factor_of(side.slowdown, cell.sharing):.2f}",
+        )
+        for side, other in ((cell.first, cell.second), (cell.second, cell.first))
+    ]
 
 
 def _row(point: LatencyPoint) -> tuple[str, ...]:
