@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same examples on every run, and no limit per example: a busy machine is no fault of the code.
-settings.register_profile("ullage", deadline=None, derandomize=True)
+settings.register_profile("ullage", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ullage")
 
 Golden = Callable[[Path, str], None]

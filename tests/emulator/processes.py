@@ -49,7 +49,7 @@ class EngineProcess:
         return self.ask("POST", path, body if isinstance(body, bytes) else json.dumps(body).encode(), headers)
 
     def ask(self, method: str, path: str, body: bytes, headers: dict[str, str] | None = None) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, headers or {})
             found = connection.getresponse()
@@ -65,7 +65,7 @@ class EngineProcess:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         assert self.process.stderr is not None
         self.log += self.process.stderr.read().splitlines()
         return code
@@ -107,7 +107,7 @@ def wait_ready(engine: EngineProcess) -> bool:
             engine.port = int(found[1])
         if "Application startup complete" in line:
             return True
-    engine.process.wait(20)
+    engine.process.wait(60)
     return False
 
 
@@ -135,6 +135,6 @@ def refused(node: Path, *arguments: str, gpus: str = "0", environment: dict[str,
 def stop(engine: EngineProcess) -> None:
     if engine.process.poll() is None:
         engine.process.kill()
-    engine.process.wait(20)
+    engine.process.wait(60)
     if engine.process.stderr is not None:
         engine.process.stderr.close()

@@ -48,7 +48,7 @@ NAMES = st.sampled_from(["model", "prompt", "messages", "max_tokens", "stream", 
 PATHS = st.sampled_from(["/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(PATHS, st.dictionaries(NAMES, JSON))
 def test_any_json_gets_an_answer(engine: EngineProcess, path: str, body: dict[str, Any]) -> None:
     assert engine.post(path, body).status in {200, 400, 404}
@@ -63,10 +63,10 @@ def test_nested_json_gets_an_answer(engine: EngineProcess, depth: int, field: st
         assert engine.post(path, body).status in {200, 400}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(LINES | st.binary(max_size=60), max_size=12))
 def test_no_bytes_disturb_the_server(engine: EngineProcess, pieces: list[bytes]) -> None:
-    with socket.create_connection(("127.0.0.1", engine.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=60) as client:
         try:
             client.sendall(b"".join(pieces))
             client.shutdown(socket.SHUT_WR)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.emulator.processes import FIXTURES, MODEL, SMALL_SHARE, EngineProcess, events, make_node, running
+from tests.executor.worlds import until
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_a_connection_serves_requests_one_after_the_other(engine: EngineProcess)
     body = json.dumps(completion()).encode()
     head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     last = b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", engine.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=60) as client:
         client.sendall(head + body + head + body + last)
         received = b"".join(iter(lambda: client.recv(65536), b""))
     assert received.count(b"HTTP/1.1 200 OK") == 3
@@ -142,7 +143,7 @@ def test_a_connection_serves_requests_one_after_the_other(engine: EngineProcess)
 def test_a_body_in_chunks_and_one_that_waits_to_be_asked_for(engine: EngineProcess) -> None:
     body = json.dumps(completion()).encode()
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[at : at + 7]), body[at : at + 7]) for at in range(0, len(body), 7)) + b"0\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", engine.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=60) as client:
         client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
         assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(chunks)
@@ -151,7 +152,7 @@ def test_a_body_in_chunks_and_one_that_waits_to_be_asked_for(engine: EngineProce
 
 def test_an_old_client_gets_a_stream_without_chunks(engine: EngineProcess) -> None:
     body = json.dumps(completion(stream=True)).encode()
-    with socket.create_connection(("127.0.0.1", engine.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=60) as client:
         client.sendall(b"POST /v1/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         received = b"".join(iter(lambda: client.recv(65536), b""))
     head, _, rest = received.partition(b"\r\n\r\n")
@@ -180,7 +181,7 @@ def test_probes_and_scrapes_are_not_counted_as_requests(engine: EngineProcess) -
 
 def test_a_client_that_leaves_frees_its_blocks(engine: EngineProcess) -> None:
     aborted = engine.metric("vllm:request_success_total", finished_reason="abort")
-    connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=60)
     connection.request("POST", "/v1/completions", json.dumps(completion(max_tokens=2000, stream=True)))
     reply = connection.getresponse()
     reply.readline()
@@ -188,8 +189,7 @@ def test_a_client_that_leaves_frees_its_blocks(engine: EngineProcess) -> None:
     assert engine.metric("vllm:kv_cache_usage_perc") > 0
     reply.close()
     connection.close()
-    while engine.metric("vllm:num_requests_running"):
-        pass
+    assert until(lambda: engine.metric("vllm:num_requests_running") == 0)
     assert engine.metric("vllm:kv_cache_usage_perc") == 0
     assert engine.metric("vllm:request_success_total", finished_reason="abort") == aborted + 1
 
@@ -201,7 +201,7 @@ def test_keys_and_limits(tmp_path: Path) -> None:
         assert engine.get("/v1/models", {"Authorization": "Bearer wrong"}).status == 401
         assert engine.get("/health").status == 200
         allowed = {"Authorization": "Bearer open"}
-        connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=60)
         connection.request("POST", "/v1/completions", json.dumps(completion(max_tokens=2000, stream=True)), allowed)
         reply = connection.getresponse()
         full = engine.post("/v1/completions", completion(), allowed)
@@ -221,7 +221,7 @@ def test_without_development_mode_there_is_no_sleep(tmp_path: Path) -> None:
 def test_a_signal_ends_or_waits_as_told(tmp_path: Path, timeout: str, tokens: int) -> None:
     arguments = (MODEL, "--served-model-name", "small", "--shutdown-timeout", timeout, *SMALL_SHARE)
     with running(make_node(tmp_path), *arguments) as engine:
-        connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=60)
         connection.request("POST", "/v1/completions", json.dumps(completion(max_tokens=tokens or 2000, stream=True)))
         reply = connection.getresponse()
         received = reply.readline()
@@ -231,6 +231,6 @@ def test_a_signal_ends_or_waits_as_told(tmp_path: Path, timeout: str, tokens: in
         else:
             with pytest.raises((http.client.IncompleteRead, ConnectionError)):
                 reply.read()
-        assert engine.process.wait(20) == 0
+        assert engine.process.wait(60) == 0
         reply.close()
         connection.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from renderers.envoy import BODY_LIMIT_BYTES
 from tests.ports import free_port
-from tests.renderers.live import Gateway, gateway, route_to, stubs
+from tests.renderers.live import Gateway, eventually, gateway, route_to, stubs
 
 HOSTILE = 'we"ird: {name} %REQ(x)% ü 😀 # \x7f\x85\u2028\U000e0001'
 
@@ -128,12 +128,22 @@ def test_streams_are_not_buffered_and_outlive_a_switch_under_load(tmp_path: Path
                 await running.switch(route_to("m", (a, 0), (b, 1000)), route_to("added", (a, 1000)))
                 switched.set()
                 assert sum([await client for client in load], Counter())[200] > 0
+
+                async def only_b() -> bool:
+                    return (await _ask_many(running, "m", 50))[200, "b"] == 50
+
+                # Envoy's workers take a change one after the other, a moment after its admin interface shows it.
+                await eventually(only_b, "every worker sends to b only")
                 served_before = a.served
-                assert (await _ask_many(running, "m", 50))[200, "b"] == 50
+                assert await only_b()
                 assert a.served == served_before
                 assert (await running.ask("added")) == (200, {"backend": "a", "bytes": 33})
                 await running.switch(route_to("m", (b, 1000)))
-                assert (await running.ask("added"))[0] == 404
+
+                async def unknown() -> bool:
+                    return (await running.ask("added"))[0] == 404
+
+                await eventually(unknown, "the model that left is unknown")
                 a.go_on.set()
                 assert await stream.content.read() == b"data: last\n\n"
             await _no_update_rejected(running)

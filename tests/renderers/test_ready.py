@@ -62,7 +62,7 @@ def test_says_what_a_server_lacks(changes: dict[str, tuple[int, bytes]], lack: s
 
 def _run(url: str, pid: int) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, str(Path(ready.__file__)), "--url", url, "--model", "m", "--limit-s", "0.1", "--pid", str(pid)]
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_ends_with_the_limit_or_the_process() -> None:

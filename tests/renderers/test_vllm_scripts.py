@@ -58,7 +58,7 @@ class Node:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
 
     def events(self) -> list[str]:
@@ -167,7 +167,7 @@ def test_a_server_that_does_not_stop_is_ended(node: Node) -> None:
     assert deaf.stdout.readline() == b"deaf\n"
     script = 'source "$1"; printf "%s %s\\n" "$2" "$(started_ticks "$2")" >"$3"; stop_server r "$3" 0'
     arguments = ["bash", "-c", script, "-", str(node.scripts / "processes.sh"), str(deaf.pid), str(node.folder / "r.pid")]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, deaf.wait(), "ending it" in done.stderr) == (0, -signal.SIGKILL, True)
     deaf.stdout.close()
     assert not (node.folder / "r.pid").exists()

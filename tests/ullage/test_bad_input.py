@@ -224,7 +224,7 @@ def test_mig_on_real_gpus_is_refused_before_anything_starts(tmp_path: Path) -> N
 
 
 @given(place=st.integers(0, 10_000), junk=st.binary(min_size=0, max_size=6))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_invariant_12_damaged_plans_never_give_a_traceback(place: int, junk: bytes, work: Path) -> None:
     raw = (work / "plan.json").read_bytes()
     at = place % len(raw)
