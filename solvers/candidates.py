@@ -78,6 +78,7 @@ def _dominates(rival: Shape, shape: Shape) -> bool:
         return False
     return shape.mode == "mig" or (
         rival.memory_mib <= shape.memory_mib
+        and rival.start_extra_mib <= shape.start_extra_mib
         and rival.compute_permille <= shape.compute_permille
         and rival.bandwidth_permille <= shape.bandwidth_permille
         and rival.active_permille <= shape.active_permille

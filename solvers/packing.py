@@ -41,17 +41,17 @@ def _tolerated(problem: Problem, others: Sequence[Shape], shape: Shape) -> bool:
 
 def _shares_fit(pool: Pool, together: Sequence[Shape]) -> bool:
     allowed = min(pool.max_active_residents, *(s.max_active for s in together))
+    if sum(s.memory_mib for s in together) + max(s.start_extra_mib for s in together) > pool.memory_mib:
+        return False
     if together[0].mode == "mps":
         return (
-            sum(s.memory_mib for s in together) <= pool.memory_mib
-            and len(together) <= allowed
+            len(together) <= allowed
             and sum(s.compute_permille for s in together) <= 1000
             and sum(s.bandwidth_permille for s in together) <= 1000
         )
     compute_permille = sum(s.compute_permille for s in together) + pool.resident_cost_permille * (len(together) - 1)
     return (
-        sum(s.memory_mib for s in together) <= pool.memory_mib
-        and sum(s.active_permille for s in together) <= 1000 * allowed
+        sum(s.active_permille for s in together) <= 1000 * allowed
         and compute_permille <= pool.compute_limit_permille
         and sum(s.bandwidth_permille for s in together) <= pool.compute_limit_permille
     )

@@ -6,8 +6,9 @@ may have two replicas (never two on one time-shared GPU), or where not_with pair
 bind in a pool are left out of the class, which makes classes larger.
 
 The rule "the sum of active_permille stays within 1000 times the smallest max_active" is linear once the level
-is fixed, so each (pool, mode, colocation class) becomes one group per level: the shapes that tolerate the level, with
-all rows linear. A pattern is legal exactly when it is legal in the group of one of the levels.
+is fixed, and so is the memory that one start may take for a while, once the largest of these is. So each (pool, mode, colocation
+class) becomes one group per level and start: the shapes that tolerate the level and take no more for their start, with all rows
+linear. A pattern is legal exactly when it is legal in one of these groups.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class SlotClass:
     colocation_class: str
     demand: int
     max_active: int
+    start_extra_mib: int
     weights: tuple[int, ...]
 
 
@@ -109,13 +111,14 @@ def _row_weights(shape: Shape, pool: Pool) -> tuple[int, ...]:
     return (shape.memory_mib, shape.active_permille, compute_permille, shape.bandwidth_permille, *host)
 
 
-def _row_limits(pool: Pool, mode: str, level: int) -> tuple[int, ...]:
+def _row_limits(pool: Pool, mode: str, level: int, start_extra_mib: int) -> tuple[int, ...]:
     host = (pool.host_cores_per_gpu, pool.host_memory_mib_per_gpu)
     if mode == "mig":
         return host
     if mode == "mps":
-        return (pool.memory_mib, 1000 * level, 1000, 1000, *host)
-    return (pool.memory_mib, 1000 * level, pool.compute_limit_permille + pool.resident_cost_permille, pool.compute_limit_permille, *host)
+        return (pool.memory_mib - start_extra_mib, 1000 * level, 1000, 1000, *host)
+    compute_permille = pool.compute_limit_permille + pool.resident_cost_permille
+    return (pool.memory_mib - start_extra_mib, 1000 * level, compute_permille, pool.compute_limit_permille, *host)
 
 
 def _binding_rows(problem: Problem, sharing: Sequence[int]) -> dict[tuple[int, str], tuple[int, ...]]:
@@ -128,7 +131,7 @@ def _binding_rows(problem: Problem, sharing: Sequence[int]) -> dict[tuple[int, s
         pool = problem.pools[index]
         most = max((len(layout) for layout in pool.mig_layouts), default=0)
         weights = [(problem.shapes[i].demand, _row_weights(problem.shapes[i], pool)) for i in indexes]
-        limits = _row_limits(pool, mode, pool.max_active_residents)
+        limits = _row_limits(pool, mode, pool.max_active_residents, max(problem.shapes[i].start_extra_mib for i in indexes))
         binding = {row for row, limit in enumerate(limits) if _largest_sum(weights, row, most) > limit}
         # row 1 counts active residents against a limit that depends on the level, so it always stays
         rows[index, mode] = tuple(sorted(binding if mode == "mig" else {1, *binding}))
@@ -155,6 +158,7 @@ def _slot_class(problem: Problem, index: int, tagged: dict[str, frozenset[int]],
         colocation_class=shape.colocation_class,
         demand=shape.demand if shape.demand in tagged[shape.mode] else -1,
         max_active=0 if shape.mode == "mig" else min(shape.max_active, pool.max_active_residents),
+        start_extra_mib=0 if shape.mode == "mig" else shape.start_extra_mib,
         weights=tuple(weights[row] for row in rows),
     )
 
@@ -174,9 +178,10 @@ def _groups(
         pool = problem.pools[index]
         slots_per_gpu = max((len(layout) for layout in pool.mig_layouts), default=0)
         most = {i: slots_per_gpu or len(owners[i]) for i in members}
-        for level in sorted({classes[i].max_active for i in members}):
-            chosen = [i for i in members if classes[i].max_active >= level]
-            limits = _row_limits(pool, mode, level)
+        levels, extras_mib = {classes[i].max_active for i in members}, {classes[i].start_extra_mib for i in members}
+        for level, start_extra_mib in sorted({(level, extra) for level in levels for extra in extras_mib}):
+            chosen = [i for i in members if classes[i].max_active >= level and classes[i].start_extra_mib <= start_extra_mib]
+            limits = _row_limits(pool, mode, level, start_extra_mib)
             groups.append(
                 Group(
                     pool=index,

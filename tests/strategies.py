@@ -82,6 +82,7 @@ def _shape(rng: Random, index: int, demand: int, pool: int, of: Pool) -> Shape:
         bandwidth_permille=rng.randint(0, 600),
         active_permille=rng.choice([1000, 1000, 400, 0]),
         max_active=rng.randint(1, 3),
+        start_extra_mib=rng.choice([0, 0, 10, 40]),
     )
 
 

@@ -92,7 +92,8 @@ class Shape:
     one such resident this shape counts for (1000, or its busy fraction when it idles most of the time). Under MPS
     compute_permille is its percentage of active threads and max_active the number of residents that it was sized for.
     memory_mib, compute_permille and bandwidth_permille are per GPU (for a MIG shape: memory of its slice).
-    Shapes of different colocation classes never share a GPU.
+    start_extra_mib is what it takes beyond memory_mib for a while as it starts: what is resident and the largest of these must fit,
+    so that any one may start again beside the others. Shapes of different colocation classes never share a GPU.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Shape:
     host_cores: int = 0
     host_memory_mib: int = 0
     colocation_class: str = ""
+    start_extra_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True)

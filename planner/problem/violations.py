@@ -77,6 +77,9 @@ def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Itera
     memory_mib = sum(shape.memory_mib for shape in shapes)
     if memory_mib > pool.memory_mib:
         yield f"{where}: {memory_mib} MiB of {pool.memory_mib} MiB"
+    start_mib = memory_mib + max(shape.start_extra_mib for shape in shapes)
+    if memory_mib <= pool.memory_mib < start_mib:
+        yield f"{where}: {start_mib} MiB while one of them starts, of {pool.memory_mib} MiB"
     if shapes[0].mode == "mps":
         yield from _mps_violations(pool, shapes, where)
     if shapes[0].mode != "time_shared":

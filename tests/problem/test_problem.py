@@ -67,6 +67,7 @@ def test_legal_pair_has_no_violation() -> None:
         ({"compute_permille": 701}, {}, "1001 per mille of compute of 1000"),
         ({"compute_permille": 690}, {"resident_cost_permille": 20}, "1010 per mille of compute of 1000"),
         ({"bandwidth_permille": 901}, {}, "1001 per mille of memory bandwidth of 1000"),
+        ({"start_extra_mib": 41}, {}, "101 MiB while one of them starts, of 100 MiB"),
         ({"max_active": 1}, {}, "2.000 active residents where 1 may be active together"),
         ({}, {"max_active_residents": 1}, "2.000 active residents where 1 may be active together"),
         ({"host_cores": 9}, {"host_cores_per_gpu": 8}, "9 host cores of 8"),
