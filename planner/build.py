@@ -20,6 +20,9 @@ from profiles.mig import maximal_layouts
 
 MICRO = 1_000_000
 
+# What starts take for a while is rounded up to whole GiB.
+START_STEP_MIB = 1024
+
 # Replicas of a demand without a limit: more than any fleet has GPUs.
 UNLIMITED = 1_000_000
 
@@ -213,7 +216,15 @@ def _shape(candidate: Candidate, demand: int, pool: int) -> Shape:
         max_active=candidate.max_active,
         host_cores=host_cores,
         host_memory_mib=host_memory_mib,
+        start_extra_mib=_start_extra_mib(candidate),
     )
+
+
+def _start_extra_mib(candidate: Candidate) -> int:
+    """What a start takes beyond the steady state, in steps, which keeps the engines' groups of shapes few, but no more than is there."""
+    exact_mib = candidate.ledger.start_peak_mib - candidate.ledger.total_mib
+    room_mib = candidate.site.memory_mib(candidate.mig) - candidate.ledger.total_mib
+    return min(-(-exact_mib // START_STEP_MIB) * START_STEP_MIB, max(exact_mib, room_mib))
 
 
 def _shape_name(candidate: Candidate) -> str:

@@ -233,6 +233,8 @@ def _kv_room_bytes(variant: _Variant) -> int:
             f"needs {empty.total_mib + need_mib} MiB per GPU (weights {empty.weights_mib} MiB, "
             f"one request of {variant.settings.max_model_len} tokens {need_mib} MiB), {memory_mib} MiB are usable"
         )
+    if empty.start_peak_mib > memory_mib:
+        raise UnsupportedError(f"needs {empty.start_peak_mib} MiB per GPU while it starts, {memory_mib} MiB are usable")
     return (memory_mib - empty.total_mib) * MIB
 
 

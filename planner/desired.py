@@ -94,6 +94,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             context_mib=ledger.context_mib,
             kv_mib=ledger.kv_mib,
             total_mib=ledger.total_mib,
+            start_peak_mib=ledger.start_peak_mib,
         ),
         capacity_rps=candidate.capacity_rps,
         planned_rps=planned_rps,

@@ -64,7 +64,7 @@ class _World:
         if layout or (here and {other.mode for other in here} | {replica.mode} != {"time_shared"}):
             yield f"{place}, which is not free for {replica.mode} at that time"
         gpu = self.gpus.get(key)
-        used_mib = replica.ledger.total_mib + sum(other.ledger.total_mib for other in here)
+        used_mib = replica.ledger.total_mib + replica.ledger.start_extra_mib + sum(other.ledger.total_mib for other in here)
         if gpu is not None and used_mib + gpu.headroom_mib + gpu.taken_mib > gpu.memory_mib:
             yield f"{place}, where {used_mib} MiB and {gpu.headroom_mib} MiB headroom would be asked of {gpu.memory_mib} MiB"
 

@@ -43,7 +43,7 @@ def _memory(replica: Replica, gpu: GpuType, architecture: Callable[[str], Archit
         return
     lines = {line: (getattr(replica.ledger, line), getattr(expected, line)) for line in Ledger.model_fields}
     for line, (said_mib, is_mib) in lines.items():
-        if said_mib != is_mib:
+        if said_mib is not None and said_mib != is_mib:
             yield f"{where}: the ledger says {line} is {said_mib} MiB, the memory model {is_mib} MiB"
     if args.kv_cache_memory_bytes < need_bytes:
         have = f"{args.kv_cache_memory_bytes} bytes"
@@ -77,8 +77,9 @@ def _start(replica: Replica, spot: GpuPlan, used_mib: int, gpu: GpuType, where: 
     if replica.mig is not None:
         total_mib = next((profile.memory_mib for profile in gpu.mig_profiles if profile.name == replica.mig.profile), 0)
         neighbours_mib = 0
-        if replica.ledger.total_mib > total_mib:
-            yield f"{where}: needs {replica.ledger.total_mib} MiB, a {replica.mig.profile} slice of {gpu.name} has {total_mib} MiB"
+        need_mib = replica.ledger.total_mib + replica.ledger.start_extra_mib
+        if need_mib > total_mib:
+            yield f"{where}: needs {need_mib} MiB, a {replica.mig.profile} slice of {gpu.name} has {total_mib} MiB"
     asked_mib = replica.args.gpu_memory_utilization * total_mib
     free_mib = total_mib - neighbours_mib - replica.ledger.context_mib
     if asked_mib > free_mib:

@@ -50,6 +50,9 @@ def _whole(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[s
     if residents and used_mib + gpu.headroom_mib + gpu.taken_mib > gpu.memory_mib:
         others = f", {gpu.taken_mib} MiB of them taken by others" if gpu.taken_mib else ""
         yield f"{where}: residents need {used_mib} MiB and {gpu.headroom_mib} MiB headroom, the GPU has {gpu.memory_mib} MiB{others}"
+    start_mib = used_mib + max((replica.ledger.start_extra_mib for replica in residents), default=0)
+    if used_mib + gpu.headroom_mib + gpu.taken_mib <= gpu.memory_mib < start_mib + gpu.headroom_mib + gpu.taken_mib:
+        yield f"{where}: {start_mib} MiB and {gpu.headroom_mib} MiB headroom while one of its residents starts, of {gpu.memory_mib} MiB"
     if len(residents) > 1 and gpu.mode != "time_shared":
         yield f"{where}: {len(residents)} residents on a GPU that is {gpu.mode}"
     if residents and gpu.mig_layout:

@@ -54,7 +54,10 @@ class MigPlace(_Part):
 
 
 class Ledger(_Part):
-    """Memory of one replica on each of its GPUs, line by line, in MiB."""
+    """Memory of one replica on each of its GPUs, line by line, in MiB.
+
+    start_peak_mib is the most it takes at once as it starts, at least the total; None in plans made before it was kept.
+    """
 
     weights_mib: int
     activation_mib: int
@@ -62,6 +65,12 @@ class Ledger(_Part):
     context_mib: int
     kv_mib: int
     total_mib: int
+    start_peak_mib: int | None = None
+
+    @property
+    def start_extra_mib(self) -> int:
+        """What a start takes for a while beyond the total."""
+        return max(0, (self.start_peak_mib or 0) - self.total_mib)
 
 
 class ReplicaForecast(_Part):

@@ -124,6 +124,13 @@ def _exclusive(desired: dict[str, Any]) -> None:
             gpu["mode"] = "exclusive"
 
 
+def _start_peak(desired: dict[str, Any]) -> None:
+    used = next(gpu for gpu in desired["gpus"] if gpu["replicas"])
+    for replica in desired["replicas"]:
+        if replica["name"] == used["replicas"][0]:
+            replica["ledger"]["start_peak_mib"] = replica["ledger"]["total_mib"] + 80_000
+
+
 def _active(desired: dict[str, Any]) -> None:
     for item in desired["replicas"]:
         item["max_active_residents"] = 1
@@ -205,6 +212,7 @@ def _lost_demand(desired: dict[str, Any]) -> None:
         (_silent_shortfall, "without a reason"),
         (_count, "GPUs hold replicas"),
         (_exclusive, "residents on a GPU that is exclusive"),
+        (_start_peak, "headroom while one of its residents starts, of 81090 MiB"),
         (_active, "they are sized for 1 at a time"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
