@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from planner.candidates import Candidate, Rejection, Site, candidates
+from planner.candidates import ASSUMED_INTERFERENCE_FACTOR, Candidate, Rejection, Site, candidates
 from planner.desired import engine_args, gpu_mode
 from planner.groups import ServiceGroup, service_groups
 from planner.parts import Part, parts
@@ -16,6 +16,7 @@ from planner.problem import Demand, MigSlot, Placed, Pool, Problem, Shape
 from planner.spec import Fleet
 from planner.spec import Pool as PoolSpec
 from profiles.gpus import MigProfile
+from profiles.interference import group_factor
 from profiles.mig import maximal_layouts
 
 MICRO = 1_000_000
@@ -73,7 +74,7 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
             if group.allows(part.pool.name):
                 key = (part.pool.name, part.taken_mib)
                 if key not in offers:
-                    offers[key], bad = _offers(fleet, group, part, band_quantile)
+                    offers[key], bad = _offers(fleet, groups, group, part, band_quantile)
                     rejected.extend(bad)
                 found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
     demand_of = {group.name: i for i, group in enumerate(groups)}
@@ -94,12 +95,29 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
     )
 
 
-def _offers(fleet: Fleet, group: ServiceGroup, part: Part, band_quantile: float | None) -> tuple[tuple[Candidate, ...], list[Rejection]]:
+def _offers(
+    fleet: Fleet, groups: Sequence[ServiceGroup], group: ServiceGroup, part: Part, band_quantile: float | None
+) -> tuple[tuple[Candidate, ...], list[Rejection]]:
     """Candidates of a group on the GPUs of a part that their machines can hold, and why others are none."""
-    good, bad = candidates(group, _site(fleet, part), fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
+    site = replace(_site(fleet, part), interference_factor=_interference_factor(fleet, groups, group, part.pool))
+    good, bad = candidates(group, site, fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
     cramped = [_too_much_for_host(candidate, part.pool) for candidate in good]
     fitting = tuple(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
     return fitting, [*bad, *(rejection for rejection in cramped if rejection is not None)]
+
+
+def _interference_factor(fleet: Fleet, groups: Sequence[ServiceGroup], group: ServiceGroup, pool: PoolSpec) -> float:
+    """The worst that any group which may become its neighbour costs a group: measured where the pair was, else assumed.
+
+    A replica is sized before its neighbours are known, so it is sized for all there can be.
+    """
+    neighbours = [
+        other.model.architecture.name
+        for other in groups
+        if other.name != group.name and other.allows(pool.name) and other.name not in group.not_with and group.name not in other.not_with
+    ]
+    model = group.model.architecture.name
+    return group_factor(fleet.measurements, model, neighbours, pool.gpu.name, "time_shared", ASSUMED_INTERFERENCE_FACTOR)[0]
 
 
 def _declared(part: Part) -> PoolSpec:

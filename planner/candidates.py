@@ -50,7 +50,10 @@ _NOTHING = Measurements()
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where candidates may live: one GPU of a pool, headroom_mib of which stay free, with the modes and blocks the pool allows."""
+    """Where candidates may live: one GPU of a pool, headroom_mib of which stay free, with the modes and blocks the pool allows.
+
+    interference_factor lengthens every step beside neighbours, on top of the share.
+    """
 
     pool: str
     gpu: GpuType
@@ -59,6 +62,7 @@ class Site:
     block_sizes: tuple[int, ...]
     max_active_residents: int
     mig_profiles: tuple[MigProfile, ...] = ()
+    interference_factor: float = ASSUMED_INTERFERENCE_FACTOR
 
     def memory_mib(self, mig: MigProfile | None) -> int:
         """What engines may use of a GPU, or of a MIG slice, which bears its part of the headroom."""
@@ -269,7 +273,7 @@ def _largest_rate(variant: _Variant, level: int, kv_bytes: int) -> float:
 
 def _time_shared(alone: _Variant) -> list[Candidate]:
     """Replicas for each number of residents active together, with just the KV cache that their part of the demand needs."""
-    variant = replace(alone, step=alone.step.slower(ASSUMED_INTERFERENCE_FACTOR))
+    variant = replace(alone, step=alone.step.slower(alone.site.interference_factor))
     room_bytes = _kv_room_bytes(variant)
     found: list[Candidate] = []
     reasons: list[str] = []

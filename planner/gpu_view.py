@@ -5,16 +5,30 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Literal
 
 from planner.plan import GpuMode, GpuPlan, MigPlace, NodePlan, Replica, State
 from planner.spec import Pool
 from profiles.gpus import GpuType
+from profiles.interference import measured_factor
+from profiles.measurements import Measurements
+
+_NOTHING = Measurements()
 
 
 def build_gpus(
-    nodes: Sequence[NodePlan], pools: Mapping[str, Pool], replicas: Sequence[Replica], headroom_mib: int, state: State
+    nodes: Sequence[NodePlan],
+    pools: Mapping[str, Pool],
+    replicas: Sequence[Replica],
+    headroom_mib: int,
+    state: State,
+    measurements: Measurements = _NOTHING,
 ) -> tuple[GpuPlan, ...]:
-    """Every GPU of the fleet, used or free, in the order of nodes and indexes; pools by name, state is what runs now."""
+    """Every GPU of the fleet, used or free, in the order of nodes and indexes; pools by name, state is what runs now.
+
+    measurements say of shared GPUs whether what neighbours cost each other was measured.
+    """
     residents: defaultdict[tuple[str, int], list[Replica]] = defaultdict(list)
     for replica in replicas:
         for gpu in replica.gpus:
@@ -29,7 +43,7 @@ def build_gpus(
             residents[node.name, index],
             (headroom_mib, taken_mib.get((node.name, index), 0)),
             now.get((node.name, index, node.gpu_type), ()),
-        )
+        ).model_copy(update={"interference": interference(residents[node.name, index], node.gpu_type, measurements)})
         for node in nodes
         for index in range(node.gpu_count)
     )
@@ -77,8 +91,18 @@ def _gpu(
         free_mib=gpu.memory_usable_mib - used_mib - taken_mib,
         taken_mib=taken_mib,
         busy_fraction=_busy_fraction(residents, layout, gpu),
-        interference="assumed" if mode == "time_shared" and len(residents) > 1 else "none",
     )
+
+
+def interference(residents: Sequence[Replica], gpu_type: str, measurements: Measurements) -> Literal["none", "assumed", "measured"]:
+    """What is known of the time neighbours on a time-shared GPU cost each other: measured only if every pair of them was."""
+    if len(residents) < 2 or residents[0].mode != "time_shared":
+        return "none"
+    known = all(
+        measured_factor(measurements, one.catalogue_model, other.catalogue_model, gpu_type, "time_shared") is not None
+        for one, other in combinations(residents, 2)
+    )
+    return "measured" if known else "assumed"
 
 
 def _busy_fraction(residents: Sequence[Replica], layout: Sequence[MigPlace], gpu: GpuType) -> float:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from profiles.measurements import Measurements, PairPoint, PairSharing, preferred
+from profiles.measurements import Measurements, PairPoint, PairSharing, Phase, preferred
 
 # The phases of a pair that are measured: each engine reading prompts or writing answers.
-GRID = tuple(product(("prefill", "decode"), ("prefill", "decode")))
+_PHASES: tuple[Phase, ...] = ("prefill", "decode")
+GRID = tuple(product(_PHASES, _PHASES))
 # Engines that a slowdown counts equal slices of: both of a pair are always busy while they are measured.
 _EQUAL_SLICES = {"time_shared": 2.0, "mps": 1.0}
 
@@ -32,10 +33,10 @@ def measured_factor(
     None until they were measured in every phase of the grid, or once with both kinds of work mixed. Models and GPU types by the
     catalogue's names; engine_version is preferred among measurements of one phase.
     """
-    cells: dict[tuple[str, str], list[PairPoint]] = {}
+    cells: dict[tuple[Phase, Phase], list[PairPoint]] = {}
     for point in measurements.pairs_of(model, neighbour, gpu, sharing):
         cells.setdefault((point.first.phase, point.second.phase), []).append(point)
-    wanted: Sequence[tuple[str, str]] = GRID if all(phases in cells for phases in GRID) else [("mixed", "mixed")]
+    wanted: Sequence[tuple[Phase, Phase]] = GRID if all(phases in cells for phases in GRID) else [("mixed", "mixed")]
     found = [preferred(cells.get(phases, ()), engine_version) for phases in wanted]
     medians = [factor_of(point.first.slowdown, sharing) for point in found if point is not None]
     return max(medians, default=None)
