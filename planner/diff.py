@@ -24,7 +24,8 @@ from planner.plan import (
     Stop,
 )
 
-TOTAL_WEIGHT = 1000
+# Our choice: thousandths are easy to read; with more replicas every further hundred gets as many again, ten for each on average.
+WEIGHT_PER_HUNDRED = 1000
 
 
 def diff(state: State, desired: Desired) -> tuple[Action, ...]:
@@ -52,7 +53,7 @@ def diff(state: State, desired: Desired) -> tuple[Action, ...]:
 
 
 def routes_for(replicas: Sequence[Replica]) -> tuple[Route, ...]:
-    """One route per served name, weights in proportion to planned rates and summing to 1000 exactly."""
+    """One route per served name, weights in proportion to capacities and summing to total_weight exactly."""
     by_name: defaultdict[str, list[Replica]] = defaultdict(list)
     for replica in replicas:
         by_name[replica.served_name].append(replica)
@@ -61,8 +62,13 @@ def routes_for(replicas: Sequence[Replica]) -> tuple[Route, ...]:
     )
 
 
+def total_weight(replica_count: int) -> int:
+    """Sum of the weights of a route to so many replicas: 1000 up to a hundred of them, 2000 up to two hundred, and so on."""
+    return WEIGHT_PER_HUNDRED * max(1, -(-replica_count // 100))
+
+
 def _backends(replicas: Sequence[Replica]) -> tuple[Backend, ...]:
-    weights = largest_remainder([replica.capacity_rps for replica in replicas], TOTAL_WEIGHT)
+    weights = largest_remainder([replica.capacity_rps for replica in replicas], total_weight(len(replicas)))
     return tuple(
         Backend(replica=replica.name, host=replica.host, port=replica.args.port, weight=weight)
         for replica, weight in zip(replicas, weights, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,8 +14,8 @@ RELATIVE_TOLERANCE = 1e-6
 # Demand and capacities are counted in whole micro-requests/s, each rounded by up to one.
 MICRO_RPS = 1e-6
 
-# Weights of a route are thousandths.
-TOTAL_WEIGHT = 1000
+# Weights of a route are thousandths, of as many thousands as there are begun hundreds of replicas.
+THOUSAND, HUNDRED = 1000, 100
 
 
 def service_problems(desired: Desired) -> Iterator[str]:
@@ -46,8 +47,9 @@ def _routes(desired: Desired) -> Iterator[str]:
 def _route(route: Route, replicas: Mapping[str, Replica]) -> Iterator[str]:
     where = f"route {route.served_name}"
     total = sum(backend.weight for backend in route.backends)
-    if total != TOTAL_WEIGHT:
-        yield f"{where}: weights sum to {total}, not {TOTAL_WEIGHT}"
+    wanted = THOUSAND * max(1, math.ceil(len(route.backends) / HUNDRED))
+    if total != wanted:
+        yield f"{where}: weights sum to {total}, not {wanted}"
     for backend in route.backends:
         replica = replicas.get(backend.replica)
         if backend.weight < 0:

@@ -142,7 +142,7 @@ class NodePlan(_Part):
 
 
 class Backend(_Part):
-    """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000."""
+    """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000 per begun hundred of replicas."""
 
     replica: str
     host: str

@@ -21,6 +21,9 @@ from renderers.templates import template
 # Our choice: twice the 8 MiB of the largest body seen (a long conversation with an image in base64).
 BODY_LIMIT_BYTES = 16 * 1024**2
 
+# Envoy's reference of LbEndpoint: the weights of all endpoints of one locality together must not exceed what 32 bits hold.
+_LARGEST_TOTAL = 2**32 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
@@ -78,9 +81,17 @@ def _endpoints(route: Route) -> str:
 def _check_routes(routes: tuple[Route, ...]) -> None:
     names = [route.served_name for route in routes]
     problems = [f"route {name!r}: stands twice; give each served name one route" for name in sorted(set(names)) if names.count(name) > 1]
+    problems += [problem for route in routes if (problem := _total_problem(route))]
     problems += [problem for route in routes for backend in route.backends if (problem := _backend_problem(route.served_name, backend))]
     if problems:
         raise RenderError("\n".join(problems))
+
+
+def _total_problem(route: Route) -> str | None:
+    total = sum(backend.weight for backend in route.backends)
+    if total <= _LARGEST_TOTAL:
+        return None
+    return f"route {route.served_name!r}: weights sum to {total}, Envoy takes {_LARGEST_TOTAL} at most; divide them all by the same number"
 
 
 def _backend_problem(served_name: str, backend: Backend) -> str | None:
@@ -88,7 +99,7 @@ def _backend_problem(served_name: str, backend: Backend) -> str | None:
     if not _is_address(backend.host):
         return f"{where}: host {backend.host!r} is no IP address, which Envoy's endpoints must be; give the pool's hosts as IP addresses"
     if backend.weight < 0:
-        return f"{where}: weight {backend.weight} is negative; weights are thousandths from 0 to 1000"
+        return f"{where}: weight {backend.weight} is negative; weights are whole numbers of at least 0"
     return None
 
 

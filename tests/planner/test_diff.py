@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.diff import diff, largest_remainder, routes_for
+from planner.diff import diff, largest_remainder, routes_for, total_weight
 from planner.plan import Action, Desired, Drain, Plan, Repartition, Replica, SetRoutes, Start, State, Stop
 from planner.spec import Fleet
 from tests.fleets import fleet, workload
+from tests.plans import replica
 from ullage.planning import plan_fleet
 
 
@@ -164,6 +165,21 @@ def test_just_enough_ports_are_enough_for_a_move() -> None:
     plan = plan_fleet(fleet(pools=two, workloads=there, policy=policy), state).plan
     assert [action.kind for action in plan.actions] == ["set_routes", "drain", "stop", "start", "set_routes"]
     applied(state, plan)
+
+
+@settings(max_examples=20)
+@given(count=st.integers(1, 3000), capacity_rps=st.floats(0.01, 100), spread=st.integers(1, 4))
+def test_however_many_replicas_share_a_route_each_gets_its_part(count: int, capacity_rps: float, spread: int) -> None:
+    """Invariant 3."""
+    sample = replica("small-0", "small")
+    parts = [capacity_rps * (1 + index % spread) for index in range(count)]
+    made = [sample.model_copy(update={"name": f"small-{index:04}", "capacity_rps": part}) for index, part in enumerate(parts)]
+    [route] = routes_for(made)
+    total = sum(backend.weight for backend in route.backends)
+    assert total == total_weight(count)
+    assert total == 1000 or count > 100
+    # no less than three quarters of its part, however small that is
+    assert all(backend.weight / total > 0.75 * part / sum(parts) for backend, part in zip(route.backends, parts, strict=True))
 
 
 @given(st.lists(st.floats(min_value=1e-6, max_value=1e6), min_size=1, max_size=40))

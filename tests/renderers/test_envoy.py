@@ -89,6 +89,12 @@ def test_what_envoy_cannot_use_is_refused_all_at_once() -> None:
     assert [word in str(refused.value) for word in ("stands twice", "node-1.local", "-1 is negative")] == [True] * 3
 
 
+def test_weights_beyond_what_envoy_adds_up_are_refused() -> None:
+    heavy = tuple(Backend(replica=str(port), host="127.0.0.1", port=port, weight=2**31) for port in (1, 2))
+    with pytest.raises(RenderError, match="weights sum to 4294967296, Envoy takes 4294967295 at most"):
+        envoy.render_routes((Route(served_name="m", backends=heavy),), ROUTER)
+
+
 def test_a_token_in_the_plan_is_refused() -> None:
     with pytest.raises(RenderError, match="HF_TOKEN"):
         envoy.render(plan_of((replica("hf_" + "x" * 34),), gpu_count=1))

@@ -115,7 +115,8 @@ def _routes(desired: Desired) -> Iterator[str]:
     if desired.routes:
         yield f"Routes at http://{desired.router.host}:{desired.router.port}/v1"
     for route in desired.routes:
-        shares = ", ".join(f"{backend.replica} {backend.weight / 10:g} %" for backend in route.backends)
+        total = sum(backend.weight for backend in route.backends) or 1
+        shares = ", ".join(f"{backend.replica} {100 * backend.weight / total:g} %" for backend in route.backends)
         yield f"  {route.served_name}: {shares}"
 
 
