@@ -13,7 +13,7 @@ from planner.groups import ServiceGroup, service_groups
 from planner.parts import Part, parts
 from planner.plan import Replica, State
 from planner.problem import Demand, MigSlot, Placed, Pool, Problem, Shape
-from planner.spec import Fleet
+from planner.spec import Fleet, Policy
 from planner.spec import Pool as PoolSpec
 from profiles.gpus import MigProfile
 from profiles.interference import group_factor
@@ -78,7 +78,7 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
                     rejected.extend(bad)
                 found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
     demand_of = {group.name: i for i, group in enumerate(groups)}
-    shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool) for candidate, pool in found)
+    shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool, fleet.policy) for candidate, pool in found)
     problem = Problem(
         pools=tuple(_pool(fleet, part) for part in own),
         demands=tuple(_demand(group, groups) for group in groups),
@@ -213,7 +213,7 @@ def _demand(group: ServiceGroup, groups: Sequence[ServiceGroup]) -> Demand:
     )
 
 
-def _shape(candidate: Candidate, demand: int, pool: int) -> Shape:
+def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shape:
     host_cores, host_memory_mib = _host_needs(candidate)
     peak_rps = candidate.group.peak_rps
     # A replica sized for demand / n must count as exactly its share, or n of them would miss the demand by rounding.
@@ -234,6 +234,8 @@ def _shape(candidate: Candidate, demand: int, pool: int) -> Shape:
         max_active=candidate.max_active,
         host_cores=host_cores,
         host_memory_mib=host_memory_mib,
+        # those without a team are one more team
+        colocation_class=candidate.group.team or "" if policy.isolate_teams else "",
         start_extra_mib=_start_extra_mib(candidate),
     )
 

@@ -61,6 +61,11 @@ class ServiceGroup:
         """Served names that may not share a GPU with it."""
         return frozenset(name for workload in self.workloads for name in workload.not_with)
 
+    @property
+    def team(self) -> str | None:
+        """Whose it is: that of its workloads, which are of one team wherever teams are kept apart."""
+        return self.workloads[0].team
+
     def mix_at(self, rate_rps: float) -> RequestMix:
         """Its requests as a replica sees them that takes rate_rps of them.
 

@@ -13,6 +13,7 @@ from planner.gpu_view import build_gpus
 from planner.plan import Desired, NodeLoss, NodePlan, Plan, Prior, RouterPlan, State, state_hash
 from planner.problem import NodeLoss as Loss
 from planner.problem import Placed
+from planner.rules import rules
 from planner.spec import Fleet
 from planner.unserved import workload_forecasts
 
@@ -50,6 +51,7 @@ def assemble(
         certificate=certificate(blueprint.problem, outcome),
         input_hashes=dict(sorted(fleet.hashes.items())),
         node_losses=tuple(_loss(blueprint, loss) for loss in tolerance.losses),
+        rules=rules(fleet, blueprint.groups),
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
     )

@@ -13,6 +13,7 @@ from planner.check.engines import engine_problems
 from planner.check.gpus import gpu_problems
 from planner.check.losses import loss_problems
 from planner.check.placements import placement_problems
+from planner.check.rules import rule_problems
 from planner.check.service import service_problems
 from planner.plan import Plan, State
 from profiles.gpus import GpuType
@@ -35,6 +36,7 @@ def check(
         *engine_problems(plan.desired, gpu_type, architecture),
         *service_problems(plan.desired),
         *loss_problems(plan.desired),
+        *rule_problems(plan.desired),
         *(action_problems(plan, state) if state is not None else ()),
     ]
     return tuple(dict.fromkeys(found))

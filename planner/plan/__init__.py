@@ -30,6 +30,7 @@ from planner.plan.model import (
 )
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
+from planner.plan.rules import ModelRules, PoolRules, Rules
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -54,10 +55,12 @@ __all__ = [
     "Limit",
     "MigPlace",
     "ModelReasons",
+    "ModelRules",
     "NodeLoss",
     "NodePlan",
     "OneMore",
     "Plan",
+    "PoolRules",
     "Prior",
     "Refusal",
     "Repartition",
@@ -65,6 +68,7 @@ __all__ = [
     "ReplicaForecast",
     "Route",
     "RouterPlan",
+    "Rules",
     "SetRoutes",
     "Start",
     "State",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
+from planner.plan.rules import Rules
 
 SCHEMA_VERSION = 1
 
@@ -213,6 +214,7 @@ class Desired(_Part):
     explanation: Explanation | None = None
     node_losses: tuple[NodeLoss, ...] = ()
     tolerance_cost_usd_per_h: float | None = None
+    rules: Rules | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -229,6 +229,10 @@ class DeclaredPolicy(Declared):
         "the difference is the safety margin.",
     )
     max_active_residents: Whole = Field(3, ge=1, le=16, description="Most engines on one time-shared GPU that can be active together.")
+    isolate_teams: bool = Field(
+        default=False,
+        description="Workloads of different teams never share a GPU, not even in MIG slices; those without a team are one more team.",
+    )
     cost_slack_fraction: Number = Field(
         0.01, ge=0, le=1, description="What runs stays as it is unless another placement is cheaper by more than this part of the cost."
     )

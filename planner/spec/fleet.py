@@ -132,6 +132,7 @@ class Policy(_Part):
     headroom_mib: int
     sizing_quantile: float
     max_active_residents: int
+    isolate_teams: bool
     cost_slack_fraction: float
     goals: tuple[GoalTier, ...]
     router: Router

@@ -19,7 +19,7 @@ from planner.spec.part import Declared
 from planner.spec.pools import resolve_pools
 from planner.spec.served import check_blocks, local_config, resolve_models
 from planner.spec.source import Node, decode, parse
-from planner.spec.workloads import Trace, check_replicas, check_together, index_trace, resolve_neighbours, resolve_workloads
+from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.traces import TraceError, parse_trace
 from profiles.canonical import canonical
 from profiles.catalogue import Catalogue
@@ -99,6 +99,8 @@ class _Loading:
         if len(pools) == len(names.pools):
             check_blocks(models, pools, self._report)
         policy = self._policy(raw, names, pools)
+        if policy is not None and policy.isolate_teams:
+            check_teams(workloads, self._report)
         measurements = self._measurements(raw)
         self._hash_models(declared_models)
         self._warn_unused(models, workloads)
@@ -182,6 +184,7 @@ class _Loading:
             headroom_mib=declared.headroom_mib,
             sizing_quantile=declared.sizing_quantile,
             max_active_residents=declared.max_active_residents,
+            isolate_teams=declared.isolate_teams,
             cost_slack_fraction=declared.cost_slack_fraction,
             goals=goal_tiers(declared.goals),
             router=Router(host=declared.router.host, port=declared.router.port, admin_port=declared.router.admin_port),

@@ -124,6 +124,19 @@ def check_replicas(workloads: Sequence[Workload], report: Report) -> None:
             report(("workloads", workload.name, "max_replicas"), f"at most {workload.max_replicas} replicas, where {reason} at least")
 
 
+def check_teams(workloads: Sequence[Workload], report: Report) -> None:
+    """Report workloads of different teams that would share replicas although teams are kept apart."""
+    owners: dict[str, Workload] = {}
+    for workload in workloads:
+        first = owners.setdefault(workload.served_name, workload)
+        if first.team != workload.team:
+            report(
+                ("workloads", workload.name, "team"),
+                f"{workload.team or 'no team'} would share the replicas of {workload.served_name} with {first.name} of "
+                f"{first.team or 'no team'}, while policy.isolate_teams keeps teams apart; write isolate: true",
+            )
+
+
 def check_together(workloads: Sequence[Workload], pools: Sequence[Pool], model_names: Iterable[str], report: Report) -> None:
     """Report pins that contradict each other or the blocks of the pools, and isolated workloads named like a model."""
     taken, pinned = set(model_names), {pool.name: pool for pool in pools}

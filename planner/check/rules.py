@@ -1,0 +1,67 @@
+"""What the fleet asked of places and money: pins, neighbours, teams, numbers of replicas, and the cost."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+
+from planner.plan import Desired, ModelRules, PoolRules, Rules
+
+# Prices are kept in whole micro-dollars/h per GPU; the sum over a fleet's GPUs holds within one part in a million and a cent.
+RELATIVE_TOLERANCE = 1e-6
+CENT_USD_PER_H = 0.01
+
+
+def rule_problems(desired: Desired) -> Iterator[str]:
+    """What breaks a rule that the plan carries; nothing for plans made before they carried any."""
+    if desired.rules is not None:
+        models = {model.served_name: model for model in desired.rules.models}
+        yield from _places(desired, models)
+        yield from _neighbours(desired, models, desired.rules)
+        yield from _cost(desired, desired.rules)
+
+
+def _places(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
+    for replica in desired.replicas:
+        model = models.get(replica.served_name)
+        if model is None:
+            yield f"replica {replica.name}: serves {replica.served_name}, which the rules of the plan do not know"
+        elif model.pools and replica.pool not in model.pools:
+            yield f"replica {replica.name}: is in pool {replica.pool}, {model.served_name} may only be in {', '.join(model.pools)}"
+    for name, count in sorted(Counter(replica.served_name for replica in desired.replicas).items()):
+        most = models[name].max_replicas if name in models else None
+        if most is not None and count > most:
+            yield f"{name}: {count} replicas, at most {most}"
+
+
+def _neighbours(desired: Desired, models: dict[str, ModelRules], rules: Rules) -> Iterator[str]:
+    residents: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for replica in desired.replicas:
+        for index in replica.gpus:
+            residents[replica.node, index].add(replica.served_name)
+    for (node, index), names in sorted(residents.items()):
+        for one, other in combinations(sorted(names & models.keys()), 2):
+            where = f"node {node}, GPU {index}"
+            if other in models[one].not_with or one in models[other].not_with:
+                yield f"{where}: {one} may not share a GPU with {other} (not_with)"
+            if rules.isolate_teams and models[one].team != models[other].team:
+                yield f"{where}: {one} of team {models[one].team} shares it with {other} of team {models[other].team} (isolate_teams)"
+
+
+def _cost(desired: Desired, rules: Rules) -> Iterator[str]:
+    cost_usd_per_h = sum(_pool_cost(desired, pool) for pool in rules.pools)
+    if abs(cost_usd_per_h - desired.cost_usd_per_h) > RELATIVE_TOLERANCE * cost_usd_per_h + CENT_USD_PER_H:
+        yield f"cost_usd_per_h says {desired.cost_usd_per_h:.6g}, the GPUs and nodes in use cost {cost_usd_per_h:.6g}"
+    unknown = {node.pool for node in desired.nodes} - {pool.name for pool in rules.pools}
+    for name in sorted(unknown):
+        yield f"pool {name}: has no price in the rules of the plan"
+
+
+def _pool_cost(desired: Desired, pool: PoolRules) -> float:
+    used = [gpu for gpu in desired.gpus if gpu.pool == pool.name and gpu.replicas]
+    if pool.billing == "gpu":
+        return len(used) * pool.price_usd_per_h
+    sizes = {node.name: node.gpu_count for node in desired.nodes if node.pool == pool.name}
+    paid = max(len({gpu.node for gpu in used}), pool.min_nodes)
+    return paid * max(sizes.values(), default=0) * pool.price_usd_per_h
