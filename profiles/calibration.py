@@ -9,6 +9,7 @@ from statistics import fmean, median
 from profiles.activation import sampler_binds
 from profiles.engine_constants import ByLayout, EngineConstants, constants_for
 from profiles.gpus import GpuType
+from profiles.kv import kv_bytes_per_block
 from profiles.measurements import StartPoint
 from profiles.memory import MemoryParts, kv_pool_bytes, stage_parts
 from profiles.models import Architecture
@@ -48,7 +49,15 @@ class Start:
             max_num_seqs=point.max_num_seqs or usual.max_num_seqs,
             max_num_batched_tokens=point.max_num_batched_tokens or usual.max_num_batched_tokens,
             enforce_eager=bool(point.enforce_eager),
+            block_size=point.block_size or usual.block_size,
         )
+
+    @property
+    def kv_bytes(self) -> int | None:
+        """The KV pool as the start tells it: in bytes, or in blocks."""
+        if self.point.kv_bytes is not None or self.point.kv_blocks is None or self.point.block_size is None:
+            return self.point.kv_bytes
+        return self.point.kv_blocks * kv_bytes_per_block(self.architecture, self.settings)
 
     def parts(self, constants: EngineConstants) -> MemoryParts:
         """What these constants predict for rank 0."""
@@ -56,12 +65,12 @@ class Start:
 
     def kv_error_fraction(self, constants: EngineConstants) -> float | None:
         """Predicted over logged KV pool, less one, with the logged weights; None when the log lacks one of them."""
-        point = self.point
-        if not point.kv_bytes or point.gpu_memory_utilization_fraction is None or point.weights_mib is None:
+        point, kv_bytes = self.point, self.kv_bytes
+        if not kv_bytes or point.gpu_memory_utilization_fraction is None or point.weights_mib is None:
             return None
         parts = replace(self.parts(constants), weights_bytes=point.weights_mib * _MIB)
         total_bytes = (point.gpu_total_mib or self.gpu.memory_usable_mib) * _MIB
-        return kv_pool_bytes(parts, total_bytes, point.gpu_memory_utilization_fraction, constants) / point.kv_bytes - 1
+        return kv_pool_bytes(parts, total_bytes, point.gpu_memory_utilization_fraction, constants) / kv_bytes - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +207,12 @@ def _non_torch(constants: EngineConstants, starts: Sequence[Start]) -> EngineCon
 
 
 def _missing_mib(start: Start, constants: EngineConstants) -> float | None:
-    point = start.point
-    if not point.kv_bytes or point.gpu_memory_utilization_fraction is None or point.activation_mib is not None:
+    point, kv_bytes = start.point, start.kv_bytes
+    if not kv_bytes or point.gpu_memory_utilization_fraction is None or point.activation_mib is not None:
         return None
     parts = start.parts(constants)
     if point.weights_mib is not None:
         parts = replace(parts, weights_bytes=point.weights_mib * _MIB)
     total_bytes = (point.gpu_total_mib or start.gpu.memory_usable_mib) * _MIB
     predicted_bytes = kv_pool_bytes(parts, total_bytes, point.gpu_memory_utilization_fraction, constants)
-    return (parts.non_torch_bytes + predicted_bytes - point.kv_bytes) / _MIB
+    return (parts.non_torch_bytes + predicted_bytes - kv_bytes) / _MIB

@@ -1,5 +1,7 @@
 """A saved /metrics page of a vLLM server: the KV pool that the engine made of its memory (cache_config_info).
 
+A page with bytes is of an engine that was told them: no budget made its pool. One without tells what was found by its blocks.
+
 Times on such a page are sums over everything since the start, warm-up included, at a load nobody recorded: they are not imported.
 """
 
@@ -51,12 +53,13 @@ def _point(name: str, info: Sample, model: str | None, context: Context) -> Star
     cache_dtype = None if labels.get("cache_dtype", "auto") == "auto" else labels["cache_dtype"]
     fields["kv_cache_dtype"] = settled(record, "cache_dtype", cache_dtype, context.kv_cache_dtype, "kv_cache_dtype") or "auto"
     source = provenance(record, context, "vllm /metrics")
+    given_bytes = record.optional_count("kv_cache_memory_bytes")
     return record.build(
         lambda: StartPoint(
             **fields,
             block_size=record.optional_count("block_size"),
-            gpu_memory_utilization_fraction=record.optional_amount("gpu_memory_utilization"),
-            kv_bytes=record.optional_count("kv_cache_memory_bytes"),
+            gpu_memory_utilization_fraction=None if given_bytes else record.optional_amount("gpu_memory_utilization"),
+            kv_bytes=given_bytes,
             kv_tokens=record.optional_count("kv_cache_size_tokens"),
             kv_blocks=record.optional_count("num_gpu_blocks"),
             max_concurrency=record.optional_amount("kv_cache_max_concurrency"),

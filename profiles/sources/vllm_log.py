@@ -80,7 +80,10 @@ _CONFIG_KEYS = {
     "kv_cache_dtype": r"kv_cache_dtype=(\w+)",
     "enforce_eager": r"enforce_eager=(True|False)",
 }
-_ARGUMENT_KEYS = ("max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "block_size", "model", "tensor_parallel_size")
+_ARGUMENT_KEYS = (
+    *("max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "block_size", "model", "tensor_parallel_size"),
+    "kv_cache_memory_bytes",
+)
 _MARKS = re.compile(r"non-default args: |LLM engine \(v|KV cache size: |Model loading took |model weights take |gpu_worker\.py:")
 
 
@@ -163,7 +166,7 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
 
 
 def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
-    """The StartPoint of a log; SourceError as parse."""
+    """The StartPoint of a log; SourceError as parse. Where the size of the pool was given, no budget made it."""
     record = Record(name, log.values)
     fields = engine_fields(record, context)
     date = record.optional_text("date")
@@ -171,7 +174,7 @@ def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
     source = provenance(record, context, f"vllm log{outcome}", date=date)
     mib = {key: _mib(record, f"{key}_gib") for key in ("gpu_total", "init_free", "weights", "cuda_graphs")}
     eager = record.optional_text("enforce_eager")
-    kv_gib = record.optional_amount("kv_gib")
+    given_bytes, kv_gib = record.optional_count("kv_cache_memory_bytes"), record.optional_amount("kv_gib")
     return record.build(
         lambda: StartPoint(
             **fields,
@@ -181,14 +184,14 @@ def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
             max_num_batched_tokens=record.optional_count("max_num_batched_tokens"),
             enforce_eager=None if eager is None else eager == "True",
             block_size=record.optional_count("block_size"),
-            gpu_memory_utilization_fraction=record.optional_amount("gpu_memory_utilization"),
+            gpu_memory_utilization_fraction=None if given_bytes else record.optional_amount("gpu_memory_utilization"),
             gpu_total_mib=mib["gpu_total"],
             init_free_mib=mib["init_free"],
             weights_mib=mib["weights"],
             activation_mib=_activation_mib(record),
             non_torch_mib=_non_torch_mib(record),
             cuda_graphs_mib=mib["cuda_graphs"],
-            kv_bytes=round(kv_gib * _MIB_PER_GIB) << 20 if kv_gib else None,
+            kv_bytes=given_bytes or (round(kv_gib * _MIB_PER_GIB) << 20 if kv_gib else None),
             kv_tokens=record.optional_count("kv_tokens"),
             kv_blocks=record.optional_count("kv_blocks"),
             max_concurrency=record.optional_amount("max_concurrency"),

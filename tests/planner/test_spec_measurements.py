@@ -22,11 +22,11 @@ def test_without_the_field_there_are_none(tmp_path: Path) -> None:
 
 def test_points_come_under_the_catalogues_names_and_files_are_hashed(tmp_path: Path) -> None:
     store = tmp_path / "measured"
-    write(store, Measurements(latency=(point(model="llama-3.1-8b", gpu="h100"), point(gpu="cpu"))))
+    write(store, Measurements(latency=(point(model="llama-3.1-8b", gpu="h100"), point(gpu="abacus"))))
     fleet = load_fleet(tmp_path / "fleet.yaml", FLEET, builtin())
     assert {(one.model, one.gpu) for one in fleet.measurements.latency} == {
         ("meta-llama/Llama-3.1-8B", "H100-SXM-80GB"),
-        ("meta-llama/Llama-3.1-8B", "cpu"),
+        ("meta-llama/Llama-3.1-8B", "abacus"),
     }
     for path in store_files(store):
         assert fleet.hashes[f"measured/{path.relative_to(store).as_posix()}"] == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -10,6 +10,7 @@ import pytest
 from profiles.calibration import CalibrationError, Start, calibrated
 from profiles.catalogue import builtin
 from profiles.engine_constants import constants_for
+from profiles.kv import kv_bytes_per_block
 from profiles.measurements import Provenance, StartPoint
 
 H100 = builtin().gpu("H100-SXM-80GB")
@@ -96,3 +97,12 @@ def test_a_start_that_logs_no_memory_is_refused() -> None:
     provenance = start.point.provenance
     with pytest.raises(CalibrationError, match="nothing to fit"):
         calibrated([replace(start, point=StartPoint(model="m", gpu="g", load_s=1.0, provenance=provenance))])
+
+
+def test_a_pool_told_in_blocks_counts_as_one_in_bytes() -> None:
+    start = next(start for start in starts() if start.architecture.name == "Qwen/Qwen3-8B")
+    bare = replace(start.point, activation_mib=None, non_torch_mib=None, weights_mib=None, cuda_graphs_mib=None, init_free_mib=None)
+    block_bytes = kv_bytes_per_block(start.architecture, replace(start.settings, block_size=32))
+    in_blocks = replace(bare, kv_bytes=None, kv_blocks=(bare.kv_bytes or 0) // block_bytes, block_size=32)
+    found, same = (calibrated([replace(start, point=point)]).constants.non_torch.single_mib for point in (bare, in_blocks))
+    assert found == pytest.approx(same, abs=block_bytes / (1 << 20))

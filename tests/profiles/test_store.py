@@ -169,7 +169,7 @@ def test_canonical_names_and_digits() -> None:
             point(model="Llama-3.1-8B-Instruct", gpu="h100_sxm", ttft_s=0.0912345678),
             point(ttft_s=0.091234571),
             point(model="nvidia/Llama-3.1-8B-Instruct-FP8", quantization="fp8"),
-            point(model="mine", gpu="cpu", quantization="fp8"),
+            point(model="mine", gpu="abacus", quantization="fp8"),
         ),
         pairs=(pair(first=side(model="Meta-Llama-3.1-8B-Instruct", slowdown=1.23456789)),),
     )
@@ -177,8 +177,8 @@ def test_canonical_names_and_digits() -> None:
     assert [(one.model, one.gpu, one.quantization, one.ttft_s) for one in found.latency] == [
         ("meta-llama/Llama-3.1-8B", "H100-SXM-80GB", None, 0.0912346),
         ("nvidia/Llama-3.1-8B-Instruct-FP8", "H100-SXM-80GB", None, 0.09),
-        ("mine", "cpu", "fp8", 0.09),
+        ("mine", "abacus", "fp8", 0.09),
     ]
     assert (found.pairs[0].first.model, found.pairs[0].first.slowdown) == ("meta-llama/Llama-3.1-8B", 1.23457)
     assert canonical(found, builtin()) == found
-    assert unknown_names(found, builtin()) == ("model b", "model mine", "GPU type cpu")
+    assert unknown_names(found, builtin()) == ("model b", "model mine", "GPU type abacus")

@@ -166,3 +166,9 @@ def test_no_text_ends_in_a_traceback(text: str, cut: int) -> None:
             of_text(raw)
         except SourceError as error:
             assert str(error).startswith("start.log: ")  # noqa: PT017 -- whether it is raised depends on the text
+
+
+def test_a_pool_of_given_size_was_not_made_of_the_budget() -> None:
+    text = "non-default args: {'model': 'm', 'kv_cache_memory_bytes': 134217728, 'gpu_memory_utilization': 0.5}\n"
+    point = of_text(text + "GPU KV cache size: 131,072 tokens, Maximum concurrency for 2,048 tokens per request: 64.00x\n")
+    assert (point.kv_bytes, point.kv_tokens, point.gpu_memory_utilization_fraction) == (134217728, 131072, None)

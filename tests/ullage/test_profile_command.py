@@ -26,13 +26,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_import_says_what_came_from_where(tmp_path: Path) -> None:
-    result = ullage("profile", "import", BENCH, FIXTURES / "metrics-idle.prom.gz", "--gpu", "cpu", "--store", tmp_path / "store")
+    result = ullage("profile", "import", BENCH, FIXTURES / "metrics-idle.prom.gz", "--gpu", "abacus", "--store", tmp_path / "store")
     assert result.code == 0
     assert result.out.splitlines() == [
         f"{BENCH}: 1 latency points (vllm-bench-serve)",
         f"{FIXTURES / 'metrics-idle.prom.gz'}: 1 starts (vllm-metrics)",
         "new: 1 latency points, 1 starts; 1 files of the store changed",
-        "warning: GPU type cpu: not in the catalogue: nothing to compare with",
+        "warning: GPU type abacus: not in the catalogue: nothing to compare with",
         "warning: model tiny-llama: not in the catalogue: nothing to compare with",
     ]
 

@@ -66,12 +66,13 @@ def _starts(source: Source, path: Path, context: Context, utilization: float | N
 
     from profiles.calibration import Start
     from profiles.catalogue import builtin
+    from ullage.checking import architecture_of
     from ullage.inputs import read_bytes
 
     for point in source.parse(str(path), read_bytes(path, "give a file of a vLLM start"), context).starts:
         settled = point if utilization is None else replace(point, gpu_memory_utilization_fraction=utilization)
         yield Start(
-            builtin().model(point.model), builtin().gpu(point.gpu), settled if point.gpu_memory_utilization_fraction is None else point
+            architecture_of(point.model), builtin().gpu(point.gpu), settled if point.gpu_memory_utilization_fraction is None else point
         )
 
 

@@ -163,13 +163,21 @@ def test_metrics_page_in_both_spellings(spelling: str) -> None:
         model="tiny-llama",
         gpu="cpu",
         block_size=128,
-        gpu_memory_utilization_fraction=0.92,
         kv_bytes=268435456,
         kv_tokens=262144,
         kv_blocks=2048,
         max_concurrency=128.0,
         provenance=Provenance(kind="measured", source="vllm /metrics", engine_version="0.32.0"),
     )
+
+
+def test_only_a_pool_that_the_engine_sized_itself_was_made_of_the_budget() -> None:
+    one = sample("vllm-metrics")
+    told = one.parse().starts[0]
+    text = gzip.decompress(one.raw).decode().replace('kv_cache_memory_bytes="268435456"', 'kv_cache_memory_bytes="None"')
+    found = one.parse(text.encode()).starts[0]
+    assert (told.kv_bytes, told.kv_blocks, told.gpu_memory_utilization_fraction) == (268435456, 2048, None)
+    assert (found.kv_bytes, found.kv_blocks, found.gpu_memory_utilization_fraction) == (None, 2048, 0.92)
 
 
 def test_metrics_page_names_the_model_and_must_have_the_cache() -> None:
