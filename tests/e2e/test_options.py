@@ -1,0 +1,53 @@
+"""What renderers know about flags is what the real parser takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renderers.vllm import command
+from renderers.vllm.table import table_for
+from tests.e2e.engines import ENVIRONMENT
+from tests.plans import replica
+
+pytestmark = pytest.mark.vllm
+
+READ_OPTIONS = Path(__file__).with_name("read_options.py")
+EVERYTHING: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "revision": "main",
+    "quantization": "fp8",
+    "tensor_parallel_size": 2,
+    "kv_cache_dtype": "fp8",
+    "stream_interval": 4,
+    "max_num_queued_reqs": 64,
+    "enforce_eager": True,
+    "enable_sleep_mode": True,
+}
+
+
+def test_every_flag_of_a_rendered_command_is_taken_with_its_value(vllm: Path) -> None:
+    one = replica("a", "served", "some/model", gpus=(0, 1), args=EVERYTHING)
+    words = command(one)[2:]
+    done = subprocess.run(
+        [vllm.with_name("python"), READ_OPTIONS],
+        input=json.dumps([words]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    found = json.loads(done.stdout)
+    (parsed,) = found["parsed"]
+    arguments = one.args.model_dump()
+    assert {"served_model_name": str([arguments.pop("served_model_name")])}.items() <= parsed.items()
+    assert parsed["model_tag"] == arguments.pop("model")
+    assert {name: parsed[name] for name in arguments} == arguments
+    shipped = table_for("0.32.0").table.options
+    assert {flag: option.nargs for flag, option in shipped.items()} == found["options"]
