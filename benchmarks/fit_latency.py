@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks.latency_rows import ENGINES, Row, read_rows
+from benchmarks.latency_rows import ENGINES, Refused, Row, read_rows
 from profiles.fitting import PRIORS, Observation, Prior, bare_fit, fitted, left_out, predicted
 from profiles.latency_fits import COEFFICIENT_NAMES, Coefficients, LatencyFit, fit_text
 from profiles.residuals import residuals_by_distance
@@ -29,19 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", required=True, help="where the rows come from and under which licence")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the YAML files")
     options = parser.parse_args(arguments)
-    rows = [row for row in read_rows(options.file) if isinstance(row, Row)]
-    for name, fit in fits(rows, options.source):
+    for name, fit in fits(list(read_rows(options.file)), options.source):
         (options.output / f"{name}.yaml").write_text(fit_text(fit), encoding="utf-8")
         print(f"{name}: {fit.rows} rows, median TPOT error of models left out {fit.tpot_error_fraction:.1%}")
     return 0
 
 
-def fits(rows: Sequence[Row], source: str) -> list[tuple[str, LatencyFit]]:
+def fits(read: Sequence[Row | Refused], source: str) -> list[tuple[str, LatencyFit]]:
     """The fit of each engine that has rows, in a fixed order."""
     found: list[tuple[str, LatencyFit]] = []
     priors = PRIORS
     for engine in ENGINES:
-        observed = usable(rows, engine)
+        observed = usable(read, engine)
         if observed:
             fit = engine_fit(engine, observed, priors, source)
             found.append((engine, fit))
@@ -50,12 +49,16 @@ def fits(rows: Sequence[Row], source: str) -> list[tuple[str, LatencyFit]]:
     return found
 
 
-def usable(rows: Sequence[Row], engine: str) -> list[Observation]:
-    """An engine's rows without suspect ones, each measurement once though the table may list it under several names."""
+def usable(read: Sequence[Row | Refused], engine: str) -> list[Observation]:
+    """An engine's rows, each measurement once though the table may list it under several names.
+
+    Left out are series with a row that the data sheet does not allow: what made it possible after all holds for the others too.
+    """
+    doubted = {item.series for item in read if isinstance(item, Refused) and item.impossible}
     once: dict[tuple[object, ...], Observation] = {}
-    for row in rows:
-        found = row.observation
-        if row.engine == engine and not row.suspect:
+    for row in read:
+        if isinstance(row, Row) and row.engine == engine and row.series not in doubted:
+            found = row.observation
             once.setdefault((found.fold, found.engine.gpu.name, found.load, round(found.tpot_s, 5), round(found.ttft_s, 4)), found)
     return list(once.values())
 

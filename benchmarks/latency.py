@@ -81,8 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def judged_by_engine(read: Sequence[Row | Refused], rows: bool) -> dict[str, object]:
-    """Figures of every engine, printed on the way; suspect rows are counted and told apart."""
+    """Figures of every engine and of all rows together, printed on the way."""
     figures: dict[str, object] = {}
+    every: list[Judged] = []
     for engine in sorted({item.engine for item in read}):
         found = [item for item in read if isinstance(item, Row) and item.engine == engine]
         refused = sum(isinstance(item, Refused) and item.engine == engine for item in read)
@@ -90,15 +91,14 @@ def judged_by_engine(read: Sequence[Row | Refused], rows: bool) -> dict[str, obj
             figures[engine] = _told(engine, [], refused)
             continue
         fit = fit_for(engine)
-        judged = [judge(item.observation, fit) for item in found if not item.suspect]
+        judged = [judge(item.observation, fit) for item in found]
         if rows:
             _print_rows(judged)
         figures[engine] = _told(engine, judged, refused)
         for far in sorted({item.distance for item in judged}):
             figures[f"{engine} {far}"] = _told(f"{engine} {far}", [item for item in judged if item.distance == far], 0)
-        suspect = [judge(item.observation, fit) for item in found if item.suspect]
-        if suspect:
-            figures[f"{engine} suspect"] = _told(f"{engine} suspect", suspect, 0)
+        every += judged
+    figures["all"] = _told("all", every, sum(isinstance(item, Refused) for item in read))
     return figures
 
 
@@ -114,10 +114,9 @@ def judge(row: Observation, fit: LatencyFit, far: str | None = None) -> Judged:
 def folds(read: Sequence[Row | Refused]) -> dict[str, object]:
     """Leave-one-model-out and leave-one-GPU-out of every engine, with the bands that ship for such rows."""
     figures: dict[str, object] = {}
-    rows = [item for item in read if isinstance(item, Row)]
     priors: Mapping[str, Prior] = PRIORS
     for engine in ENGINES:
-        observed = usable(rows, engine)
+        observed = usable(read, engine)
         shipped = fit_for(engine)
         if observed:
             figures |= _fold(f"{engine} model left out", observed, lambda row: row.fold, _as(shipped, "other_model", priors))

@@ -3,7 +3,7 @@
 The table mixes two load generators. Rows whose source_group names aic-gap come from one that sends requests of equal lengths; the others
 from InferenceMAX, which draws both lengths evenly from 80 - 100 % of the stated ones (RANDOM_RANGE_RATIO 0.8 in its README), limits the
 engine to as many sequences as there are clients, and runs vLLM with --gpu-memory-utilization 0.9 and 8192 batched tokens; so are all
-rows taken.
+rows taken. Rows with times that the GPU's data sheet does not allow are refused (benchmarks.latency_floor).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.latency_floor import impossible
 from profiles.catalogue import builtin
 from profiles.closed_loop import ClosedLoop
 from profiles.fitting import Observation
@@ -24,34 +25,46 @@ from profiles.models import Architecture
 from profiles.prediction import Engine
 from profiles.settings import EngineSettings
 from profiles.support import check_supported
+from profiles.versions import version_key
 
 # Engines with a shipped fit, in the order they are fitted in.
 ENGINES = ("vllm", "sglang", "trtllm")
 _SPREAD_LENGTH_FRACTION = 0.9
 _BATCHED_TOKENS = 8192
+_SERIES = ("backend", "backend_version", "model_path", "system", "source_group")
 # vLLM's default on GPUs of at least 70 GiB (vllm/engine/arg_utils.py, 0.32).
 _DEFAULT_SEQUENCES = 1024
-# aiconfigurator's GEMM modes as vLLM's --quantization; every other one is the checkpoint's own.
-_QUANTIZATION = {"fp8": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "nvfp4": "nvfp4", "int4_wo": "int4", "int8_wo": "int8"}
-# Their TTFT is shorter than the prompt's own products take at peak: 4000 tokens behind 127 others in 0.11 s.
-_SUSPECT = ("vllm", "0.12.0", "llama-3.1-8b-instruct-fp8", "h200_sxm")
+# aiconfigurator's modes and InferenceMAX's precisions as weight formats; None is not quantised.
+_FORMATS = {
+    **dict.fromkeys(("bfloat16", "float16", "bf16", "fp16"), None),
+    **dict.fromkeys(("fp8", "fp8_block", "fp8_static", "fp8_ootb"), "fp8"),
+    **dict.fromkeys(("nvfp4", "fp4"), "nvfp4"),
+    **dict.fromkeys(("mxfp4", "w4a16_mxfp4", "w4a8_mxfp4_mxfp8"), "mxfp4"),
+    **dict.fromkeys(("int4_wo", "int4", "w4afp8"), "int4"),
+    **dict.fromkeys(("int8_wo", "int8", "sq"), "int8"),
+}
+_FOUR_BIT_FLOATS = ("nvfp4", "mxfp4")
+# First vLLM that takes the width of the KV cache from NVIDIA's checkpoints, which ask for 8 bits (vllm-project/vllm PR 30785).
+_KV_OF_CHECKPOINT_VERSION = (0, 14)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row that can be predicted: its engine, the observation, and whether it is too good to be true."""
+    """One row that can be predicted. series names rows measured together: one engine version, model, GPU type and source."""
 
     engine: str
     observation: Observation
-    suspect: bool
+    series: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """One row that cannot, and why."""
+    """One row that cannot, and why; impossible: its times are below what the data sheet allows."""
 
     engine: str
     reason: str
+    series: str = ""
+    impossible: bool = False
 
 
 def read_rows(path: Path) -> Iterator[Row | Refused]:
@@ -70,31 +83,27 @@ def read_rows(path: Path) -> Iterator[Row | Refused]:
         if engine not in ENGINES:
             yield Refused(engine, f"no latency fit for engine {engine!r}")
             continue
+        series = " ".join(row.get(column) or "" for column in _SERIES)
         try:
-            yield Row(engine, _observation(row, engine, line), _is_suspect(row))
+            found = _observation(row, engine, line)
         except ValueError as error:
-            yield Refused(engine, str(error))
+            yield Refused(engine, str(error), series)
+            continue
+        cause = impossible(found.engine, found.load, found.ttft_s, found.tpot_s)
+        yield Row(engine, found, series) if cause is None else Refused(engine, f"{found.label}: {cause}", series, impossible=True)
 
 
 def _observation(row: Mapping[str, str], backend: str, line: int) -> Observation:
-    architecture, gpu = builtin().model(row["model_path"]), builtin().gpu(row["system"])
+    architecture, gpu = _served(row), builtin().gpu(row["system"])
     ranks, data_parallel_size = _sizes(row)
-    concurrency = _optional(row, "client_concurrency") or _number(row, "batch_per_dp_rank") * data_parallel_size
-    constant = "aic-gap" in (row.get("source_group") or "")
-    length_fraction = 1.0 if constant else _SPREAD_LENGTH_FRACTION
-    load = ClosedLoop(
-        input_tokens=max(1.0, _number(row, "isl") * length_fraction),
-        output_tokens=max(1.0, _number(row, "osl") * length_fraction),
-        concurrency=concurrency,
-        constant_lengths=constant,
-    )
+    load = _load(row, data_parallel_size)
     settings = EngineSettings(
-        quantization=_quantization(row, architecture),
-        kv_cache_dtype=_kv_cache_dtype(row, backend),
+        quantization=None if architecture.checkpoint_quant else _format(row, architecture),
+        kv_cache_dtype=_kv_cache_dtype(row, backend, architecture),
         tensor_parallel_size=ranks,
         pipeline_parallel_size=_whole(row, "pp_size"),
         max_model_len=math.ceil(_number(row, "isl") + _number(row, "osl")),
-        max_num_seqs=max(_DEFAULT_SEQUENCES if constant else 1, math.ceil(concurrency / data_parallel_size)),
+        max_num_seqs=max(_DEFAULT_SEQUENCES if load.constant_lengths else 1, math.ceil(load.concurrency / data_parallel_size)),
         max_num_batched_tokens=_BATCHED_TOKENS,
     )
     check_supported(architecture, gpu, settings)
@@ -107,6 +116,17 @@ def _observation(row: Mapping[str, str], backend: str, line: int) -> Observation
         kv_tokens=engine.kv_tokens(),
         ttft_s=_number(row, "ttft_ms") / 1000,
         tpot_s=_number(row, "tpot_ms") / 1000,
+    )
+
+
+def _load(row: Mapping[str, str], data_parallel_size: int) -> ClosedLoop:
+    constant = "aic-gap" in (row.get("source_group") or "")
+    length_fraction = 1.0 if constant else _SPREAD_LENGTH_FRACTION
+    return ClosedLoop(
+        input_tokens=max(1.0, _number(row, "isl") * length_fraction),
+        output_tokens=max(1.0, _number(row, "osl") * length_fraction),
+        concurrency=_optional(row, "client_concurrency") or _number(row, "batch_per_dp_rank") * data_parallel_size,
+        constant_lengths=constant,
     )
 
 
@@ -126,27 +146,42 @@ def _sizes(row: Mapping[str, str]) -> tuple[int, int]:
     return ranks, data_parallel_size
 
 
-def _quantization(row: Mapping[str, str], architecture: Architecture) -> str | None:
-    if architecture.checkpoint_quant is not None:
-        return None
-    return _QUANTIZATION.get((row.get("gemm_quant_mode") or row.get("precision") or "").strip().lower())
+def _served(row: Mapping[str, str]) -> Architecture:
+    """The checkpoint in the format the row states, which may be another one than the model was published in."""
+    architecture = builtin().model(row["model_path"])
+    own, stated = architecture.checkpoint_quant, _format(row, architecture)
+    if own is None or own == stated:
+        return architecture
+    scope = None if stated is None else "linear" if architecture.experts is None else "experts"
+    return replace(architecture, checkpoint_quant=stated, quant_scope=scope)
 
 
-def _kv_cache_dtype(row: Mapping[str, str], backend: str) -> str:
-    """TensorRT-LLM's fp8 checkpoints bring an fp8 KV cache; vLLM and SGLang keep the dtype of the activations unless they are told."""
-    return "fp8" if backend == "trtllm" and (row.get("gemm_quant_mode") or "").startswith("fp8") else "auto"
+def _format(row: Mapping[str, str], architecture: Architecture) -> str | None:
+    """Weight format of the experts, or of all products of a dense model; the checkpoint's own where none is stated."""
+    column = "gemm_quant_mode" if architecture.experts is None else "moe_quant_mode"
+    mode = (row.get(column) or row.get("precision") or "").strip().lower()
+    own = architecture.checkpoint_quant
+    if not mode:
+        return own
+    if mode not in _FORMATS:
+        raise ValueError(f"number format {mode!r} is not known (known: {', '.join(sorted(_FORMATS))})")
+    # the table calls both kinds of 4-bit floats fp4
+    return own if own in _FOUR_BIT_FLOATS and mode == "fp4" else _FORMATS[mode]
+
+
+def _kv_cache_dtype(row: Mapping[str, str], backend: str, architecture: Architecture) -> str:
+    """8 bits with TensorRT-LLM's 8- and 4-bit checkpoints, and where vLLM takes what NVIDIA's ask for; else as the activations."""
+    if backend == "trtllm":
+        return "fp8" if _format(row, architecture) in ("fp8", "nvfp4") else "auto"
+    asked = row["model_path"].lower().startswith("nvidia/") and architecture.checkpoint_quant in ("fp8", "nvfp4")
+    recent = version_key(row.get("backend_version"))[0] >= _KV_OF_CHECKPOINT_VERSION
+    return "fp8" if backend == "vllm" and asked and recent else "auto"
 
 
 def _fold(architecture: Architecture) -> str:
     """One name for models that differ in weights or their format only: leaving out one of them leaves out all."""
     bare = replace(architecture, name="", aliases=(), source="", checkpoint_quant=None, quant_scope=None, max_position=0)
     return repr(bare)
-
-
-def _is_suspect(row: Mapping[str, str]) -> bool:
-    engine, version, model, system = _SUSPECT
-    found = (row["backend"], row.get("backend_version") or "", row["system"])
-    return found == (engine, version, system) and row["model_path"].lower().endswith(model)
 
 
 def _number(row: Mapping[str, str], column: str) -> float:

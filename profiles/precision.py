@@ -17,40 +17,51 @@ _KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1
 
 @dataclass(frozen=True, slots=True)
 class WeightFormat:
-    """Storage of quantised weights: bytes per parameter with scales, least compute capability, and whether products are fp8.
+    """Storage of quantised weights: bytes per parameter with scales, and least compute capability.
 
+    From product_capability on, products with them run at product_rate times the GPU's fp8 rate; below it, and where it is None, as 16-bit
+    ones.
     Kernels round an expert's own width up to a multiple of expert_inner_multiple and the hidden width to one of expert_hidden_multiple.
     own_expert_kernels: the experts' kernels allocate no workspaces that outlive them.
     """
 
     bytes_per_parameter: float
     compute_capability: float
-    fp8_products: bool
+    product_capability: float | None = None
+    product_rate: float = 1.0
     expert_inner_multiple: int = 1
     expert_hidden_multiple: int = 1
     own_expert_kernels: bool = False
 
 
+# First compute capabilities with fp8 (Ada Lovelace; docs.vllm.ai v0.32.0, features/quantization/llm_compressor/fp8) and fp4 tensor cores
+# (Blackwell, CUDA programming guide).
+FP8_COMPUTE_CAPABILITY = 8.9
+_FP4_COMPUTE_CAPABILITY = 10.0
 # Bytes: element bits plus scales. fp8: one float32 scale per 128x128 block (DeepSeek-V3, arXiv 2412.19437, section 3.3).
 # awq, gptq, int4: a 16-bit scale and a 4-bit zero point per group of 128. nvfp4: an 8-bit scale per 16; mxfp4: per 32 (OCP MX 1.0).
 # Expert widths: mxfp4_round_up_hidden_size_and_intermediate_size in vllm/model_executor/layers/fused_moe/oracle/mxfp4.py (0.32);
 # gpt-oss-20b logs 13.64 GiB and, as two halves, 7.01 each; its activations have no workspace on top.
 # Compute capabilities: docs.vllm.ai v0.32.0, features/quantization. fp8 below 8.9, and fp4 below 10, run as weight-only Marlin kernels
-# with 16-bit products. fp4 products are counted at the fp8 rate, which is at most half of what Blackwell offers: the safe side.
+# with 16-bit products. NVIDIA's Blackwell data sheets give dense fp4 twice the fp8 rate or more; vLLM multiplies mxfp4 weights with 8-bit
+# activations, at the fp8 rate.
 WEIGHT_FORMATS = {
-    "fp8": WeightFormat(1.0 + 4 / 16384, 7.5, fp8_products=True),
-    "int8": WeightFormat(1.0 + 2 / 128, 7.5, fp8_products=False),
-    "int4": WeightFormat(0.5 + 2.5 / 128, 8.0, fp8_products=False),
-    "awq": WeightFormat(0.5 + 2.5 / 128, 7.5, fp8_products=False),
-    "gptq": WeightFormat(0.5 + 2.5 / 128, 7.5, fp8_products=False),
-    "nvfp4": WeightFormat(0.5 + 1 / 16, 8.0, fp8_products=True),
+    "fp8": WeightFormat(1.0 + 4 / 16384, 7.5, FP8_COMPUTE_CAPABILITY),
+    "int8": WeightFormat(1.0 + 2 / 128, 7.5),
+    "int4": WeightFormat(0.5 + 2.5 / 128, 8.0),
+    "awq": WeightFormat(0.5 + 2.5 / 128, 7.5),
+    "gptq": WeightFormat(0.5 + 2.5 / 128, 7.5),
+    "nvfp4": WeightFormat(0.5 + 1 / 16, 8.0, _FP4_COMPUTE_CAPABILITY, product_rate=2.0),
     "mxfp4": WeightFormat(
-        0.5 + 1 / 32, 8.0, fp8_products=True, expert_inner_multiple=128, expert_hidden_multiple=256, own_expert_kernels=True
+        0.5 + 1 / 32,
+        8.0,
+        _FP4_COMPUTE_CAPABILITY,
+        expert_inner_multiple=128,
+        expert_hidden_multiple=256,
+        own_expert_kernels=True,
     ),
 }
-# First compute capability with fp8 tensor cores (Ada Lovelace; docs.vllm.ai v0.32.0, features/quantization/llm_compressor/fp8).
-FP8_COMPUTE_CAPABILITY = 8.9
-# First with bfloat16 (Ampere; vllm/platforms/cuda.py, 0.32).
+# First compute capability with bfloat16 (Ampere; vllm/platforms/cuda.py, 0.32).
 BFLOAT16_COMPUTE_CAPABILITY = 8.0
 
 
@@ -108,8 +119,8 @@ def compute_capability(gpu: GpuType) -> float:
 def product_tflops(architecture: Architecture, gpu: GpuType, settings: EngineSettings) -> float:
     """Dense peak TFLOP/s of the GPU for products with these weights."""
     form = weight_format(architecture, settings)
-    native = form is not None and form.fp8_products and compute_capability(gpu) >= FP8_COMPUTE_CAPABILITY
-    if native and gpu.fp8_tflops is not None:
-        return gpu.fp8_tflops
+    least = form.product_capability if form is not None else None
+    if form is not None and least is not None and compute_capability(gpu) >= least and gpu.fp8_tflops is not None:
+        return gpu.fp8_tflops * form.product_rate
     # 32-bit floats multiply as TF32, at half the rate of bfloat16 (NVIDIA A100 and H100 data sheets).
     return gpu.bf16_tflops / (2.0 if dtype_name(architecture, settings) == "float32" else 1.0)
