@@ -31,6 +31,10 @@ _SWITCH_LIMIT_S = 15.0
 # Envoy answers its admin interface within half a second of its start on an idle core
 _START_LIMIT_S = 30.0
 
+# What Envoy gets of our environment: where programs, libraries and temporary files are, and the time zone of its log. Its configuration
+# is in files; an API key or a token is none of its business.
+_INHERITED = ("HOME", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+
 # streams still open are cut after this; replicas are drained before the router is stopped
 _STOP_GRACE_S = 3.0
 
@@ -114,8 +118,7 @@ class Router:
         _refuse_taken_ports(settings, ())
         self._write(list(manifest))
         await self._validate(argv)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ULLAGE_")}
-        record = self._table.start(NAME, argv, environment, digest, self._folder.router)
+        record = self._table.start(NAME, argv, _environment(), digest, self._folder.router)
         async with aiohttp.ClientSession() as session:
             deadline_s = asyncio.get_running_loop().time() + _START_LIMIT_S
             while not await envoy_admin.live(session, settings.host, settings.admin_port):
@@ -126,7 +129,13 @@ class Router:
 
     async def _validate(self, argv: tuple[str, ...]) -> None:
         check = await asyncio.create_subprocess_exec(
-            *argv, "--mode", "validate", cwd=self._folder.router, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+            *argv,
+            "--mode",
+            "validate",
+            cwd=self._folder.router,
+            env=_environment(),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
         )
         _, complaint = await check.communicate()
         if check.returncode:
@@ -159,6 +168,10 @@ def _refuse_taken_ports(settings: RouterPlan, own: tuple[int, ...]) -> None:
         trouble = None if port in own else ports.obstacle(settings.host, port)
         if trouble is not None:
             raise RouterError(f"router.{field}: {trouble}")
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def _binary() -> Path:

@@ -92,6 +92,9 @@ def assert_written_nowhere(world: World) -> None:
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
     pids = [pid for found in world.living().values() for pid in found]
     assert [pid for pid in pids if KEY.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()] == []
+    # the engines take the key from their environment; the router passes on what clients send
+    routers = world.living().get("router", ())
+    assert [pid for pid in routers if KEY.encode() in Path(f"/proc/{pid}/environ").read_bytes()] == []
 
 
 def test_a_measurement_that_was_denied_is_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
