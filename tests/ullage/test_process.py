@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def test_exit_codes(arguments: list[str], code: int, words: str, work: Path) -> 
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_package_is_a_program_too(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "ullage", "version"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("ullage ")
 
 
 def test_nobody_can_be_asked_without_a_standard_input(work: Path) -> None:
