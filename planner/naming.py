@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from planner.hosts import address_of
 from planner.plan import MigPlace, Replica, State
 
 
@@ -43,15 +44,18 @@ def name_seats(seats: Sequence[Seat], state: State, ports: range, reserved_ports
     leaving: defaultdict[str, set[int]] = defaultdict(set)
     staying = frozenset(seats)
     for replica in state.replicas:
-        used_ports[replica.host].add(replica.args.port)
+        used_ports[address_of(replica.host)].add(replica.args.port)
         if seat_of(replica) not in staying and replica.args.port not in reserved:
-            leaving[replica.host].add(replica.args.port)
+            leaving[address_of(replica.host)].add(replica.args.port)
     named: list[tuple[str, int]] = []
+    given: set[tuple[str, int]] = set()
     for seat in seats:
-        now = running.get(seat)
+        now, here = running.get(seat), address_of(seat.host)
         name = now.name if now else _take_name(seat.served_name, used_names)
-        kept = now is not None and now.args.port in ports and now.args.port not in reserved
-        named.append((name, now.args.port if now and kept else _take_port(seat.host, used_ports[seat.host], leaving[seat.host], ports)))
+        kept = now is not None and now.args.port in ports and now.args.port not in reserved and (here, now.args.port) not in given
+        port = now.args.port if now and kept else _take_port(seat.host, used_ports[here], leaving[here], ports)
+        given.add((here, port))
+        named.append((name, port))
     return named
 
 

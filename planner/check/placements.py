@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from planner.hosts import address_of
 from planner.plan import Desired, Replica
 
 
@@ -13,9 +14,9 @@ def placement_problems(desired: Desired) -> Iterator[str]:
     yield from _twice("node", (node.name for node in desired.nodes))
     yield from _twice("GPU", (f"{gpu.index} of node {gpu.node}" for gpu in desired.gpus))
     yield from _twice("replica", (replica.name for replica in desired.replicas))
-    ports = Counter((replica.host, replica.args.port) for replica in desired.replicas)
-    ports.update((desired.router.host, port) for port in (desired.router.port, desired.router.admin_port))
-    for (host, port), times in sorted(ports.items()):
+    takers = [(replica.host, replica.args.port) for replica in desired.replicas]
+    takers += [(desired.router.host, port) for port in (desired.router.port, desired.router.admin_port)]
+    for (host, port), times in sorted(Counter((address_of(host), port) for host, port in takers).items()):
         if times > 1:
             yield f"port {port} on {host} is given out {times} times"
     gpus = {(gpu.node, gpu.index) for gpu in desired.gpus}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 
+from planner.hosts import is_loopback
 from planner.nearest import nearest
 from planner.spec.declared import DeclaredPool
 from planner.spec.fleet import Link, Pool, Sharing, Taken
@@ -176,13 +176,6 @@ def _check_hosts(declared: Mapping[str, DeclaredPool], report: Report) -> None:
     seen: dict[str, str] = {}
     for name, pool in declared.items():
         for index, host in enumerate(pool.hosts or ()):
-            if host in seen and not _is_loopback(host):
+            if host in seen and not is_loopback(host):
                 report(("pools", name, "hosts", index), f"{host} is a node of pool {seen[host]} already; a machine belongs to one node")
             seen.setdefault(host, name)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

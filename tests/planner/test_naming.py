@@ -35,6 +35,17 @@ def test_hosts_have_their_own_ports() -> None:
     assert [port for _, port in name_seats([seat(), other], State(), PORTS, ())] == [8100, 8100]
 
 
+@pytest.mark.parametrize("name", ["localhost", "::1", "0:0:0:0:0:0:0:1"])
+def test_names_of_loopback_are_one_host(name: str) -> None:
+    other = Seat("llama-8b", "h100-1", name, (0,), None)
+    assert [port for _, port in name_seats([seat(), other], State(), PORTS, ())] == [8100, 8101]
+    # as an earlier version gave them
+    one, two = replica("llama-8b-0"), replica("llama-8b-1", gpus=(1,)).model_copy(update={"host": name})
+    assert one.args.port == two.args.port
+    again = name_seats([seat_of(one), seat_of(two)], State(replicas=(one, two)), range(one.args.port, one.args.port + 9), ())
+    assert len({port for _, port in again}) == 2
+
+
 def test_too_few_ports_say_so() -> None:
     with pytest.raises(PortsExhaustedError, match=r"policy\.ports: host 127\.0\.0\.1 needs more than the 1 ports 8100-8100"):
         name_seats([seat(), seat(gpu=1)], State(), range(8100, 8101), ())
