@@ -23,6 +23,10 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
     """The models without errors; everything else goes to report. folder is where local sources start from."""
     found: list[Model] = []
     for name, model in declared.items():
+        if is_local(model.source) and local_config(model.source, folder).name != "config.json":
+            # the engine is given the folder and reads the file of that name in it, whatever we read
+            report(("models", name, "source"), f"{model.source}: engines read config.json; give the file that name, or name its folder")
+            continue
         try:
             architecture = _architecture(model.source, catalogue, folder)
         except ValueError as error:

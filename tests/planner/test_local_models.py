@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 from planner.plan import State
-from planner.spec import load_fleet
+from planner.spec import SpecError, load_fleet
 from profiles.catalogue import builtin
 from tests.fleets import fleet_dict, workload
 from ullage.planning import plan_fleet
@@ -24,6 +25,18 @@ CONFIG = {
     "max_position_embeddings": 4096,
     "torch_dtype": "bfloat16",
 }
+
+
+def test_a_config_of_another_name_is_refused(tmp_path: Path) -> None:
+    """The engine is given the folder and would read the config.json in it, or none."""
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "foo.json"):
+        (tmp_path / "model" / name).write_text(json.dumps({**CONFIG, "hidden_size": 1024}))
+    written = fleet_dict(models={"small": {"source": "./model/foo.json"}}, workloads={"small": workload("small")})
+    with pytest.raises(SpecError, match=r"models\.small\.source: \./model/foo\.json: engines read config\.json; give the file that name"):
+        load_fleet(tmp_path / "fleet.yaml", yaml.safe_dump(written), builtin())
+    written["models"] = {"small": {"source": "./model/config.json"}}
+    assert load_fleet(tmp_path / "fleet.yaml", yaml.safe_dump(written), builtin()).models[0].engine_model == str(tmp_path / "model")
 
 
 def test_two_folders_of_one_name_are_two_models(tmp_path: Path) -> None:
