@@ -36,6 +36,8 @@ TPOT_OPTION = typer.Option("--tpot-ms", min=0.1, help="TPOT goal: loads far beyo
 REQUEST_OPTION = typer.Option("--request-seconds", min=0.1, help="A request that takes longer has failed.")
 PAIR_OPTION = typer.Option("--pair", metavar="MODEL=URL MODEL=URL", help="Two live servers on one GPU, measured alone and together.")
 SHARING_OPTION = typer.Option("--sharing", help="How the pair shares its GPU: time_shared or mps.")
+NEXT_OPTION = typer.Option("--next", metavar="FLEET", help="Fleet file, or a plan beside it: what to measure next, by what it is worth.")
+LIMIT_OPTION = typer.Option("--limit", min=1, help="Most measurements that --next looks into: two plans each.")
 AGAIN_OPTION = typer.Option("--again", help="Measure also what the store has.")
 
 # a sweep of some lengths that a team waits for over lunch
@@ -65,17 +67,24 @@ def measure(
     again: Annotated[bool, AGAIN_OPTION] = False,
     pair: Annotated[tuple[str, str] | None, PAIR_OPTION] = None,
     sharing: Annotated[PairSharing, SHARING_OPTION] = "time_shared",
+    next_: Annotated[Path | None, NEXT_OPTION] = None,
+    limit: Annotated[int, LIMIT_OPTION] = 8,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Measure a live vLLM server under rising load. Each point is kept as it ends: the same command goes on where one stopped.
 
-    --pair measures two servers that share a GPU, alone and together: what each costs the other.
+    --pair measures two servers that share a GPU, alone and together: what each costs the other. --next ranks what is not measured yet
+    by what it is worth to a plan.
     Example: ullage profile measure --url http://127.0.0.1:8000 --model llama-3.1-8b --gpu h100
     """
     from executor.measure_rules import Stops
     from ullage.measuring import EngineAsked, SweepAsked
 
     loads = (counts("--input-tokens", input_tokens), counts("--output-tokens", output_tokens), counts("--concurrency", concurrency))
+    _one_form(url, pair, next_)
+    if next_ is not None:
+        _next(next_, limit, store, as_json)
+        return
     if pair is not None:
         _pair(pair, gpu, sharing, seconds, loads[:2], request_seconds, store, as_json)
         return
@@ -109,6 +118,23 @@ def new_seed() -> int:
 
 def _s(ms: float | None) -> float | None:
     return None if ms is None else ms / 1000
+
+
+def _one_form(url: str | None, pair: tuple[str, str] | None, next_: Path | None) -> None:
+    given = [name for name, value in (("--url", url), ("--pair", pair), ("--next", next_)) if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} are forms of their own; give one of them")
+
+
+def _next(file: Path, limit: int, store: Path, as_json: bool) -> None:
+    from ullage.inputs import read_fleet, read_plan
+    from ullage.measure_next import fleet_of, rank
+    from ullage.views.measure_text import ranking_json, ranking_text
+
+    if file.suffix == ".json":
+        file = fleet_of(file, sorted(read_plan(file).desired.input_hashes))
+    found = rank(read_fleet(file), str(store), limit)
+    typer.echo(json.dumps(ranking_json(found), sort_keys=True) if as_json else ranking_text(found), nl=as_json)
 
 
 def _sweep(engine: EngineAsked, asked: SweepAsked, store: Path, as_json: bool) -> None:

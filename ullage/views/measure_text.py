@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from profiles.interference import factor_of
 from profiles.measurements import LatencyPoint, PairPoint
+from ullage.measure_next import Price, Ranking, Worth
 from ullage.measuring import Measured
 from ullage.measuring_pair import MeasuredPair
 from ullage.views.plan_text import table
@@ -34,6 +37,36 @@ def pair_text(found: MeasuredPair, store: Path) -> str:
     lines += found.warnings
     lines.append(f"{len(found.cells)} pairs added to {store}, {found.known} were there")
     return "\n".join(lines) + "\n"
+
+
+def ranking_text(found: Ranking) -> str:
+    """The missing measurements by their worth, and how much work that took; ends in a newline."""
+    lines = [f"the plan costs {found.now.cost_usd_per_h:.2f} USD/h{_unserved(found.now)}"]
+    if found.worths:
+        head = ("what", "worth USD/h", "if fast", "if slow", "why")
+        lines += table((head, *(_worth(each) for each in found.worths)))
+        lines += ["to measure:", *(f"  {each.command}" for each in found.worths)]
+    else:
+        lines.append("everything it rests on is measured")
+    lines.append(f"looked into {found.looked_into} of {found.missing} missing measurements (--limit), {found.plans} plans made")
+    return "\n".join(lines) + "\n"
+
+
+def ranking_json(found: Ranking) -> dict[str, Any]:
+    """The same as plain values, with the differences."""
+    plain = asdict(found)
+    for row, worth in zip(plain["worths"], found.worths, strict=True):
+        row |= {"swing_usd_per_h": worth.swing_usd_per_h, "swing_rps": worth.swing_rps}
+    return plain
+
+
+def _worth(worth: Worth) -> tuple[str, ...]:
+    low, high = (f"{price.cost_usd_per_h:.2f}{_unserved(price)}" for price in (worth.low, worth.high))
+    return (worth.what, f"{worth.swing_usd_per_h:.2f}", low, high, worth.why)
+
+
+def _unserved(price: Price) -> str:
+    return f", {price.unserved_rps:.3g}/s unserved" if price.unserved_rps else ""
 
 
 def _sides(cell: PairPoint) -> list[tuple[str, ...]]:
