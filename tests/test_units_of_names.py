@@ -97,6 +97,8 @@ PLAIN = {
     *("parts", "routes", "weight"),
     # variance over mean; the spread of a log-normal; load over capacity; multiplier per quantile; time together over time alone
     *("burstiness", "residual_quantiles", "rho", "slowdown", "slowdown_p90", "spread", "tpot_quantiles", "ttft_quantiles"),
+    # Site: multiple of a step beside neighbours
+    "interference_factor",
     # Prior: bounds of a coefficient, in the coefficient's unit
     *("high", "low"),
     # Length.mean is in tokens, as its docstring says
