@@ -91,9 +91,21 @@ def test_unserved_demand_is_in_the_table_and_its_reason_once_per_model() -> None
     text = plan_text(changed(plan, workloads=(short, again, plan.desired.workloads[1])))
     assert "llama-8b-chat   llama-8b   interactive  1.50        -/500 ms       31/50 ms   0.50" in text
     assert text.count("the GPUs are used up") == 1
-    assert "  llama-8b: 0.75 requests/s unserved: the GPUs are used up" in text
+    assert (
+        "  llama-8b: 0.75 requests/s unserved: the GPUs are used up\n    none is turned away: when more than 2.25 requests/s come, all "
+        in text
+    )
     assert "qwen3-8b-chat   qwen3-8b   interactive  1.50        210/500 ms     31/50 ms   -" in text
     assert "  this plan  1     2.95   0.75\n" in text
+
+
+def test_a_model_without_replicas_is_said_to_get_a_404() -> None:
+    plan = mig_plan()
+    lost = plan.desired.workloads[0].model_copy(
+        update={"served_name": "nobody", "unserved_rps": 1.5, "unserved_reason": "no GPU is large enough"}
+    )
+    text = plan_text(changed(plan, workloads=(lost, plan.desired.workloads[1])))
+    assert "  nobody: 1.50 requests/s unserved: no GPU is large enough\n    no replica serves it: clients get a 404\n" in text
 
 
 def test_routes_show_each_replicas_share() -> None:

@@ -49,7 +49,8 @@ def headline(desired: Desired) -> str:
 def _proof(certificate: Certificate) -> str:
     if certificate.status == "optimal":
         return "proven optimal for this problem"
-    worst = next((tier for tier in certificate.tiers if tier.gap_fraction > 0), certificate.tiers[-1])
+    optimised = [tier for tier in certificate.tiers if tier.optimised]
+    worst = next((tier for tier in optimised if tier.gap_fraction > 0), optimised[-1])
     if worst.bound <= 0:
         return f"no bound on {worst.goal} was found, so how far the best possible is away is not known"
     return f"within {worst.gap_fraction:.2%} of the best possible {worst.goal} (bound {worst.bound:.6g})"
@@ -136,11 +137,24 @@ def _workloads(desired: Desired) -> Iterator[str]:
     )
     yield from table(rows)
     yield from _provenance(desired)
-    short = [workload for workload in desired.workloads if workload.unserved_reason]
-    for served_name, group in groupby(sorted(short, key=lambda workload: workload.served_name), key=lambda workload: workload.served_name):
+    yield from _short(desired)
+
+
+def _short(desired: Desired) -> Iterator[str]:
+    """Why demand stays unserved, and what its clients will see: the router sends on whatever comes for a model that has replicas."""
+    for served_name, group in groupby(sorted(desired.workloads, key=lambda item: item.served_name), key=lambda item: item.served_name):
         members = list(group)
-        rate_rps = sum(workload.unserved_rps for workload in members)
-        yield f"  {served_name}: {rate_rps:.2f} requests/s unserved: {members[0].unserved_reason}"
+        reason = next((workload.unserved_reason for workload in members if workload.unserved_reason), None)
+        if reason is None:
+            continue
+        unserved_rps = sum(workload.unserved_rps for workload in members)
+        yield f"  {served_name}: {unserved_rps:.2f} requests/s unserved: {reason}"
+        if any(route.served_name == served_name for route in desired.routes):
+            served_rps = sum(workload.rate_rps for workload in members) - unserved_rps
+            more = f"when more than {served_rps:.2f} requests/s come"
+            yield f"    none is turned away: {more}, all requests for {served_name} wait and miss their goals"
+        else:
+            yield "    no replica serves it: clients get a 404"
 
 
 def _provenance(desired: Desired) -> Iterator[str]:
@@ -166,7 +180,8 @@ def _node_losses(desired: Desired) -> Iterator[str]:
         yield f"loss of any one node (surviving it costs {desired.tolerance_cost_usd_per_h:.2f} USD/h)"
     for loss in desired.node_losses:
         if loss.unserved_rps:
-            yield f"  {loss.served_name}: NOT survived, without {loss.node} {loss.unserved_rps:.4g} requests/s cannot be served within the SLO"
+            without = f"without {loss.node} {loss.unserved_rps:.4g} requests/s"
+            yield f"  {loss.served_name}: NOT survived, {without} cannot be served within the SLO"
         else:
             yield f"  {loss.served_name}: survived, at worst without {loss.node}"
 
