@@ -9,7 +9,7 @@ from profiles.fitting import Observation, Prior, left_out, predicted
 from profiles.latency_fits import Coefficients, LatencyFit, Quantiles, Residuals
 from profiles.steptime import multiplier
 
-# Quantiles that are stated; with 95 rows the outermost ones are the second largest residual.
+# Quantiles that are stated; with 94 rows the outermost ones are the second largest residual.
 _STATED = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _DIGITS = 4
 # Few models and two GPU types of one generation took part: what is unlike them may differ by more than they do from each other. The factors
