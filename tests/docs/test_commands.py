@@ -20,7 +20,7 @@ from ullage.cli.main import app
 
 GROUP = typer.main.get_group(app)
 VERBS = GROUP.commands
-PROFILE_VERBS = [f"profile {name}" for name in ("import", "list", "show", "check", "export", "estimate")]
+PROFILE_VERBS = [f"profile {name}" for name in ("import", "list", "show", "check", "export", "estimate", "measure")]
 TARGETS = frozenset(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 # The tenants of the example trace: workloads of the starter that `ullage init` writes, and of the small fleet of the tests.
