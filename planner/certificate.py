@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from planner.plan import Baseline, Certificate, EngineReport, TierResult
+from planner.plan import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.problem import Problem, Solution, blocks_used, priorities, unserved_by_priority
 
 MICRO = 1_000_000
@@ -24,26 +24,29 @@ class Asked:
 class Outcome:
     """What the portfolio says: the best answer with the best valid bounds, every engine asked, and the baselines.
 
-    A baseline comes with whether it fits the pools; one that does not was answered on pools made large enough.
+    A baseline comes with whether it fits the pools; one that does not was answered on pools made large enough. stopped_by is what ended
+    the search where it was not proof; kept says that a slightly cheaper answer was left for what runs.
     """
 
     best: Solution
     asked: tuple[Asked, ...]
     baselines: Mapping[str, tuple[Solution, bool]]
-    timed_out: bool = False
+    stopped_by: StoppedBy = "work_limit"
+    kept: bool = False
 
 
-def certificate(problem: Problem, outcome: Outcome) -> Certificate:
-    """The certificate of an outcome."""
+def certificate(problem: Problem, outcome: Outcome, further: Sequence[TierResult] = ()) -> Certificate:
+    """The certificate of an outcome; further are the tiers after cost."""
     best = outcome.best
     proven = best.status == "optimal"
     return Certificate(
         solver=best.engine,
         status=best.status,
-        stopped_by="proof" if proven else "time_limit" if outcome.timed_out else "work_limit",
-        tiers=_tiers(problem, best),
+        stopped_by="proof" if proven else outcome.stopped_by,
+        tiers=(*_tiers(problem, best), *further),
         baselines={name: _baseline(problem, solution, fits) for name, (solution, fits) in sorted(outcome.baselines.items())},
         engines=tuple(_report(item) for item in outcome.asked),
+        kept=outcome.kept,
     )
 
 

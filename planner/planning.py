@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from planner.breaking import breaking_points
 from planner.build import MICRO, Blueprint, node_name
 from planner.certificate import Outcome, certificate, gpus_used
 from planner.desired import Hosts, build_replicas
 from planner.diff import diff, routes_for
+from planner.explain import explanation
+from planner.goals import churn_tier, fragmentation_tier
 from planner.gpu_view import build_gpus
-from planner.plan import Desired, NodeLoss, NodePlan, Plan, Prior, RouterPlan, State, state_hash
+from planner.plan import (
+    Conflict,
+    CostBand,
+    Desired,
+    NodeLoss,
+    NodePlan,
+    OneMore,
+    Plan,
+    Prior,
+    Replica,
+    RouterPlan,
+    State,
+    WorkloadForecast,
+    state_hash,
+)
 from planner.problem import NodeLoss as Loss
-from planner.problem import Placed
+from planner.problem import Placed, Solution
 from planner.rules import rules
 from planner.spec import Fleet
 from planner.unserved import workload_forecasts
@@ -29,8 +46,26 @@ class Tolerance:
 NO_TOLERANCE = Tolerance()
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What only solving again tells: conflicts of what is unserved, what more GPUs would buy, cost with other step times."""
+
+    conflicts: tuple[Conflict, ...] = ()
+    one_more: tuple[OneMore, ...] = ()
+    cost_band: CostBand | None = None
+
+
+NOTHING_RESOLVED = Resolved()
+
+
 def assemble(
-    fleet: Fleet, blueprint: Blueprint, outcome: Outcome, placed: Sequence[Placed], state: State, tolerance: Tolerance = NO_TOLERANCE
+    fleet: Fleet,
+    blueprint: Blueprint,
+    outcome: Outcome,
+    placed: Sequence[Placed],
+    state: State,
+    tolerance: Tolerance = NO_TOLERANCE,
+    resolved: Resolved = NOTHING_RESOLVED,
 ) -> Plan:
     """The Plan for a fleet: names, ports, routes, forecasts, certificate, and the actions from the state to it."""
     hosts = _hosts(fleet)
@@ -40,22 +75,40 @@ def assemble(
     replicas = build_replicas(blueprint.candidates, blueprint.real(placed), hosts, state, quantile)
     desired = Desired(
         nodes=nodes,
-        gpus=build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state),
+        gpus=build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state, fleet.measurements),
         replicas=replicas,
         routes=routes_for(replicas),
         router=hosts.router,
-        workloads=workload_forecasts(blueprint, outcome.best, replicas),
+        workloads=_workloads(blueprint, outcome.best, placed, replicas),
         cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,
         gpus_used=gpus_used(blueprint.problem, outcome.best),
         sizing_quantile=quantile,
-        certificate=certificate(blueprint.problem, outcome),
+        certificate=certificate(blueprint.problem, outcome, (fragmentation_tier(blueprint.problem, outcome.best),)).model_copy(
+            update={"cost_band": resolved.cost_band}
+        ),
+        explanation=explanation(blueprint, placed, quantile).model_copy(
+            update={"conflicts": resolved.conflicts, "one_more": resolved.one_more}
+        ),
         input_hashes=dict(sorted(fleet.hashes.items())),
         node_losses=tuple(_loss(blueprint, loss) for loss in tolerance.losses),
         rules=rules(fleet, blueprint.groups),
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
     )
-    return Plan(desired=desired, prior=Prior(serial=state.serial, state_hash=state_hash(state)), actions=diff(state, desired))
+    return Plan(
+        desired=desired,
+        prior=Prior(serial=state.serial, state_hash=state_hash(state)),
+        actions=diff(state, desired),
+        churn=churn_tier(blueprint, outcome.best, placed),
+    )
+
+
+def _workloads(
+    blueprint: Blueprint, solution: Solution, placed: Sequence[Placed], replicas: Sequence[Replica]
+) -> tuple[WorkloadForecast, ...]:
+    points = breaking_points(blueprint, solution, placed)
+    rows = workload_forecasts(blueprint, solution, replicas)
+    return tuple(row.model_copy(update={"breaking": points.get(row.name)}) for row in rows)
 
 
 def _loss(blueprint: Blueprint, loss: Loss) -> NodeLoss:

@@ -62,6 +62,8 @@ COUNTS = {
     *("all_layers", "elements", "expert_hidden_multiple", "expert_inner_multiple"),
     # blocks of a KV pool, and groups of layers that draw them
     *("expected_blocks", "full", "most_blocks", "start_blocks", "state_blocks", "window_slack", "windowed"),
+    # replicas of one way of running a model
+    "replicas",
     # starts that constants were fitted on, rows that coefficients were
     *("rows", "starts"),
     # all-reduces of a step, pairs of a query and a key that attention multiplies
@@ -84,6 +86,9 @@ PLACES = {
         "mig_start",
         "node",
         "not_with",
+        # Member, Serving: demands, and nodes with candidates
+        "other",
+        "seats",
         "places",
     ),
     *("placement_starts", "pool", "serial", "shape", "start"),
@@ -99,6 +104,8 @@ PLAIN = {
     *("burstiness", "residual_quantiles", "rho", "slowdown", "slowdown_p90", "spread", "tpot_quantiles", "ttft_quantiles"),
     # Site: multiple of a step beside neighbours
     "interference_factor",
+    # Breaking: a multiple of the planned demand
+    "demand_factor",
     # Prior: bounds of a coefficient, in the coefficient's unit
     *("high", "low"),
     # Length.mean is in tokens, as its docstring says

@@ -1,0 +1,66 @@
+"""What one more GPU of each pool would buy, by solving again with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from planner.build import MICRO, Blueprint
+from planner.plan import OneMore
+from planner.problem import Pool, Problem, Solution, blocks_used, nodes_needed
+
+Answer = Callable[[Problem], Solution]
+
+
+def full_pools(problem: Problem, solution: Solution) -> tuple[int, ...]:
+    """Pools whose GPUs are all in use (where nodes are paid: whose nodes are): only of these can more be worth anything.
+
+    A pool without nodes counts. One whose rest is too small for a tensor-parallel block that somebody waits for counts too.
+    """
+    found = []
+    for index, pool in enumerate(problem.pools):
+        used = blocks_used(problem, solution.patterns, index)
+        waiting = {shape.gpus for shape in problem.shapes if shape.pool == index and solution.unserved_microrps[shape.demand]}
+        largest = max(waiting, default=1)
+        room = pool.nodes - nodes_needed(pool, {**used, largest: used.get(largest, 0) + largest})
+        if room < 0 or (pool.billing == "node" and nodes_needed(pool, used) >= pool.nodes):
+            found.append(index)
+    return tuple(found)
+
+
+def one_more(blueprint: Blueprint, solution: Solution, pools: Sequence[int], answer: Answer) -> tuple[OneMore, ...]:
+    """For each of the pools the solution with one more GPU of it, a whole node where nodes are paid, against the given one."""
+    return tuple(_bought(blueprint, solution, index, answer) for index in pools)
+
+
+def _bought(blueprint: Blueprint, before: Solution, index: int, answer: Answer) -> OneMore:
+    problem = blueprint.problem
+    pool = problem.pools[index]
+    whole = pool.billing == "node"
+    after = answer(_with_node(problem, index) if whole else _with_gpu(problem, index))
+    gained = {
+        group.name: (missing - left) / MICRO
+        for group, missing, left in zip(blueprint.groups, before.unserved_microrps, after.unserved_microrps, strict=True)
+        if missing != left
+    }
+    return OneMore(
+        pool=pool.name,
+        unit="node" if whole else "gpu",
+        gpus=pool.gpus_per_node if whole else 1,
+        served_rps=dict(sorted(gained.items())),
+        cost_usd_per_h=after.cost_microusd_per_h / MICRO,
+        proven=before.status == after.status == "optimal",
+    )
+
+
+def _with_node(problem: Problem, index: int) -> Problem:
+    pools = tuple(replace(pool, nodes=pool.nodes + (i == index)) for i, pool in enumerate(problem.pools))
+    return replace(problem, pools=pools, current=())
+
+
+def _with_gpu(problem: Problem, index: int) -> Problem:
+    """A node of one GPU beside the pool, on which the pool's shapes of one GPU may live."""
+    pool = problem.pools[index]
+    extra: Pool = replace(pool, name=f"one more of {pool.name}", nodes=1, gpus_per_node=1, min_nodes=0, block_sizes=(1,))
+    shapes = tuple(replace(shape, pool=len(problem.pools)) for shape in problem.shapes if shape.pool == index and shape.gpus == 1)
+    return replace(problem, pools=(*problem.pools, extra), shapes=(*problem.shapes, *shapes), current=())

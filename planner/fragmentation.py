@@ -1,0 +1,84 @@
+"""How much of what is left of the GPUs the fleet's own models could not use.
+
+After FGD (Weng et al., "Beware of Fragmentation", USENIX ATC 2023): the expected part of the free capacity that a model drawn from the
+demand mix cannot take. Capacity is memory in units of one GPU; the mix is the share of each model in the replicas of the plan; a model can
+use what is left of a GPU when one of its shapes may legally join the residents. A replica that has its GPU to itself takes all memory as KV
+cache; what it needs is that of its model's smallest shape there, the rest is left and nobody can use it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from planner.problem import Pattern, Pool, Problem, Shape, Solution, blocks_used, pattern_violations
+
+
+def unusable_gpus(problem: Problem, solution: Solution) -> float:
+    """Expected unusable capacity, in GPUs: summed over all GPUs that hold a replica or are paid for, and free ones of the pools."""
+    mix = _mix(problem, solution)
+    if not mix:
+        return 0.0
+    shapes: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, shape in enumerate(problem.shapes):
+        shapes[shape.pool, shape.demand].append(index)
+    for own in shapes.values():
+        own.sort(key=lambda index: (problem.shapes[index].memory_mib, index))
+    total = 0.0
+    for pattern in solution.patterns:
+        total += pattern.count * _left_fraction(problem, pattern, shapes) * _refused(problem, pattern, mix, shapes)
+    for index, pool in enumerate(problem.pools):
+        free = pool.gpus - sum(blocks_used(problem, solution.patterns, index).values())
+        refused = sum(part for demand, part in mix.items() if not _may_open(problem, pool, shapes.get((index, demand), ()), free))
+        total += free * refused
+    return total
+
+
+def _mix(problem: Problem, solution: Solution) -> dict[int, float]:
+    """Share of each demand in the replicas."""
+    replicas: Counter[int] = Counter()
+    for pattern in solution.patterns:
+        for index in pattern.residents:
+            replicas[problem.shapes[index].demand] += pattern.count
+    total = sum(replicas.values())
+    return {demand: count / total for demand, count in sorted(replicas.items())}
+
+
+def _left_fraction(problem: Problem, pattern: Pattern, shapes: Mapping[tuple[int, int], Sequence[int]]) -> float:
+    """Memory of a GPU that nobody needs; nothing of a tensor-parallel block, which is its owner's."""
+    residents = [problem.shapes[index] for index in pattern.residents]
+    pool = problem.pools[pattern.pool]
+    if residents[0].gpus > 1 or not pool.memory_mib:
+        return 0.0
+    needed_mib = sum(resident.memory_mib for resident in residents)
+    if residents[0].mode == "exclusive":
+        needed_mib = problem.shapes[shapes[pattern.pool, residents[0].demand][0]].memory_mib
+    return max(0.0, 1.0 - needed_mib / pool.memory_mib)
+
+
+def _refused(problem: Problem, pattern: Pattern, mix: Mapping[int, float], shapes: Mapping[tuple[int, int], Sequence[int]]) -> float:
+    """Share of the mix that cannot join a pattern."""
+    residents = [problem.shapes[index] for index in pattern.residents]
+    if residents[0].mode == "exclusive":
+        return 1.0
+    pool = problem.pools[pattern.pool]
+    left_mib = pool.memory_mib - sum(shape.memory_mib for shape in residents)
+    return sum(
+        part
+        for demand, part in mix.items()
+        if not any(_joins(problem, pattern, residents, index, left_mib) for index in shapes.get((pattern.pool, demand), ()))
+    )
+
+
+def _joins(problem: Problem, pattern: Pattern, residents: Sequence[Shape], index: int, left_mib: int) -> bool:
+    shape = problem.shapes[index]
+    # the cheap test first: most shapes fail it
+    if shape.mode != residents[0].mode or (shape.mode != "mig" and shape.memory_mib > left_mib):
+        return False
+    together = Pattern(pattern.pool, tuple(sorted((*pattern.residents, index))))
+    return next(pattern_violations(problem, together), None) is None
+
+
+def _may_open(problem: Problem, pool: Pool, own: Sequence[int], free: int) -> bool:
+    """Whether a model has a shape for free GPUs of a pool."""
+    return any(problem.shapes[index].gpus <= min(free, pool.gpus_per_node) for index in own)
