@@ -8,13 +8,13 @@ import pytest
 
 from planner.build import build
 from planner.candidates import ASSUMED_INTERFERENCE_FACTOR
-from planner.gpu_view import interference
+from planner.gpu_view import gpus_saved, interference
 from planner.plan import State
 from planner.spec import Fleet
 from profiles.interference import GRID
 from profiles.measurements import Measurements, PairPoint, PairSide, Phase, Provenance
 from tests.fleets import fleet, workload
-from tests.plans import replica
+from tests.plans import plan_of, replica
 
 GPU = "H100-SXM-80GB"
 MODELS = ("Qwen/Qwen3-0.6B", "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-14B")
@@ -78,3 +78,15 @@ def test_a_gpu_says_whether_its_neighbours_were_measured() -> None:
     assert interference(named, GPU, measured(2.2, MODELS[:2])) == "assumed"
     assert interference(named[:2], GPU, measured(2.2, MODELS[:2])) == "measured"
     assert interference(named[:1], GPU, Measurements()) == "none"
+
+
+def test_gpus_that_sharing_saves_are_counted_by_what_is_known() -> None:
+    residents = tuple(
+        replica(f"r{index}", f"r{index}", gpus=(index // 3,), args={"port": 8100 + index}).model_copy(update={"mode": "time_shared"})
+        for index in range(5)
+    )
+    gpus = plan_of(residents, gpu_count=3).desired.gpus
+    assert [(gpu.interference, len(gpu.replicas)) for gpu in gpus] == [("assumed", 3), ("assumed", 2), ("none", 0)]
+    assert gpus_saved(gpus) == (0, 3)
+    known = tuple(gpu.model_copy(update={"interference": "measured"}) if gpu.index == 0 else gpu for gpu in gpus)
+    assert gpus_saved(known) == (2, 1)

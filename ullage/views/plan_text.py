@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from planner.gpu_view import gpus_saved
 from planner.plan import Action, Certificate, Desired, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, Stop
 
 BAR_WIDTH = 32
@@ -70,6 +71,9 @@ def _nodes(desired: Desired) -> Iterator[str]:
             else:
                 for gpu in gpus:
                     yield from _gpu_lines(gpu, replicas)
+    measured, assumed = gpus_saved(desired.gpus)
+    if measured + assumed:
+        yield f"  sharing saves {measured + assumed} GPUs against one per replica: {measured} with interference measured, {assumed} assumed"
 
 
 def _unused(gpu: GpuPlan) -> str:
@@ -85,7 +89,7 @@ def _unused_line(gpus: Sequence[GpuPlan], word: str) -> str:
 
 
 def _gpu_lines(gpu: GpuPlan, replicas: dict[str, Replica]) -> Iterator[str]:
-    assumed = "  interference assumed" if gpu.interference == "assumed" else ""
+    assumed = "" if gpu.interference == "none" else f"  interference {gpu.interference}"
     yield (
         f"    GPU {gpu.index:<4} [{_bar(gpu)}]  weights {_gib(gpu.weights_mib)}  KV {_gib(gpu.kv_mib)}  overhead {_gib(gpu.overhead_mib)}"
         f"  free {_gib(gpu.free_mib)} GiB  busy {gpu.busy_fraction:4.0%}  {MODE_WORDS[gpu.mode]}{assumed}"
