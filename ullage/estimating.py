@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles.catalogue import builtin
+from profiles.measurements import Measurements
+from profiles.prediction import predict
 from profiles.settings import EngineSettings
-from profiles.steptime import StepTime, attended_pairs, step_time
+from profiles.steptime import StepTime, attended_pairs
 
+_NOTHING = Measurements()
 # The band that estimates are given with.
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -49,11 +52,21 @@ class Estimate:
 
 
 def estimate(
-    model: str, gpu: str, mig_profile: str | None, settings: EngineSettings, input_tokens: int, output_tokens: int, batches: Sequence[int]
+    model: str,
+    gpu: str,
+    mig_profile: str | None,
+    settings: EngineSettings,
+    input_tokens: int,
+    output_tokens: int,
+    batches: Sequence[int],
+    measurements: Measurements = _NOTHING,
 ) -> Estimate:
-    """Estimate of a catalogue model on a catalogue GPU; ValueError for unknown names, UnsupportedError for what vLLM cannot run."""
+    """Estimate of a catalogue model on a catalogue GPU; ValueError for unknown names, UnsupportedError for what vLLM cannot run.
+
+    measurements correct it where they tell something of this engine or of its relatives; their names are the catalogue's.
+    """
     architecture, device = builtin().model(model), builtin().gpu(gpu)
-    step = step_time(architecture, device, settings, device.mig_profile(mig_profile) if mig_profile else None)
+    step = predict(architecture, device, settings, device.mig_profile(mig_profile) if mig_profile else None, measurements)
     context = input_tokens + output_tokens / 2
     return Estimate(
         model=architecture.name,

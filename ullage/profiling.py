@@ -89,6 +89,11 @@ def kind_of(name: str, raw: bytes) -> str:
     raise SourceError(f"{name}: no source recognises this file; is it complete? Name its kind with --kind ({', '.join(known)})")
 
 
+def stored(store: Path | None) -> Measurements:
+    """What a folder of measurements holds, under the catalogue's names; nothing without a folder."""
+    return Measurements() if store is None else canonical(read_store(store), builtin())
+
+
 def without(found: Measurements, known: Measurements) -> Measurements:
     """What is not known yet."""
     latency, starts, pairs = set(known.latency), set(known.starts), set(known.pairs)

@@ -11,8 +11,10 @@ from planner.simulation.metrics import GpuUse, Summary, WorkloadRow, summarise
 from planner.simulation.plan_input import planned_world, workload_slos
 from planner.simulation.simulate import simulate
 from profiles.catalogue import builtin
+from profiles.measurements import Measurements
 from ullage.checking import architecture_of
 
+_NOTHING = Measurements()
 # What a forecast is judged at besides the nominal run: every step at its 90th percentile, and neighbours that cost 30 %.
 SLOW_QUANTILE = 0.9
 STRESS_INTERFERENCE = 1.3
@@ -25,12 +27,14 @@ def simulate_plan(
     seed: int = 0,
     interference_factor: float = 1.0,
     step_quantile: float | None = None,
+    measurements: Measurements = _NOTHING,
 ) -> tuple[Summary, tuple[GpuUse, ...]]:
     """Results per workload and per used GPU; the same seed gives the same result.
 
     step_quantile makes every step take that quantile of its measured spread; None draws each step's from the seed.
+    measurements are those of the fleet the plan was made for (Fleet.measurements): a plan does not carry them.
     """
-    world = planned_world(plan, builtin().gpu, architecture_of)
+    world = planned_world(plan, builtin().gpu, architecture_of, measurements)
     # step times are drawn from measured residuals: nothing here is secret
     seeded = random.Random(seed).random  # noqa: S311
     draw = seeded if step_quantile is None else lambda: step_quantile

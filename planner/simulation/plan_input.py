@@ -10,9 +10,12 @@ from planner.simulation.configuration import engine_config
 from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
 from planner.traces import Request
 from profiles.gpus import GpuType, settings_on
+from profiles.measurements import Measurements
 from profiles.models import Architecture
+from profiles.prediction import predict
 from profiles.settings import EngineSettings
-from profiles.steptime import step_time
+
+_NOTHING = Measurements()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +27,13 @@ class PlannedWorld:
     routes: Routes
 
 
-def planned_world(plan: Plan, gpu_type: Callable[[str], GpuType], architecture: Callable[[str], Architecture]) -> PlannedWorld:
+def planned_world(
+    plan: Plan, gpu_type: Callable[[str], GpuType], architecture: Callable[[str], Architecture], measurements: Measurements = _NOTHING
+) -> PlannedWorld:
     """What a plan wants to run, with step times from the profiles instead of the plan's own forecast.
 
-    gpu_type and architecture look up catalogue entries by the names the plan uses. Raises ValueError when a replica names a GPU or MIG
-    profile that is not there, UnsupportedError when an engine cannot run.
+    gpu_type and architecture look up catalogue entries by the names the plan uses; measurements are those it was made with. Raises
+    ValueError when a replica names a GPU or MIG profile that is not there, UnsupportedError when an engine cannot run.
     """
     desired = plan.desired
     types = {(gpu.node, gpu.index): gpu_type(gpu.gpu_type) for gpu in desired.gpus}
@@ -38,7 +43,7 @@ def planned_world(plan: Plan, gpu_type: Callable[[str], GpuType], architecture: 
         device = types.get((item.node, item.gpus[0])) if item.gpus else None
         if device is None:
             raise ValueError(f"replica {item.name}: GPUs {list(item.gpus)} of node {item.node} are not in the plan")
-        engines.append(_engine(item, device, architecture(item.catalogue_model)))
+        engines.append(_engine(item, device, architecture(item.catalogue_model), measurements))
     return PlannedWorld(
         engines=tuple(engines),
         gpus=tuple(_gpu(gpu, types[gpu.node, gpu.index], blocks.get((gpu.node, gpu.index))) for gpu in desired.gpus),
@@ -75,7 +80,7 @@ def workload_slos(plan: Plan) -> dict[str, tuple[float, float]]:
     return {workload.name: (workload.ttft_slo_s, workload.tpot_slo_s) for workload in plan.desired.workloads}
 
 
-def _engine(replica: Replica, gpu: GpuType, architecture: Architecture) -> SimulatedEngine:
+def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurements: Measurements) -> SimulatedEngine:
     args = replica.args
     settings = EngineSettings(
         engine_version=replica.engine_version,
@@ -94,7 +99,7 @@ def _engine(replica: Replica, gpu: GpuType, architecture: Architecture) -> Simul
     return SimulatedEngine(
         name=replica.name,
         config=engine_config(architecture, settings_on(gpu, settings), args.kv_cache_memory_bytes, args.max_num_queued_reqs),
-        step_time=step_time(architecture, gpu, settings, mig),
+        step_time=predict(architecture, gpu, settings, mig, measurements),
         gpu_key=_gpu_key(replica),
         kv_mib=replica.ledger.kv_mib,
     )

@@ -155,5 +155,18 @@ def test_estimates_are_bands_and_say_what_they_are(tmp_path: Path) -> None:
     slice_of_it = json.loads(ullage("profile", "estimate", "llama-3.1-8b", "--gpu", "h100", "--mig-profile", "3g.40gb", "--json").out)
     assert slice_of_it["prefill"]["p50_s"] > found["prefill"]["p50_s"]
     text = ullage("profile", "estimate", "llama-3.1-8b", "--gpu", "h100").out
-    assert "estimated, not measured" in text
+    assert ": estimated" in text
     assert "TPOT of 128 together" in text
+
+
+def test_an_estimate_rests_on_the_store_it_is_given(store: Path) -> None:
+    bare, corrected = (
+        json.loads(ullage("profile", "estimate", "llama-3.1-8b", "--gpu", "h100", "--json", *extra).out)
+        for extra in ((), ("--store", store))
+    )
+    assert "measured on this engine at 1 loads" in corrected["provenance"]
+    widths = [row["batches"][0]["tpot"]["p90_s"] / row["batches"][0]["tpot"]["p10_s"] for row in (bare, corrected)]
+    assert widths[1] < widths[0]
+    missing = ullage("profile", "estimate", "llama-3.1-8b", "--gpu", "h100", "--store", store / "nowhere")
+    assert missing.code != 0
+    assert "nowhere" in missing.err

@@ -173,6 +173,7 @@ def estimate(
     input_tokens: Annotated[int, typer.Option("--input-tokens", min=1, help="Prompt length.")] = 1024,
     output_tokens: Annotated[int, typer.Option("--output-tokens", min=1, help="Answer length.")] = 128,
     batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Requests together; may be repeated.")] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Correct the estimate by the measurements of this folder.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Estimate the times of a model on a GPU that nobody measured, with the band of the error.
@@ -182,6 +183,7 @@ def estimate(
     from profiles.catalogue import builtin
     from profiles.settings import EngineSettings
     from ullage.estimating import estimate as estimated
+    from ullage.profiling import stored
     from ullage.views.estimate_text import estimate_text
 
     batches = sorted(set(batch or (1, 8, 32, 128)))
@@ -194,5 +196,5 @@ def estimate(
         max_num_seqs=batches[-1],
         max_num_batched_tokens=max_num_batched_tokens,
     )
-    found = estimated(model, gpu, mig_profile, settings, input_tokens, output_tokens, batches)
+    found = estimated(model, gpu, mig_profile, settings, input_tokens, output_tokens, batches, stored(store))
     typer.echo(json.dumps(asdict(found), sort_keys=True) if as_json else estimate_text(found), nl=as_json)

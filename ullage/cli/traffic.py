@@ -41,6 +41,7 @@ def simulate(
     interference: Annotated[
         float, typer.Option("--interference", min=1.0, max=100.0, help="Slow down neighbours on shared GPUs by this factor.")
     ] = 1.0,
+    store: Annotated[Path | None, typer.Option("--store", help="Step times as corrected by the measurements of this folder.")] = None,
     slow: Annotated[bool, typer.Option("--slow", help="Every step takes the 90th percentile of its measured spread.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -48,11 +49,13 @@ def simulate(
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
+    from ullage.profiling import stored
     from ullage.simulation import SLOW_QUANTILE, simulate_plan
 
     document, requests, _ = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
+    quantile, measurements = SLOW_QUANTILE if slow else None, stored(store)
     summary, gpus = simulate_plan(
-        document, requests, seed=seed, interference_factor=interference, step_quantile=SLOW_QUANTILE if slow else None
+        document, requests, seed=seed, interference_factor=interference, step_quantile=quantile, measurements=measurements
     )
     _print(summary, gpus, as_json)
 

@@ -11,7 +11,7 @@ def estimate_text(found: Estimate) -> str:
     device = found.gpu if found.mig_profile is None else f"{found.gpu} {found.mig_profile}"
     weights = found.quantization or "unquantised"
     lines = [
-        f"{found.model} on {device}, tensor parallel {found.tensor_parallel_size}, {weights}: estimated, not measured",
+        f"{found.model} on {device}, tensor parallel {found.tensor_parallel_size}, {weights}: estimated",
         f"{found.input_tokens} + {found.output_tokens} tokens; {found.provenance}",
         "",
         *table(
