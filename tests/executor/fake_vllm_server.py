@@ -27,6 +27,8 @@ class FakeServer:
     key: str = ""
     # streamed completions answered before it misbehaves
     good: int = 0
+    # bodies by path, instead of the usual ones
+    answers: dict[str, bytes] = field(default_factory=dict)
     port: int = 0
     ended: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -129,6 +131,8 @@ async def _answer(fake: FakeServer, reader: asyncio.StreamReader, writer: asynci
     path = head.split(" ", 2)[1]
     if fake.key and f"authorization: bearer {fake.key}" not in head and path.startswith("/v1"):
         writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\n{}")
+    elif path in fake.answers:
+        writer.write(_whole(fake.answers[path]))
     elif path == "/v1/completions":
         await fake.completion(json.loads(body), writer)
     else:
