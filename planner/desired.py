@@ -13,6 +13,7 @@ from planner.plan import (
     EngineArgs,
     GpuMode,
     Ledger,
+    LoraModule,
     MigPlace,
     NodePlan,
     Replica,
@@ -138,4 +139,7 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         revision=group.model.revision,
         stream_interval=group.model.stream_interval,
         enforce_eager=settings.enforce_eager,
+        lora_modules=tuple(LoraModule(name=adapter.name, path=adapter.engine_source) for adapter in group.adapters),
+        max_loras=settings.max_loras or None,
+        max_lora_rank=settings.max_lora_rank or None,
     )

@@ -53,10 +53,11 @@ def diff(state: State, desired: Desired) -> tuple[Action, ...]:
 
 
 def routes_for(replicas: Sequence[Replica]) -> tuple[Route, ...]:
-    """One route per served name, weights in proportion to capacities and summing to total_weight exactly."""
+    """One route per served name and adapter, weights in proportion to capacities and summing to total_weight exactly."""
     by_name: defaultdict[str, list[Replica]] = defaultdict(list)
     for replica in replicas:
-        by_name[replica.served_name].append(replica)
+        for name in replica.args.names:
+            by_name[name].append(replica)
     return tuple(
         Route(served_name=name, backends=_backends(sorted(by_name[name], key=lambda replica: replica.name))) for name in sorted(by_name)
     )

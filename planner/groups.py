@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from planner.demand import DemandWindow
-from planner.spec import Fleet, Model, Workload
+from planner.spec import Adapter, Fleet, Model, Workload
+from profiles.adapters import lora_rank
 from profiles.capacity import Slo
 from profiles.mix import RequestMix
 from profiles.settings import EngineSettings
@@ -66,6 +67,11 @@ class ServiceGroup:
         """Whose it is: that of its workloads, which are of one team wherever teams are kept apart."""
         return self.workloads[0].team
 
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """LoRA adapters that its replicas serve beside the model: all of them, unless it is an isolated workload's."""
+        return self.model.adapters if self.name == self.model.name else ()
+
     def mix_at(self, rate_rps: float) -> RequestMix:
         """Its requests as a replica sees them that takes rate_rps of them.
 
@@ -90,6 +96,8 @@ class ServiceGroup:
             max_num_seqs=self.model.max_num_seqs,
             max_num_batched_tokens=self.model.max_num_batched_tokens,
             enforce_eager=self.model.enforce_eager,
+            max_loras=len(self.adapters),
+            max_lora_rank=max((lora_rank(adapter.rank) for adapter in self.adapters), default=0),
             # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
             async_scheduling=True,
         )

@@ -16,6 +16,7 @@ class EngineSettings:
     quantization None means the checkpoint's own. The defaults for max_num_seqs and max_num_batched_tokens are those vLLM 0.32
     takes on GPUs below 70 GiB and on A100 (vllm/engine/arg_utils.py), which are the frugal ones. async_scheduling keeps two steps in
     flight, whose tokens windows must hold too; vLLM turns it on by itself where the executor can (vllm/config/vllm.py, 0.32).
+    max_loras adapters of a rank up to max_lora_rank have a slot on the GPU.
     mamba_cache_mode "align" (prefix caching of state-space layers) keeps two states per request.
     """
 
@@ -32,3 +33,5 @@ class EngineSettings:
     block_size: int = 16
     async_scheduling: bool = False
     mamba_cache_mode: str = "none"
+    max_loras: int = 0
+    max_lora_rank: int = 0

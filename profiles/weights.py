@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from profiles.adapters import adapter_elements
 from profiles.models import Architecture
 from profiles.pipeline import Stage, stages
 from profiles.precision import WeightFormat, dtype_bytes, weight_format
@@ -27,7 +28,8 @@ def stage_weight_bytes(architecture: Architecture, settings: EngineSettings, sta
     """Bytes of weights per GPU of one pipeline stage; what is loaded is multiplied by scale, rotary tables are not.
 
     Blocks and embeddings are divided over the ranks; norms, the vision tower, latent down-projections, rotary tables and KV heads beyond
-    one per rank are held by every rank. Quantised formats cover what Architecture.quant_scope says, embeddings never.
+    one per rank are held by every rank, slots for LoRA adapters too.
+    Quantised formats cover what Architecture.quant_scope says, embeddings never.
     """
     size = settings.tensor_parallel_size
     plain_bytes = dtype_bytes(architecture, settings)
@@ -40,7 +42,8 @@ def stage_weight_bytes(architecture: Architecture, settings: EngineSettings, sta
     divided = linear * linear_bytes + architecture.expert_parameters * expert_bytes
     blocks = divided / size + architecture.norm_parameters * plain_bytes + _replicated_parameters(architecture, size) * linear_bytes
     vision = architecture.vision_parameters if stage.first else 0
-    loaded_bytes = blocks * stage.part + (_embedding_parameters(architecture, stage) / size + vision) * plain_bytes
+    adapters = settings.max_loras * settings.max_lora_rank * adapter_elements(architecture) * plain_bytes if settings.max_loras else 0
+    loaded_bytes = adapters * stage.part + blocks * stage.part + (_embedding_parameters(architecture, stage) / size + vision) * plain_bytes
     return loaded_bytes * scale + _rotary_elements(architecture) * plain_bytes
 
 

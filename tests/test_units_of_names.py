@@ -24,7 +24,7 @@ UNITS = (
 
 # vLLM's own names of its flags, and fields of the fleet file that are called like them.
 FLAGS = {
-    *("largest_max_model_len", "largest_max_num_seqs"),
+    *("largest_max_model_len", "largest_max_num_seqs", "max_lora_rank", "max_loras"),
     *("block_size", "gpu_memory_utilization", "max_model_len", "max_num_queued_reqs", "max_num_seqs", "port", "stream_interval"),
     *("pipeline_parallel_size", "tensor_parallel", "tensor_parallel_size"),
 }
@@ -68,6 +68,8 @@ COUNTS = {
     *("rows", "starts"),
     # all-reduces of a step, pairs of a query and a key that attention multiplies
     *("all_reduces", "pairs"),
+    # rows of a LoRA adapter's matrices
+    "rank",
 }
 
 # Which one: indices, start slots, ports and places in a file.

@@ -78,6 +78,8 @@ def engine_settings(options: ServeOptions, architecture: Architecture, gpu: GpuT
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=options.max_num_batched_tokens or max(default_tokens, max_num_seqs),
         enforce_eager=options.enforce_eager,
+        max_loras=options.max_loras,
+        max_lora_rank=options.max_lora_rank,
         # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
         async_scheduling=True,
     )

@@ -36,7 +36,6 @@ _NOT_EMULATED: dict[str, Any] = {
     "num_gpu_blocks_override": None,
     "kv_transfer_config": None,
     "speculative_config": None,
-    "enable_lora": False,
     "scheduling_policy": "fcfs",
 }
 
@@ -97,6 +96,8 @@ class ServeOptions:
 
     model: str
     served_names: tuple[str, ...]
+    max_loras: int
+    max_lora_rank: int
     host: str
     port: int
     api_keys: tuple[str, ...]
@@ -159,6 +160,11 @@ def _dashed(argument: str) -> str:
     return name.replace("_", "-") + equals + value
 
 
+def _adapters(found: argparse.Namespace) -> tuple[str, ...]:
+    """Names of the LoRA adapters of --lora-modules name=path."""
+    return tuple(module.partition("=")[0] for module in found.lora_modules or ()) if found.enable_lora else ()
+
+
 def parse_serve(arguments: Sequence[str], environment: Mapping[str, str]) -> ServeOptions:
     """Read the arguments after `serve`. Unknown flags and bad values end the process with code 2, as argparse does."""
     parser = _parser()
@@ -170,7 +176,9 @@ def parse_serve(arguments: Sequence[str], environment: Mapping[str, str]) -> Ser
     keys = found.api_key or ([environment["VLLM_API_KEY"]] if environment.get("VLLM_API_KEY") else [])
     return ServeOptions(
         model=model,
-        served_names=tuple(found.served_model_name or [model]),
+        served_names=(*(found.served_model_name or [model]), *_adapters(found)),
+        max_loras=found.max_loras if found.enable_lora else 0,
+        max_lora_rank=found.max_lora_rank if found.enable_lora else 0,
         # vLLM listens on every interface when no host is given; an emulator has no reason to leave the machine.
         host=found.host or "127.0.0.1",
         port=found.port,

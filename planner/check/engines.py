@@ -48,6 +48,8 @@ def _memory(replica: Replica, gpu: GpuType, architecture: Callable[[str], Archit
     if args.kv_cache_memory_bytes < need_bytes:
         have = f"{args.kv_cache_memory_bytes} bytes"
         yield f"{where}: a KV pool of {have} cannot hold one request of {args.max_model_len} tokens, which takes {need_bytes} bytes"
+    if len(args.lora_modules) > (args.max_loras or 0):
+        yield f"{where}: {len(args.lora_modules)} adapters in {args.max_loras or 0} slots"
     if (args.served_model_name, args.host) != (replica.served_name, replica.host):
         yield f"{where}: its engine would serve {args.served_model_name} on {args.host}, not {replica.served_name} on {replica.host}"
 
@@ -63,6 +65,8 @@ def _settings(args: EngineArgs, engine_version: str) -> EngineSettings:
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,
         enforce_eager=args.enforce_eager,
+        max_loras=args.max_loras or 0,
+        max_lora_rank=args.max_lora_rank or 0,
         # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
         async_scheduling=True,
     )

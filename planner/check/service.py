@@ -39,9 +39,9 @@ def _routes(desired: Desired) -> Iterator[str]:
     for route in desired.routes:
         yield from _route(route, replicas)
         routed.update(backend.replica for backend in route.backends)
-    for name in replicas:
-        if routed[name] != 1:
-            yield f"replica {name} takes part in {routed[name]} routes, it must be one"
+    for name, replica in replicas.items():
+        if routed[name] != len(replica.args.names):
+            yield f"replica {name} takes part in {routed[name]} routes, it must be {len(replica.args.names)}: one for each name it serves"
 
 
 def _route(route: Route, replicas: Mapping[str, Replica]) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _route(route: Route, replicas: Mapping[str, Replica]) -> Iterator[str]:
             yield f"{where}: backend {backend.replica} has the weight {backend.weight}"
         if replica is None:
             yield f"{where}: backend {backend.replica} is not a replica of the plan"
-        elif (replica.served_name, replica.host, replica.args.port) != (route.served_name, backend.host, backend.port):
+        elif route.served_name not in replica.args.names or (replica.host, replica.args.port) != (backend.host, backend.port):
             yield f"{where}: backend {backend.replica} is {replica.served_name} at {replica.host}:{replica.args.port}"
 
 

@@ -24,6 +24,13 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class LoraModule(_Part):
+    """A LoRA adapter that an engine serves under its own name."""
+
+    name: str
+    path: str
+
+
 class EngineArgs(_Part):
     """Arguments of `vllm serve`, under vLLM's own names; None leaves the engine's default."""
 
@@ -45,6 +52,14 @@ class EngineArgs(_Part):
     enable_sleep_mode: bool = False
     enforce_eager: bool = False
     max_num_queued_reqs: int | None = None
+    lora_modules: tuple[LoraModule, ...] = ()
+    max_loras: int | None = None
+    max_lora_rank: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that requests may name: the served one and its adapters."""
+        return (self.served_model_name, *(module.name for module in self.lora_modules))
 
 
 class MigPlace(_Part):

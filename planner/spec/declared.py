@@ -109,10 +109,18 @@ class DeclaredPool(Declared):
     )
 
 
+class DeclaredAdapter(Declared):
+    """A LoRA adapter of a model; requests name it like a model."""
+
+    source: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^-=\s][^=\s]*$")] = Field(
+        description="A Hugging Face id, or a local folder written ./like/this (from the fleet file's folder).",
+        examples=["./adapters/support"],
+    )
+    rank: Whole = Field(ge=1, le=512, description="Its rank, as in its adapter_config.json.", examples=[16])
+
+
 class DeclaredModel(Declared):
     """A model to serve and the engine settings it is served with."""
-
-    later = frozenset({"adapters"})
 
     source: Source = Field(
         description="A catalogue name or alias, or a local folder or config.json written ./like/this (from the fleet file's folder).",
@@ -145,6 +153,11 @@ class DeclaredModel(Declared):
     engine_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?([.a-z0-9+-]*)$", max_length=40)] = Field(
         _ENGINE.engine_version, description="Version of vLLM that serves it."
     )
+    adapters: dict[Name, DeclaredAdapter] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="LoRA adapters that its replicas serve beside it, by the name requests and workloads use. Default: none.",
+    )
     revision: Text | None = Field(None, description="Revision of the checkpoint (branch, tag or commit). Default: the main branch.")
 
 
@@ -167,7 +180,7 @@ class DeclaredWorkload(Declared):
 
     later = frozenset({"spread", "deadline"})
 
-    model: ModelName = Field(description="Name of an entry under models.", examples=["llama-8b"])
+    model: ModelName = Field(description="Name of an entry under models, or of an adapter of one.", examples=["llama-8b"])
     latency_class: LatencyClass = Field(
         "standard",
         alias="class",

@@ -60,6 +60,14 @@ class Pool(_Part):
     taken: tuple[Taken, ...] = ()
 
 
+class Adapter(_Part):
+    """A LoRA adapter; engine_source is what vLLM loads it from."""
+
+    name: str
+    engine_source: str
+    rank: int
+
+
 class Model(_Part):
     """A model to serve, with vLLM's own names for its engine settings.
 
@@ -81,16 +89,19 @@ class Model(_Part):
     tensor_parallel: tuple[int, ...]
     engine_version: str
     revision: str | None
+    adapters: tuple[Adapter, ...] = ()
 
 
 class Workload(_Part):
     """Demand for a model in one latency class. pin names pools; not_with names served models (see served_name).
 
+    adapter names the one its requests ask for; None is the model itself.
     tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. max_replicas of None is no limit.
     """
 
     name: str
     model: Model
+    adapter: str | None
     latency_class: LatencyClass
     priority: int
     ttft_p95_s: float

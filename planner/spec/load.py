@@ -86,7 +86,8 @@ class _Loading:
         """The fleet, or None when there are problems: as many as can be found are collected all the same."""
         self.hashes[self.name] = own_hash
         raw = self.root.plain()
-        names = Names(self.catalogue, self._names(raw, "pools"), self._names(raw, "models"), self._names(raw, "workloads"))
+        models_named = (*self._names(raw, "models"), *_adapter_names(raw.get("models")))
+        names = Names(self.catalogue, self._names(raw, "pools"), models_named, self._names(raw, "workloads"))
         self._validate(raw, names)
         pools = resolve_pools(self._valid(raw, "pools", DeclaredPool, names), self.catalogue, self._report)
         declared_models = self._valid(raw, "models", DeclaredModel, names)
@@ -225,6 +226,13 @@ class _Loading:
         for model in models:
             if model.name not in used:
                 self._warn(("models", model.name), "no workload uses this model; it is not served")
+
+
+def _adapter_names(models: object) -> Iterator[str]:
+    """Names of adapters, as far as the section looks like models."""
+    for model in models.values() if isinstance(models, dict) else ():
+        adapters = model.get("adapters") if isinstance(model, dict) else None
+        yield from adapters if isinstance(adapters, dict) else ()
 
 
 def _reason(path: Path, error: OSError | ValueError) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from planner.spec.declared import DeclaredModel
 from planner.spec.fields import is_local
-from planner.spec.fleet import Model, Pool
+from planner.spec.fleet import Adapter, Model, Pool
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
+from profiles.adapters import adapter_reason
 from profiles.catalogue import Catalogue, architecture_from_path
 from profiles.models import Architecture
 
@@ -32,11 +33,12 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
         except ValueError as error:
             report(("models", name, "source"), str(error))
             continue
-        problems = list(_problems(model, architecture))
+        problems = [*_problems(model, architecture), *_adapter_problems(name, declared, architecture)]
         for loc, message in problems:
             report(("models", name, *loc), message)
         if not problems:
-            found.append(_model(name, model, architecture, _engine_model(model.source, catalogue, folder)))
+            resolved = _model(name, model, architecture, _engine_model(model.source, catalogue, folder))
+            found.append(resolved.model_copy(update={"adapters": _adapters(model, folder)}))
     return tuple(found)
 
 
@@ -68,6 +70,27 @@ def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[t
             yield ("tensor_parallel", index), f"{size} does not divide the {heads} of {architecture.name}"
         elif size & (size - 1):
             yield ("tensor_parallel", index), f"{size} is not a power of two; blocks of GPUs are 1, 2, 4, 8, ..."
+
+
+def _adapters(declared: DeclaredModel, folder: Path) -> tuple[Adapter, ...]:
+    return tuple(
+        Adapter(
+            name=name,
+            engine_source=str((folder / adapter.source).resolve()) if is_local(adapter.source) else adapter.source,
+            rank=adapter.rank,
+        )
+        for name, adapter in sorted(declared.adapters.items())
+    )
+
+
+def _adapter_problems(name: str, declared: Mapping[str, DeclaredModel], architecture: Architecture) -> Iterable[tuple[Loc, str]]:
+    reason = adapter_reason(architecture)
+    for adapter in declared[name].adapters:
+        others = [other for other, model in declared.items() if other == adapter or (other != name and adapter in model.adapters)]
+        if others:
+            yield ("adapters", adapter), f"requests could mean model {others[0]} or one of its adapters; rename it"
+        if reason:
+            yield ("adapters", adapter), f"{architecture.name}: {reason}"
 
 
 def _model(name: str, declared: DeclaredModel, architecture: Architecture, engine_model: str) -> Model:

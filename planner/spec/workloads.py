@@ -75,7 +75,7 @@ def resolve_workloads(
     declared: Mapping[str, DeclaredWorkload], models: Sequence[Model], traces: Mapping[str, Trace], report: Report, warn: Report
 ) -> tuple[Workload, ...]:
     """The workloads whose demand is usable; everything else goes to report, what is only suspicious to warn."""
-    by_name = {model.name: model for model in models}
+    by_name = {name: model for model in models for name in (model.name, *(adapter.name for adapter in model.adapters))}
     found: list[Workload] = []
     for name, workload in declared.items():
         model = by_name.get(workload.model)
@@ -96,6 +96,8 @@ def resolve_neighbours(workloads: Sequence[Workload], report: Report) -> tuple[W
     by_model: defaultdict[str, set[str]] = defaultdict(set)
     for workload in workloads:
         by_model[workload.model.name].add(workload.served_name)
+        if workload.adapter is not None:
+            by_model[workload.adapter].add(workload.served_name)
     resolved: list[Workload] = []
     for workload in workloads:
         excluded: set[str] = set()
@@ -145,6 +147,8 @@ def check_together(workloads: Sequence[Workload], pools: Sequence[Pool], model_n
         here: Loc = ("workloads", workload.name)
         if workload.isolate and workload.name in taken:
             report(here, "is isolated and so served under its own name, which a model has already; rename one of them")
+        if workload.isolate and workload.adapter is not None:
+            report((*here, "isolate"), f"{workload.adapter} is an adapter and shares the replicas of {workload.model.name}; leave it out")
         if not workload.pin:
             continue
         sizes = {size for name in workload.pin if name in pinned for size in usable_blocks(pinned[name])}
@@ -165,6 +169,7 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
     return Workload(
         name=name,
         model=model,
+        adapter=declared.model if declared.model != model.name else None,
         latency_class=declared.latency_class,
         priority=defaults.priority if declared.priority is None else declared.priority,
         ttft_p95_s=declared.slo.ttft_p95_s or defaults.ttft_p95_s,

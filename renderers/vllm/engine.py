@@ -28,15 +28,17 @@ def command(replica: Replica) -> tuple[str, ...]:
     table = table_for(replica.engine_version).table
     words = ["vllm", "serve", replica.args.model]
     for flag, value in _flags(replica.args):
-        try:
-            table.check(flag, value)
-        except RenderError as error:
-            raise RenderError(f"replica {replica.name!r}: {error}") from error
-        words += [flag] if value is None else [flag, value]
+        values = value if isinstance(value, tuple) else (value,)
+        for each in values:
+            try:
+                table.check(flag, each)
+            except RenderError as error:
+                raise RenderError(f"replica {replica.name!r}: {error}") from error
+        words += [flag, *(each for each in values if each is not None)]
     return tuple(words)
 
 
-def _flags(args: EngineArgs) -> Iterator[tuple[str, str | None]]:
+def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None]]:
     yield "--served-model-name", args.served_model_name
     yield "--host", args.host
     yield "--port", str(args.port)
@@ -58,6 +60,11 @@ def _flags(args: EngineArgs) -> Iterator[tuple[str, str | None]]:
     yield "--shutdown-timeout", str(SHUTDOWN_TIMEOUT_S)
     if args.max_num_queued_reqs is not None:
         yield "--max-num-queued-reqs", str(args.max_num_queued_reqs)
+    if args.lora_modules:
+        yield "--enable-lora", None
+        yield "--max-loras", str(args.max_loras)
+        yield "--max-lora-rank", str(args.max_lora_rank)
+        yield "--lora-modules", tuple(f"{module.name}={module.path}" for module in args.lora_modules)
     if args.enforce_eager:
         yield "--enforce-eager", None
     if args.enable_sleep_mode:

@@ -10,7 +10,7 @@ from executor.emulator.options import human_readable_int, parse_serve
 
 TABLE = json.loads((Path(__file__).parents[2] / "renderers/vllm/options/0.32.0.json").read_text())["options"]
 # Options that would make the emulator something else are named in its error instead.
-REFUSED = {"--config", "--uds", "--grpc", "--headless", "--root-path", "--device-ids", "--enable-lora", "--num-gpu-blocks-override"} | {
+REFUSED = {"--config", "--uds", "--grpc", "--headless", "--root-path", "--device-ids", "--num-gpu-blocks-override"} | {
     *("--ssl-keyfile", "--ssl-certfile", "--pipeline-parallel-size", "--data-parallel-size", "--api-server-count"),
     *("--kv-transfer-config", "--speculative-config"),
 }
@@ -84,3 +84,11 @@ def test_human_readable_int() -> None:
     assert [human_readable_int(text) for text in ("7", "2k", "2K", "1.5m", "128M")] == [7, 2000, 2048, 1_500_000, 134217728]
     with pytest.raises(ValueError, match="128Mi"):
         human_readable_int("128Mi")
+
+
+def test_adapters_are_served_under_their_names() -> None:
+    given = ["model", "--enable-lora", "--max-loras", "2", "--max-lora-rank", "64", "--lora-modules", "legal=/a/b", "support=c/d"]
+    options = parse_serve(given, {})
+    assert options.served_names == ("model", "legal", "support")
+    assert (options.max_loras, options.max_lora_rank) == (2, 64)
+    assert parse_serve(["model"], {}).max_loras == 0

@@ -82,7 +82,7 @@ def test_the_valid_fleet_has_no_problems() -> None:
         ("input_tokens: 500", "input_tokens: 8100", "demand.input_tokens: requests of 8100 tokens (p99) and 100 output"),
         ("input_tokens: 500", "input_tokens: {mean: 500, p99: 8150}", "demand.input_tokens: requests of 8150 tokens (p99) and 100 output tokens"),
         # not supported yet
-        (MODEL, MODEL + "    adapters: []\n", "10:5: models.small.adapters: not supported yet; leave it out"),
+        (MODEL, MODEL + "    adapters: []\n", "10:5: models.small.adapters: a list is not a mapping of fields"),
         (WORKLOAD, "    spread: node\n", "13:5: workloads.chat.spread: not supported yet"),
         (WORKLOAD, "    deadline: 1h\n", "13:5: workloads.chat.deadline: not supported yet"),
         ("pools:", "policy: {risk: 1}\npools:", "2:10: policy.risk: not supported yet"),
