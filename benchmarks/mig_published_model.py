@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -125,7 +126,8 @@ def problem_of(instance: Instance, scenario: Scenario) -> Problem:
     """
     most = sum(math.ceil(service.rate_rps / max(service.best_rps.values())) for service in scenario.services if service.best_rps)
     big = most * instance.slices + 1
-    pools, shapes = [], []
+    pools: list[Pool] = []
+    shapes: list[Shape] = []
     for slices in range(1, instance.slices + 1):
         layouts = _layouts(instance, slices)
         if not any(sum(_size(slot) for slot in layout) == slices for layout in layouts):
@@ -154,13 +156,13 @@ def _size(slot: MigSlot) -> int:
 
 
 def _layouts(instance: Instance, slices: int) -> tuple[tuple[MigSlot, ...], ...]:
-    """The legal layouts of up to so many compute slices that no other of them contains."""
-    legal = list(_legal(instance.spans, slices, 0))
-    sets = [frozenset(layout) for layout in legal]
+    """Of each multiset of sizes within so many compute slices that no other contains, one legal layout."""
+    legal = {tuple(sorted(span.size for span in layout)): layout for layout in _legal(instance.spans, slices, 0) if layout}
+    counted = [Counter(sizes) for sizes in legal]
     return tuple(
-        tuple(MigSlot(str(span.size), span.start) for span in layout)
-        for layout, spans in zip(legal, sets, strict=True)
-        if layout and not any(spans < other for other in sets)
+        tuple(MigSlot(str(span.size), span.start) for span in legal[sizes])
+        for sizes in sorted(legal)
+        if not any(Counter(sizes) < other for other in counted)
     )
 
 

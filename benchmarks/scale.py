@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from benchmarks.instance import time_limit
 from benchmarks.scale_curve import Point, curve_svg
 from benchmarks.scale_fleet import KINDS, scale_fleet
 from benchmarks.scale_memory import TreePeak
@@ -68,18 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpus", type=int, default=128, help="GPUs of the fleet, a multiple of 4")
     parser.add_argument("--models", type=int, default=40, help="models, each with a demand of its own")
     parser.add_argument("--seed", type=int, default=1, help="which models meet which clients")
-    parser.add_argument("--time-limit", type=_seconds, default=None, metavar="S", help="seconds for each engine; default: limits on work")
+    parser.add_argument("--time-limit", type=time_limit, default=None, metavar="S", help="seconds for each engine; default: limits on work")
     parser.add_argument("--engines", type=_engines, default=DEFAULT_ENGINES, help=f"some of {', '.join(SOLVERS)}")
     parser.add_argument("--constraints", type=_kinds, default=(), help=f"some of {', '.join(KINDS)}; or all")
     parser.add_argument("--curve", type=Path, metavar="SVG", help="run all sizes and write the picture")
     return parser
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value) or value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 0 up")
-    return value
 
 
 def _engines(text: str) -> tuple[str, ...]:
