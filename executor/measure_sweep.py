@@ -18,6 +18,8 @@ _MOST_CACHED_FRACTION = 0.02
 # How often an engine is asked whether it runs everybody at once; fewer looks than three say nothing.
 _LOOK_EVERY_S = 0.5
 _LEAST_LOOKS = 3
+# some clients are between two requests at any moment; when fewer are there a run has just begun or is about to end
+_NEARLY_ALL_FRACTION = 0.75
 # A load is not begun when less of the time is left than the one before took.
 _AS_LONG_AGAIN = 1.0
 
@@ -148,5 +150,6 @@ class _Sweep:
 
 
 def crowded(looks: Sequence[Counters], concurrency: int) -> bool:
-    """Whether clients waited for others to end: at every look some waited, and never all were running."""
-    return len(looks) >= _LEAST_LOOKS and all(seen.waiting for seen in looks) and max(seen.running for seen in looks) < concurrency
+    """Whether clients waited for others to end: whenever nearly all were there some waited, and never all were running."""
+    there = [seen for seen in looks if seen.running + seen.waiting >= _NEARLY_ALL_FRACTION * concurrency]
+    return len(there) >= _LEAST_LOOKS and all(seen.waiting for seen in there) and max(seen.running for seen in there) < concurrency

@@ -92,6 +92,9 @@ def test_an_engine_that_never_runs_everybody_is_crowded() -> None:
     assert crowded([full] * 3, 8)
     assert not crowded([full] * 2, 8)
     assert not crowded([full, full, Counters(running=8, waiting=0, ended=9, cached_tokens=0)], 8)
+    # the end of a run, when few are left, says nothing
+    assert crowded([full, full, full, Counters(running=4, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert not crowded([full, full, full, Counters(running=7, waiting=0, ended=9, cached_tokens=0)], 8)
     assert not crowded([full, full, Counters(running=5, waiting=0, ended=9, cached_tokens=0)], 8)
 
 

@@ -183,3 +183,16 @@ def test_addresses(url: str, tmp_path: Path) -> None:
 def test_options_that_are_missing() -> None:
     result = ullage("profile", "measure", "--url", "http://h:1")
     assert (result.code, result.err) == (1, "error: give --model and --gpu; `ullage profile measure --help` shows an example\n")
+
+
+@pytest.mark.slow
+def test_clients_that_wait_for_room_are_no_point(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    options = ("--max-model-len", "2048", "--max-num-seqs", "2", "--kv-cache-memory-bytes", str(4 * GIB))
+    with running(make_node(tmp_path / "node"), BIG, *options) as engine:
+        where = ("--url", f"http://127.0.0.1:{engine.port}", "--model", BIG, "--gpu", "h100", "--store", store)
+        loads = ("--input-tokens", "32", "--output-tokens", "16", "--concurrency", "2,8,16", "--confidence", "1")
+        result = ullage("profile", "measure", *where, *loads)
+    assert result.code == 0, result.err
+    assert [point.concurrency for point in points(store).latency] == [2]
+    assert "32 + 16 tokens: ended before concurrency 8: the engine does not run more clients at once" in result.out
