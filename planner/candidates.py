@@ -140,7 +140,11 @@ def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:
 
 
 def _variants(group: ServiceGroup, site: Site) -> Iterator[tuple[Sharing, EngineSettings, MigProfile | None]]:
-    settings = settings_on(site.gpu, group.settings)
+    for choice in group.settings_choices:
+        yield from _modes(group, site, settings_on(site.gpu, choice))
+
+
+def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterator[tuple[Sharing, EngineSettings, MigProfile | None]]:
     single = replace(settings, tensor_parallel_size=1)
     if "exclusive" in site.modes:
         for size in sorted(set(group.model.tensor_parallel) & set(site.block_sizes)):

@@ -103,6 +103,14 @@ class ServiceGroup:
         )
 
 
+    @property
+    def settings_choices(self) -> tuple[EngineSettings, ...]:
+        """Its settings and those that its replicas may have instead."""
+        own = self.settings
+        others = (replace(own, **choice.model_dump()) for choice in self.model.choices)
+        return (own, *others)
+
+
 def service_groups(fleet: Fleet) -> tuple[ServiceGroup, ...]:
     """One group per served name, sorted by it."""
     members: defaultdict[str, list[Workload]] = defaultdict(list)

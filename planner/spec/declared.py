@@ -26,6 +26,7 @@ from planner.spec.fields import (
     Priority,
     Reserve,
     Room,
+    Sequences,
     Size,
     Source,
     Text,
@@ -109,6 +110,19 @@ class DeclaredPool(Declared):
     )
 
 
+KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
+
+
+class DeclaredChoices(Declared):
+    """Engine settings that the plan may choose instead of the model's own, replica by replica."""
+
+    max_num_seqs: tuple[Sequences, ...] = Field((), max_length=4, description="Other values of it. Default: none.", examples=[[64, 512]])
+    max_num_batched_tokens: tuple[TokenCount, ...] = Field(
+        (), max_length=4, description="Other values of it. Default: none.", examples=[[512, 8192]]
+    )
+    kv_cache_dtype: tuple[KvCacheDtype, ...] = Field((), max_length=4, description="Other values of it. Default: none.", examples=[["fp8"]])
+
+
 class DeclaredAdapter(Declared):
     """A LoRA adapter of a model; requests name it like a model."""
 
@@ -132,9 +146,7 @@ class DeclaredModel(Declared):
     quantization: Literal["awq", "fp8", "gptq", "int4", "int8", "mxfp4", "nvfp4"] | None = Field(
         None, description="Weight quantisation, as vLLM's --quantization. Default: the checkpoint's own."
     )
-    kv_cache_dtype: Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"] = Field(
-        "auto", description="Type of the KV cache; auto is that of the activations."
-    )
+    kv_cache_dtype: KvCacheDtype = Field("auto", description="Type of the KV cache; auto is that of the activations.")
     max_model_len: TokenCount | None = Field(
         None,
         description="Longest request in tokens, input and output together. Default: 8192, or what the model can do if that is less.",
@@ -152,6 +164,10 @@ class DeclaredModel(Declared):
     )
     engine_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?([.a-z0-9+-]*)$", max_length=40)] = Field(
         _ENGINE.engine_version, description="Version of vLLM that serves it."
+    )
+    choices: DeclaredChoices = Field(
+        default_factory=DeclaredChoices,
+        description="Other engine settings that the plan may choose, replica by replica. Default: none.",
     )
     adapters: dict[Name, DeclaredAdapter] = Field(
         default_factory=dict,

@@ -68,9 +68,18 @@ class Adapter(_Part):
     rank: int
 
 
+class EngineChoice(_Part):
+    """Engine settings that a replica may have, under vLLM's own names."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_cache_dtype: str
+
+
 class Model(_Part):
     """A model to serve, with vLLM's own names for its engine settings.
 
+    choices are settings that replicas may have instead.
     engine_model is what `vllm serve` is given: a Hugging Face id, or the absolute path of a local folder.
     """
 
@@ -90,6 +99,7 @@ class Model(_Part):
     engine_version: str
     revision: str | None
     adapters: tuple[Adapter, ...] = ()
+    choices: tuple[EngineChoice, ...] = ()
 
 
 class Workload(_Part):

@@ -19,6 +19,7 @@ _SECTIONS = (
     ("pools.NAME", "DeclaredPool"),
     ("pools.NAME.taken[]", "DeclaredTaken"),
     ("models.NAME", "DeclaredModel"),
+    ("models.NAME.choices", "DeclaredChoices"),
     ("models.NAME.adapters.NAME", "DeclaredAdapter"),
     ("workloads.NAME", "DeclaredWorkload"),
     ("workloads.NAME.slo", "DeclaredSlo"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.spec.declared import DeclaredModel
 from planner.spec.fields import is_local
-from planner.spec.fleet import Adapter, Model, Pool
+from planner.spec.fleet import Adapter, EngineChoice, Model, Pool
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
 from profiles.adapters import adapter_reason
@@ -38,7 +38,7 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
             report(("models", name, *loc), message)
         if not problems:
             resolved = _model(name, model, architecture, _engine_model(model.source, catalogue, folder))
-            found.append(resolved.model_copy(update={"adapters": _adapters(model, folder)}))
+            found.append(resolved.model_copy(update={"adapters": _adapters(model, folder), "choices": _choices(model)}))
     return tuple(found)
 
 
@@ -70,6 +70,24 @@ def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[t
             yield ("tensor_parallel", index), f"{size} does not divide the {heads} of {architecture.name}"
         elif size & (size - 1):
             yield ("tensor_parallel", index), f"{size} is not a power of two; blocks of GPUs are 1, 2, 4, 8, ..."
+
+
+def _choices(declared: DeclaredModel) -> tuple[EngineChoice, ...]:
+    """Every combination that vLLM takes, but for the model's own settings; a step must hold a token of every request."""
+    offered = declared.choices
+    own = EngineChoice(
+        max_num_seqs=declared.max_num_seqs,
+        max_num_batched_tokens=declared.max_num_batched_tokens,
+        kv_cache_dtype=declared.kv_cache_dtype,
+    )
+    found = (
+        EngineChoice(max_num_seqs=seqs, max_num_batched_tokens=tokens, kv_cache_dtype=dtype)
+        for seqs in (own.max_num_seqs, *offered.max_num_seqs)
+        for tokens in (own.max_num_batched_tokens, *offered.max_num_batched_tokens)
+        for dtype in (own.kv_cache_dtype, *offered.kv_cache_dtype)
+        if tokens >= seqs
+    )
+    return tuple(choice for choice in dict.fromkeys(found) if choice != own)
 
 
 def _adapters(declared: DeclaredModel, folder: Path) -> tuple[Adapter, ...]:
