@@ -50,10 +50,7 @@ _NOTHING = Measurements()
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where candidates may live: one GPU of a pool, headroom_mib of which stay free, with the modes and blocks the pool allows.
-
-    interference_factor lengthens every step beside neighbours, on top of the share.
-    """
+    """Where candidates may live: one GPU of a pool; headroom_mib of it stay free. interference_factor lengthens steps beside neighbours."""
 
     pool: str
     gpu: GpuType
