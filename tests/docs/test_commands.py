@@ -108,6 +108,8 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("plan.md", ["plan", "show", "render"]),
         ("run.md", ["apply", "status", "destroy"]),
         ("traffic.md", ["simulate", "replay"]),
+        ("explain.md", ["explain"]),
+        ("quote.md", ["quote"]),
         ("profile.md", PROFILE_VERBS),
     ],
 )

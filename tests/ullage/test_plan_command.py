@@ -26,6 +26,7 @@ FIGURES = {
     "solve_s",
     "solver",
     "status",
+    "stopped_by",
     "unserved_rps",
 }
 

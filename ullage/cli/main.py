@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ullage.cli import declare, demo, fit, planning, profile, run, traffic, version
+from ullage.cli import declare, demo, explain, fit, planning, profile, quote, run, traffic, version
 from ullage.cli.answer import Answer
 
 # typer ends a usage error with 2, which here means "there are changes".
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (declare, planning, fit, run, traffic, profile, demo, version):
+for module in (declare, planning, explain, quote, fit, run, traffic, profile, demo, version):
     module.register(app)
 
 

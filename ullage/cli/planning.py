@@ -11,9 +11,14 @@ import typer
 from ullage.cli.answer import Answer
 
 if TYPE_CHECKING:
+    from planner.plan import State
+    from planner.spec import Fleet
     from ullage.planning import Planned
 
 CHANGES = 2
+
+EXPLAIN_HELP = "Solve again for conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
+REPRODUCIBLE_HELP = "Only limits that count work: the same bytes on every machine. Ctrl-C then gives up instead of ending early."
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +36,9 @@ def plan(
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best so far.")
     ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help=EXPLAIN_HELP)] = False,
+    reproducible: Annotated[bool, typer.Option("--reproducible", help=REPRODUCIBLE_HELP)] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Tell how far engines are, also where there is no terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 when nothing changes, 2 when there are changes, 1 on errors.")
@@ -42,12 +50,16 @@ def plan(
     """
     from planner.plan import to_json
     from ullage.inputs import check_target, read_fleet, read_state, state_folder, write_text
-    from ullage.planning import plan_fleet
     from ullage.views.plan_text import plan_text
 
+    if reproducible and time_limit is not None:
+        raise ValueError("--reproducible and --time-limit contradict each other: a limit in seconds ends at another point on every run")
     if out is not None:
         check_target(out, fleet)
-    planned = plan_fleet(read_fleet(fleet), read_state(state_folder(fleet, state)), solver=solver, time_limit_s=time_limit)
+    spec, now = read_fleet(fleet), read_state(state_folder(fleet, state))
+    planned = _planned(
+        spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain
+    )
     if out is not None:
         write_text(out, to_json(planned.plan))
     typer.echo(json.dumps(summary(planned), sort_keys=True) if as_json else plan_text(planned.plan), nl=as_json)
@@ -55,6 +67,23 @@ def plan(
         typer.echo(f"\nwrote {out}; next: ullage apply {out}")
     if detailed_exitcode and planned.plan.actions:
         raise Answer(CHANGES)
+
+
+def _planned(fleet: Fleet, state: State, *, progress: bool, interruptible: bool, **options: Any) -> Planned:  # noqa: ANN401 -- of plan_fleet
+    """The plan; the first Ctrl-C ends the search with the best so far, unless it must not depend on the moment."""
+    from planner.problem import Watch
+    from ullage.planning import plan_fleet
+    from ullage.views.solve_progress import end_progress, solve_progress
+    from ullage.watching import watched
+
+    report = solve_progress(progress)
+    try:
+        if not interruptible:
+            return plan_fleet(fleet, state, watch=Watch(report, lambda: False), **options)
+        with watched(report, lambda: typer.echo("\nstopping with the best plan so far; press Ctrl-C again to give up", err=True)) as watch:
+            return plan_fleet(fleet, state, watch=watch, **options)
+    finally:
+        end_progress()
 
 
 def summary(planned: Planned) -> dict[str, Any]:
@@ -77,6 +106,7 @@ def summary(planned: Planned) -> dict[str, Any]:
         "solve_s": round(planned.solve_s, 3),
         "solver": certificate.solver,
         "status": certificate.status,
+        "stopped_by": certificate.stopped_by,
         "unserved_rps": sum(workload.unserved_rps for workload in desired.workloads),
     }
 

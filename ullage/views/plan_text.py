@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from planner.gpu_view import gpus_saved
-from planner.plan import Action, Certificate, Desired, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, Stop
+from planner.plan import Action, Certificate, Desired, Drain, GpuPlan, OneMore, Plan, Repartition, Replica, SetRoutes, Start, Stop
 
 BAR_WIDTH = 32
 MIB_PER_GIB = 1024
@@ -32,6 +32,7 @@ def plan_text(plan: Plan) -> str:
         list(_workloads(desired)),
         list(_node_losses(desired)),
         list(_baselines(desired)),
+        list(_bought(desired)),
         [f"warning: {warning}" for warning in desired.warnings],
         list(action_lines(plan.actions)),
     ]
@@ -48,6 +49,12 @@ def headline(desired: Desired) -> str:
 
 
 def _proof(certificate: Certificate) -> str:
+    ended = {"time_limit": ", stopped by the time limit", "interrupt": ", interrupted"}.get(certificate.stopped_by, "")
+    kept = ", kept as it runs (policy.cost_slack_fraction)" if certificate.kept else ""
+    return f"{_distance(certificate)}{ended}{kept}"
+
+
+def _distance(certificate: Certificate) -> str:
     if certificate.status == "optimal":
         return "proven optimal for this problem"
     optimised = [tier for tier in certificate.tiers if tier.optimised]
@@ -208,6 +215,26 @@ def _baselines(desired: Desired) -> Iterator[str]:
 
 def _unserved(desired: Desired) -> str:
     return f"{sum(workload.unserved_rps for workload in desired.workloads):.2f}"
+
+
+def _bought(desired: Desired) -> Iterator[str]:
+    """What one more GPU or node of each full pool would buy, and the cost with faster or slower engines, where it was asked."""
+    for item in desired.explanation.one_more if desired.explanation is not None else ():
+        yield one_more_line(desired, item)
+    band = desired.certificate.cost_band
+    if band is not None:
+        yield f"Cost with step times at p10 and p90 of what is known: {band.p10_usd_per_h:.2f} and {band.p90_usd_per_h:.2f} USD/h"
+
+
+def one_more_line(desired: Desired, item: OneMore) -> str:
+    """What one more GPU or node of a pool would buy."""
+    what = "one more GPU" if item.unit == "gpu" else f"one more node ({item.gpus} GPUs)"
+    gained = [f"{rate_rps:.3g} requests/s of {name}" for name, rate_rps in item.served_rps.items() if rate_rps > 0]
+    lost = [f"{-rate_rps:.3g} requests/s of {name}" for name, rate_rps in item.served_rps.items() if rate_rps < 0]
+    buys = f"serves {', '.join(gained)}" if gained else "serves no more"
+    instead = f", instead of {', '.join(lost)}" if lost else ""
+    change = item.cost_usd_per_h - desired.cost_usd_per_h
+    return f"With {what} of {item.pool}: {buys}{instead}, {change:+.2f} USD/h{'' if item.proven else ' (not proven optimal)'}"
 
 
 def action_lines(actions: Sequence[Action]) -> Iterator[str]:

@@ -1,0 +1,155 @@
+"""`ullage explain`, and the options of `ullage plan` that look further or end earlier."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from planner.plan import State, plan_from_json
+from planner.problem import Progress, Watch
+from tests.fleets import fleet, workload
+from tests.ullage.commands import ullage, write_fleet
+from ullage.planning import plan_fleet
+from ullage.views.solve_progress import line
+from ullage.watching import watched
+
+
+def test_the_whole_plan_in_short(work: Path) -> None:
+    result = ullage("explain", "plan.json")
+    assert (result.code, result.err) == (0, "")
+    assert "What limits each model" in result.out
+    assert "loss of h100-0" in result.out
+
+
+@pytest.mark.parametrize("subject", ["small", "small-0"])
+def test_one_subject(subject: str, work: Path) -> None:
+    result = ullage("explain", "plan.json", subject)
+    assert result.code == 0
+    assert "small-0 on h100-0 GPU 0" in result.out
+    assert "what limits a replica" in result.out
+    assert "chosen: " in result.out
+    assert "broken by demand" in result.out
+    assert "large-0 on" not in result.out
+
+
+def test_json_is_the_plans_own(work: Path) -> None:
+    found = json.loads(ullage("explain", "plan.json", "--json").out)
+    written = json.loads((work / "plan.json").read_text(encoding="utf-8"))["desired"]["explanation"]
+    assert found == written
+
+
+def test_a_subject_that_is_not_there(work: Path) -> None:
+    result = ullage("explain", "plan.json", "nobody")
+    assert result.code == 1
+    assert "no workload, model or replica 'nobody'; it has large, middle, small" in result.err
+
+
+def test_a_plan_of_an_older_version_says_so(work: Path) -> None:
+    document = json.loads((work / "plan.json").read_text(encoding="utf-8"))
+    del document["desired"]["explanation"]
+    del document["churn"]
+    for row in document["desired"]["workloads"]:
+        del row["breaking"]
+    (work / "old.json").write_text(json.dumps(document), encoding="utf-8")
+    assert ullage("show", "old.json").code == 0
+    result = ullage("explain", "old.json")
+    assert (result.code, "make it again" in result.err) == (1, True)
+
+
+def test_unserved_demand_names_what_one_more_gpu_buys(work: Path) -> None:
+    write_fleet(work / "fleet.yaml", workloads={"large": workload("large", "500/s")})
+    text = ullage("plan", "-o", "short.json").out
+    assert "With one more GPU of h100: serves" in text
+    assert "With one more GPU of h100: serves" in ullage("explain", "short.json", "large").out
+
+
+def test_time_limit_zero_is_a_plan_that_says_what_ended_it(work: Path) -> None:
+    result = ullage("plan", "--time-limit", "0", "-o", "hasty.json", "--json")
+    assert result.code == 0
+    figures = json.loads(result.out)
+    assert figures["stopped_by"] == ("proof" if figures["status"] == "optimal" else "time_limit")
+
+
+def test_a_generous_time_limit_does_not_end_what_was_proven(work: Path) -> None:
+    assert json.loads(ullage("plan", "--time-limit", "600", "--json").out)["stopped_by"] == "proof"
+
+
+def test_reproducible_refuses_a_limit_in_seconds(work: Path) -> None:
+    result = ullage("plan", "--reproducible", "--time-limit", "5")
+    assert (result.code, "contradict each other" in result.err) == (1, True)
+    assert ullage("plan", "--reproducible", "-o", "again.json").code == 0
+    assert (work / "again.json").read_bytes() == (work / "plan.json").read_bytes()
+
+
+def test_progress_goes_to_standard_error_when_wanted(work: Path) -> None:
+    result = ullage("plan", "--progress", "--json")
+    assert json.loads(result.out)["status"] == "optimal"
+    assert all(text.startswith("exact: ") for text in result.err.splitlines())
+
+
+def test_a_line_of_progress_has_incumbent_bound_gap_and_engine() -> None:
+    assert line(Progress("exact", None, 20_000_000, 19_000_000)) == "exact: cost USD/h 20, bound 19, gap 5.00%"
+    assert line(Progress("exact", 50, 0, 0)).startswith("exact: unserved requests/s at priority 50 0, bound 0")
+
+
+def test_the_first_interrupt_asks_to_stop_and_is_told() -> None:
+    told: list[str] = []
+    before = signal.getsignal(signal.SIGINT)
+    with watched(lambda _: None, lambda: told.append("stopping")) as watch:
+        assert not watch.stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert watch.stop()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert told == ["stopping"]
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_an_interrupted_search_is_a_plan_with_its_gap(work: Path) -> None:
+    plan = plan_fleet(fleet(), State(), watch=Watch(lambda _: None, lambda: True)).plan
+    certificate = plan.desired.certificate
+    assert certificate.stopped_by == ("proof" if certificate.status == "optimal" else "interrupt")
+    proven = plan_from_json((work / "plan.json").read_text(encoding="utf-8"), "plan.json")
+    assert proven.desired.cost_usd_per_h <= plan.desired.cost_usd_per_h
+
+
+HUGE = {"huge": {"source": "meta-llama/Meta-Llama-3.1-405B", "max_model_len": 4096}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"models": HUGE, "workloads": {"huge": workload("huge")}}, "no replica of it is possible"),
+        ({"workloads": {"small": workload("small", "1000000/s")}}, "unserved"),
+    ],
+)
+@pytest.mark.parametrize("limit", [(), ("--time-limit", "0")])
+def test_what_cannot_be_served_is_a_plan_with_reasons(changes: dict[str, object], words: str, limit: tuple[str, ...], work: Path) -> None:
+    write_fleet(work / "fleet.yaml", **changes)
+    result = ullage("plan", "-o", "odd.json", *limit)
+    assert (result.code, result.err) == (0, "")
+    assert words in result.out
+    assert ullage("explain", "odd.json").code == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pools": {"h100": {"gpu": "H100", "nodes": 0, "gpus_per_node": 2, "price": "3 USD/h"}}},
+        {
+            "pools": {name: {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"} for name in ("one", "two")},
+            "workloads": {"a": workload("small", pin=["one"]), "b": workload("small", pin=["two"])},
+        },
+        {"workloads": {"small": workload("small", "10000000/s")}},
+    ],
+    ids=["no nodes", "pins that contradict each other", "more requests than are allowed"],
+)
+def test_what_makes_no_sense_is_refused_with_its_place(changes: dict[str, object], work: Path) -> None:
+    write_fleet(work / "fleet.yaml", **changes)
+    result = ullage("plan")
+    assert result.code == 1
+    assert "fleet.yaml:" in result.err
+    assert "Traceback" not in result.err

@@ -1,0 +1,84 @@
+"""`ullage quote`: the difference between two plans, its estimate, and whom it displaces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleets import workload
+from tests.ullage.commands import ullage, write_fleet
+
+ONE = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"}}
+
+
+def quoted(*arguments: str) -> dict[str, Any]:
+    result = ullage("quote", *arguments, "--json")
+    assert result.code in {0, 2}, result.err
+    found: dict[str, Any] = json.loads(result.out)
+    return found
+
+
+def test_it_is_the_difference_of_two_plans(work: Path) -> None:
+    before = json.loads(ullage("plan", "--json").out)["cost_usd_per_h"]
+    found = quoted("large", "--rate", "12/s", "--input-tokens", "300", "--output-tokens", "150")
+    load = workload("large", "12/s")
+    write_fleet(work / "fleet.yaml", workloads={**{name: workload(name) for name in ("small", "middle", "large")}, "quote": load})
+    after = json.loads(ullage("plan", "--json").out)["cost_usd_per_h"]
+    assert found["usd_per_h"] == after - before
+    assert found["exact"]
+    assert found["served_rps"] == 12.0
+    assert found["least_usd_per_h"] <= found["usd_per_h"] <= found["most_usd_per_h"]
+
+
+def test_who_fits_beside_the_others_costs_nothing_and_says_where(work: Path) -> None:
+    result = ullage("quote", "small", "--rate", "0.1/s")
+    assert result.code == 0
+    assert result.out.startswith("estimate: +0.00 USD/h")
+    assert "confirmed: +0.00 USD/h (exact: both plans are proven optimal)" in result.out
+    assert "h100-0 GPU 0" in result.out
+    assert "displaces nobody" in result.out
+
+
+def test_a_catalogue_model_with_goals_and_replicas_of_its_own(work: Path) -> None:
+    found = quoted("Qwen/Qwen3-4B", "--rate", "1/s", "--slo", "2s/100ms", "--isolate")
+    assert found["served_rps"] == 1.0
+    assert found["places"]
+
+
+def test_higher_priority_displaces_lower(work: Path) -> None:
+    write_fleet(work / "fleet.yaml", pools=ONE, workloads={"large": workload("large", "15/s", priority=1)})
+    found = quoted("middle", "--rate", "20/s", "--priority", "900")
+    assert found["displaced_rps"]["large"] > 0
+    assert found["estimate"]["usd_per_h"] is None
+
+
+def test_lower_priority_waits_and_says_so(work: Path) -> None:
+    write_fleet(work / "fleet.yaml", pools=ONE, workloads={"large": workload("large", "15/s", priority=100)})
+    result = ullage("quote", "middle", "--rate", "500/s", "--priority", "1")
+    assert result.code == 2
+    assert "cannot serve" in result.out
+
+
+def test_the_estimate_alone(work: Path) -> None:
+    result = ullage("quote", "small", "--rate", "0.1/s", "--estimate")
+    assert (result.code, result.out.count("\n")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nobody"], "models.nobody.source"),
+        (["small", "--rate", "soon"], "workloads.quote.demand.rate"),
+        (["small", "--slo", "fast"], "--slo fast: write TTFT/TPOT"),
+        (["small", "--class", "hasty"], "workloads.quote.class"),
+        (["small", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
+    ],
+)
+def test_bad_input_names_the_place(arguments: list[str], words: str, work: Path) -> None:
+    result = ullage("quote", *arguments)
+    assert result.code == 1
+    assert words in result.err
+    assert "Traceback" not in result.err

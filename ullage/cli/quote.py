@@ -1,0 +1,73 @@
+"""quote: what a newcomer would add to a fleet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ullage.cli.answer import Answer
+
+# Exit code of an answer: not all of it can be served.
+NOT_SERVED = 2
+
+SLO_HELP = "Goals TTFT/TPOT at p95, for example 500ms/50ms; default: by class."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command tree."""
+    app.command()(quote)
+
+
+def quote(
+    model: Annotated[str, typer.Argument(help="A model of the fleet file, or a catalogue name.")],
+    fleet: Annotated[Path, typer.Argument(help="The fleet file.")] = Path("fleet.yaml"),
+    rate: Annotated[str, typer.Option("--rate", help="Requests per time, for example 2/s.")] = "1/s",
+    input_tokens: Annotated[str, typer.Option("--input-tokens", help="Input tokens per request.")] = "500",
+    output_tokens: Annotated[str, typer.Option("--output-tokens", help="Output tokens per request.")] = "200",
+    slo: Annotated[str | None, typer.Option("--slo", help=SLO_HELP)] = None,
+    latency_class: Annotated[str, typer.Option("--class", help="Latency class: interactive, standard or background.")] = "standard",
+    priority: Annotated[str | None, typer.Option("--priority", help="Priority; default: by class.")] = None,
+    isolate: Annotated[bool, typer.Option("--isolate", help="With replicas of its own, even where the model is served already.")] = False,
+    state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
+    only_estimate: Annotated[bool, typer.Option("--estimate", help="Only the first answer, without solving for the newcomer.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Tell what one workload more would cost, where it would live and whom it would displace. Exit code 2: not all of it can be served.
+
+    Example: ullage quote qwen3-8b fleet.yaml --rate 2/s --slo 500ms/50ms
+    """
+    from ullage.inputs import read_state, state_folder
+    from ullage.quoting import Newcomer, full_quote, quick_quote
+    from ullage.views.quote_text import estimate_line, quote_text
+
+    workload: dict[str, Any] = {
+        "class": latency_class,
+        "demand": {"rate": rate, "input_tokens": input_tokens, "output_tokens": output_tokens},
+    }
+    if slo is not None:
+        workload["slo"] = _goals(slo)
+    if priority is not None:
+        workload["priority"] = priority
+    if isolate:
+        workload["isolate"] = "true"
+    newcomer, now = Newcomer(model, workload), read_state(state_folder(fleet, state))
+    if only_estimate:
+        first = quick_quote(fleet, newcomer, now)[0]
+        typer.echo(json.dumps(asdict(first), sort_keys=True) if as_json else estimate_line(first))
+        return
+    found = full_quote(fleet, newcomer, now)
+    typer.echo(json.dumps(asdict(found), sort_keys=True) if as_json else quote_text(found), nl=as_json)
+    if found.unserved_rps:
+        raise Answer(NOT_SERVED)
+
+
+def _goals(text: str) -> dict[str, str]:
+    """TTFT and TPOT of --slo as the fleet file says them."""
+    ttft, slash, tpot = text.partition("/")
+    if not (slash and ttft.strip() and tpot.strip()):
+        raise ValueError(f"--slo {text}: write TTFT/TPOT, for example 500ms/50ms")
+    return {"ttft_p95": ttft.strip(), "tpot_p95": tpot.strip()}

@@ -1,0 +1,37 @@
+"""A quote as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.quote import Estimate, Quote
+
+
+def estimate_line(first: Estimate) -> str:
+    """The first answer in one line."""
+    if first.usd_per_h is None:
+        return "estimate: no room beside what the plan has; something would have to move, or be displaced"
+    if not first.replicas:
+        return "estimate: +0.00 USD/h, the replicas there are carry it"
+    where = f"{first.joined} of {first.replicas} join GPUs in use" if first.joined else f"{first.replicas} on GPUs of their own"
+    return f"estimate: +{first.usd_per_h:.2f} USD/h, {first.shape}: {where}, everything else staying as it is"
+
+
+def quote_text(quote: Quote) -> str:
+    """The whole quote for a terminal; ends in a newline."""
+    return "\n".join([estimate_line(quote.estimate), *_lines(quote)]) + "\n"
+
+
+def _lines(quote: Quote) -> Iterator[str]:
+    proof = "exact: both plans are proven optimal" if quote.exact else "both plans have a gap"
+    between = "" if quote.exact else f", between {quote.least_usd_per_h:+.2f} and {quote.most_usd_per_h:+.2f} USD/h"
+    yield f"confirmed: {quote.usd_per_h:+.2f} USD/h ({proof}{between})"
+    yield f"  serves {quote.served_rps:.3g} requests/s on {', '.join(quote.places) or 'nothing'}"
+    if quote.unserved_rps:
+        yield f"  cannot serve {quote.unserved_rps:.3g} requests/s: {quote.unserved_reason}"
+    if quote.moved:
+        yield f"  starts or stops {len(quote.moved)} replicas of others: {', '.join(quote.moved)}"
+    for name, lost_rps in sorted(quote.displaced_rps.items()):
+        yield f"  displaces {lost_rps:.3g} requests/s of {name}"
+    if not quote.displaced_rps:
+        yield "  displaces nobody"
