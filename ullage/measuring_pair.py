@@ -10,7 +10,7 @@ from typing import get_args
 
 import aiohttp
 
-from executor.measure_load import REQUEST_LIMIT_S
+from executor.measure_load import REQUEST_LIMIT_S, MeasureError
 from executor.measure_pair import Cell, PairPlan, Phase, Side, measure_pair
 from executor.measure_server import Server, look
 from executor.measure_sweep import OnProgress
@@ -20,6 +20,7 @@ from profiles.gpus import GpuType
 from profiles.interference import measured_factor
 from profiles.measurements import Measurements, PairPoint, PairSharing, PairSide, Provenance
 from profiles.models import Architecture
+from profiles.plausible import MeasurementError
 from profiles.store import read_store
 from ullage.measuring import SOURCE, keep_points, same_model
 
@@ -116,7 +117,13 @@ class _Pair:
     def point(self, cell: Cell) -> PairPoint:
         """A cell as the store keeps it."""
         provenance = Provenance(kind="measured", source=SOURCE, date=self._asked.date, engine_version=self.engine_version)
-        first, second = (_side(model, side) for model, side in zip(self.models, (cell.first, cell.second), strict=True))
+        try:
+            first, second = (_side(model, side) for model, side in zip(self.models, (cell.first, cell.second), strict=True))
+        except MeasurementError as error:
+            phases = f"{self.models[0]} {cell.first.phase} and {self.models[1]} {cell.second.phase}"
+            raise MeasureError(
+                f"{phases}: {error}: something else slowed an engine meanwhile; the same command goes on from here"
+            ) from None
         return PairPoint(first=first, second=second, gpu=self.gpu, sharing=self._asked.sharing, provenance=provenance)
 
     def known(self, store: Measurements) -> frozenset[tuple[str, str]]:

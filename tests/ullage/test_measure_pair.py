@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from executor.measure_load import Load, MeasureError
+from executor.measure_pair import Cell, Side
 from profiles.interference import GRID, measured_factor
 from profiles.store import read_store
 from tests.emulator.processes import GIB, make_node, running
 from tests.executor.fake_vllm_server import FakeServer, serving
 from tests.ullage.commands import Result, ullage
+from ullage.measuring_pair import PairAsked, _Pair
 
 ONE, OTHER = "Qwen/Qwen3-8B", "meta-llama/Llama-3.1-8B"
 OPTIONS = ("--max-model-len", "1024", "--max-num-seqs", "16", "--kv-cache-memory-bytes", str(2 * GIB), "--gpu-memory-utilization", "0.3")
@@ -86,3 +89,11 @@ def test_too_little_time_is_said_and_nothing_is_kept(tmp_path: Path) -> None:
         result = measure(tmp_path / "store", *engines, "--seconds", "1", "--output-tokens", "500", "--input-tokens", "8")
     assert result.code == 1
     assert "give more --seconds, or shorter --input-tokens and --output-tokens" in result.err
+
+
+def test_faster_together_than_alone_is_no_measurement() -> None:
+    asked = PairAsked((("a", "http://h:1"), ("b", "http://h:2")), "h100", "time_shared", "2026-11-24", 60.0, 1)
+    load = Load(16, 8, 8)
+    cell = Cell(Side("decode", load, 0.5, 0.6), Side("decode", load, 2.0, 2.1))
+    with pytest.raises(MeasureError, match=r"a decode and b decode: slowdown: 0\.5 times the time alone is outside 0.8 to 100"):
+        _Pair(asked, "0.32.0").point(cell)
