@@ -7,7 +7,8 @@ never change, so every exchange keeps the solution legal.
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,9 +16,11 @@ from planner.problem import Machine, Problem, machine
 
 # node and GPUs of one aligned block
 Spot = tuple[int, tuple[int, ...]]
+# pool and spot
+Key = tuple[int, Spot]
 
 # exchanges of one call: far more than fleets need, so that a call always ends soon
-_MOST_MOVES = 2_000
+_MOST_MOVES = 20_000
 
 
 @dataclass(slots=True)
@@ -25,14 +28,21 @@ class Spread:
     """Residents per pool and spot, free places included as empty tuples, and the loads of tolerant demands per machine."""
 
     problem: Problem
-    spots: dict[tuple[int, Spot], tuple[int, ...]]
+    spots: dict[Key, tuple[int, ...]]
     _loads: dict[int, Counter[Machine]] = field(default_factory=dict)
+    _machines: dict[Key, Machine] = field(default_factory=dict)
+    _alike: defaultdict[tuple[int, int], list[Key]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self) -> None:
         """Exchange until every tolerant demand survives, or no exchange helps."""
         self._loads = {i: Counter() for i, demand in enumerate(self.problem.demands) if demand.tolerate_nodes}
-        for (pool, spot), residents in self.spots.items():
-            self._add(residents, machine(self.problem, pool, spot[0]), 1)
+        if not self._loads:
+            return
+        for key, residents in sorted(self.spots.items()):
+            pool, (node, gpus) = key
+            self._machines[key] = machine(self.problem, pool, node)
+            self._alike[pool, len(gpus)].append(key)
+            self._add(residents, self._machines[key], 1)
         for _ in range(_MOST_MOVES):
             if not any(self._improve(demand) for demand in self._loads if self._worth(demand)[0]):
                 return
@@ -50,32 +60,35 @@ class Spread:
         return max(0, self.problem.demands[demand].peak_microrps - left), sum(load * load for load in loads.values())
 
     def _improve(self, demand: int) -> bool:
-        """The best exchange that takes a replica off one of the fullest machines of a demand; False when none helps."""
+        """The first exchange that helps and takes a replica off one of the fullest machines of a demand; False when none does."""
         fullest = max(self._loads[demand].values(), default=0)
-        best: tuple[tuple[int, int], tuple[int, Spot], tuple[int, Spot]] | None = None
         for one, other in self._exchanges(demand, fullest):
-            gain = self._gain(one, other)
-            if gain < (0, 0) and (best is None or gain < best[0]):
-                best = (gain, one, other)
-        if best is not None:
-            self._exchange(best[1], best[2])
-        return best is not None
+            if self._gain(one, other) < (0, 0):
+                self._exchange(one, other)
+                return True
+        return False
 
-    def _exchanges(self, demand: int, fullest: int) -> Iterator[tuple[tuple[int, Spot], tuple[int, Spot]]]:
+    def _exchanges(self, demand: int, fullest: int) -> Iterator[tuple[Key, Key]]:
+        """Pairs of spots to try, one for all that are alike; the search starts behind a spot, where it seldom was before."""
         shapes = self.problem.shapes
+        tried: set[tuple[Machine, tuple[int, ...]]] = set()
         for one, residents in self.spots.items():
-            here = machine(self.problem, one[0], one[1][0])
+            here = self._machines[one]
             if self._loads[demand][here] < fullest or not any(shapes[index].demand == demand for index in residents):
                 continue
+            if (here, residents) in tried:
+                continue
+            tried.add((here, residents))
+            alike = self._alike[one[0], len(one[1][1])]
             seen: set[tuple[Machine, tuple[int, ...]]] = set()
-            for other, theirs in self.spots.items():
-                there = machine(self.problem, other[0], other[1][0])
-                alike = other[0] == one[0] and len(other[1][1]) == len(one[1][1]) and there != here
-                if alike and (there, theirs) not in seen:
+            start = bisect_left(alike, one)
+            for other in (*alike[start:], *alike[:start]):
+                there, theirs = self._machines[other], self.spots[other]
+                if there != here and (there, theirs) not in seen:
                     seen.add((there, theirs))
                     yield one, other
 
-    def _gain(self, one: tuple[int, Spot], other: tuple[int, Spot]) -> tuple[int, int]:
+    def _gain(self, one: Key, other: Key) -> tuple[int, int]:
         """How much worse the demands of both become."""
         residents = (*self.spots[one], *self.spots[other])
         concerned = {self.problem.shapes[index].demand for index in residents} & self._loads.keys()
@@ -87,8 +100,8 @@ class Spread:
             worth[1] for worth in before
         )
 
-    def _exchange(self, one: tuple[int, Spot], other: tuple[int, Spot]) -> None:
-        here, there = (machine(self.problem, pool, spot[0]) for pool, spot in (one, other))
+    def _exchange(self, one: Key, other: Key) -> None:
+        here, there = self._machines[one], self._machines[other]
         for residents, away, towards in ((self.spots[one], here, there), (self.spots[other], there, here)):
             self._add(residents, away, -1)
             self._add(residents, towards, 1)
