@@ -25,10 +25,14 @@ def legal_patterns(problem: Problem) -> list[Pattern]:
     return found
 
 
+def every_objective(problem: Problem) -> frozenset[tuple[int, ...]]:
+    """The lexicographic objectives of all legal solutions."""
+    return frozenset(objective(problem, answer(problem, "brute force", chosen)) for chosen in _fleets(problem, legal_patterns(problem), []))
+
+
 def best_objective(problem: Problem) -> tuple[int, ...]:
     """The smallest lexicographic objective over all legal solutions."""
-    patterns = legal_patterns(problem)
-    return min(objective(problem, answer(problem, "brute force", chosen)) for chosen in _fleets(problem, patterns, []))
+    return min(every_objective(problem))
 
 
 def _fleets(problem: Problem, patterns: Sequence[Pattern], chosen: list[Pattern]) -> Iterator[list[Pattern]]:
