@@ -102,7 +102,6 @@ class ServiceGroup:
             async_scheduling=True,
         )
 
-
     @property
     def settings_choices(self) -> tuple[EngineSettings, ...]:
         """Its settings and those that its replicas may have instead."""
@@ -133,18 +132,37 @@ def _group(name: str, workloads: Sequence[Workload], starts_s: Sequence[float]) 
         workloads=tuple(workloads),
         windows_rps=rates,
         mix=RequestMix(
-            input_tokens=max(sum(w.rate_rps * w.input.mean_tokens for w in present if w) for present in windows) / peak_rps,
+            input_tokens=max(_input_tokens_per_s(present) for present in windows) / peak_rps,
             output_tokens=max(sum(w.rate_rps * w.output.mean_tokens for w in present if w) for present in windows) / peak_rps,
             input_p99_tokens=max(window.input.p99_tokens for window in every),
             output_p99_tokens=max(window.output.p99_tokens for window in every),
             # never smoother than Poisson: a quiet sample of few requests is no promise
             burstiness=max(1.0, sum(window.rate_rps * window.burstiness for window in busiest) / peak_rps),
+            prefix_hit_fraction=_prefix_hit_fraction(workloads, windows),
         ),
         slo=Slo(
             ttft_s=min(workload.ttft_p95_s for workload in workloads),
             tpot_s=min(workload.tpot_p95_s for workload in workloads),
         ),
     )
+
+
+def _input_tokens_per_s(present: Sequence[DemandWindow | None]) -> float:
+    return sum(window.rate_rps * window.input.mean_tokens for window in present if window)
+
+
+def _prefix_hit_fraction(workloads: Sequence[Workload], windows: Sequence[Sequence[DemandWindow | None]]) -> float:
+    """Share of the prompt tokens of the heaviest window that need no computing in any of them: from below, as weights shift."""
+    asked = max(_input_tokens_per_s(present) for present in windows)
+    computed = max(
+        sum(
+            (1 - workload.prefix_hit_fraction) * window.rate_rps * window.input.mean_tokens
+            for workload, window in zip(workloads, present, strict=True)
+            if window
+        )
+        for present in windows
+    )
+    return max(1 - computed / asked, 0.0) if asked else 0.0
 
 
 def _at(workload: Workload, time_s: float) -> DemandWindow | None:

@@ -210,6 +210,14 @@ class DeclaredWorkload(Declared):
         examples=[{"ttft_p95": "500ms", "tpot_p95": "50ms"}],
     )
     demand: Demand = Field(description="Exactly one of three forms: a rate, windows or a trace.")
+    prefix_hit_fraction: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of every prompt's tokens that replicas are counted on to find in their prefix cache: they are not computed, but "
+        "hold KV cache. A trace's cached_prefix_tokens are not counted on.",
+        examples=[0.5],
+    )
     isolate: bool = Field(default=False, description="Give this workload replicas of its own, served under the workload's name.")
     team: Text | None = Field(None, description="Whom it belongs to, for reports. Default: none.")
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64, description="Free key-value pairs, for reports. Default: none.")

@@ -117,6 +117,7 @@ class Workload(_Part):
     ttft_p95_s: float
     tpot_p95_s: float
     demand: DemandProfile
+    prefix_hit_fraction: float
     isolate: bool
     team: str | None
     labels: dict[str, str]

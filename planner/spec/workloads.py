@@ -175,6 +175,7 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
         ttft_p95_s=declared.slo.ttft_p95_s or defaults.ttft_p95_s,
         tpot_p95_s=declared.slo.tpot_p95_s or defaults.tpot_p95_s,
         demand=demand,
+        prefix_hit_fraction=declared.prefix_hit_fraction,
         isolate=declared.isolate,
         team=declared.team,
         labels=dict(sorted(declared.labels.items())),
