@@ -19,8 +19,9 @@ _KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1
 class WeightFormat:
     """Storage of quantised weights: bytes per parameter with scales, and least compute capability.
 
-    From product_capability on, products with them run at product_rate times the GPU's fp8 rate; below it, and where it is None, as 16-bit
-    ones.
+    From product_capability on, products with them run at product_rate_fraction times the GPU's fp8 rate; below it, and where it is None,
+    as 16-bit ones.
+
     Kernels round an expert's own width up to a multiple of expert_inner_multiple and the hidden width to one of expert_hidden_multiple.
     own_expert_kernels: the experts' kernels allocate no workspaces that outlive them.
     """
@@ -28,7 +29,7 @@ class WeightFormat:
     bytes_per_parameter: float
     compute_capability: float
     product_capability: float | None = None
-    product_rate: float = 1.0
+    product_rate_fraction: float = 1.0
     expert_inner_multiple: int = 1
     expert_hidden_multiple: int = 1
     own_expert_kernels: bool = False
@@ -51,7 +52,7 @@ WEIGHT_FORMATS = {
     "int4": WeightFormat(0.5 + 2.5 / 128, 8.0),
     "awq": WeightFormat(0.5 + 2.5 / 128, 7.5),
     "gptq": WeightFormat(0.5 + 2.5 / 128, 7.5),
-    "nvfp4": WeightFormat(0.5 + 1 / 16, 8.0, _FP4_COMPUTE_CAPABILITY, product_rate=2.0),
+    "nvfp4": WeightFormat(0.5 + 1 / 16, 8.0, _FP4_COMPUTE_CAPABILITY, product_rate_fraction=2.0),
     "mxfp4": WeightFormat(
         0.5 + 1 / 32,
         8.0,
@@ -121,6 +122,6 @@ def product_tflops(architecture: Architecture, gpu: GpuType, settings: EngineSet
     form = weight_format(architecture, settings)
     least = form.product_capability if form is not None else None
     if form is not None and least is not None and compute_capability(gpu) >= least and gpu.fp8_tflops is not None:
-        return gpu.fp8_tflops * form.product_rate
+        return gpu.fp8_tflops * form.product_rate_fraction
     # 32-bit floats multiply as TF32, at half the rate of bfloat16 (NVIDIA A100 and H100 data sheets).
     return gpu.bf16_tflops / (2.0 if dtype_name(architecture, settings) == "float32" else 1.0)

@@ -112,7 +112,7 @@ PLAIN = {
     *("high", "low"),
     # Length.mean is in tokens, as its docstring says
     "mean",
-    *("bytes_per_parameter", "compute_capability", "preemption_probability", "priority"),
+    *("bytes_per_parameter", "compute_capability", "product_capability", "preemption_probability", "priority"),
     # EngineConstants: multiples of a model's dimensions
     *("expert_workspaces", "forward_hidden_widths", "forward_mlp_widths", "pipeline_hidden_copies", "sampled_hidden_copies"),
     *("sampler_bytes_per_logit", "sampler_rows_per_sm"),
