@@ -46,7 +46,7 @@ def test_the_loss_of_one_of_two_nodes_is_borne_when_each_replica_carries_all() -
     assert row.breaking.nodes == ()
 
 
-def test_goals_hold_just_below_the_factor_and_break_at_it() -> None:
+def test_invariant_14_goals_hold_just_below_the_factor_and_break_at_it() -> None:
     blueprint = build(fleet(), State())
     candidate = next(item for item in blueprint.candidates if item.mode == "time_shared")
     slo = candidate.group.slo

@@ -103,7 +103,7 @@ def test_the_cost_band_encloses_nothing_dearer_than_the_plan() -> None:
 
 @given(st.sets(st.integers(0, 15), min_size=1))
 @settings(max_examples=50)
-def test_the_set_found_is_in_conflict_and_every_member_is_needed(needed: set[int]) -> None:
+def test_invariant_15_the_set_found_is_in_conflict_and_every_member_is_needed(needed: set[int]) -> None:
     members = [Member("demand", i) for i in range(16)]
     wanted = {member for member in members if member.demand in needed}
     assert set(_irreducible(lambda chosen: wanted <= set(chosen), (), (), members)) == wanted
