@@ -33,12 +33,14 @@ class EngineTraits:
     """What vLLM does differently on a device that is no GPU.
 
     kv_block_tokens is the size of a KV block where no flag sets it; context_mib what one engine takes outside of weights, activations and
-    KV pool: on a CPU, whose device memory is the host's, all of its processes.
+    KV pool: on a CPU, whose device memory is the host's, all of its processes. process_s passes before the first weight: imports and the
+    engine's work compete for the same cores there.
     """
 
     kv_block_tokens: int
     async_scheduling: bool
     context_mib: int
+    process_s: float
 
 
 @dataclass(frozen=True, slots=True)

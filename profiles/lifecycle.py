@@ -36,7 +36,8 @@ def start_s(architecture: Architecture, gpu: GpuType, settings: EngineSettings) 
     serial) come on top. UnsupportedError when vLLM could not run it.
     """
     check_supported(architecture, gpu, settings)
-    seconds = _PROCESS_S + _PROFILING_S + weight_bytes(architecture, settings) / _GIB / _LOAD_GIB_PER_S
+    process_s = gpu.engine.process_s if gpu.engine else _PROCESS_S
+    seconds = process_s + _PROFILING_S + weight_bytes(architecture, settings) / _GIB / _LOAD_GIB_PER_S
     if settings.enforce_eager:
         return seconds
     return seconds + _COMPILE_LAYER_S * architecture.layers + (_GRAPHS_S if architecture.experts is None else _GRAPHS_EXPERTS_S)

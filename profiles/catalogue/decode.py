@@ -26,7 +26,7 @@ GPU_KEYS = frozenset(
         "sources",
     }
 )
-ENGINE_KEYS = frozenset({"kv_block_tokens", "async_scheduling", "context_mib"})
+ENGINE_KEYS = frozenset({"kv_block_tokens", "async_scheduling", "context_mib", "process_s"})
 MIG_KEYS = frozenset({"compute_slices", "memory_slices", "profiles"})
 MIG_PROFILE_KEYS = frozenset({"name", "compute_slices", "memory_slices", "memory_mib", "sm_count", "max_count", "placement_starts"})
 MODEL_KEYS = frozenset(
@@ -99,6 +99,7 @@ def _engine(fields: Fields) -> EngineTraits:
         kv_block_tokens=fields.integer("kv_block_tokens"),
         async_scheduling=fields.flag("async_scheduling", default=True),
         context_mib=fields.integer("context_mib"),
+        process_s=fields.number("process_s"),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from profiles.catalogue import builtin
 from profiles.gpus import settings_on
 from profiles.kv import kv_pool_tokens
+from profiles.lifecycle import start_s
 from profiles.memory import memory_ledger
 from profiles.settings import EngineSettings
 from profiles.steptime import step_time
@@ -37,3 +38,7 @@ def test_its_processes_live_in_the_device_memory() -> None:
 
 def test_predictions_do_not_claim_to_rest_on_measured_gpus() -> None:
     assert step_time(SMALL, CPU, USUAL).provenance.startswith("estimated from data sheets alone")
+
+
+def test_a_start_competes_for_the_cores_it_runs_on() -> None:
+    assert start_s(SMALL, CPU, USUAL) > 2 * start_s(SMALL, H100, USUAL)
