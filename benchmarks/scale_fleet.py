@@ -55,7 +55,7 @@ LARGE = (
 )
 SMALL = (
     PoolKind("h100", 0.5, 4, {"gpu": "H100-SXM-80GB"}),
-    PoolKind("l40s", 0.5, 4, {"gpu": "L40S", "ownership": "rentable"}),
+    PoolKind("h200", 0.5, 4, {"gpu": "H200-SXM-141GB", "ownership": "rentable"}),
 )
 
 # Models by size, and the part of the load that each size carries: an assumption, chosen so that every size can be served.
@@ -133,7 +133,7 @@ def scale_fleet(gpus: int, models: int, seed: int, kinds: Sequence[str] = ()) ->
         raise ValueError(f"--gpus {gpus} --models {models}: give a multiple of 4 GPUs, at least 8, and at least one model")
     rng = Random(seed)  # noqa: S311 -- the same fleet for the same seed, no secret
     pools = _pools(gpus)
-    drawn = _services(models, rng)
+    drawn = _services(models, rng, large=gpus >= SMALL_FLEET_GPUS)
     drawn, work_gpu_s = _servable(drawn, pools)
     services = _loaded(drawn, work_gpu_s, gpus)
     return _loaded_fleet(pools, services, _constraints(services, pools, kinds, rng), "replicas" in kinds)
@@ -149,13 +149,14 @@ def _pools(gpus: int) -> dict[str, dict[str, Any]]:
         more = min(1, left // kind.gpus_per_node)
         nodes[kind.name] += more
         left -= more * kind.gpus_per_node
-    nodes["l40s"] += left // 4
+    if left:
+        nodes["l40s"] += left // 4
     return {
         kind.name: {**kind.written, "nodes": nodes[kind.name], "gpus_per_node": kind.gpus_per_node} for kind in kinds if nodes[kind.name]
     }
 
 
-def _services(models: int, rng: Random) -> tuple[Service, ...]:
+def _services(models: int, rng: Random, *, large: bool) -> tuple[Service, ...]:
     clients = read_clients()
     order: list[Client] = []
     while len(order) < models:
@@ -163,8 +164,8 @@ def _services(models: int, rng: Random) -> tuple[Service, ...]:
     found: list[Service] = []
     turns: defaultdict[int, int] = defaultdict(int)
     for i in range(models):
-        # a fleet of a few models has a large one too
-        size = 2 if i == models - 1 and models >= 4 else SIZE_OF_TURN[i % len(SIZE_OF_TURN)]
+        # in a fleet of a few GPUs one large model would be all of the load
+        size = min(SIZE_OF_TURN[i % len(SIZE_OF_TURN)], 2 if large else 1)
         names = SIZES[size][1]
         found.append(Service(f"m{i:04d}", names[turns[size] % len(names)], size, order[i], rng.choice(CLASSES)))
         turns[size] += 1
