@@ -59,8 +59,13 @@ def _with_node(problem: Problem, index: int) -> Problem:
 
 
 def _with_gpu(problem: Problem, index: int) -> Problem:
-    """A node of one GPU beside the pool, on which the pool's shapes of one GPU may live."""
+    """The pool as one node of all its GPUs and one more.
+
+    Blocks that divide a node lie there as they do in the nodes, and a pool of its own for one GPU would double every choice.
+    """
     pool = problem.pools[index]
-    extra: Pool = replace(pool, name=f"one more of {pool.name}", nodes=1, gpus_per_node=1, min_nodes=0, block_sizes=(1,))
-    shapes = tuple(replace(shape, pool=len(problem.pools)) for shape in problem.shapes if shape.pool == index and shape.gpus == 1)
-    return replace(problem, pools=(*problem.pools, extra), shapes=(*problem.shapes, *shapes), current=())
+    sizes = tuple(size for size in pool.block_sizes if pool.gpus_per_node % size == 0)
+    larger: Pool = replace(pool, nodes=1, gpus_per_node=pool.gpus + 1, block_sizes=sizes)
+    pools = tuple(larger if i == index else other for i, other in enumerate(problem.pools))
+    shapes = tuple(shape for shape in problem.shapes if shape.pool != index or shape.gpus in sizes)
+    return replace(problem, pools=pools, shapes=shapes, current=())
