@@ -27,7 +27,7 @@ CLIENTS = Path(__file__).with_name("servegen_clients.csv")
 LOAD_FRACTION = 0.6
 
 # Constraint kinds that --constraints switches on; priorities and tensor parallelism are in every fleet, node billing and MIG from 64 GPUs.
-KINDS = ("replicas", "not_with", "pins", "tolerate")
+KINDS = ("replicas", "not_with", "pins", "tolerate", "taken")
 # Every so many models one has a constraint of a kind.
 EVERY = 8
 
@@ -136,7 +136,7 @@ def scale_fleet(gpus: int, models: int, seed: int, kinds: Sequence[str] = ()) ->
     drawn = _services(models, rng, large=gpus >= SMALL_FLEET_GPUS)
     drawn, work_gpu_s = _servable(drawn, pools)
     services = _loaded(drawn, work_gpu_s, gpus)
-    return _loaded_fleet(pools, services, _constraints(services, pools, kinds, rng), "replicas" in kinds)
+    return _loaded_fleet(_constrained_pools(pools, kinds), services, _constraints(services, pools, kinds, rng))
 
 
 def _pools(gpus: int) -> dict[str, dict[str, Any]]:
@@ -186,7 +186,7 @@ def _servable(services: tuple[Service, ...], pools: Mapping[str, Mapping[str, An
         )
         missing = [service for service in services if service.name not in work_gpu_s]
         if missing:
-            work_gpu_s |= _work(build(_loaded_fleet(whole, missing, {}, min_nodes=False), State()), sizes)
+            work_gpu_s |= _work(build(_loaded_fleet(whole, missing, {}), State()), sizes)
     served = tuple(service for service in services if service.name in work_gpu_s)
     if not served:
         raise ValueError("no model of the fleet can be served on any of its pools")
@@ -232,12 +232,22 @@ def _constraints(
     return found
 
 
+def _constrained_pools(pools: Mapping[str, Mapping[str, Any]], kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The pools with a node that is paid in any case, and with memory on two GPUs that others use."""
+    found = {name: dict(pool) for name, pool in pools.items()}
+    if "replicas" in kinds and "h200" in found:
+        found["h200"]["min_nodes"] = 1
+    if "taken" in kinds and "h100" in found:
+        found["h100"]["taken"] = [{"node": 0, "gpus": [0, 1], "memory": "10GiB"}]
+    return found
+
+
 def _loaded_fleet(
-    pools: Mapping[str, Mapping[str, Any]], services: Sequence[Service], constraints: Mapping[str, Mapping[str, Any]], min_nodes: bool
+    pools: Mapping[str, Mapping[str, Any]], services: Sequence[Service], constraints: Mapping[str, Mapping[str, Any]]
 ) -> Fleet:
     written: dict[str, Any] = {
         "schema_version": 1,
-        "pools": {name: {**pool, **({"min_nodes": 1} if min_nodes and name == "h200" else {})} for name, pool in pools.items()},
+        "pools": pools,
         "models": {
             service.name: {"source": service.source, "max_model_len": _model_len(service.client), "max_num_seqs": 256}
             for service in services
