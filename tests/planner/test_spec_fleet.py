@@ -37,6 +37,7 @@ def test_defaults() -> None:
     assert fleet.policy.model_dump() == {
         "headroom_mib": 1024,
         "sizing_quantile": 0.99,
+        "isolate_teams": False,
         "max_active_residents": 3,
         "cost_slack_fraction": 0.01,
         "goals": tuple(({"goal": goal, "weight": 1.0},) for goal in ("cost", "churn", "fragmentation")),
