@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.latency_rows import ENGINES, Refused, Row, read_rows
-from profiles.fitting import PRIORS, Observation, Prior, bare_fit, fitted, left_out, predicted
-from profiles.latency_fits import COEFFICIENT_NAMES, Coefficients, LatencyFit, fit_text
-from profiles.residuals import residuals_by_distance
-from profiles.work import kind
+from profiles.latency.fits import COEFFICIENT_NAMES, Coefficients, LatencyFit, fit_text
+from profiles.latency.fitting import PRIORS, Observation, Prior, bare_fit, fitted, left_out, predicted
+from profiles.latency.residuals import residuals_by_distance
+from profiles.latency.work import kind
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,12 +23,12 @@ from time import perf_counter
 from benchmarks.fit_latency import centred, usable
 from benchmarks.latency_rows import ENGINES, Refused, Row, read_rows
 from profiles.catalogue import builtin
-from profiles.closed_loop import ClosedLoop
-from profiles.fitting import PRIORS, Observation, Prior, left_out
-from profiles.latency_fits import LatencyFit, fit_for
-from profiles.prediction import Engine, LatencyPrediction, predict_latency
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.fits import LatencyFit, fit_for
+from profiles.latency.fitting import PRIORS, Observation, Prior, left_out
+from profiles.latency.prediction import Engine, LatencyPrediction, predict_latency
+from profiles.latency.steptime import distance
 from profiles.settings import EngineSettings, UnsupportedError
-from profiles.steptime import distance
 
 _SWEPT_MODELS = 45
 _SWEPT_GPUS = 16

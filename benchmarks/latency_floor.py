@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from profiles.closed_loop import ClosedLoop
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.prediction import Engine
+from profiles.latency.steptime import attended_pairs
+from profiles.latency.work import step_work
 from profiles.precision import product_tflops
-from profiles.prediction import Engine
-from profiles.steptime import attended_pairs
-from profiles.work import step_work
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from benchmarks.latency_floor import impossible
 from profiles.catalogue import builtin
-from profiles.closed_loop import ClosedLoop
-from profiles.fitting import Observation
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.fitting import Observation
+from profiles.latency.prediction import Engine
 from profiles.models import Architecture
-from profiles.prediction import Engine
 from profiles.settings import EngineSettings
+from profiles.store.versions import version_key
 from profiles.support import check_supported
-from profiles.versions import version_key
 
 # Engines with a shipped fit, in the order they are fitted in.
 ENGINES = ("vllm", "sglang", "trtllm")

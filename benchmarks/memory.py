@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import fmean, median
 
 from profiles.catalogue import builtin
-from profiles.engine_constants import constants_for
 from profiles.gpus import GpuType
-from profiles.memory import kv_pool_bytes, stage_parts
+from profiles.memory.engine_constants import constants_for
+from profiles.memory.ledger import kv_pool_bytes, stage_parts
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.usual_limits import usual_limits

@@ -24,13 +24,13 @@ from planner.simulation.inputs import SimulatedEngine, SimulatedGpu, SimulatedRe
 from planner.simulation.metrics import RequestRecord, meets_slo, quantile
 from planner.simulation.requests import EngineConfig
 from planner.simulation.simulate import simulate
-from profiles.capacity import RequestMix, Slo, capacity_rps, forecast
 from profiles.catalogue import builtin
-from profiles.kv import kv_blocks, kv_bytes_for_tokens, min_kv_bytes
-from profiles.mix import Length
+from profiles.latency.capacity import RequestMix, Slo, capacity_rps, forecast
+from profiles.latency.mix import Length
+from profiles.latency.steptime import StepTime, step_time
+from profiles.memory.kv import kv_blocks, kv_bytes_for_tokens, min_kv_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
-from profiles.steptime import StepTime, step_time
 
 MODELS = {
     "Qwen/Qwen3-0.6B": 1,

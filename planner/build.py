@@ -16,7 +16,7 @@ from planner.problem import Demand, MigSlot, Placed, Pool, Problem, Shape
 from planner.spec import Fleet, Policy
 from planner.spec import Pool as PoolSpec
 from profiles.gpus import MigProfile
-from profiles.interference import group_factor
+from profiles.latency.interference import group_factor
 from profiles.mig import maximal_layouts
 
 MICRO = 1_000_000

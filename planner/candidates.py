@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 
 from planner.groups import ServiceGroup
 from planner.spec.fleet import Sharing
-from profiles.capacity import LoadForecast, capacity_rps, forecast
 from profiles.gpus import GpuType, MigProfile, settings_on
-from profiles.kv import kv_bytes_for_tokens, min_kv_bytes
-from profiles.measurements import Measurements
-from profiles.memory import MemoryLedger, memory_ledger
-from profiles.mix import RequestMix
-from profiles.prediction import predict
+from profiles.latency.capacity import LoadForecast, capacity_rps, forecast
+from profiles.latency.mix import RequestMix
+from profiles.latency.prediction import predict
+from profiles.latency.steptime import StepTime
+from profiles.memory.kv import kv_bytes_for_tokens, min_kv_bytes
+from profiles.memory.ledger import MemoryLedger, memory_ledger
 from profiles.settings import EngineSettings, UnsupportedError
-from profiles.steptime import StepTime
+from profiles.store.measurements import Measurements
 
 MIB = 1024 * 1024
 

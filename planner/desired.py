@@ -22,8 +22,8 @@ from planner.plan import (
     State,
 )
 from planner.problem import Placed
-from profiles.kv import kv_pool_tokens
-from profiles.lifecycle import start_s
+from profiles.memory.kv import kv_pool_tokens
+from profiles.memory.lifecycle import start_s
 
 # --gpu-memory-utilization is rendered with this many digits, rounded down: the engine refuses to start when this part of the GPU is
 # not free, and takes the size of its KV cache from the bytes it is given. One step is 8 MiB of an 80 GiB GPU.

@@ -11,8 +11,8 @@ from typing import Literal
 from planner.plan import GpuMode, GpuPlan, MigPlace, NodePlan, Replica, State
 from planner.spec import Pool
 from profiles.gpus import GpuType
-from profiles.interference import measured_factor
-from profiles.measurements import Measurements
+from profiles.latency.interference import measured_factor
+from profiles.store.measurements import Measurements
 
 _NOTHING = Measurements()
 

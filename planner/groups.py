@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from planner.demand import DemandWindow
 from planner.spec import Adapter, Fleet, Model, Workload
-from profiles.adapters import lora_rank
-from profiles.capacity import Slo
-from profiles.mix import RequestMix
+from profiles.latency.capacity import Slo
+from profiles.latency.mix import RequestMix
+from profiles.memory.adapters import lora_rank
 from profiles.settings import EngineSettings
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles.catalogue import builtin
-from profiles.measurements import Measurements
-from profiles.prediction import predict
+from profiles.latency.prediction import predict
+from profiles.latency.steptime import StepTime, attended_pairs
 from profiles.settings import EngineSettings
-from profiles.steptime import StepTime, attended_pairs
+from profiles.store.measurements import Measurements
 
 _NOTHING = Measurements()
 # The band that estimates are given with.

@@ -17,10 +17,10 @@ from planner.candidates import ASSUMED_INTERFERENCE_FACTOR, Candidate
 from planner.plan import State
 from planner.problem import Solution
 from planner.spec import Fleet
-from profiles.closed_loop import ClosedLoop
-from profiles.interference import GRID, measured_factor
-from profiles.measurements import LatencyPoint, Measurements, PairPoint, PairSide, Phase, Provenance
-from profiles.prediction import Engine, LatencyPrediction, predict_latency
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.interference import GRID, measured_factor
+from profiles.latency.prediction import Engine, LatencyPrediction, predict_latency
+from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, PairSide, Phase, Provenance
 from solvers.portfolio import solve_all
 from ullage.plugins import BASELINES, SOLVERS, load
 

@@ -14,13 +14,13 @@ from executor.measure_load import REQUEST_LIMIT_S, Load
 from executor.measure_rules import LoadMeans, Stops
 from executor.measure_server import Server, look
 from executor.measure_sweep import OnProgress, SweepPlan, sweep
-from profiles.canonical import canonical
 from profiles.catalogue import UnknownNameError, builtin
-from profiles.measurements import LatencyPoint, Measurements, StartPoint, preferred
 from profiles.sources.engine_metrics import parse
 from profiles.sources.source import Context
-from profiles.store import read_store, write
-from profiles.store_check import Finding, check
+from profiles.store.canonical import canonical
+from profiles.store.checks import Finding, check
+from profiles.store.folder import read_store, write
+from profiles.store.measurements import LatencyPoint, Measurements, StartPoint, preferred
 
 # What the points say of where they come from.
 SOURCE = "ullage profile measure"

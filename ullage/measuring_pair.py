@@ -14,14 +14,14 @@ from executor.measure_load import REQUEST_LIMIT_S, MeasureError
 from executor.measure_pair import Cell, PairPlan, Phase, Side, measure_pair
 from executor.measure_server import Server, look
 from executor.measure_sweep import OnProgress
-from profiles.canonical import canonical
 from profiles.catalogue import UnknownNameError, builtin
 from profiles.gpus import GpuType
-from profiles.interference import measured_factor
-from profiles.measurements import Measurements, PairPoint, PairSharing, PairSide, Provenance
+from profiles.latency.interference import measured_factor
 from profiles.models import Architecture
-from profiles.plausible import MeasurementError
-from profiles.store import read_store
+from profiles.store.canonical import canonical
+from profiles.store.folder import read_store
+from profiles.store.measurements import Measurements, PairPoint, PairSharing, PairSide, Provenance
+from profiles.store.plausible import MeasurementError
 from ullage.measuring import SOURCE, keep_points, same_model
 
 # Longer than this nobody keeps two engines free for.

@@ -11,7 +11,7 @@ from planner.simulation.metrics import GpuUse, Summary, WorkloadRow, summarise
 from planner.simulation.plan_input import planned_world, workload_slos
 from planner.simulation.simulate import simulate
 from profiles.catalogue import builtin
-from profiles.measurements import Measurements
+from profiles.store.measurements import Measurements
 from ullage.checking import architecture_of
 
 _NOTHING = Measurements()

@@ -13,7 +13,7 @@ from executor.emulator.pace import Pace
 from executor.emulator.residence import Residence
 from planner.simulation.core import EngineCore, Step, seconds
 from planner.simulation.requests import EngineRequest
-from profiles.steptime import StepTime
+from profiles.latency.steptime import StepTime
 
 # Steps that a late engine catches up on before it lets the network have a turn.
 _STEPS_PER_TURN = 8

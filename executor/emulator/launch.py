@@ -13,12 +13,12 @@ from planner.simulation.configuration import engine_config
 from planner.simulation.requests import EngineConfig
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.gpus import GpuType, settings_on
-from profiles.kv import kv_blocks, kv_pool_tokens, min_kv_bytes
-from profiles.lifecycle import start_s, wake_s
-from profiles.memory import MemoryLedger, memory_ledger
+from profiles.latency.steptime import StepTime, step_time
+from profiles.memory.kv import kv_blocks, kv_pool_tokens, min_kv_bytes
+from profiles.memory.ledger import MemoryLedger, memory_ledger
+from profiles.memory.lifecycle import start_s, wake_s
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
-from profiles.steptime import StepTime, step_time
 
 _MIB = 1 << 20
 _GIB = 1 << 30

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
 from profiles.gpus import GpuType, settings_on
-from profiles.kv import min_kv_bytes
-from profiles.memory import memory_ledger
+from profiles.memory.kv import min_kv_bytes
+from profiles.memory.ledger import memory_ledger
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 

@@ -11,7 +11,7 @@ from planner.breaking import MOST_FACTOR, limit_broken, smallest_factor
 from planner.build import Blueprint
 from planner.candidates import MIB, Candidate
 from planner.plan import Limit
-from profiles.kv import kv_bytes_for_tokens
+from profiles.memory.kv import kv_bytes_for_tokens
 
 # A rate just below the one that breaks the goal, to see how much KV cache it needs: the search stops at 0.1 %.
 _JUST_BELOW = 0.998

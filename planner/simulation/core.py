@@ -29,7 +29,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from planner.simulation.requests import EngineConfig, EngineRequest, Rejection, RejectReason
-from profiles.steptime import StepTime
+from profiles.latency.steptime import StepTime
 
 
 class _Sequence:

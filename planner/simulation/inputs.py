@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from planner.simulation.requests import EngineConfig
-from profiles.steptime import StepTime
+from profiles.latency.steptime import StepTime
 
 Routes = Mapping[str, tuple[tuple[str, int], ...]]
 """Served name -> (engine name, weight) pairs; weights are whole numbers of any sum."""

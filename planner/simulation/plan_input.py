@@ -10,10 +10,10 @@ from planner.simulation.configuration import engine_config
 from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
 from planner.traces import Request
 from profiles.gpus import GpuType, settings_on
-from profiles.measurements import Measurements
+from profiles.latency.prediction import predict
 from profiles.models import Architecture
-from profiles.prediction import predict
 from profiles.settings import EngineSettings
+from profiles.store.measurements import Measurements
 
 _NOTHING = Measurements()
 

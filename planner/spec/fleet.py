@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, InstanceOf
 from planner.demand import DemandProfile
 from planner.spec.goals import GoalTier
 from profiles.gpus import GpuType
-from profiles.measurements import Measurements
 from profiles.models import Architecture
+from profiles.store.measurements import Measurements
 
 LatencyClass = Literal["interactive", "standard", "background"]
 Link = Literal["nvswitch", "pairs", "pcie"]

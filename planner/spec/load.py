@@ -21,11 +21,11 @@ from planner.spec.served import check_blocks, local_config, resolve_models
 from planner.spec.source import Node, decode, parse
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.traces import TraceError, parse_trace
-from profiles.canonical import canonical
 from profiles.catalogue import Catalogue
 from profiles.fields import FieldError
-from profiles.measurements import Measurements
-from profiles.store import parse_file, store_files
+from profiles.store.canonical import canonical
+from profiles.store.folder import parse_file, store_files
+from profiles.store.measurements import Measurements
 
 Read = Callable[[Path], bytes]
 

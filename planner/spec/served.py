@@ -10,8 +10,8 @@ from planner.spec.fields import is_local
 from planner.spec.fleet import Adapter, EngineChoice, Model, Pool
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
-from profiles.adapters import adapter_reason
 from profiles.catalogue import Catalogue, architecture_from_path
+from profiles.memory.adapters import adapter_reason
 from profiles.models import Architecture
 
 # Long enough for most chats; each sequence of the engine must be able to hold it in the KV pool.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 
-from profiles.measurements import Kind, LatencyPoint, Measurements
 from profiles.sources.reading import Record, columns, csv_records
 from profiles.sources.settings import needed, provenance, settled
 from profiles.sources.source import Context, Opened, Source
+from profiles.store.measurements import Kind, LatencyPoint, Measurements
 
 _MEASURED = frozenset({"backend", "model_path", "system", "isl", "osl", "ttft_ms", "tpot_ms"})
 _ESTIMATED = frozenset({"backend", "model", "system", "isl", "osl", "ttft", "tpot", "gemm", "kvcache"})

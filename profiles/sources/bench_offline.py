@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
-from profiles.measurements import LatencyPoint, Measurements
 from profiles.sources.reading import Record, json_records, one_run
 from profiles.sources.settings import engine_fields, needed, provenance, settled
 from profiles.sources.source import Context, Opened, Source
+from profiles.store.measurements import LatencyPoint, Measurements
 
 # The tool rounds nothing; tokenizers add a token here and there.
 _AGREEMENT_FRACTION = 0.1

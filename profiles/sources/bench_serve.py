@@ -10,10 +10,10 @@ import math
 import re
 from statistics import fmean
 
-from profiles.measurements import LatencyPoint, Measurements
 from profiles.sources.reading import Record, json_records, one_run
 from profiles.sources.settings import engine_fields, provenance
 from profiles.sources.source import Context, Opened, Source
+from profiles.store.measurements import LatencyPoint, Measurements
 
 _STAMP = re.compile(r"(\d{4})(\d{2})(\d{2})-\d{6}")
 _NAMES = {"ttft_s": "mean_ttft_ms", "tpot_s": "mean_tpot_ms", "request_s": "mean_e2el_ms", "rate_rps": "request_throughput"}

@@ -7,11 +7,11 @@ Times on such a page are sums over everything since the start, warm-up included,
 
 from __future__ import annotations
 
-from profiles.measurements import Measurements, StartPoint
 from profiles.sources.metrics import PREFIXES, Sample, samples
 from profiles.sources.reading import Record, one_run, text_of
 from profiles.sources.settings import engine_fields, provenance, settled
 from profiles.sources.source import Context, Opened, Source, SourceError
+from profiles.store.measurements import Measurements, StartPoint
 
 _INFO = "cache_config_info"
 _NAMES = {

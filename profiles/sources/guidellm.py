@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from profiles.measurements import LatencyPoint, Measurements
 from profiles.sources.reading import Record, json_records, one_run
 from profiles.sources.settings import engine_fields, provenance
 from profiles.sources.source import Context, Opened, Source
+from profiles.store.measurements import LatencyPoint, Measurements
 
 _NAMES = {
     "ttft_s": "metrics.time_to_first_token_ms.successful.mean",

@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from profiles.measurements import LatencyPoint, Measurements
 from profiles.sources.reading import Record, json_records
 from profiles.sources.settings import EngineFields, needed, provenance, settled
 from profiles.sources.source import Context, Opened, Source
+from profiles.store.measurements import LatencyPoint, Measurements
 
 _TABLES = ("models", "perfData")
 _OTHER_FORMULAS = ("perfParms", "serviceParms")

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from profiles.measurements import LatencyPoint, Measurements
 from profiles.sources.reading import Record, json_records
 from profiles.sources.settings import engine_fields, provenance
 from profiles.sources.source import Context, Opened, Source, SourceError
+from profiles.store.measurements import LatencyPoint, Measurements
 
 
 def recognises(opened: Opened) -> bool:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from profiles.measurements import Measurements
-from profiles.plausible import MeasurementError
 from profiles.sources.source import Opened, SourceError
+from profiles.store.measurements import Measurements
+from profiles.store.plausible import MeasurementError
 
 # A benchmark report with every request in it has a few MiB; what is larger is another kind of file, or a compressed bomb.
 MAX_TEXT_BYTES = 256 * 1024 * 1024

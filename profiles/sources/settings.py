@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict, TypeVar
 
-from profiles.measurements import Kind, Provenance
 from profiles.sources.reading import Record
 from profiles.sources.source import Context
+from profiles.store.measurements import Kind, Provenance
 
 Value = TypeVar("Value", str, int)
 

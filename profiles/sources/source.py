@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from profiles.fields import FieldError
-from profiles.measurements import Measurements
+from profiles.store.measurements import Measurements
 
 
 class SourceError(FieldError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from profiles.measurements import Measurements, StartPoint
 from profiles.sources.reading import json_records
 from profiles.sources.settings import engine_fields, provenance
 from profiles.sources.source import Context, Opened, Source
+from profiles.store.measurements import Measurements, StartPoint
 
 _MIB = 1 << 20
 _SCHEMA = 1

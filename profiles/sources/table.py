@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from profiles.measurements import KINDS, STATISTICS, Kind, LatencyPoint, Measurements, Statistic
 from profiles.sources.reading import Record, columns, csv_records
 from profiles.sources.settings import engine_fields, needed, provenance, settled
 from profiles.sources.source import Context, Opened, Source
+from profiles.store.measurements import KINDS, STATISTICS, Kind, LatencyPoint, Measurements, Statistic
 
 ENGINE_COLUMNS = (
     "model",

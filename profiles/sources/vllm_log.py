@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from profiles.measurements import START_VALUES, Measurements, StartPoint
 from profiles.sources.reading import Record, text_of
 from profiles.sources.settings import engine_fields, provenance
 from profiles.sources.source import Context, Opened, Source, SourceError
 from profiles.sources.vllm_failures import Failure, root_cause
+from profiles.store.measurements import START_VALUES, Measurements, StartPoint
 
 _MIB_PER_GIB = 1024
 _NUMBER = r"(-?[\d.]+)"

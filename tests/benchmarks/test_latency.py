@@ -11,8 +11,8 @@ import pytest
 from benchmarks.fit_latency import engine_fit, usable
 from benchmarks.latency import main
 from benchmarks.latency_rows import Refused, Row, read_rows
-from profiles.fitting import PRIORS
-from profiles.latency_fits import COEFFICIENT_NAMES, fit_for
+from profiles.latency.fits import COEFFICIENT_NAMES, fit_for
+from profiles.latency.fitting import PRIORS
 
 FIXTURE = Path(__file__).parents[1] / "profiles" / "fixtures" / "serving_measured.csv.gz"
 

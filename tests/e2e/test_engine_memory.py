@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from profiles.catalogue import architecture_from_path
-from profiles.kv import kv_blocks, kv_pool_tokens, max_concurrency
-from profiles.measurements import StartPoint
+from profiles.memory.kv import kv_blocks, kv_pool_tokens, max_concurrency
 from profiles.settings import EngineSettings
 from profiles.sources import engine_metrics, vllm_log
 from profiles.sources.source import Context
+from profiles.store.measurements import StartPoint
 from tests.e2e.engines import BLOCK_TOKENS, KV_BYTES, Engine
 
 pytestmark = pytest.mark.vllm

@@ -17,7 +17,7 @@ from executor.state import StateFolder
 from planner.plan import Plan, Replica, plan_from_json
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.gpus import settings_on
-from profiles.kv import kv_blocks, kv_pool_tokens
+from profiles.memory.kv import kv_blocks, kv_pool_tokens
 from profiles.settings import EngineSettings
 from profiles.sources import engine_metrics
 from profiles.sources.source import Context

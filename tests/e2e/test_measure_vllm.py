@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from profiles.catalogue import architecture_from_path, builtin
-from profiles.closed_loop import ClosedLoop
-from profiles.measurements import LatencyPoint, Measurements
-from profiles.prediction import Engine as PredictedEngine
-from profiles.prediction import predict_latency
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.prediction import Engine as PredictedEngine
+from profiles.latency.prediction import predict_latency
 from profiles.settings import EngineSettings
-from profiles.store import read_store
+from profiles.store.folder import read_store
+from profiles.store.measurements import LatencyPoint, Measurements
 from tests.e2e.engines import KV_BYTES, Engine, running
 from tests.ullage.commands import ullage
 

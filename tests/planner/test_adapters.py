@@ -7,8 +7,8 @@ import pytest
 from planner.check import check
 from planner.plan import Plan, State
 from planner.spec import SpecError
-from profiles.adapters import adapter_elements, lora_rank
 from profiles.catalogue import builtin
+from profiles.memory.adapters import adapter_elements, lora_rank
 from renderers.envoy import render_routes
 from renderers.vllm import command
 from tests.fleets import fleet, fleet_dict, workload

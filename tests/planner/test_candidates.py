@@ -12,7 +12,7 @@ from planner.candidates import Candidate
 from planner.groups import service_groups
 from planner.plan import State
 from planner.problem import Problem
-from profiles.kv import kv_bytes_for_tokens
+from profiles.memory.kv import kv_bytes_for_tokens
 from tests.fleets import fleet, fleet_dict, workload
 from tests.planner.fleet_files import load
 

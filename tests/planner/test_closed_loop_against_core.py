@@ -10,10 +10,10 @@ from planner.simulation.configuration import engine_config
 from planner.simulation.core import EngineCore, seconds
 from planner.simulation.requests import EngineRequest
 from profiles.catalogue import builtin
-from profiles.closed_loop import ClosedLoop, closed_loop_latency
-from profiles.latency_fits import fit_for
+from profiles.latency.closed_loop import ClosedLoop, closed_loop_latency
+from profiles.latency.fits import fit_for
+from profiles.latency.steptime import StepTime, step_time
 from profiles.settings import EngineSettings
-from profiles.steptime import StepTime, step_time
 
 SETTINGS = EngineSettings(max_model_len=16_384, max_num_batched_tokens=8192, max_num_seqs=1024)
 # Requests per client; the first ones of all arrive together, as in the runs the model was fitted on.

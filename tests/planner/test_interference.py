@@ -11,8 +11,8 @@ from planner.candidates import ASSUMED_INTERFERENCE_FACTOR
 from planner.gpu_view import gpus_saved, interference
 from planner.plan import State
 from planner.spec import Fleet
-from profiles.interference import GRID
-from profiles.measurements import Measurements, PairPoint, PairSide, Phase, Provenance
+from profiles.latency.interference import GRID
+from profiles.store.measurements import Measurements, PairPoint, PairSide, Phase, Provenance
 from tests.fleets import fleet, workload
 from tests.plans import plan_of, replica
 

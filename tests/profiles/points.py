@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from profiles.measurements import LatencyPoint, Measurements, PairPoint, PairSide, Provenance, StartPoint
+from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, PairSide, Provenance, StartPoint
 
 
 def measured(**values: Any) -> Provenance:

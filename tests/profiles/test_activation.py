@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.engine_constants import constants_for, constants_text, read_constants
 from profiles.fields import FieldError
-from profiles.memory import graph_count, kv_pool_bytes, memory_ledger, memory_parts, stage_parts
+from profiles.memory.engine_constants import constants_for, constants_text, read_constants
+from profiles.memory.ledger import graph_count, kv_pool_bytes, memory_ledger, memory_parts, stage_parts
 from profiles.pipeline import stages
 from profiles.settings import EngineSettings
 

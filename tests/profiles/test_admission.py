@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.admission import Admission, AnswerLengths, NewRequest, PoolState, RunningRequest, admission
 from profiles.catalogue import builtin
+from profiles.memory.admission import Admission, AnswerLengths, NewRequest, PoolState, RunningRequest, admission
 from profiles.settings import EngineSettings
 
 MODEL = builtin().model("Qwen/Qwen3-8B")

@@ -7,11 +7,11 @@ from statistics import fmean
 
 import pytest
 
-from profiles.calibration import CalibrationError, Start, calibrated
 from profiles.catalogue import builtin
-from profiles.engine_constants import constants_for
-from profiles.kv import kv_bytes_per_block
-from profiles.measurements import Provenance, StartPoint
+from profiles.memory.calibration import CalibrationError, Start, calibrated
+from profiles.memory.engine_constants import constants_for
+from profiles.memory.kv import kv_bytes_per_block
+from profiles.store.measurements import Provenance, StartPoint
 
 H100 = builtin().gpu("H100-SXM-80GB")
 GIB = 1 << 30

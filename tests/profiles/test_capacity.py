@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from profiles.capacity import LoadForecast, RequestMix, Slo, capacity_rps, forecast
-from profiles.mix import Length
+from profiles.latency.capacity import LoadForecast, RequestMix, Slo, capacity_rps, forecast
+from profiles.latency.mix import Length
+from profiles.latency.steptime import StepTime
 from profiles.settings import EngineSettings
-from profiles.steptime import StepTime
 
 # About an 8B model on H100.
 STEP = StepTime(0.0075, 3e-5, 5e-8, ((0.1, 0.93), (0.5, 1.0), (0.9, 1.17), (0.99, 1.29)), "test")

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.closed_loop import ClosedLoop, ClosedLoopLatency, closed_loop_latency
-from profiles.latency_fits import fit_for
+from profiles.latency.closed_loop import ClosedLoop, ClosedLoopLatency, closed_loop_latency
+from profiles.latency.fits import fit_for
+from profiles.latency.steptime import attended_pairs, step_time
 from profiles.settings import EngineSettings
-from profiles.steptime import attended_pairs, step_time
 
 COEFFICIENTS = fit_for().coefficients
 STEP = step_time(builtin().model("meta-llama/Llama-3.1-8B"), builtin().gpu("H100"), EngineSettings())

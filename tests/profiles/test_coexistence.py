@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.coexistence import Engine, Fit, fit
-from profiles.kv import min_kv_bytes
+from profiles.memory.coexistence import Engine, Fit, fit
+from profiles.memory.kv import min_kv_bytes
 from profiles.settings import EngineSettings
 
 H100, A100 = (builtin().gpu(name) for name in ("H100-SXM-80GB", "A100-SXM-80GB"))

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from profiles.catalogue import builtin
 from profiles.gpus import settings_on
-from profiles.kv import kv_pool_tokens
-from profiles.lifecycle import start_s
-from profiles.memory import memory_ledger
+from profiles.latency.steptime import step_time
+from profiles.memory.kv import kv_pool_tokens
+from profiles.memory.ledger import memory_ledger
+from profiles.memory.lifecycle import start_s
 from profiles.settings import EngineSettings
-from profiles.steptime import step_time
 
 CPU = builtin().gpu("cpu")
 H100 = builtin().gpu("h100")

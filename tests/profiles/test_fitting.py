@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from profiles.catalogue import builtin
-from profiles.closed_loop import ClosedLoop
-from profiles.fitting import PRIORS, Observation, bare_fit, fitted, left_out, predicted, prior_coefficients
-from profiles.latency_fits import COEFFICIENT_NAMES, Coefficients
-from profiles.linear import solve
-from profiles.prediction import Engine
-from profiles.residuals import quantiles_of, residuals_by_distance, widened
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.fits import COEFFICIENT_NAMES, Coefficients
+from profiles.latency.fitting import PRIORS, Observation, bare_fit, fitted, left_out, predicted, prior_coefficients
+from profiles.latency.linear import solve
+from profiles.latency.prediction import Engine
+from profiles.latency.residuals import quantiles_of, residuals_by_distance, widened
 from profiles.settings import EngineSettings
 
 LIKELY = prior_coefficients(PRIORS)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.interference import GRID, factor_of, group_factor, measured_factor
-from profiles.measurements import Measurements, PairPoint, PairSharing, PairSide, Phase, Provenance
+from profiles.latency.interference import GRID, factor_of, group_factor, measured_factor
+from profiles.store.measurements import Measurements, PairPoint, PairSharing, PairSide, Phase, Provenance
 
 GPU = "H100-SXM-80GB"
 

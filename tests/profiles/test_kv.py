@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.kv import kv_blocks, kv_bytes_for_tokens, kv_bytes_per_block, kv_bytes_per_token, kv_pool_tokens, min_kv_bytes
+from profiles.memory.kv import kv_blocks, kv_bytes_for_tokens, kv_bytes_per_block, kv_bytes_per_token, kv_pool_tokens, min_kv_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings, UnsupportedError
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.kv import (
+from profiles.memory.kv import (
     kv_block_tokens,
     kv_blocks,
     kv_bytes_for_tokens,

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from profiles.fields import FieldError
-from profiles.fitting import PRIORS
-from profiles.latency_fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, fit_for, fit_text, read_fit
-from profiles.steptime import multiplier
+from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, fit_for, fit_text, read_fit
+from profiles.latency.fitting import PRIORS
+from profiles.latency.steptime import multiplier
 
 ENGINES = ("sglang", "trtllm", "vllm")
 

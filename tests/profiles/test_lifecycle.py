@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 
 from profiles.catalogue import builtin
-from profiles.lifecycle import start_s, wake_s
+from profiles.memory.lifecycle import start_s, wake_s
 from profiles.settings import EngineSettings, UnsupportedError
 
 CATALOGUE = builtin()

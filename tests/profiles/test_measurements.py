@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from profiles.measurements import Measurements, Provenance, preferred
-from profiles.plausible import MeasurementError
-from profiles.versions import version_key
+from profiles.store.measurements import Measurements, Provenance, preferred
+from profiles.store.plausible import MeasurementError
+from profiles.store.versions import version_key
 from tests.profiles.points import measured, pair, point, side, start
 
 

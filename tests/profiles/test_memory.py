@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.memory import MemoryLedger, memory_ledger, memory_parts, weight_bytes
+from profiles.memory.ledger import MemoryLedger, memory_ledger, memory_parts, weight_bytes
 from profiles.settings import EngineSettings, UnsupportedError
 
 CATALOGUE = builtin()

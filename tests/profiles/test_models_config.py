@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import architecture_from_path, builtin
+from profiles.checkpoints.hf_config import TYPE_DEFAULTS
 from profiles.fields import FieldError
-from profiles.hf_config import TYPE_DEFAULTS
 from profiles.models import Architecture
 
 CONFIGS: Mapping[str, Mapping[str, Any]] = json.loads((Path(__file__).parent / "configs.json").read_text(encoding="utf-8"))

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.closed_loop import ClosedLoop
-from profiles.latency_fits import fit_for
-from profiles.measurements import LatencyPoint, Measurements, Provenance
-from profiles.prediction import Band, Engine, LatencyPrediction, predict, predict_latency
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.fits import fit_for
+from profiles.latency.prediction import Band, Engine, LatencyPrediction, predict, predict_latency
+from profiles.latency.steptime import StepTime, step_time
 from profiles.settings import EngineSettings
-from profiles.steptime import StepTime, step_time
+from profiles.store.measurements import LatencyPoint, Measurements, Provenance
 
 LLAMA = builtin().model("meta-llama/Llama-3.1-8B")
 H100 = builtin().gpu("H100")

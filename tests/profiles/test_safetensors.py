@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
+from profiles.checkpoints.safetensors import Tensor, header_length, loaded_bytes, tensors
 from profiles.fields import FieldError
-from profiles.memory import memory_parts
-from profiles.safetensors import Tensor, header_length, loaded_bytes, tensors
+from profiles.memory.ledger import memory_parts
 from profiles.settings import EngineSettings
 
 LLAMA = builtin().model("meta-llama/Llama-3.2-1B")

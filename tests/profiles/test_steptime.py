@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.latency_fits import DISTANCES, fit_for
-from profiles.memory import weight_bytes
+from profiles.latency.fits import DISTANCES, fit_for
+from profiles.latency.steptime import StepTime, attended_pairs, distance, step_time
+from profiles.memory.ledger import weight_bytes
 from profiles.settings import EngineSettings, UnsupportedError
-from profiles.steptime import StepTime, attended_pairs, distance, step_time
 
 CATALOGUE = builtin()
 H100 = CATALOGUE.gpu("H100-SXM-80GB")

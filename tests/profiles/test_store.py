@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from profiles.canonical import canonical, unknown_names
 from profiles.catalogue import builtin
-from profiles.measurements import Measurements
-from profiles.store import StoreError, hashes, parse_file, read_store, store_files, write
-from profiles.store_files import encoded
+from profiles.store.canonical import canonical, unknown_names
+from profiles.store.files import encoded
+from profiles.store.folder import StoreError, hashes, parse_file, read_store, store_files, write
+from profiles.store.measurements import Measurements
 from tests.profiles.points import measured, measurements, pair, point, side, start
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from profiles.canonical import canonical
 from profiles.catalogue import builtin
-from profiles.measurements import Measurements
 from profiles.sources.source import Context
-from profiles.store_check import Finding, check
+from profiles.store.canonical import canonical
+from profiles.store.checks import Finding, check
+from profiles.store.measurements import Measurements
 from tests.profiles.points import measured, pair, point, side, start
 from tests.profiles.sources.samples import read
 from ullage.plugins import SOURCES, load

@@ -3,9 +3,9 @@
 import pytest
 
 from profiles.catalogue import UnknownNameError, builtin
+from profiles.memory.weights import weight_bytes
 from profiles.settings import EngineSettings
 from profiles.usual_limits import usual_limits
-from profiles.weights import weight_bytes
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.measurements import StartPoint
 from profiles.sources.reading import opened
 from profiles.sources.source import Context, SourceError
 from profiles.sources.vllm_failures import root_cause
 from profiles.sources.vllm_log import SOURCE, read_log
+from profiles.store.measurements import StartPoint
 
 LOGS = Path(__file__).parent / "fixtures" / "vllm_logs"
 CONTEXT = Context(gpu="H100")

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from profiles.catalogue import builtin
+from profiles.latency.work import kind, step_work
 from profiles.settings import EngineSettings
-from profiles.work import kind, step_work
 
 SETTINGS = EngineSettings()
 CATALOGUE = builtin()

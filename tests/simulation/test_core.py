@@ -6,7 +6,7 @@ import pytest
 
 from planner.simulation import EngineConfig, EngineCore, EngineRequest, RejectReason
 from planner.simulation.core import seconds
-from profiles.steptime import StepTime
+from profiles.latency.steptime import StepTime
 from tests.simulation.driving import Outcome, add, config, run, step_once
 
 

@@ -9,10 +9,10 @@ from planner.simulation.plan_input import PlannedWorld, planned_world, workload_
 from planner.simulation.simulate import simulate
 from planner.traces import Request
 from profiles.catalogue import builtin
-from profiles.kv import kv_bytes_per_block, min_kv_bytes
+from profiles.latency.steptime import step_time
+from profiles.memory.kv import kv_bytes_per_block, min_kv_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
-from profiles.steptime import step_time
 from tests.plans import mig_plan, tensor_parallel_plan, time_shared_plan
 
 

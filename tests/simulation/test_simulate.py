@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from planner.simulation.inputs import SimulatedEngine, SimulatedGpu, SimulatedRequest
 from planner.simulation.simulate import NO_ROUTE, SimulationResult, simulate
-from profiles.steptime import StepTime
+from profiles.latency.steptime import StepTime
 from tests.simulation.driving import config
 
 # powers of two: sums of them are exact in floating point

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from profiles.engine_constants import constants_for, read_constants
+from profiles.memory.engine_constants import constants_for, read_constants
 from tests.ullage.commands import ullage
 
 LOGS = Path(__file__).parents[1] / "profiles" / "fixtures" / "vllm_logs"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from profiles.interference import GRID
-from profiles.measurements import Measurements, PairPoint, PairSide, Phase, Provenance
+from profiles.latency.interference import GRID
+from profiles.store.measurements import Measurements, PairPoint, PairSide, Phase, Provenance
 from tests.fleets import fleet, fleet_dict, workload
 from tests.plans import plan_of
 from tests.plans import replica as sample_replica

@@ -9,8 +9,8 @@ import pytest
 
 from executor.measure_load import Load, MeasureError
 from executor.measure_pair import Cell, Side
-from profiles.interference import GRID, measured_factor
-from profiles.store import read_store
+from profiles.latency.interference import GRID, measured_factor
+from profiles.store.folder import read_store
 from tests.emulator.processes import GIB, make_node, running
 from tests.executor.fake_vllm_server import FakeServer, serving
 from tests.ullage.commands import Result, ullage

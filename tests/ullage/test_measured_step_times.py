@@ -9,10 +9,10 @@ from planner.simulation.inputs import SimulatedRequest
 from planner.simulation.plan_input import planned_world
 from planner.spec import Fleet
 from profiles.catalogue import builtin
-from profiles.closed_loop import ClosedLoop
-from profiles.measurements import LatencyPoint, Measurements
-from profiles.prediction import Engine, predict_latency
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.prediction import Engine, predict_latency
 from profiles.settings import EngineSettings
+from profiles.store.measurements import LatencyPoint, Measurements
 from tests.fleets import fleet
 from tests.profiles.points import measured, point
 from ullage.checking import architecture_of

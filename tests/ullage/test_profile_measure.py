@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from profiles.catalogue import builtin
-from profiles.closed_loop import ClosedLoop
-from profiles.measurements import Measurements
-from profiles.prediction import Engine, predict_latency
+from profiles.latency.closed_loop import ClosedLoop
+from profiles.latency.prediction import Engine, predict_latency
+from profiles.latency.steptime import step_time
 from profiles.settings import EngineSettings
-from profiles.steptime import step_time
-from profiles.store import read_store
+from profiles.store.folder import read_store
+from profiles.store.measurements import Measurements
 from tests.emulator.processes import GIB, make_node, running
 from tests.executor.fake_vllm_server import FakeServer, serving
 from tests.executor.worlds import free_ports, until

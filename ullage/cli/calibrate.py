@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from profiles.calibration import Calibration, Start
+    from profiles.memory.calibration import Calibration, Start
     from profiles.sources.source import Context, Source
 
 LOG_OPTION = typer.Option("--log", help="Start-up log of vLLM, also gzip; may be repeated.")
@@ -37,8 +37,8 @@ def calibrate(
 
     `ullage fit --constants FILE` uses the result. Example: ullage profile calibrate --log start.log --gpu h100 -o constants.yaml
     """
-    from profiles.calibration import calibrated
-    from profiles.engine_constants import constants_text
+    from profiles.memory.calibration import calibrated
+    from profiles.memory.engine_constants import constants_text
     from profiles.sources import engine_metrics, vllm_log
     from profiles.sources import startup_plan as startup_plans
     from profiles.sources.source import Context
@@ -64,8 +64,8 @@ def calibrate(
 def _starts(source: Source, path: Path, context: Context, utilization: float | None) -> Iterator[Start]:
     from dataclasses import replace
 
-    from profiles.calibration import Start
     from profiles.catalogue import builtin
+    from profiles.memory.calibration import Start
     from ullage.checking import architecture_of
     from ullage.inputs import read_bytes
 

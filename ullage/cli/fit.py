@@ -12,8 +12,8 @@ import typer
 from ullage.cli.answer import Answer
 
 if TYPE_CHECKING:
-    from profiles.coexistence import Engine
-    from profiles.engine_constants import EngineConstants
+    from profiles.memory.coexistence import Engine
+    from profiles.memory.engine_constants import EngineConstants
     from profiles.models import Architecture
     from profiles.settings import EngineSettings
 
@@ -54,8 +54,8 @@ def fit(
     Example: ullage fit llama-3.1-8b-instruct qwen3-8b --gpu h100 --max-model-len 16384
     """
     from profiles.catalogue import builtin
-    from profiles.coexistence import fit as fit_of
     from profiles.gpus import settings_on
+    from profiles.memory.coexistence import fit as fit_of
     from ullage.views.fit_text import fit_text
 
     settings = _settings(
@@ -100,7 +100,7 @@ def _per_model(values: list[int] | None, count: int, option: str) -> list[int | 
 def _constants(path: Path | None) -> EngineConstants | None:
     if path is None:
         return None
-    from profiles.engine_constants import read_constants
+    from profiles.memory.engine_constants import read_constants
     from ullage.inputs import read_bytes
 
     return read_constants(str(path), read_bytes(path, "`ullage profile calibrate` writes such a file").decode("utf-8", errors="replace"))
@@ -112,7 +112,7 @@ def _engine(
     from dataclasses import replace
 
     from profiles.catalogue import architecture_from_path, builtin
-    from profiles.coexistence import Engine
+    from profiles.memory.coexistence import Engine
 
     folder = Path(name)
     local = folder.is_dir() or folder.suffix == ".json"
@@ -128,7 +128,7 @@ def _engine(
 
 def _checkpoint_bytes(folder: Path, architecture: Architecture, settings: EngineSettings) -> float | None:
     """Weights in a folder's safetensors files as an engine loads them; None without such files. Reads their headers only."""
-    from profiles.safetensors import PREFIX_BYTES, Tensor, header_length, loaded_bytes, tensors
+    from profiles.checkpoints.safetensors import PREFIX_BYTES, Tensor, header_length, loaded_bytes, tensors
 
     found: list[Tensor] = []
     for path in sorted(folder.glob("*.safetensors")):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from profiles.measurements import PairSharing
+from profiles.store.measurements import PairSharing
 
 if TYPE_CHECKING:
     from ullage.measuring import EngineAsked, SweepAsked

@@ -86,7 +86,7 @@ def list_(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool,
 
     Example: ullage profile list
     """
-    from profiles.store import read_store
+    from profiles.store.folder import read_store
     from ullage.views.profile_text import groups, list_text
 
     found = read_store(store)
@@ -103,7 +103,7 @@ def show(
 
     Example: ullage profile show llama-3.1-8b --gpu h100
     """
-    from profiles.store import read_store
+    from profiles.store.folder import read_store
     from ullage.profiling import of_model
     from ullage.views.profile_text import as_json as to_json
     from ullage.views.profile_text import show_text
@@ -119,10 +119,10 @@ def check(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool,
 
     Example: ullage profile check --store measurements
     """
-    from profiles.canonical import canonical
     from profiles.catalogue import builtin
-    from profiles.store import read_store
-    from profiles.store_check import check as findings_of
+    from profiles.store.canonical import canonical
+    from profiles.store.checks import check as findings_of
+    from profiles.store.folder import read_store
     from ullage.views.profile_text import counts
 
     found = canonical(read_store(store), builtin())
@@ -146,7 +146,7 @@ def export(
 
     Example: ullage profile export --gpu h100 -o h100.csv
     """
-    from profiles.store import read_store
+    from profiles.store.folder import read_store
     from ullage.inputs import check_target, write_text
     from ullage.profiling import of_model
     from ullage.views.profile_text import as_json as to_json

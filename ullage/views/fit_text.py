@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from profiles.coexistence import Fit, Resident
+from profiles.memory.coexistence import Fit, Resident
 
 _MIB_PER_GIB = 1024
 

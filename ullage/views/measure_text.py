@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from profiles.interference import factor_of
-from profiles.measurements import LatencyPoint, PairPoint
+from profiles.latency.interference import factor_of
+from profiles.store.measurements import LatencyPoint, PairPoint
 from ullage.measure_next import Price, Ranking, Worth
 from ullage.measuring import Measured
 from ullage.measuring_pair import MeasuredPair

@@ -10,9 +10,9 @@ from dataclasses import asdict, fields
 from itertools import chain
 from typing import Any
 
-from profiles.measurements import LatencyPoint, Measurements, PairPoint, Provenance, StartPoint, preferred
 from profiles.sources.table import ENGINE_COLUMNS, LOAD_COLUMNS, PROVENANCE_COLUMNS
-from profiles.store_check import answers, origin
+from profiles.store.checks import answers, origin
+from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, Provenance, StartPoint, preferred
 from ullage.profiling import Imported
 from ullage.views.plan_text import table
 

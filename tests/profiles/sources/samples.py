@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiles.measurements import Measurements
 from profiles.sources.source import Context, Source
+from profiles.store.measurements import Measurements
 from ullage.plugins import SOURCES, load
 
 FIXTURES = Path(__file__).with_name("fixtures")

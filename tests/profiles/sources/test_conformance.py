@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from profiles.measurements import Measurements
 from profiles.sources.reading import opened
 from profiles.sources.source import Source, SourceError
+from profiles.store.measurements import Measurements
 from tests.profiles.sources.samples import SAMPLES, Sample, sample
 from ullage.plugins import SOURCES
 from ullage.profiling import kind_of

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from profiles.measurements import LatencyPoint, Provenance, StartPoint
 from profiles.sources.source import Context, SourceError
+from profiles.store.measurements import LatencyPoint, Provenance, StartPoint
 from tests.profiles.sources.samples import Sample, read, sample
 from ullage.plugins import SOURCES, load
 
@@ -309,10 +309,7 @@ HEADING = "model,gpu,input_tokens,output_tokens,concurrency,ttft_s,tpot_s\n"
         ("model,gpu,input_tokens,output_tokens,ttft_s,ttft_s\nm,g,1,1,1,1\n", "row 1: a column stands there twice"),
         ("model,gpu,input_tokens,output_tokens,ttft_s,ttft_ms\nm,g,1,1,1,1\n", "row 2: ttft_ms: ttft_s is given too; keep one"),
         ("model,gpu,input_tokens,output_tokens,ttft_s,speed\nm,g,1,1,1,1\n", "row 2: speed: unknown column"),
-        (
-            "model,gpu,input_tokens,output_tokens,ttft_s,kind\nm,g,1,1,1,guessed\n",
-            "row 2: kind: must be one of measured, fitted",
-        ),
+        ("model,gpu,input_tokens,output_tokens,ttft_s,kind\nm,g,1,1,1,guessed\n", "row 2: kind: must be one of measured, fitted"),
         ("model,gpu,input_tokens,output_tokens,ttft_s,date\nm,g,1,1,1,May\n", "row 2: date: 'May' is no date; write YYYY-MM-DD"),
     ],
 )

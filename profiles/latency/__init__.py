@@ -1,0 +1,1 @@
+"""How fast an engine is: step times, latency under load, capacity; fitted, with bands."""

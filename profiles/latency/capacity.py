@@ -1,0 +1,92 @@
+"""Latency at a given load and the largest load that meets an SLO, in closed form (formulas: profiles/latency/load.py)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from profiles.latency.load import Load
+from profiles.latency.mix import RequestMix
+from profiles.latency.steptime import StepTime
+from profiles.settings import EngineSettings
+
+__all__ = ["LoadForecast", "RequestMix", "Slo", "capacity_rps", "forecast"]
+
+# Relative width at which bisection stops.
+_RATE_TOLERANCE = 1e-3
+# The rate below which an SLO counts as not attainable at any rate.
+_SMALLEST_RATE_RPS = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """Goals at the quantile that is sized for: time to first token and time per output token after it."""
+
+    ttft_s: float
+    tpot_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadForecast:
+    """What one replica does at a load.
+
+    ttft_s and tpot_s are at the asked quantile; tpot_s is 0 when no answer has a second token. busy_fraction is the share of time with
+    work if the engine were alone at full speed. running_requests and kv_tokens are means; kv_tokens_p99 is a pool with which preemption
+    is rare: at least one p99 request.
+    """
+
+    ttft_s: float
+    tpot_s: float
+    busy_fraction: float
+    running_requests: float
+    kv_tokens: float
+    kv_tokens_p99: float
+
+
+def forecast(
+    step: StepTime, mix: RequestMix, rate_rps: float, share_fraction: float, settings: EngineSettings, quantile: float = 0.99
+) -> LoadForecast | None:
+    """Latency, busy time and KV tokens of one replica at a rate and a guaranteed share.
+
+    None when it cannot keep up or runs out of max_num_seqs. Raises ValueError for a negative rate, a share outside (0, 1], a quantile
+    outside (0, 1).
+    """
+    load = Load(step, mix, share_fraction, settings, quantile, None)
+    if not (math.isfinite(rate_rps) and rate_rps >= 0):
+        raise ValueError(f"rate_rps is {rate_rps}, it must be a finite number that is not negative")
+    state = load.state(rate_rps)
+    alone = Load(step, mix, 1.0, settings, quantile, slowdown=1.0).state(rate_rps)
+    if state is None or alone is None:
+        return None
+    kv_tokens, kv_tokens_p99 = load.kv_tokens(state)
+    return LoadForecast(
+        ttft_s=load.ttft_s(state),
+        tpot_s=load.tpot_s(state),
+        busy_fraction=-math.expm1(-alone.present),
+        running_requests=state.present,
+        kv_tokens=kv_tokens,
+        kv_tokens_p99=kv_tokens_p99,
+    )
+
+
+def capacity_rps(
+    step: StepTime, mix: RequestMix, slo: Slo, share_fraction: float, settings: EngineSettings, quantile: float = 0.99
+) -> float:
+    """Largest rate whose forecast meets the SLO, within 0.1 % below it; 0.0 when none does."""
+    load = Load(step, mix, share_fraction, settings, quantile, None)
+    if not _meets(load, _SMALLEST_RATE_RPS, slo):
+        return 0.0
+    low_rps, high_rps = _SMALLEST_RATE_RPS, load.rate_limit_rps
+    while high_rps - low_rps > _RATE_TOLERANCE * low_rps:
+        # Far apart the middle is taken of the logarithms: capacity may lie orders of magnitude below the limit.
+        middle_rps = math.sqrt(low_rps * high_rps) if high_rps > 4 * low_rps else (low_rps + high_rps) / 2
+        if _meets(load, middle_rps, slo):
+            low_rps = middle_rps
+        else:
+            high_rps = middle_rps
+    return low_rps
+
+
+def _meets(load: Load, rate_rps: float, slo: Slo) -> bool:
+    state = load.state(rate_rps)
+    return state is not None and load.tpot_s(state) <= slo.tpot_s and load.ttft_s(state) <= slo.ttft_s

@@ -1,0 +1,84 @@
+"""Bytes of weights per GPU from a model's dimensions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from profiles.memory.adapters import adapter_elements
+from profiles.models import Architecture
+from profiles.pipeline import Stage, stages
+from profiles.precision import WeightFormat, dtype_bytes, weight_format
+from profiles.settings import EngineSettings
+from profiles.support import padded_vocab
+
+
+def weight_bytes(architecture: Architecture, settings: EngineSettings) -> float:
+    """Bytes of weights per GPU of the pipeline stage that holds the most."""
+    return max(stage_weight_bytes(architecture, settings, stage) for stage in stages(architecture, settings))
+
+
+def whole_weight_bytes(architecture: Architecture, settings: EngineSettings) -> float:
+    """Bytes of all weights on one GPU, without what the engine computes instead of loading (rotary tables)."""
+    alone = replace(settings, tensor_parallel_size=1, pipeline_parallel_size=1)
+    return weight_bytes(architecture, alone) - _rotary_elements(architecture) * dtype_bytes(architecture, settings)
+
+
+def stage_weight_bytes(architecture: Architecture, settings: EngineSettings, stage: Stage, scale: float = 1.0) -> float:
+    """Bytes of weights per GPU of one pipeline stage; what is loaded is multiplied by scale, rotary tables are not.
+
+    Blocks and embeddings are divided over the ranks; norms, the vision tower, latent down-projections, rotary tables and KV heads beyond
+    one per rank are held by every rank, slots for LoRA adapters too.
+    Quantised formats cover what Architecture.quant_scope says, embeddings never.
+    """
+    size = settings.tensor_parallel_size
+    plain_bytes = dtype_bytes(architecture, settings)
+    form = weight_format(architecture, settings)
+    linear_bytes = expert_bytes = float(plain_bytes)
+    if form is not None:
+        expert_bytes = form.bytes_per_parameter * _expert_padding(architecture, form, size)
+        linear_bytes = plain_bytes if architecture.quant_scope == "experts" else form.bytes_per_parameter
+    linear = architecture.attention_parameters + architecture.dense_mlp_parameters
+    divided = linear * linear_bytes + architecture.expert_parameters * expert_bytes
+    blocks = divided / size + architecture.norm_parameters * plain_bytes + _replicated_parameters(architecture, size) * linear_bytes
+    vision = architecture.vision_parameters if stage.first else 0
+    adapters = settings.max_loras * settings.max_lora_rank * adapter_elements(architecture) * plain_bytes if settings.max_loras else 0
+    loaded_bytes = adapters * stage.part + blocks * stage.part + (_embedding_parameters(architecture, stage) / size + vision) * plain_bytes
+    return loaded_bytes * scale + _rotary_elements(architecture) * plain_bytes
+
+
+def _embedding_parameters(architecture: Architecture, stage: Stage) -> int:
+    """Padded rows of the input embedding and the output head that the stage holds; tied ones are one matrix where both are needed."""
+    matrix = padded_vocab(architecture) * architecture.hidden
+    if stage.first and stage.last:
+        return matrix if architecture.tie_embeddings else 2 * matrix
+    return matrix * (stage.first + stage.last)
+
+
+def _rotary_elements(architecture: Architecture) -> int:
+    """Sines and cosines of all positions, which vLLM computes at start-up (vllm/model_executor/layers/rotary_embedding/base.py)."""
+    return architecture.max_position * (architecture.mla.qk_rope_head_dim if architecture.mla else architecture.head_dim)
+
+
+def _expert_padding(architecture: Architecture, form: WeightFormat, size: int) -> float:
+    """Stored over nominal size of the routed experts, whose two widths the kernels may round up."""
+    if architecture.experts is None:
+        return 1.0
+    inner = architecture.experts.intermediate / size
+    return (
+        _padded(inner, form.expert_inner_multiple) / inner * _padded(architecture.hidden, form.expert_hidden_multiple) / architecture.hidden
+    )
+
+
+def _padded(width: float, multiple: int) -> int:
+    return math.ceil(width / multiple) * multiple
+
+
+def _replicated_parameters(architecture: Architecture, size: int) -> float:
+    """Parameters per rank beyond an even division of the attention weights."""
+    if architecture.mla is not None:
+        # Down-projections of MLA are whole on every rank (ReplicatedLinear in vllm/model_executor/models/deepseek_v2.py).
+        latent = architecture.mla.kv_lora_rank + architecture.mla.qk_rope_head_dim + (architecture.mla.q_lora_rank or 0)
+        return architecture.attention_layers * architecture.hidden * latent * (1 - 1 / size)
+    heads_beyond = max(1 - architecture.kv_heads / size, 0)
+    return 2 * architecture.attention_layers * architecture.hidden * architecture.head_dim * heads_beyond

@@ -1,0 +1,1 @@
+"""Measurements: their form, the folder that holds them, and what makes one plausible."""
