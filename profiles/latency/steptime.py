@@ -116,7 +116,7 @@ def step_time(
 ) -> StepTime:
     """Step time of a model on a GPU type, or on one MIG slice of it.
 
-    fit None takes the shipped one of vLLM. data_parallel_size is explained in profiles.latency.work.step_work. With pipeline stages, decodes
+    fit None takes the shipped one of vLLM. data_parallel_size is that of profiles.latency.work.step_work. With pipeline stages, decodes
     are split over as many batches in flight as there are stages; a prompt passes all stages, one after the other.
     Raises UnsupportedError when vLLM cannot run the configuration, tensor parallelism over MIG slices included.
     """
