@@ -19,13 +19,21 @@ def solve(
 ) -> Solution:
     """Answer a problem greedily; what finds no room stays unserved, lowest priority first."""
     packing = Packing(problem)
+    fill(packing)
+    return answer(problem, NAME, trimmed(problem, packing.patterns()))
+
+
+def fill(packing: Packing) -> None:
+    """Serve what is still unserved, demand by demand."""
+    problem = packing.problem
     choices = shapes_by_demand(problem, candidates(problem))
     for demand in order(problem):
+        if not packing.wants(demand):
+            continue
         shapes = choices.get(demand, [])
         openings = Openings(packing, shapes)
         while packing.wants(demand) and (join_tightest(packing, openings) or open_fresh(packing, shapes)):
             pass
-    return answer(problem, NAME, trimmed(problem, packing.patterns()))
 
 
 def join_tightest(packing: Packing, openings: Openings) -> bool:

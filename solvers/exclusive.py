@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from planner.problem import Problem, Solution, Watch
 from solvers.answer import answer, trimmed
 from solvers.candidates import takes_whole_gpus, usable_shapes
+from solvers.catalogue import catalogue
 from solvers.greedy import open_fresh, order, shapes_by_demand
 from solvers.mixes import MixSearch
 from solvers.packing import Packing
-from solvers.pricing import catalogue
 
 NAME = "exclusive"
 

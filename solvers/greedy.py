@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 from planner.problem import Problem
-from solvers.packing import OpenGpu, Packing, may_join
+from solvers.packing import OpenGpu, Packing
 
 
 def order(problem: Problem) -> list[int]:
@@ -99,4 +99,4 @@ class Openings:
 
 
 def _joins(packing: Packing, gpu: OpenGpu, index: int) -> bool:
-    return helps(packing, index) and may_join(packing.problem, gpu.residents, index)
+    return helps(packing, index) and packing.may_join(gpu, index)

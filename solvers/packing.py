@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from planner.problem import Pattern, Pool, Problem, Shape, fits_layout, nodes_needed, shortfall
 from solvers.candidates import takes_whole_gpus
 
 
-def may_join(problem: Problem, residents: Sequence[int], newcomer: int) -> bool:
-    """Whether a shape that is legal alone may join residents that are legal together (not empty)."""
+def _may_join(problem: Problem, residents: Sequence[int], newcomer: int) -> bool:
+    """Whether a shape that is legal alone may join residents that are legal together (not empty), layouts of MIG aside."""
     shape = problem.shapes[newcomer]
     others = [problem.shapes[index] for index in residents]
     first = others[0]
@@ -25,9 +25,7 @@ def may_join(problem: Problem, residents: Sequence[int], newcomer: int) -> bool:
         return False
     if sum(s.host_memory_mib for s in together) > pool.host_memory_mib_per_gpu or not _tolerated(problem, others, shape):
         return False
-    if shape.mode == "mig":
-        return fits_layout(pool.mig_layouts, [s.mig_profile or "" for s in together])
-    return _shares_fit(pool, together)
+    return shape.mode == "mig" or _shares_fit(pool, together)
 
 
 def _tolerated(problem: Problem, others: Sequence[Shape], shape: Shape) -> bool:
@@ -76,6 +74,7 @@ class Packing:
     capacity_microrps: Counter[int] = field(default_factory=Counter)
     replicas: Counter[int] = field(default_factory=Counter)
     largest_microrps: Counter[int] = field(default_factory=Counter)
+    _layouts: dict[tuple[int, tuple[str, ...]], bool] = field(default_factory=dict)
 
     def missing(self, demand: int) -> int:
         """Unserved micro-requests/s of a demand as things stand."""
@@ -102,6 +101,29 @@ class Packing:
             self.sharable.append(self.gpus[-1])
         self.blocks[wanted.pool][wanted.gpus] += wanted.gpus
         self._count(shape)
+
+    def may_join(self, gpu: OpenGpu, newcomer: int) -> bool:
+        """Whether a shape that is legal alone may join the residents of a GPU."""
+        shapes = self.problem.shapes
+        if not _may_join(self.problem, gpu.residents, newcomer):
+            return False
+        if shapes[newcomer].mode != "mig":
+            return True
+        profiles = tuple(sorted(shapes[i].mig_profile or "" for i in (*gpu.residents, newcomer)))
+        key = (gpu.pool, profiles)
+        if key not in self._layouts:
+            self._layouts[key] = fits_layout(self.problem.pools[gpu.pool].mig_layouts, profiles)
+        return self._layouts[key]
+
+    def take(self, patterns: Iterable[Pattern]) -> None:
+        """Open GPUs for known patterns, each as often as its pool has room."""
+        for pattern in patterns:
+            for _ in range(pattern.count):
+                if not self.has_room(pattern.residents[0]):
+                    break
+                self.open(pattern.residents[0])
+                for shape in pattern.residents[1:]:
+                    self.join(self.gpus[-1], shape)
 
     def join(self, gpu: OpenGpu, shape: int) -> None:
         """Add the shape to a GPU in use."""

@@ -16,12 +16,13 @@ from planner.problem import Pattern, Problem, Solution, Watch, priorities
 from solvers.answer import answer, trimmed, with_bounds
 from solvers.assign import assign
 from solvers.candidates import candidates
+from solvers.catalogue import Catalogue, catalogue
 from solvers.columns import Column, PatternColumn
 from solvers.errors import UnavailableError
 from solvers.master import Goal, Master
 from solvers.mixes import MixSearch
 from solvers.patterns import PatternSearch
-from solvers.pricing import Catalogue, catalogue, mix_column
+from solvers.pricing import mix_column
 from solvers.slots import Slots, slots
 from solvers.stage import clock, value_of
 

@@ -8,98 +8,63 @@ optimal, and stays valid when a search was cut short, because searches then repo
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from planner.problem import Problem
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.problem import Demand, shortfall
 from solvers.candidates import takes_whole_gpus
-from solvers.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn
+from solvers.catalogue import Catalogue
+from solvers.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn, bought
 from solvers.knapsack import Knapsack
 from solvers.master import Master
 from solvers.mixes import Mix, MixSearch, Options
-from solvers.patterns import PatternSearch
-from solvers.slots import Group
+from solvers.slices import Slices
 
-# items that a search of patterns inspects before the integer program takes over, or at all where there is none
-_QUICK_STEPS = 1_000
-_THOROUGH_STEPS = 200_000
-# combinations that a thorough search of the mixes of one demand inspects
-_MIX_STEPS = 20_000
-# more mixes of one demand than this, and it is covered replica by replica
-_MOST_MIXES = 500
-# how close to the best a pattern must be while there is still much to find
-_LAX_GAP_FRACTION = 0.05
-# a search that inspects this many times more items than columns are wanted would find too many or too few of them
-_STEPS_PER_COLUMN = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """The candidate shapes of each demand and what it may buy of them."""
-
-    shapes: tuple[tuple[int, ...], ...]
-    options: tuple[Options, ...]
-
-
-def catalogue(problem: Problem, shapes: Sequence[int]) -> Catalogue:
-    """Options per demand."""
-    by_demand: defaultdict[int, list[int]] = defaultdict(list)
-    for index in shapes:
-        by_demand[problem.shapes[index].demand].append(index)
-    chosen = tuple(tuple(by_demand[i]) for i in range(len(problem.demands)))
-    options = tuple(
-        Options(
-            demand=demand,
-            capacity_microrps=tuple(problem.shapes[index].capacity_microrps for index in chosen[i]),
-            available=tuple(_available(problem, index) for index in chosen[i]),
-        )
-        for i, demand in enumerate(problem.demands)
-    )
-    return Catalogue(chosen, options)
-
-
-def _available(problem: Problem, index: int) -> int:
-    shape = problem.shapes[index]
-    pool = problem.pools[shape.pool]
-    if shape.mode == "mig":
-        return pool.gpus * max(sum(slot.profile == shape.mig_profile for slot in layout) for layout in pool.mig_layouts)
-    return pool.nodes * (pool.gpus_per_node // shape.gpus)
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
     """Duals as prices: value of a slot per class, price of a GPU per (pool, block size), of an unserved micro-request/s per demand."""
 
-    slot_values: tuple[float, ...]
+    slot_values: Floats
     gpu_prices: dict[tuple[int, int], float]
     unserved_prices: tuple[float, ...]
+    node_values: tuple[float, ...]
+    pinned_value: float
     fixed: float
 
 
-def prices(master: Master, duals: Sequence[float]) -> Prices:
-    """Prices of a stage at row duals (signs as a minimising solver gives them); wrong signs count as zero."""
+def prices(master: Master, duals: Floats) -> Prices:
+    """Prices of a stage at row duals (signs as a minimising solver gives them); wrong signs and missing duals count as zero."""
     problem = master.problem
+    duals = np.nan_to_num(duals)
     start = len(problem.demands)
-    slot_values = tuple(max(0.0, dual) for dual in duals[start : start + len(master.slots.classes)])
+    slot_values = np.maximum(0.0, duals[start : start + len(master.slots.classes)])
     gpu_prices: dict[tuple[int, int], float] = {}
+    node_values: list[float] = []
     fixed = 0.0
     for index in range(len(problem.pools)):
         price = master.gpu_price(index)
-        nodes_worth = 0.0
+        nodes_worth = blocks_worth = 0.0
         for size in master.block_sizes[index]:
-            scarcity = max(0.0, -duals[master.capacity_rows(index, size)[-1]])
+            scarcity = max(0.0, -float(duals[master.capacity_rows(index, size)[-1]]))
             price += scarcity
             nodes_worth += scarcity * master.row_room(index, size)
+            blocks_worth += scarcity * master.row_room(index, size) if size > 1 else 0.0
             gpu_prices[index, size] = price
+        node_values.append(blocks_worth)
         fixed += _nodes_value(master, index, nodes_worth)
     unserved: list[float] = []
     for i in range(len(problem.demands)):
         row = master.pinned_row(i)
-        unserved.append(master.unserved_price(i) + (max(0.0, -duals[row]) / master.rate_unit if row is not None else 0.0))
-    for row, limit in master.pinned_limits():
-        fixed -= max(0.0, -duals[row]) * limit
-    return Prices(slot_values, gpu_prices, tuple(unserved), fixed)
+        unserved.append(master.unserved_price(i) + (max(0.0, -float(duals[row])) / master.rate_unit if row is not None else 0.0))
+    pinned_value = sum(max(0.0, -float(duals[row])) * limit for row, limit in master.pinned_limits())
+    return Prices(slot_values, gpu_prices, tuple(unserved), tuple(node_values), pinned_value, fixed - pinned_value)
 
 
 def _nodes_value(master: Master, index: int, nodes_worth: float) -> float:
@@ -112,50 +77,179 @@ def _nodes_value(master: Master, index: int, nodes_worth: float) -> float:
 
 @dataclass(slots=True)
 class Priced:
-    """What one round of pricing found: bound, cheapest value per demand, best value per pool, columns worth adding."""
+    """What one round of pricing found: bound, cheapest value per demand, columns worth adding.
+
+    prices are such that no GPU sells more than it costs; wanted is the value of the cheapest mixes of all demands at them: the GPUs
+    and nodes of every solution are worth as much.
+    """
 
     prices: Prices
     bound: float
     mix_values: list[float]
-    pattern_values: list[float]
     columns: list[Column]
 
-
-def price(master: Master, stock: Catalogue, knapsacks: Sequence[Knapsack | None], at: Prices, *, thorough: bool) -> Priced:
-    """Cheap mixes and valuable patterns at some prices; a thorough search finds the best ones and gives the tightest bound."""
-    problem = master.problem
-    columns: list[Column] = []
-    pattern_values = [0.0] * len(problem.pools)
-    for group, knapsack in zip(master.slots.groups, knapsacks, strict=True):
-        found, upper_value = _best_patterns(group, knapsack, at.slot_values, thorough=thorough)
-        pattern_values[group.pool] = max(pattern_values[group.pool], upper_value)
-        columns.extend(PatternColumn(group.pool, pattern) for pattern in found)
-    mix_values: list[float] = []
-    steps = _MIX_STEPS if thorough else _QUICK_STEPS
-    for i in range(len(problem.demands)):
-        search = MixSearch(stock.options[i], option_prices(master, stock, at, i), weight=at.unserved_prices[i], steps=steps).run()
-        mix_values.append(search.lower_value)
-        columns.extend(mix_column(stock, i, mix) for _, mix in search.found)
-    bound = at.fixed + sum(mix_values)
-    for index, pool in enumerate(problem.pools):
-        bound += pool.gpus * min(0.0, at.gpu_prices[index, 1] - pattern_values[index])
-    return Priced(at, bound, mix_values, pattern_values, columns)
+    @property
+    def wanted(self) -> float:
+        """Value of the cheapest mixes, less what pinned unserved demand may take."""
+        return sum(self.mix_values) - self.prices.pinned_value
 
 
-def knapsack_of(group: Group) -> Knapsack | None:
-    """The integer program of a time-shared group; MIG layouts are few enough to be searched."""
-    return None if group.layouts else Knapsack(group)
+class Pricing:
+    """Cheap mixes and valuable patterns of one master, at any prices."""
 
+    def __init__(self, master: Master, stock: Catalogue) -> None:
+        """Build the knapsacks once."""
+        self.master = master
+        self.stock = stock
+        self._sellers = [Slices(group) if group.layouts else Knapsack(group) for group in master.slots.groups]
 
-def _best_patterns(
-    group: Group, knapsack: Knapsack | None, values: Sequence[float], *, thorough: bool
-) -> tuple[list[tuple[int, ...]], float]:
-    """Valuable patterns of a group and an upper bound on the value of all: by a short search, or else by the integer program."""
-    search = PatternSearch(group, values, steps=_THOROUGH_STEPS if knapsack is None else _QUICK_STEPS).run()
-    if knapsack is None or not search.exhausted:
-        return search.found, search.upper_value
-    best, upper_value = knapsack.best(values, 0.0 if thorough else _LAX_GAP_FRACTION)
-    return [PatternSearch(group, values).filled(best), *search.found], upper_value
+    def quick(self, prices: Prices, known: Floats, demands: Sequence[int], steps: int) -> list[Column]:
+        """Columns alone, for some demands, without a bound: patterns of the classes whose value is known, mixes at all prices."""
+        columns: list[Column] = []
+        for group, seller in zip(self.master.slots.groups, self._sellers, strict=True):
+            seller.price(known)
+            columns.extend(PatternColumn(group.pool, p) for p in seller.best(prices.gpu_prices[group.pool, 1] * (1.0 + 1e-7)).patterns)
+        mixes: list[Column] = []
+        for i in demands:
+            mixes.extend(self.mixes(prices, i, steps)[1])
+        return [*columns, *mixes, *self._homes(mixes)]
+
+    def at(self, prices: Prices, *, steps: int) -> Priced:
+        """One round of pricing."""
+        problem = self.master.problem
+        columns: list[Column] = []
+        group_values: list[float] = []
+        for group, seller in zip(self.master.slots.groups, self._sellers, strict=True):
+            seller.price(prices.slot_values)
+            valued = seller.best(prices.gpu_prices[group.pool, 1])
+            group_values.append(valued.upper_value)
+            columns.extend(PatternColumn(group.pool, pattern) for pattern in valued.patterns)
+        feasible = self._balanced(prices, group_values)
+        mix_values: list[float] = []
+        for i in range(len(problem.demands)):
+            value, found = self.mixes(feasible, i, steps)
+            mix_values.append(value)
+            columns.extend(found)
+        columns.extend(self._homes(columns))
+        return Priced(feasible, feasible.fixed + sum(mix_values), mix_values, columns)
+
+    def sellers(self, pool: int) -> list[Knapsack | Slices]:
+        """What prices the groups of a pool."""
+        pairs = zip(self.master.slots.groups, self._sellers, strict=True)
+        return [seller for group, seller in pairs if group.pool == pool]
+
+    def _homes(self, columns: Sequence[Column]) -> list[Column]:
+        """Patterns for the slots that mixes ask for: without them a class that is new would seem to be nowhere."""
+        wanted = {
+            self.master.slots.of_shape[shape] for column in columns for shape, _ in bought(column) if shape in self.master.slots.of_shape
+        }
+        homes: list[Column] = []
+        for group, seller in zip(self.master.slots.groups, self._sellers, strict=True):
+            inside = wanted.intersection(group.classes)
+            if inside:
+                homes.extend(PatternColumn(group.pool, pattern) for pattern in seller.around(sorted(inside)))
+        return homes
+
+    def _balanced(self, prices: Prices, group_values: Sequence[float]) -> Prices:
+        """Prices at which no GPU sells more than it costs: slots become cheaper (Farley) where cost is the goal, else GPUs dearer."""
+        valued = list(zip(self.master.slots.groups, group_values, strict=True))
+        if self.master.goal.priority is None:
+            slot_values = prices.slot_values.copy()
+            for group, value in valued:
+                price = prices.gpu_prices[group.pool, 1]
+                if value > price:
+                    classes = list(group.classes)
+                    slot_values[classes] = np.minimum(slot_values[classes], prices.slot_values[classes] * (price / value))
+            return replace(prices, slot_values=slot_values)
+        gpu_prices, fixed = dict(prices.gpu_prices), prices.fixed
+        for (index, size), price in prices.gpu_prices.items():
+            rise = max(0.0, *(value - prices.gpu_prices[index, 1] for group, value in valued if group.pool == index), 0.0)
+            gpu_prices[index, size] = price + rise
+            fixed -= rise * self.master.problem.pools[index].gpus if size == 1 else 0.0
+        return replace(prices, gpu_prices=gpu_prices, fixed=fixed)
+
+    def mixes(self, prices: Prices, demand: int, steps: int) -> tuple[float, list[Column]]:
+        """A valid lower value of all mixes of a demand, and cheap ones."""
+        option_values = np.array(option_prices(self.master, self.stock, prices, demand))
+        if demand in self.master.covered:
+            return self._cover(prices, demand, option_values)
+        options = self.stock.options[demand]
+        chosen = self.stock.efficient(demand, option_values)
+        if options.demand.tolerate_nodes and options.demand.peak_microrps:
+            return self._surviving(prices, demand, option_values, chosen, steps)
+        search = self._search(prices, demand, options.demand, option_values, chosen, steps)
+        return search.lower_value, [self._column(demand, chosen, mix) for _, mix in search.found[-2:]]
+
+    def _search(self, prices: Prices, index: int, demand: Demand, option_values: Floats, chosen: Sequence[int], steps: int) -> MixSearch:
+        options = self.stock.options[index]
+        some = Options(demand, tuple(options.capacity_microrps[i] for i in chosen), tuple(options.available[i] for i in chosen))
+        return MixSearch(some, [float(option_values[i]) for i in chosen], weight=prices.unserved_prices[index], steps=steps).run()
+
+    def _column(self, demand: int, chosen: Sequence[int], mix: Mix) -> MixColumn:
+        """A mix as a column, with what it really leaves unserved."""
+        options = self.stock.options[demand]
+        counts = [(chosen[option], count) for option, count in mix.counts]
+        capacity_microrps = sum(options.capacity_microrps[option] * count for option, count in counts)
+        largest_microrps = max((options.capacity_microrps[option] for option, _ in counts), default=0)
+        unserved = shortfall(options.demand, capacity_microrps, sum(count for _, count in counts), largest_microrps)
+        return MixColumn(demand, tuple(sorted((self.stock.shapes[demand][option], count) for option, count in counts)), unserved)
+
+    def _surviving(
+        self, prices: Prices, demand: int, option_values: Floats, chosen: Sequence[int], steps: int
+    ) -> tuple[float, list[Column]]:
+        """Mixes that carry the peak without their largest replica: one search for each size that may be the largest.
+
+        A search of that size covers the peak and the largest replica with replicas that are no larger: the plain question.
+        """
+        options = self.stock.options[demand]
+        real = options.demand
+        sizes = sorted({options.capacity_microrps[i] for i in chosen})
+        must = math.isinf(prices.unserved_prices[demand])
+        # a part of a larger target would be more than what a missing replica counts for
+        plain = replace(real, tolerate_nodes=0, min_replicas=max(real.min_replicas, 2) if must else 0)
+        lower = math.inf if must else prices.unserved_prices[demand] * real.peak_microrps
+        best, found = math.inf, list[Column]()
+        for size in sorted(sizes, reverse=True):
+            fitting = [i for i in chosen if options.capacity_microrps[i] <= size]
+            target = replace(plain, rate_microrps=(real.peak_microrps + size,))
+            rates = [option_values[i] / options.capacity_microrps[i] for i in fitting if options.capacity_microrps[i]]
+            if min([*rates, prices.unserved_prices[demand]], default=math.inf) * target.peak_microrps >= best:
+                continue
+            search = self._search(prices, demand, target, option_values, fitting, steps)
+            lower = min(lower, search.lower_value)
+            if search.found and search.found[-1][0] < best:
+                best = search.found[-1][0]
+                found.append(self._column(demand, fitting, search.found[-1][1]))
+        return lower, found[-2:]
+
+    def _cover(self, prices: Prices, demand: int, option_values: Floats) -> tuple[float, list[Column]]:
+        """The same for a demand that is covered replica by replica."""
+        peak = self.stock.options[demand].demand.peak_microrps
+        capacity = np.minimum(np.array(self.stock.options[demand].capacity_microrps), peak)
+        rates = np.full(len(capacity), math.inf)
+        np.divide(option_values, capacity, out=rates, where=capacity > 0)
+        order = np.argsort(rates, kind="stable")[:3]
+        columns: list[Column] = [ReplicaColumn(demand, self.stock.shapes[demand][i]) for i in order if rates[i] < math.inf]
+        columns.append(LossColumn(demand))
+        cheapest = min(float(rates.min(initial=math.inf)), prices.unserved_prices[demand])
+        return cheapest * peak, [column for column in columns if self.master.allows(column)]
+
+    def filled(self, duals: Floats, centre: Floats) -> Floats:
+        """Duals with a price for every class that no column has reached: the most it may cost before a GPU with it pays.
+
+        A GPU that holds it beside the best of the other classes is then worth no more than its own price.
+        """
+        known = prices(self.master, duals)
+        start = len(self.master.problem.demands)
+        lift = np.full(len(self.master.slots.classes), math.inf)
+        for group, seller in zip(self.master.slots.groups, self._sellers, strict=True):
+            seller.price(known.slot_values)
+            classes = list(group.classes)
+            lift[classes] = np.minimum(lift[classes], seller.headroom(known.gpu_prices[group.pool, 1]))
+        out = duals.copy()
+        slots = out[start : start + len(lift)]
+        slots[:] = np.fmax(slots, np.minimum(lift, centre[start : start + len(lift)]))
+        return np.where(np.isnan(out), centre, out)
 
 
 def option_prices(master: Master, stock: Catalogue, at: Prices, demand: int) -> list[float]:
@@ -166,71 +260,10 @@ def option_prices(master: Master, stock: Catalogue, at: Prices, demand: int) -> 
         if takes_whole_gpus(shape):
             out.append(shape.gpus * at.gpu_prices[shape.pool, shape.gpus])
         else:
-            out.append(at.slot_values[master.slots.of_shape[index]])
+            out.append(float(at.slot_values[master.slots.of_shape[index]]))
     return out
 
 
 def mix_column(stock: Catalogue, demand: int, mix: Mix) -> MixColumn:
     """A mix in terms of shapes."""
     return MixColumn(demand, tuple((stock.shapes[demand][option], count) for option, count in mix.counts), mix.unserved_microrps)
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Every column that a solution within a gap of the bound can use, and the demands to be covered replica by replica."""
-
-    columns: list[Column]
-    covered: frozenset[int]
-
-
-def within_gap(master: Master, stock: Catalogue, priced: Priced, gap: float, limit: int) -> Reach | None:
-    """The columns within gap (scaled) of the bound; None when there are more than limit.
-
-    A solution that uses a column is at least bound + the column's value above the cheapest of its kind.
-    """
-    at = priced.prices
-    columns: dict[Column, None] = {}
-    covered: set[int] = set()
-    for group in master.slots.groups:
-        floor = max(at.gpu_prices[group.pool, 1], priced.pattern_values[group.pool]) - gap
-        found = PatternSearch(group, at.slot_values, floor=floor, keep_all=True, steps=_STEPS_PER_COLUMN * limit).run()
-        columns.update((PatternColumn(group.pool, pattern), None) for pattern in found.found)
-        if found.exhausted or len(columns) > limit:
-            return None
-    for i in range(len(stock.options)):
-        mixes = _mixes_within(master, stock, priced, i, gap)
-        if mixes is not None:
-            columns.update(dict.fromkeys(mixes))
-        elif _coverable(stock.options[i]):
-            covered.add(i)
-            replicas: list[Column] = [ReplicaColumn(i, shape) for shape in stock.shapes[i]]
-            columns.update(dict.fromkeys(column for column in [*replicas, LossColumn(i)] if master.allows(column)))
-        else:
-            return None
-    return Reach([*columns, *master.node_columns()], frozenset(covered))
-
-
-def _mixes_within(master: Master, stock: Catalogue, priced: Priced, demand: int, gap: float) -> list[MixColumn] | None:
-    """The mixes of a demand within the gap; None when they are too many."""
-    search = MixSearch(
-        stock.options[demand],
-        option_prices(master, stock, priced.prices, demand),
-        weight=priced.prices.unserved_prices[demand],
-        ceiling=priced.mix_values[demand] + gap,
-        keep_all=True,
-        steps=_STEPS_PER_COLUMN * _MOST_MIXES,
-    ).run()
-    if search.exhausted or len(search.found) > _MOST_MIXES:
-        return None
-    return [mix_column(stock, demand, mix) for _, mix in search.found]
-
-
-def _coverable(options: Options) -> bool:
-    """Whether the sum of capacity says what is unserved: no minimum beyond the first replica, no maximum in reach, no loss tolerated."""
-    demand = options.demand
-    return (
-        not demand.tolerate_nodes
-        and demand.min_replicas <= 1
-        and demand.max_replicas >= sum(options.available)
-        and demand.peak_microrps > 0
-    )

@@ -3,75 +3,136 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from solvers.columns import Column
-from solvers.highs import LinearProgram
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.catalogue import Catalogue
+from solvers.columns import Column, NodeColumn
+from solvers.counts import Counts
+from solvers.highs import LinearProgram, LpAnswer
 from solvers.master import Master
-from solvers.pricing import Catalogue, Priced, knapsack_of, price, prices
+from solvers.pricing import Priced, Pricing, prices
+from solvers.resources import first_duals
 
-# columns that improve by less than this (scaled, the cost of a GPU is up to 1e4) are numerical noise
-_NOISE = 1e-6
+Floats = NDArray[np.float64]
+
 # the last rounds of column generation cost as many as all before and move the bound by less than this
-_TAIL_FRACTION = 5e-4
+_TAIL_FRACTION = 3e-4
+# how far duals may move from the best known ones in one round, as a part of themselves
+_WIDTH = 0.02
+# numbers of nodes that are tried, and rounds of column generation for each
+_MOST_SETTLED, _SETTLING_ROUNDS = 16, 3
+# the box meanwhile, and a price of GPUs that nobody pays, as parts of the duals and of a GPU's price
+_SETTLING_WIDTH, _FAR = 0.1, 20.0
+# combinations that the search of the mixes of one demand inspects while there is still much to find, and at the end
+_QUICK_STEPS, _THOROUGH_STEPS = 600, 3_000
 
 
-@dataclass(frozen=True, slots=True)
 class Relaxation:
-    """Columns generated, and the pricing round with the best bound."""
+    """Columns, prices and the best bound of one stage; later steps add to all three."""
 
-    columns: list[Column]
-    best: Priced | None
+    def __init__(self, master: Master, stock: Catalogue, seeds: Sequence[Column]) -> None:
+        """Start from the seeds, prices by the share of a GPU that each slot takes, and one round of pricing."""
+        self.master = master
+        self.pricing = Pricing(master, stock)
+        self.counts = Counts(master)
+        self.duals = first_duals(master)
+        first, self.bound = self.look(self.duals, thorough=False)
+        self.best = first
+        worth = max(1.0, max(first.mix_values, default=1.0))
+        self.program = LinearProgram(master, [10.0 * (value if value < float("inf") else worth) + worth for value in first.mix_values])
+        self.program.add([*master.node_columns(), *(column for column in seeds if master.allows(column)), *first.columns])
 
+    def look(self, duals: Floats, *, thorough: bool) -> tuple[Priced, float]:
+        """Price at some duals; returns the bound that they give."""
+        steps = _THOROUGH_STEPS if thorough else _QUICK_STEPS
+        priced = self.pricing.at(prices(self.master, duals), steps=steps)
+        bound = priced.bound
+        if self.master.goal.priority is None:
+            self.counts.cut(priced)
+            bound = self.counts.solve()
+        return priced, bound
 
-def relax(
-    master: Master,
-    stock: Catalogue,
-    seeds: Sequence[Column],
-    *,
-    rounds: int,
-    enough: Callable[[float], bool],
-) -> Relaxation:
-    """Generate columns until none improves, the bound is enough, or the rounds are used up.
+    def run(self, rounds: int, enough: Callable[[float], bool]) -> None:
+        """Generate columns until none improves, the bound is enough, or the rounds are used up."""
+        thorough, width = False, _WIDTH
+        self.program.keep_near(*self._around(width))
+        for _ in range(rounds):
+            answer = self.program.solve()
+            if answer is None or enough(self.bound):
+                return
+            if answer.value - self.best.bound <= _TAIL_FRACTION * abs(answer.value):
+                if width > 100.0:
+                    return
+                width *= 4.0
+                self.program.keep_near(*self._around(width))
+                continue
+            full = np.where(np.isnan(answer.duals), self.duals, answer.duals)
+            priced, bound = self.look(full, thorough=thorough)
+            self.bound = max(self.bound, bound)
+            if priced.bound > self.best.bound:
+                self.best, self.duals = priced, full
+                self.program.keep_near(*self._around(width))
+            fresh = self.program.add(priced.columns)
+            if not fresh and thorough:
+                return
+            thorough = not fresh
 
-    The seeds must admit a solution of the master.
-    """
-    columns: dict[Column, None] = dict.fromkeys(column for column in [*master.node_columns(), *seeds] if master.allows(column))
-    program = LinearProgram(master)
-    program.add(list(columns))
-    knapsacks = [knapsack_of(group) for group in master.slots.groups]
-    best: Priced | None = None
-    centre: Sequence[float] | None = None
-    thorough = False
-    for _ in range(rounds):
-        answer = program.solve()
-        if answer is None:
-            break
-        duals = answer.duals if centre is None or thorough else _between(centre, answer.duals)
-        priced = price(master, stock, knapsacks, prices(master, duals), thorough=thorough)
-        if best is None or priced.bound > best.bound:
-            best, centre = priced, duals
-        if enough(best.bound) or _settled(master, answer.value, best.bound):
-            break
-        fresh = [column for column in dict.fromkeys(priced.columns) if column not in columns and _improves(master, column, answer.duals)]
-        if not fresh and thorough:
-            break
-        thorough = not fresh
-        columns.update(dict.fromkeys(fresh))
-        program.add(fresh)
-    return Relaxation(list(columns), best)
+    def _around(self, width: float, *, whole: bool = False) -> tuple[Floats, Floats]:
+        """Ends of the box around the best duals: a part of their own size; none for pools whose nodes are whole."""
+        master, duals = self.master, self.duals
+        reach = width * np.abs(duals)
+        low, high = np.maximum(0.0, duals - reach), duals + reach
+        low[: len(master.problem.demands)], high[: len(master.problem.demands)] = 0.0, 0.0
+        first = len(master.problem.demands) + len(master.slots.classes)
+        low[first:], high[first:] = 0.0, 0.0
+        for index in range(len(master.problem.pools)):
+            row = master.capacity_rows(index, 1)[0]
+            price = master.gpu_price(index) - duals[row]
+            low[row], high[row] = duals[row] - width * price, min(0.0, duals[row] + width * price)
+            if whole and master.problem.pools[index].billing == "node":
+                low[row], high[row] = -_FAR * price, 0.0
+        high[low >= high] = low[low >= high]
+        return low, high
 
+    def refine(self, demands: Sequence[int], rounds: int) -> LpAnswer | None:
+        """Solve with columns alone, without the box, and generate columns for some demands; the bound is not touched."""
+        for turn in range(rounds + 1):
+            answer = self.program.solve()
+            if answer is None or turn == rounds:
+                return answer
+            at = prices(self.master, np.where(np.isnan(answer.duals), self.duals, answer.duals))
+            known = prices(self.master, answer.duals).slot_values
+            if not self.program.add(self.pricing.quick(at, known, demands, _QUICK_STEPS)):
+                return answer
+        return None
 
-def _settled(master: Master, value: float, bound: float) -> bool:
-    """Whether more columns could not raise the bound by anything that matters: the value of the program is its limit."""
-    return master.exact_bound(bound) >= master.exact_bound(value) or value - bound <= _TAIL_FRACTION * abs(value)
+    def settle(self, enough: Callable[[float], bool]) -> None:
+        """Choose whole numbers of nodes for the pools billed by node: the cheapest that the relaxation can live with.
 
-
-def _between(centre: Sequence[float], duals: Sequence[float]) -> list[float]:
-    """Duals pulled halfway towards those of the best bound, which keeps them from swinging (Wentges' smoothing)."""
-    return [0.5 * (calm + wild) for calm, wild in zip(centre, duals, strict=True)]
-
-
-def _improves(master: Master, column: Column, duals: Sequence[float]) -> bool:
-    reduced_cost = master.cost(column) - sum(duals[row] * entry for row, entry in master.entries(column).items())
-    return reduced_cost < -_NOISE
+        What the cuts allow most cheaply is tried; the duals found there are a cut that says what it really costs (Benders).
+        """
+        columns = self.program.columns
+        where = {column.pool: i for i, column in enumerate(columns) if isinstance(column, NodeColumn)}
+        if not where or not self.counts.nodes:
+            return
+        self.program.keep_near(*self._around(_SETTLING_WIDTH, whole=True))
+        tried: dict[tuple[int, ...], float] = {}
+        for _ in range(_MOST_SETTLED):
+            nodes = tuple(self.counts.nodes[pool] for pool in where)
+            if nodes in tried or enough(self.bound):
+                break
+            self.program.bound(list(where.values()), nodes, nodes)
+            for _ in range(_SETTLING_ROUNDS):
+                answer = self.program.solve()
+                if answer is None:
+                    return
+                tried[nodes] = answer.value
+                priced, bound = self.look(np.where(np.isnan(answer.duals), self.duals, answer.duals), thorough=False)
+                self.bound = max(self.bound, bound)
+                if not self.program.add(priced.columns):
+                    break
+        if tried:
+            best = min(tried, key=lambda nodes: (tried[nodes], nodes))
+            self.program.bound(list(where.values()), best, best)

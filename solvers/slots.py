@@ -13,7 +13,7 @@ linear. A pattern is legal exactly when it is legal in one of these groups.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -181,6 +181,8 @@ def _groups(
         levels, extras_mib = {classes[i].max_active for i in members}, {classes[i].start_extra_mib for i in members}
         for level, start_extra_mib in sorted({(level, extra) for level in levels for extra in extras_mib}):
             chosen = [i for i in members if classes[i].max_active >= level and classes[i].start_extra_mib <= start_extra_mib]
+            if not chosen:
+                continue
             limits = _row_limits(pool, mode, level, start_extra_mib)
             groups.append(
                 Group(
@@ -192,7 +194,34 @@ def _groups(
                     tags=tuple(classes[i].demand for i in chosen),
                     strangers=tuple(strangers.get(classes[i].demand, frozenset()) for i in chosen),
                     profiles=tuple(classes[i].mig_profile for i in chosen),
-                    layouts=tuple(sorted({tuple(sorted(slot.profile for slot in layout)) for layout in pool.mig_layouts})),
+                    layouts=_layouts(
+                        pool, [(classes[i].mig_profile, classes[i].weights) for i in chosen], [limits[row] for row in rows[index, mode]]
+                    ),
                 )
             )
     return groups
+
+
+def _layouts(pool: Pool, slots: Sequence[tuple[str, tuple[int, ...]]], limits: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+    """The largest multisets of profiles that some layout offers and the host has room for, as the slots go; sorted."""
+    lightest = {
+        name: tuple(min(weights) for weights in zip(*(weights for other, weights in slots if other == name), strict=True))
+        for name, _ in slots
+    }
+    found: set[tuple[str, ...]] = set()
+    for layout in pool.mig_layouts:
+        _parts(tuple(sorted(slot.profile for slot in layout if slot.profile in lightest)), lightest, limits, found)
+    whole = sorted(found, key=lambda part: (-len(part), part))
+    counts = [Counter(part) for part in whole]
+    return tuple(sorted(part for part, count in zip(whole, counts, strict=True) if not any(count < other for other in counts)))
+
+
+def _parts(layout: tuple[str, ...], lightest: dict[str, tuple[int, ...]], limits: Sequence[int], found: set[tuple[str, ...]]) -> None:
+    if layout in found:
+        return
+    if all(sum(lightest[name][row] for name in layout) <= limit for row, limit in enumerate(limits)):
+        found.add(layout)
+        return
+    for at, name in enumerate(layout):
+        if at == 0 or layout[at - 1] != name:
+            _parts((*layout[:at], *layout[at + 1 :]), lightest, limits, found)

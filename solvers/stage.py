@@ -17,22 +17,29 @@ from dataclasses import dataclass, replace
 from planner.problem import Pattern, Problem, Progress, Watch, cost, priorities, unserved, unserved_by_priority
 from solvers.answer import trimmed
 from solvers.assign import assign, columns_of
+from solvers.best_fit import fill
+from solvers.catalogue import Catalogue, catalogue, large
 from solvers.columns import Column
+from solvers.dive import dive
 from solvers.highs import solve_integer
 from solvers.master import Goal, Master
-from solvers.pricing import Catalogue, Priced, catalogue, within_gap
-from solvers.relaxation import relax
+from solvers.packing import Packing
+from solvers.reach import within_gap
+from solvers.relaxation import Relaxation
 from solvers.slots import slots
 
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
+
+# more columns than this, and the integer program over all of them finds nothing in time
+_MOST_COLUMNS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """Limits of one solve, all in units of work unless time_left_s says otherwise."""
 
-    rounds: int = 150
+    rounds: int = 60
     nodes: int = 500
     columns: int = 8_000
     time_left_s: Callable[[], float | None] = lambda: None
@@ -102,23 +109,35 @@ def run_stage(search: Search, goal: Goal) -> int:
     if not search.value(goal):
         return 0
     shapes = search.concerned(goal)
-    master = Master(search.problem, slots(search.problem, shapes), goal)
     stock = catalogue(search.problem, shapes)
+    master = Master(search.problem, slots(search.problem, shapes), goal, large(stock))
 
     def enough(bound: float) -> bool:
         search.report(goal, master.exact_bound(bound))
         return master.exact_bound(bound) >= search.value(goal) or search.effort.over()
 
-    relaxation = relax(master, stock, columns_of(master, search.incumbent), rounds=search.effort.rounds, enough=enough)
-    if relaxation.best is None:
-        return 0
-    stage = _Stage(search, master, stock, goal, relaxation.best, master.exact_bound(relaxation.best.bound))
+    relaxation = Relaxation(master, stock, columns_of(master, search.incumbent))
+    relaxation.run(search.effort.rounds, enough)
+    if not enough(relaxation.bound):
+        relaxation.settle(enough)
+    stage = _Stage(search, master, stock, goal, relaxation, master.exact_bound(relaxation.bound))
     if not stage.closed():
-        stage.improve(master, relaxation.columns)
+        search.offer(completed(search.problem, dive(relaxation, search.effort.over)))
+        search.report(goal, stage.floor)
+    if not stage.closed() and len(relaxation.program.columns) <= _MOST_COLUMNS:
+        stage.improve(master, relaxation.program.columns)
     for share_fraction in _SHARES:
         if stage.closed() or not stage.widen(share_fraction):
             break
     return min(stage.floor, search.value(goal))
+
+
+def completed(problem: Problem, patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
+    """The patterns that their pools have room for, and whatever else it takes to serve the demands, first in best fit."""
+    packing = Packing(problem)
+    packing.take(patterns)
+    fill(packing)
+    return tuple(packing.patterns())
 
 
 @dataclass(slots=True)
@@ -129,7 +148,7 @@ class _Stage:
     master: Master
     stock: Catalogue
     goal: Goal
-    relaxed: Priced
+    relaxation: Relaxation
     floor: int
 
     def closed(self) -> bool:
@@ -154,13 +173,13 @@ class _Stage:
         before = self.search.value(self.goal)
         # one step of the lattice better than the incumbent, plus the tolerance that exact_bound takes off
         target = (before - self.master.unavoidable() - self.master.lattice) / self.master.unit
-        reach = share_fraction * max(0.0, target - self.relaxed.bound) + 2e-6 + 1e-8 * abs(target)
-        found = within_gap(self.master, self.stock, self.relaxed, reach, self.search.effort.columns)
+        reach = share_fraction * max(0.0, target - self.relaxation.best.bound) + 2e-6 + 1e-8 * abs(target)
+        found = within_gap(self.master, self.stock, self.relaxation.best, reach, self.search.effort.columns)
         if found is None:
             return False
         bound = self.improve(replace(self.master, covered=found.covered), found.columns)
         decided = before if math.isinf(bound) else min(before, self.master.exact_bound(bound))
         if share_fraction < 1.0:
-            decided = min(decided, self.master.exact_bound(self.relaxed.bound + reach))
+            decided = min(decided, self.master.exact_bound(self.relaxation.best.bound + reach))
         self.floor = max(self.floor, decided)
         return True

@@ -1,0 +1,110 @@
+"""Cutting stock: the fewest GPUs of one pool that hold given slots, as whole numbers of patterns.
+
+The linear program over patterns, rounded up, is nearly always attainable; an integer program over the patterns it generated finds it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import highspy
+import numpy as np
+from highspy._core import _Highs
+from numpy.typing import NDArray
+
+from solvers.highs import silent_solver
+from solvers.knapsack import Knapsack
+from solvers.slices import Slices
+
+Floats = NDArray[np.float64]
+Classes = tuple[int, ...]
+
+_NONE = np.zeros(0, dtype=np.int32)
+# rounds of pattern generation, and branch and bound nodes of the integer program
+_MOST_ROUNDS = 25
+_MOST_NODES = 300
+# beyond so many GPUs the whole part of the linear solution is kept and only the rest is decided in integers
+_MOST_WHOLE = 60.0
+
+
+class Cutting:
+    """The patterns of one pool for given numbers of slots."""
+
+    def __init__(self, sellers: Sequence[Knapsack | Slices], classes: int, needs: Mapping[int, int], patterns: Sequence[Classes]) -> None:
+        """Sellers price the groups of the pool; patterns are known ones to begin with."""
+        self._sellers = sellers
+        self._classes = classes
+        self._needed = sorted(needs)
+        self._row = {slot: row for row, slot in enumerate(self._needed)}
+        self._needs = np.array([needs[slot] for slot in self._needed], dtype=np.float64)
+        useful = [pattern for pattern in patterns if any(slot in self._row for slot in pattern)]
+        self._patterns: dict[Classes, None] = dict.fromkeys([*((slot,) for slot in self._needed), *useful])
+
+    def solve(self) -> Counter[Classes]:
+        """How many GPUs hold which pattern; every need is met."""
+        fractions = self._generate()
+        whole: Counter[Classes] = Counter()
+        rest = self._needs.copy()
+        patterns = list(self._patterns)
+        if fractions.sum() > _MOST_WHOLE:
+            for pattern, fraction in zip(patterns, fractions, strict=True):
+                if fraction >= 1.0:
+                    whole[pattern] = math.floor(fraction)
+                    for slot in pattern:
+                        if slot in self._row:
+                            rest[self._row[slot]] -= whole[pattern]
+        whole.update(self._integers(patterns, np.maximum(0.0, rest)))
+        return whole
+
+    def _model(self, patterns: Sequence[Classes], needs: Floats) -> _Highs:
+        solver = silent_solver()
+        solver.addRows(len(needs), needs, np.full(len(needs), math.inf), 0, _NONE, _NONE, np.zeros(0))
+        self._extend(solver, patterns)
+        return solver
+
+    def _extend(self, solver: _Highs, patterns: Sequence[Classes]) -> None:
+        starts, rows, values = [], list[int](), list[float]()
+        for pattern in patterns:
+            starts.append(len(rows))
+            for slot, count in Counter(pattern).items():
+                if slot in self._row:
+                    rows.append(self._row[slot])
+                    values.append(float(count))
+        count = len(patterns)
+        at, row = np.array(starts, dtype=np.int32), np.array(rows, dtype=np.int32)
+        solver.addCols(count, np.ones(count), np.zeros(count), np.full(count, math.inf), len(rows), at, row, np.array(values))
+
+    def _generate(self) -> Floats:
+        solver = self._model(list(self._patterns), self._needs)
+        for _ in range(_MOST_ROUNDS):
+            solver.run()
+            duals = np.array(solver.getSolution().row_dual)
+            values = np.zeros(self._classes)
+            values[self._needed] = duals
+            fresh: dict[Classes, None] = {}
+            for seller in self._sellers:
+                seller.price(values)
+                fresh.update((pattern, None) for pattern in seller.best(1.0 + 1e-6).patterns if pattern not in self._patterns)
+            if not fresh:
+                break
+            self._patterns.update(fresh)
+            self._extend(solver, list(fresh))
+        solver.run()
+        return np.array(solver.getSolution().col_value)
+
+    def _integers(self, patterns: Sequence[Classes], needs: Floats) -> Counter[Classes]:
+        if not needs.any():
+            return Counter()
+        solver = self._model(patterns, needs)
+        count = len(patterns)
+        solver.changeColsIntegrality(count, np.arange(count, dtype=np.int32), np.full(count, highspy.HighsVarType.kInteger))
+        solver.setOptionValue("mip_max_nodes", _MOST_NODES)
+        # the objective counts GPUs: less than one between plan and bound is no gap
+        solver.setOptionValue("mip_abs_gap", 0.999)
+        solver.run()
+        if solver.getInfo().primal_solution_status != 2:
+            return Counter({(slot,): int(need) for slot, need in zip(self._needed, needs, strict=True) if need})
+        values = solver.getSolution().col_value
+        return Counter({pattern: round(value) for pattern, value in zip(patterns, values, strict=True) if round(value)})

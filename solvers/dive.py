@@ -1,0 +1,120 @@
+"""From the linear relaxation to a plan: fix mixes step by step, then pack each pool in whole GPUs.
+
+Mixes are fixed where the relaxation is nearly decided, the rest follows the prices: while slots can be bought near their price the
+program stays feasible whatever is fixed. What a demand then asks of a pool is a cutting stock problem of that pool alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.problem import Pattern
+from solvers.assign import assign
+from solvers.columns import Column, MixColumn, PatternColumn, ReplicaColumn, bought
+from solvers.cutting import Cutting
+from solvers.relaxation import Relaxation
+
+Floats = NDArray[np.float64]
+
+# a mix that the relaxation takes at least so much of is fixed; if there is none, the largest part of those left
+_SURE = 0.999
+_NEARLY = 0.5
+_PART = 0.25
+# a group of fixed columns may raise the value by so much
+_MOST_LOSS = 1.003
+# single columns that may be given up for it
+_MOST_BANNED = 20
+_FIRST_ROUNDS, _ROUNDS = 12, 3
+
+
+def dive(relaxation: Relaxation, over: Callable[[], bool]) -> tuple[Pattern, ...]:
+    """Patterns that serve the demands as the relaxation would, in whole numbers; pools may overflow. Over tells that time is up."""
+    chosen = _mixes(relaxation, over)
+    return pack(relaxation, chosen)
+
+
+def _mixes(relaxation: Relaxation, over: Callable[[], bool]) -> Counter[Column]:
+    """Whole numbers of mixes and replicas, fixed one group after the other; a group that costs too much is taken back by half."""
+    program = relaxation.program
+    program.set_free()
+    fixed: dict[int, float] = {}
+    batch: list[int] = []
+    banned: set[int] = set()
+    before, answer = math.inf, relaxation.refine(range(len(relaxation.master.problem.demands)), 0 if over() else _FIRST_ROUNDS)
+    while answer is not None:
+        if answer.value > before * _MOST_LOSS and len(batch) == 1 and len(banned) < _MOST_BANNED and batch[0] not in banned:
+            banned.update(batch)
+            del fixed[batch[0]]
+            program.bound(batch, [0.0], [0.0])
+            batch = []
+        elif answer.value > before * _MOST_LOSS and len(batch) > 1:
+            keep = batch[: len(batch) // 2]
+            back = batch[len(keep) :]
+            program.bound(back, [0.0] * len(back), [math.inf] * len(back))
+            for i in back:
+                del fixed[i]
+            batch = keep
+        else:
+            before = max(before if before < math.inf else 0.0, answer.value)
+            rates = _open(program.columns, answer.columns, fixed)
+            if not rates:
+                return Counter({program.columns[i]: round(count) for i, count in fixed.items() if round(count)})
+            sure = [i for i, value in rates if value >= _SURE]
+            batch = sure or [i for i, value in rates[: max(1, int(_PART * len(rates)))] if value >= min(_NEARLY, rates[0][1])]
+            lower = [_whole(program.columns[i], float(answer.columns[i])) for i in batch]
+            fixed.update(zip(batch, lower, strict=True))
+            program.bound(batch, lower, [math.inf] * len(batch))
+        answer = relaxation.refine(_undecided(relaxation, fixed), 0 if over() else _ROUNDS)
+    return Counter()
+
+
+def _undecided(relaxation: Relaxation, fixed: dict[int, float]) -> list[int]:
+    columns = relaxation.program.columns
+    decided = {column.demand for i in fixed if isinstance(column := columns[i], MixColumn)}
+    return [i for i in range(len(relaxation.master.problem.demands)) if i not in decided]
+
+
+def _whole(column: Column, value: float) -> float:
+    return 1.0 if isinstance(column, MixColumn) else math.ceil(value - 1e-6)
+
+
+def _open(columns: Sequence[Column], values: Floats, fixed: dict[int, float]) -> list[tuple[int, float]]:
+    """For every demand that is not yet fixed the column it uses most, with how much it is decided, most decided first."""
+    decided = {column.demand for i in fixed if isinstance(column := columns[i], MixColumn)}
+    best: dict[int, tuple[float, int]] = {}
+    for i in np.flatnonzero(values > 1e-6).tolist():
+        column = columns[i]
+        if isinstance(column, MixColumn) and column.demand not in decided:
+            best[column.demand] = max(best.get(column.demand, (0.0, -1)), (float(values[i]), -i))
+        elif isinstance(column, ReplicaColumn) and i not in fixed:
+            part = float(values[i]) % 1.0
+            best[-1 - int(i)] = (1.0 if part < 1e-6 else part, -i)
+    return sorted(((-i, value) for value, i in best.values()), key=lambda item: (-item[1], item[0]))
+
+
+def pack(relaxation: Relaxation, chosen: Counter[Column]) -> tuple[Pattern, ...]:
+    """Real patterns for whole numbers of mixes and replicas: cutting stock per pool."""
+    master = relaxation.master
+    needs: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for column, count in chosen.items():
+        for shape, replicas in bought(column):
+            slot = master.slots.of_shape.get(shape)
+            if slot is not None:
+                needs[master.slots.classes[slot].pool][slot] += replicas * count
+    columns: list[Column] = list(chosen)
+    counts = list(chosen.values())
+    known: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for column in relaxation.program.columns:
+        if isinstance(column, PatternColumn):
+            known[column.pool].append(column.classes)
+    for pool, wanted in sorted(needs.items()):
+        cut = Cutting(relaxation.pricing.sellers(pool), len(master.slots.classes), wanted, known[pool]).solve()
+        for classes, count in sorted(cut.items()):
+            columns.append(PatternColumn(pool, classes))
+            counts.append(count)
+    return assign(master, columns, counts)
