@@ -19,6 +19,7 @@ from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime
 from profiles.memory.kv import kv_bytes_for_tokens, min_kv_bytes
 from profiles.memory.ledger import MemoryLedger, memory_ledger
+from profiles.memory.measured import MeasuredConstants, measured_constants
 from profiles.settings import EngineSettings, UnsupportedError
 from profiles.store.measurements import Measurements
 
@@ -44,8 +45,6 @@ BISECTION_STEPS = 20
 
 # One request in a hundred thousand seconds: the latency of an unloaded engine.
 TRICKLE_RPS = 1e-5
-
-_NOTHING = Measurements()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +111,9 @@ class Rejection:
 
 
 def candidates(
-    group: ServiceGroup, site: Site, quantile: float, measurements: Measurements = _NOTHING, band_quantile: float | None = None
+    group: ServiceGroup, site: Site, quantile: float, measurements: Measurements, band_quantile: float | None = None
 ) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
-    """All candidates of a group on a site, and for what is impossible the reason. Predictions rest on the measurements where they can.
+    """All candidates of a group on a site, and for what is impossible the reason. All rests on measurements where it can.
 
     With band_quantile step times count as known: as long as at that quantile of their error band.
     """
@@ -123,7 +122,7 @@ def candidates(
     for mode, settings, mig in _variants(group, site):
         try:
             step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, measurements), band_quantile)
-            variant = _Variant(group, site, mode, settings, mig, step, quantile)
+            variant = _Variant(group, site, mode, settings, mig, step, quantile, measured_constants(measurements, site.gpu, settings))
             found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
         except UnsupportedError as error:
             where = f"{site.pool} {mig.name}" if mig else site.pool
@@ -166,6 +165,7 @@ class _Variant:
     mig: MigProfile | None
     step: StepTime
     quantile: float
+    measured: MeasuredConstants | None
 
     def load(self, rate_rps: float, level: int) -> LoadForecast | None:
         return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, 1.0 / level, self.settings, self.quantile)
@@ -203,7 +203,8 @@ class _Variant:
         return load is not None and load.running_requests < 1.0 - self.quantile and rate_rps < self.group.peak_rps
 
     def ledger(self, kv_bytes: int) -> MemoryLedger:
-        return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes)
+        constants = self.measured.constants if self.measured else None
+        return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes, constants)
 
     @property
     def min_kv_bytes(self) -> int:

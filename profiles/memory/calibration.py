@@ -72,6 +72,31 @@ class Start:
         total_bytes = (point.gpu_total_mib or self.gpu.memory_usable_mib) * _MIB
         return kv_pool_bytes(parts, total_bytes, point.gpu_memory_utilization_fraction, constants) / kv_bytes - 1
 
+    def activation_excess_bytes(self, constants: EngineConstants) -> float | None:
+        """What the logged activation peak is above the prediction; None when none was logged."""
+        logged_mib = self.point.activation_mib
+        return None if logged_mib is None else logged_mib * _MIB - self.parts(constants).activation_bytes
+
+    def non_torch_mib(self, constants: EngineConstants) -> float | None:
+        """As logged; of a start that logs only its pool (a /metrics page, a start-up plan) what the pool lacks beyond the prediction."""
+        point, kv_bytes = self.point, self.kv_bytes
+        if point.non_torch_mib is not None:
+            return point.non_torch_mib
+        if not kv_bytes or point.gpu_memory_utilization_fraction is None or point.activation_mib is not None:
+            return None
+        parts = self.parts(constants)
+        if point.weights_mib is not None:
+            parts = replace(parts, weights_bytes=point.weights_mib * _MIB)
+        total_bytes = (point.gpu_total_mib or self.gpu.memory_usable_mib) * _MIB
+        predicted_bytes = kv_pool_bytes(parts, total_bytes, point.gpu_memory_utilization_fraction, constants)
+        return (parts.non_torch_bytes + predicted_bytes - kv_bytes) / _MIB
+
+    @property
+    def context_mib(self) -> float | None:
+        """What was in use of the GPU before anything was loaded; None when it was not logged."""
+        point = self.point
+        return None if point.gpu_total_mib is None or point.init_free_mib is None else point.gpu_total_mib - point.init_free_mib
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -110,16 +135,11 @@ def _mean_error(starts: Sequence[Start], constants: EngineConstants) -> float | 
     return fmean(errors) if errors else None
 
 
-def _activation_excess_bytes(start: Start, constants: EngineConstants) -> float | None:
-    logged_mib = start.point.activation_mib
-    return None if logged_mib is None else logged_mib * _MIB - start.parts(constants).activation_bytes
-
-
 def _bound_by(starts: Sequence[Start], constants: EngineConstants, *, sampler: bool) -> list[tuple[Start, float]]:
     """Starts whose peak is the sampler's (or the forward pass's), each with what its log is above the prediction."""
     found = []
     for start in starts:
-        excess_bytes = _activation_excess_bytes(start, constants)
+        excess_bytes = start.activation_excess_bytes(constants)
         samples = start.settings.pipeline_parallel_size == 1 and sampler_binds(start.architecture, start.gpu, start.settings, constants)
         if excess_bytes is not None and samples == sampler:
             found.append((start, excess_bytes))
@@ -176,12 +196,7 @@ def _by_layout(held: ByLayout, starts: Sequence[Start], value_mib: Callable[[Sta
 
 
 def _context(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
-    def used_mib(start: Start) -> float | None:
-        point = start.point
-        known = point.gpu_total_mib is not None and point.init_free_mib is not None
-        return point.gpu_total_mib - point.init_free_mib if known and point.gpu_total_mib and point.init_free_mib else None
-
-    return replace(constants, context=_by_layout(constants.context, starts, used_mib))
+    return replace(constants, context=_by_layout(constants.context, starts, lambda start: start.context_mib))
 
 
 def _graphs(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
@@ -196,23 +211,4 @@ def _graphs(constants: EngineConstants, starts: Sequence[Start]) -> EngineConsta
 
 
 def _non_torch(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
-    """Logged values; of starts that log only their pool (a /metrics page, a start-up plan) what the pool lacks beyond the prediction."""
-
-    def logged_mib(start: Start) -> float | None:
-        if start.point.non_torch_mib is not None:
-            return start.point.non_torch_mib
-        return _missing_mib(start, constants)
-
-    return replace(constants, non_torch=_by_layout(constants.non_torch, starts, logged_mib))
-
-
-def _missing_mib(start: Start, constants: EngineConstants) -> float | None:
-    point, kv_bytes = start.point, start.kv_bytes
-    if not kv_bytes or point.gpu_memory_utilization_fraction is None or point.activation_mib is not None:
-        return None
-    parts = start.parts(constants)
-    if point.weights_mib is not None:
-        parts = replace(parts, weights_bytes=point.weights_mib * _MIB)
-    total_bytes = (point.gpu_total_mib or start.gpu.memory_usable_mib) * _MIB
-    predicted_bytes = kv_pool_bytes(parts, total_bytes, point.gpu_memory_utilization_fraction, constants)
-    return (parts.non_torch_bytes + predicted_bytes - kv_bytes) / _MIB
+    return replace(constants, non_torch=_by_layout(constants.non_torch, starts, lambda start: start.non_torch_mib(constants)))
