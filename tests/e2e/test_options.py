@@ -28,6 +28,9 @@ EVERYTHING: dict[str, Any] = {
     "max_num_queued_reqs": 64,
     "enforce_eager": True,
     "enable_sleep_mode": True,
+    "lora_modules": ({"name": "tuned", "path": "/adapters/tuned"},),
+    "max_loras": 1,
+    "max_lora_rank": 32,
 }
 
 
@@ -48,6 +51,9 @@ def test_every_flag_of_a_rendered_command_is_taken_with_its_value(vllm: Path) ->
     arguments = one.args.model_dump()
     assert {"served_model_name": str([arguments.pop("served_model_name")])}.items() <= parsed.items()
     assert parsed["model_tag"] == arguments.pop("model")
+    adapters = arguments.pop("lora_modules")
+    assert parsed["enable_lora"] is True
+    assert all(f"name='{adapter['name']}', path='{adapter['path']}'" in parsed["lora_modules"] for adapter in adapters)
     assert {name: parsed[name] for name in arguments} == arguments
     shipped = table_for("0.32.0").table.options
     assert {flag: option.nargs for flag, option in shipped.items()} == found["options"]
