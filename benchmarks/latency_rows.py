@@ -8,16 +8,13 @@ rows taken. Rows with times that the GPU's data sheet does not allow are refused
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import math
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.latency_floor import impossible
+from benchmarks.table import cell, number, optional_number, read_table
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.fitting import Observation
@@ -27,6 +24,7 @@ from profiles.settings import EngineSettings
 from profiles.store.versions import version_key
 from profiles.support import check_supported
 
+_NEEDED = ("backend", "model_path", "system", "isl", "osl", "ttft_ms", "tpot_ms", "tp_size")
 # Engines with a shipped fit, in the order they are fitted in.
 ENGINES = ("vllm", "sglang", "trtllm")
 _SPREAD_LENGTH_FRACTION = 0.9
@@ -69,21 +67,12 @@ class Refused:
 
 def read_rows(path: Path) -> Iterator[Row | Refused]:
     """The rows of a CSV, plain or compressed, in order; ValueError when it is no such table."""
-    raw = path.read_bytes()
-    try:
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from None
-    reader = csv.DictReader(io.StringIO(text))
-    missing = {"backend", "model_path", "system", "isl", "osl", "ttft_ms", "tpot_ms", "tp_size"} - set(reader.fieldnames or ())
-    if missing:
-        raise ValueError(f"{path}: columns {', '.join(sorted(missing))} are missing")
-    for line, row in enumerate(reader, start=2):
-        engine = (row["backend"] or "").strip() or "unknown"
+    for line, row in enumerate(read_table(path, _NEEDED), start=2):
+        engine = cell(row, "backend").lower() or "unknown"
         if engine not in ENGINES:
             yield Refused(engine, f"no latency fit for engine {engine!r}")
             continue
-        series = " ".join(row.get(column) or "" for column in _SERIES)
+        series = " ".join(cell(row, column) for column in _SERIES)
         try:
             found = _observation(row, engine, line)
         except ValueError as error:
@@ -102,7 +91,7 @@ def _observation(row: Mapping[str, str], backend: str, line: int) -> Observation
         kv_cache_dtype=_kv_cache_dtype(row, backend, architecture),
         tensor_parallel_size=ranks,
         pipeline_parallel_size=_whole(row, "pp_size"),
-        max_model_len=math.ceil(_number(row, "isl") + _number(row, "osl")),
+        max_model_len=math.ceil(number(row, "isl") + number(row, "osl")),
         max_num_seqs=max(_DEFAULT_SEQUENCES if load.constant_lengths else 1, math.ceil(load.concurrency / data_parallel_size)),
         max_num_batched_tokens=_BATCHED_TOKENS,
     )
@@ -114,18 +103,18 @@ def _observation(row: Mapping[str, str], backend: str, line: int) -> Observation
         engine=engine,
         load=load,
         kv_tokens=engine.kv_tokens(),
-        ttft_s=_number(row, "ttft_ms") / 1000,
-        tpot_s=_number(row, "tpot_ms") / 1000,
+        ttft_s=number(row, "ttft_ms") / 1000,
+        tpot_s=number(row, "tpot_ms") / 1000,
     )
 
 
 def _load(row: Mapping[str, str], data_parallel_size: int) -> ClosedLoop:
-    constant = "aic-gap" in (row.get("source_group") or "")
+    constant = "aic-gap" in cell(row, "source_group")
     length_fraction = 1.0 if constant else _SPREAD_LENGTH_FRACTION
     return ClosedLoop(
-        input_tokens=max(1.0, _number(row, "isl") * length_fraction),
-        output_tokens=max(1.0, _number(row, "osl") * length_fraction),
-        concurrency=_optional(row, "client_concurrency") or _number(row, "batch_per_dp_rank") * data_parallel_size,
+        input_tokens=max(1.0, number(row, "isl") * length_fraction),
+        output_tokens=max(1.0, number(row, "osl") * length_fraction),
+        concurrency=optional_number(row, "client_concurrency") or number(row, "batch_per_dp_rank") * data_parallel_size,
         constant_lengths=constant,
     )
 
@@ -159,7 +148,7 @@ def _served(row: Mapping[str, str]) -> Architecture:
 def _format(row: Mapping[str, str], architecture: Architecture) -> str | None:
     """Weight format of the experts, or of all products of a dense model; the checkpoint's own where none is stated."""
     column = "gemm_quant_mode" if architecture.experts is None else "moe_quant_mode"
-    mode = (row.get(column) or row.get("precision") or "").strip().lower()
+    mode = (cell(row, column) or cell(row, "precision")).lower()
     own = architecture.checkpoint_quant
     if not mode:
         return own
@@ -184,30 +173,13 @@ def _fold(architecture: Architecture) -> str:
     return repr(bare)
 
 
-def _number(row: Mapping[str, str], column: str) -> float:
-    value = _optional(row, column)
-    if value is None:
-        raise ValueError(f"{column} is not given")
-    return value
-
-
-def _optional(row: Mapping[str, str], column: str) -> float | None:
-    text = (row.get(column) or "").strip()
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ValueError(f"{column} is {text}, it must be a finite number above 0")
-    return value
-
-
 def _whole(row: Mapping[str, str], column: str) -> int:
     """A size; missing or 0 (the table's "does not apply") is 1."""
-    text = (row.get(column) or "").strip()
-    value = float(text) if text else 1.0
+    text = cell(row, column)
+    try:
+        value = float(text) if text else 1.0
+    except ValueError:
+        value = math.nan
     if not value.is_integer() or value < 0:
         raise ValueError(f"{column} is {text}, it must be a whole number")
     return max(int(value), 1)

@@ -2,16 +2,15 @@
 
     python -m benchmarks.memory FILE.csv [--rows]
 
-The CSV has one start per row (columns model, gpu, gpu_total_gib, tp, pp, dtype, quant, kv_dtype, max_model_len, max_num_batched_tokens,
-max_num_seqs, enforce_eager, gpu_memory_utilization, vllm_version, weights_gib, kv_gib; others are ignored). The KV pool is predicted from
-the logged weights and judged against the logged pool; of a pipeline both are those of its first stage, whose worker logs first. The last
-line of standard output is one JSON object.
+The CSV (plain or gzip) has one start per row: columns model, gpu, gpu_total_gib, tp, pp, dtype, quant, kv_dtype, max_model_len,
+max_num_batched_tokens, max_num_seqs, enforce_eager, gpu_memory_utilization, vllm_version, weights_gib, kv_gib; others are ignored. The KV
+pool is predicted from the logged weights and judged against the logged pool; of a pipeline both are those of its first stage, whose worker
+logs first. The last line of standard output is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 
+from benchmarks.table import cell, number, optional_count, optional_number, read_table
 from profiles.catalogue import builtin
 from profiles.gpus import GpuType
 from profiles.memory.engine_constants import constants_for
@@ -29,8 +29,10 @@ from profiles.settings import EngineSettings
 from profiles.usual_limits import usual_limits
 
 _GIB = 1 << 30
-# Spellings of "not given" in such files.
+_NEEDED = ("model", "gpu", "vllm_version", "gpu_memory_utilization", "weights_gib", "kv_gib")
+# Spellings of "not given" in such files, and of element types that vLLM writes out.
 _ABSENT = ("", "none", "null", "nan", "auto")
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", **dict.fromkeys(_ABSENT, "auto")}
 # vLLM's names of methods: those that read the format from the checkpoint, and kernels under another name than their format.
 _CONTAINERS = ("compressed-tensors", "modelopt", "quark")
 _METHODS = {"awq_marlin": "awq", "fbgemm_fp8": "fp8", "gptq_marlin": "gptq", "modelopt_fp4": "nvfp4"}
@@ -53,83 +55,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     outcomes: list[Outcome] = []
     refused: list[str] = []
-    with options.file.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                outcomes.append(outcome(row))
-            except (ValueError, KeyError) as error:
-                refused.append(f"line {number}: {f'column {error} is missing' if isinstance(error, KeyError) else error}")
+    try:
+        rows = read_table(options.file, _NEEDED)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    for line, row in enumerate(rows, start=2):
+        try:
+            outcomes.append(outcome(row))
+        except ValueError as error:
+            refused.append(f"line {line}: {error}")
     _print(outcomes, refused, options.rows)
     return 0
 
 
 def outcome(row: Mapping[str, str]) -> Outcome:
-    """The errors of one row; ValueError (KeyError for a column) says why the model cannot predict it."""
+    """The errors of one row; ValueError says why the model cannot predict it."""
     architecture, gpu = builtin().model(row["model"]), builtin().gpu(row["gpu"])
     settings = settings_of(row, architecture, gpu)
     constants = constants_for(settings.engine_version)
     parts = stage_parts(architecture, gpu, settings)[0]
-    weights_bytes = _number(row, "weights_gib") * _GIB
-    total_gib = _optional(row, "gpu_total_gib")
-    total_bytes = total_gib * _GIB if total_gib else float(gpu.memory_usable_mib << 20)
-    logged_kv_gib = _optional(row, "kv_gib")
-    predicted_bytes = kv_pool_bytes(
-        replace(parts, weights_bytes=weights_bytes), total_bytes, _number(row, "gpu_memory_utilization"), constants
-    )
+    utilization_fraction = number(row, "gpu_memory_utilization")
+    if utilization_fraction > 1:
+        raise ValueError(f"gpu_memory_utilization is {utilization_fraction:g}, it is a share of the memory and at most 1")
+    total_gib = optional_number(row, "gpu_total_gib") or gpu.memory_usable_mib / 1024
+    weights_bytes = _within(number(row, "weights_gib"), total_gib, "weights_gib") * _GIB
+    logged_kv_gib = optional_number(row, "kv_gib")
+    predicted_bytes = kv_pool_bytes(replace(parts, weights_bytes=weights_bytes), total_gib * _GIB, utilization_fraction, constants)
     return Outcome(
         label=f"{row['model']} on {row['gpu']} tp{settings.tensor_parallel_size} pp{settings.pipeline_parallel_size}",
-        kv_error_fraction=predicted_bytes / (logged_kv_gib * _GIB) - 1 if logged_kv_gib else None,
+        kv_error_fraction=predicted_bytes / (_within(logged_kv_gib, total_gib, "kv_gib") * _GIB) - 1 if logged_kv_gib else None,
         weights_error_fraction=parts.weights_bytes / weights_bytes - 1,
     )
+
+
+def _within(value_gib: float, total_gib: float, column: str) -> float:
+    if value_gib > total_gib:
+        raise ValueError(f"{column} is {value_gib:g}, the GPU has {total_gib:g} GiB")
+    return value_gib
 
 
 def settings_of(row: Mapping[str, str], architecture: Architecture, gpu: GpuType) -> EngineSettings:
     """The engine settings a row names; limits that it leaves open are those vLLM takes on that GPU."""
     sequences, tokens = usual_limits(gpu)
-    length = _count(row, "max_model_len") or architecture.max_position
+    length = optional_count(row, "max_model_len") or architecture.max_position
     return EngineSettings(
-        engine_version=row["vllm_version"].strip().removeprefix("v"),
-        dtype=row["dtype"].strip().removeprefix("torch.") or "auto",
+        engine_version=cell(row, "vllm_version").removeprefix("v"),
+        dtype=_spelled(cell(row, "dtype").removeprefix("torch.")),
         quantization=_quantization(row, architecture),
-        kv_cache_dtype=row.get("kv_dtype", "").strip() or "auto",
-        tensor_parallel_size=_count(row, "tp") or 1,
-        pipeline_parallel_size=_count(row, "pp") or 1,
+        kv_cache_dtype=_spelled(cell(row, "kv_dtype")),
+        tensor_parallel_size=optional_count(row, "tp") or 1,
+        pipeline_parallel_size=optional_count(row, "pp") or 1,
         # Longer requests than the model's positions (VLLM_ALLOW_LONG_MAX_MODEL_LEN) change nothing that is compared here.
         max_model_len=min(length, architecture.max_position),
-        max_num_seqs=_count(row, "max_num_seqs") or sequences,
-        max_num_batched_tokens=_count(row, "max_num_batched_tokens") or tokens,
-        enforce_eager=row.get("enforce_eager", "").strip().lower() == "true",
+        max_num_seqs=optional_count(row, "max_num_seqs") or sequences,
+        max_num_batched_tokens=optional_count(row, "max_num_batched_tokens") or tokens,
+        enforce_eager=cell(row, "enforce_eager").lower() in ("true", "1"),
     )
+
+
+def _spelled(dtype: str) -> str:
+    """An element type as vLLM spells it."""
+    return _DTYPES.get(dtype.lower(), dtype.lower())
 
 
 def _quantization(row: Mapping[str, str], architecture: Architecture) -> str | None:
     """The weight format of a row: None for the checkpoint's own, which methods that cover several formats always mean."""
-    name = row.get("quant", "").strip().lower()
+    name = cell(row, "quant").lower()
     if architecture.checkpoint_quant is not None or name in _ABSENT or name in _CONTAINERS:
         return None
     return _METHODS.get(name, name)
-
-
-def _count(row: Mapping[str, str], column: str) -> int | None:
-    value = _optional(row, column)
-    return None if value is None else int(value)
-
-
-def _number(row: Mapping[str, str], column: str) -> float:
-    value = _optional(row, column)
-    if value is None:
-        raise ValueError(f"{column} is not given")
-    return value
-
-
-def _optional(row: Mapping[str, str], column: str) -> float | None:
-    text = (row.get(column) or "").strip()
-    if text.lower() in _ABSENT:
-        return None
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{column} is {text}, it must be a finite number above 0")
-    return value
 
 
 def _print(outcomes: Sequence[Outcome], refused: Sequence[str], rows: bool) -> None:

@@ -137,7 +137,7 @@ def test_rows_of_other_models_gpus_and_formats_are_read(
         ({"system": "tpu_v5"}, "unknown GPU type 'tpu_v5'"),
         ({"tp_size": "3.0"}, "tensor_parallel_size 3 does not divide"),
         ({"tp_size": "2.5"}, "tp_size is 2.5, it must be a whole number"),
-        ({"isl": "nan"}, "isl is nan, it must be a finite number above 0"),
+        ({"isl": "nan"}, "isl is not given"),
         ({"ttft_ms": "-4"}, "ttft_ms is -4"),
         ({"tpot_ms": "fast"}, "tpot_ms is fast"),
         ({"osl": ""}, "osl is not given"),
@@ -154,6 +154,18 @@ def test_rows_that_cannot_be_predicted_are_refused_with_the_reason(
     assert f"refused 1: {reason}" in out or reason in out
 
 
+def test_a_table_with_a_byte_order_mark_and_capitals_is_read(tmp_path: Path) -> None:
+    row = next(row for row in measured() if row["backend"] == "vllm")
+    path = write(tmp_path / "rows.csv", [{**row, "backend": "vLLM"}])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [item.engine for item in read_rows(path)] == ["vllm"]
+
+
+def test_a_size_that_is_no_number_is_refused_by_its_column(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", [{**measured()[0], "tp_size": "x"}])
+    assert [item.reason for item in read_rows(path) if isinstance(item, Refused)] == ["tp_size is x, it must be a whole number"]
+
+
 def test_an_engine_without_a_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = measured()[0]
     found, out = figures(write(tmp_path / "rows.csv", [{**row, "backend": "tgi"}]), capsys)
@@ -167,7 +179,7 @@ def test_files_of_another_kind_end_with_a_message(tmp_path: Path, text: str, cap
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit):
         main([str(path)])
-    assert "are missing" in capsys.readouterr().err
+    assert "columns missing" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(tmp_path / "none.csv")])
     assert "none.csv" in capsys.readouterr().err
