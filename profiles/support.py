@@ -32,6 +32,9 @@ def check_supported(architecture: Architecture, gpu: GpuType, settings: EngineSe
 
 def _division_problems(architecture: Architecture, settings: EngineSettings) -> Iterator[str]:
     size = settings.tensor_parallel_size
+    stages = settings.pipeline_parallel_size
+    if not 1 <= stages <= architecture.layers:
+        yield f"pipeline_parallel_size is {stages}, it must be between 1 and the number of layers {architecture.layers}"
     if size < 1:
         yield f"tensor_parallel_size is {size}, it must be at least 1"
         return

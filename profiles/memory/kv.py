@@ -91,17 +91,17 @@ def kv_block_tokens(architecture: Architecture, settings: EngineSettings) -> int
 
 def kv_bytes_per_token(architecture: Architecture, settings: EngineSettings) -> int:
     """Bytes that one token within every window takes over all attention layers of the largest pipeline stage, per GPU."""
-    layers = math.ceil(architecture.attention_layers * _stage_part(architecture, settings))
-    return layers * _layer_token_bytes(architecture, settings)
+    return _stage_layers(architecture.attention_layers, architecture, settings) * _layer_token_bytes(architecture, settings)
 
 
-def _stage_part(architecture: Architecture, settings: EngineSettings) -> float:
-    return largest_stage_layers(architecture, settings) / architecture.layers
+def _stage_layers(layers: int, architecture: Architecture, settings: EngineSettings) -> int:
+    """How many of these layers the largest pipeline stage holds, rounded up."""
+    return -(-layers * largest_stage_layers(architecture, settings) // architecture.layers)
 
 
 def kv_bytes_per_block(architecture: Architecture, settings: EngineSettings) -> int:
     """Bytes of one block of the pool, per GPU of the largest pipeline stage: the tokens of a block in the layers of one group."""
-    layers = math.ceil(_groups(architecture).layers * _stage_part(architecture, settings))
+    layers = _stage_layers(_groups(architecture).layers, architecture, settings)
     return layers * kv_block_tokens(architecture, settings) * _layer_token_bytes(architecture, settings)
 
 

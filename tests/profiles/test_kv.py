@@ -73,6 +73,15 @@ def test_kv_heads_are_divided_and_then_replicated() -> None:
     assert per_token == [131072, 65536, 16384, 16384]
 
 
+@pytest.mark.parametrize("layers", [25, 41, 61, 80])
+def test_an_uneven_pipeline_counts_the_layers_of_its_largest_stage(layers: int) -> None:
+    model = replace(GQA, layers=layers)
+    for stages in range(1, layers + 1):
+        settings = EngineSettings(pipeline_parallel_size=stages)
+        assert kv_bytes_per_token(model, settings) == -(-layers // stages) * 4096
+        assert kv_bytes_per_block(model, settings) == -(-layers // stages) * 4096 * 16
+
+
 def test_fp8_halves_the_cache_and_unknown_formats_are_refused() -> None:
     assert kv_bytes_per_token(GQA, EngineSettings(kv_cache_dtype="fp8")) == 65536
     with pytest.raises(UnsupportedError, match="turboquant_3bit_nc"):

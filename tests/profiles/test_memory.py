@@ -114,6 +114,8 @@ def test_the_checkpoints_own_format_is_used_and_cannot_be_replaced() -> None:
     [
         (EngineSettings(tensor_parallel_size=3), "tensor_parallel_size 3 does not divide the number of attention heads 32"),
         (EngineSettings(tensor_parallel_size=0), "must be at least 1"),
+        (EngineSettings(pipeline_parallel_size=33), "pipeline_parallel_size is 33, it must be between 1 and the number of layers 32"),
+        (EngineSettings(pipeline_parallel_size=0), "pipeline_parallel_size is 0, it must be between 1"),
         (EngineSettings(max_model_len=200_000), "max_model_len 200000 exceeds the model's 131072 positions"),
         (EngineSettings(max_num_seqs=4096), "max_num_batched_tokens 2048 is below max_num_seqs 4096"),
         (EngineSettings(quantization="bitnet"), "quantization 'bitnet' is not supported"),

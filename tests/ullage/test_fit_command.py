@@ -39,6 +39,21 @@ def test_models_that_do_not_fit_answer_with_exit_code_2_and_no_flags() -> None:
     assert "vllm serve" not in result.out
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--max-model-len", "0"), "max_model_len is 0, it must be at least 1"),
+        (("--max-num-seqs", "0"), "max_num_seqs is 0, it must be at least 1"),
+        (("--pipeline-parallel", "99"), "pipeline_parallel_size is 99, it must be between 1 and the number of layers 36"),
+    ],
+)
+def test_limits_that_cannot_be_get_the_reason_and_nothing_is_left_over(options: tuple[str, str], reason: str) -> None:
+    result = ullage("fit", "qwen3-8b", "--gpu", "h100", *options)
+    assert result.code == 2
+    assert reason in result.out
+    assert "left beyond" not in result.out
+
+
 def test_json_has_the_whole_answer() -> None:
     result = ullage("fit", "qwen3-0.6b", "--gpu", "a100-sxm-80gb", "--mig", "1g.10gb", "--json")
     answer = json.loads(result.out)

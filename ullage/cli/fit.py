@@ -119,8 +119,8 @@ def _engine(
     architecture = architecture_from_path(folder) if local else builtin().model(name)
     own = replace(
         settings,
-        max_model_len=max_model_len or min(settings.max_model_len, architecture.max_position),
-        max_num_seqs=max_num_seqs or min(settings.max_num_seqs, settings.max_num_batched_tokens),
+        max_model_len=min(settings.max_model_len, architecture.max_position) if max_model_len is None else max_model_len,
+        max_num_seqs=min(settings.max_num_seqs, settings.max_num_batched_tokens) if max_num_seqs is None else max_num_seqs,
     )
     checkpoint_bytes = _checkpoint_bytes(folder, architecture, own) if folder.is_dir() else None
     return Engine(name if local else builtin().model_id(name), architecture, own, constants, checkpoint_bytes)

@@ -48,7 +48,7 @@ def _resident(resident: Resident, fits: bool) -> Iterator[str]:
 def _footer(fit: Fit) -> Iterator[str]:
     if fit.binding:
         yield f"largest line: {fit.binding}"
-    if fit.left_mib >= 0:
+    if fit.fits:
         yield f"left beyond one longest request each: {_gib(fit.left_mib).strip()}, divided evenly over the KV pools"
     yield f"memory: {_gib(fit.memory_mib).strip()}, of which {_gib(fit.headroom_mib).strip()} stay free"
     sources: dict[str, list[str]] = {}
