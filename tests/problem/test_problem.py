@@ -29,7 +29,7 @@ from planner.problem import (
 )
 from solvers.answer import answer
 from solvers.candidates import usable_shapes
-from solvers.packing import may_join
+from solvers.packing import OpenGpu, Packing
 from tests.brute_force import legal_patterns
 from tests.strategies import MIG_LAYOUTS, tiny_problems
 
@@ -195,6 +195,7 @@ def test_layouts_are_compared_as_multisets() -> None:
 def test_parts_of_legal_patterns_are_legal_and_joining_agrees_with_the_judge(problem: Problem) -> None:
     legal = {(pattern.pool, pattern.residents) for pattern in legal_patterns(problem)}
     usable = usable_shapes(problem)
+    packing = Packing(problem)
     for pool, residents in legal:
         for at in range(len(residents)):
             rest = residents[:at] + residents[at + 1 :]
@@ -202,7 +203,7 @@ def test_parts_of_legal_patterns_are_legal_and_joining_agrees_with_the_judge(pro
         if len(residents) < 4:
             for index in usable:
                 joined = (pool, tuple(sorted((*residents, index))))
-                assert may_join(problem, residents, index) == (joined in legal)
+                assert packing.may_join(OpenGpu(pool, list(residents)), index) == (joined in legal)
 
 
 def test_placements_are_judged() -> None:
