@@ -28,8 +28,8 @@ _PART = 0.25
 # a group of fixed columns may raise the value by so much
 _MOST_LOSS = 1.003
 # single columns that may be given up for it
-_MOST_BANNED = 20
-_FIRST_ROUNDS, _ROUNDS = 12, 3
+_MOST_GIVEN_UP = 8
+_FIRST_ROUNDS, _ROUNDS = 10, 2
 
 
 def dive(relaxation: Relaxation, over: Callable[[], bool]) -> tuple[Pattern, ...]:
@@ -39,38 +39,37 @@ def dive(relaxation: Relaxation, over: Callable[[], bool]) -> tuple[Pattern, ...
 
 
 def _mixes(relaxation: Relaxation, over: Callable[[], bool]) -> Counter[Column]:
-    """Whole numbers of mixes and replicas, fixed one group after the other; a group that costs too much is taken back by half."""
+    """Whole numbers of mixes and replicas, fixed one group after the other.
+
+    A group that costs too much is taken back by half, a single column for good; a demand that is left without any is left out.
+    """
     program = relaxation.program
-    program.set_free()
     fixed: dict[int, float] = {}
+    given_up: set[int] = set()
     batch: list[int] = []
-    banned: set[int] = set()
-    before, answer = math.inf, relaxation.refine(range(len(relaxation.master.problem.demands)), 0 if over() else _FIRST_ROUNDS)
+    before, answer = math.inf, relaxation.refine(_undecided(relaxation, fixed), 0 if over() else _FIRST_ROUNDS)
     while answer is not None:
-        if answer.value > before * _MOST_LOSS and len(batch) == 1 and len(banned) < _MOST_BANNED and batch[0] not in banned:
-            banned.update(batch)
-            del fixed[batch[0]]
-            program.bound(batch, [0.0], [0.0])
-            batch = []
-        elif answer.value > before * _MOST_LOSS and len(batch) > 1:
-            keep = batch[: len(batch) // 2]
-            back = batch[len(keep) :]
-            program.bound(back, [0.0] * len(back), [math.inf] * len(back))
+        if batch and answer.value > before * _MOST_LOSS and len(given_up) < _MOST_GIVEN_UP:
+            back = batch[len(batch) // 2 :]
+            batch = batch[: len(batch) // 2]
+            given_up.update(back if not batch else ())
+            program.bound(back, [0.0] * len(back), [math.inf if batch else 0.0] * len(back))
             for i in back:
                 del fixed[i]
-            batch = keep
         else:
-            before = max(before if before < math.inf else 0.0, answer.value)
-            rates = _open(program.columns, answer.columns, fixed)
-            if not rates:
-                return Counter({program.columns[i]: round(count) for i, count in fixed.items() if round(count)})
+            before = min(answer.value, before * _MOST_LOSS)
+            rates = [item for item in _open(program.columns, answer.columns, fixed) if item[0] not in given_up]
+            if not rates or len(given_up) >= _MOST_GIVEN_UP:
+                break
             sure = [i for i, value in rates if value >= _SURE]
             batch = sure or [i for i, value in rates[: max(1, int(_PART * len(rates)))] if value >= min(_NEARLY, rates[0][1])]
             lower = [_whole(program.columns[i], float(answer.columns[i])) for i in batch]
             fixed.update(zip(batch, lower, strict=True))
             program.bound(batch, lower, [math.inf] * len(batch))
         answer = relaxation.refine(_undecided(relaxation, fixed), 0 if over() else _ROUNDS)
-    return Counter()
+    changed = sorted({*fixed, *given_up})
+    program.bound(changed, [0.0] * len(changed), [math.inf] * len(changed))
+    return Counter({program.columns[i]: round(count) for i, count in fixed.items() if round(count)})
 
 
 def _undecided(relaxation: Relaxation, fixed: dict[int, float]) -> list[int]:

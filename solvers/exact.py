@@ -24,7 +24,7 @@ def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch |
     Never raises for want of capacity. status is "optimal" when both bounds are met exactly.
     """
     standing = dominators(problem)
-    effort = Effort(time_left_s=clock(time_limit_s), watch=watch)
+    effort = Effort(time_limit_s=time_limit_s, time_left_s=clock(time_limit_s), watch=watch)
     search = Search(problem, sorted(set(standing.values())), effort, _start(problem, standing))
     bounds: list[int] = []
     pinned: tuple[tuple[int, int], ...] = ()

@@ -22,11 +22,11 @@ Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 # cells of the row that is rounded to a grid: 512 MiB each on an 80 GiB GPU
-_CELLS = 128
+_CELLS = 64
 # a row whose reachable sums are at most so many is kept exactly; other second rows get so many cells
 _MOST_STATES = 24
 # states of all such rows together
-_NARROW_STATES = 80
+_NARROW_STATES = 64
 # partial patterns in one layer; beyond that the table's value stands as the bound
 _MOST_PARTIAL = 8_000
 # seeds that are completed to patterns in one round
@@ -102,7 +102,8 @@ class Knapsack:
         loads = (self._weights / np.maximum(1, self._limits)[None, :]).mean(axis=0)
         rows = sorted(range(len(self._limits)), key=lambda row: (-loads[row], row))
         axes = {row: _axis(row, self._weights[:, row], int(self._limits[row]), _CELLS) for row in rows}
-        wide = max(rows, key=lambda row: (len(axes[row].levels) > _MOST_STATES, loads[row], -row))
+        # memory is the first row where it binds at all, and it is what separates patterns: it gets the fine grid
+        wide = max(rows, key=lambda row: (len(axes[row].levels) > _MOST_STATES, -row))
         narrow: list[_Axis] = []
         states = _NARROW_STATES
         for row in rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ _WIDTH = 0.02
 _MOST_SETTLED, _SETTLING_ROUNDS = 16, 3
 # the box meanwhile, and a price of GPUs that nobody pays, as parts of the duals and of a GPU's price
 _SETTLING_WIDTH, _FAR = 0.1, 20.0
+# numbers of nodes for which a plan is made
+_MOST_DIVES = 2
 # combinations that the search of the mixes of one demand inspects while there is still much to find, and at the end
 _QUICK_STEPS, _THOROUGH_STEPS = 600, 3_000
 
@@ -108,15 +110,15 @@ class Relaxation:
                 return answer
         return None
 
-    def settle(self, enough: Callable[[float], bool]) -> None:
-        """Choose whole numbers of nodes for the pools billed by node: the cheapest that the relaxation can live with.
+    def settle(self, enough: Callable[[float], bool]) -> list[dict[int, int]]:
+        """Whole numbers of nodes for the pools billed by node, per column of nodes: the cheapest that the relaxation can live with.
 
         What the cuts allow most cheaply is tried; the duals found there are a cut that says what it really costs (Benders).
         """
         columns = self.program.columns
         where = {column.pool: i for i, column in enumerate(columns) if isinstance(column, NodeColumn)}
         if not where or not self.counts.nodes:
-            return
+            return [{}]
         self.program.keep_near(*self._around(_SETTLING_WIDTH, whole=True))
         tried: dict[tuple[int, ...], float] = {}
         for _ in range(_MOST_SETTLED):
@@ -126,13 +128,35 @@ class Relaxation:
             self.program.bound(list(where.values()), nodes, nodes)
             for _ in range(_SETTLING_ROUNDS):
                 answer = self.program.solve()
-                if answer is None:
-                    return
+                if answer is None or enough(self.bound):
+                    break
                 tried[nodes] = answer.value
                 priced, bound = self.look(np.where(np.isnan(answer.duals), self.duals, answer.duals), thorough=False)
                 self.bound = max(self.bound, bound)
                 if not self.program.add(priced.columns):
                     break
-        if tried:
-            best = min(tried, key=lambda nodes: (tried[nodes], nodes))
-            self.program.bound(list(where.values()), best, best)
+        best = sorted(tried, key=lambda nodes: (tried[nodes], nodes))[:_MOST_DIVES]
+        return [dict(zip(where.values(), nodes, strict=True)) for nodes in best]
+
+    def take(self, nodes: Mapping[int, int]) -> None:
+        """Leave the box for good, with whole numbers of nodes per column of nodes."""
+        self.program.set_free()
+        if nodes:
+            self.program.bound(list(nodes), list(nodes.values()), list(nodes.values()))
+
+    def cheapest(self, known: Sequence[Column], most: int) -> list[Column]:
+        """Columns of the least reduced cost where nothing is fixed, and the known ones."""
+        self.program.set_free()
+        self.program.add(column for column in known if self.master.allows(column))
+        columns = self.program.columns
+        every = [self.master.limits(column) for column in columns]
+        self.program.bound(range(len(columns)), [lower for lower, _ in every], [upper for _, upper in every])
+        answer = self.refine(range(len(self.master.problem.demands)), _SETTLING_ROUNDS)
+        if answer is None:
+            return list(known)
+        duals = np.nan_to_num(answer.duals)
+        worth = [sum(duals[row] * entry for row, entry in self.master.entries(column).items()) for column in columns]
+        reduced = np.array([self.master.cost(column) for column in columns]) - np.array(worth)
+        keep = set(np.argsort(reduced, kind="stable")[:most].tolist())
+        wanted = set(known)
+        return [c for i, c in enumerate(columns) if i in keep or c in wanted or isinstance(c, NodeColumn)]

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from planner.problem import Pattern, Problem, Progress, Watch, cost, priorities, unserved, unserved_by_priority
 from solvers.answer import trimmed
@@ -31,8 +32,10 @@ from solvers.slots import slots
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
-# more columns than this, and the integer program over all of them finds nothing in time
-_MOST_COLUMNS = 1_500
+# parts of a time limit after which the relaxation, the choice of nodes and the dives come to an end; the integer program has the rest
+_ROOT, _SETTLE, _DIVE = 0.35, 0.45, 0.6
+# columns of the integer program that improves on the dives, and the largest fleets for which it ends in time
+_MOST_COLUMNS, _MOST_GPUS = 2_500, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +43,18 @@ class Effort:
     """Limits of one solve, all in units of work unless time_left_s says otherwise."""
 
     rounds: int = 60
-    nodes: int = 500
+    nodes: int = 150
     columns: int = 8_000
+    time_limit_s: float | None = None
     time_left_s: Callable[[], float | None] = lambda: None
     watch: Watch | None = None
 
-    def over(self) -> bool:
-        """Whether the time is up, or whoever waits wants no more."""
+    def over(self, part: float = 1.0) -> bool:
+        """Whether a part of the time is up, or whoever waits wants no more."""
         if self.watch is not None and self.watch.stop():
             return True
         left_s = self.time_left_s()
-        return left_s is not None and left_s <= 0
+        return left_s is not None and left_s <= (1.0 - part) * (self.time_limit_s or 0.0)
 
 
 def clock(time_limit_s: float | None) -> Callable[[], float | None]:
@@ -112,20 +116,25 @@ def run_stage(search: Search, goal: Goal) -> int:
     stock = catalogue(search.problem, shapes)
     master = Master(search.problem, slots(search.problem, shapes), goal, large(stock))
 
-    def enough(bound: float) -> bool:
-        search.report(goal, master.exact_bound(bound))
-        return master.exact_bound(bound) >= search.value(goal) or search.effort.over()
+    def until(part: float) -> Callable[[float], bool]:
+        def enough(bound: float) -> bool:
+            search.report(goal, master.exact_bound(bound))
+            return master.exact_bound(bound) >= search.value(goal) or search.effort.over(part)
+
+        return enough
 
     relaxation = Relaxation(master, stock, columns_of(master, search.incumbent))
-    relaxation.run(search.effort.rounds, enough)
-    if not enough(relaxation.bound):
-        relaxation.settle(enough)
+    relaxation.run(search.effort.rounds, until(_ROOT))
+    ways = relaxation.settle(until(_SETTLE))
     stage = _Stage(search, master, stock, goal, relaxation, master.exact_bound(relaxation.bound))
-    if not stage.closed():
-        search.offer(completed(search.problem, dive(relaxation, search.effort.over)))
+    for nodes in ways or [{}]:
+        if not stage.closed():
+            relaxation.take(nodes)
+            search.offer(completed(search.problem, dive(relaxation, partial(search.effort.over, _DIVE))))
+            search.report(goal, stage.floor)
+    if not stage.closed() and sum(pattern.count for pattern in search.incumbent) <= _MOST_GPUS:
+        stage.improve(master, relaxation.cheapest(columns_of(master, search.incumbent), _MOST_COLUMNS))
         search.report(goal, stage.floor)
-    if not stage.closed() and len(relaxation.program.columns) <= _MOST_COLUMNS:
-        stage.improve(master, relaxation.program.columns)
     for share_fraction in _SHARES:
         if stage.closed() or not stage.widen(share_fraction):
             break
