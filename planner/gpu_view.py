@@ -105,13 +105,6 @@ def interference(residents: Sequence[Replica], gpu_type: str, measurements: Meas
     return "measured" if known else "assumed"
 
 
-def gpus_saved(gpus: Sequence[GpuPlan]) -> tuple[int, int]:
-    """GPUs that time sharing saves against one for each replica: by neighbours that were measured together, and by others."""
-    beyond_first = [(gpu.interference, len(gpu.replicas) - 1) for gpu in gpus if gpu.mode == "time_shared" and len(gpu.replicas) > 1]
-    measured = sum(count for known, count in beyond_first if known == "measured")
-    return measured, sum(count for _, count in beyond_first) - measured
-
-
 def _busy_fraction(residents: Sequence[Replica], layout: Sequence[MigPlace], gpu: GpuType) -> float:
     """Share of time the GPU has work: some resident is active, or with MIG the busy part of its compute slices."""
     if layout:

@@ -13,7 +13,9 @@ from planner.diff import diff, routes_for
 from planner.explain import explanation
 from planner.goals import churn_tier, fragmentation_tier
 from planner.gpu_view import build_gpus
+from planner.measured_memory import measured_memory
 from planner.plan import (
+    Certificate,
     Conflict,
     CostBand,
     Desired,
@@ -31,6 +33,7 @@ from planner.plan import (
 from planner.problem import NodeLoss as Loss
 from planner.problem import Placed, Solution
 from planner.rules import rules
+from planner.saving import sharing_saving
 from planner.spec import Fleet
 from planner.unserved import workload_forecasts
 
@@ -72,10 +75,13 @@ def assemble(
     pools = {pool.name: pool for pool in sorted(fleet.pools, key=lambda pool: pool.name)}
     nodes = tuple(node for name in pools for node in hosts.nodes[name])
     quantile = fleet.policy.sizing_quantile
-    replicas = build_replicas(blueprint.candidates, blueprint.real(placed), hosts, state, quantile)
+    built = build_replicas(blueprint.candidates, blueprint.real(placed), hosts, state, quantile)
+    replicas, memory = measured_memory(built, {name: pool.gpu for name, pool in pools.items()}, fleet.measurements)
+    gpus = build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state, fleet.measurements)
+    asked = rules(fleet, blueprint.groups)
     desired = Desired(
         nodes=nodes,
-        gpus=build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state, fleet.measurements),
+        gpus=gpus,
         replicas=replicas,
         routes=routes_for(replicas),
         router=hosts.router,
@@ -83,15 +89,15 @@ def assemble(
         cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,
         gpus_used=gpus_used(blueprint.problem, outcome.best),
         sizing_quantile=quantile,
-        certificate=certificate(blueprint.problem, outcome, (fragmentation_tier(blueprint.problem, outcome.best),)).model_copy(
-            update={"cost_band": resolved.cost_band}
-        ),
+        certificate=_certificate(blueprint, outcome, resolved),
         explanation=explanation(blueprint, placed, quantile).model_copy(
             update={"conflicts": resolved.conflicts, "one_more": resolved.one_more}
         ),
         input_hashes=dict(sorted(fleet.hashes.items())),
         node_losses=tuple(_loss(blueprint, loss) for loss in tolerance.losses),
-        rules=rules(fleet, blueprint.groups),
+        rules=asked,
+        measured_memory=memory,
+        sharing_saving=sharing_saving(gpus, asked),
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
     )
@@ -101,6 +107,11 @@ def assemble(
         actions=diff(state, desired),
         churn=churn_tier(blueprint, outcome.best, placed),
     )
+
+
+def _certificate(blueprint: Blueprint, outcome: Outcome, resolved: Resolved) -> Certificate:
+    further = (fragmentation_tier(blueprint.problem, outcome.best),)
+    return certificate(blueprint.problem, outcome, further).model_copy(update={"cost_band": resolved.cost_band})
 
 
 def _workloads(

@@ -51,6 +51,8 @@ COUNTS = {
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
     # clients, or requests that a KV pool holds
     *("concurrency", "max_concurrency"),
+    # models and starts that constants rest on, GPUs that sharing saves
+    *("models", "measured_gpus", "assumed_gpus"),
     # mean numbers of requests
     *("decoding", "present", "running_requests"),
     # slices of a GPU

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from planner.check.actions import action_problems
 from planner.check.engines import engine_problems
+from planner.check.evidence import evidence_problems
 from planner.check.gpus import gpu_problems
 from planner.check.losses import loss_problems
 from planner.check.placements import placement_problems
@@ -37,6 +38,7 @@ def check(
         *service_problems(plan.desired),
         *loss_problems(plan.desired),
         *rule_problems(plan.desired),
+        *evidence_problems(plan.desired),
         *(action_problems(plan, state) if state is not None else ()),
     ]
     return tuple(dict.fromkeys(found))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
+from planner.check.evidence import measured_constants
 from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
 from profiles.gpus import GpuType, settings_on
+from profiles.memory.engine_constants import EngineConstants
 from profiles.memory.kv import min_kv_bytes
 from profiles.memory.ledger import memory_ledger
 from profiles.models import Architecture
@@ -24,24 +26,27 @@ def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], archit
         spots = [gpus[replica.node, index] for index in replica.gpus if (replica.node, index) in gpus]
         if spots:
             where = f"replica {replica.name}"
-            yield from _memory(replica, gpu_type(spots[0].gpu_type), architecture, where)
+            constants = measured_constants(desired, replica, spots[0].gpu_type)
+            yield from _memory(replica, gpu_type(spots[0].gpu_type), architecture, constants, where)
             for spot in spots:
                 yield from _start(replica, spot, used_mib[spot.node, spot.index], gpu_type(spot.gpu_type), where)
 
 
-def _memory(replica: Replica, gpu: GpuType, architecture: Callable[[str], Architecture], where: str) -> Iterator[str]:
+def _memory(
+    replica: Replica, gpu: GpuType, architecture: Callable[[str], Architecture], constants: EngineConstants | None, where: str
+) -> Iterator[str]:
     args = replica.args
     settings = settings_on(gpu, _settings(args, replica.engine_version))
     try:
         model = architecture(replica.catalogue_model)
         if architecture(args.model) != model:
             yield f"{where}: its engine would load {args.model}, the plan is made for {replica.catalogue_model}"
-        expected = memory_ledger(model, gpu, settings, args.kv_cache_memory_bytes)
+        expected = memory_ledger(model, gpu, settings, args.kv_cache_memory_bytes, constants)
         need_bytes = min_kv_bytes(model, settings)
     except ValueError as error:
         yield f"{where}: {error}"
         return
-    lines = {line: (getattr(replica.ledger, line), getattr(expected, line)) for line in Ledger.model_fields}
+    lines = {line: (getattr(replica.ledger, line), getattr(expected, line)) for line in Ledger.model_fields if line != "provenance"}
     for line, (said_mib, is_mib) in lines.items():
         if said_mib is not None and said_mib != is_mib:
             yield f"{where}: the ledger says {line} is {said_mib} MiB, the memory model {is_mib} MiB"

@@ -1,5 +1,6 @@
 """Plan, State and actions: the documents between planning and doing."""
 
+from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.files import DocumentError, plan_from_json, state_from_json, state_hash, to_json
 from planner.plan.model import (
     SCHEMA_VERSION,
@@ -55,6 +56,7 @@ __all__ = [
     "Ledger",
     "Limit",
     "LoraModule",
+    "MeasuredMemory",
     "MigPlace",
     "ModelReasons",
     "ModelRules",
@@ -72,6 +74,7 @@ __all__ = [
     "RouterPlan",
     "Rules",
     "SetRoutes",
+    "SharingSaving",
     "Start",
     "State",
     "Stop",

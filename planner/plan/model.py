@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
 from planner.plan.rules import Rules
@@ -73,6 +74,7 @@ class Ledger(_Part):
     """Memory of one replica on each of its GPUs, line by line, in MiB.
 
     start_peak_mib is the most it takes at once as it starts, at least the total; None in plans made before it was kept.
+    provenance says which measured starts it rests on; empty: the constants shipped with the engine version.
     """
 
     weights_mib: int
@@ -82,6 +84,7 @@ class Ledger(_Part):
     kv_mib: int
     total_mib: int
     start_peak_mib: int | None = None
+    provenance: str = ""
 
     @property
     def start_extra_mib(self) -> int:
@@ -230,6 +233,8 @@ class Desired(_Part):
     node_losses: tuple[NodeLoss, ...] = ()
     tolerance_cost_usd_per_h: float | None = None
     rules: Rules | None = None
+    measured_memory: tuple[MeasuredMemory, ...] = ()
+    sharing_saving: SharingSaving | None = None
     warnings: tuple[str, ...] = ()
 
 

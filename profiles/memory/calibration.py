@@ -91,6 +91,11 @@ class Start:
         predicted_bytes = kv_pool_bytes(parts, total_bytes, point.gpu_memory_utilization_fraction, constants)
         return (parts.non_torch_bytes + predicted_bytes - kv_bytes) / _MIB
 
+    def graphs_excess_mib(self, constants: EngineConstants) -> float | None:
+        """What the logged CUDA graphs are above the prediction; None when none were logged."""
+        logged_mib = self.point.cuda_graphs_mib
+        return None if logged_mib is None else logged_mib - self.parts(constants).graphs_bytes / _MIB
+
     @property
     def context_mib(self) -> float | None:
         """What was in use of the GPU before anything was loaded; None when it was not logged."""
@@ -201,12 +206,7 @@ def _context(constants: EngineConstants, starts: Sequence[Start]) -> EngineConst
 
 def _graphs(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
     """The fixed part is raised (never lowered: it is an upper value) until every logged start lies below the line."""
-    excess = [
-        start.point.cuda_graphs_mib - start.parts(constants).graphs_bytes / _MIB
-        for start in starts
-        if start.point.cuda_graphs_mib is not None
-    ]
-    over_mib = max(excess, default=0.0)
+    over_mib = max((start.graphs_excess_mib(constants) or 0.0 for start in starts), default=0.0)
     return replace(constants, graphs_fixed_mib=round(constants.graphs_fixed_mib + over_mib, 1)) if over_mib > 0 else constants
 
 

@@ -69,7 +69,9 @@ def _of(points: tuple[StartPoint, ...], gpu: GpuType, engine_version: str) -> Me
     except CalibrationError:
         return None
     held = _activation(shipped, fitted, starts)
-    held = replace(held, graphs_fixed_mib=_up(fitted.graphs_fixed_mib))
+    # only ever raised: it is an upper value
+    over_mib = max((start.graphs_excess_mib(shipped) or 0.0 for start in starts), default=0.0)
+    held = replace(held, graphs_fixed_mib=_up(shipped.graphs_fixed_mib + max(over_mib, 0.0)))
     held = _context(_non_torch(held, starts), starts)
     if held == shipped:
         return None

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Literal
 
 import pytest
 
 from planner.build import build
 from planner.candidates import ASSUMED_INTERFERENCE_FACTOR
-from planner.gpu_view import gpus_saved, interference
-from planner.plan import State
+from planner.gpu_view import interference
+from planner.plan import PoolRules, Rules, SharingSaving, State
+from planner.saving import sharing_saving
 from planner.spec import Fleet
 from profiles.latency.interference import GRID
 from profiles.store.measurements import Measurements, PairPoint, PairSide, Phase, Provenance
 from tests.fleets import fleet, workload
 from tests.plans import plan_of, replica
+from ullage.checking import CheckError, checked
+from ullage.planning import plan_fleet
 
 GPU = "H100-SXM-80GB"
 MODELS = ("Qwen/Qwen3-0.6B", "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-14B")
@@ -87,6 +91,33 @@ def test_gpus_that_sharing_saves_are_counted_by_what_is_known() -> None:
     )
     gpus = plan_of(residents, gpu_count=3).desired.gpus
     assert [(gpu.interference, len(gpu.replicas)) for gpu in gpus] == [("assumed", 3), ("assumed", 2), ("none", 0)]
-    assert gpus_saved(gpus) == (0, 3)
+    assert sharing_saving(gpus, prices()) == saved(0, 3, 0.0, 6.0)
     known = tuple(gpu.model_copy(update={"interference": "measured"}) if gpu.index == 0 else gpu for gpu in gpus)
-    assert gpus_saved(known) == (2, 1)
+    assert sharing_saving(known, prices()) == saved(2, 1, 4.0, 2.0)
+    # three more GPUs of a rented pool: one is there anyway, two are another node of three
+    assert sharing_saving(known, prices("node")) == saved(2, 1, 6.0, 0.0)
+    assert sharing_saving(known, prices("node", min_nodes=2)) == saved(2, 1, 0.0, 0.0)
+
+
+def prices(billing: Literal["gpu", "node"] = "gpu", min_nodes: int = 0) -> Rules:
+    return Rules(models=(), pools=(PoolRules(name="h100", price_usd_per_h=2.0, billing=billing, min_nodes=min_nodes),))
+
+
+def saved(measured_gpus: int, assumed_gpus: int, measured_usd_per_h: float, assumed_usd_per_h: float) -> SharingSaving:
+    return SharingSaving(
+        measured_gpus=measured_gpus,
+        assumed_gpus=assumed_gpus,
+        measured_usd_per_h=measured_usd_per_h,
+        assumed_usd_per_h=assumed_usd_per_h,
+    )
+
+
+def test_the_plan_carries_the_saving_and_the_checker_counts_again() -> None:
+    plan = plan_fleet(fleet(), State()).plan
+    saving = plan.desired.sharing_saving
+    shared = sum(len(gpu.replicas) - 1 for gpu in plan.desired.gpus if gpu.mode == "time_shared" and gpu.replicas)
+    assert saving == saved(0, shared, 0.0, 3.0 * shared)
+    assert shared
+    lie = plan.desired.model_copy(update={"sharing_saving": saved(shared, 0, 3.0 * shared, 0.0)})
+    with pytest.raises(CheckError, match="sharing_saving says"):
+        checked(plan.model_copy(update={"desired": lie}), "plan")

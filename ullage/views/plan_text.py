@@ -6,8 +6,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from planner.gpu_view import gpus_saved
-from planner.plan import Action, Certificate, Desired, Drain, GpuPlan, OneMore, Plan, Repartition, Replica, SetRoutes, Start, Stop
+from planner.plan import (
+    Action,
+    Certificate,
+    Desired,
+    Drain,
+    GpuPlan,
+    OneMore,
+    Plan,
+    Repartition,
+    Replica,
+    SetRoutes,
+    SharingSaving,
+    Start,
+    Stop,
+)
 
 BAR_WIDTH = 32
 MIB_PER_GIB = 1024
@@ -78,9 +91,18 @@ def _nodes(desired: Desired) -> Iterator[str]:
             else:
                 for gpu in gpus:
                     yield from _gpu_lines(gpu, replicas)
-    measured, assumed = gpus_saved(desired.gpus)
-    if measured + assumed:
-        yield f"  sharing saves {measured + assumed} GPUs against one per replica: {measured} with interference measured, {assumed} assumed"
+    saving = desired.sharing_saving
+    if saving is not None and saving.measured_gpus + saving.assumed_gpus:
+        yield _saving_line(saving)
+
+
+def _saving_line(saving: SharingSaving) -> str:
+    both_usd_per_h = saving.measured_usd_per_h + saving.assumed_usd_per_h
+    return (
+        f"  sharing saves {saving.measured_gpus + saving.assumed_gpus} GPUs ({both_usd_per_h:.2f} USD/h) against one per replica: "
+        f"{saving.measured_gpus} ({saving.measured_usd_per_h:.2f} USD/h) with interference measured, "
+        f"{saving.assumed_gpus} ({saving.assumed_usd_per_h:.2f} USD/h) assumed"
+    )
 
 
 def _unused(gpu: GpuPlan) -> str:
@@ -172,7 +194,16 @@ def _provenance(desired: Desired) -> Iterator[str]:
     """What the latencies rest on, the most frequent first."""
     found = Counter(replica.forecast.provenance for replica in desired.replicas if replica.forecast.provenance)
     for provenance, count in sorted(found.items(), key=lambda item: (-item[1], item[0])):
-        yield f"  {count} {'replica' if count == 1 else 'replicas'}: step times {provenance}"
+        yield f"  {_counted(count, 'replica')}: step times {provenance}"
+    for item in desired.measured_memory:
+        block = f", tensor-parallel size {item.tensor_parallel_size}" if item.tensor_parallel_size > 1 else ""
+        on = f"vLLM {item.engine_version} on {item.gpu_type}{block}"
+        rests_on = f"{_counted(item.starts, 'measured start')} of {_counted(item.models, 'model')}"
+        yield f"  memory beside weights and KV cache, {on}: from {rests_on}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _against(is_s: float | None, goal_s: float) -> str:
