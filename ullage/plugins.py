@@ -37,6 +37,7 @@ SOURCES: Mapping[str, str] = {
     "aiconfigurator": "profiles.sources.aiconfigurator:SOURCE",
     "inferno": "profiles.sources.inferno:SOURCE",
     "melange": "profiles.sources.melange:SOURCE",
+    "ullage": "profiles.sources.exported:SOURCE",
     "csv": "profiles.sources.table:SOURCE",
 }
 

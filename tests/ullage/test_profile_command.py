@@ -143,6 +143,24 @@ def test_export_can_be_imported(store: Path, tmp_path: Path) -> None:
     assert json.loads(ullage("profile", "export", "--store", store, "--json", "--gpu", "a100").out)["latency"] == []
 
 
+def test_an_export_as_json_holds_all_points_and_gives_the_same_folder(tmp_path: Path) -> None:
+    out, first, second = tmp_path / "all.json", tmp_path / "first", tmp_path / "second"
+    imported = ullage("profile", "import", FIXTURES / "ullage-export.json", "--store", first)
+    assert (imported.code, "1 latency points, 1 starts, 1 pairs" in imported.out) == (0, True)
+    assert ullage("profile", "export", "--store", first, "--json", "-o", out).code == 0
+    assert out.read_bytes() == (FIXTURES / "ullage-export.json").read_bytes()
+    assert ullage("profile", "import", out, "--store", second).code == 0
+    assert files(first) == files(second)
+    refused = ullage("profile", "import", out, "--store", second, "--gpu", "a100")
+    assert (refused.code, "give no options" in refused.err) == (1, True)
+
+
+def test_a_csv_export_tells_what_it_leaves_out(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    assert ullage("profile", "import", FIXTURES / "ullage-export.json", "--store", store).code == 0
+    assert "not in the CSV: 1 starts, 1 pairs; --json has them" in ullage("profile", "export", "--store", store).err
+
+
 def test_estimates_are_bands_and_say_what_they_are(tmp_path: Path) -> None:
     result = ullage("profile", "estimate", "llama-3.1-8b", "--gpu", "h100", "--batch", "1", "--batch", "64", "--json")
     found = json.loads(result.out)

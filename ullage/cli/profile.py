@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -142,7 +142,7 @@ def export(
     gpu: Annotated[str | None, GPU_OPTION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All points as one JSON object; default: latency points as CSV.")] = False,
 ) -> None:
-    """Write measurements for other tools; the CSV can be imported again.
+    """Write measurements for other tools; what is written can be imported again.
 
     Example: ullage profile export --gpu h100 -o h100.csv
     """
@@ -150,10 +150,13 @@ def export(
     from ullage.inputs import check_target, write_text
     from ullage.profiling import of_model
     from ullage.views.profile_text import as_json as to_json
-    from ullage.views.profile_text import latency_csv
+    from ullage.views.profile_text import counts, latency_csv
 
     found = of_model(read_store(store), model, gpu)
     text = json.dumps(to_json(found), sort_keys=True, indent=1) + "\n" if as_json else latency_csv(found.latency)
+    left_out = replace(found, latency=())
+    if left_out and not as_json:
+        typer.echo(f"not in the CSV: {counts(left_out)}; --json has them", err=True)
     if out is None:
         typer.echo(text, nl=False)
         return

@@ -24,6 +24,7 @@ SAMPLES: dict[str, tuple[str, Context]] = {
     "aiconfigurator": ("aiconfigurator-best-config.csv", Context()),
     "inferno": ("inferno.json", Context(input_tokens=512, output_tokens=128)),
     "melange": ("melange.json", Context(model="llama-2-7b")),
+    "ullage": ("ullage-export.json", Context()),
     "csv": ("plain.csv", Context()),
 }
 
