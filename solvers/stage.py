@@ -34,6 +34,8 @@ _SHARES = (0.1, 0.3, 1.0)
 
 # parts of a time limit after which the relaxation, the choice of nodes and the dives come to an end; the integer program has the rest
 _ROOT, _SETTLE, _DIVE = 0.35, 0.45, 0.6
+# after this part no proof by enumeration is begun
+_WIDEN = 0.75
 # columns of the integer program that improves on the dives, and the largest fleets for which it ends in time
 _MOST_COLUMNS, _MOST_GPUS = 2_500, 400
 
@@ -136,7 +138,7 @@ def run_stage(search: Search, goal: Goal) -> int:
         stage.improve(master, relaxation.cheapest(columns_of(master, search.incumbent), _MOST_COLUMNS))
         search.report(goal, stage.floor)
     for share_fraction in _SHARES:
-        if stage.closed() or not stage.widen(share_fraction):
+        if stage.closed() or search.effort.over(_WIDEN) or not stage.widen(share_fraction):
             break
     return min(stage.floor, search.value(goal))
 
