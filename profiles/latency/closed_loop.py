@@ -61,12 +61,13 @@ def closed_loop_latency(
 class _Batch:
     """Requests that hold KV cache: the mean step and the time to the first token, each a function of both."""
 
-    __slots__ = ("budget", "context", "decode_steps", "found", "load", "running", "step", "wave_s")
+    __slots__ = ("budget", "context", "decode_steps", "found", "load", "pairs", "running", "step", "wave_s")
 
     def __init__(self, step: StepTime, load: ClosedLoop, found: Coefficients, running: float, budget: int) -> None:
         self.step, self.load, self.found, self.running, self.budget = step, load, found, running, budget
         self.decode_steps = max(load.output_tokens - 1.0, 1.0)
         self.context = load.input_tokens + load.output_tokens / 2
+        self.pairs = attended_pairs(load.input_tokens)
         met = found.wave_constant_fraction if load.constant_lengths else found.wave_spread_fraction
         self.wave_s = met * running * self._prompt_s() / 2
 
@@ -77,7 +78,7 @@ class _Batch:
 
     def _prefill_s(self, tokens: float) -> float:
         """Seconds of a step with so many prompt tokens and nothing else; pairs are those of whole prompts of mean length."""
-        return self.step.step_s(tokens, 0.0, 0.0, attended_pairs(self.load.input_tokens) * tokens / self.load.input_tokens)
+        return self.step.step_s(tokens, 0.0, 0.0, self.pairs * tokens / self.load.input_tokens)
 
     def solved(self) -> tuple[float, float]:
         """TPOT and the time from arrival to the first token of those that find room, in seconds."""
@@ -93,7 +94,7 @@ class _Batch:
         return tpot_s, ttft_s
 
     def _round(self, tpot_s: float, ttft_s: float) -> tuple[float, float]:
-        inputs, step = self.load.input_tokens, self.step
+        inputs, pairs, step = self.load.input_tokens, self.pairs, self.step
         decode_s = self.decode_steps * tpot_s
         decoding = self.running * decode_s / (decode_s + ttft_s)
         arriving = self.running * tpot_s / (decode_s + ttft_s)
@@ -101,7 +102,6 @@ class _Batch:
         carrying = min(max(-math.expm1(-arriving), arriving * inputs / self.budget), 1.0)
         prompts = arriving / carrying
         kv_tokens = decoding * self.context
-        pairs = attended_pairs(inputs)
         plain_s = step.step_s(decoding, kv_tokens, decoding)
         mixed_s = step.step_s(decoding + prompts * inputs, kv_tokens, decoding + prompts, prompts * pairs)
         beside = 1 + self.found.companion_fraction * arriving * (self.running - 1) / self.running

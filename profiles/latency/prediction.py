@@ -78,7 +78,9 @@ class Engine:
 
     def latency(self, step: StepTime, fit: LatencyFit, load: ClosedLoop, kv_tokens: float) -> ClosedLoopLatency:
         """Means under a load; each data-parallel rank has its part of the clients."""
-        share = replace(load, concurrency=max(load.concurrency / self.data_parallel_size, 1.0))
+        share = load
+        if self.data_parallel_size > 1:
+            share = replace(load, concurrency=max(load.concurrency / self.data_parallel_size, 1.0))
         longest_tokens = load.input_tokens + load.output_tokens / 2
         most = min(float(self.settings.max_num_seqs), max(kv_tokens / longest_tokens, 1.0))
         return closed_loop_latency(step, share, fit.coefficients, self.settings.max_num_batched_tokens, most)
