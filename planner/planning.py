@@ -36,6 +36,7 @@ from planner.rules import rules
 from planner.saving import sharing_saving
 from planner.spec import Fleet
 from planner.unserved import workload_forecasts
+from profiles.store.digest import digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def assemble(
         node_losses=tuple(_loss(blueprint, loss) for loss in tolerance.losses),
         rules=asked,
         measured_memory=memory,
+        measurements_sha256=digest(fleet.measurements),
         sharing_saving=sharing_saving(gpus, asked),
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,

@@ -13,12 +13,17 @@ from planner.simulation.configuration import engine_config
 from planner.simulation.requests import EngineConfig
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.gpus import GpuType, settings_on
-from profiles.latency.steptime import StepTime, step_time
+from profiles.latency.prediction import predict
+from profiles.latency.steptime import StepTime
 from profiles.memory.kv import kv_blocks, kv_pool_tokens, min_kv_bytes
 from profiles.memory.ledger import MemoryLedger, memory_ledger
 from profiles.memory.lifecycle import start_s, wake_s
+from profiles.memory.measured import measured_constants
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
+from profiles.store.canonical import canonical
+from profiles.store.folder import read_store
+from profiles.store.measurements import Measurements
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -26,6 +31,9 @@ _GIB = 1 << 30
 # Defaults by GPU memory of vLLM 0.32 (get_batch_defaults in vllm/engine/arg_utils.py): sequences and tokens per step.
 _BIG_GPU_MIB = 70 * 1024
 _HUGE_GPU_MIB = 160 * 1024
+STORE_VARIABLE = "ULLAGE_EMULATED_STORE"
+"""Names the folder of measurements that engines are as fast, and take as much memory, as."""
+
 # vLLM's names for the same data type.
 _DTYPES = {"half": "float16", "float": "float32"}
 
@@ -102,16 +110,24 @@ def check_free_memory(residence: Residence, utilization: float) -> int:
     return min(budgets_mib)
 
 
-def prepare(options: ServeOptions, residence: Residence) -> Launch:
+def measured() -> Measurements:
+    """What the folder of ULLAGE_EMULATED_STORE holds, nothing where it is not set; StoreError when it cannot be read."""
+    folder = os.environ.get(STORE_VARIABLE)
+    return canonical(read_store(Path(folder)), builtin()) if folder else Measurements()
+
+
+def prepare(options: ServeOptions, residence: Residence, measurements: Measurements) -> Launch:
     """Size the engine on its devices. Raises LaunchError, or what the profiles say about a configuration that cannot run."""
     gpu = builtin().gpu(residence.gpu_type)
     architecture = find_architecture(options.model)
     settings = engine_settings(options, architecture, gpu)
     mig = next((profile for profile in gpu.mig_profiles if profile.name == residence.mig_profile), None)
     budget_mib = check_free_memory(residence, options.gpu_memory_utilization)
+    held = measured_constants(measurements, gpu, settings)
+    constants = held.constants if held else None
     kv_bytes = options.kv_cache_memory_bytes
     if kv_bytes is None:
-        without_kv = memory_ledger(architecture, gpu, settings, 0)
+        without_kv = memory_ledger(architecture, gpu, settings, 0, constants)
         kv_bytes = (budget_mib - without_kv.total_mib + without_kv.context_mib) * _MIB
     _check_pool(architecture, settings, kv_bytes)
     return Launch(
@@ -119,8 +135,8 @@ def prepare(options: ServeOptions, residence: Residence) -> Launch:
         settings=settings,
         # Without the limit on queued requests: vLLM's server keeps it, not its scheduler, and counts running requests too.
         core=engine_config(architecture, settings, kv_bytes),
-        ledger=memory_ledger(architecture, gpu, settings, kv_bytes),
-        step_time=step_time(architecture, gpu, settings, mig),
+        ledger=memory_ledger(architecture, gpu, settings, kv_bytes, constants),
+        step_time=predict(architecture, gpu, settings, mig, measurements),
         kv_bytes=kv_bytes,
         kv_blocks=kv_blocks(architecture, settings, kv_bytes),
         kv_tokens=kv_pool_tokens(architecture, settings, kv_bytes),

@@ -216,7 +216,7 @@ class NodeLoss(_Part):
 
 
 class Desired(_Part):
-    """The wished-for world."""
+    """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any."""
 
     nodes: tuple[NodePlan, ...]
     gpus: tuple[GpuPlan, ...]
@@ -234,6 +234,7 @@ class Desired(_Part):
     tolerance_cost_usd_per_h: float | None = None
     rules: Rules | None = None
     measured_memory: tuple[MeasuredMemory, ...] = ()
+    measurements_sha256: str | None = None
     sharing_saving: SharingSaving | None = None
     warnings: tuple[str, ...] = ()
 

@@ -33,6 +33,7 @@ def apply(
     engine: Annotated[
         str, typer.Option("--engine", help="emulated: emulated GPUs and engines; vllm: the vLLM of this environment.")
     ] = "vllm",
+    store: Annotated[Path | None, typer.Option("--store", help="Emulated engines are as fast as the measurements of this folder.")] = None,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Execute a plan's actions: start, route, drain, stop; can be repeated after a crash and then goes on.
@@ -41,17 +42,34 @@ def apply(
     """
     from executor.apply import apply as apply_plan
     from ullage.checking import checked
+    from ullage.emulating import emulated_store
     from ullage.inputs import read_plan, read_state, state_folder
     from ullage.views.plan_text import action_lines
 
     folder = state_folder(plan, state)
     document = read_plan(plan)
+    _check_store(document, engine, store)
     checked(document, str(plan), _made_against(document, read_state(folder)))
     typer.echo("\n".join(action_lines(document.actions)))
     if document.actions and not auto_approve:
         _confirm()
-    result = apply_plan(document, folder, engine, _print_event)
+    with emulated_store(store):
+        result = apply_plan(document, folder, engine, _print_event)
     typer.echo(f"applied: {len(result.replicas)} replicas run, state serial {result.serial}")
+
+
+def _check_store(plan: Plan, engine: str, store: Path | None) -> None:
+    """Real engines take the time and the memory that they take; emulated ones those of the store, which should be the plan's."""
+    from ullage.emulating import store_warning
+    from ullage.profiling import stored
+
+    if engine != "emulated":
+        if store is not None:
+            raise ValueError(f"--store is for --engine emulated; {engine} engines are as fast as they are")
+        return
+    warning = store_warning(plan, stored(store))
+    if warning is not None:
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def _made_against(plan: Plan, now: State) -> State | None:

@@ -49,11 +49,15 @@ def simulate(
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
+    from ullage.emulating import store_warning
     from ullage.profiling import stored
     from ullage.simulation import SLOW_QUANTILE, simulate_plan
 
     document, requests, _ = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
     quantile, measurements = SLOW_QUANTILE if slow else None, stored(store)
+    warning = store_warning(document, measurements)
+    if warning is not None:
+        typer.echo(f"warning: {warning}", err=True)
     summary, gpus = simulate_plan(
         document, requests, seed=seed, interference_factor=interference, step_quantile=quantile, measurements=measurements
     )
