@@ -19,6 +19,7 @@ from planner.plan import (
     Conflict,
     CostBand,
     Desired,
+    Explanation,
     NodeLoss,
     NodePlan,
     OneMore,
@@ -91,9 +92,7 @@ def assemble(
         gpus_used=gpus_used(blueprint.problem, outcome.best),
         sizing_quantile=quantile,
         certificate=_certificate(blueprint, outcome, resolved),
-        explanation=explanation(blueprint, placed, quantile).model_copy(
-            update={"conflicts": resolved.conflicts, "one_more": resolved.one_more}
-        ),
+        explanation=_explanation(blueprint, placed, quantile, resolved),
         input_hashes=dict(sorted(fleet.hashes.items())),
         node_losses=tuple(_loss(blueprint, loss) for loss in tolerance.losses),
         rules=asked,
@@ -114,6 +113,11 @@ def assemble(
 def _certificate(blueprint: Blueprint, outcome: Outcome, resolved: Resolved) -> Certificate:
     further = (fragmentation_tier(blueprint.problem, outcome.best),)
     return certificate(blueprint.problem, outcome, further).model_copy(update={"cost_band": resolved.cost_band})
+
+
+def _explanation(blueprint: Blueprint, placed: Sequence[Placed], quantile: float, resolved: Resolved) -> Explanation:
+    told = {"conflicts": resolved.conflicts, "one_more": resolved.one_more}
+    return explanation(blueprint, placed, quantile).model_copy(update=told)
 
 
 def _workloads(

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from profiles.memory.engine_constants import constants_for, read_constants
+from profiles.store.folder import write
+from profiles.store.measurements import Measurements, StartPoint
+from tests.profiles.points import measured
 from tests.ullage.commands import ullage
 
 LOGS = Path(__file__).parents[1] / "profiles" / "fixtures" / "vllm_logs"
@@ -125,9 +128,30 @@ def test_logs_become_constants_that_fit_takes(tmp_path: Path) -> None:
     assert f"fitted, vllm 0.19.0 to before 0.21.0: {len(logs) // 2} start-ups" in used.out
 
 
+def test_starts_of_a_store_raise_the_ledger(tmp_path: Path) -> None:
+    start = StartPoint(model="Qwen/Qwen3-8B", gpu="H100-SXM-80GB", non_torch_mib=2000.0, provenance=measured(engine_version="0.32.0"))
+    write(tmp_path, Measurements(starts=(start,)))
+    shipped, raised = (ullage("fit", "qwen3-8b", "--gpu", "h100", "--json", *store) for store in ((), ("--store", tmp_path)))
+    lines = [json.loads(result.out)["residents"][0]["lines"][1] for result in (shipped, raised)]
+    assert lines[1]["memory_mib"] - lines[0]["memory_mib"] == pytest.approx(2000 - 472, abs=1)
+    assert lines[1]["provenance"].startswith("measured, vllm 0.32.0")
+    assert ullage("fit", "qwen3-8b", "--gpu", "h100", "--engine-version", "0.31.0", "--store", tmp_path).code == 0
+    both = ullage("fit", "qwen3-8b", "--gpu", "h100", "--store", tmp_path, "--constants", tmp_path / "none.yaml")
+    assert (both.code, "contradict each other" in both.err) == (1, True)
+
+
 def test_a_failed_start_tells_why_and_what_to_do() -> None:
     path = next(LOGS.glob("codellama-codellama-34b*"))
     result = ullage("profile", "calibrate", "--log", str(path), "--gpu", "h100")
     assert result.code == 1
     assert "(FREE_MEMORY)" in result.err
     assert "stop it or wait" in result.err
+
+
+def test_a_start_that_failed_late_counts_and_its_cause_is_said() -> None:
+    path = next(LOGS.glob("openai-gpt-oss-20b*FAILED*"))
+    result = ullage("profile", "calibrate", "--log", str(path), "--gpu", "h100")
+    assert result.code == 0
+    assert "line 1034: the start failed (OOM): torch.OutOfMemoryError: CUDA out of memory" in result.err
+    assert "What it logged before counts." in result.err
+    assert read_constants("out", result.out).from_version == "0.19.0"

@@ -12,6 +12,7 @@ import typer
 from ullage.cli.answer import Answer
 
 if TYPE_CHECKING:
+    from profiles.gpus import GpuType
     from profiles.memory.coexistence import Engine
     from profiles.memory.engine_constants import EngineConstants
     from profiles.models import Architecture
@@ -23,6 +24,7 @@ NO_FIT = 2
 MODELS_ARGUMENT = typer.Argument(help="Models of the catalogue, or folders with a config.json (weights from its safetensors files).")
 LENGTH_OPTION = typer.Option("--max-model-len", help="Longest request in tokens: once for all models, or once per model in order.")
 SEQUENCES_OPTION = typer.Option("--max-num-seqs", help="Sequences at once: once for all models, or once per model in order.")
+STORE_OPTION = typer.Option("--store", help="Folder of measurements: constants rest on its starts of this version, GPU type and size.")
 CONSTANTS_OPTION = typer.Option("--constants", help="Engine constants from `ullage profile calibrate`, instead of those shipped.")
 
 
@@ -47,6 +49,7 @@ def fit(
     engine_version: Annotated[str | None, typer.Option("--engine-version", help="vLLM version; default: the newest known.")] = None,
     headroom_mib: Annotated[int, typer.Option("--headroom-mib", min=0, help="Memory that stays free.")] = 1024,
     constants: Annotated[Path | None, CONSTANTS_OPTION] = None,
+    store: Annotated[Path | None, STORE_OPTION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Tell whether models live together on one GPU: the ledger, what is left, the largest limits, the flags. Exit code 2: they do not.
@@ -68,11 +71,12 @@ def fit(
         max_num_batched_tokens=max_num_batched_tokens,
         enforce_eager=enforce_eager,
     )
-    gpu_type, held = builtin().gpu(gpu), _constants(constants)
+    gpu_type = builtin().gpu(gpu)
     limits = zip(
         _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs"), strict=True
     )
     settings = settings_on(gpu_type, settings)
+    held = _constants(constants, store, gpu_type, settings)
     engines = [_engine(name, settings, length, count, held) for name, (length, count) in zip(models, limits, strict=True)]
     answer = fit_of(engines, gpu_type, gpu_type.mig_profile(mig) if mig else None, headroom_mib)
     typer.echo(json.dumps(asdict(answer), indent=2) if as_json else fit_text(answer), nl=as_json)
@@ -97,9 +101,16 @@ def _per_model(values: list[int] | None, count: int, option: str) -> list[int | 
     return [*values] * (count if len(values) == 1 else 1)
 
 
-def _constants(path: Path | None) -> EngineConstants | None:
+def _constants(path: Path | None, store: Path | None, gpu: GpuType, settings: EngineSettings) -> EngineConstants | None:
+    """From a file, or from the starts of a store; None: those shipped."""
+    if path is not None and store is not None:
+        raise ValueError("--constants and --store contradict each other: each says what an engine takes; give one of them")
     if path is None:
-        return None
+        from profiles.memory.measured import measured_constants
+        from ullage.profiling import stored
+
+        found = measured_constants(stored(store), gpu, settings)
+        return found.constants if found is not None else None
     from profiles.memory.engine_constants import read_constants
     from ullage.inputs import read_bytes
 
