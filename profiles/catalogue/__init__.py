@@ -102,15 +102,30 @@ class Catalogue:
     def model(self, name: str) -> Architecture:
         """The model of that Hugging Face id, alias or id without its organisation; UnknownNameError otherwise.
 
-        An id that ends in a weight format is the checkpoint in that format of a model that is here.
+        An id that ends in a weight format is the checkpoint in that format of a model that is here, and one that differs in the
+        organisation only is a copy of it.
         """
         try:
             return self._models.find(name)
         except UnknownNameError:
-            variant = self._variant(name)
-            if variant is None:
+            found = self._variant(name) or self._copy(name)
+            if found is None:
                 raise
-            return variant
+            return found
+
+    def _copy(self, name: str) -> Architecture | None:
+        """A model that another organisation publishes under its name; None when the name does not say one, or misspells the model's own."""
+        organisation, _, checkpoint = name.partition("/")
+        if not organisation or not checkpoint:
+            return None
+        try:
+            model = self._models.find(checkpoint)
+        except UnknownNameError:
+            return None
+        own = [spelling.partition("/")[0].casefold() for spelling in (model.name, *model.aliases) if "/" in spelling]
+        if get_close_matches(organisation.casefold(), own):
+            return None
+        return replace(model, name=name, aliases=(), source=f"{model.source}; taken for a copy by its name")
 
     def _variant(self, name: str) -> Architecture | None:
         """The quantised checkpoint of a plain model, None when the name does not say one."""

@@ -7,9 +7,9 @@ import re
 # Endings (letter case aside) and the weight format they stand for: RedHatAI and Neural Magic, Qwen, NVIDIA and others name theirs so.
 _ENDINGS = (
     (r"fp8(?:[-_](?:dynamic|static|block|kv))*", "fp8"),
-    (r"awq(?:[-_]int4)?", "awq"),
+    (r"awq(?:[-_](?:int4|4bit))?", "awq"),
     (r"gptq[-_]int8", "int8"),
-    (r"gptq(?:[-_]int4)?", "gptq"),
+    (r"gptq(?:[-_](?:int4|4bit|4b))?(?:[-_]128g)?", "gptq"),
     (r"(?:nvfp4|fp4)(?:-v\d)?", "nvfp4"),
     (r"(?:quantized[.-])?w4a16(?:[-_]g128)?|int4", "int4"),
     (r"(?:quantized[.-])?w8a(?:8|16)|int8", "int8"),

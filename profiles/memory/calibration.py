@@ -126,7 +126,8 @@ def calibrated(starts: Sequence[Start]) -> Calibration:
     changed = tuple(name for name in EngineConstants.__slots__ if getattr(after, name) != getattr(before, name))
     if not changed:
         raise CalibrationError(
-            "the starts log neither activation, non-torch memory, graphs nor a KV pool with its utilisation: nothing to fit"
+            "the starts log neither activation, non-torch memory, graphs nor a KV pool with its utilisation "
+            "(--gpu-memory-utilization says it): nothing to fit"
         )
     source = (
         f"{len(starts)} start-ups of {versions[0]} on {', '.join(sorted({start.gpu.name for start in starts}))}; otherwise {before.source}"

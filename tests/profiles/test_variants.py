@@ -18,6 +18,8 @@ from profiles.usual_limits import usual_limits
         ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "Qwen/Qwen2.5-7B-Instruct", "gptq"),
         ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "Qwen/Qwen2.5-7B-Instruct", "int8"),
         ("nvidia/Qwen3-14B-NVFP4", "Qwen/Qwen3-14B", "nvfp4"),
+        ("nobody/Qwen3-14B-AWQ-4bit", "Qwen/Qwen3-14B", "awq"),
+        ("nobody/Qwen3-14B-GPTQ-4b-128g", "Qwen/Qwen3-14B", "gptq"),
     ],
 )
 def test_a_checkpoint_in_another_format_has_the_dimensions_of_its_model(name: str, base: str, quant: str) -> None:
@@ -28,7 +30,16 @@ def test_a_checkpoint_in_another_format_has_the_dimensions_of_its_model(name: st
     assert builtin().model_id(name) == name
 
 
-@pytest.mark.parametrize("name", ["nobody/unheard-of-FP8", "Qwen3-14B-NVFP4", "RedHatAI/Qwen3-14B-exl2"])
+def test_a_copy_by_another_organisation_has_the_dimensions_of_its_model() -> None:
+    found, plain = builtin().model("unsloth/Llama-3.2-3B-Instruct"), builtin().model("meta-llama/Llama-3.2-3B-Instruct")
+    assert (found.name, found.parameter_count, found.checkpoint_quant) == ("unsloth/Llama-3.2-3B-Instruct", plain.parameter_count, None)
+    assert found.source.endswith("taken for a copy by its name")
+    assert builtin().model_id("unsloth/Llama-3.2-3B-Instruct") == "unsloth/Llama-3.2-3B-Instruct"
+
+
+@pytest.mark.parametrize(
+    "name", ["nobody/unheard-of-FP8", "Qwon/Qwen3-14B", "meta-lama/Llama-3.2-3B-Instruct", "Qwen3-14B-NVFP4", "RedHatAI/Qwen3-14B-exl2"]
+)
 def test_other_names_stay_unknown(name: str) -> None:
     with pytest.raises(UnknownNameError, match="unknown model"):
         builtin().model(name)

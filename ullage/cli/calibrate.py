@@ -69,10 +69,29 @@ def _starts(source: Source, path: Path, context: Context, utilization: float | N
     from ullage.checking import architecture_of
     from ullage.inputs import read_bytes
 
-    for point in source.parse(str(path), read_bytes(path, "give a file of a vLLM start"), context).starts:
+    raw = read_bytes(path, "give a file of a vLLM start")
+    found = source.parse(str(path), raw, context).starts
+    _tell_failure(source, path, raw)
+    for point in found:
         settled = point if utilization is None else replace(point, gpu_memory_utilization_fraction=utilization)
         yield Start(
             architecture_of(point.model), builtin().gpu(point.gpu), settled if point.gpu_memory_utilization_fraction is None else point
+        )
+
+
+def _tell_failure(source: Source, path: Path, raw: bytes) -> None:
+    """A start that failed after it had logged some of its memory counts with what it logged; why it failed is said beside."""
+    from profiles.sources import vllm_log
+    from profiles.sources.reading import text_of
+
+    if source is not vllm_log.SOURCE:
+        return
+    failure = vllm_log.read_log(text_of(str(path), raw)).failure
+    if failure is not None:
+        typer.echo(
+            f"warning: {path}: line {failure.line}: the start failed ({failure.kind}): {failure.text}; {failure.advice}. "
+            "What it logged before counts.",
+            err=True,
         )
 
 
