@@ -7,16 +7,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from planner.candidates import ASSUMED_INTERFERENCE_FACTOR, Candidate, Rejection, Site, candidates
+from planner.candidates import Candidate, Rejection, Site, candidates
 from planner.desired import engine_args, gpu_mode
 from planner.groups import ServiceGroup, service_groups
+from planner.neighbours import Neighbours
 from planner.parts import Part, parts
 from planner.plan import Replica, State
 from planner.problem import Demand, MigSlot, Placed, Pool, Problem, Shape
 from planner.spec import Fleet, Policy
 from planner.spec import Pool as PoolSpec
 from profiles.gpus import MigProfile
-from profiles.latency.interference import group_factor
 from profiles.mig import maximal_layouts
 
 MICRO = 1_000_000
@@ -65,7 +65,9 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
     With band_quantile step times are taken as known at that quantile of their error band: what if engines turn out so fast, or so slow?
     """
     groups = service_groups(fleet)
+    neighbours = Neighbours(fleet, groups)
     own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]
+    sites = [_site(fleet, part) for part in own]
     found: list[tuple[Candidate, int]] = []
     rejected: list[Rejection] = []
     for group in groups:
@@ -74,14 +76,15 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
             if group.allows(part.pool.name):
                 key = (part.pool.name, part.taken_mib)
                 if key not in offers:
-                    offers[key], bad = _offers(fleet, groups, group, part, band_quantile)
+                    site = replace(sites[index], interference_factor=neighbours.interference_factor(group, part.pool))
+                    offers[key], bad = _offers(fleet, group, part.pool, site, band_quantile)
                     rejected.extend(bad)
                 found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
     demand_of = {group.name: i for i, group in enumerate(groups)}
     shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool, fleet.policy) for candidate, pool in found)
     problem = Problem(
         pools=tuple(_pool(fleet, part) for part in own),
-        demands=tuple(_demand(group, groups) for group in groups),
+        demands=tuple(_demand(group, neighbours.apart_from(group)) for group in groups),
         shapes=shapes,
         current=_current(found, own, state),
     )
@@ -96,28 +99,13 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
 
 
 def _offers(
-    fleet: Fleet, groups: Sequence[ServiceGroup], group: ServiceGroup, part: Part, band_quantile: float | None
+    fleet: Fleet, group: ServiceGroup, pool: PoolSpec, site: Site, band_quantile: float | None
 ) -> tuple[tuple[Candidate, ...], list[Rejection]]:
-    """Candidates of a group on the GPUs of a part that their machines can hold, and why others are none."""
-    site = replace(_site(fleet, part), interference_factor=_interference_factor(fleet, groups, group, part.pool))
+    """Candidates of a group on GPUs of a pool that their machines can hold, and why others are none."""
     good, bad = candidates(group, site, fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
-    cramped = [_too_much_for_host(candidate, part.pool) for candidate in good]
+    cramped = [_too_much_for_host(candidate, pool) for candidate in good]
     fitting = tuple(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
     return fitting, [*bad, *(rejection for rejection in cramped if rejection is not None)]
-
-
-def _interference_factor(fleet: Fleet, groups: Sequence[ServiceGroup], group: ServiceGroup, pool: PoolSpec) -> float:
-    """The worst that any group which may become its neighbour costs a group: measured where the pair was, else assumed.
-
-    A replica is sized before its neighbours are known, so it is sized for all there can be.
-    """
-    neighbours = [
-        other.model.architecture.name
-        for other in groups
-        if other.name != group.name and other.allows(pool.name) and other.name not in group.not_with and group.name not in other.not_with
-    ]
-    model = group.model.architecture.name
-    return group_factor(fleet.measurements, model, neighbours, pool.gpu.name, "time_shared", ASSUMED_INTERFERENCE_FACTOR)[0]
 
 
 def _declared(part: Part) -> PoolSpec:
@@ -201,13 +189,13 @@ def _machines(fleet: Fleet, part: Part) -> tuple[int, ...]:
     return tuple(before + node for node, _ in part.places)
 
 
-def _demand(group: ServiceGroup, groups: Sequence[ServiceGroup]) -> Demand:
+def _demand(group: ServiceGroup, apart_from: frozenset[int]) -> Demand:
     return Demand(
         name=group.name,
         rate_microrps=tuple(math.ceil(rate_rps * MICRO) for rate_rps in group.windows_rps),
         priority=group.priority,
         min_replicas=group.min_replicas,
-        not_with=frozenset(i for i, other in enumerate(groups) if other.name in group.not_with or group.name in other.not_with),
+        not_with=apart_from,
         tolerate_nodes=group.tolerate_nodes,
         max_replicas=UNLIMITED if group.max_replicas is None else group.max_replicas,
     )

@@ -77,6 +77,8 @@ class ServiceGroup:
 
         Splitting a stream of arrivals at random into a part p turns an index of dispersion d into 1 + (d - 1) p.
         """
+        if self.mix.burstiness == 1.0:
+            return self.mix
         part = min(1.0, rate_rps / self.peak_rps)
         return replace(self.mix, burstiness=1.0 + (self.mix.burstiness - 1.0) * part)
 

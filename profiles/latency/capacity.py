@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from profiles.latency.load import Load
 from profiles.latency.mix import RequestMix
@@ -51,11 +52,20 @@ def forecast(
     None when it cannot keep up or runs out of max_num_seqs. Raises ValueError for a negative rate, a share outside (0, 1], a quantile
     outside (0, 1).
     """
-    load = Load(step, mix, share_fraction, settings, quantile, None)
     if not (math.isfinite(rate_rps) and rate_rps >= 0):
         raise ValueError(f"rate_rps is {rate_rps}, it must be a finite number that is not negative")
+    return _forecast(step, mix, rate_rps, share_fraction, settings, quantile)
+
+
+# The caches below hold what one model's candidates on all pools of a fleet ask for again: pools of one GPU type ask the same, and so do
+# the steps of sizing one replica.
+@lru_cache(maxsize=1024)
+def _forecast(
+    step: StepTime, mix: RequestMix, rate_rps: float, share_fraction: float, settings: EngineSettings, quantile: float
+) -> LoadForecast | None:
+    load = _load(step, mix, share_fraction, settings, quantile, None)
     state = load.state(rate_rps)
-    alone = Load(step, mix, 1.0, settings, quantile, slowdown=1.0).state(rate_rps)
+    alone = _load(step, mix, 1.0, settings, quantile, 1.0).state(rate_rps)
     if state is None or alone is None:
         return None
     kv_tokens, kv_tokens_p99 = load.kv_tokens(state)
@@ -73,7 +83,12 @@ def capacity_rps(
     step: StepTime, mix: RequestMix, slo: Slo, share_fraction: float, settings: EngineSettings, quantile: float = 0.99
 ) -> float:
     """Largest rate whose forecast meets the SLO, within 0.1 % below it; 0.0 when none does."""
-    load = Load(step, mix, share_fraction, settings, quantile, None)
+    return _capacity_rps(step, mix, slo, share_fraction, settings, quantile)
+
+
+@lru_cache(maxsize=1024)
+def _capacity_rps(step: StepTime, mix: RequestMix, slo: Slo, share_fraction: float, settings: EngineSettings, quantile: float) -> float:
+    load = _load(step, mix, share_fraction, settings, quantile, None)
     if not _meets(load, _SMALLEST_RATE_RPS, slo):
         return 0.0
     low_rps, high_rps = _SMALLEST_RATE_RPS, load.rate_limit_rps
@@ -90,3 +105,10 @@ def capacity_rps(
 def _meets(load: Load, rate_rps: float, slo: Slo) -> bool:
     state = load.state(rate_rps)
     return state is not None and load.tpot_s(state) <= slo.tpot_s and load.ttft_s(state) <= slo.ttft_s
+
+
+@lru_cache(maxsize=256)
+def _load(
+    step: StepTime, mix: RequestMix, share_fraction: float, settings: EngineSettings, quantile: float, slowdown: float | None
+) -> Load:
+    return Load(step, mix, share_fraction, settings, quantile, slowdown)

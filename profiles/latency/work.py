@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from profiles.memory.kv import kv_bytes_per_token
 from profiles.memory.weights import weight_bytes
@@ -53,6 +54,12 @@ def step_work(architecture: Architecture, settings: EngineSettings, data_paralle
 
     data_parallel_size ranks attend to their own requests, whole weights each, while routed experts are divided over all of them.
     """
+    return _step_work(architecture, settings, data_parallel_size)
+
+
+# One model's engines on all GPU types of a fleet do the same work.
+@lru_cache(maxsize=256)
+def _step_work(architecture: Architecture, settings: EngineSettings, data_parallel_size: int) -> StepWork:
     whole = replace(settings, pipeline_parallel_size=1)
     size = settings.tensor_parallel_size
     plain_bytes = dtype_bytes(architecture, settings)

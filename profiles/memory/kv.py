@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from profiles.models import DTYPE_BYTES, Architecture, Recurrent
 from profiles.pipeline import largest_stage_layers
@@ -35,6 +36,8 @@ class _Groups:
     layers: int
 
 
+# Asked for at every rate that a replica is sized for, as are the bytes of a block.
+@lru_cache(maxsize=256)
 def _groups(architecture: Architecture) -> _Groups:
     windowed = architecture.sliding_layers
     states = architecture.recurrent.layers if architecture.recurrent else 0
@@ -101,6 +104,11 @@ def _stage_layers(layers: int, architecture: Architecture, settings: EngineSetti
 
 def kv_bytes_per_block(architecture: Architecture, settings: EngineSettings) -> int:
     """Bytes of one block of the pool, per GPU of the largest pipeline stage: the tokens of a block in the layers of one group."""
+    return _block_bytes(architecture, settings)
+
+
+@lru_cache(maxsize=256)
+def _block_bytes(architecture: Architecture, settings: EngineSettings) -> int:
     layers = _stage_layers(_groups(architecture).layers, architecture, settings)
     return layers * kv_block_tokens(architecture, settings) * _layer_token_bytes(architecture, settings)
 

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from profiles.gpus import GpuType
 from profiles.memory.activation import activation_bytes
@@ -133,10 +134,18 @@ def stage_parts(
     checkpoint_bytes: float | None = None,
 ) -> tuple[MemoryParts, ...]:
     """Expected bytes per GPU of every pipeline stage; arguments and errors as memory_ledger."""
+    held = constants or constants_for(settings.engine_version)
+    return _all_parts(architecture, gpu, settings, held, checkpoint_bytes)
+
+
+# A ledger is asked for with every KV size that one engine may have.
+@lru_cache(maxsize=256)
+def _all_parts(
+    architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants, checkpoint_bytes: float | None
+) -> tuple[MemoryParts, ...]:
     check_supported(architecture, gpu, settings)
     scale = 1.0 if checkpoint_bytes is None else checkpoint_bytes / whole_weight_bytes(architecture, settings)
-    held = constants or constants_for(settings.engine_version)
-    return tuple(_stage_parts(architecture, gpu, settings, held, scale))
+    return tuple(_stage_parts(architecture, gpu, settings, constants, scale))
 
 
 def _stage_parts(
