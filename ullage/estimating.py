@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles.catalogue import builtin
+from profiles.gpus import GpuType
 from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime, attended_pairs
+from profiles.memory.kv import min_kv_bytes
+from profiles.memory.ledger import memory_ledger
+from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.measurements import Measurements
 
@@ -35,7 +39,10 @@ class BatchEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Prefill of one prompt on an idle engine, and decode steps by batch. kind is always estimated; provenance says from what."""
+    """Prefill of one prompt on an idle engine, and decode steps by batch. kind is always estimated; provenance says from what.
+
+    does_not_fit says how much memory is missing per GPU where the engine could not hold one longest request; None: it could.
+    """
 
     model: str
     gpu: str
@@ -49,6 +56,7 @@ class Estimate:
     batches: tuple[BatchEstimate, ...]
     kind: str
     provenance: str
+    does_not_fit: str | None
 
 
 def estimate(
@@ -66,7 +74,8 @@ def estimate(
     measurements correct it where they tell something of this engine or of its relatives; their names are the catalogue's.
     """
     architecture, device = builtin().model(model), builtin().gpu(gpu)
-    step = predict(architecture, device, settings, device.mig_profile(mig_profile) if mig_profile else None, measurements)
+    mig = device.mig_profile(mig_profile) if mig_profile else None
+    step = predict(architecture, device, settings, mig, measurements)
     context = input_tokens + output_tokens / 2
     return Estimate(
         model=architecture.name,
@@ -81,7 +90,15 @@ def estimate(
         batches=tuple(BatchEstimate(size, _band(step, step.step_s(size, size * context, size))) for size in batches),
         kind="estimated",
         provenance=step.provenance,
+        does_not_fit=_missing(architecture, device, settings, mig.memory_mib if mig else device.memory_usable_mib),
     )
+
+
+def _missing(architecture: Architecture, gpu: GpuType, settings: EngineSettings, memory_mib: int) -> str | None:
+    needed_mib = memory_ledger(architecture, gpu, settings, min_kv_bytes(architecture, settings)).total_mib
+    if needed_mib <= memory_mib:
+        return None
+    return f"the engine needs {needed_mib} MiB per GPU, there are {memory_mib} MiB; `ullage fit` has the ledger"
 
 
 def _prefill_s(step: StepTime, settings: EngineSettings, input_tokens: int) -> float:

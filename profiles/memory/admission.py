@@ -34,9 +34,13 @@ class AnswerLengths:
     tokens: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Refuses an empty or unsorted sample."""
-        if not self.tokens or any(later < earlier for earlier, later in zip(self.tokens, self.tokens[1:], strict=False)):
-            raise ValueError("AnswerLengths.tokens must be ascending and hold at least one length")
+        """Refuses an empty or unsorted sample, and lengths below 0."""
+        if (
+            not self.tokens
+            or self.tokens[0] < 0
+            or any(later < earlier for earlier, later in zip(self.tokens, self.tokens[1:], strict=False))
+        ):
+            raise ValueError("AnswerLengths.tokens must be ascending, hold at least one length and none below 0")
 
     def surviving(self, tokens: Counts) -> Fractions:
         """Share of answers longer than each of these; beyond the longest one that was seen it is kept at half an observation."""
@@ -102,7 +106,7 @@ def admission(
     new = RunningRequest(request.prompt_tokens, 0, request.max_tokens)
     demand = _Demand(blocks, settings.max_model_len, answers, (*state.running, new), shared)
     return Admission(
-        start_blocks=max(blocks.of(request.prompt_tokens + 1) - shared, 0),
+        start_blocks=max(blocks.of(min(request.prompt_tokens + 1, longest)) - shared, 0),
         expected_blocks=max(blocks.of(expected) - shared, 0),
         most_blocks=max(most_blocks - shared, 0),
         preemption_probability=demand.largest_chance(usable, longest - request.prompt_tokens) if can_ever_fit else 1.0,
@@ -118,6 +122,10 @@ def _check(request: NewRequest, state: PoolState) -> None:
         raise ValueError(f"cached_tokens is {request.cached_tokens}, it must be between 0 and prompt_tokens ({request.prompt_tokens})")
     if state.kv_blocks < 2:
         raise ValueError(f"kv_blocks is {state.kv_blocks}; one block is held back, so at least 2 are needed")
+    for place, running in enumerate(state.running):
+        for name in ("prompt_tokens", "generated_tokens", "max_tokens"):
+            if getattr(running, name) < 0:
+                raise ValueError(f"running[{place}].{name} is {getattr(running, name)}, it must not be negative")
 
 
 @dataclass(frozen=True, slots=True)

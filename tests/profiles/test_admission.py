@@ -87,3 +87,13 @@ def test_impossible_requests_are_refused(request_: NewRequest, message: str) -> 
         ask(1)
     with pytest.raises(ValueError, match="ascending"):
         AnswerLengths((2, 1))
+    with pytest.raises(ValueError, match="none below 0"):
+        AnswerLengths((-4, 1))
+    with pytest.raises(ValueError, match=r"running\[1\].generated_tokens is -5"):
+        ask(100, (RunningRequest(1, 0, 1), RunningRequest(1, -5, 1)))
+
+
+def test_a_request_that_is_too_long_starts_with_no_more_than_the_most_it_can_hold() -> None:
+    found = ask(10_000, request=NewRequest(9000, 50))
+    assert not found.can_ever_fit
+    assert found.start_blocks == found.most_blocks == 256

@@ -188,3 +188,12 @@ def test_an_estimate_rests_on_the_store_it_is_given(store: Path) -> None:
     missing = ullage("profile", "estimate", "llama-3.1-8b", "--gpu", "h100", "--store", store / "nowhere")
     assert missing.code != 0
     assert "nowhere" in missing.err
+
+
+def test_an_estimate_says_when_the_engine_does_not_fit() -> None:
+    large = ullage("profile", "estimate", "llama-3.1-70b", "--gpu", "h100")
+    assert "does not fit: the engine needs 1" in large.out
+    assert "there are 81090 MiB" in large.out
+    sliced = ("profile", "estimate", "qwen3-8b", "--gpu", "h100", "--mig-profile", "1g.10gb", "--json")
+    assert "MiB per GPU" in json.loads(ullage(*sliced).out)["does_not_fit"]
+    assert json.loads(ullage("profile", "estimate", "qwen3-8b", "--gpu", "h100", "--json").out)["does_not_fit"] is None

@@ -13,6 +13,7 @@ def estimate_text(found: Estimate) -> str:
     lines = [
         f"{found.model} on {device}, tensor parallel {found.tensor_parallel_size}, {weights}: estimated",
         f"{found.input_tokens} + {found.output_tokens} tokens; {found.provenance}",
+        *([f"does not fit: {found.does_not_fit}"] if found.does_not_fit else []),
         "",
         *table(
             [
