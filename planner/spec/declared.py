@@ -293,7 +293,7 @@ class DeclaredFleet(Declared):
     policy: DeclaredPolicy = Field(default_factory=DeclaredPolicy, description="Rules for the whole plan. Default: as below.")
     measurements: Text | None = Field(
         None,
-        description="Folder of measurements, as `ullage profile import` fills it: predictions of step times rest on them where they can. "
+        description="Folder of measurements, as `ullage profile import` fills it: times, memory and interference rest on them. "
         "Default: none, everything is predicted from the catalogue.",
         examples=["./measurements"],
     )
