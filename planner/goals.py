@@ -2,16 +2,17 @@
 
 Engines minimise unserved demand, then cost. Between answers that serve alike, policy.goals decides: tier by tier, each a weighted sum of
 cost (USD/h), churn (GiB of weights to load) and fragmentation (GPUs that are left but unusable). The answers to choose from are those of
-all engines, and what runs now as long as it still serves as much: it is kept unless another one gains more than
-policy.cost_slack_fraction.
+all engines, what runs now with the replicas it lacks added beside it, and what runs now as long as it still serves as much: it is kept
+unless another one gains more than policy.cost_slack_fraction.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from planner.beside import Spot, patterns_beside, spots_now
 from planner.build import MICRO, Blueprint
 from planner.fragmentation import unusable_gpus
 from planner.plan import TierResult
@@ -25,6 +26,7 @@ MIB_PER_GIB = 1024
 _DIGITS = 9
 
 KEPT = "what runs"
+ADDED = "what runs, and more beside it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,11 @@ def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[
     """
     problem = blueprint.problem
     least = unserved_by_priority(problem, best.unserved_microrps)
-    running = _running(problem, best)
+    spots = spots_now(problem)
+    running = _legal(problem, best, tuple(Pattern(*spot, count) for spot, count in sorted(spots.items())), KEPT)
+    added = _legal(problem, best, patterns_beside(problem, spots), ADDED) if spots else None
     alike = {best.patterns: best}
-    for solution in (*others, *(() if running is None else (running,))):
+    for solution in (*others, *(item for item in (running, added) if item is not None)):
         if unserved_by_priority(problem, solution.unserved_microrps) == least:
             alike.setdefault(solution.patterns, solution)
     left = list(alike.values())
@@ -101,22 +105,13 @@ def _weights_gib(blueprint: Blueprint, index: int) -> float:
     return candidate.ledger.weights_mib * candidate.gpus / MIB_PER_GIB
 
 
-def _patterns_now(problem: Problem) -> Counter[tuple[int, tuple[int, ...]]]:
-    """What runs now, as pools and residents."""
-    spots: dict[tuple[int, int, tuple[int, ...]], list[int]] = {}
-    for item in problem.current:
-        spots.setdefault((problem.shapes[item.shape].pool, item.node, item.gpus), []).append(item.shape)
-    return Counter((pool, tuple(sorted(residents))) for (pool, _, _), residents in spots.items())
-
-
-def _running(problem: Problem, best: Solution) -> Solution | None:
-    """What runs as an answer; None when nothing does, or it is no legal answer any more."""
-    patterns = tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(_patterns_now(problem).items()))
+def _legal(problem: Problem, best: Solution, patterns: tuple[Pattern, ...] | None, engine: str) -> Solution | None:
+    """Patterns as an answer; None when there are none, or they are no legal answer (any more)."""
     if not patterns:
         return None
     solution = replace(
         best,
-        engine=KEPT,
+        engine=engine,
         patterns=patterns,
         unserved_microrps=unserved(problem, patterns),
         cost_microusd_per_h=cost(problem, patterns),
@@ -141,14 +136,33 @@ def _with_bounds(chosen: Solution, best: Solution) -> Solution:
 
 
 def _measured(blueprint: Blueprint, solution: Solution, goal: Goal) -> float:
-    """Value of a goal; churn by what stays on its GPU as a whole, before places are named."""
+    """Value of a goal; churn before places are named, by what may stay on its GPU."""
     if goal == "cost":
         return solution.cost_microusd_per_h / MICRO
     if goal == "fragmentation":
         return unusable_gpus(blueprint.problem, solution)
-    now = _patterns_now(blueprint.problem)
-    loaded_gib = 0.0
-    for pattern in solution.patterns:
-        fresh = max(0, pattern.count - now[pattern.pool, pattern.residents])
-        loaded_gib += fresh * sum(_weights_gib(blueprint, index) for index in pattern.residents)
-    return loaded_gib
+    return _loaded_gib(blueprint, solution)
+
+
+def _loaded_gib(blueprint: Blueprint, solution: Solution) -> float:
+    """Weights to load when each pattern takes the GPUs in use that spare it most, the largest saving first."""
+    now = spots_now(blueprint.problem)
+    wanted = Counter({(pattern.pool, pattern.residents): pattern.count for pattern in solution.patterns})
+    same = now & wanted
+    now, wanted = now - same, wanted - same
+    total_gib = sum(count * _sum_gib(blueprint, residents) for (_, residents), count in sorted(wanted.items()))
+    pairs = [(_staying_gib(blueprint, spot, pattern), spot, pattern) for spot in now for pattern in wanted if spot[0] == pattern[0]]
+    for staying_gib, spot, pattern in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
+        count = min(now[spot], wanted[pattern])
+        total_gib -= count * staying_gib
+        now[spot] -= count
+        wanted[pattern] -= count
+    return total_gib
+
+
+def _staying_gib(blueprint: Blueprint, spot: Spot, pattern: Spot) -> float:
+    return _sum_gib(blueprint, sorted((Counter(spot[1]) & Counter(pattern[1])).elements()))
+
+
+def _sum_gib(blueprint: Blueprint, residents: Iterable[int]) -> float:
+    return sum(_weights_gib(blueprint, index) for index in residents)

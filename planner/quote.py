@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
+from planner.beside import cheapest_addition, spots_now
 from planner.build import MICRO, Blueprint
 from planner.plan import Plan, Start, Stop
-from planner.problem import Pattern, Problem, pattern_violations
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +26,14 @@ class Estimate:
 class Quote:
     """The confirmed answer: what the plan with the newcomer costs more, between the bounds that both proofs leave.
 
-    places are the newcomer's GPUs, moved the other replicas that are started or stopped for it, displaced_rps what others lose.
+    workload is the newcomer's name in that plan, places its GPUs, moved the other replicas that are started or stopped for it, churn_gib
+    the weights that are loaded, displaced_rps what others lose.
     """
 
+    workload: str
     estimate: Estimate
+    before_usd_per_h: float
+    after_usd_per_h: float
     usd_per_h: float
     least_usd_per_h: float
     most_usd_per_h: float
@@ -40,6 +43,7 @@ class Quote:
     unserved_reason: str | None
     places: tuple[str, ...]
     moved: tuple[str, ...]
+    churn_gib: float
     displaced_rps: dict[str, float]
 
 
@@ -47,41 +51,10 @@ def estimate(blueprint: Blueprint, name: str) -> Estimate:
     """The cheapest way for the group of that name beside what runs (problem.current), which stays where it is."""
     problem = blueprint.problem
     demand = next(i for i, group in enumerate(blueprint.groups) if group.name == name)
-    spots: defaultdict[tuple[int, int, tuple[int, ...]], list[int]] = defaultdict(list)
-    for item in problem.current:
-        spots[problem.shapes[item.shape].pool, item.node, item.gpus].append(item.shape)
-    residents = [(pool, tuple(sorted(here))) for (pool, _, _), here in sorted(spots.items())]
-    options = [
-        option
-        for index, shape in enumerate(problem.shapes)
-        if shape.demand == demand and (option := _option(problem, index, residents)) is not None
-    ]
-    return min(options, key=lambda option: (option.usd_per_h or 0.0, option.replicas, option.shape), default=Estimate(None))
-
-
-def _option(problem: Problem, index: int, residents: list[tuple[int, tuple[int, ...]]]) -> Estimate | None:
-    """So many replicas of a shape as the demand needs beyond its own that run; None without room for them."""
-    shape = problem.shapes[index]
-    pool, demand = problem.pools[shape.pool], problem.demands[shape.demand]
-    own = [problem.shapes[i] for _, here in residents for i in here if problem.shapes[i].demand == shape.demand]
-    missing_microrps = max(0, demand.peak_microrps - sum(item.capacity_microrps for item in own))
-    replicas = max(-(-missing_microrps // max(1, shape.capacity_microrps)), demand.min_replicas - len(own), 0)
-    joined = min(replicas, sum(_joins(problem, index, pool_of, here) for pool_of, here in residents))
-    fresh = (replicas - joined) * shape.gpus
-    used = sum(max(problem.shapes[i].gpus for i in here) for pool_of, here in residents if pool_of == shape.pool)
-    if fresh > pool.gpus - used:
-        return None
-    paid = fresh
-    if pool.billing == "node":
-        nodes_before, nodes_after = (max(pool.min_nodes, -(-count // pool.gpus_per_node)) for count in (used, used + fresh))
-        paid = (nodes_after - nodes_before) * pool.gpus_per_node
-    return Estimate(paid * pool.price_microusd_per_h / MICRO, replicas, joined, shape.name)
-
-
-def _joins(problem: Problem, index: int, pool: int, residents: tuple[int, ...]) -> bool:
-    if problem.shapes[index].pool != pool:
-        return False
-    return next(pattern_violations(problem, Pattern(pool, tuple(sorted((*residents, index))))), None) is None
+    found = cheapest_addition(problem, demand, spots_now(problem))
+    if found is None:
+        return Estimate(None)
+    return Estimate(found.cost_microusd_per_h / MICRO, found.replicas, found.joined, problem.shapes[found.shape].name)
 
 
 def compare(first: Estimate, before: Plan, after: Plan, workload: str) -> Quote:
@@ -93,7 +66,10 @@ def compare(first: Estimate, before: Plan, after: Plan, workload: str) -> Quote:
     moved = {action.replica for action in after.actions if isinstance(action, Start | Stop)}
     lost = {item.name: item.unserved_rps for item in before.desired.workloads}
     return Quote(
+        workload=workload,
         estimate=first,
+        before_usd_per_h=before.desired.cost_usd_per_h,
+        after_usd_per_h=after.desired.cost_usd_per_h,
         usd_per_h=after.desired.cost_usd_per_h - before.desired.cost_usd_per_h,
         least_usd_per_h=costs[1][1] - costs[0][0],
         most_usd_per_h=costs[1][0] - costs[0][1],
@@ -103,6 +79,7 @@ def compare(first: Estimate, before: Plan, after: Plan, workload: str) -> Quote:
         unserved_reason=row.unserved_reason,
         places=tuple(f"{item.node} GPU {','.join(map(str, item.gpus))}" for item in own),
         moved=tuple(sorted(name for name in moved if served_names[name] != row.served_name)),
+        churn_gib=0.0 if after.churn is None else after.churn.value,
         displaced_rps={
             item.name: item.unserved_rps - lost[item.name]
             for item in after.desired.workloads

@@ -15,7 +15,8 @@ from planner.quote import Estimate, Quote, compare, estimate
 from planner.spec import Fleet, load_fleet
 from planner.spec.source import decode, parse
 from profiles.catalogue import builtin
-from ullage.inputs import read_bytes, read_fleet
+from ullage.inputs import read_bytes, read_fleet, read_plan
+from ullage.measure_next import fleet_of
 from ullage.planning import plan_fleet
 
 
@@ -43,20 +44,49 @@ def with_newcomer(path: Path, newcomer: Newcomer) -> tuple[Fleet, str]:
     return load_fleet(path, text, builtin()), name
 
 
-def quick_quote(path: Path, newcomer: Newcomer, state: State) -> tuple[Estimate, State, Fleet, str]:
-    """The estimate, with what confirming needs: the present plan as a state, the fleet with the newcomer and its name."""
-    present = read_fleet(path)
-    fleet, name = with_newcomer(path, newcomer)
-    running = as_applied(plan_fleet(present, state).plan)
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The fleet file as it is, and the plan that a newcomer is compared with."""
+
+    path: Path
+    plan: Plan
+
+
+def present_of_fleet(path: Path, state: State) -> Present:
+    """A fleet file, planned against what runs."""
+    return Present(path, plan_fleet(read_fleet(path), state).plan)
+
+
+def present_of_plan(plan_file: Path, fleet_file: Path | None) -> Present:
+    """A plan as it was reviewed, with its fleet file (None: beside the plan); ValueError when an input has changed since."""
+    plan = read_plan(plan_file)
+    recorded = plan.desired.input_hashes
+    path = fleet_of(plan_file, sorted(recorded)) if fleet_file is None else fleet_file
+    now = read_fleet(path).hashes
+    changed = sorted(name for name in {*recorded, *now} if recorded.get(name) != now.get(name))
+    if changed:
+        raise ValueError(
+            f"{plan_file}: made from another {', '.join(changed)} than that of {path}; plan again, or give the fleet it was made from"
+        )
+    return Present(path, plan)
+
+
+def quick_quote(present: Present, newcomer: Newcomer) -> Estimate:
+    """The estimate beside what the plan has."""
+    fleet, name = with_newcomer(present.path, newcomer)
+    return _estimate(fleet, name, as_applied(present.plan))
+
+
+def full_quote(present: Present, newcomer: Newcomer) -> Quote:
+    """The estimate confirmed by planning with the newcomer, against the plan as if it ran."""
+    fleet, name = with_newcomer(present.path, newcomer)
+    running = as_applied(present.plan)
+    return compare(_estimate(fleet, name, running), present.plan, plan_fleet(fleet, running).plan, name)
+
+
+def _estimate(fleet: Fleet, name: str, running: State) -> Estimate:
     served_name = next(workload.served_name for workload in fleet.workloads if workload.name == name)
-    return estimate(build(fleet, running), served_name), running, fleet, name
-
-
-def full_quote(path: Path, newcomer: Newcomer, state: State) -> Quote:
-    """The estimate confirmed by planning with the newcomer."""
-    first, running, fleet, name = quick_quote(path, newcomer, state)
-    before = plan_fleet(read_fleet(path), running).plan
-    return compare(first, before, plan_fleet(fleet, running).plan, name)
+    return estimate(build(fleet, running), served_name)
 
 
 def as_applied(plan: Plan) -> State:

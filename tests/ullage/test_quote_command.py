@@ -62,6 +62,33 @@ def test_lower_priority_waits_and_says_so(work: Path) -> None:
     assert "cannot serve" in result.out
 
 
+def test_a_plan_in_place_of_the_fleet_is_what_the_newcomer_comes_to(work: Path) -> None:
+    assert ullage("plan", "-o", "plan.json").code == 0
+    from_fleet = quoted("small", "--rate", "0.1/s")
+    assert quoted("small", "plan.json", "--rate", "0.1/s") == from_fleet
+    plan = json.loads((work / "plan.json").read_text())
+    assert from_fleet["before_usd_per_h"] == plan["desired"]["cost_usd_per_h"]
+    (work / "elsewhere").mkdir()
+    (work / "fleet.yaml").rename(work / "elsewhere" / "fleet.yaml")
+    assert "is not beside it" in ullage("quote", "small", "plan.json").err
+    assert quoted("small", "plan.json", "--fleet", "elsewhere/fleet.yaml", "--rate", "0.1/s") == from_fleet
+
+
+def test_a_plan_of_another_fleet_is_refused(work: Path) -> None:
+    assert ullage("plan", "-o", "plan.json").code == 0
+    write_fleet(work / "fleet.yaml", workloads={"large": workload("large", "15/s")})
+    result = ullage("quote", "small", "plan.json")
+    assert result.code == 1
+    assert "plan.json: made from another fleet.yaml" in result.err
+
+
+def test_neighbours_stay_where_they_are_at_equal_cost(work: Path) -> None:
+    found = quoted("Qwen/Qwen3-4B", "--rate", "0.5/s")
+    assert found["usd_per_h"] == found["estimate"]["usd_per_h"]
+    assert found["moved"] == []
+    assert found["after_usd_per_h"] - found["before_usd_per_h"] == found["usd_per_h"]
+
+
 def test_the_estimate_alone(work: Path) -> None:
     result = ullage("quote", "small", "--rate", "0.1/s", "--estimate")
     assert (result.code, result.out.count("\n")) == (0, 1)
@@ -74,6 +101,8 @@ def test_the_estimate_alone(work: Path) -> None:
         (["small", "--rate", "soon"], "workloads.quote.demand.rate"),
         (["small", "--slo", "fast"], "--slo fast: write TTFT/TPOT"),
         (["small", "--class", "hasty"], "workloads.quote.class"),
+        (["small", "--fleet", "fleet.yaml"], "--fleet fleet.yaml: only with a plan"),
+        (["small", "plan.json", "--state", "here"], "--state here: plan.json is a plan"),
         (["small", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
     ],
 )

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ullage.cli.answer import Answer
 
+if TYPE_CHECKING:
+    from ullage.quoting import Present
+
 # Exit code of an answer: not all of it can be served.
 NOT_SERVED = 2
 
 SLO_HELP = "Goals TTFT/TPOT at p95, for example 500ms/50ms; default: by class."
+
+FLEET_HELP = "The fleet file that a plan was made from; default: the one beside the plan."
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def quote(
     model: Annotated[str, typer.Argument(help="A model of the fleet file, or a catalogue name.")],
-    fleet: Annotated[Path, typer.Argument(help="The fleet file.")] = Path("fleet.yaml"),
+    fleet: Annotated[Path, typer.Argument(help="The fleet file, or a plan (.json) made from it.")] = Path("fleet.yaml"),
     rate: Annotated[str, typer.Option("--rate", help="Requests per time, for example 2/s.")] = "1/s",
     input_tokens: Annotated[str, typer.Option("--input-tokens", help="Input tokens per request.")] = "500",
     output_tokens: Annotated[str, typer.Option("--output-tokens", help="Output tokens per request.")] = "200",
@@ -32,6 +37,7 @@ def quote(
     latency_class: Annotated[str, typer.Option("--class", help="Latency class: interactive, standard or background.")] = "standard",
     priority: Annotated[str | None, typer.Option("--priority", help="Priority; default: by class.")] = None,
     isolate: Annotated[bool, typer.Option("--isolate", help="With replicas of its own, even where the model is served already.")] = False,
+    plan_of: Annotated[Path | None, typer.Option("--fleet", help=FLEET_HELP)] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
     only_estimate: Annotated[bool, typer.Option("--estimate", help="Only the first answer, without solving for the newcomer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
@@ -40,7 +46,6 @@ def quote(
 
     Example: ullage quote qwen3-8b fleet.yaml --rate 2/s --slo 500ms/50ms
     """
-    from ullage.inputs import read_state, state_folder
     from ullage.quoting import Newcomer, full_quote, quick_quote
     from ullage.views.quote_text import estimate_line, quote_text
 
@@ -54,15 +59,29 @@ def quote(
         workload["priority"] = priority
     if isolate:
         workload["isolate"] = "true"
-    newcomer, now = Newcomer(model, workload), read_state(state_folder(fleet, state))
+    newcomer, present = Newcomer(model, workload), _present(fleet, plan_of, state)
     if only_estimate:
-        first = quick_quote(fleet, newcomer, now)[0]
+        first = quick_quote(present, newcomer)
         typer.echo(json.dumps(asdict(first), sort_keys=True) if as_json else estimate_line(first))
         return
-    found = full_quote(fleet, newcomer, now)
+    found = full_quote(present, newcomer)
     typer.echo(json.dumps(asdict(found), sort_keys=True) if as_json else quote_text(found), nl=as_json)
     if found.unserved_rps:
         raise Answer(NOT_SERVED)
+
+
+def _present(file: Path, plan_of: Path | None, state: Path | None) -> Present:
+    """What the newcomer comes to: a plan as reviewed, or a fleet file planned against what runs."""
+    from ullage.inputs import read_state, state_folder
+    from ullage.quoting import present_of_fleet, present_of_plan
+
+    if file.suffix == ".json":
+        if state is not None:
+            raise ValueError(f"--state {state}: {file} is a plan and says itself what runs; leave --state out")
+        return present_of_plan(file, plan_of)
+    if plan_of is not None:
+        raise ValueError(f"--fleet {plan_of}: only with a plan (.json) in place of {file}")
+    return present_of_fleet(file, read_state(state_folder(file, state)))
 
 
 def _goals(text: str) -> dict[str, str]:
