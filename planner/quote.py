@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from planner.beside import cheapest_addition, spots_now
 from planner.build import MICRO, Blueprint
+from planner.goals import MIB_PER_GIB
 from planner.plan import Plan, Start, Stop
 
 
@@ -26,7 +27,7 @@ class Estimate:
 class Quote:
     """The confirmed answer: what the plan with the newcomer costs more, between the bounds that both proofs leave.
 
-    workload is the newcomer's name in that plan, places its GPUs, moved the other replicas that are started or stopped for it, churn_gib
+    workload is the newcomer's name in that plan, places its GPUs, moved the other replicas that are started or stopped for it, loaded_mib
     the weights that are loaded, displaced_rps what others lose.
     """
 
@@ -43,7 +44,7 @@ class Quote:
     unserved_reason: str | None
     places: tuple[str, ...]
     moved: tuple[str, ...]
-    churn_gib: float
+    loaded_mib: int
     displaced_rps: dict[str, float]
 
 
@@ -79,7 +80,7 @@ def compare(first: Estimate, before: Plan, after: Plan, workload: str) -> Quote:
         unserved_reason=row.unserved_reason,
         places=tuple(f"{item.node} GPU {','.join(map(str, item.gpus))}" for item in own),
         moved=tuple(sorted(name for name in moved if served_names[name] != row.served_name)),
-        churn_gib=0.0 if after.churn is None else after.churn.value,
+        loaded_mib=0 if after.churn is None else round(after.churn.value * MIB_PER_GIB),
         displaced_rps={
             item.name: item.unserved_rps - lost[item.name]
             for item in after.desired.workloads
