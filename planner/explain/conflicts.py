@@ -20,9 +20,9 @@ Answer = Callable[[Problem], Solution]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Something that may be left out: a demand altogether, its wish for several replicas, or its distance from another one."""
+    """Something that may be left out: a demand, its wish for several replicas, its distance from another one, or that of all teams."""
 
-    kind: Literal["demand", "min_replicas", "not_with"]
+    kind: Literal["demand", "min_replicas", "not_with", "isolate_teams"]
     demand: int
     other: int = -1
 
@@ -91,6 +91,7 @@ def _members(problem: Problem, demand: int) -> tuple[Member, ...]:
     present = sorted([demand, *rivals])
     found = [Member("demand", i) for i in rivals]
     found += [Member("min_replicas", i) for i in present if problem.demands[i].min_replicas > 1]
+    found += [Member("isolate_teams", demand)] if any(shape.colocation_class for shape in problem.shapes) else []
     found += [Member("not_with", i, j) for i in present for j in sorted(problem.demands[i].not_with) if i < j and j in present]
     return tuple(found)
 
@@ -99,6 +100,7 @@ def _only(problem: Problem, demand: int, members: Sequence[Member]) -> Problem:
     """The problem with nothing but the demand and the members, free of charge."""
     kept = {demand} | {member.demand for member in members if member.kind == "demand"}
     counted = {member.demand for member in members if member.kind == "min_replicas"}
+    isolated = any(member.kind == "isolate_teams" for member in members)
     apart = {frozenset((member.demand, member.other)) for member in members if member.kind == "not_with"}
     demands = tuple(
         replace(
@@ -114,7 +116,7 @@ def _only(problem: Problem, demand: int, members: Sequence[Member]) -> Problem:
         problem,
         pools=tuple(replace(pool, price_microusd_per_h=0, billing="gpu", min_nodes=0) for pool in problem.pools),
         demands=demands,
-        shapes=tuple(shape for shape in problem.shapes if shape.demand in kept),
+        shapes=tuple(shape if isolated else replace(shape, colocation_class="") for shape in problem.shapes if shape.demand in kept),
         current=(),
     )
 
@@ -131,6 +133,8 @@ def _words(blueprint: Blueprint, member: Member) -> str:
     demand = blueprint.problem.demands[member.demand]
     if member.kind == "min_replicas":
         return f"{demand.name} wants {demand.min_replicas} replicas (min_replicas)"
+    if member.kind == "isolate_teams":
+        return "no GPU is shared between teams (policy.isolate_teams)"
     if member.kind == "not_with":
         return f"{demand.name} and {blueprint.problem.demands[member.other].name} may not share a GPU (not_with)"
     return f"{demand.name} asks for {demand.peak_microrps / MICRO:.3g} requests/s at priority {demand.priority}"

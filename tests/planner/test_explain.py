@@ -94,6 +94,14 @@ def test_a_conflict_names_who_keeps_whom_out_and_not_who_does_not() -> None:
     assert "middle asks for" not in text
 
 
+def test_a_conflict_names_the_distance_of_teams() -> None:
+    teams = {"small": workload("small", priority=9, team="red"), "large": workload("large", priority=1, team="blue")}
+    [conflict] = reasons(planned(pools=ONE, workloads=teams, policy={"isolate_teams": "true"}, explain=True)).conflicts
+    assert conflict.members[0].startswith("large asks for")
+    assert "no GPU is shared between teams (policy.isolate_teams)" in conflict.members
+    assert any(member.startswith("small asks for") for member in conflict.members)
+
+
 def test_the_cost_band_encloses_nothing_dearer_than_the_plan() -> None:
     desired = planned(explain=True)
     band = desired.certificate.cost_band
