@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from itertools import combinations
 
@@ -99,14 +98,8 @@ def test_a_gpu_without_mig_has_the_empty_layout_only() -> None:
     assert maximal_layouts(CATALOGUE.gpu("L4")) == ((),)
 
 
-def test_maximal_layouts_are_few_and_fast_and_cached() -> None:
+def test_maximal_layouts_are_few_and_cached() -> None:
     gpu = CATALOGUE.gpu("H100")
-    spent_s = []
-    for _ in range(3):
-        maximal_layouts.cache_clear()
-        began_s = time.process_time()
-        layouts = maximal_layouts(gpu)
-        spent_s.append(time.process_time() - began_s)
+    layouts = maximal_layouts(gpu)
     assert len(layouts) < 100
-    assert min(spent_s) < 0.05
     assert maximal_layouts(gpu) is layouts
