@@ -23,7 +23,7 @@ from ullage.quoting import as_applied
 
 
 @given(problems(), st.integers(1, 4))
-def test_whoever_runs_stays_and_every_pattern_is_legal(problem: Problem, times: int) -> None:
+def test_invariant_17_whoever_runs_stays_and_every_pattern_is_legal(problem: Problem, times: int) -> None:
     running = first_fit(problem).patterns
     spots = Counter({(pattern.pool, pattern.residents): 0 for pattern in running})
     for pattern in running:
