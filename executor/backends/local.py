@@ -18,7 +18,6 @@ from executor.backends.launch import Launch, Launcher
 from executor.backends.protocol import Observed, Say
 from executor.backends.readiness import await_ready
 from executor.errors import ExecutorError, ProcessError, StartError
-from executor.files import file_name
 from executor.state import StateFolder
 from executor.waiting import finish, wait_until
 from planner.plan import NodePlan, Plan, Repartition, Replica, State
@@ -211,8 +210,3 @@ _NO_MIG = "MIG layouts of real GPUs are not supported by the local backend yet; 
 
 def _hash(launch: Launch) -> str:
     return processes.command_hash(launch.argv, launch.environment)
-
-
-def log_path(folder: StateFolder, replica: str) -> Path:
-    """Where the output of a replica goes."""
-    return folder.logs / f"{file_name(PREFIX + replica)}.log"

@@ -280,14 +280,6 @@ class Measurements:
             and point.provenance.engine == engine
         )
 
-    def starts_of(self, model: str, gpu: str, mig_profile: str | None, tensor_parallel_size: int) -> tuple[StartPoint, ...]:
-        """Starts of a model on a GPU (or MIG slice) with that tensor-parallel size."""
-        return tuple(
-            point
-            for point in self.starts
-            if (point.model, point.gpu, point.mig_profile, point.tensor_parallel_size) == (model, gpu, mig_profile, tensor_parallel_size)
-        )
-
     def pairs_of(self, model: str, neighbour: str, gpu: str, sharing: PairSharing) -> tuple[PairPoint, ...]:
         """Measurements of the two models together on a GPU type, with `model` as the first."""
         wanted = tuple(sorted((model, neighbour)))

@@ -118,9 +118,8 @@ def test_equal_provenance_is_decided_by_content() -> None:
 def test_look_ups() -> None:
     mine = point()
     others = (point(gpu="x"), point(mig_profile="1g.10gb"), point(tensor_parallel_size=2), point(pipeline_parallel_size=2))
-    found = Measurements(latency=(mine, *others, point(provenance=measured(engine="sglang"))), starts=(start(), start(gpu="x")))
+    found = Measurements(latency=(mine, *others, point(provenance=measured(engine="sglang"))))
     assert found.latency_of(mine.model, mine.gpu, None, 1) == (mine,)
-    assert found.starts_of(mine.model, mine.gpu, None, 1) == (start(),)
     assert not found.latency_of("other", mine.gpu, None, 1)
 
 
