@@ -1,7 +1,8 @@
 """Two engines that share a GPU, measured alone and together: how many times longer each takes because of the other.
 
 One phase is prefill (long prompts, answers of one token, judged by the time of a request) or decode (short prompts, long answers, judged
-by TPOT). Both engines have work all the time while they are measured together. Only answers count that came while both had.
+by TPOT, of which the engine's own histogram is the lower limit). Both engines have work all the time while they are measured together.
+Only answers count that came while both had.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Literal
 import aiohttp
 
 from executor.measure_load import Enough, Load, MeasureError, Prompts, Target, Timing, run_load
-from executor.measure_server import Server, idle_counters
+from executor.measure_rules import tpot_of
+from executor.measure_server import Server, counters, idle_counters
 from executor.measure_sweep import OnProgress, SweepProgress
 
 Phase = Literal["prefill", "decode"]
@@ -93,25 +95,25 @@ class _Pair:
         self._deadline_s = self._clock() + self._plan.total_s
         alone_s: dict[tuple[int, Phase], float] = {}
         for place, phase in self._alone:
-            (timings,) = await self._together([(place, phase)])
-            alone_s[place, phase] = median(_times_s(timings))
+            (alone,) = await self._together([(place, phase)])
+            alone_s[place, phase] = alone.typical_s
         cells = []
         for phases in self._plan.cells:
             both = await self._together(list(enumerate(phases)))
             sides = [
-                self._side(place, phase, alone_s[place, phase], timings)
-                for (place, phase), timings in zip(enumerate(phases), both, strict=True)
+                self._side(place, phase, alone_s[place, phase], times)
+                for (place, phase), times in zip(enumerate(phases), both, strict=True)
             ]
             cells.append(Cell(sides[0], sides[1]))
             self._keep(cells[-1])
         return tuple(cells)
 
-    def _side(self, place: int, phase: Phase, alone_s: float, timings: Sequence[Timing]) -> Side:
-        ratios = sorted(time_s / alone_s for time_s in _times_s(timings))
-        return Side(phase, self._load(place, phase), median(ratios), max(quantiles(ratios, n=10, method="inclusive")[-1], median(ratios)))
+    def _side(self, place: int, phase: Phase, alone_s: float, times: _Times) -> Side:
+        slowdown = times.typical_s / alone_s
+        return Side(phase, self._load(place, phase), slowdown, max(slowdown, times.p90_s / alone_s))
 
-    async def _together(self, sides: Sequence[tuple[int, Phase]]) -> list[tuple[Timing, ...]]:
-        """The answers of each side while all of them had work."""
+    async def _together(self, sides: Sequence[tuple[int, Phase]]) -> list[_Times]:
+        """The times of each side while all of them had work."""
         for place, _ in sides:
             await idle_counters(self._session, self._servers[place].target)
         loads = [self._load(place, phase) for place, phase in sides]
@@ -121,14 +123,27 @@ class _Pair:
         targets = [self._servers[place].target for place, _ in sides]
         runs = [self._run(target, load, window.side(place)) for place, (target, load) in enumerate(zip(targets, loads, strict=True))]
         running = [asyncio.create_task(run) for run in runs]
+        looking = [asyncio.create_task(self._engine_tpot_s(target, load, window)) for target, load in zip(targets, loads, strict=True)]
         try:
             found = await asyncio.gather(*running)
+            engines_s = await asyncio.gather(*looking)
         finally:
-            for each in running:
+            for each in (*running, *looking):
                 each.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*running, *looking, return_exceptions=True)
         self._done += 1
-        return [window.counted(place, timings, targets[place]) for place, timings in enumerate(found)]
+        counted = [window.counted(place, timings, targets[place]) for place, timings in enumerate(found)]
+        return [
+            _times(*each)
+            for each in zip(counted, engines_s, (f"{target.url}: {load}" for target, load in zip(targets, loads, strict=True)), strict=True)
+        ]
+
+    async def _engine_tpot_s(self, target: Target, load: Load, window: _Window) -> float | None:
+        """The engine's own mean TPOT of the answers that end in the window."""
+        await window.warm.wait()
+        before = await counters(self._session, target)
+        await window.over.wait()
+        return (await counters(self._session, target)).tpot_since(before, load.output_tokens)
 
     async def _run(self, target: Target, load: Load, enough: Enough) -> tuple[Timing, ...]:
         return (await run_load(target, load, self._prompts, enough, limit_s=self._plan.request_limit_s)).timings
@@ -151,6 +166,7 @@ class _Window:
         self._loads, self._wanted_s, self._limit_s = loads, wanted_s, limit_s
         self._counts = [0] * len(loads)
         self._ends: list[int] | None = None
+        self.warm, self.over = asyncio.Event(), asyncio.Event()
 
     def side(self, place: int) -> Enough:
         """Ends the run of one side together with the others."""
@@ -158,9 +174,13 @@ class _Window:
         def enough(timings: Sequence[Timing], elapsed_s: float) -> bool:
             if self._ends is None:
                 self._counts[place] = len(timings)
-                all_have = all(self._extra(other) >= _LEAST_ANSWERS for other in range(len(self._loads)))
-                if elapsed_s >= (self._wanted_s if all_have else self._limit_s):
+                least = min(self._extra(other) for other in range(len(self._loads)))
+                if least >= 0:
+                    self.warm.set()
+                if elapsed_s >= (self._wanted_s if least >= _LEAST_ANSWERS else self._limit_s):
                     self._ends = list(self._counts)
+                    self.warm.set()
+                    self.over.set()
             return self._ends is not None
 
         return enough
@@ -179,6 +199,21 @@ class _Window:
         return self._counts[place] - self._loads[place].concurrency
 
 
-def _times_s(timings: Sequence[Timing]) -> list[float]:
-    """TPOT where there is one, else the time of the whole request."""
-    return [timing.request_s if timing.tpot_s is None else timing.tpot_s for timing in timings]
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Of the answers that count: TPOT where they have one, else the time of the whole request."""
+
+    typical_s: float
+    p90_s: float
+
+
+def _times(timings: Sequence[Timing], engine_tpot_s: float | None, where: str) -> _Times:
+    requests_s = [timing.request_s for timing in timings if timing.tpot_s is None]
+    if requests_s:
+        return _Times(median(requests_s), _p90(requests_s))
+    tpots_s = [timing.tpot_s for timing in timings if timing.tpot_s is not None]
+    return _Times(tpot_of(median(tpots_s), engine_tpot_s, where), _p90(tpots_s))
+
+
+def _p90(values: Sequence[float]) -> float:
+    return quantiles(values, n=10, method="inclusive")[-1]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from executor.measure_load import Enough, Load, Timing
+from executor.measure_load import Enough, Load, MeasureError, Timing
+from profiles.store.plausible import TPOT_BOUNDS_S
 
 # Rounds (one answer per client) that a mean is judged by, and after which another one tells next to nothing new.
 LEAST_ROUNDS, MOST_ROUNDS = 3, 12
@@ -48,15 +49,30 @@ class LoadMeans:
     request_s: float
 
 
-def means(load: Load, timings: Sequence[Timing], duration_s: float) -> LoadMeans:
-    """Means of the answers of one run."""
+def tpot_of(seen_s: float, engine_s: float | None, where: str) -> float:
+    """TPOT in seconds, of what the client saw and what the engine's own histogram says (None: it has none).
+
+    A first token that was held up on its way, beside a busy API process or network, makes the rest of its answer look faster than it was
+    made. So the engine's clock is the lower limit. Raises MeasureError where neither clock can tell.
+    """
+    found_s = max(seen_s, engine_s or 0.0)
+    if found_s < TPOT_BOUNDS_S[0]:
+        raise MeasureError(
+            f"{where}: the tokens of an answer arrive together ({seen_s * 1000:.3g} ms apart), and /metrics has no "
+            "vllm:request_decode_time_seconds that says when they were made; give more --output-tokens, or measure a newer vLLM"
+        )
+    return found_s
+
+
+def means(load: Load, timings: Sequence[Timing], duration_s: float, engine_tpot_s: float | None = None) -> LoadMeans:
+    """Means of the answers of one run; engine_tpot_s is the engine's own mean of their TPOT. MeasureError as `tpot_of`."""
     tpots_s = [timing.tpot_s for timing in timings if timing.tpot_s is not None]
     return LoadMeans(
         load=load,
         requests=len(timings),
         rate_rps=len(timings) / duration_s,
         ttft_s=fmean(timing.ttft_s for timing in timings),
-        tpot_s=fmean(tpots_s) if tpots_s else None,
+        tpot_s=tpot_of(fmean(tpots_s), engine_tpot_s, str(load)) if tpots_s else None,
         request_s=fmean(timing.request_s for timing in timings),
     )
 
@@ -80,13 +96,13 @@ def _known(timings: Sequence[Timing], size: int, fraction: float) -> bool:
     """Whether the means over rounds agree. Requests of one round meet each other, so rounds and not requests are independent."""
     rounds = [timings[at : at + size] for at in range(0, len(timings), size)]
     ttfts_s = [fmean(timing.ttft_s for timing in each) for each in rounds]
-    decodes_s = [fmean(timing.tpot_s or timing.request_s for timing in each) for each in rounds]
+    decodes_s = [fmean(timing.request_s if timing.tpot_s is None else timing.tpot_s for timing in each) for each in rounds]
     return half_width_fraction(decodes_s) <= fraction and half_width_fraction(ttfts_s) <= TTFT_LENIENCE * fraction
 
 
 def half_width_fraction(values: Sequence[float]) -> float:
-    """Half-width of the 95 % interval of the mean over the mean; infinite for fewer than three values."""
-    if len(values) < LEAST_ROUNDS:
+    """Half-width of the 95 % interval of the mean over the mean; infinite for fewer than three values, or where all are 0."""
+    if len(values) < LEAST_ROUNDS or not any(values):
         return math.inf
     t = _STUDENT_T[min(len(values) - 1 - 2, len(_STUDENT_T) - 1)]
     return t * stdev(values) / math.sqrt(len(values)) / fmean(values)

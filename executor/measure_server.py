@@ -17,8 +17,8 @@ from executor.errors import AccessError
 from executor.measure_load import MeasureError, Target
 from profiles.sources.metrics import ACCEPT, sums
 
-# one question that is answered from memory
-_QUICK_LIMIT_S = 10.0
+# One question that is answered from memory; on a machine whose cores all compute, an API process may wait seconds for its turn.
+_QUICK_LIMIT_S = 30.0
 # the first completion of an engine that has just started
 _FIRST_LIMIT_S = 60.0
 # Requests of a measurement that was interrupted are still running: vLLM notices within a step that their clients are gone.
@@ -45,12 +45,26 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Requests in the engine now, ended since its start, and prompt tokens that its prefix cache answered."""
+    """Requests in the engine now, ended since its start, and prompt tokens that its prefix cache answered.
+
+    decoded and decode_s are the engine's own histogram of the time from first to last token: answers in it, and their sum in seconds.
+    """
 
     running: int
     waiting: int
     ended: int
     cached_tokens: int
+    decoded: int = 0
+    decode_s: float = 0.0
+
+    def tpot_since(self, before: Counters, output_tokens: int) -> float | None:
+        """Mean TPOT in seconds of the answers of so many tokens that ended after `before`, by the engine's clock.
+
+        None where it does not tell: no answer ended, its page has no such histogram, or answers are one token long.
+        """
+        ended = self.decoded - before.decoded
+        took_s = self.decode_s - before.decode_s
+        return took_s / ended / (output_tokens - 1) if ended > 0 and took_s > 0 and output_tokens > 1 else None
 
 
 def address(url: str) -> tuple[str, int]:
@@ -113,6 +127,8 @@ async def counters(session: aiohttp.ClientSession, target: Target) -> Counters:
         waiting=int(values.get("num_requests_waiting", 0.0)),
         ended=int(values.get("request_success_total", 0.0)),
         cached_tokens=int(values.get("prefix_cache_hits_total", 0.0)),
+        decoded=int(values.get("request_decode_time_seconds_count", 0.0)),
+        decode_s=values.get("request_decode_time_seconds_sum", 0.0),
     )
 
 

@@ -106,6 +106,7 @@ class _Sweep:
         """Means of a load, kept; None when the engine does not run so many at once."""
         before = await idle_counters(self._session, self._server.target)
         warm = await self._load(load, lambda timings, _: len(timings) >= load.concurrency, "warming up")
+        warmed = await idle_counters(self._session, self._server.target)
         looks: list[Counters] = []
         looking = asyncio.create_task(self._watch(looks))
         try:
@@ -118,8 +119,8 @@ class _Sweep:
             await asyncio.gather(looking, return_exceptions=True)
         if crowded(looks, load.concurrency):
             return None
-        await self._check(load, before, len(warm.timings) + len(run.timings))
-        found = means(load, run.timings, run.duration_s)
+        after = await self._check(load, before, len(warm.timings) + len(run.timings))
+        found = means(load, run.timings, run.duration_s, after.tpot_since(warmed, load.output_tokens))
         self._measured.append(found)
         self._keep(found)
         return found
@@ -136,8 +137,8 @@ class _Sweep:
             await asyncio.sleep(_LOOK_EVERY_S)
             looks.append(await counters(self._session, self._server.target))
 
-    async def _check(self, load: Load, before: Counters, ours: int) -> None:
-        """Refuse what others' requests or a prefix cache have falsified."""
+    async def _check(self, load: Load, before: Counters, ours: int) -> Counters:
+        """The counters at the end; what others' requests or a prefix cache have falsified is refused."""
         after = await idle_counters(self._session, self._server.target)
         where = f"{self._server.target.url}: {load}"
         if after.ended - before.ended > ours:
@@ -147,6 +148,7 @@ class _Sweep:
             raise MeasureError(
                 f"{where}: the prefix cache answered {after.cached_tokens - before.cached_tokens} prompt tokens; start again"
             )
+        return after
 
 
 def crowded(looks: Sequence[Counters], concurrency: int) -> bool:

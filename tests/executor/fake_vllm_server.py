@@ -24,6 +24,8 @@ class FakeServer:
     running: int = 0
     others: int = 0
     cached_tokens: int = 0
+    # what the engine's histogram says that an answer took from its first to its last token; None: it has no such histogram
+    decode_s: float | None = None
     key: str = ""
     # streamed completions answered before it misbehaves
     good: int = 0
@@ -39,13 +41,21 @@ class FakeServer:
 
     def page(self) -> str:
         self.ended += self.others
+        decoded = (
+            ""
+            if self.decode_s is None
+            else (
+                f'vllm:request_decode_time_seconds_count{{model_name="{self.model}"}} {self.ended}\n'
+                f'vllm:request_decode_time_seconds_sum{{model_name="{self.model}"}} {self.ended * self.decode_s}\n'
+            )
+        )
         return (
             "# TYPE vllm:num_requests_running gauge\n"
             f'vllm:num_requests_running{{model_name="{self.model}"}} {self.running}\n'
             f'vllm:num_requests_waiting{{model_name="{self.model}"}} 0\n'
             f'vllm:request_success_total{{model_name="{self.model}"}} {self.ended}\n'
             f'vllm:prefix_cache_hits_total{{model_name="{self.model}"}} {self.cached_tokens * len(self.bodies)}\n'
-            'vllm:cache_config_info{block_size="16",cache_dtype="auto",num_gpu_blocks="1000",kv_cache_size_tokens="16000"} 1\n'
+            'vllm:cache_config_info{block_size="16",cache_dtype="auto",num_gpu_blocks="1000",kv_cache_size_tokens="16000"} 1\n' + decoded
         )
 
     def plain(self, path: str) -> bytes:
@@ -73,16 +83,21 @@ class FakeServer:
         elif mode == "close":
             writer.close()
         else:
-            await _stream(writer, asked, asked - 1 if mode == "short" else asked)
+            await _stream(writer, asked, asked - 1 if mode == "short" else asked, together=mode == "together")
             self.ended += 1
 
 
-async def _stream(writer: asyncio.StreamWriter, tokens: int, reported: int) -> None:
+async def _stream(writer: asyncio.StreamWriter, tokens: int, reported: int, *, together: bool) -> None:
+    """One event a token, a millisecond apart; or all at the end of that time, as an API process does that got no turn before."""
     writer.write(_CHUNKED)
     # no engine takes less than half a millisecond
     await asyncio.sleep(0.002)
-    for _ in range(tokens):
-        writer.write(_chunk(b'data: {"choices": [{"text": "a"}]}\n\n'))
+    event = _chunk(b'data: {"choices": [{"text": "a"}]}\n\n')
+    if together:
+        await asyncio.sleep(0.001 * tokens)
+        writer.write(event * tokens)
+    for _ in range(0 if together else tokens):
+        writer.write(event)
         await writer.drain()
         await asyncio.sleep(0.001)
     usage = b'data: {"choices": [], "usage": {"completion_tokens": %d}}\n\ndata: [DONE]\n\n' % reported

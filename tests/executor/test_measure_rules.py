@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.measure_load import Load, Prompts, Timing
+from executor.measure_load import Load, MeasureError, Prompts, Timing
 from executor.measure_rules import LEAST_ROUNDS, MOST_ROUNDS, LoadMeans, Stops, enough_for, half_width_fraction, means, why_stop
 from executor.measure_server import Counters
 from executor.measure_sweep import crowded
@@ -47,6 +47,35 @@ def test_answers_of_one_token_are_judged_by_the_whole_request() -> None:
     short = [Timing(0.0, 0.125, None, 0.125)] * 12
     assert enough_for(Load(100, 1, 4), STOPS)(short, 1.0)
     assert means(Load(100, 1, 4), short, 2.0) == LoadMeans(Load(100, 1, 4), 12, 6.0, 0.125, None, 0.125)
+
+
+def test_the_engines_clock_tells_where_tokens_arrive_together() -> None:
+    together = [Timing(0.0, 0.5, 0.0, 0.5)] * 12
+    load = Load(100, 11, 4)
+    # 12 answers took 0.6 s each from first to last token by the engine's histogram: ten gaps of 60 ms
+    engine_s = Counters(0, 0, 20, 0, decoded=20, decode_s=8.2).tpot_since(Counters(0, 0, 8, 0, decoded=8, decode_s=1.0), 11)
+    assert engine_s == pytest.approx(0.06)
+    assert means(load, together, 2.0, engine_s).tpot_s == engine_s
+    # a client that waits for the last token longer than the engine did saw what users see
+    assert means(load, [timing(0.07)] * 12, 2.0, engine_s).tpot_s == pytest.approx(0.07)
+
+
+def test_times_that_no_clock_tells_are_refused_in_words() -> None:
+    together = [Timing(0.0, 0.5, 0.0, 0.5)] * 12
+    with pytest.raises(
+        MeasureError, match=r"100 \+ 10 tokens, concurrency 4: the tokens of an answer arrive together .* more --output-tokens"
+    ):
+        means(Load(100, 10, 4), together, 2.0, None)
+    # rounds of answers without any time between tokens do not agree: they say nothing
+    enough = enough_for(Load(100, 10, 4), STOPS)
+    assert not enough(together, 1.0)
+    assert enough(together * 4, 1.0)
+
+
+@pytest.mark.parametrize(("decoded", "decode_s", "output_tokens"), [(8, 1.0, 11), (9, 1.0, 11), (9, 2.0, 1), (3, 0.1, 11)])
+def test_an_engine_that_tells_nothing_of_its_decoding(decoded: int, decode_s: float, output_tokens: int) -> None:
+    before = Counters(0, 0, 8, 0, decoded=8, decode_s=1.0)
+    assert Counters(0, 0, 9, 0, decoded=decoded, decode_s=decode_s).tpot_since(before, output_tokens) is None
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=3, max_size=30), st.floats(0.1, 10.0))

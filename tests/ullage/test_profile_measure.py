@@ -117,6 +117,20 @@ def test_requests_that_fail_are_no_points(mode: str, says: str, tmp_path: Path) 
     assert points(tmp_path / "store").latency == ()
 
 
+def test_tokens_that_arrive_together_are_timed_by_the_engine_or_refused(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with serving(FakeServer(mode="together")) as server:
+        refused = measure(server, store, "--confidence", "1")
+        assert (refused.code, points(store).latency) == (1, ()), refused.out
+        assert "32 + 4 tokens, concurrency 1: the tokens of an answer arrive together" in refused.err
+        assert "give more --output-tokens" in refused.err
+        # longer from first to last token than any client of this test can take
+        server.decode_s = 3 * 1.5
+        result = measure(server, store, "--confidence", "1")
+    assert result.code == 0, result.err
+    assert [point.tpot_s for point in points(store).latency] == [1.5, 1.5]
+
+
 def test_points_before_a_failure_stay_and_are_not_repeated(tmp_path: Path) -> None:
     store = tmp_path / "store"
     # concurrency 1 takes one answer to warm up and 12 rounds of four, concurrency 2 fails
