@@ -41,7 +41,8 @@ class Imported:
 def import_files(paths: Sequence[Path], store: Path, context: Context, kind: str | None = None) -> Imported:
     """Add the measurements of files to a store, all or none.
 
-    kind names a source for all of them; None lets each source look. Raises SourceError with one line for every file that is wrong, and
+    kind names a source for all of them; None lets each source look. Raises SourceError with one line for every file that is wrong and every
+    point that physics forbids, and
     profiles.store.folder.StoreError when the store cannot be read or written: then it is as it was before.
     """
     known = read_store(store) if store.exists() else Measurements()
@@ -50,8 +51,12 @@ def import_files(paths: Sequence[Path], store: Path, context: Context, kind: str
     for file in files:
         found += file.found
     new = without(found, known)
+    findings = check(new, builtin())
+    impossible = [f"{finding.subject}: {finding.message}" for finding in findings if finding.level == "error"]
+    if impossible:
+        raise SourceError("\n".join([*impossible, "nothing was imported: correct these measurements, or leave them out"]))
     changed = write(store, known + new) if new else ()
-    return Imported(files, new, changed, check(new, builtin()))
+    return Imported(files, new, changed, findings)
 
 
 def read_files(paths: Sequence[Path], context: Context, kind: str | None) -> tuple[ReadFile, ...]:

@@ -1,8 +1,9 @@
 """Throughput tables of Mélange (Griggs et al., arXiv 2404.14527) and of AIBrix, which adopted its form: requests/s by lengths and GPU.
 
-Mélange: {"gpu_info": {"A10G": {"cost": 1.01, "tputs": [[2, 1], [5, 1]]}, ...}}, rows by input length, columns by output length; AIBrix: one
-object {"gpu": ..., "cost": ..., "tputs": ..., "indexes": [[input lengths], [output lengths]]}. Mélange's own files do not say the lengths:
-"indexes" must be added beside gpu_info. A cell is the largest rate that met the latency goal of whoever measured; it becomes a
+Mélange: {"gpu_info": {"A10G": {"cost": 1.01, "tputs": [[2, 1], [5, 1]]}, ...}}, rows by input length, columns by output length. Its own files
+do not say the lengths: "indexes": [[input lengths], [output lengths]] must be added beside gpu_info. AIBrix: one object {"gpu": ..., "cost":
+..., "tputs": ..., "indexes": [[output lengths], [input lengths]]}, rows by output length, columns by input length (aibrix
+gpu_optimizer/optimizer/profiling/gen_profile.py); its e2e, ttft and tpot are percentiles in other tables and are not read. A cell is the largest rate that met the latency goal of whoever measured; it becomes a
 point with a rate and no times. A cell of 0 says that the goal was never met and becomes none. The model is an option of the import.
 """
 
@@ -30,8 +31,16 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
     return Measurements(latency=points)
 
 
+# What the two lists of indexes are, of rows and of columns.
+_MELANGE, _AIBRIX = ("input", "output"), ("output", "input")
+
+
+def _axes(table: Record) -> tuple[str, str]:
+    return _MELANGE if table.prefix else _AIBRIX
+
+
 def _tables(record: Record) -> Iterator[Record]:
-    """One record per GPU, each with gpu, tputs and indexes."""
+    """One record per GPU, each with gpu, tputs and indexes; those of Mélange stand inside gpu_info."""
     if not record.has("gpu_info"):
         yield record
         return
@@ -43,23 +52,27 @@ def _tables(record: Record) -> Iterator[Record]:
 
 
 def _points(table: Record, context: Context) -> Iterator[LatencyPoint]:
+    of_rows, of_columns = _axes(table)
     if not table.has("indexes"):
-        raise table.error("indexes", "missing; add [[input lengths of the rows], [output lengths of the columns]] in tokens")
+        raise table.error("indexes", f"missing; add [[{of_rows} lengths of the rows], [{of_columns} lengths of the columns]] in tokens")
     axes = table.items("indexes")
     if len(axes) != 2:
-        raise table.error("indexes", f"must be two lists, of input and of output lengths, is {len(axes)}")
-    inputs, outputs = (_axis(table, place, axis) for place, axis in enumerate(axes))
+        raise table.error("indexes", f"must be two lists, of {of_rows} and of {of_columns} lengths, is {len(axes)}")
+    rows_tokens, columns_tokens = (_axis(table, place, axis) for place, axis in enumerate(axes))
     rows = table.items("tputs")
-    if len(rows) != len(inputs):
-        raise table.error("tputs", f"has {len(rows)} rows, indexes[0] names {len(inputs)} input lengths")
-    for place, (input_tokens, row) in enumerate(zip(inputs, rows, strict=True)):
-        if not isinstance(row, list) or len(row) != len(outputs):
-            raise table.error(f"tputs[{place}]", f"must be a list of {len(outputs)} rates, one per output length of indexes[1]")
+    if len(rows) != len(rows_tokens):
+        raise table.error("tputs", f"has {len(rows)} rows, indexes[0] names {len(rows_tokens)} {of_rows} lengths")
+    for place, (row_tokens, row) in enumerate(zip(rows_tokens, rows, strict=True)):
+        if not isinstance(row, list) or len(row) != len(columns_tokens):
+            raise table.error(
+                f"tputs[{place}]", f"must be a list of {len(columns_tokens)} rates, one per {of_columns} length of indexes[1]"
+            )
         cells = Record(table.file, {f"[{column}]": value for column, value in enumerate(row)}, f"{table.prefix}tputs[{place}]")
-        for output_tokens, key in zip(outputs, cells.values, strict=True):
+        for column_tokens, key in zip(columns_tokens, cells.values, strict=True):
             rate_rps = cells.amount(key)
             if rate_rps > 0:
-                yield _point(table, context, input_tokens, output_tokens, rate_rps)
+                lengths = {of_rows: row_tokens, of_columns: column_tokens}
+                yield _point(table, context, lengths["input"], lengths["output"], rate_rps)
 
 
 def _axis(table: Record, place: int, axis: object) -> tuple[int, ...]:

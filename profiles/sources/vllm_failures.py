@@ -29,8 +29,19 @@ _CLASSES = tuple(
         ),
         (
             "NO_KV",
-            r"No available memory for the cache blocks|larger than the available KV cache memory|KV cache is needed",
+            r"No available memory for the cache blocks|larger than the available KV cache memory|KV cache is needed"
+            r"|larger than the maximum number of tokens that can be stored in KV cache",
             "lower --max-model-len, --max-num-seqs or --max-num-batched-tokens, or give the engine more memory",
+        ),
+        (
+            "STATE_BLOCKS",
+            r"max_num_seqs \(\d+\) exceeds available Mamba cache blocks",
+            "every sequence of a recurrent model takes a block for its state: lower --max-num-seqs, give a larger KV pool, or --enforce-eager",
+        ),
+        (
+            "MIG_UUID",
+            r"invalid literal for int\(\) with base 10: '(?:MIG|GPU)-",
+            "this version cannot be pinned by a device's UUID: use a newer vLLM, or a container that sees this device only",
         ),
         (
             "PROFILE_RACE",
@@ -47,6 +58,18 @@ _CLASSES = tuple(
             r"LocalEntryNotFoundError|GatedRepo|RepositoryNotFoundError|We couldn't connect to|(?:401|403) Client Error",
             "the model's files could not be fetched: check the name, the access token and the network, or give a local folder",
         ),
+        ("DISK", r"No space left on device", "a disk is full: make room for weights and caches (HF_HOME, VLLM_CACHE_ROOT)"),
+        (
+            "HOST_MEMORY",
+            r"std::bad_alloc|Cannot allocate memory|unable to (?:open|mmap|allocate) shared memory|[Ii]nsufficient shared memory",
+            "the host's memory or /dev/shm is used up: give it more, or start fewer engines on this node",
+        ),
+        (
+            "DRIVER",
+            r"driver on your system is too old|driver version is insufficient|no kernel image is available|Found no NVIDIA driver",
+            "the driver and this build of vLLM do not go together: update the driver, or use the build for it and for this GPU",
+        ),
+        ("NCCL", r"NCCL error|ncclUnhandledCudaError|ncclSystemError", "the GPUs cannot talk to each other: see NCCL_DEBUG=WARN"),
         ("PORT", r"[Aa]ddress already in use", "another process listens on the port: stop it or choose another --port"),
         (
             "DEVICES",
@@ -60,11 +83,14 @@ _CLASSES = tuple(
         ),
         (
             "CONFIG",
-            r"Value error, |is greater than the derived|\d is not divisible by|unrecognized arguments|invalid choice",
+            r"Value error, |is greater than the derived|\d is not divisible by|must be divisible by|unrecognized arguments|invalid choice"
+            r"|Cannot find the config file for|Unknown quantization method|architectures \S+ (?:are|is) not supported|trust_remote_code=True",
             "the settings contradict the model or each other: correct the one that the message names",
         ),
     )
 )
+# The level of a line of the log, after the tag of its process: only what was no failure to vLLM is passed over.
+_QUIET = re.compile(r"(?:\([^)]*\) )?(?:DEBUG|WARNING) \d\d-\d\d ")
 _EXCEPTION = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception)): \S")
 # Summaries of a failure that happened elsewhere.
 _SUMMARIES = re.compile(r"See (?:root cause|stack trace)|initialization failed|BrokenPipeError|died unexpectedly")
@@ -74,12 +100,12 @@ def root_cause(text: str) -> Failure | None:
     """The first line that shows a known cause, else the first exception; None when the log shows neither."""
     unknown: Failure | None = None
     for number, line in enumerate(text.splitlines(), 1):
-        if _SUMMARIES.search(line):
+        if _SUMMARIES.search(line) or _QUIET.match(line):
             continue
         for kind, pattern, advice in _CLASSES:
             if pattern.search(line):
                 return Failure(kind, number, _shown(line), advice)
-        if unknown is None and _EXCEPTION.search(line) and "WARNING" not in line and "DEBUG" not in line:
+        if unknown is None and _EXCEPTION.search(line):
             kind = "CONFIG" if "ValidationError" in line else "OTHER"
             unknown = Failure(kind, number, _shown(line), "see the log around that line")
     return unknown
@@ -87,5 +113,5 @@ def root_cause(text: str) -> Failure | None:
 
 def _shown(line: str) -> str:
     """The message without the prefix of process, level, time and place."""
-    message = re.sub(r"^(?:\([^)]*\) )?(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\] )?", "", line).strip()
+    message = re.sub(r"^(?:\([^)]*\) )?(?:[A-Z]+ \d\d-\d\d [\d:]+ (?:\[[^\]]*\]|\S+:\d+\]) )?", "", line).strip()
     return message if len(message) <= _WIDEST else f"{message[: _WIDEST - 3]}..."

@@ -23,6 +23,9 @@ _BANNER = re.compile(r"(?:vLLM API server version|\bversion) (\d+\.\d+\S*)")
 _ARGUMENTS = re.compile(r"non-default args: (\{.*\})")
 _SNAPSHOT_TIME = re.compile(r"memory snapshot: .*\btimestamp=(\d{9,11})\.")
 
+# The one line of memory in logs of 0.6.4 and 0.6.5 (vllm/worker/worker.py).
+_PROFILING = r"Memory profiling results:"
+
 # What a log says, by key; of several patterns the first that matches anywhere counts, of several lines the first.
 _VALUES: Mapping[str, tuple[re.Pattern[str], ...]] = {
     key: tuple(re.compile(pattern) for pattern in patterns)
@@ -34,8 +37,13 @@ _VALUES: Mapping[str, tuple[re.Pattern[str], ...]] = {
             rf"gpu_memory_utilization \({_NUMBER}\)",
             rf"current --gpu-memory-utilization={_NUMBER} is equivalent",
             rf"increase --gpu-memory-utilization from {_NUMBER}",
+            rf"{_PROFILING}.*\bgpu_memory_utilization={_NUMBER}",
         ),
-        "gpu_total_gib": (rf"total_memory={_NUMBER}GiB", rf"total_gpu_memory \({_NUMBER}GiB\)"),
+        "gpu_total_gib": (
+            rf"total_memory={_NUMBER}GiB",
+            rf"total_gpu_memory \({_NUMBER}GiB\)",
+            rf"{_PROFILING}.*\btotal_gpu_memory={_NUMBER}GiB",
+        ),
         "init_free_gib": (rf"Initial free memory:? {_NUMBER} GiB", rf"memory snapshot: .*free_memory={_NUMBER}GiB"),
         "weights_gib": (
             rf"Model loading took {_NUMBER} Gi?B",
@@ -47,10 +55,16 @@ _VALUES: Mapping[str, tuple[re.Pattern[str], ...]] = {
             rf"PyTorch activation peak memory takes {_NUMBER}GiB",
             rf"GiB for weight, {_NUMBER} GiB for peak activation",
         ),
+        # 0.6.4 and 0.6.5: weights and activations together.
+        "peak_torch_gib": (rf"{_PROFILING}.*\bpeak_torch_memory={_NUMBER}GiB",),
         # Since 0.32 at level INFO; the estimate of the graphs is in it where it counts.
         "activation_and_graphs_gib": (rf"\(weights \+ non-torch\), {_NUMBER} GiB for peak activation",),
         "graphs_estimate_gib": (rf"Estimated CUDA graph memory: {_NUMBER} GiB total",),
-        "non_torch_gib": (rf"non-torch forward increase memory: {_NUMBER}GiB", rf"non_torch_memory takes {_NUMBER}GiB"),
+        "non_torch_gib": (
+            rf"non-torch forward increase memory: {_NUMBER}GiB",
+            rf"non_torch_memory takes {_NUMBER}GiB",
+            rf"{_PROFILING}.*\bnon_torch_memory={_NUMBER}GiB",
+        ),
         "consumed_gib": (rf"total consumed \(from mem_get_info\): {_NUMBER}GiB", rf"Actual usage is {_NUMBER} GiB for consumed memory"),
         "cuda_graphs_gib": (
             rf"CUDA graph pool memory: {_NUMBER} GiB \(actual\)",
@@ -60,6 +74,7 @@ _VALUES: Mapping[str, tuple[re.Pattern[str], ...]] = {
             rf"Available KV cache memory: {_NUMBER} GiB",
             rf"reserved for KV Cache is {_NUMBER}GiB",
             rf"reserved {_NUMBER} GiB memory for KV Cache",
+            rf"{_PROFILING}.*\bkv_cache_size={_NUMBER}GiB",
         ),
         "kv_tokens": (r"\w+ KV cache size: ([\d,]+) tokens",),
         "kv_blocks": (r"num_gpu_blocks is: (\d+)", r"# (?:GPU|CUDA|cuda) blocks: (\d+)"),
@@ -210,8 +225,11 @@ def _mib(record: Record, key: str) -> float | None:
 
 
 def _activation_mib(record: Record) -> float | None:
-    """The activation peak; logs of 0.32 have it with the estimate of the graphs on top."""
+    """The activation peak; logs of 0.32 have it with the estimate of the graphs on top, those of 0.6.4 with the weights."""
     plain_mib, both_mib = _mib(record, "activation_gib"), _mib(record, "activation_and_graphs_gib")
+    peak_mib, weights_mib = _mib(record, "peak_torch_gib"), _mib(record, "weights_gib")
+    if plain_mib is None and peak_mib is not None and weights_mib is not None:
+        return max(peak_mib - weights_mib, 0.0)
     if plain_mib is not None or both_mib is None:
         return plain_mib
     return max(both_mib - (_mib(record, "graphs_estimate_gib") or 0.0), 0.0)

@@ -172,3 +172,60 @@ def test_a_pool_of_given_size_was_not_made_of_the_budget() -> None:
     text = "non-default args: {'model': 'm', 'kv_cache_memory_bytes': 134217728, 'gpu_memory_utilization': 0.5}\n"
     point = of_text(text + "GPU KV cache size: 131,072 tokens, Maximum concurrency for 2,048 tokens per request: 64.00x\n")
     assert (point.kv_bytes, point.kv_tokens, point.gpu_memory_utilization_fraction) == (134217728, 131072, None)
+
+
+# The one memory line of 0.6.4: weights and activations are peak_torch_memory together, and 0.9 of the total less both parts is the pool.
+OLDEST = """\
+INFO 11-21 09:00:00 llm_engine.py:249] Initializing an LLM engine (v0.6.4) with config: model='m', dtype=torch.bfloat16, max_seq_len=8192, \
+tensor_parallel_size=1, pipeline_parallel_size=1, quantization=None, enforce_eager=False, kv_cache_dtype=auto,
+INFO 11-21 09:00:10 model_runner.py:1077] Loading model weights took 14.0000 GB
+INFO 11-21 09:00:15 worker.py:232] Memory profiling results: total_gpu_memory=40.00GiB initial_memory_usage=14.50GiB \
+peak_torch_memory=15.50GiB memory_usage_post_profile=14.60GiB non_torch_memory=0.50GiB kv_cache_size=20.00GiB gpu_memory_utilization=0.90
+INFO 11-21 09:00:15 gpu_executor.py:113] # GPU blocks: 10240, # CPU blocks: 2048
+INFO 11-21 09:00:15 gpu_executor.py:117] Maximum concurrency for 8192 tokens per request: 20.00x
+"""
+
+
+def test_the_memory_line_of_0_6_4_gives_every_part() -> None:
+    point = of_text(OLDEST)
+    assert (point.provenance.engine_version, point.max_model_len, point.kv_blocks) == ("0.6.4", 8192, 10240)
+    gib = {name: (getattr(point, f"{name}_mib") or 0) / 1024 for name in ("gpu_total", "weights", "activation", "non_torch")}
+    assert gib == {"gpu_total": 40.0, "weights": 14.0, "activation": 1.5, "non_torch": 0.5}
+    assert (point.kv_bytes, point.gpu_memory_utilization_fraction) == (20 << 30, 0.9)
+    assert point.max_concurrency == 20.0
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "advice"),
+    [
+        ("ValueError: max_num_seqs (512) exceeds available Mamba cache blocks (100).", "STATE_BLOCKS", "lower --max-num-seqs"),
+        ("ValueError: invalid literal for int() with base 10: 'MIG-1b2c'", "MIG_UUID", "cannot be pinned by a device's UUID"),
+        (
+            "ValueError: The model's max seq len (9000) is larger than the maximum number of tokens that can be stored in KV cache (8000).",
+            "NO_KV",
+            "lower --max-model-len",
+        ),
+        ("ValueError: Cannot find the config file for awq", "CONFIG", "correct the one"),
+        ("ValueError: Total number of attention heads (28) must be divisible by tensor parallel size (8).", "CONFIG", "correct the one"),
+        ("ValueError: Model architectures ['FooForCausalLM'] are not supported for now.", "CONFIG", "correct the one"),
+        ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "DRIVER", "this build of vLLM"),
+        ("RuntimeError: NCCL error: unhandled system error", "NCCL", "cannot talk to each other"),
+        ("OSError: [Errno 28] No space left on device", "DISK", "a disk is full"),
+        ("RuntimeError: unable to mmap 1024 bytes from shared memory: Cannot allocate memory (12)", "HOST_MEMORY", "/dev/shm"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "ERROR 01-01 00:00:00 [core.py:708] ", "(EngineCore_0 pid=7) ERROR 01-01 00:00:00 [core.py:708] "])
+def test_known_causes_are_named(line: str, kind: str, advice: str, prefix: str) -> None:
+    found = root_cause(f"INFO 01-01 00:00:00 [x.py:1] VLLM_LOGGING_LEVEL=DEBUG\n{prefix}{line}\n")
+    assert found is not None
+    assert (found.kind, found.line, found.text) == (kind, 2, line)
+    assert advice in found.advice
+
+
+def test_the_level_of_a_line_and_not_its_words_decides_whether_it_tells_a_failure() -> None:
+    spoken = "ERROR 01-01 00:00:00 [core.py:708] KeyError: 'DEBUG is no WARNING'"
+    found = root_cause(spoken)
+    assert found is not None
+    assert (found.kind, found.text) == ("OTHER", "KeyError: 'DEBUG is no WARNING'")
+    assert root_cause("DEBUG 01-01 00:00:00 [core.py:708] KeyError: 'x'") is None
+    assert root_cause("(Worker pid=3) WARNING 01-01 00:00:00 [core.py:708] RuntimeError: CUDA out of memory, falling back") is None

@@ -197,3 +197,18 @@ def test_an_estimate_says_when_the_engine_does_not_fit() -> None:
     sliced = ("profile", "estimate", "qwen3-8b", "--gpu", "h100", "--mig-profile", "1g.10gb", "--json")
     assert "MiB per GPU" in json.loads(ullage(*sliced).out)["does_not_fit"]
     assert json.loads(ullage("profile", "estimate", "qwen3-8b", "--gpu", "h100", "--json").out)["does_not_fit"] is None
+
+
+def test_a_point_that_physics_forbids_is_refused_and_nothing_is_kept(tmp_path: Path) -> None:
+    table = tmp_path / "points.csv"
+    # 141 GB of weights pass through 4.8 TB/s in 29 ms at best: nothing decodes in 1 ms
+    table.write_text(
+        "model,gpu,input_tokens,output_tokens,concurrency,ttft_s,tpot_s\n"
+        "llama-3.1-8b,h100,128,128,1,0.03,0.007\n"
+        "llama-3.1-70b,h200,128,128,1,0.2,0.001\n"
+    )
+    result = ullage("profile", "import", table, "--store", tmp_path / "store")
+    assert result.code == 1
+    assert "tpot_s 1 ms at 128 + 128 tokens, concurrency 1 is below the" in result.err
+    assert "nothing was imported" in result.err
+    assert not (tmp_path / "store").exists()

@@ -270,8 +270,15 @@ def test_melange() -> None:
         ("A100-80GB", 2000, 500, 2.5),
     ]
     aibrix = load("sources", SOURCES, "melange").parse("aibrix.json", read("aibrix.json"), Context(model="m")).latency
-    assert len(aibrix) == 6
-    assert (aibrix[-1].input_tokens, aibrix[-1].output_tokens, aibrix[-1].rate_rps) == (1024, 128, 0.4)
+    # rows of AIBrix are output lengths
+    assert [(point.input_tokens, point.output_tokens, point.rate_rps) for point in aibrix] == [
+        (32, 512, 3.0),
+        (64, 512, 2.0),
+        (128, 512, 1.0),
+        (32, 1024, 5.0),
+        (64, 1024, 2.0),
+        (128, 1024, 0.4),
+    ]
 
 
 def test_melange_needs_lengths_that_fit_the_table() -> None:
