@@ -1,10 +1,12 @@
 """Throughput tables of Mélange (Griggs et al., arXiv 2404.14527) and of AIBrix, which adopted its form: requests/s by lengths and GPU.
 
-Mélange: {"gpu_info": {"A10G": {"cost": 1.01, "tputs": [[2, 1], [5, 1]]}, ...}}, rows by input length, columns by output length. Its own files
-do not say the lengths: "indexes": [[input lengths], [output lengths]] must be added beside gpu_info. AIBrix: one object {"gpu": ..., "cost":
-..., "tputs": ..., "indexes": [[output lengths], [input lengths]]}, rows by output length, columns by input length (aibrix
-gpu_optimizer/optimizer/profiling/gen_profile.py); its e2e, ttft and tpot are percentiles in other tables and are not read. A cell is the largest rate that met the latency goal of whoever measured; it becomes a
-point with a rate and no times. A cell of 0 says that the goal was never met and becomes none. The model is an option of the import.
+Mélange: {"gpu_info": {"A10G": {"cost": 1.01, "tputs": [[2, 1], [5, 1]]}, ...}}, rows by input length, columns by output length. Its own
+files do not say the lengths: "indexes": [[input lengths], [output lengths]] must be added beside gpu_info. AIBrix: one object {"gpu": ...,
+"cost": ..., "tputs": ..., "indexes": [[output lengths], [input lengths]]}, rows by output length, columns by input length; its e2e, ttft
+and tpot are percentiles of other tables and are not read.
+
+A cell is the largest rate that met the latency goal of whoever measured; it becomes a point with a rate and no times. A cell of 0 says that
+the goal was never met and becomes none. The model is an option of the import.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ _CLASSES = tuple(
         (
             "STATE_BLOCKS",
             r"max_num_seqs \(\d+\) exceeds available Mamba cache blocks",
-            "every sequence of a recurrent model takes a block for its state: lower --max-num-seqs, give a larger KV pool, or --enforce-eager",
+            "each sequence of a recurrent model takes a block for its state: lower --max-num-seqs, enlarge the KV pool, or --enforce-eager",
         ),
         (
             "MIG_UUID",
@@ -84,7 +84,8 @@ _CLASSES = tuple(
         (
             "CONFIG",
             r"Value error, |is greater than the derived|\d is not divisible by|must be divisible by|unrecognized arguments|invalid choice"
-            r"|Cannot find the config file for|Unknown quantization method|architectures \S+ (?:are|is) not supported|trust_remote_code=True",
+            r"|Cannot find the config file for|Unknown quantization method|architectures \S+ (?:are|is) not supported"
+            r"|trust_remote_code=True",
             "the settings contradict the model or each other: correct the one that the message names",
         ),
     )
