@@ -72,16 +72,22 @@ class DeclaredPool(Declared):
     )
     link: Link | None = Field(
         None,
-        description="How the GPUs of a node are connected, which decides the tensor-parallel sizes: nvswitch (every power of two), "
-        "pairs (1 and 2), pcie (1). Default: nvswitch when the GPU type has NVLink, else pcie.",
+        description="How the GPUs of a node are connected, which decides the tensor-parallel sizes: nvswitch and pcie (every power of "
+        "two; over PCIe all-reduces are slow, and step times count that), pairs (1 and 2). Default: as the catalogue has the GPU type.",
     )
-    host_cores: Count | None = Field(None, description="CPU cores of a node. Default: 12 per GPU.")
+    host_cores: Count | None = Field(
+        None, description="CPU cores of a node. Default: 12 per GPU; of a machine in several pools, per GPU not taken."
+    )
     host_memory_mib: Room | None = Field(
-        None, alias="host_memory", description="Main memory of a node. Default: 128GiB per GPU.", examples=["1000GiB"]
+        None,
+        alias="host_memory",
+        description="Main memory of a node. Default: 128GiB per GPU; of a machine in several pools, per GPU not taken.",
+        examples=["1000GiB"],
     )
     hosts: tuple[Host, ...] | None = Field(
         None,
-        description="Addresses of the nodes, one per node (per max_nodes when rentable), without ports. "
+        description="Addresses of the nodes, one per node (per max_nodes when rentable), without ports. A machine may be a node of several "
+        "pools, for example where some of its GPUs are in MIG mode: then each pool lists the GPUs of the others under taken. "
         "Default: 127.0.0.1 for each, which suits emulated engines.",
         examples=[["10.0.0.1", "10.0.0.2"]],
     )

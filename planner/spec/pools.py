@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import get_args
 
 from planner.hosts import is_loopback
 from planner.nearest import nearest
@@ -23,10 +26,16 @@ HOST_MEMORY_MIB_PER_GPU = 128 * 1024
 
 LOOPBACK = "127.0.0.1"
 
+# MIG profiles are named in units of 10^9 bytes, rounded.
+_MIB_PER_GB = 1e9 / (1 << 20)
+# The sizes in two names of one slice differ by less (GB200: 1g.24gb and 1g.23gb of 22 GiB), those of two slices by a factor.
+_SAME_SIZE_FRACTION = 0.2
+
 
 def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, report: Report) -> tuple[Pool, ...]:
     """The pools without errors; everything else goes to report."""
     pools: list[Pool] = []
+    hosts_of = Counter(host for pool in declared.values() for host in set(pool.hosts or ()) if not is_loopback(host))
     for name, pool in declared.items():
         gpu = catalogue.gpu(pool.gpu)
         layout, layout_problems = _layout(pool, gpu)
@@ -40,15 +49,18 @@ def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, re
         for loc, message in problems:
             report(("pools", name, *loc), message)
         if not problems:
-            pools.append(_pool(name, pool, gpu, layout))
+            divided = any(hosts_of[host] > 1 for host in set(pool.hosts or ()))
+            pools.append(_pool(name, pool, gpu, layout, divided=divided))
     _check_hosts(declared, report)
     return tuple(pools)
 
 
-def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Pool:
-    link: Link = declared.link or ("pcie" if gpu.link == "pcie" else "nvswitch")
+def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout, *, divided: bool) -> Pool:
+    link = declared.link or _link(gpu)
     rentable = declared.ownership == "rentable"
     max_nodes = declared.max_nodes or declared.nodes
+    # pools that divide the GPUs of a machine divide its cores and memory with them
+    own_gpus = max(len(_own_gpus(declared, node)) for node in range(max_nodes)) if divided else declared.gpus_per_node
     return Pool(
         name=name,
         gpu=gpu,
@@ -57,8 +69,8 @@ def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Po
         price_usd_per_h=declared.price_usd_per_h or gpu.price_usd_per_h or 0.0,
         link=link,
         block_sizes=block_sizes(link, declared.gpus_per_node),
-        host_cores=declared.host_cores or HOST_CORES_PER_GPU * declared.gpus_per_node,
-        host_memory_mib=declared.host_memory_mib or HOST_MEMORY_MIB_PER_GPU * declared.gpus_per_node,
+        host_cores=declared.host_cores or HOST_CORES_PER_GPU * own_gpus,
+        host_memory_mib=declared.host_memory_mib or HOST_MEMORY_MIB_PER_GPU * own_gpus,
         hosts=declared.hosts or (LOOPBACK,) * max_nodes,
         mig=declared.mig,
         mig_layout=layout,
@@ -74,13 +86,19 @@ def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Po
     )
 
 
+def _link(gpu: GpuType) -> Link:
+    """How the GPUs of this type are joined where a pool does not say it."""
+    return next(link for link in get_args(Link) if link == gpu.link)
+
+
 def block_sizes(link: Link, gpus_per_node: int) -> tuple[int, ...]:
     """Tensor-parallel sizes the links of a node allow, ascending.
 
     >>> block_sizes("nvswitch", 8)
     (1, 2, 4, 8)
     """
-    largest = {"nvswitch": gpus_per_node, "pairs": min(2, gpus_per_node), "pcie": 1}[link]
+    # Over PCIe every size runs; what its all-reduces cost is in the step times (GpuType.link_gb_per_s).
+    largest = min(2, gpus_per_node) if link == "pairs" else gpus_per_node
     return tuple(1 << power for power in range(largest.bit_length()))
 
 
@@ -153,7 +171,7 @@ def _layout(declared: DeclaredPool, gpu: GpuType) -> tuple[Layout, list[tuple[Lo
         return (), []
     known = [profile.name for profile in gpu.mig_profiles]
     unknown: list[tuple[Loc, str]] = [
-        (("mig_layout", index), f"{gpu.name} has no MIG profile {name[:60]!r}; {_hint(name, known)}allowed: {', '.join(known)}")
+        (("mig_layout", index), f"{gpu.name} has no MIG profile {name[:60]!r}; {_hint(name, gpu)}allowed: {', '.join(known)}")
         for index, name in enumerate(declared.mig_layout)
         if name not in known
     ]
@@ -167,15 +185,48 @@ def _layout(declared: DeclaredPool, gpu: GpuType) -> tuple[Layout, list[tuple[Lo
     return fitting, []
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = nearest(name, known)
+def _hint(name: str, gpu: GpuType) -> str:
+    """The profile that is meant: the same slices where the driver gives them another size in its name, else the nearest spelling."""
+    parts = re.fullmatch(r"(\d+)g\.(\d+)gb(\W.*)?", name.strip().lower())
+    if parts is not None:
+        slices, size_gb, attributes = int(parts[1]), int(parts[2]), parts[3]
+        same = [profile for profile in gpu.mig_profiles if profile.compute_slices == slices]
+        meant = min(same, key=lambda profile: abs(profile.memory_mib / _MIB_PER_GB - size_gb), default=None)
+        if meant is not None and abs(meant.memory_mib / _MIB_PER_GB / size_gb - 1) > _SAME_SIZE_FRACTION:
+            return f"did you mean {meant.name}? "
+        if meant is not None:
+            more = f", without {attributes}: media engines are not planned" if attributes else ""
+            return (
+                f"names move with the driver: write {meant.name} for {meant.compute_slices} of {gpu.mig_compute_slices} compute slices and "
+                f"{meant.memory_mib} MiB{more} (`nvidia-smi mig -lgip` says what yours has); "
+            )
+    close = nearest(name, [profile.name for profile in gpu.mig_profiles])
     return f"did you mean {close}? " if close else ""
 
 
 def _check_hosts(declared: Mapping[str, DeclaredPool], report: Report) -> None:
-    seen: dict[str, str] = {}
+    """A machine is one node of a pool; pools may divide its GPUs among them, as where MIG is on for some of its GPUs only."""
+    seen: dict[str, list[tuple[str, frozenset[int]]]] = {}
     for name, pool in declared.items():
         for index, host in enumerate(pool.hosts or ()):
-            if host in seen and not is_loopback(host):
-                report(("pools", name, "hosts", index), f"{host} is a node of pool {seen[host]} already; a machine belongs to one node")
-            seen.setdefault(host, name)
+            own = _own_gpus(pool, index)
+            for other, others in () if is_loopback(host) else seen.get(host, ()):
+                if other == name:
+                    report(("pools", name, "hosts", index), f"{host} is a node of pool {name} already; a machine is one node of a pool")
+                elif own & others:
+                    report(
+                        ("pools", name, "hosts", index),
+                        f"{host} is a node of pool {other} already, and GPUs {_numbers(own & others)} would belong to both; "
+                        "list under taken, in each of the pools, the GPUs that are the other's",
+                    )
+            seen.setdefault(host, []).append((name, own))
+
+
+def _own_gpus(pool: DeclaredPool, node: int) -> frozenset[int]:
+    """The GPUs of a node that a pool may use, in full or in part."""
+    whole = (taken for taken in pool.taken if taken.node == node and taken.memory_mib is None)
+    return frozenset(range(pool.gpus_per_node)).difference(*(taken.gpus for taken in whole))
+
+
+def _numbers(gpus: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(gpus)))

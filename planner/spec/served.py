@@ -139,13 +139,19 @@ def check_blocks(models: Sequence[Model], pools: Sequence[Pool], report: Report)
         if allowed and not allowed & set(model.tensor_parallel):
             report(
                 ("models", model.name, "tensor_parallel"),
-                f"no pool has room for blocks of {_list(model.tensor_parallel)} GPUs; the pools allow {_list(sorted(allowed))}",
+                f"no pool has room for blocks of {_list(model.tensor_parallel)} GPUs; the pools allow {_list(sorted(allowed))}"
+                f"{_links(pools)}",
             )
 
 
 def usable_blocks(pool: Pool) -> tuple[int, ...]:
     """Tensor-parallel sizes a pool can run: blocks of several GPUs are always exclusive."""
     return pool.block_sizes if "exclusive" in pool.sharing else (1,)
+
+
+def _links(pools: Iterable[Pool]) -> str:
+    """What keeps blocks small beside the number of GPUs: pools whose links join pairs only."""
+    return "".join(f"; pool {pool.name} has link: {pool.link}" for pool in pools if pool.link == "pairs")
 
 
 def _list(numbers: Iterable[int]) -> str:

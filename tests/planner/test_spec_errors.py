@@ -146,9 +146,12 @@ def test_a_price_is_required_where_the_catalogue_has_none() -> None:
 def test_blocks_must_fit_some_pool() -> None:
     text = changed(MODEL, MODEL + "    tensor_parallel: [2]\n")
     assert problems(text) == ()
-    (message,) = problems(changed(POOL, POOL + "    link: pcie\n", text))
-    assert "models.small.tensor_parallel: no pool has room for blocks of 2 GPUs; the pools allow 1" in message
-    two = changed("models:", "  l4: {gpu: L4, nodes: 1, gpus_per_node: 4}\nmodels:", text)
+    assert problems(changed(POOL, POOL + "    link: pcie\n", text)) == ()
+    four = text.replace("[2]", "[4]").replace("Qwen2.5-1.5B", "Qwen2.5-7B")
+    (message,) = problems(changed(POOL, POOL + "    link: pairs\n", four))
+    assert "models.small.tensor_parallel: no pool has room for blocks of 4 GPUs; the pools allow 1, 2" in message
+    assert "h100 has link: pairs" in message
+    two = changed("models:", "  l4: {gpu: L4, nodes: 1, gpus_per_node: 1}\nmodels:", text)
     (message,) = problems(changed(WORKLOAD, "    pin: [l4]\n", two))
     assert "workloads.chat.pin: none of these pools allows tensor_parallel 2" in message
 
@@ -157,6 +160,28 @@ def test_machines_belong_to_one_node() -> None:
     text = changed("models:", "  b: {gpu: L4, nodes: 2, gpus_per_node: 1, hosts: [10.0.0.1, 10.0.0.1]}\nmodels:")
     assert "pools.b.hosts[1]: 10.0.0.1 is a node of pool b already" in problems(text)[0]
     assert problems(text.replace("10.0.0.1", "127.0.0.1")) == ()
+    shared = changed(POOL, f"{POOL}    hosts: [10.0.0.1]\n")
+    shared = shared.replace(
+        "models:", "  b: {gpu: L4, nodes: 1, gpus_per_node: 2, hosts: [10.0.0.1], taken: [{node: 0, gpus: [1]}]}\nmodels:"
+    )
+    (message,) = problems(shared)
+    assert "pools.b.hosts[0]: 10.0.0.1 is a node of pool h100 already, and GPUs 0 would belong to both; list under taken" in message
+
+
+@pytest.mark.parametrize(
+    ("gpu", "wrong", "hint"),
+    [
+        ("GB200", "1g.24gb", "write 1g.23gb for 1 of 7 compute slices and 22528 MiB"),
+        ("H100", "1g.10gb+me", "write 1g.10gb for 1 of 7 compute slices and 9984 MiB, without +me"),
+        ("H100", "3g.20gb", "did you mean 3g.40gb?"),
+        ("A30", "5g.1gb", "allowed: 1g.6gb"),
+    ],
+)
+def test_a_mig_profile_of_another_driver_is_found_by_its_slices(gpu: str, wrong: str, hint: str) -> None:
+    text = changed("H100-SXM-80GB", f"{gpu}\n    price: 1 USD/h")
+    (message,) = problems(changed(POOL, f"{POOL}    mig: fixed\n    mig_layout: [{wrong}]\n", text))
+    assert f"has no MIG profile {wrong!r}" in message
+    assert hint in message
 
 
 def test_contradictions_between_workloads() -> None:

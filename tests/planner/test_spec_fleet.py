@@ -133,7 +133,27 @@ def test_a_fixed_layout_gets_legal_start_slots() -> None:
 def test_block_sizes() -> None:
     assert [block_sizes("nvswitch", gpus) for gpus in (1, 3, 6, 16)] == [(1,), (1, 2), (1, 2, 4), (1, 2, 4, 8, 16)]
     assert block_sizes("pairs", 1) == (1,)
-    assert block_sizes("pcie", 8) == (1,)
+    assert block_sizes("pairs", 8) == (1, 2)
+    assert block_sizes("pcie", 8) == (1, 2, 4, 8)
+
+
+@pytest.mark.parametrize(("gpu", "link"), [("L40S", "pcie"), ("H100 NVL", "pairs"), ("H100", "nvswitch")])
+def test_the_link_is_the_gpu_types_where_none_is_declared(gpu: str, link: str) -> None:
+    pool = load(changed("H100-SXM-80GB", f"{gpu}\n    price: 1 USD/h")).pools[0]
+    assert (pool.link, pool.gpu.link) == (link, link)
+
+
+def test_pools_divide_the_gpus_of_a_machine() -> None:
+    others = (
+        "  whole: {gpu: A100, nodes: 1, gpus_per_node: 8, hosts: [10.0.0.7], taken: [{node: 0, gpus: [4, 5, 6, 7]}]}\n"
+        "  slices: {gpu: A100, nodes: 1, gpus_per_node: 8, hosts: [10.0.0.7], mig: fixed, mig_layout: [7g.80gb],\n"
+        "    taken: [{node: 0, gpus: [0, 1, 2, 3]}]}\n"
+    )
+    fleet = load(changed("models:", f"{others}models:"))
+    halves = [pool for pool in fleet.pools if pool.name != "h100"]
+    assert [pool.hosts for pool in halves] == [("10.0.0.7",)] * 2
+    # each brings the cores and memory that belong to its own four GPUs
+    assert [(pool.host_cores, pool.host_memory_mib) for pool in halves] == [(48, 4 * 128 * 1024)] * 2
 
 
 @pytest.mark.parametrize("latency_class", sorted(CLASS_DEFAULTS))
