@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from planner.hosts import is_loopback
-from planner.nearest import nearest
 from planner.spec.declared import DeclaredPool
 from planner.spec.fleet import Link, Pool, Sharing, Taken
 from planner.spec.messages import Loc
+from planner.spec.nearest import nearest
 from profiles.catalogue import Catalogue
 from profiles.gpus import GpuType
 from profiles.mig import legal_layouts
