@@ -19,15 +19,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from planner.demand.traces import Request
 from planner.plan import State
 from planner.simulation.metrics import WorkloadRow
 from planner.spec import Fleet, load_fleet
-from planner.traces import Request
 from profiles.catalogue import builtin
 from ullage.inputs import read_trace
-from ullage.planning import Planned, plan_fleet
-from ullage.simulation import simulate_plan
-from ullage.traffic import tagged, window_of
+from ullage.planning.plan import Planned, plan_fleet
+from ullage.traffic.requests import tagged, window_of
+from ullage.traffic.simulate import simulate_plan
 
 # A dozen dense models from 0.6B to 32B: what many tenants with small models run, busiest family first.
 DEFAULT_MIX = (

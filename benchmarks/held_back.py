@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from executor.measure_rules import Stops
+from executor.measure.stops import Stops
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.prediction import Engine, predict_latency
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.measurements import LatencyPoint, Measurements
-from ullage.measuring import EngineAsked, SweepAsked, measure
+from ullage.profiling.measure import EngineAsked, SweepAsked, measure
 
 INPUT_TOKENS, OUTPUT_TOKENS = 64, 128
 CONCURRENCY, HELD_BACK = (1, 2, 4, 8), 4

@@ -24,9 +24,9 @@ from benchmarks.instance import time_limit
 from benchmarks.scale_curve import Point, curve_svg
 from benchmarks.scale_fleet import KINDS, scale_fleet
 from benchmarks.scale_memory import TreePeak
-from planner.build import build
 from planner.plan import State
 from planner.problem import Problem, Solution, node_losses, placement_violations, priorities, unserved_by_priority, violations
+from planner.sizing.blueprint import build
 from solvers.physical import place
 from solvers.portfolio import EngineReport, PortfolioAnswer, solve_all
 from ullage.plugins import BASELINES, SOLVERS, load

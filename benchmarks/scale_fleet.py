@@ -17,8 +17,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from planner.build import Blueprint, build
 from planner.plan import State
+from planner.sizing.blueprint import Blueprint, build
 from planner.spec import Fleet, load_fleet
 from profiles.catalogue import builtin
 

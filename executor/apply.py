@@ -13,11 +13,11 @@ from executor.backends.engines import open_backend
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError, InterruptedApplyError
 from executor.events import OnEvent, ignore
-from executor.journal import Journal
-from executor.lock import locked
-from executor.prior import check_prior
-from executor.router import Router
-from executor.state import StateFolder
+from executor.router.envoy import Router
+from executor.state.folder import StateFolder
+from executor.state.journal import Journal
+from executor.state.lock import locked
+from executor.state.prior import check_prior
 from executor.steps import Steps
 from planner.plan import Plan, State, to_json
 

@@ -7,15 +7,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor import processes
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.errors import ProcessError
 from executor.events import Event, OnEvent, ignore
-from executor.journal import Journal
-from executor.lock import locked
-from executor.router import NAME
+from executor.processes import table as processes
+from executor.router.envoy import NAME
 from executor.starts import all_of
-from executor.state import StateFolder
+from executor.state.folder import StateFolder
+from executor.state.journal import Journal
+from executor.state.lock import locked
 from planner.plan import State
 
 # enough for an engine to close its streams and its core; nobody waits for requests here

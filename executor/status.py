@@ -10,15 +10,17 @@ from typing import Literal
 
 import aiohttp
 
-from executor import credentials, envoy_admin, processes
+from executor import credentials
 from executor.backends import probes
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.backends.local import PREFIX
 from executor.errors import AccessError, JournalError
-from executor.journal import Journal
-from executor.lock import holder
-from executor.router import NAME, Router
-from executor.state import StateFolder
+from executor.processes import table as processes
+from executor.router import admin
+from executor.router.envoy import NAME, Router
+from executor.state.folder import StateFolder
+from executor.state.journal import Journal
+from executor.state.lock import holder
 from planner.plan import Replica, Route, RouterPlan, State
 
 Condition = Literal["ready", "running", "denied", "missing", "foreign"]
@@ -133,7 +135,7 @@ async def _router(
         return None
     router = Router(folder)
     record = router.record()
-    seen = await envoy_admin.look(session, settings.host, settings.admin_port) if router.alive() else None
+    seen = await admin.look(session, settings.host, settings.admin_port) if router.alive() else None
     # asked last: a router that ends while we look must not pass for one that only keeps silent
     alive = router.alive()
     difference = "does not run" if not alive else "its admin interface does not answer" if seen is None else seen.lacks(routes)

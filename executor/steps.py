@@ -13,10 +13,10 @@ from itertools import groupby
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
 from executor.events import Event, OnEvent
-from executor.journal import Journal
-from executor.router import Router
+from executor.router.envoy import Router
 from executor.starts import all_of, run_starts
-from executor.state import StateFolder
+from executor.state.folder import StateFolder
+from executor.state.journal import Journal
 from executor.waiting import finish
 from planner.plan import Action, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, Stop
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.beside import cheapest_addition, spots_now
-from planner.build import MICRO, Blueprint
-from planner.goals import MIB_PER_GIB
+from planner.choice.beside import cheapest_addition, spots_now
+from planner.choice.choose import MIB_PER_GIB
 from planner.plan import Plan, Start, Stop
+from planner.problem import MICRO
+from planner.sizing.blueprint import Blueprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from functools import cache
 
-from executor.backends.ports import lasting_rows, obstacle
+from executor.ports import lasting_rows, obstacle
 
 # more than all tests use at any moment: the numbers of a block are given again from its beginning
 _BLOCK = 500

@@ -11,17 +11,17 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from executor.apply import apply
-from executor.backends.ports import lasting_rows, obstacle
 from executor.destroy import DestroyReport, destroy
 from executor.events import Event
+from executor.ports import lasting_rows, obstacle
 from planner.plan import Plan, State, to_json
 from planner.simulation.metrics import Summary, WorkloadRow
 from planner.spec import Fleet, Ports, Router
 from ullage.inputs import read_fleet, read_trace, write_text
-from ullage.live import replay_plan
-from ullage.planning import plan_fleet
-from ullage.simulation import stressed
-from ullage.traffic import tagged, window_of
+from ullage.planning.plan import plan_fleet
+from ullage.traffic.replay import replay_plan
+from ullage.traffic.requests import tagged, window_of
+from ullage.traffic.simulate import stressed
 from ullage.views.plan_text import headline, plan_text
 from ullage.views.progress import replay_progress
 from ullage.views.status_text import event_line

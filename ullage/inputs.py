@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from executor.state import StateFolder
+from executor.state.folder import StateFolder
+from planner.demand.traces import Request, parse_trace
 from planner.plan import Desired, DocumentError, Plan, State, plan_from_json
 from planner.spec import Fleet, load_fleet
-from planner.traces import Request, parse_trace
 from profiles.catalogue import builtin
 
 STATE_FOLDER = ".ullage"
@@ -100,3 +100,13 @@ def _faults(desired: Desired) -> Iterator[str]:
         for field in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "tensor_parallel_size", "kv_cache_memory_bytes"):
             if getattr(replica.args, field) < 1:
                 yield f"desired.replicas.{place}.args.{field}: {getattr(replica.args, field)} is not allowed, at least 1"
+
+
+def fleet_of(plan_file: Path, names: Sequence[str]) -> Path:
+    """The fleet file beside a plan, by the names of the files that the plan was made from; ValueError where that is not one file."""
+    found = sorted(plan_file.parent / name for name in names if "/" not in name and Path(name).suffix in {".yaml", ".yml"})
+    if len(found) != 1 or not found[0].is_file():
+        raise ValueError(
+            f"{plan_file}: its fleet file ({', '.join(map(str, found)) or 'none is named'}) is not beside it; give the fleet file"
+        )
+    return found[0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 from executor.emulator import devices
-from executor.emulator.state import DeviceError
+from executor.emulator.gpu_file import DeviceError
 from executor.errors import ExecutorError
-from executor.state import StateFolder
+from executor.state.folder import StateFolder
 from planner.plan import NodePlan, Repartition
 
 

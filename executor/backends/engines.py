@@ -9,7 +9,7 @@ from executor.backends.launch import emulated, real
 from executor.backends.local import LocalBackend
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
-from executor.state import StateFolder
+from executor.state.folder import StateFolder
 
 
 def emulated_backend(folder: StateFolder) -> Backend:

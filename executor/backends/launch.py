@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from executor.emulator import devices
-from executor.state import StateFolder
+from executor.state.folder import StateFolder
 from planner.plan import Replica
 from renderers import vllm
 

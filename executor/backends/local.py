@@ -12,13 +12,14 @@ from typing import Protocol
 
 import aiohttp
 
-from executor import credentials, processes
-from executor.backends import ports, probes
+from executor import credentials, ports
+from executor.backends import probes
 from executor.backends.launch import Launch, Launcher
 from executor.backends.protocol import Observed, Say
 from executor.backends.readiness import await_ready
 from executor.errors import ExecutorError, ProcessError, StartError
-from executor.state import StateFolder
+from executor.processes import table as processes
+from executor.state.folder import StateFolder
 from executor.waiting import finish, wait_until
 from planner.plan import NodePlan, Plan, Repartition, Replica, State
 from renderers.manifest import RenderError

@@ -10,6 +10,7 @@ import aiohttp
 
 from executor.backends import logs, probes
 from executor.errors import AccessError, StartError
+from executor.processes.logs import read_end, tail
 from planner.plan import Replica
 
 # often enough not to add to the start of an emulated engine, seldom enough not to load a real one
@@ -47,6 +48,6 @@ async def _await_ready(session: aiohttp.ClientSession, replica: Replica, alive: 
 
 
 def _failure(replica: Replica, kind: str, what: str, log: Path) -> StartError:
-    text = logs.read_end(log)
+    text = read_end(log)
     cause = logs.cause(text) or kind
-    return StartError(replica.name, cause, f"{what} [{cause}]; the end of {log}:\n{logs.tail(text)}")
+    return StartError(replica.name, cause, f"{what} [{cause}]; the end of {log}:\n{tail(text)}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.emulator.state import UNITS, DeviceError, GpuFile, create_gpu_file
+from executor.emulator.gpu_file import UNITS, DeviceError, GpuFile, create_gpu_file
 
 Layout = Sequence[tuple[str, int]]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from executor.emulator.devices import count_gpus, gpu_path, instance_uuid
-from executor.emulator.state import SLOTS, DeviceError, GpuFile, Slot, process_start_ticks
+from executor.emulator.gpu_file import SLOTS, DeviceError, GpuFile, Slot, process_start_ticks
 
 # How often the death of an active neighbour is looked for while a GPU is shared: it may slow us for that long.
 _SWEEP_INTERVAL_S = 0.25

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from planner.breaking import MOST_FACTOR, limit_broken, smallest_factor
-from planner.build import Blueprint
-from planner.candidates import MIB, Candidate
+from planner.explain.breaking import MOST_FACTOR, limit_broken, smallest_factor
 from planner.plan import Limit
+from planner.sizing.blueprint import Blueprint
+from planner.sizing.candidates import MIB, Candidate
 from profiles.memory.kv import kv_bytes_for_tokens
 
 # A rate just below the one that breaks the goal, to see how much KV cache it needs: the search stops at 0.1 %.

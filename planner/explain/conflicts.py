@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from planner.build import MICRO, Blueprint
 from planner.plan import Conflict
-from planner.problem import Problem, Solution
+from planner.problem import MICRO, Problem, Solution
+from planner.sizing.blueprint import Blueprint
 
 Answer = Callable[[Problem], Solution]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from planner.build import Blueprint, node_name
 from planner.explain.binding import binding
 from planner.explain.ways import refusals, ways
 from planner.plan import Explanation, GpuRows, ModelReasons
 from planner.problem import Placed, Problem, Shape
+from planner.sizing.blueprint import Blueprint, node_name
 
 
 def explanation(blueprint: Blueprint, placed: Sequence[Placed], quantile: float) -> Explanation:

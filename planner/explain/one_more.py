@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from planner.build import MICRO, Blueprint
 from planner.plan import OneMore
-from planner.problem import Pool, Problem, Solution, blocks_used, nodes_needed
+from planner.problem import MICRO, Pool, Problem, Solution, blocks_used, nodes_needed
+from planner.sizing.blueprint import Blueprint
 
 Answer = Callable[[Problem], Solution]
 

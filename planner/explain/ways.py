@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from planner.build import MICRO, Blueprint
-from planner.candidates import Rejection
 from planner.plan import Refusal, Way
+from planner.problem import MICRO
+from planner.sizing.blueprint import Blueprint
+from planner.sizing.candidates import Rejection
 
 # What is told of each model: the cheapest ways, and refusals in the order of pools. Plans stay small however many pools there are.
 MOST_WAYS = 6

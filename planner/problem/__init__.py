@@ -14,6 +14,7 @@ from planner.problem.accounting import (
     unserved_by_priority,
 )
 from planner.problem.model import (
+    MICRO,
     Billing,
     Demand,
     MigSlot,
@@ -34,6 +35,7 @@ from planner.problem.nodes import Machine, NodeLoss, machine, node_losses, with_
 from planner.problem.violations import fits_layout, pattern_violations, placement_violations, violations
 
 __all__ = [
+    "MICRO",
     "Billing",
     "Demand",
     "Machine",

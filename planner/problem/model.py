@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+# micro-units in one unit: of requests/s, and of dollars/h
+MICRO = 1_000_000
+
 Mode = Literal["exclusive", "time_shared", "mps", "mig"]
 Billing = Literal["gpu", "node"]
 Status = Literal["optimal", "feasible"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from planner.demand.traces import Request
 from planner.plan import GpuPlan, Plan, Replica
 from planner.simulation.configuration import engine_config
 from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
-from planner.traces import Request
 from profiles.gpus import GpuType, settings_on
 from profiles.latency.prediction import predict
 from profiles.models import Architecture

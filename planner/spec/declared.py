@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from planner.demand.traces import MAX_TOKENS
 from planner.spec.declared_demand import Demand
 from planner.spec.fields import (
     Count,
@@ -39,7 +40,6 @@ from planner.spec.fields import (
 from planner.spec.fleet import LatencyClass, Link, MigMode, Ownership, Sharing
 from planner.spec.goals import TIER_PATTERN
 from planner.spec.part import Declared
-from planner.traces import MAX_TOKENS
 from profiles.settings import EngineSettings
 
 _ENGINE = EngineSettings()

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
+from planner.demand.traces import MAX_TOKENS
 from planner.spec.fields import Duration, Moment, Number, Rate, Text, Whole
 from planner.spec.part import Declared
-from planner.traces import MAX_TOKENS
 
 
 class DeclaredLengths(Declared):

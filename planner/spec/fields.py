@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-from planner.nearest import nearest
-from planner.traces import MAX_TOKENS
-from planner.units import BYTES, NUMBER_PATTERN, PRICE, RATE, SECONDS, Dimension, UnitError
+from planner.demand.traces import MAX_TOKENS
+from planner.spec.nearest import nearest
+from planner.spec.units import BYTES, NUMBER_PATTERN, PRICE, RATE, SECONDS, Dimension, UnitError
 from profiles.catalogue import Catalogue, UnknownNameError
 
 MIB = 1024 * 1024

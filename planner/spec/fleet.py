@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, InstanceOf
 
-from planner.demand import DemandProfile
+from planner.demand.windows import DemandProfile
 from planner.spec.goals import GoalTier
 from profiles.gpus import GpuType
 from profiles.models import Architecture

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from planner.demand.traces import TraceError, parse_trace
 from planner.spec.declared import DeclaredFleet, DeclaredModel, DeclaredPolicy, DeclaredPool, DeclaredWorkload
 from planner.spec.errors import SpecError, SpecProblem
 from planner.spec.fields import Names, is_local
@@ -20,7 +21,6 @@ from planner.spec.pools import resolve_pools
 from planner.spec.served import check_blocks, local_config, resolve_models
 from planner.spec.source import Node, decode, parse
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
-from planner.traces import TraceError, parse_trace
 from profiles.catalogue import Catalogue
 from profiles.fields import FieldError
 from profiles.store.canonical import canonical

@@ -9,13 +9,13 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from planner.nearest import nearest
 from planner.spec.declared_demand import FORMS, DeclaredRate, DeclaredTrace, DeclaredWindows
 from planner.spec.errors import SpecProblem
 from planner.spec.fields import HOST_PATTERN, NAME_PATTERN
+from planner.spec.nearest import nearest
 from planner.spec.part import Declared
 from planner.spec.source import Node
-from planner.units import UnitError
+from planner.spec.units import UnitError
 
 Loc = tuple[int | str, ...]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
 from planner.hosts import is_loopback
-from planner.nearest import nearest
 from planner.spec.declared import DeclaredPool
 from planner.spec.fleet import Link, Pool, Sharing, Taken
 from planner.spec.messages import Loc
+from planner.spec.nearest import nearest
 from profiles.catalogue import Catalogue
 from profiles.gpus import GpuType
 from profiles.mig import legal_layouts

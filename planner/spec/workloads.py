@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from planner.demand import (
+from planner.demand.traces import MAX_REQUESTS, Request
+from planner.demand.windows import (
     DemandProfile,
     DemandWindow,
     TokenLengths,
@@ -18,14 +19,13 @@ from planner.demand import (
     window_edges,
     windowed_demand,
 )
-from planner.nearest import nearest
 from planner.spec.declared import DeclaredWorkload
 from planner.spec.declared_demand import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow, DeclaredWindows
 from planner.spec.fleet import LatencyClass, Model, Pool, Workload
 from planner.spec.messages import Loc
+from planner.spec.nearest import nearest
 from planner.spec.pools import Report
 from planner.spec.served import usable_blocks
-from planner.traces import MAX_REQUESTS, Request
 
 
 @dataclass(frozen=True, slots=True)

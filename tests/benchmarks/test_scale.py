@@ -14,9 +14,9 @@ from benchmarks.scale import main
 from benchmarks.scale_curve import Point, curve_svg
 from benchmarks.scale_fleet import KINDS, LOAD_FRACTION, read_clients, scale_fleet
 from benchmarks.scale_memory import TreePeak
-from planner.build import build
 from planner.plan import State
 from planner.problem import Problem
+from planner.sizing.blueprint import build
 
 
 def problem(gpus: int, models: int, seed: int, kinds: tuple[str, ...] = ()) -> Problem:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from executor import proc
+from executor.processes import proc
 from tests.executor.worlds import until
 from tests.ports import free_port
 

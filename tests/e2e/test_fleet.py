@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from executor import processes
-from executor.state import StateFolder
+from executor.processes import table as processes
+from executor.state.folder import StateFolder
 from planner.plan import Plan, Replica, plan_from_json
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.gpus import settings_on

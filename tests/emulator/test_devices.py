@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.emulator.devices import create_node, gpu_path, instance_uuid, mig_uuid, open_gpu, read_node, repartition
+from executor.emulator.gpu_file import SLOTS, DeviceError, GpuFile, Slot, create_gpu_file, process_start_ticks
 from executor.emulator.pace import Pace
 from executor.emulator.residence import OutOfMemoryError, Residence, visible_devices
-from executor.emulator.state import SLOTS, DeviceError, GpuFile, Slot, create_gpu_file, process_start_ticks
 
 OWN_TICKS = process_start_ticks(os.getpid()) or 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor.emulator.devices import gpu_path, mig_uuid, open_gpu, read_node, repartition
-from executor.emulator.state import DeviceError
+from executor.emulator.gpu_file import DeviceError
 from tests.emulator.processes import GIB, MODEL, SMALL, SMALL_SHARE, launch, make_node, refused, running
 from tests.executor.worlds import until
 

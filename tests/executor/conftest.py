@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.state import StateFolder
+from executor.state.folder import StateFolder
 from planner.plan import RouterPlan
 from tests.executor.worlds import World, free_ports
 

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from executor import files, processes, router, state
-from executor.journal import Journal
-from executor.state import StateFolder
+from executor import files
+from executor.processes import table as processes
+from executor.router import envoy as router
+from executor.state import folder as state
+from executor.state.folder import StateFolder
+from executor.state.journal import Journal
 from planner.plan import RouterPlan, plan_from_json
 from tests.executor.worlds import World
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from executor import proc
 from executor.backends import probes
 from executor.destroy import destroy
 from executor.errors import ExecutorError, LockedError, StalePlanError, StartError
-from executor.journal import Journal
-from executor.lock import locked
+from executor.processes import proc
+from executor.state.journal import Journal
+from executor.state.lock import locked
 from executor.status import StatusReport, status
 from executor.waiting import wait_until
 from planner.plan import Plan, Replica, State

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from executor import processes
 from executor.apply import apply
 from executor.backends.emulated_devices import EmulatedDevices
+from executor.clients.replay import ReplayRequest, replay
 from executor.destroy import destroy
 from executor.emulator import devices
 from executor.errors import ExecutorError, StartError
-from executor.replay import ReplayRequest, replay
-from executor.state import StateFolder
+from executor.processes import table as processes
+from executor.state.folder import StateFolder
 from executor.status import status
 from planner.diff import diff, routes_for
 from planner.plan import Plan, Prior, Replica, state_hash

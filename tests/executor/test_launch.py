@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from executor.backends.launch import emulated
-from executor.state import StateFolder
+from executor.state.folder import StateFolder
 from tests.plans import replica
 
 

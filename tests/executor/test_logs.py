@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from executor.backends import logs
+from executor.processes.logs import read_end, tail
 
 EXAMPLES = [
     ("ValueError: Free memory on device cuda:0 (3.1/79.19 GiB) on startup is less than desired", "free_memory"),
@@ -33,5 +34,5 @@ def test_the_root_cause_is_the_first_one() -> None:
 
 def test_the_tail_is_short_and_of_a_missing_log_says_so(tmp_path: Path) -> None:
     text = "\n".join(f"line {i}" for i in range(100))
-    assert logs.tail(text).splitlines()[0] == "    line 85"
-    assert "empty" in logs.tail(logs.read_end(tmp_path / "absent"))
+    assert tail(text).splitlines()[0] == "    line 85"
+    assert "empty" in tail(read_end(tmp_path / "absent"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.backends import ports
+from executor import ports
 from tests.ports import PortBlock
 
 

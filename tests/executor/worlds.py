@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executor import processes
 from executor.apply import apply_to
 from executor.backends.launch import Launch
 from executor.backends.local import Limits, LocalBackend
 from executor.events import Event
-from executor.router import Router
-from executor.state import StateFolder
+from executor.processes import table as processes
+from executor.router.envoy import Router
+from executor.state.folder import StateFolder
 from executor.waiting import wait_until
 from planner.diff import diff, routes_for
 from planner.plan import Plan, Prior, Replica, RouterPlan, State, state_hash

@@ -12,7 +12,7 @@ from planner.plan import Plan, State
 from profiles.catalogue import builtin
 from tests.fleets import fleet, workload
 from ullage.checking import CheckError, architecture_of, checked
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 
 
 def sound() -> Plan:

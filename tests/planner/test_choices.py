@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from planner.build import build
 from planner.plan import State
+from planner.sizing.blueprint import build
 from planner.spec import SpecError
 from tests.fleets import fleet, fleet_dict, workload
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 
 CHOICES = {"max_num_seqs": ["64"], "max_num_batched_tokens": ["512", "8192"], "kv_cache_dtype": ["fp8"]}
 

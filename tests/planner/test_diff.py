@@ -12,7 +12,7 @@ from planner.plan import Action, Desired, Drain, Plan, Repartition, Replica, Set
 from planner.spec import Fleet
 from tests.fleets import fleet, workload
 from tests.plans import replica
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 
 
 def applied(state: State, plan: Plan) -> State:

@@ -12,7 +12,7 @@ from planner.plan import State
 from planner.spec import SpecError, load_fleet
 from profiles.catalogue import builtin
 from tests.fleets import fleet_dict, workload
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],

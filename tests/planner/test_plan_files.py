@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planner.plan import DocumentError, State, plan_from_json, state_from_json, state_hash, to_json
 from tests.fleets import fleet
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 
 
 def test_a_plan_survives_its_file() -> None:

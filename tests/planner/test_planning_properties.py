@@ -14,7 +14,7 @@ from planner.plan import Plan, State, plan_from_json, to_json
 from planner.spec import Fleet, SpecError, load_fleet
 from profiles.catalogue import builtin
 from ullage.checking import architecture_of
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 
 GPUS = ("H100", "A100-SXM-80GB", "L40S", "H200-SXM-141GB", "T4", "A30", "L4")
 MIG = (

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.check import check
-from planner.parts import parts
 from planner.plan import Plan, State
+from planner.sizing.parts import parts
 from planner.spec import SpecError
 from profiles.catalogue import builtin
 from tests.fleets import fleet, workload
 from ullage.checking import architecture_of
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 from ullage.views.plan_text import plan_text
 
 

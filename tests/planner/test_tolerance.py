@@ -14,7 +14,7 @@ from solvers.answer import answer
 from solvers.physical import place
 from tests.fleets import fleet, workload
 from tests.strategies import problems
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 from ullage.views.plan_text import plan_text
 
 POOL = Pool("p", nodes=2, gpus_per_node=2, memory_mib=100, price_microusd_per_h=10)

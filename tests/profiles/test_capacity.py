@@ -1,4 +1,4 @@
-"""Invariants of forecast and capacity; tests/planner/test_capacity_against_simulation.py judges their accuracy."""
+"""Invariants of forecast and capacity; tests/planner/sizing/test_capacity_against_simulation.py judges their accuracy."""
 
 import math
 from dataclasses import replace

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from planner.demand.traces import Request
 from planner.plan import Plan
 from planner.simulation.configuration import engine_config
 from planner.simulation.metrics import summarise
 from planner.simulation.plan_input import PlannedWorld, planned_world, workload_requests, workload_slos
 from planner.simulation.simulate import simulate
-from planner.traces import Request
 from profiles.catalogue import builtin
 from profiles.latency.steptime import step_time
 from profiles.memory.kv import kv_bytes_per_block, min_kv_bytes

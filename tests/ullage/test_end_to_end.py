@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from executor import processes
-from executor.state import StateFolder
+from executor.processes import table as processes
+from executor.state.folder import StateFolder
 from tests.ports import free_ports
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
 

@@ -13,9 +13,9 @@ from planner.plan import State, plan_from_json
 from planner.problem import Progress, Watch
 from tests.fleets import fleet, workload
 from tests.ullage.commands import ullage, write_fleet
-from ullage.planning import plan_fleet
+from ullage.planning.interrupt import watched
+from ullage.planning.plan import plan_fleet
 from ullage.views.solve_progress import line
-from ullage.watching import watched
 
 
 def test_the_whole_plan_in_short(work: Path) -> None:

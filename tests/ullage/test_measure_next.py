@@ -15,7 +15,7 @@ from tests.fleets import fleet, fleet_dict, workload
 from tests.plans import plan_of
 from tests.plans import replica as sample_replica
 from tests.ullage.commands import ullage, write_plan
-from ullage.measure_next import rank
+from ullage.profiling.worth import rank
 
 GPU = "H100-SXM-80GB"
 PAIR = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-14B")

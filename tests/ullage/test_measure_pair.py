@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from executor.measure_load import Load, MeasureError
-from executor.measure_pair import Cell, Side
+from executor.measure.load import Load, MeasureError
+from executor.measure.pair import Cell, Side
 from profiles.latency.interference import GRID, measured_factor
 from profiles.store.folder import read_store
 from tests.emulator.processes import GIB, make_node, running
 from tests.executor.fake_vllm_server import FakeServer, serving
 from tests.ullage.commands import Result, ullage
-from ullage.measuring_pair import PairAsked, _Pair
+from ullage.profiling.measure_pair import PairAsked, _Pair
 
 ONE, OTHER = "Qwen/Qwen3-8B", "meta-llama/Llama-3.1-8B"
 OPTIONS = ("--max-model-len", "1024", "--max-num-seqs", "16", "--kv-cache-memory-bytes", str(2 * GIB), "--gpu-memory-utilization", "0.3")

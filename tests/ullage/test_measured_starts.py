@@ -13,7 +13,7 @@ from profiles.store.measurements import Measurements, StartPoint
 from tests.fleets import fleet
 from tests.profiles.points import measured
 from ullage.checking import CheckError, checked
-from ullage.planning import plan_fleet
+from ullage.planning.plan import plan_fleet
 from ullage.views.plan_text import plan_text
 
 GPU = builtin().gpu("H100")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from planner.build import build
-from planner.candidates import Candidate
 from planner.plan import State
 from planner.simulation.inputs import SimulatedRequest
 from planner.simulation.plan_input import planned_world
+from planner.sizing.blueprint import build
+from planner.sizing.candidates import Candidate
 from planner.spec import Fleet
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
@@ -16,8 +16,8 @@ from profiles.store.measurements import LatencyPoint, Measurements
 from tests.fleets import fleet
 from tests.profiles.points import measured, point
 from ullage.checking import architecture_of
-from ullage.planning import plan_fleet
-from ullage.simulation import simulate_plan
+from ullage.planning.plan import plan_fleet
+from ullage.traffic.simulate import simulate_plan
 
 MODEL, GPU = "meta-llama/Llama-3.1-8B", "H100-SXM-80GB"
 

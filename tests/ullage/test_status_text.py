@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from executor.backends.probes import EngineLoad
+from executor.clients.replay import Progress
 from executor.destroy import DestroyReport
 from executor.events import Event
-from executor.replay import Progress
 from executor.status import ReplicaStatus, RouterStatus, StatusReport
 from tests.ullage.commands import ullage
 from ullage.views.progress import PLAIN_EVERY, replay_progress

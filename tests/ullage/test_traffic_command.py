@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.demand.traces import Request
 from planner.simulation.metrics import Percentiles, Summary, WorkloadRow
-from planner.traces import Request
 from tests.plans import mig_plan, plan_of, replica
 from tests.ullage.commands import TRACE_HEAD, ullage
-from ullage.traffic import TrafficError, tagged, window_of
+from ullage.traffic.requests import TrafficError, tagged, window_of
 from ullage.views.traffic_text import traffic_text
 
 

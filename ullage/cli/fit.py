@@ -107,7 +107,7 @@ def _constants(path: Path | None, store: Path | None, gpu: GpuType, settings: En
         raise ValueError("--constants and --store contradict each other: each says what an engine takes; give one of them")
     if path is None:
         from profiles.memory.measured import measured_constants
-        from ullage.profiling import stored
+        from ullage.profiling.imports import stored
 
         found = measured_constants(stored(store), gpu, settings)
         return found.constants if found is not None else None

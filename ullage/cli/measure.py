@@ -14,7 +14,7 @@ import typer
 from profiles.store.measurements import PairSharing
 
 if TYPE_CHECKING:
-    from ullage.measuring import EngineAsked, SweepAsked
+    from ullage.profiling.measure import EngineAsked, SweepAsked
 
 STORE_OPTION = typer.Option("--store", help="The folder that holds the measurements.", show_default=True)
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of text.")
@@ -77,8 +77,8 @@ def measure(
     by what it is worth to a plan.
     Example: ullage profile measure --url http://127.0.0.1:8000 --model llama-3.1-8b --gpu h100
     """
-    from executor.measure_rules import Stops
-    from ullage.measuring import EngineAsked, SweepAsked
+    from executor.measure.stops import Stops
+    from ullage.profiling.measure import EngineAsked, SweepAsked
 
     loads = (counts("--input-tokens", input_tokens), counts("--output-tokens", output_tokens), counts("--concurrency", concurrency))
     _one_form(url, pair, next_)
@@ -127,8 +127,8 @@ def _one_form(url: str | None, pair: tuple[str, str] | None, next_: Path | None)
 
 
 def _next(file: Path, limit: int, store: Path, as_json: bool) -> None:
-    from ullage.inputs import read_fleet, read_plan
-    from ullage.measure_next import fleet_of, rank
+    from ullage.inputs import fleet_of, read_fleet, read_plan
+    from ullage.profiling.worth import rank
     from ullage.views.measure_text import ranking_json, ranking_text
 
     if file.suffix == ".json":
@@ -138,7 +138,7 @@ def _next(file: Path, limit: int, store: Path, as_json: bool) -> None:
 
 
 def _sweep(engine: EngineAsked, asked: SweepAsked, store: Path, as_json: bool) -> None:
-    from ullage.measuring import measure as measured
+    from ullage.profiling.measure import measure as measured
     from ullage.views.measure_text import measured_text
     from ullage.views.progress import measure_progress
 
@@ -157,7 +157,7 @@ def _pair(
     store: Path,
     as_json: bool,
 ) -> None:
-    from ullage.measuring_pair import MOST_PAIR_S, PairAsked, measure_together
+    from ullage.profiling.measure_pair import MOST_PAIR_S, PairAsked, measure_together
     from ullage.views.measure_text import pair_text
     from ullage.views.progress import measure_progress
 

@@ -13,7 +13,7 @@ from ullage.cli.answer import Answer
 if TYPE_CHECKING:
     from planner.plan import State
     from planner.spec import Fleet
-    from ullage.planning import Planned
+    from ullage.planning.plan import Planned
 
 CHANGES = 2
 
@@ -72,9 +72,9 @@ def plan(
 def _planned(fleet: Fleet, state: State, *, progress: bool, interruptible: bool, **options: Any) -> Planned:  # noqa: ANN401 -- of plan_fleet
     """The plan; the first Ctrl-C ends the search with the best so far, unless it must not depend on the moment."""
     from planner.problem import Watch
-    from ullage.planning import plan_fleet
+    from ullage.planning.interrupt import watched
+    from ullage.planning.plan import plan_fleet
     from ullage.views.solve_progress import end_progress, solve_progress
-    from ullage.watching import watched
 
     report = solve_progress(progress)
     try:

@@ -60,7 +60,7 @@ def import_(
     The options say what the files do not. Example: ullage profile import bench.json --gpu h100 --engine-version 0.32.0
     """
     from profiles.sources.source import Context
-    from ullage.profiling import import_files
+    from ullage.profiling.imports import import_files
     from ullage.views.profile_text import import_json, import_text
 
     context = Context(
@@ -104,7 +104,7 @@ def show(
     Example: ullage profile show llama-3.1-8b --gpu h100
     """
     from profiles.store.folder import read_store
-    from ullage.profiling import of_model
+    from ullage.profiling.imports import of_model
     from ullage.views.profile_text import as_json as to_json
     from ullage.views.profile_text import show_text
 
@@ -148,7 +148,7 @@ def export(
     """
     from profiles.store.folder import read_store
     from ullage.inputs import check_target, write_text
-    from ullage.profiling import of_model
+    from ullage.profiling.imports import of_model
     from ullage.views.profile_text import as_json as to_json
     from ullage.views.profile_text import counts, latency_csv
 
@@ -185,8 +185,8 @@ def estimate(
     """
     from profiles.catalogue import builtin
     from profiles.settings import EngineSettings
-    from ullage.estimating import estimate as estimated
-    from ullage.profiling import stored
+    from ullage.profiling.estimate import estimate as estimated
+    from ullage.profiling.imports import stored
     from ullage.views.estimate_text import estimate_text
 
     batches = sorted(set(batch or (1, 8, 32, 128)))

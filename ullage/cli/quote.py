@@ -12,7 +12,7 @@ import typer
 from ullage.cli.answer import Answer
 
 if TYPE_CHECKING:
-    from ullage.quoting import Present
+    from ullage.planning.quote import Present
 
 # Exit code of an answer: not all of it can be served.
 NOT_SERVED = 2
@@ -46,7 +46,7 @@ def quote(
 
     Example: ullage quote qwen3-8b fleet.yaml --rate 2/s --slo 500ms/50ms
     """
-    from ullage.quoting import Newcomer, full_quote, quick_quote
+    from ullage.planning.quote import Newcomer, full_quote, quick_quote
     from ullage.views.quote_text import estimate_line, quote_text
 
     workload: dict[str, Any] = {
@@ -73,7 +73,7 @@ def quote(
 def _present(file: Path, plan_of: Path | None, state: Path | None) -> Present:
     """What the newcomer comes to: a plan as reviewed, or a fleet file planned against what runs."""
     from ullage.inputs import read_state, state_folder
-    from ullage.quoting import present_of_fleet, present_of_plan
+    from ullage.planning.quote import present_of_fleet, present_of_plan
 
     if file.suffix == ".json":
         if state is not None:

@@ -42,8 +42,8 @@ def apply(
     """
     from executor.apply import apply as apply_plan
     from ullage.checking import checked
-    from ullage.emulating import emulated_store
     from ullage.inputs import read_plan, read_state, state_folder
+    from ullage.traffic.emulated import emulated_store
     from ullage.views.plan_text import action_lines
 
     folder = state_folder(plan, state)
@@ -60,8 +60,8 @@ def apply(
 
 def _check_store(plan: Plan, engine: str, store: Path | None) -> None:
     """Real engines take the time and the memory that they take; emulated ones those of the store, which should be the plan's."""
-    from ullage.emulating import store_warning
-    from ullage.profiling import stored
+    from ullage.profiling.imports import stored
+    from ullage.traffic.emulated import store_warning
 
     if engine != "emulated":
         if store is not None:

@@ -49,9 +49,9 @@ def simulate(
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
-    from ullage.emulating import store_warning
-    from ullage.profiling import stored
-    from ullage.simulation import SLOW_QUANTILE, simulate_plan
+    from ullage.profiling.imports import stored
+    from ullage.traffic.emulated import store_warning
+    from ullage.traffic.simulate import SLOW_QUANTILE, simulate_plan
 
     document, requests, _ = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
     quantile, measurements = SLOW_QUANTILE if slow else None, stored(store)
@@ -79,7 +79,7 @@ def replay(
     Example: ullage replay plan.json --trace trace.csv.gz --seconds 45 --repeat-rate 14
     """
     from ullage.inputs import state_folder
-    from ullage.live import replay_plan
+    from ullage.traffic.replay import replay_plan
     from ullage.views.progress import replay_progress
 
     document, requests, length_s = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
@@ -92,7 +92,7 @@ def _load(
     plan: Path, trace: Path, seconds: float | None, start_s: float | None, k: int, pairs: list[str]
 ) -> tuple[Plan, tuple[SimulatedRequest, ...], float]:
     from ullage.inputs import read_plan, read_trace
-    from ullage.traffic import tagged, window_of
+    from ullage.traffic.requests import tagged, window_of
 
     mapping = dict(_pair(text) for text in pairs)
     document = read_plan(plan)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ullage.estimating import Band, Estimate
-from ullage.views.plan_text import table
+from ullage.profiling.estimate import Band, Estimate
+from ullage.views.words import table
 
 
 def estimate_text(found: Estimate) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.plan import Breaking, Desired, Explanation, GpuPlan, GpuRows, ModelReasons, Replica, Way, WorkloadForecast
-from ullage.views.plan_text import MODE_WORDS, one_more_line
+from ullage.views.plan_text import one_more_line
+from ullage.views.words import MODE_WORDS
 
 # Rows that are fuller than this keep others out: what a further replica needs is never less.
 _FULL_FRACTION = 0.95

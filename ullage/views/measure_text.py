@@ -8,10 +8,10 @@ from typing import Any
 
 from profiles.latency.interference import factor_of
 from profiles.store.measurements import LatencyPoint, PairPoint
-from ullage.measure_next import Price, Ranking, Worth
-from ullage.measuring import Measured
-from ullage.measuring_pair import MeasuredPair
-from ullage.views.plan_text import table
+from ullage.profiling.measure import Measured
+from ullage.profiling.measure_pair import MeasuredPair
+from ullage.profiling.worth import Price, Ranking, Worth
+from ullage.views.words import table
 
 
 def measured_text(found: Measured, store: Path) -> str:

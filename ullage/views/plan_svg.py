@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from planner.plan import Desired, GpuPlan, Replica
-from ullage.views.plan_text import MODE_WORDS, headline
+from ullage.views.plan_text import headline
+from ullage.views.words import MODE_WORDS
 
 WIDTH_PX, BAR_HEIGHT_PX, ROW_PX, LEFT_PX, TOP_PX = 980, 24, 50, 120, 76
 BAR_PX = WIDTH_PX - LEFT_PX - 180

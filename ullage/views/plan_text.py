@@ -21,16 +21,9 @@ from planner.plan import (
     Start,
     Stop,
 )
+from ullage.views.words import MIB_PER_GIB, MODE_WORDS, table
 
 BAR_WIDTH = 32
-MIB_PER_GIB = 1024
-MODE_WORDS = {
-    "exclusive": "exclusive",
-    "time_shared": "time-shared",
-    "mig": "MIG",
-    "tensor_parallel": "tensor-parallel",
-    "free": "free",
-}
 
 NEVER_FITS = "cannot serve all of it on any number of these GPUs"
 
@@ -208,13 +201,6 @@ def _counted(count: int, what: str) -> str:
 
 def _against(is_s: float | None, goal_s: float) -> str:
     return f"{'-' if is_s is None else f'{is_s * 1000:.0f}'}/{goal_s * 1000:.0f} ms"
-
-
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Left-aligned columns, two spaces apart, first row is the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
 
 
 def _node_losses(desired: Desired) -> Iterator[str]:

@@ -13,8 +13,8 @@ from typing import Any
 from profiles.sources.table import ENGINE_COLUMNS, LOAD_COLUMNS, PROVENANCE_COLUMNS
 from profiles.store.checks import answers, origin
 from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, Provenance, StartPoint, preferred
-from ullage.profiling import Imported
-from ullage.views.plan_text import table
+from ullage.profiling.imports import Imported
+from ullage.views.words import table
 
 # What one can do when there is nothing.
 EMPTY = "the store is empty; `ullage profile import FILE... --store DIR` fills it\n"

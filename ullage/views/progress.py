@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from executor.measure_sweep import SweepProgress
-from executor.replay import Progress
+from executor.clients.replay import Progress
+from executor.measure.sweep import SweepProgress
 
 # plain lines are for logs: one every so many reports
 PLAIN_EVERY = 10
@@ -15,7 +15,7 @@ PLAIN_EVERY = 10
 
 @contextmanager
 def replay_progress() -> Iterator[Callable[[Progress], None]]:
-    """A callback for executor.replay."""
+    """A callback for executor.clients.replay."""
     if not sys.stderr.isatty():
         yield _PlainLines()
         return
@@ -43,7 +43,7 @@ class _PlainLines:
 
 @contextmanager
 def measure_progress() -> Iterator[Callable[[SweepProgress], None]]:
-    """A callback for executor.measure_sweep."""
+    """A callback for executor.measure.sweep."""
     if not sys.stderr.isatty():
         yield _MeasureLines()
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from executor.destroy import DestroyReport
 from executor.events import Event
 from executor.status import ReplicaStatus, StatusReport
-from ullage.views.plan_text import table
+from ullage.views.words import table
 
 
 def event_line(event: Event) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.simulation.metrics import GpuUse, Percentiles, Summary, WorkloadRow
-from ullage.views.plan_text import table
+from ullage.views.words import table
 
 
 def traffic_text(summary: Summary, gpus: Sequence[GpuUse]) -> str:

@@ -14,7 +14,7 @@ from profiles.sources.source import Source, SourceError
 from profiles.store.measurements import Measurements
 from tests.profiles.sources.samples import SAMPLES, Sample, sample
 from ullage.plugins import SOURCES
-from ullage.profiling import kind_of
+from ullage.profiling.imports import kind_of
 
 JSON_KINDS = [kind for kind in SAMPLES if kind not in {"vllm-metrics", "vllm-log", "aiconfigurator", "csv"}]
 ODD: tuple[object, ...] = (None, "", "x", -1, 0, True, [], {}, [None], float("nan"), float("inf"), 1e308, -0.0, "9" * 5000, "\ud83d", [[1]])

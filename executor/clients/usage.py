@@ -1,0 +1,125 @@
+"""How much of engines and GPUs is used while something else drives load: sampled from outside, as a monitoring system would.
+
+Tokens come from the engines' counters, KV use from samples of their gauge, busy time from the emulated devices. On real
+GPUs busy time is not read here and reported as None.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+
+import aiohttp
+
+from executor.backends import probes
+from executor.backends.emulated_devices import EmulatedDevices
+from executor.emulator.devices import GpuReading
+from executor.files import file_name
+from executor.state.folder import StateFolder
+from planner.plan import GpuPlan, Plan, Replica
+from planner.simulation.metrics import GpuUse
+from profiles.catalogue import builtin
+
+# A scrape of one emulated engine costs it about a millisecond; every two seconds that stays below a part in a thousand.
+SAMPLE_EVERY_S = 2.0
+
+Loads = dict[str, probes.EngineLoad]
+
+
+def gpu_busy_s(gpu: GpuReading) -> float:
+    """Seconds of work of a whole GPU's compute: MIG instances count by their part of its compute slices."""
+    gpu_type = builtin().gpu(gpu.gpu_type)
+    slices = {profile.name: profile.compute_slices / gpu_type.mig_compute_slices for profile in gpu_type.mig_profiles}
+    return sum(slices.get(instance.profile, 1.0) * instance.busy_s for instance in gpu.instances)
+
+
+def increase(readings: Sequence[int]) -> int:
+    """Growth of a counter over its readings; one that falls was reset by a restart and has counted from zero since.
+
+    >>> increase([10, 15, 3, 4])
+    9
+    """
+    return sum(after - before if after >= before else after for before, after in pairwise(readings))
+
+
+class UsageWatch:
+    """Context manager that samples while its body runs; result() is per used GPU of the plan, from enter to exit."""
+
+    def __init__(self, plan: Plan, state_dir: Path) -> None:
+        """Nothing is sampled before the body begins."""
+        self._plan = plan
+        self._devices = EmulatedDevices(StateFolder(state_dir))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="usage-watch", daemon=True)
+        self._samples: list[Loads] = []
+        self._busy_before_s: dict[tuple[str, int], float] = {}
+        self._busy_after_s: dict[tuple[str, int], float] = {}
+        self._length_s = 0.0
+
+    def __enter__(self) -> UsageWatch:
+        """Begin sampling."""
+        self._busy_before_s = self._busy_s()
+        self._started_s = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End sampling with one last sample."""
+        self._stop.set()
+        self._thread.join()
+        self._length_s = time.monotonic() - self._started_s
+        self._busy_after_s = self._busy_s()
+
+    def result(self) -> tuple[GpuUse, ...]:
+        """Use of every GPU of the plan that holds a replica, in the plan's order."""
+        replicas = {replica.name: replica for replica in self._plan.desired.replicas}
+        return tuple(self._gpu(gpu, [replicas[name] for name in gpu.replicas]) for gpu in self._plan.desired.gpus if gpu.replicas)
+
+    def _gpu(self, gpu: GpuPlan, residents: Sequence[Replica]) -> GpuUse:
+        pools_mib = sum(replica.ledger.kv_mib for replica in residents)
+        samples = [
+            [(sample[item.name].kv_fraction, item.ledger.kv_mib) for item in residents if item.name in sample] for sample in self._samples
+        ]
+        means = [sum(fraction * kv_mib for fraction, kv_mib in sample) / max(pools_mib, 1) for sample in samples]
+        return GpuUse(
+            gpu=f"{gpu.node}/gpu{gpu.index}",
+            busy_fraction=self._busy_fraction(gpu),
+            kv_mean_fraction=sum(means) / len(means) if means else 0.0,
+            kv_peak_fraction=max((fraction for sample in samples for fraction, _ in sample), default=0.0),
+            tokens_per_s=sum(self._tokens(replica) / len(replica.gpus) for replica in residents) / max(self._length_s, 1e-9),
+        )
+
+    def _tokens(self, replica: Replica) -> int:
+        seen = [sample[replica.name] for sample in self._samples if replica.name in sample]
+        return increase([load.generated_tokens for load in seen]) + increase([load.prompt_tokens for load in seen])
+
+    def _busy_fraction(self, gpu: GpuPlan) -> float | None:
+        key = (file_name(gpu.node), gpu.index)
+        if key not in self._busy_after_s:
+            return None
+        return min(1.0, (self._busy_after_s[key] - self._busy_before_s.get(key, 0.0)) / max(self._length_s, 1e-9))
+
+    def _busy_s(self) -> dict[tuple[str, int], float]:
+        return {(node, gpu.index): gpu_busy_s(gpu) for node, reading in self._devices.readings().items() for gpu in reading.gpus}
+
+    def _sample(self) -> None:
+        asyncio.run(self._sample_until_stopped())
+
+    async def _sample_until_stopped(self) -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                last = self._stop.is_set()
+                self._samples.append(await self._loads(session))
+                if last:
+                    return
+                await asyncio.to_thread(self._stop.wait, SAMPLE_EVERY_S)
+
+    async def _loads(self, session: aiohttp.ClientSession) -> Loads:
+        replicas = self._plan.desired.replicas
+        found = await asyncio.gather(*(probes.load(session, item.host, item.args.port) for item in replicas))
+        return {replica.name: load for replica, load in zip(replicas, found, strict=True) if load is not None}

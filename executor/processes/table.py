@@ -1,0 +1,174 @@
+"""Processes we start: each leads a session of its own, is on record before it runs, and is signalled as a whole group.
+
+Killing only the leader of a real engine leaves its EngineCore alive with the GPU memory, so every signal goes to the group.
+A process counts as ours only when pid, start time and boot match its record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from executor.errors import ProcessError, StateError
+from executor.files import file_name, sync_folder, write_atomic
+from executor.processes import proc
+from executor.waiting import wait_until
+
+# The shell waits for one line before it becomes the program. When we die first it reads end-of-file and ends: nothing runs unrecorded.
+_GATE = 'cd "$0" && read -r go && exec "$@" </dev/null'
+
+# what Python or a shell's background start may have set to be ignored, which children would inherit
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# SIGKILL takes effect when the process next leaves the kernel; seconds mean a hung device driver
+_KILL_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """A started process group: the leader's pid is also its session and group id; command_hash covers arguments and environment."""
+
+    name: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+    command_hash: str
+    argv: tuple[str, ...]
+    log: str
+
+
+def command_hash(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+    """SHA-256 over a command line and the environment rendered for it."""
+    return hashlib.sha256(json.dumps([list(argv), sorted(environment.items())]).encode()).hexdigest()
+
+
+def alive(record: ProcessRecord) -> bool:
+    """The leader itself runs (reaping it first when it was our child)."""
+    _reap(record.pid)
+    process = proc.facts(record.pid)
+    return process is not None and process.living and _same(record, process)
+
+
+def members(record: ProcessRecord) -> tuple[int, ...]:
+    """Living processes of the group, also when its leader is dead.
+
+    The kernel gives nobody a pid that is still some session's id, so members of that session are ours even without their leader.
+    """
+    _reap(record.pid)
+    process = proc.facts(record.pid)
+    if record.boot_id != proc.boot_id() or (process is not None and not _same(record, process)):
+        return ()
+    return proc.session_members(record.pid)
+
+
+async def stop(record: ProcessRecord, grace_s: float) -> None:
+    """SIGTERM to the group, SIGKILL after the grace period, until none is left. Raises ProcessError when one survives."""
+    if not _signal(record, signal.SIGTERM):
+        return
+    if await wait_until(lambda: not members(record), grace_s):
+        return
+    if not _signal(record, signal.SIGKILL) or await wait_until(lambda: not members(record), _KILL_LIMIT_S):
+        return
+    pids = ", ".join(map(str, members(record)))
+    raise ProcessError(
+        f"{record.name}: processes {pids} outlive SIGKILL by {_KILL_LIMIT_S:g} s; see their state in /proc and the log {record.log}"
+    )
+
+
+class ProcessTable:
+    """Records of the processes of one state folder, one file each."""
+
+    def __init__(self, folder: Path, logs: Path) -> None:
+        """Folder holds the records, logs the output of each process."""
+        self._folder = folder
+        self._logs = logs
+
+    def records(self) -> tuple[ProcessRecord, ...]:
+        """Every record, sorted by name. Raises StateError on a damaged one."""
+        return tuple(sorted((_load(path) for path in self._folder.glob("*.json")), key=lambda record: record.name))
+
+    def record(self, name: str) -> ProcessRecord | None:
+        """The record of one name, None when it was never started or is forgotten."""
+        path = self._path(name)
+        return _load(path) if path.exists() else None
+
+    def forget(self, name: str) -> None:
+        """Drop the record of a process group that is gone."""
+        self._path(name).unlink(missing_ok=True)
+        if self._folder.exists():
+            sync_folder(self._folder)
+
+    def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str], digest: str, folder: Path) -> ProcessRecord:
+        """Start a program in a session of its own, on record before its first instruction; output goes to its log.
+
+        environment is complete (nothing is inherited); folder becomes its working directory. Raises ProcessError.
+        """
+        log = self._logs / f"{file_name(name)}.log"
+        read_end, write_end = os.pipe()
+        try:
+            with log.open("wb") as stream:
+                actions = [
+                    (os.POSIX_SPAWN_DUP2, read_end, 0),
+                    (os.POSIX_SPAWN_DUP2, stream.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, stream.fileno(), 2),
+                ]
+                command = ["/bin/sh", "-c", _GATE, str(folder), *argv]
+                pid = os.posix_spawn("/bin/sh", command, dict(environment), file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
+            process = proc.facts(pid)
+            if process is None:
+                raise ProcessError(f"{name}: /proc/{pid} is not readable: processes cannot be recorded on this system")
+            record = ProcessRecord(name, pid, process.start_ticks, proc.boot_id(), digest, tuple(argv), str(log))
+            write_atomic(self._path(name), json.dumps(asdict(record), sort_keys=True, indent=2) + "\n")
+            os.write(write_end, b"go\n")
+        except OSError as error:
+            raise ProcessError(f"{name}: cannot be started: {error.strerror or error}") from error
+        finally:
+            os.close(read_end)
+            os.close(write_end)
+        return record
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{file_name(name)}.json"
+
+
+def _load(path: Path) -> ProcessRecord:
+    try:
+        value = json.loads(path.read_bytes())
+        value["argv"] = tuple(value["argv"])
+        return ProcessRecord(**value)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StateError(f"{path}: not a process record: {error}; find out what still runs before you remove it") from error
+
+
+def _same(record: ProcessRecord, process: proc.ProcessFacts) -> bool:
+    return process.start_ticks == record.start_ticks and record.boot_id == proc.boot_id()
+
+
+def _signal(record: ProcessRecord, number: signal.Signals) -> bool:
+    """Signal the group at once, and members of the session that left the group; False when nothing lives."""
+    group = members(record)
+    if not group:
+        return False
+    strays = [pid for pid in group if (process := proc.facts(pid)) is not None and process.group != record.pid]
+    try:
+        with suppress(ProcessLookupError):
+            os.killpg(record.pid, number)
+        for pid in strays:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+    except PermissionError as error:
+        raise ProcessError(f"{record.name}: processes {group} belong to another user and cannot be stopped") from error
+    return True
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return

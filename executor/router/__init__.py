@@ -1,0 +1,1 @@
+"""The Envoy process in front of the replicas, and its admin interface."""

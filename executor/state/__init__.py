@@ -1,0 +1,1 @@
+"""What outlives a command on disk: the state folder, its lock, the journal and the plan's prior."""

@@ -1,0 +1,67 @@
+"""One apply at a time: an exclusive lock on the state folder that the kernel releases when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from executor.errors import LockedError, StateError
+from executor.processes import proc
+from executor.state.journal import utc_now
+
+
+@contextmanager
+def locked(path: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock; raises LockedError at once, naming the holder, when somebody else has it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockedError(f"{path.parent} is in use: {_holder(descriptor)}; wait until it ends, or end that process") from error
+        os.ftruncate(descriptor, 0)
+        mine = {"purpose": purpose, "pid": os.getpid(), "owner": _owner(), "since": utc_now()}
+        # the name is for people: on a full disk the lock holds without it, so that destroy still works
+        with suppress(OSError):
+            os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def holder(path: Path) -> str | None:
+    """Who holds the lock, for people; None when nobody does. Never takes the lock itself, which could make an apply fail."""
+    try:
+        value = json.loads(path.read_bytes())
+        return _words(value) if proc.facts(value["pid"]) is not None else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _words(value: dict[str, object]) -> str:
+    return f"ullage {value['purpose']} of {value['owner']}, process {value['pid']}, since {value['since']}"
+
+
+def _owner() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        return _words(json.loads(os.pread(descriptor, 4096, 0)))
+    except (ValueError, KeyError, TypeError):
+        return "its holder has not written its name yet"

@@ -1,0 +1,1 @@
+"""From an answer of the engines to a Plan: names, replicas, GPUs, forecasts, rules and proof."""

@@ -1,0 +1,105 @@
+"""From counts to names: the desired world of a plan, with ledgers, routes and forecasts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.assembly.naming import Seat, name_seats
+from planner.plan import (
+    Ledger,
+    MigPlace,
+    NodePlan,
+    Replica,
+    ReplicaForecast,
+    RouterPlan,
+    State,
+)
+from planner.problem import Placed
+from planner.sizing.candidates import Candidate
+from planner.sizing.engine_args import engine_args, gpu_mode
+from profiles.memory.kv import kv_pool_tokens
+from profiles.memory.lifecycle import start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Where the nodes of the plan are and which ports are ours."""
+
+    nodes: Mapping[str, tuple[NodePlan, ...]]
+    ports: range
+    router: RouterPlan
+
+
+def build_replicas(
+    candidates: Sequence[Candidate], placed: Sequence[Placed], hosts: Hosts, state: State, quantile: float
+) -> tuple[Replica, ...]:
+    """Named replicas with ports, engine arguments and forecasts, sorted by name."""
+    seats = [_seat(candidates[item.shape], item, hosts) for item in placed]
+    names = name_seats(seats, state, hosts.ports, (hosts.router.port, hosts.router.admin_port))
+    total_rps: defaultdict[str, float] = defaultdict(float)
+    for item in placed:
+        candidate = candidates[item.shape]
+        total_rps[candidate.group.name] += candidate.capacity_rps
+    replicas = []
+    for item, seat, (name, port) in zip(placed, seats, names, strict=True):
+        candidate = candidates[item.shape]
+        group = candidate.group
+        served_rps = min(group.peak_rps, total_rps[group.name])
+        planned_rps = served_rps * candidate.capacity_rps / total_rps[group.name]
+        replicas.append(_replica(candidate, seat, name, port, planned_rps, quantile))
+    return tuple(sorted(replicas, key=lambda replica: replica.name))
+
+
+def _seat(candidate: Candidate, item: Placed, hosts: Hosts) -> Seat:
+    node = hosts.nodes[candidate.site.pool][item.node]
+    mig = None
+    if candidate.mig is not None and item.mig_start is not None:
+        mig = MigPlace(profile=candidate.mig.name, start=item.mig_start)
+    return Seat(candidate.group.name, node.name, node.host, item.gpus, mig)
+
+
+def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps: float, quantile: float) -> Replica:
+    group = candidate.group
+    load = candidate.forecast(planned_rps, quantile)
+    if load is None:
+        raise AssertionError(f"{name}: no forecast at {planned_rps} requests/s although its capacity is {candidate.capacity_rps}")
+    pool_tokens = kv_pool_tokens(group.model.architecture, candidate.settings, candidate.kv_bytes)
+    ledger = candidate.ledger
+    return Replica(
+        name=name,
+        served_name=group.name,
+        # two folders of one name are two models: a local one is named by its whole path
+        catalogue_model=group.model.engine_model if Path(group.model.engine_model).is_absolute() else group.model.architecture.name,
+        pool=candidate.site.pool,
+        node=seat.node,
+        host=seat.host,
+        gpus=seat.gpus,
+        mig=seat.mig,
+        mode=gpu_mode(candidate),
+        max_active_residents=candidate.max_active,
+        engine_version=candidate.settings.engine_version,
+        args=engine_args(candidate, seat.host, port),
+        ledger=Ledger(
+            weights_mib=ledger.weights_mib,
+            activation_mib=ledger.activation_mib,
+            cuda_graphs_mib=ledger.cuda_graphs_mib,
+            context_mib=ledger.context_mib,
+            kv_mib=ledger.kv_mib,
+            total_mib=ledger.total_mib,
+            start_peak_mib=ledger.start_peak_mib,
+        ),
+        capacity_rps=candidate.capacity_rps,
+        planned_rps=planned_rps,
+        forecast=ReplicaForecast(
+            ttft_s=load.ttft_s,
+            tpot_s=load.tpot_s,
+            busy_fraction=load.busy_fraction,
+            running_requests=load.running_requests,
+            kv_fraction=min(1.0, load.kv_tokens / pool_tokens),
+            provenance=candidate.step.provenance,
+        ),
+        start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),
+    )

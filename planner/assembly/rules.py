@@ -1,0 +1,37 @@
+"""The rules of a fleet that a plan carries with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.plan import ModelRules, PoolRules, Rules
+from planner.sizing.groups import ServiceGroup
+from planner.spec import Fleet
+
+
+def rules(fleet: Fleet, groups: Sequence[ServiceGroup]) -> Rules:
+    """Pins, neighbours, teams and prices, sorted by name."""
+    return Rules(
+        models=tuple(_model(fleet, group) for group in groups),
+        pools=tuple(
+            PoolRules(
+                name=pool.name,
+                price_usd_per_h=pool.price_usd_per_h,
+                billing="node" if pool.ownership == "rentable" else "gpu",
+                min_nodes=pool.min_nodes if pool.ownership == "rentable" else 0,
+            )
+            for pool in sorted(fleet.pools, key=lambda pool: pool.name)
+        ),
+        isolate_teams=fleet.policy.isolate_teams,
+    )
+
+
+def _model(fleet: Fleet, group: ServiceGroup) -> ModelRules:
+    allowed = tuple(sorted(pool.name for pool in fleet.pools if group.allows(pool.name)))
+    return ModelRules(
+        served_name=group.name,
+        pools=() if len(allowed) == len(fleet.pools) else allowed,
+        not_with=tuple(sorted(group.not_with)),
+        team=group.team if fleet.policy.isolate_teams else None,
+        max_replicas=group.max_replicas,
+    )

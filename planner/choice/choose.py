@@ -1,0 +1,168 @@
+"""The goals after unserved demand: what runs stays, and leftovers stay usable, as far as cost allows.
+
+Engines minimise unserved demand, then cost. Between answers that serve alike, policy.goals decides: tier by tier, each a weighted sum of
+cost (USD/h), churn (GiB of weights to load) and fragmentation (GPUs that are left but unusable). The answers to choose from are those of
+all engines, what runs now with the replicas it lacks added beside it, and what runs now as long as it still serves as much: it is kept
+unless another one gains more than policy.cost_slack_fraction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from planner.choice.beside import Spot, patterns_beside, spots_now
+from planner.choice.fragmentation import unusable_gpus
+from planner.plan import TierResult
+from planner.problem import MICRO, Pattern, Placed, Problem, Solution, cost, unserved, unserved_by_priority, violations
+from planner.sizing.blueprint import Blueprint
+from planner.spec import Fleet
+from planner.spec.goals import Goal
+
+MIB_PER_GIB = 1024
+
+# Digits to which values of a goal are compared: sums of fractions differ in the last ones.
+_DIGITS = 9
+
+KEPT = "what runs"
+ADDED = "what runs, and more beside it"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The answer that is taken; kept says that it is what runs although an engine's answer was cheaper."""
+
+    solution: Solution
+    kept: bool = False
+
+
+def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[Solution]) -> Choice:
+    """The best answer by policy.goals among those that leave no more unserved than `best`, which has the least; ties go to the earlier one.
+
+    best comes with the bounds of all engines; they hold for every answer chosen here, as it serves the same.
+    """
+    problem = blueprint.problem
+    least = unserved_by_priority(problem, best.unserved_microrps)
+    spots = spots_now(problem)
+    running = _legal(problem, best, tuple(Pattern(*spot, count) for spot, count in sorted(spots.items())), KEPT)
+    added = _legal(problem, best, patterns_beside(problem, spots), ADDED) if spots else None
+    alike = {best.patterns: best}
+    for solution in (*others, *(item for item in (running, added) if item is not None)):
+        if unserved_by_priority(problem, solution.unserved_microrps) == least:
+            alike.setdefault(solution.patterns, solution)
+    left = list(alike.values())
+    for tier in fleet.policy.goals:
+        if len(left) == 1:
+            break
+        values = [round(sum(term.weight * _measured(blueprint, solution, term.goal) for term in tier), _DIGITS) for solution in left]
+        left = [solution for solution, value in zip(left, values, strict=True) if value == min(values)]
+    winner = left[0]
+    if running is None or running.patterns not in alike:
+        return Choice(_with_bounds(winner, best))
+    gain_microusd_per_h = running.cost_microusd_per_h - winner.cost_microusd_per_h
+    if 0 < gain_microusd_per_h <= fleet.policy.cost_slack_fraction * running.cost_microusd_per_h:
+        return Choice(_with_bounds(running, best), kept=True)
+    return Choice(_with_bounds(winner, best))
+
+
+def churn_gib(blueprint: Blueprint, placed: Sequence[Placed]) -> float:
+    """Weights that have to be loaded because nobody has them there yet, in GiB over all GPUs."""
+    staying = Counter(blueprint.problem.current) & Counter(placed)
+    return sum(_weights_gib(blueprint, item.shape) for item in (Counter(placed) - staying).elements())
+
+
+def fragmentation_tier(problem: Problem, solution: Solution) -> TierResult:
+    """Fragmentation of a plan; no better bound is known than that nothing need be unusable."""
+    return _tier("fragmentation_gpus", unusable_gpus(problem, solution), 0.0)
+
+
+def churn_tier(blueprint: Blueprint, solution: Solution, placed: Sequence[Placed]) -> TierResult:
+    """Weights that a plan loads, and a bound: models that must be served and do not run yet are loaded somewhere."""
+    problem = blueprint.problem
+    running = {problem.shapes[item.shape].demand for item in problem.current}
+    loads: dict[int, float] = {}
+    for index, shape in enumerate(problem.shapes):
+        loads[shape.demand] = min(loads.get(shape.demand, float("inf")), _weights_gib(blueprint, index))
+    full = {demand.priority for demand in problem.demands} - {
+        problem.demands[i].priority for i, missing in enumerate(solution.unserved_microrps) if missing
+    }
+    due_gib = sum(
+        loads.get(i, 0.0)
+        for i, demand in enumerate(problem.demands)
+        if demand.priority in full and i not in running and (demand.peak_microrps or demand.min_replicas)
+    )
+    return _tier("churn_gib", churn_gib(blueprint, placed), due_gib)
+
+
+def _tier(goal: str, value: float, bound: float) -> TierResult:
+    value, bound = round(value, 6), round(min(bound, value), 6)
+    return TierResult(goal=goal, value=value, bound=bound, gap_fraction=(value - bound) / value if value > 0 else 0.0, optimised=False)
+
+
+def _weights_gib(blueprint: Blueprint, index: int) -> float:
+    candidate = blueprint.candidates[index]
+    return candidate.ledger.weights_mib * candidate.gpus / MIB_PER_GIB
+
+
+def _legal(problem: Problem, best: Solution, patterns: tuple[Pattern, ...] | None, engine: str) -> Solution | None:
+    """Patterns as an answer; None when there are none, or they are no legal answer (any more)."""
+    if not patterns:
+        return None
+    solution = replace(
+        best,
+        engine=engine,
+        patterns=patterns,
+        unserved_microrps=unserved(problem, patterns),
+        cost_microusd_per_h=cost(problem, patterns),
+        bound_microusd_per_h=0,
+        bound_unserved_microrps=(0,) * len(best.bound_unserved_microrps),
+        status="feasible",
+    )
+    return None if violations(problem, solution) else solution
+
+
+def _with_bounds(chosen: Solution, best: Solution) -> Solution:
+    """The bounds hold for every answer that serves as much; it is optimal when it meets them, as the best one would."""
+    if chosen.patterns == best.patterns:
+        return best
+    least = chosen.cost_microusd_per_h <= best.cost_microusd_per_h
+    return replace(
+        chosen,
+        bound_microusd_per_h=best.bound_microusd_per_h,
+        bound_unserved_microrps=best.bound_unserved_microrps,
+        status=best.status if least else "feasible",
+    )
+
+
+def _measured(blueprint: Blueprint, solution: Solution, goal: Goal) -> float:
+    """Value of a goal; churn before places are named, by what may stay on its GPU."""
+    if goal == "cost":
+        return solution.cost_microusd_per_h / MICRO
+    if goal == "fragmentation":
+        return unusable_gpus(blueprint.problem, solution)
+    return _loaded_gib(blueprint, solution)
+
+
+def _loaded_gib(blueprint: Blueprint, solution: Solution) -> float:
+    """Weights to load when each pattern takes the GPUs in use that spare it most, the largest saving first."""
+    now = spots_now(blueprint.problem)
+    wanted = Counter({(pattern.pool, pattern.residents): pattern.count for pattern in solution.patterns})
+    same = now & wanted
+    now, wanted = now - same, wanted - same
+    total_gib = sum(count * _sum_gib(blueprint, residents) for (_, residents), count in sorted(wanted.items()))
+    pairs = [(_staying_gib(blueprint, spot, pattern), spot, pattern) for spot in now for pattern in wanted if spot[0] == pattern[0]]
+    for staying_gib, spot, pattern in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
+        count = min(now[spot], wanted[pattern])
+        total_gib -= count * staying_gib
+        now[spot] -= count
+        wanted[pattern] -= count
+    return total_gib
+
+
+def _staying_gib(blueprint: Blueprint, spot: Spot, pattern: Spot) -> float:
+    return _sum_gib(blueprint, sorted((Counter(spot[1]) & Counter(pattern[1])).elements()))
+
+
+def _sum_gib(blueprint: Blueprint, residents: Iterable[int]) -> float:
+    return sum(_weights_gib(blueprint, index) for index in residents)

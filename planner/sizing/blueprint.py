@@ -1,0 +1,280 @@
+"""From a fleet and what runs now to a Problem in integers, keeping the way back to the candidates."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from planner.plan import Replica, State
+from planner.problem import MICRO, Demand, MigSlot, Placed, Pool, Problem, Shape
+from planner.sizing.candidates import Candidate, Rejection, Site, candidates
+from planner.sizing.engine_args import engine_args, gpu_mode
+from planner.sizing.groups import ServiceGroup, service_groups
+from planner.sizing.neighbours import Neighbours
+from planner.sizing.parts import Part, parts
+from planner.spec import Fleet, Policy
+from planner.spec import Pool as PoolSpec
+from profiles.gpus import MigProfile
+from profiles.mig import maximal_layouts
+
+# What starts take for a while is rounded up to whole GiB.
+START_STEP_MIB = 1024
+
+# Replicas of a demand without a limit: more than any fleet has GPUs.
+UNLIMITED = 1_000_000
+
+# vLLM runs an API server, an engine core and one worker per GPU, each of which wants a core of its own.
+CORES_PER_ENGINE = 2
+
+# Host memory of one engine's processes: 1.6 GB measured for a CPU build with a tiny model in four processes, doubled for CUDA
+# contexts and pinned buffers of each worker.
+HOST_MEMORY_PER_PROCESS_MIB = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A Problem and what its indexes mean: candidates[i] is shape i, groups[i] demand i, pools[i] pool i.
+
+    Where others use GPUs of a pool, several pools of the Problem are parts of it: pools[i] then is the declared pool with the
+    nodes of part i only, and parts[i] knows where they are.
+    """
+
+    problem: Problem
+    candidates: tuple[Candidate, ...]
+    groups: tuple[ServiceGroup, ...]
+    pools: tuple[PoolSpec, ...]
+    parts: tuple[Part, ...]
+    rejections: tuple[Rejection, ...]
+
+    def node_name(self, pool: int, node: int) -> str:
+        """Name of the machine that a node of the Problem is, or is a part of."""
+        return node_name(self.parts[pool].pool, self.parts[pool].places[node][0])
+
+    def real(self, placed: Sequence[Placed]) -> tuple[Placed, ...]:
+        """Places with the numbers of the declared pools' nodes and GPUs."""
+        return tuple(self.parts[self.problem.shapes[item.shape].pool].real(item) for item in placed)
+
+
+def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blueprint:
+    """All candidates of all groups on all pools, as a Problem.
+
+    With band_quantile step times are taken as known at that quantile of their error band: what if engines turn out so fast, or so slow?
+    """
+    groups = service_groups(fleet)
+    neighbours = Neighbours(fleet, groups)
+    own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]
+    sites = [_site(fleet, part) for part in own]
+    found: list[tuple[Candidate, int]] = []
+    rejected: list[Rejection] = []
+    for group in groups:
+        offers: dict[tuple[str, int], tuple[Candidate, ...]] = {}
+        for index, part in enumerate(own):
+            if group.allows(part.pool.name):
+                key = (part.pool.name, part.taken_mib)
+                if key not in offers:
+                    site = replace(sites[index], interference_factor=neighbours.interference_factor(group, part.pool))
+                    offers[key], bad = _offers(fleet, group, part.pool, site, band_quantile)
+                    rejected.extend(bad)
+                found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
+    demand_of = {group.name: i for i, group in enumerate(groups)}
+    shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool, fleet.policy) for candidate, pool in found)
+    problem = Problem(
+        pools=tuple(_pool(fleet, part) for part in own),
+        demands=tuple(_demand(group, neighbours.apart_from(group)) for group in groups),
+        shapes=shapes,
+        current=_current(found, own, state),
+    )
+    return Blueprint(
+        problem=problem,
+        candidates=tuple(candidate for candidate, _ in found),
+        groups=groups,
+        pools=tuple(_declared(part) for part in own),
+        parts=tuple(own),
+        rejections=tuple(rejected),
+    )
+
+
+def _offers(
+    fleet: Fleet, group: ServiceGroup, pool: PoolSpec, site: Site, band_quantile: float | None
+) -> tuple[tuple[Candidate, ...], list[Rejection]]:
+    """Candidates of a group on GPUs of a pool that their machines can hold, and why others are none."""
+    good, bad = candidates(group, site, fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
+    cramped = [_too_much_for_host(candidate, pool) for candidate in good]
+    fitting = tuple(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
+    return fitting, [*bad, *(rejection for rejection in cramped if rejection is not None)]
+
+
+def _declared(part: Part) -> PoolSpec:
+    nodes = len(part.places)
+    return (
+        part.pool.model_copy(update={"nodes": nodes, "max_nodes": nodes, "gpus_per_node": part.gpus_per_node})
+        if part.pool.taken
+        else part.pool
+    )
+
+
+def _host_needs(candidate: Candidate) -> tuple[int, int]:
+    """Cores and MiB of host memory of one replica."""
+    processes = CORES_PER_ENGINE + candidate.gpus
+    return processes, processes * HOST_MEMORY_PER_PROCESS_MIB
+
+
+def _too_much_for_host(candidate: Candidate, pool: PoolSpec) -> Rejection | None:
+    """Why the machine's part of a candidate does not fit what its GPUs may use of a node; None when it does."""
+    cores, memory_mib = _host_needs(candidate)
+    has_cores = pool.host_cores // pool.gpus_per_node * candidate.gpus
+    has_mib = pool.host_memory_mib // pool.gpus_per_node * candidate.gpus
+    if cores > has_cores:
+        reason = f"an engine takes {cores} host cores, its GPUs' part of the node is {has_cores}; raise host_cores"
+    elif memory_mib > has_mib:
+        reason = f"an engine takes {memory_mib} MiB of host memory, its GPUs' part of the node is {has_mib} MiB; raise host_memory"
+    else:
+        return None
+    return Rejection(candidate.group.name, pool.name, candidate.mode, candidate.gpus, reason)
+
+
+def _site(fleet: Fleet, part: Part) -> Site:
+    pool = part.pool
+    return Site(
+        pool=pool.name,
+        gpu=pool.gpu,
+        headroom_mib=fleet.policy.headroom_mib + part.taken_mib,
+        modes=frozenset(pool.sharing),
+        block_sizes=pool.block_sizes,
+        max_active_residents=fleet.policy.max_active_residents,
+        mig_profiles=_mig_profiles(pool),
+    )
+
+
+def _layouts(pool: PoolSpec) -> tuple[tuple[MigSlot, ...], ...]:
+    if pool.mig == "off":
+        return ()
+    layouts = (pool.mig_layout,) if pool.mig == "fixed" else maximal_layouts(pool.gpu)
+    return tuple(tuple(MigSlot(profile, start) for profile, start in layout) for layout in layouts)
+
+
+def _mig_profiles(pool: PoolSpec) -> tuple[MigProfile, ...]:
+    names = {slot.profile for layout in _layouts(pool) for slot in layout}
+    return tuple(profile for profile in pool.gpu.mig_profiles if profile.name in names)
+
+
+def _pool(fleet: Fleet, part: Part) -> Pool:
+    pool = part.pool
+    rentable = pool.ownership == "rentable"
+    of_what = f", {part.taken_mib} MiB taken" if part.taken_mib else ""
+    return Pool(
+        name=pool.name if part.whole else f"{pool.name} (blocks of {part.gpus_per_node}{of_what})",
+        nodes=len(part.places),
+        gpus_per_node=part.gpus_per_node,
+        memory_mib=max(0, pool.gpu.memory_usable_mib - fleet.policy.headroom_mib - part.taken_mib),
+        price_microusd_per_h=round(pool.price_usd_per_h * MICRO),
+        billing="node" if rentable else "gpu",
+        min_nodes=pool.min_nodes if rentable else 0,
+        max_active_residents=fleet.policy.max_active_residents,
+        block_sizes=tuple(size for size in pool.block_sizes if size <= part.gpus_per_node),
+        mig_layouts=_layouts(pool),
+        host_cores_per_gpu=pool.host_cores // pool.gpus_per_node,
+        host_memory_mib_per_gpu=pool.host_memory_mib // pool.gpus_per_node,
+        machines=_machines(fleet, part) if pool.taken else (),
+    )
+
+
+def _machines(fleet: Fleet, part: Part) -> tuple[int, ...]:
+    """Numbers of the machines of a part's nodes, different in every pool."""
+    before = sum(pool.max_nodes for pool in fleet.pools if pool.name < part.pool.name)
+    return tuple(before + node for node, _ in part.places)
+
+
+def _demand(group: ServiceGroup, apart_from: frozenset[int]) -> Demand:
+    return Demand(
+        name=group.name,
+        rate_microrps=tuple(math.ceil(rate_rps * MICRO) for rate_rps in group.windows_rps),
+        priority=group.priority,
+        min_replicas=group.min_replicas,
+        not_with=apart_from,
+        tolerate_nodes=group.tolerate_nodes,
+        max_replicas=UNLIMITED if group.max_replicas is None else group.max_replicas,
+    )
+
+
+def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shape:
+    host_cores, host_memory_mib = _host_needs(candidate)
+    peak_rps = candidate.group.peak_rps
+    # A replica sized for demand / n must count as exactly its share, or n of them would miss the demand by rounding.
+    parts = round(peak_rps / candidate.capacity_rps)
+    even = parts >= 1 and math.isclose(parts * candidate.capacity_rps, peak_rps, rel_tol=1e-9)
+    microrps = -(-math.ceil(peak_rps * MICRO) // parts) if even else math.floor(candidate.capacity_rps * MICRO)
+    return Shape(
+        name=_shape_name(candidate),
+        demand=demand,
+        pool=pool,
+        mode=candidate.mode,
+        memory_mib=candidate.ledger.total_mib,
+        capacity_microrps=microrps,
+        gpus=candidate.gpus,
+        mig_profile=candidate.mig.name if candidate.mig else None,
+        compute_permille=candidate.compute_permille,
+        active_permille=candidate.active_permille,
+        max_active=candidate.max_active,
+        host_cores=host_cores,
+        host_memory_mib=host_memory_mib,
+        # those without a team are one more team
+        colocation_class=candidate.group.team or "" if policy.isolate_teams else "",
+        start_extra_mib=_start_extra_mib(candidate),
+    )
+
+
+def _start_extra_mib(candidate: Candidate) -> int:
+    """What a start takes beyond the steady state, in steps, which keeps the engines' groups of shapes few, but no more than is there."""
+    exact_mib = candidate.ledger.start_peak_mib - candidate.ledger.total_mib
+    room_mib = candidate.site.memory_mib(candidate.mig) - candidate.ledger.total_mib
+    return min(-(-exact_mib // START_STEP_MIB) * START_STEP_MIB, max(exact_mib, room_mib))
+
+
+def _shape_name(candidate: Candidate) -> str:
+    how = (
+        candidate.mig.name if candidate.mig else f"1/{candidate.max_active}" if candidate.mode == "time_shared" else f"{candidate.gpus} GPU"
+    )
+    return f"{candidate.group.name} on {candidate.site.pool}, {how}, {candidate.capacity_rps:.4g}/s"
+
+
+def _current(found: Sequence[tuple[Candidate, int]], own: Sequence[Part], state: State) -> tuple[Placed, ...]:
+    """Running replicas that are exactly one of the candidates: the physical step keeps them where they are."""
+    alike: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    for shape, (candidate, _) in enumerate(found):
+        alike[_fingerprint(candidate)].append(shape)
+    pools = {part.pool.name: part.pool for part in own}
+    placed: list[Placed] = []
+    for replica in state.replicas:
+        node = node_index(replica.node, pools.get(replica.pool))
+        if node is not None:
+            start = replica.mig.start if replica.mig else None
+            shapes = alike[_running_fingerprint(replica)]
+            places = (own[found[shape][1]].inside(shape, node, replica.gpus, start) for shape in shapes)
+            placed.extend([place for place in places if place is not None][:1])
+    return tuple(sorted(placed, key=lambda item: (item.shape, item.node, item.gpus, item.mig_start or 0)))
+
+
+def _fingerprint(candidate: Candidate) -> tuple[object, ...]:
+    args = engine_args(candidate, "", 0)
+    return (candidate.site.pool, gpu_mode(candidate), candidate.max_active, candidate.mig.name if candidate.mig else None, args)
+
+
+def _running_fingerprint(replica: Replica) -> tuple[object, ...]:
+    args = replica.args.model_copy(update={"host": "", "port": 0})
+    return (replica.pool, replica.mode, replica.max_active_residents, replica.mig.profile if replica.mig else None, args)
+
+
+def node_name(pool: PoolSpec, index: int) -> str:
+    """Name of a pool's node: the pool's name and a number from 0."""
+    return f"{pool.name}-{index}"
+
+
+def node_index(name: str, pool: PoolSpec | None) -> int | None:
+    """The number of a node of that name, None when the pool has no such node."""
+    number = name.rpartition("-")[2]
+    if pool is None or not number.isdecimal() or int(number) >= pool.max_nodes:
+        return None
+    return int(number) if node_name(pool, int(number)) == name else None

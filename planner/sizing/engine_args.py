@@ -1,0 +1,44 @@
+"""The arguments that make a vLLM server a candidate."""
+
+from __future__ import annotations
+
+from planner.plan import EngineArgs, GpuMode, LoraModule
+from planner.sizing.candidates import Candidate
+
+# --gpu-memory-utilization is rendered with this many digits, rounded down: the engine refuses to start when this part of the GPU is
+# not free, and takes the size of its KV cache from the bytes it is given. One step is 8 MiB of an 80 GiB GPU.
+UTILIZATION_DIGITS = 4
+
+
+def gpu_mode(candidate: Candidate) -> GpuMode:
+    """How the GPUs of a candidate are used, in the plan's words."""
+    return "tensor_parallel" if candidate.gpus > 1 else candidate.mode
+
+
+def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
+    """The arguments that make a vLLM server this candidate."""
+    group, settings = candidate.group, candidate.settings
+    total_mib = candidate.mig.memory_mib if candidate.mig else candidate.site.gpu.memory_usable_mib
+    budget_mib = candidate.ledger.total_mib - candidate.ledger.context_mib
+    step = 10**UTILIZATION_DIGITS
+    return EngineArgs(
+        model=group.model.engine_model,
+        served_model_name=group.name,
+        host=host,
+        port=port,
+        dtype=settings.dtype,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        kv_cache_memory_bytes=candidate.kv_bytes,
+        gpu_memory_utilization=budget_mib * step // total_mib / step,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        quantization=settings.quantization,
+        kv_cache_dtype=settings.kv_cache_dtype,
+        revision=group.model.revision,
+        stream_interval=group.model.stream_interval,
+        enforce_eager=settings.enforce_eager,
+        lora_modules=tuple(LoraModule(name=adapter.name, path=adapter.engine_source) for adapter in group.adapters),
+        max_loras=settings.max_loras or None,
+        max_lora_rank=settings.max_lora_rank or None,
+    )

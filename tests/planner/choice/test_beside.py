@@ -1,0 +1,81 @@
+"""Additions beside what runs: everybody stays, patterns stay legal, and at equal cost such an answer wins over one that moves others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.choice.beside import cheapest_addition, patterns_beside, spots_now
+from planner.choice.choose import ADDED, choose
+from planner.plan import State
+from planner.problem import Pattern, Problem, blocks_used, pattern_violations
+from planner.sizing.blueprint import Blueprint, build
+from planner.spec import Fleet
+from solvers.answer import answer
+from solvers.first_fit import solve as first_fit
+from tests.fleets import fleet, workload
+from tests.strategies import problems
+from ullage.planning.plan import plan_fleet
+from ullage.planning.quote import as_applied
+
+
+@given(problems(), st.integers(1, 4))
+def test_invariant_17_whoever_runs_stays_and_every_pattern_is_legal(problem: Problem, times: int) -> None:
+    running = first_fit(problem).patterns
+    spots = Counter({(pattern.pool, pattern.residents): 0 for pattern in running})
+    for pattern in running:
+        spots[pattern.pool, pattern.residents] += pattern.count
+    more = replace(
+        problem,
+        demands=tuple(replace(item, rate_microrps=tuple(times * rate for rate in item.rate_microrps)) for item in problem.demands),
+    )
+    found = patterns_beside(more, spots)
+    if found is None:
+        return
+    for pattern in found:
+        assert not list(pattern_violations(more, pattern))
+    for index, pool in enumerate(more.pools):
+        assert sum(blocks_used(more, found, index).values()) <= pool.gpus
+    before = Counter(i for (_, residents), count in spots.items() for i in residents for _ in range(count))
+    after = Counter(i for pattern in found for i in pattern.residents for _ in range(pattern.count))
+    assert before <= after
+
+
+POOL = {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"}
+
+
+def grown() -> tuple[Fleet, Blueprint]:
+    """Two alike GPUs in pools of their own, as planned without the large model, which is then asked for."""
+    pools = {"one": POOL, "other": POOL}
+    first = plan_fleet(fleet(pools=pools, workloads={name: workload(name) for name in ("small", "middle")}), State()).plan
+    return fleet(pools=pools), build(fleet(pools=pools), as_applied(first))
+
+
+def test_a_newcomer_joins_what_runs() -> None:
+    problem = grown()[1].problem
+    spots = spots_now(problem)
+    assert sum(spots.values()) == 1
+    large = next(i for i, demand in enumerate(problem.demands) if demand.name == "large")
+    addition = cheapest_addition(problem, large, spots)
+    assert addition is not None
+    assert (addition.replicas, addition.joined, addition.cost_microusd_per_h) == (1, 1, 0)
+
+
+def test_at_equal_cost_the_answer_that_moves_nobody_wins() -> None:
+    here, blueprint = grown()
+    problem = blueprint.problem
+    beside = patterns_beside(problem, spots_now(problem))
+    assert beside is not None
+    (pattern,) = beside
+    # the same replicas on the GPU of the other pool
+    anonymous = [replace(shape, name="", pool=0) for shape in problem.shapes]
+    twins = [next(i for i, shape in enumerate(anonymous) if shape == anonymous[index] and i != index) for index in pattern.residents]
+    moved = answer(problem, "moves", (Pattern(1 - pattern.pool, tuple(sorted(twins))),))
+    assert not any(moved.unserved_microrps)
+    choice = choose(here, blueprint, moved, [moved])
+    assert choice.solution.engine == ADDED
+    assert choice.solution.patterns == beside
+    assert choice.solution.cost_microusd_per_h == moved.cost_microusd_per_h

@@ -1,0 +1,125 @@
+"""Candidates: what they promise follows from the profiles; what is impossible says why."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import yaml
+
+from planner.plan import State
+from planner.problem import Problem
+from planner.sizing.blueprint import Blueprint, build
+from planner.sizing.candidates import Candidate
+from planner.sizing.groups import service_groups
+from profiles.memory.kv import kv_bytes_for_tokens
+from tests.fleets import fleet, fleet_dict, workload
+from tests.planner.spec.fleet_files import load
+
+QUANTILE = 0.99
+
+
+def candidates_of(**changes: object) -> tuple[Candidate, ...]:
+    return build(fleet(**changes), State()).candidates
+
+
+def test_every_candidate_meets_its_slo_at_its_capacity() -> None:
+    """Invariant 13."""
+    found = candidates_of()
+    assert found
+    for candidate in found:
+        load = candidate.forecast(candidate.capacity_rps, QUANTILE)
+        assert load is not None
+        assert load.ttft_s <= candidate.group.slo.ttft_s
+        assert load.tpot_s <= candidate.group.slo.tpot_s
+
+
+def test_every_candidate_fits_its_gpu() -> None:
+    for candidate in candidates_of():
+        assert candidate.ledger.total_mib <= candidate.site.memory_mib(candidate.mig)
+
+
+def test_shared_shapes_of_one_model_cover_its_demand_exactly() -> None:
+    problem: Problem = build(fleet(), State()).problem
+    for shape in problem.shapes:
+        if shape.mode == "time_shared":
+            demand = problem.demands[shape.demand]
+            count = round(demand.peak_microrps / shape.capacity_microrps)
+            assert count * shape.capacity_microrps >= demand.peak_microrps
+
+
+def test_k_always_active_residents_fill_a_gpu_and_no_more() -> None:
+    for candidate in candidates_of():
+        assert candidate.compute_permille * candidate.max_active <= 1000
+
+
+def test_a_model_too_large_for_a_gpu_says_how_much_is_missing() -> None:
+    models = {"huge": {"source": "meta-llama/Meta-Llama-3.1-405B", "max_model_len": 4096}}
+    blueprint = build(fleet(models=models, workloads={"huge": workload("huge")}), State())
+    assert blueprint.candidates == ()
+    reasons = {(item.mode, item.gpus): item.reason for item in blueprint.rejections}
+    assert "MiB are usable" in reasons["exclusive", 1]
+
+
+def test_an_slo_nobody_can_meet_says_what_is_reached() -> None:
+    workloads = {"middle": workload("middle", slo={"tpot_p95": "1ms"})}
+    blueprint = build(fleet(workloads=workloads), State())
+    assert blueprint.candidates == ()
+    assert all("the goal is TTFT 2000 ms, TPOT 1.0 ms" in item.reason for item in blueprint.rejections)
+
+
+def test_the_kv_pool_of_a_sliding_window_model_holds_the_short_requests_it_serves() -> None:
+    """Short requests lie within the window and fill blocks in every layer group, unlike what a pool's tokens at max_model_len suggest."""
+    models = {"windowed": {"source": "google/gemma-2-9b", "max_model_len": 8192, "max_num_seqs": 2048, "max_num_batched_tokens": 2048}}
+    demand = {"rate": "200/s", "input_tokens": 200, "output_tokens": 200}
+    pools = {"l40s": {"gpu": "L40S", "nodes": 1, "gpus_per_node": 1, "price": "1 USD/h"}}
+    blueprint = build(fleet(pools=pools, models=models, workloads={"w": {**workload("windowed"), "demand": demand}}), State())
+    assert blueprint.candidates
+    for candidate in blueprint.candidates:
+        load = candidate.forecast(candidate.capacity_rps, QUANTILE)
+        assert load is not None
+        architecture, settings = candidate.group.model.architecture, candidate.settings
+        assert kv_bytes_for_tokens(architecture, settings, math.ceil(load.kv_tokens_p99), 400) <= candidate.kv_bytes
+
+
+def test_a_host_too_small_for_an_engine_is_the_reason() -> None:
+    pools = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 8, "price": "3 USD/h", "host_cores": 8}}
+    blueprint = build(fleet(pools=pools), State())
+    assert not any(candidate.gpus == 1 for candidate in blueprint.candidates)
+    assert {item.reason for item in blueprint.rejections if item.gpus == 1} == {
+        "an engine takes 3 host cores, its GPUs' part of the node is 1; raise host_cores"
+    }
+
+
+def test_shared_replicas_are_split_as_often_as_min_replicas_asks() -> None:
+    found = candidates_of(workloads={"small": workload("small", "3/s", min_replicas=5)})
+    assert {round(3 / candidate.capacity_rps) for candidate in found if candidate.mode == "time_shared"} == {5, 6, 7}
+
+
+def test_many_small_shared_replicas_are_offered_when_memory_is_short() -> None:
+    """What a large share of the demand needs of KV cache does not fit an L4; many small shares do."""
+    pools = {"l4": {"gpu": "L4", "nodes": 1, "gpus_per_node": 8, "price": "1 USD/h"}}
+    models = {"small": {"source": "Qwen/Qwen3-0.6B", "max_model_len": 2048}}
+    demand = {"rate": "100/s", "input_tokens": 1000, "output_tokens": 500}
+    slow = {"small": {**workload("small"), "class": "background", "demand": demand}}
+    blueprint = build(fleet(pools=pools, models=models, workloads=slow), State())
+    assert any(candidate.mode == "time_shared" for candidate in blueprint.candidates)
+
+
+def test_an_slo_that_only_idle_replicas_meet_is_not_bought_by_the_hundred() -> None:
+    demand = {"rate": "5/s", "input_tokens": 1500, "output_tokens": 50}
+    busy = {"middle": {**workload("middle", slo={"tpot_p95": "9.5ms", "ttft_p95": "5s"}), "demand": demand}}
+    rare = {"middle": {**busy["middle"], "demand": {**demand, "rate": "1/d"}}}
+    assert any("as long as fewer than 0.01 of the requests meet another one" in item.reason for item in build_one(busy).rejections)
+    assert build_one(rare).candidates
+
+
+def build_one(workloads: dict[str, Any]) -> Blueprint:
+    return build(fleet(workloads=workloads), State())
+
+
+def test_the_order_of_workloads_in_the_file_leaves_every_digit_of_a_group_alone() -> None:
+    served = {name: workload("middle", rate) for name, rate in (("w0", "0.1/s"), ("w1", "0.2/s"), ("w2", "0.3/s"))}
+    there, back = (fleet_dict(workloads={name: served[name] for name in order}) for order in (("w0", "w1", "w2"), ("w2", "w1", "w0")))
+    groups = [service_groups(load(yaml.safe_dump(written, sort_keys=False))) for written in (there, back)]
+    assert groups[0] == groups[1]

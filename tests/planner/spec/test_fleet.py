@@ -1,0 +1,248 @@
+"""What a valid file becomes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from planner.spec import Fleet, SpecError, load_fleet
+from planner.spec.load import read_file
+from planner.spec.pools import block_sizes
+from planner.spec.workloads import CLASS_DEFAULTS
+from profiles.catalogue import builtin
+from profiles.mig import legal_layouts
+from tests.planner.spec.fleet_files import FLEET, TRACE, changed, load
+
+DEMAND = "{rate: 2/s, input_tokens: 500, output_tokens: {mean: 100, p99: 400}}"
+POOL = "    gpus_per_node: 8\n"
+
+
+def test_defaults() -> None:
+    fleet = load(FLEET)
+    (pool,), (model,), (workload,) = fleet.pools, fleet.models, fleet.workloads
+    assert pool.gpu is builtin().gpu("H100-SXM-80GB")
+    assert pool.price_usd_per_h == pool.gpu.price_usd_per_h
+    assert (pool.link, pool.block_sizes, pool.hosts) == ("nvswitch", (1, 2, 4, 8), ("127.0.0.1",))
+    assert (pool.host_cores, pool.host_memory_mib) == (96, 8 * 128 * 1024)
+    assert (pool.mig, pool.mig_layout, pool.sharing) == ("off", (), ("exclusive", "time_shared"))
+    assert (pool.ownership, pool.min_nodes, pool.max_nodes) == ("owned", 1, 1)
+    assert (model.engine_model, model.dtype, model.max_model_len) == ("Qwen/Qwen2.5-1.5B", "bfloat16", 8192)
+    assert (model.max_num_seqs, model.max_num_batched_tokens, model.tensor_parallel) == (256, 2048, (1, 2, 4))
+    assert (workload.latency_class, workload.priority, workload.ttft_p95_s, workload.tpot_p95_s) == ("interactive", 100, 0.5, 0.05)
+    assert (workload.min_replicas, workload.pin, workload.not_with, workload.served_name) == (1, (), (), "small")
+    assert fleet.policy.model_dump() == {
+        "headroom_mib": 1024,
+        "sizing_quantile": 0.99,
+        "isolate_teams": False,
+        "max_active_residents": 3,
+        "cost_slack_fraction": 0.01,
+        "goals": tuple(({"goal": goal, "weight": 1.0},) for goal in ("cost", "churn", "fragmentation")),
+        "router": {"host": "127.0.0.1", "port": 8080, "admin_port": 9901},
+        "ports": {"start": 8100, "end": 8999},
+    }
+    assert fleet.warnings == ()
+
+
+def test_every_field_that_is_written_arrives() -> None:
+    fleet = load("""\
+schema_version: 1
+pools:
+  p:
+    gpu: a100-sxm-80gb
+    nodes: 2
+    gpus_per_node: 4
+    price: 24 USD/d
+    link: pairs
+    host_cores: 64
+    host_memory: 1.5GiB
+    hosts: [10.0.0.1, "::1", node-3.example]
+    sharing: [time_shared]
+    ownership: rentable
+    min_nodes: 1
+    max_nodes: 3
+models:
+  m:
+    source: Qwen/Qwen2.5-1.5B
+    dtype: float16
+    quantization: fp8
+    kv_cache_dtype: fp8
+    max_model_len: 4096
+    max_num_seqs: 64
+    max_num_batched_tokens: 1024
+    stream_interval: 4
+    enforce_eager: yes
+    tensor_parallel: [2, 1, 2]
+    engine_version: 0.30
+    revision: 007
+workloads:
+  w:
+    model: m
+    class: background
+    priority: 7
+    slo: {tpot_p95: 80ms}
+    demand:
+      windows:
+        - {start: 1h, end: 2h, rate: 60/min, input_tokens: 10.5, output_tokens: 20}
+        - {start: 3h, end: 4h, rate: 2/s, input_tokens: 30, output_tokens: 40}
+    isolate: on
+    team: 12
+    labels: {b: 2, a: no}
+    min_replicas: 2
+    pin: [p]
+policy:
+  headroom: 1.5MiB
+  sizing_quantile: 0.95
+  max_active_residents: 2
+  router: {host: 0.0.0.0, port: 80, admin_port: 81}
+  ports: {start: 9000, end: 9100}
+""")
+    (pool,), (model,), (workload,) = fleet.pools, fleet.models, fleet.workloads
+    assert (pool.price_usd_per_h, pool.block_sizes, pool.host_cores, pool.host_memory_mib) == (1.0, (1, 2), 64, 1536)
+    assert pool.hosts == ("10.0.0.1", "::1", "node-3.example")
+    assert (pool.sharing, pool.nodes, pool.min_nodes, pool.max_nodes) == (("time_shared",), 2, 1, 3)
+    assert (model.dtype, model.quantization, model.kv_cache_dtype) == ("float16", "fp8", "fp8")
+    assert (model.max_model_len, model.max_num_seqs, model.max_num_batched_tokens, model.stream_interval) == (4096, 64, 1024, 4)
+    assert (model.enforce_eager, model.tensor_parallel, model.engine_version, model.revision) == (True, (1, 2), "0.30", "007")
+    assert (workload.priority, workload.ttft_p95_s, workload.tpot_p95_s) == (7, 30.0, 0.08)
+    assert (workload.isolate, workload.served_name, workload.team, workload.labels) == (True, "w", "12", {"a": "no", "b": "2"})
+    assert (workload.min_replicas, workload.pin) == (2, ("p",))
+    first, second = workload.demand.windows
+    assert (first.start_s, first.end_s, first.rate_rps, first.input.mean_tokens) == (3600.0, 7200.0, 1.0, 10.5)
+    assert (second.rate_rps, second.output.p99_tokens, workload.demand.peak_rps) == (2.0, 40.0, 2.0)
+    assert fleet.policy.headroom_mib == 2, "what must stay free is rounded up"
+    assert (fleet.policy.router.port, fleet.policy.ports.end) == (80, 9100)
+
+
+@pytest.mark.parametrize("word", ["off", "no", "false", "'off'", "False"])
+def test_mig_off_in_the_words_of_yaml(word: str) -> None:
+    assert load(changed(POOL, f"{POOL}    mig: {word}\n")).pools[0].mig == "off"
+
+
+def test_a_fixed_layout_gets_legal_start_slots() -> None:
+    pool = load(changed(POOL, f"{POOL}    mig: fixed\n    mig_layout: [3g.40gb, 1g.10gb, 2g.20gb]\n")).pools[0]
+    assert sorted(pool.mig_layout) in [sorted(layout) for layout in legal_layouts(pool.gpu)]
+    assert sorted(name for name, _ in pool.mig_layout) == ["1g.10gb", "2g.20gb", "3g.40gb"]
+    assert all(earlier < later for (_, earlier), (_, later) in pairwise(pool.mig_layout))
+    assert pool.sharing == ("mig",)
+
+
+def test_block_sizes() -> None:
+    assert [block_sizes("nvswitch", gpus) for gpus in (1, 3, 6, 16)] == [(1,), (1, 2), (1, 2, 4), (1, 2, 4, 8, 16)]
+    assert block_sizes("pairs", 1) == (1,)
+    assert block_sizes("pairs", 8) == (1, 2)
+    assert block_sizes("pcie", 8) == (1, 2, 4, 8)
+
+
+@pytest.mark.parametrize(("gpu", "link"), [("L40S", "pcie"), ("H100 NVL", "pairs"), ("H100", "nvswitch")])
+def test_the_link_is_the_gpu_types_where_none_is_declared(gpu: str, link: str) -> None:
+    pool = load(changed("H100-SXM-80GB", f"{gpu}\n    price: 1 USD/h")).pools[0]
+    assert (pool.link, pool.gpu.link) == (link, link)
+
+
+def test_pools_divide_the_gpus_of_a_machine() -> None:
+    others = (
+        "  whole: {gpu: A100, nodes: 1, gpus_per_node: 8, hosts: [10.0.0.7], taken: [{node: 0, gpus: [4, 5, 6, 7]}]}\n"
+        "  slices: {gpu: A100, nodes: 1, gpus_per_node: 8, hosts: [10.0.0.7], mig: fixed, mig_layout: [7g.80gb],\n"
+        "    taken: [{node: 0, gpus: [0, 1, 2, 3]}]}\n"
+    )
+    fleet = load(changed("models:", f"{others}models:"))
+    halves = [pool for pool in fleet.pools if pool.name != "h100"]
+    assert [pool.hosts for pool in halves] == [("10.0.0.7",)] * 2
+    # each brings the cores and memory that belong to its own four GPUs
+    assert [(pool.host_cores, pool.host_memory_mib) for pool in halves] == [(48, 4 * 128 * 1024)] * 2
+
+
+@pytest.mark.parametrize("latency_class", sorted(CLASS_DEFAULTS))
+def test_class_defaults_are_the_documented_ones(latency_class: str) -> None:
+    workload = load(changed("class: interactive", f"class: {latency_class}")).workloads[0]
+    expected = {"interactive": (0.5, 0.05, 100), "standard": (2.0, 0.1, 50), "background": (30.0, 0.5, 0)}
+    assert (workload.ttft_p95_s, workload.tpot_p95_s, workload.priority) == expected[latency_class]
+
+
+def test_demand_from_a_trace() -> None:
+    files = {"data/t.csv": TRACE}
+    text = changed(DEMAND, "{trace: data/t.csv, tenant: a, window: 60s, repeat_rate: 2}")
+    fleet = load(text, files)
+    profile = fleet.workloads[0].demand
+    # tenant a: arrivals at 0, 60 and (too long, left out) 120 of a horizon of 120 s; the copy is shifted by 60 s
+    assert [(window.start_s, window.end_s) for window in profile.windows] == [(0.0, 60.0), (60.0, 120.0)]
+    assert [window.rate_rps * 60 for window in profile.windows] == pytest.approx([2, 2])
+    assert profile.windows[0].input.mean_tokens == 200
+    assert fleet.warnings == (
+        "workloads.chat.demand.trace: 1 of 3 requests are longer than max_model_len 8192 of model small "
+        "(the longest has 9010 tokens) and can never be served; they are left out of the demand",
+    )
+    assert fleet.hashes == {
+        "data/t.csv": hashlib.sha256(TRACE).hexdigest(),
+        "fleet.yaml": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+def test_each_file_is_read_once() -> None:
+    reads: list[Path] = []
+
+    def read(path: Path) -> bytes:
+        reads.append(path)
+        return TRACE
+
+    text = changed(DEMAND, "{trace: t.csv}") + "  b: {model: small, demand: {trace: t.csv, tenant: b}}\n"
+    load_fleet(Path("some/where/fleet.yaml"), text, builtin(), read)
+    assert reads == [Path("some/where/t.csv")]
+
+
+def test_neighbours_are_served_names() -> None:
+    text = FLEET.replace("workloads:", "  other: {source: Qwen/Qwen3-0.6B}\nworkloads:")
+    demand = "demand: {rate: 1/s, input_tokens: 10, output_tokens: 10}"
+    text += f"  own: {{model: other, isolate: true, {demand}}}\n  shared: {{model: other, {demand}}}\n"
+    text += f"  shy: {{model: small, isolate: true, not_with: [other, chat], {demand}}}\n"
+    assert load(text).workloads[-1].not_with == ("other", "own", "small")
+
+
+def test_an_unused_model_is_a_warning() -> None:
+    assert load(changed("workloads:", "  idle: {source: Qwen/Qwen3-0.6B}\nworkloads:")).warnings == (
+        "models.idle: no workload uses this model; it is not served",
+    )
+
+
+def test_a_local_model(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 512, "intermediate_size": 1024,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 64, "num_hidden_layers": 4, "vocab_size": 32000,
+        "max_position_embeddings": 2048, "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+    }  # fmt: skip
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    raw = json.dumps(config).encode()
+    (folder / "config.json").write_bytes(raw)
+    for source in ("./mine", "./mine/config.json"):
+        text = changed("Qwen/Qwen2.5-1.5B", source)
+        fleet = load_fleet(tmp_path / "fleet.yaml", text, builtin())
+        model = fleet.models[0]
+        assert (model.engine_model, model.max_model_len, model.tensor_parallel) == (str(folder), 2048, (1, 2))
+        assert fleet.hashes[source] == hashlib.sha256(raw).hexdigest()
+    for broken in (b"{", b"[]", b"\xff", b"{}"):
+        (folder / "config.json").write_bytes(broken)
+        with pytest.raises(SpecError, match=r"models\.small\.source: .*config\.json"):
+            load_fleet(tmp_path / "fleet.yaml", changed("Qwen/Qwen2.5-1.5B", "./mine"), builtin())
+    with pytest.raises(SpecError, match="No such file"):
+        load_fleet(tmp_path / "fleet.yaml", changed("Qwen/Qwen2.5-1.5B", "./none"), builtin())
+
+
+def test_read_file_takes_regular_files_only(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    assert read_file(tmp_path / "a") == b"x"
+    with pytest.raises(OSError, match="not a regular file"):
+        read_file(tmp_path)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_file(Path("/dev/zero"))
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "b")
+
+
+def test_equal_files_give_equal_fleets() -> None:
+    assert isinstance(load(FLEET), Fleet)
+    assert load(FLEET) == load(FLEET)

@@ -1,0 +1,94 @@
+"""Asks the portfolio: within limits, watched by whoever waits, and with baselines priced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from planner.assembly.certificate import Asked, Outcome
+from planner.choice.choose import choose
+from planner.plan import StoppedBy
+from planner.problem import Problem, Solution, Watch
+from planner.sizing.blueprint import Blueprint
+from planner.spec import Fleet
+from solvers.portfolio import EngineReport, solve_all
+from solvers.unlimited import unlimited
+from ullage.plugins import BASELINES, SOLVERS, load
+
+# What is asked besides the baselines unless the user names one engine.
+DEFAULT_ENGINE = "exact"
+
+# Greedy engines look at every open GPU for each replica: beyond this many GPUs, which is beyond every fleet of one owner, a baseline
+# keeps its answer for the pools as they are, with what it leaves unserved.
+MOST_PRICED_GPUS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long engines may work: time_limit_s for each of them (None: fixed amounts of work), and until watch says stop."""
+
+    time_limit_s: float | None = None
+    watch: Watch | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether whoever waits wants no more."""
+        return self.watch is not None and self.watch.stop()
+
+
+NO_LIMITS = Limits()
+
+
+def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: Limits) -> Outcome:
+    """The best answer by the fleet's goals, with every engine's report and the baselines; problem is the blueprint's or a variant of it."""
+    engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *BASELINES))}
+    answer = solve_all(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
+    solutions = [report.solution for report in answer.reports if report.solution is not None]
+    choice = choose(fleet, replace(blueprint, problem=problem), answer.solution, solutions)
+    return Outcome(
+        best=choice.solution,
+        asked=tuple(Asked(report.engine, report.solution, report.skipped or None) for report in answer.reports),
+        baselines={
+            report.engine: _priced(problem, report.engine, report.solution)
+            for report in answer.reports
+            if report.engine in BASELINES and report.solution is not None
+        },
+        stopped_by=_stopped_by(answer.reports, limits),
+        kept=choice.kept,
+    )
+
+
+def answer_exactly(problem: Problem, limits: Limits) -> Solution:
+    """The exact engine's answer alone, for what-if questions."""
+    solution: Solution = load("solvers", SOLVERS, DEFAULT_ENGINE)(problem, time_limit_s=limits.time_limit_s, watch=limits.watch)
+    return solution
+
+
+def left(limits: Limits, started_s: float, questions: int) -> Limits:
+    """Limits for one of so many questions still to come, when the time limit began to run at started_s."""
+    if limits.time_limit_s is None:
+        return limits
+    return replace(limits, time_limit_s=max(0.0, limits.time_limit_s - (perf_counter() - started_s)) / max(1, questions))
+
+
+def _stopped_by(reports: tuple[EngineReport, ...], limits: Limits) -> StoppedBy:
+    """What ended engines that search; baselines end by themselves."""
+    if limits.stopped:
+        return "interrupt"
+    limit_s = limits.time_limit_s
+    late = limit_s is not None and any(report.solve_s >= limit_s for report in reports if report.engine not in BASELINES)
+    return "time_limit" if late else "work_limit"
+
+
+def _priced(problem: Problem, name: str, solution: Solution) -> tuple[Solution, bool]:
+    """A baseline's answer; one that leaves demand unserved is answered again on pools made large enough, to have a price.
+
+    It does not fit only when larger pools would serve more: what can run nowhere is no matter of room.
+    """
+    if not any(solution.unserved_microrps):
+        return solution, True
+    larger_problem = unlimited(problem)
+    if sum(pool.gpus for pool in larger_problem.pools) > MOST_PRICED_GPUS:
+        return solution, False
+    larger: Solution = load("solvers", SOLVERS, name)(larger_problem)
+    return larger, larger.unserved_microrps == solution.unserved_microrps

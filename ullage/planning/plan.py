@@ -1,0 +1,49 @@
+"""Wires the planner to the engines: a fleet and a state in, a checked plan out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from planner.assembly.assemble import Tolerance, assemble
+from planner.plan import Plan, State
+from planner.problem import Watch
+from planner.sizing.blueprint import build
+from planner.spec import Fleet
+from ullage.checking import checked
+from ullage.planning.ask import DEFAULT_ENGINE, Limits, ask
+from ullage.planning.tolerance import answer_with_places
+from ullage.planning.what_if import resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan and the seconds it took; the seconds go to the screen, never into the plan."""
+
+    plan: Plan
+    solve_s: float
+
+
+def plan_fleet(
+    fleet: Fleet,
+    state: State,
+    *,
+    solver: str = DEFAULT_ENGINE,
+    time_limit_s: float | None = None,
+    watch: Watch | None = None,
+    explain: bool = False,
+) -> Planned:
+    """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input).
+
+    explain solves again for what only that tells: conflicts, what one more GPU of any full pool would buy, cost at p10 and p90 step times.
+    Without it only what is unserved is looked into. watch may end everything early with the best plan so far.
+    """
+    started_s = perf_counter()
+    limits = Limits(time_limit_s, watch)
+    blueprint = build(fleet, state)
+    answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits))
+    decided = replace(blueprint, problem=answered.problem)
+    resolved = resolve(fleet, decided, answered.outcome.best, limits, started_s, explain=explain)
+    tolerance = Tolerance(answered.losses, answered.cost_microusd_per_h)
+    plan = assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
+    return Planned(checked(plan, "plan", state), perf_counter() - started_s)

@@ -1,0 +1,1 @@
+"""Measurements: imported, made live, estimated, and what a missing one is worth."""

@@ -1,0 +1,1 @@
+"""Requests from traces, simulated, or replayed against real or emulated engines."""

@@ -1,0 +1,49 @@
+"""Live replay of requests against what apply started, with the use of engines and GPUs measured meanwhile."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from executor import credentials
+from executor.clients.replay import OnProgress, ReplayRequest, replay
+from executor.clients.usage import UsageWatch
+from planner.plan import Plan, RouterPlan
+from planner.simulation.inputs import SimulatedRequest
+from planner.simulation.metrics import GpuUse, Summary, summarise
+from planner.simulation.plan_input import workload_slos
+
+# a router of this machine accepts at once; one across a network may need some round trips
+_CONNECT_LIMIT_S = 5.0
+
+# as executor.clients.replay names them
+_DENIALS = frozenset(f"http {status}" for status in credentials.DENIALS)
+
+
+def replay_plan(
+    plan: Plan, requests: Sequence[SimulatedRequest], length_s: float, state_dir: Path, on_progress: OnProgress | None = None
+) -> tuple[Summary, tuple[GpuUse, ...]]:
+    """Send the requests to the plan's router and wait for their ends; results per workload, and per GPU as far as it can be observed.
+
+    Raises ConnectionError when no router answers there, PermissionError when engines demand an API key that ours is not.
+    """
+    router = plan.desired.router
+    _require(router)
+    live = [ReplayRequest(item.arrival_s, item.workload, item.served_name, item.input_tokens, item.output_tokens) for item in requests]
+    with UsageWatch(plan, state_dir) as watch:
+        records = replay(router.host, router.port, live, length_s, on_progress)
+    denied = sum(record.error in _DENIALS for record in records)
+    if denied:
+        raise PermissionError(f"{denied} of {len(records)} requests were denied: {credentials.DEMAND}")
+    return summarise(records, workload_slos(plan)), watch.result()
+
+
+def _require(router: RouterPlan) -> None:
+    try:
+        socket.create_connection((router.host, router.port), timeout=_CONNECT_LIMIT_S).close()
+    except OSError as error:
+        where = f"{router.host}:{router.port}"
+        raise ConnectionError(
+            f"no router answers at {where} ({error.strerror or error}); apply the plan first, `ullage status` shows what runs"
+        ) from error

@@ -1,0 +1,60 @@
+"""From a trace to the requests of a plan's workloads: which stretch, how often repeated, which tenant is which workload."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from planner.demand.traces import Request, busiest, repeat_rate
+from planner.plan import Plan
+from planner.simulation.inputs import SimulatedRequest
+from planner.simulation.plan_input import workload_requests
+
+
+class TrafficError(ValueError):
+    """A trace that does not fit the plan; the message names the tenants and the workloads."""
+
+
+def window_of(requests: Sequence[Request], seconds: float | None, start_s: float | None, k: int) -> tuple[tuple[Request, ...], float]:
+    """The requests of a stretch, arrivals counted from its start and repeated k times, and its length in seconds.
+
+    seconds None is the whole trace; start_s None is the busiest stretch of that length.
+    """
+    if seconds is not None and math.isinf(seconds):
+        raise TrafficError("a stretch of inf s has no end; give its length in seconds")
+    if seconds is None:
+        begin_s = start_s or 0.0
+        # a stretch excludes its end: the next larger number keeps the last request inside
+        seconds = max(math.nextafter(requests[-1].arrival_s - begin_s, math.inf), 1.0)
+    else:
+        begin_s = busiest(requests, seconds) if start_s is None else start_s
+    inside = [replace(item, arrival_s=item.arrival_s - begin_s) for item in requests if 0.0 <= item.arrival_s - begin_s < seconds]
+    if not inside:
+        raise TrafficError(
+            f"the trace has no request between {begin_s:g} s and {begin_s + seconds:g} s; it ends at {requests[-1].arrival_s:g} s"
+        )
+    return repeat_rate(inside, k, seconds), seconds
+
+
+def tagged(plan: Plan, requests: Sequence[Request], mapping: Mapping[str, str]) -> tuple[SimulatedRequest, ...]:
+    """Requests with their workload: the one mapping names for the tenant, else the one called like it, else the plan's only one."""
+    served = {workload.name: workload.served_name for workload in plan.desired.workloads}
+    only = next(iter(served)) if len(served) == 1 else None
+    unknown = sorted(set(mapping.values()) - set(served))
+    if unknown:
+        raise TrafficError(f"--map names workloads that the plan does not have: {', '.join(unknown)}; it has {_some(sorted(served))}")
+    workload_of = {tenant: mapping.get(tenant, tenant if tenant in served else only) for tenant in {item.tenant for item in requests}}
+    lost = sorted(tenant for tenant, workload in workload_of.items() if workload is None)
+    if lost:
+        raise TrafficError(
+            f"no workload is named like these tenants of the trace: {_some(lost)}; the plan has {_some(sorted(served))}. "
+            "Name the workloads like the tenants or give --map TENANT=WORKLOAD"
+        )
+    named = (replace(item, tenant=workload) for item in requests if (workload := workload_of[item.tenant]) is not None)
+    return workload_requests(plan, named)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(name or "(no tenant)" for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
