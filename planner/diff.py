@@ -77,16 +77,21 @@ def _backends(replicas: Sequence[Replica]) -> tuple[Backend, ...]:
 
 
 def largest_remainder(parts: Sequence[float], total: int) -> list[int]:
-    """Whole numbers in proportion to parts that sum to total; ties go to the earlier part.
+    """Whole numbers of at least 1 in proportion to parts, which sum to total (at least as many as parts); ties go to the earlier part.
 
     >>> largest_remainder([1.0, 1.0, 1.0], 1000)
     [334, 333, 333]
+    >>> largest_remainder([5000.0, 1.0], 1000)
+    [999, 1]
     """
     scale = total / sum(parts)
-    floors = [int(part * scale) for part in parts]
+    floors = [max(1, int(part * scale)) for part in parts]
     by_rest = sorted(range(len(parts)), key=lambda i: (floors[i] - parts[i] * scale, i))
-    for i in by_rest[: total - sum(floors)]:
+    for i in by_rest[: max(0, total - sum(floors))]:
         floors[i] += 1
+    # what the smallest got beyond their part, the largest give
+    for _ in range(sum(floors) - total):
+        floors[max(range(len(parts)), key=lambda i: (floors[i], -i))] -= 1
     return floors
 
 

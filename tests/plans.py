@@ -12,13 +12,16 @@ from planner.plan import (
     GpuPlan,
     Ledger,
     MigPlace,
+    ModelRules,
     NodePlan,
     Plan,
+    PoolRules,
     Prior,
     Replica,
     ReplicaForecast,
     Route,
     RouterPlan,
+    Rules,
     SetRoutes,
     Start,
     State,
@@ -59,7 +62,15 @@ def replica(name: str, served_name: str = "llama-8b", model: str = "meta-llama/M
         "max_active_residents": 2,
         "engine_version": "0.32.0",
         "args": EngineArgs(**arguments),
-        "ledger": Ledger(weights_mib=15317, activation_mib=1100, cuda_graphs_mib=1076, context_mib=523, kv_mib=8192, total_mib=26208),
+        "ledger": Ledger(
+            weights_mib=15317,
+            activation_mib=1100,
+            cuda_graphs_mib=1076,
+            context_mib=523,
+            kv_mib=8192,
+            total_mib=26208,
+            start_peak_mib=26208,
+        ),
         "capacity_rps": 4.0,
         "planned_rps": 1.5,
         "forecast": ReplicaForecast(ttft_s=0.21, tpot_s=0.031, busy_fraction=0.3, running_requests=4.2, kv_fraction=0.12),
@@ -82,7 +93,17 @@ def plan_of(replicas: tuple[Replica, ...], gpu_count: int, mig_layouts: dict[int
     served = sorted({item.served_name for item in replicas})
     routes = tuple(_even_route(name, tuple(item for item in replicas if item.served_name == name)) for name in served)
     desired = Desired(
-        nodes=(NodePlan(name="h100-0", pool="h100", host="127.0.0.1", gpu_type="H100-SXM-80GB", gpu_count=gpu_count),),
+        nodes=(
+            NodePlan(
+                name="h100-0",
+                pool="h100",
+                host="127.0.0.1",
+                gpu_type="H100-SXM-80GB",
+                gpu_count=gpu_count,
+                host_cores=96,
+                host_memory_mib=1 << 20,
+            ),
+        ),
         gpus=gpus,
         replicas=replicas,
         routes=routes,
@@ -93,6 +114,12 @@ def plan_of(replicas: tuple[Replica, ...], gpu_count: int, mig_layouts: dict[int
         sizing_quantile=0.99,
         certificate=_certificate(),
         input_hashes={"fleet.yaml": "0" * 64},
+        rules=Rules(
+            models=tuple(ModelRules(served_name=name) for name in served),
+            pools=(PoolRules(name="h100", price_usd_per_h=2.95, billing="gpu"),),
+            headroom_mib=HEADROOM_MIB,
+            max_active_residents=3,
+        ),
     )
     starts = tuple(Start(replica=item.name, node=item.node, gpus=item.gpus, reason="new") for item in replicas)
     prior = Prior(serial=0, state_hash=state_hash(State()))
@@ -134,7 +161,15 @@ def tensor_parallel_plan() -> Plan:
         mode="tensor_parallel",
         max_active_residents=1,
         start_s=180.0,
-        ledger=Ledger(weights_mib=67290, activation_mib=1200, cuda_graphs_mib=1076, context_mib=1843, kv_mib=6144, total_mib=77553),
+        ledger=Ledger(
+            weights_mib=67290,
+            activation_mib=1200,
+            cuda_graphs_mib=1076,
+            context_mib=1843,
+            kv_mib=6144,
+            total_mib=77553,
+            start_peak_mib=77553,
+        ),
         args={"tensor_parallel_size": 2, "kv_cache_memory_bytes": 6 * 1024**3, "gpu_memory_utilization": 0.94},
     )
     small = replica("llama-8b-0", gpus=(2,), mode="exclusive", max_active_residents=1, args={"port": 8101})

@@ -141,7 +141,15 @@ def _hosts(fleet: Fleet) -> Hosts:
     return Hosts(
         nodes={
             pool.name: tuple(
-                NodePlan(name=node_name(pool, index), pool=pool.name, host=host, gpu_type=pool.gpu.name, gpu_count=pool.gpus_per_node)
+                NodePlan(
+                    name=node_name(pool, index),
+                    pool=pool.name,
+                    host=host,
+                    gpu_type=pool.gpu.name,
+                    gpu_count=pool.gpus_per_node,
+                    host_cores=pool.host_cores,
+                    host_memory_mib=pool.host_memory_mib,
+                )
                 for index, host in enumerate(pool.hosts)
             )
             for pool in fleet.pools

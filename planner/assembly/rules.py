@@ -10,7 +10,7 @@ from planner.spec import Fleet
 
 
 def rules(fleet: Fleet, groups: Sequence[ServiceGroup]) -> Rules:
-    """Pins, neighbours, teams and prices, sorted by name."""
+    """Pins, neighbours, teams, numbers of replicas and prices, sorted by name; what every GPU keeps free and how many share it."""
     return Rules(
         models=tuple(_model(fleet, group) for group in groups),
         pools=tuple(
@@ -23,6 +23,8 @@ def rules(fleet: Fleet, groups: Sequence[ServiceGroup]) -> Rules:
             for pool in sorted(fleet.pools, key=lambda pool: pool.name)
         ),
         isolate_teams=fleet.policy.isolate_teams,
+        headroom_mib=fleet.policy.headroom_mib,
+        max_active_residents=fleet.policy.max_active_residents,
     )
 
 
@@ -34,4 +36,5 @@ def _model(fleet: Fleet, group: ServiceGroup) -> ModelRules:
         not_with=tuple(sorted(group.not_with)),
         team=group.team if fleet.policy.isolate_teams else None,
         max_replicas=group.max_replicas,
+        min_replicas=group.min_replicas,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from planner.check.actions import action_problems
+from planner.check.certificate import certificate_problems
 from planner.check.engines import engine_problems
 from planner.check.evidence import evidence_problems
 from planner.check.gpus import gpu_problems
@@ -39,6 +40,7 @@ def check(
         *loss_problems(plan.desired),
         *rule_problems(plan.desired),
         *evidence_problems(plan.desired),
-        *(action_problems(plan, state) if state is not None else ()),
+        *certificate_problems(plan.desired),
+        *(action_problems(plan, state, gpu_type) if state is not None else ()),
     ]
     return tuple(dict.fromkeys(found))

@@ -1,17 +1,22 @@
-"""The actions, followed one by one from the state they were made against: nothing over-commits on the way, and they arrive."""
+"""The actions, followed one by one from the state they were made against: nothing over-commits on the way, nobody loses a request that need
+not, and they arrive.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from planner.check.service import weight_problems
 from planner.plan import Drain, GpuPlan, MigPlace, Plan, Repartition, Replica, Route, SetRoutes, Start, State, Stop
+from profiles.gpus import GpuType
+from profiles.mig import legal_layouts
 
 Key = tuple[str, int]
 
 
-def action_problems(plan: Plan, state: State) -> Iterator[str]:
+def action_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]) -> Iterator[str]:
     """What would go wrong while apply executes the actions, and where they end up if not at the desired world."""
-    world = _World(plan, state)
+    world = _World(plan, state, gpu_type)
     for number, action in enumerate(plan.actions):
         where = f"actions[{number}]"
         match action:
@@ -31,11 +36,13 @@ def action_problems(plan: Plan, state: State) -> Iterator[str]:
 class _World:
     """What runs, is routed and is partitioned after the actions so far."""
 
-    def __init__(self, plan: Plan, state: State) -> None:
+    def __init__(self, plan: Plan, state: State, gpu_type: Callable[[str], GpuType]) -> None:
         self.desired = plan.desired
+        self.gpu_type = gpu_type
         self.wanted = {replica.name: replica for replica in plan.desired.replicas}
-        self.gpus: dict[Key, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in plan.desired.gpus}
+        self.gpus: dict[Key, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in (*state.gpus, *plan.desired.gpus)}
         self.running = {replica.name: replica for replica in state.replicas}
+        self.drained: set[str] = set()
         self.routes = state.routes
         self.layouts: dict[Key, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
 
@@ -52,6 +59,7 @@ class _World:
         for index in replica.gpus:
             yield from self._room(replica, (replica.node, index), where)
         self.running[replica.name] = replica
+        self.drained.discard(replica.name)
 
     def _room(self, replica: Replica, key: Key, where: str) -> Iterator[str]:
         here = [other for other in self.running.values() if other.name != replica.name and other.node == key[0] and key[1] in other.gpus]
@@ -69,28 +77,60 @@ class _World:
             yield f"{place}, where {used_mib} MiB and {gpu.headroom_mib} MiB headroom would be asked of {gpu.memory_mib} MiB"
 
     def drain(self, name: str, where: str) -> Iterator[str]:
-        if any(backend.replica == name for route in self.routes for backend in route.backends):
+        if name not in self.running:
+            yield f"{where}: drains {name}, which does not run"
+        if self._routed(name):
             yield f"{where}: drains {name}, which still takes part in a route"
+        self.drained.add(name)
 
     def stop(self, name: str, where: str) -> Iterator[str]:
         if self.running.pop(name, None) is None:
             yield f"{where}: stops {name}, which does not run"
-        if any(backend.replica == name for route in self.routes for backend in route.backends):
+        elif name not in self.drained:
+            yield f"{where}: stops {name}, which was not drained: its requests would be lost"
+        if self._routed(name):
             yield f"{where}: stops {name}, which still takes part in a route"
+        self.drained.discard(name)
+
+    def _routed(self, name: str) -> bool:
+        return any(backend.replica == name for route in self.routes for backend in route.backends)
 
     def repartition(self, action: Repartition, where: str) -> Iterator[str]:
         key = (action.node, action.gpu)
+        place = f"node {key[0]}, GPU {key[1]}"
         for replica in self.running.values():
             if replica.node == key[0] and key[1] in replica.gpus and replica.mig not in action.layout:
-                yield f"{where}: changes the MIG layout of node {key[0]}, GPU {key[1]} under {replica.name}"
+                yield f"{where}: changes the MIG layout of {place} under {replica.name}"
+        gpu = self.gpus.get(key)
+        if gpu is None:
+            yield f"{where}: changes the MIG layout of {place}, which does not exist"
+        elif not _is_legal(action.layout, self.gpu_type(gpu.gpu_type)):
+            names = ", ".join(f"{part.profile} at {part.start}" for part in action.layout)
+            yield f"{where}: cuts {place} into {names}, which is not a legal MIG layout of {gpu.gpu_type}"
         self.layouts[key] = action.layout
 
     def set_routes(self, routes: tuple[Route, ...], where: str) -> Iterator[str]:
-        for backend in (backend for route in routes for backend in route.backends):
-            replica = self.running.get(backend.replica)
-            if replica is None or (replica.host, replica.args.port) != (backend.host, backend.port):
-                yield f"{where}: routes to {backend.replica} at {backend.host}:{backend.port}, which does not run at that time"
+        for route in routes:
+            yield from (f"{where}: {problem}" for problem in weight_problems(route))
+            for backend in route.backends:
+                replica = self.running.get(backend.replica)
+                at = f"{backend.replica} at {backend.host}:{backend.port}"
+                if replica is None or (replica.host, replica.args.port) != (backend.host, backend.port):
+                    yield f"{where}: routes to {at}, which does not run at that time"
+                elif route.served_name not in replica.args.names:
+                    yield f"{where}: routes {route.served_name} to {at}, which serves {', '.join(replica.args.names)}"
+                elif backend.replica in self.drained:
+                    yield f"{where}: routes to {at}, which was drained"
+        yield from self._abandoned(routes, where)
         self.routes = routes
+
+    def _abandoned(self, routes: tuple[Route, ...], where: str) -> Iterator[str]:
+        """Served names that lose their route while a replica that stays serves them."""
+        routed = {route.served_name for route in routes}
+        for name in sorted({route.served_name for route in self.routes} - routed):
+            stays = [item.name for item in self.running.values() if name in item.args.names and self.wanted.get(item.name) == item]
+            if stays:
+                yield f"{where}: takes the route of {name} away, which {', '.join(sorted(stays))} still serves"
 
     def arrived(self) -> Iterator[str]:
         if self.running.keys() != self.wanted.keys():
@@ -101,6 +141,11 @@ class _World:
                 yield f"the actions leave {name} running with other arguments or elsewhere than the plan wants"
         if self.routes != self.desired.routes:
             yield "the actions end with other routes than the plan wants"
-        for key, gpu in self.gpus.items():
-            if self.layouts.get(key, ()) != gpu.mig_layout:
-                yield f"the actions leave node {key[0]}, GPU {key[1]} in another MIG layout than the plan wants"
+        for gpu in self.desired.gpus:
+            if self.layouts.get((gpu.node, gpu.index), ()) != gpu.mig_layout:
+                yield f"the actions leave node {gpu.node}, GPU {gpu.index} in another MIG layout than the plan wants"
+
+
+def _is_legal(layout: tuple[MigPlace, ...], gpu: GpuType) -> bool:
+    places = [(part.profile, part.start) for part in layout]
+    return len(set(places)) == len(places) and any(set(places) == set(legal) for legal in legal_layouts(gpu))

@@ -6,8 +6,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from planner.plan import Desired, GpuPlan, Replica
+from planner.plan import Desired, GpuPlan, NodePlan, Replica
 from profiles.gpus import GpuType
+from profiles.memory.host import host_needs
 from profiles.mig import legal_layouts
 
 # Forecasts are floats; a count holds within one part in a million.
@@ -23,10 +24,46 @@ def gpu_problems(desired: Desired, gpu_type: Callable[[str], GpuType]) -> Iterat
     nodes = {node.name: node for node in desired.nodes}
     for gpu in desired.gpus:
         where = f"node {gpu.node}, GPU {gpu.index}"
+        here = residents[gpu.node, gpu.index]
+        if gpu.headroom_mib != desired.rules.headroom_mib:
+            yield f"{where}: keeps {gpu.headroom_mib} MiB headroom, the policy says {desired.rules.headroom_mib} MiB"
+        if any(replica.mode == "time_shared" and replica.max_active_residents > desired.rules.max_active_residents for replica in here):
+            yield f"{where}: residents are sized for more active ones than the {desired.rules.max_active_residents} of the policy"
+        yield from _sums(gpu, here, where)
+        yield from _host(here, nodes.get(gpu.node), where)
         node = nodes.get(gpu.node)
         if node is None or (node.pool, node.gpu_type) != (gpu.pool, gpu.gpu_type) or not 0 <= gpu.index < node.gpu_count:
             yield f"{where}: no node has such a GPU of type {gpu.gpu_type} in pool {gpu.pool}"
-        yield from _gpu(gpu, residents[gpu.node, gpu.index], gpu_type(gpu.gpu_type), where)
+        yield from _gpu(gpu, here, gpu_type(gpu.gpu_type), where)
+
+
+def _sums(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[str]:
+    """The lines of a GPU are the sums of its residents' ledgers."""
+    weights_mib, kv_mib, used_mib = (
+        sum(getattr(replica.ledger, line) for replica in residents) for line in ("weights_mib", "kv_mib", "total_mib")
+    )
+    lines = {
+        "weights_mib": weights_mib,
+        "kv_mib": kv_mib,
+        "overhead_mib": used_mib - weights_mib - kv_mib,
+        "free_mib": gpu.memory_mib - used_mib - gpu.taken_mib,
+    }
+    for name, is_mib in lines.items():
+        if getattr(gpu, name) != is_mib:
+            yield f"{where}: {name} says {getattr(gpu, name)} MiB, its residents make it {is_mib} MiB"
+
+
+def _host(residents: Sequence[Replica], node: NodePlan | None, where: str) -> Iterator[str]:
+    """A GPU's engines take no more of their host than its part; a block of GPUs counts at each of them alike."""
+    if node is None or not residents:
+        return
+    cores = sum(host_needs(len(replica.gpus))[0] / len(replica.gpus) for replica in residents)
+    memory_mib = sum(host_needs(len(replica.gpus))[1] / len(replica.gpus) for replica in residents)
+    part_cores, part_mib = node.host_cores // node.gpu_count, node.host_memory_mib // node.gpu_count
+    if cores > part_cores:
+        yield f"{where}: its engines take {cores:g} host cores, its part of node {node.name} is {part_cores}"
+    if memory_mib > part_mib:
+        yield f"{where}: its engines take {memory_mib:.0f} MiB of host memory, its part of node {node.name} is {part_mib} MiB"
 
 
 def _gpu(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from planner.hosts import address_of
+from planner.hosts import address_of, is_loopback
 from planner.plan import Desired, Replica
 
 
@@ -19,6 +19,7 @@ def placement_problems(desired: Desired) -> Iterator[str]:
     for (host, port), times in sorted(Counter((address_of(host), port) for host, port in takers).items()):
         if times > 1:
             yield f"port {port} on {host} is given out {times} times"
+    yield from _node_gpus(desired)
     gpus = {(gpu.node, gpu.index) for gpu in desired.gpus}
     nodes = {node.name: node for node in desired.nodes}
     for replica in desired.replicas:
@@ -32,6 +33,24 @@ def placement_problems(desired: Desired) -> Iterator[str]:
     used = sum(1 for gpu in desired.gpus if gpu.replicas)
     if used != desired.gpus_used:
         yield f"gpus_used says {desired.gpus_used}, {used} GPUs hold replicas"
+
+
+def _node_gpus(desired: Desired) -> Iterator[str]:
+    """Each node lists just the GPUs it has, and no GPU of a machine is used by two nodes."""
+    listed: defaultdict[str, list[int]] = defaultdict(list)
+    users: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    hosts = {node.name: node.host for node in desired.nodes}
+    for gpu in desired.gpus:
+        listed[gpu.node].append(gpu.index)
+        host = hosts.get(gpu.node, "")
+        if gpu.replicas and host and not is_loopback(host):
+            users[host, gpu.index].add(gpu.node)
+    for node in desired.nodes:
+        if len(listed[node.name]) != node.gpu_count or max(listed[node.name], default=0) >= node.gpu_count:
+            yield f"node {node.name}: gpu_count says {node.gpu_count}, {len(listed[node.name])} GPUs are listed"
+    for (host, index), names in sorted(users.items()):
+        if len(names) > 1:
+            yield f"GPU {index} of {host} is used by the nodes {', '.join(sorted(names))}"
 
 
 def _twice(what: str, names: Iterator[str]) -> Iterator[str]:

@@ -14,12 +14,45 @@ CENT_USD_PER_H = 0.01
 
 
 def rule_problems(desired: Desired) -> Iterator[str]:
-    """What breaks a rule that the plan carries; nothing for plans made before they carried any."""
-    if desired.rules is not None:
-        models = {model.served_name: model for model in desired.rules.models}
-        yield from _places(desired, models)
-        yield from _neighbours(desired, models, desired.rules)
-        yield from _cost(desired, desired.rules)
+    """What breaks a rule that the plan carries."""
+    models = {model.served_name: model for model in desired.rules.models}
+    yield from _known(desired, models)
+    yield from _places(desired, models)
+    yield from _numbers(desired, models)
+    yield from _neighbours(desired, models, desired.rules)
+    yield from _cost(desired, desired.rules)
+
+
+def _known(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
+    """Rules, workloads and pools name each other, each once."""
+    for name, times in sorted(Counter(model.served_name for model in desired.rules.models).items()):
+        if times > 1:
+            yield f"{name}: has rules {times} times"
+    asked = {workload.served_name for workload in desired.workloads}
+    for name in sorted(asked - models.keys()):
+        yield f"{name}: a workload asks for it, and the rules of the plan do not know it"
+    for name in sorted(models.keys() - asked):
+        yield f"{name}: has rules, and no workload of the plan asks for it"
+    pools = Counter(pool.name for pool in desired.rules.pools)
+    for name, times in sorted(pools.items()):
+        if times > 1:
+            yield f"pool {name}: has a price {times} times"
+    for model in desired.rules.models:
+        for name in sorted({*model.pools} - pools.keys()):
+            yield f"{model.served_name}: may be in pool {name}, which is not among those of the plan"
+        for name in sorted({*model.not_with} - models.keys()):
+            yield f"{model.served_name}: may not be with {name}, which the rules of the plan do not know"
+
+
+def _numbers(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
+    """No fewer replicas than asked for, unless the plan admits that demand is not served for it, and no more."""
+    counts = Counter(replica.served_name for replica in desired.replicas)
+    unserved = {workload.served_name for workload in desired.workloads if workload.unserved_rps > 0}
+    for name, model in sorted(models.items()):
+        if counts[name] < model.min_replicas and name not in unserved:
+            yield f"{name}: {counts[name]} replicas, at least {model.min_replicas}, and none of its demand counts as unserved"
+        if model.max_replicas is not None and counts[name] > model.max_replicas:
+            yield f"{name}: {counts[name]} replicas, at most {model.max_replicas}"
 
 
 def _places(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
@@ -29,10 +62,6 @@ def _places(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
             yield f"replica {replica.name}: serves {replica.served_name}, which the rules of the plan do not know"
         elif model.pools and replica.pool not in model.pools:
             yield f"replica {replica.name}: is in pool {replica.pool}, {model.served_name} may only be in {', '.join(model.pools)}"
-    for name, count in sorted(Counter(replica.served_name for replica in desired.replicas).items()):
-        most = models[name].max_replicas if name in models else None
-        if most is not None and count > most:
-            yield f"{name}: {count} replicas, at most {most}"
 
 
 def _neighbours(desired: Desired, models: dict[str, ModelRules], rules: Rules) -> Iterator[str]:

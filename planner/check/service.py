@@ -44,25 +44,44 @@ def _routes(desired: Desired) -> Iterator[str]:
             yield f"replica {name} takes part in {routed[name]} routes, it must be {len(replica.args.names)}: one for each name it serves"
 
 
-def _route(route: Route, replicas: Mapping[str, Replica]) -> Iterator[str]:
+def weight_problems(route: Route) -> Iterator[str]:
+    """What is wrong with the weights of a route, wherever it stands."""
     where = f"route {route.served_name}"
     total = sum(backend.weight for backend in route.backends)
     wanted = THOUSAND * max(1, math.ceil(len(route.backends) / HUNDRED))
     if total != wanted:
         yield f"{where}: weights sum to {total}, not {wanted}"
+    for name, times in sorted(Counter(backend.replica for backend in route.backends).items()):
+        if times > 1:
+            yield f"{where}: backend {name} is listed {times} times"
+
+
+def _route(route: Route, replicas: Mapping[str, Replica]) -> Iterator[str]:
+    where = f"route {route.served_name}"
+    yield from weight_problems(route)
     for backend in route.backends:
         replica = replicas.get(backend.replica)
-        if backend.weight < 0:
-            yield f"{where}: backend {backend.replica} has the weight {backend.weight}"
         if replica is None:
             yield f"{where}: backend {backend.replica} is not a replica of the plan"
         elif route.served_name not in replica.args.names or (replica.host, replica.args.port) != (backend.host, backend.port):
             yield f"{where}: backend {backend.replica} is {replica.served_name} at {replica.host}:{replica.args.port}"
 
 
+def _seconds(value_s: float | None) -> str:
+    return "nothing" if value_s is None else f"{value_s:.4f} s"
+
+
 def _goals(workload: WorkloadForecast, replicas: Sequence[Replica]) -> Iterator[str]:
     """Each replica, at its planned rate, meets the tightest SLO among the workloads it serves."""
     where = f"workload {workload.name}"
+    for name, said_s, seen_s in (
+        ("ttft_s", workload.ttft_s, [replica.forecast.ttft_s for replica in replicas]),
+        ("tpot_s", workload.tpot_s, [replica.forecast.tpot_s for replica in replicas]),
+    ):
+        if said_s != max(seen_s, default=None):
+            yield f"{where}: {name} says {_seconds(said_s)}, the slowest of its replicas {_seconds(max(seen_s, default=None))}"
+    if workload.unserved_rps > workload.rate_rps * (1 + RELATIVE_TOLERANCE) + MICRO_RPS:
+        yield f"{where}: {workload.unserved_rps:.4g} of {workload.rate_rps:.4g} requests/s count as unserved"
     for replica in replicas:
         for goal, is_s, slo_s in (
             ("TTFT", replica.forecast.ttft_s, workload.ttft_slo_s),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
+from planner.plan.part import Count, Part, Rate, Some
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MeasuredMemory(_Part):
+class MeasuredMemory(Part):
     """Constants of the ledgers of engines of this version on this GPU type (and its MIG slices) with this tensor-parallel size.
 
     They rest on so many starts of so many models and replace those shipped with the engine version (profiles.memory.measured).
@@ -17,25 +13,25 @@ class MeasuredMemory(_Part):
 
     engine_version: str
     gpu_type: str
-    tensor_parallel_size: PositiveInt
-    starts: PositiveInt
-    models: PositiveInt
-    sampler_bytes_per_logit: NonNegativeFloat
-    forward_hidden_widths: NonNegativeFloat
-    fixed_activation_mib: NonNegativeFloat
-    non_torch_mib: NonNegativeFloat
-    non_torch_spread_mib: NonNegativeFloat
-    context_mib: NonNegativeFloat
-    graphs_fixed_mib: NonNegativeFloat
+    tensor_parallel_size: Some
+    starts: Some
+    models: Some
+    sampler_bytes_per_logit: Rate
+    forward_hidden_widths: Rate
+    fixed_activation_mib: Rate
+    non_torch_mib: Rate
+    non_torch_spread_mib: Rate
+    context_mib: Rate
+    graphs_fixed_mib: Rate
 
 
-class SharingSaving(_Part):
+class SharingSaving(Part):
     """What time-shared GPUs save against one GPU for each replica: beside neighbours measured together, and beside others.
 
     Money at the pools' prices, of rentable pools for whole nodes only.
     """
 
-    measured_gpus: int
-    assumed_gpus: int
+    measured_gpus: Count
+    assumed_gpus: Count
     measured_usd_per_h: float
     assumed_usd_per_h: float

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from planner.plan.model import SCHEMA_VERSION, Plan, State
+
+# Of a document that is wrong all over the first faults are enough.
+_MOST_FAULTS = 20
 
 _Document = TypeVar("_Document", Plan, State)
 
@@ -38,6 +43,7 @@ def state_from_json(text: str, source: str) -> State:
 
 
 def _read(kind: type[_Document], text: str, source: str) -> _Document:
+    raw: object
     try:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
@@ -51,8 +57,50 @@ def _read(kind: type[_Document], text: str, source: str) -> _Document:
         raise DocumentError(
             f"{source}: schema_version is {version!r}, this ullage reads {SCHEMA_VERSION}; write the file again with this version"
         )
+    document: _Document
     try:
-        return kind.model_validate_json(text)
+        document = kind.model_validate_json(text)
     except ValidationError as error:
-        lines = [f"{source}: {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        lines = [f"{source}: {_path(item['loc'])}: {item['msg']}{_value(item)}" for item in error.errors()[:_MOST_FAULTS]]
         raise DocumentError("\n".join(lines)) from error
+    faults = [*_unprintable(raw, ()), *_missing(raw, document.model_dump(mode="json"), ())]
+    if faults:
+        raise DocumentError("\n".join(f"{source}: {fault}" for fault in faults[:_MOST_FAULTS]))
+    return document
+
+
+def _path(place: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, place))
+
+
+def _value(item: ErrorDetails) -> str:
+    """The value that is wrong, where it is a number or a short word."""
+    value = item["input"]
+    return f", is {value!r}" if isinstance(value, (int, float, str)) and item["type"] != "extra_forbidden" and len(repr(value)) < 60 else ""
+
+
+def _missing(written: object, whole: object, place: tuple[int | str, ...]) -> Iterator[str]:
+    """Fields that stand in every document that this program writes, and not in this one: what would be judged by them would pass unseen."""
+    if isinstance(written, dict) and isinstance(whole, dict):
+        for key in whole:
+            if key not in written:
+                yield f"{_path((*place, key))}: missing; a document that ullage wrote has every field: make it again"
+            else:
+                yield from _missing(written[key], whole[key], (*place, key))
+    elif isinstance(written, list) and isinstance(whole, list):
+        for index, (one, other) in enumerate(zip(written, whole, strict=True)):
+            yield from _missing(one, other, (*place, index))
+
+
+def _unprintable(value: object, place: tuple[int | str, ...]) -> Iterator[str]:
+    """Texts that would steer the terminal of whoever reads them."""
+    if isinstance(value, str) and not value.isprintable():
+        yield f"{_path(place)}: {value[:60]!r} has characters that cannot be printed"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if not key.isprintable():
+                yield f"{_path(place)}: the key {key[:60]!r} has characters that cannot be printed"
+            yield from _unprintable(inner, (*place, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unprintable(inner, (*place, index))

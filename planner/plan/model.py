@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from planner.plan.evidence import MeasuredMemory, SharingSaving
+from planner.plan.part import Count, Fraction, KvBytes, Mib, Money, Part, Port, Rate, Seconds, Some, Tokens, Utilization
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
 from planner.plan.rules import Rules
@@ -21,41 +22,37 @@ GpuMode = Literal["free", "exclusive", "time_shared", "mig", "tensor_parallel"]
 LatencyClass = Literal["interactive", "standard", "background"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LoraModule(_Part):
+class LoraModule(Part):
     """A LoRA adapter that an engine serves under its own name."""
 
     name: str
     path: str
 
 
-class EngineArgs(_Part):
+class EngineArgs(Part):
     """Arguments of `vllm serve`, under vLLM's own names; None leaves the engine's default."""
 
     model: str
     served_model_name: str
     host: str
-    port: int
+    port: Port
     dtype: str
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    kv_cache_memory_bytes: int
-    gpu_memory_utilization: float
-    tensor_parallel_size: int = 1
+    max_model_len: Tokens
+    max_num_seqs: Some
+    max_num_batched_tokens: Tokens
+    kv_cache_memory_bytes: KvBytes
+    gpu_memory_utilization: Utilization
+    tensor_parallel_size: Some = 1
     quantization: str | None = None
     kv_cache_dtype: str = "auto"
     revision: str | None = None
-    stream_interval: int = 1
+    stream_interval: Some = 1
     enable_sleep_mode: bool = False
     enforce_eager: bool = False
     max_num_queued_reqs: int | None = None
     lora_modules: tuple[LoraModule, ...] = ()
-    max_loras: int | None = None
-    max_lora_rank: int | None = None
+    max_loras: Some | None = None
+    max_lora_rank: Some | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,50 +60,50 @@ class EngineArgs(_Part):
         return (self.served_model_name, *(module.name for module in self.lora_modules))
 
 
-class MigPlace(_Part):
+class MigPlace(Part):
     """A MIG instance: profile name and start slot (in memory slices)."""
 
     profile: str
-    start: int
+    start: Count
 
 
-class Ledger(_Part):
+class Ledger(Part):
     """Memory of one replica on each of its GPUs, line by line, in MiB.
 
-    start_peak_mib is the most it takes at once as it starts, at least the total; None in plans made before it was kept.
+    start_peak_mib is the most it takes at once as it starts, at least the total.
     provenance says which measured starts it rests on; empty: the constants shipped with the engine version.
     """
 
-    weights_mib: int
-    activation_mib: int
-    cuda_graphs_mib: int
-    context_mib: int
-    kv_mib: int
-    total_mib: int
-    start_peak_mib: int | None = None
+    weights_mib: Mib
+    activation_mib: Mib
+    cuda_graphs_mib: Mib
+    context_mib: Mib
+    kv_mib: Mib
+    total_mib: Mib
+    start_peak_mib: Mib
     provenance: str = ""
 
     @property
     def start_extra_mib(self) -> int:
         """What a start takes for a while beyond the total."""
-        return max(0, (self.start_peak_mib or 0) - self.total_mib)
+        return max(0, self.start_peak_mib - self.total_mib)
 
 
-class ReplicaForecast(_Part):
+class ReplicaForecast(Part):
     """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share.
 
     provenance says what its step times rest on and how wide they are spread; empty in plans made before it was kept.
     """
 
-    ttft_s: float
-    tpot_s: float
-    busy_fraction: float
-    running_requests: float
-    kv_fraction: float
+    ttft_s: Seconds
+    tpot_s: Seconds
+    busy_fraction: Fraction
+    running_requests: Rate
+    kv_fraction: Fraction
     provenance: str = ""
 
 
-class Replica(_Part):
+class Replica(Part):
     """One engine process group: where it lives, how it is started and what it is expected to do."""
 
     name: str
@@ -115,96 +112,98 @@ class Replica(_Part):
     pool: str
     node: str
     host: str
-    gpus: tuple[int, ...]
+    gpus: tuple[Count, ...]
     mig: MigPlace | None = None
     mode: GpuMode
-    max_active_residents: int = 1
+    max_active_residents: Some = 1
     engine: Literal["vllm"] = "vllm"
     engine_version: str
     args: EngineArgs
     ledger: Ledger
-    capacity_rps: float
-    planned_rps: float
+    capacity_rps: Rate
+    planned_rps: Rate
     forecast: ReplicaForecast
-    start_s: float
+    start_s: Seconds
 
 
-class GpuPlan(_Part):
+class GpuPlan(Part):
     """One GPU of the fleet: how it is used and what is left of it. taken_mib is what others hold of its memory."""
 
     node: str
-    index: int
+    index: Count
     pool: str
     gpu_type: str
     mode: GpuMode
     mig_layout: tuple[MigPlace, ...] = ()
     replicas: tuple[str, ...] = ()
-    memory_mib: int
-    headroom_mib: int
-    weights_mib: int = 0
-    kv_mib: int = 0
-    overhead_mib: int = 0
-    free_mib: int
-    taken_mib: int = 0
-    busy_fraction: float = 0.0
+    memory_mib: Mib
+    headroom_mib: Mib
+    weights_mib: Mib = 0
+    kv_mib: Mib = 0
+    overhead_mib: Mib = 0
+    free_mib: Mib
+    taken_mib: Mib = 0
+    busy_fraction: Fraction = 0.0
     interference: Literal["none", "assumed", "measured"] = "none"
 
 
-class NodePlan(_Part):
-    """One machine: its name in the plan, the address its engines listen on and its GPUs."""
+class NodePlan(Part):
+    """One machine: its name in the plan, the address its engines listen on, its GPUs, and what its host has for their engines."""
 
     name: str
     pool: str
     host: str
     gpu_type: str
-    gpu_count: int
+    gpu_count: Some
+    host_cores: Some
+    host_memory_mib: Mib
 
 
-class Backend(_Part):
+class Backend(Part):
     """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000 per begun hundred of replicas."""
 
     replica: str
     host: str
-    port: int
-    weight: int
+    port: Port
+    weight: Some
 
 
-class Route(_Part):
+class Route(Part):
     """Requests that name this model go to these backends."""
 
     served_name: str
     backends: tuple[Backend, ...]
 
 
-class RouterPlan(_Part):
+class RouterPlan(Part):
     """Where the router listens."""
 
     host: str
-    port: int
-    admin_port: int
+    port: Port
+    admin_port: Port
 
 
-class WorkloadForecast(_Part):
+class WorkloadForecast(Part):
     """A declared workload, where it is served and what is expected for it. unserved_rps > 0 carries a reason."""
 
     name: str
     served_name: str
     latency_class: LatencyClass
     priority: int
-    ttft_slo_s: float
-    tpot_slo_s: float
-    rate_rps: float
-    input_tokens: float
-    output_tokens: float
-    ttft_s: float | None
-    tpot_s: float | None
-    unserved_rps: float
+    ttft_slo_s: Seconds
+    tpot_slo_s: Seconds
+    rate_rps: Rate
+    input_tokens: Rate
+    output_tokens: Rate
+    ttft_s: Seconds | None
+    tpot_s: Seconds | None
+    unserved_rps: Rate
     unserved_reason: str | None = None
     breaking: Breaking | None = None
-    tolerate_nodes: int = 0
+    tolerate_nodes: Count = 0
 
 
-class NodeLoss(_Part):
+class NodeLoss(Part):
     """The node whose loss hurts a served model most, and what the replicas elsewhere cannot carry of its peak then.
 
     One for each model with a workload that tolerates the loss of a node; unserved_rps 0 says that it survives any.
@@ -212,10 +211,10 @@ class NodeLoss(_Part):
 
     served_name: str
     node: str
-    unserved_rps: float
+    unserved_rps: Rate
 
 
-class Desired(_Part):
+class Desired(Part):
     """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any."""
 
     nodes: tuple[NodePlan, ...]
@@ -224,49 +223,49 @@ class Desired(_Part):
     routes: tuple[Route, ...]
     router: RouterPlan
     workloads: tuple[WorkloadForecast, ...]
-    cost_usd_per_h: float
-    gpus_used: int
-    sizing_quantile: float
+    cost_usd_per_h: Money
+    gpus_used: Count
+    sizing_quantile: Fraction
     certificate: Certificate
     input_hashes: dict[str, str]
     explanation: Explanation | None = None
     node_losses: tuple[NodeLoss, ...] = ()
     tolerance_cost_usd_per_h: float | None = None
-    rules: Rules | None = None
+    rules: Rules
     measured_memory: tuple[MeasuredMemory, ...] = ()
     measurements_sha256: str | None = None
     sharing_saving: SharingSaving | None = None
     warnings: tuple[str, ...] = ()
 
 
-class Prior(_Part):
+class Prior(Part):
     """The state a plan was made against; apply refuses the plan when the state has moved on."""
 
-    serial: int
+    serial: Annotated[int, Field(ge=0)]
     state_hash: str
 
 
-class Repartition(_Part):
+class Repartition(Part):
     """Give a GPU this MIG layout (empty: undivided); an instance that stays keeps its replica, one that goes must be empty."""
 
     kind: Literal["repartition"] = "repartition"
     node: str
-    gpu: int
+    gpu: Count
     layout: tuple[MigPlace, ...]
     reason: str = ""
 
 
-class Start(_Part):
+class Start(Part):
     """Start a replica and wait until it is ready. Starts on one GPU never overlap."""
 
     kind: Literal["start"] = "start"
     replica: str
     node: str
-    gpus: tuple[int, ...]
+    gpus: tuple[Count, ...]
     reason: str = ""
 
 
-class Drain(_Part):
+class Drain(Part):
     """Wait until a replica, already out of the routes, has no request running."""
 
     kind: Literal["drain"] = "drain"
@@ -274,7 +273,7 @@ class Drain(_Part):
     reason: str = ""
 
 
-class Stop(_Part):
+class Stop(Part):
     """Stop a replica and wait until its process group is gone and its memory is free."""
 
     kind: Literal["stop"] = "stop"
@@ -282,7 +281,7 @@ class Stop(_Part):
     reason: str = ""
 
 
-class SetRoutes(_Part):
+class SetRoutes(Part):
     """Switch the router to exactly these routes."""
 
     kind: Literal["set_routes"] = "set_routes"
@@ -293,7 +292,7 @@ class SetRoutes(_Part):
 Action = Annotated[Repartition | Start | Drain | Stop | SetRoutes, Field(discriminator="kind")]
 
 
-class Plan(_Part):
+class Plan(Part):
     """Desired world, the state it was made against, and the actions between them.
 
     churn is the goal that depends on both: weights that the actions load.
@@ -306,11 +305,11 @@ class Plan(_Part):
     churn: TierResult | None = None
 
 
-class State(_Part):
+class State(Part):
     """What runs, as apply left it: the replicas and routes of applied plans, with a serial that counts changes."""
 
     schema_version: Literal[1] = 1
-    serial: int = 0
+    serial: Annotated[int, Field(ge=0)] = 0
     nodes: tuple[NodePlan, ...] = ()
     gpus: tuple[GpuPlan, ...] = ()
     replicas: tuple[Replica, ...] = ()

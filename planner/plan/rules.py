@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from planner.plan.part import Count, Mib, Money, Part, Some
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelRules(_Part):
+class ModelRules(Part):
     """Where a served model may live: pools (empty: any), served models that may not share a GPU with it, whose it is, limits."""
 
     served_name: str
     pools: tuple[str, ...] = ()
     not_with: tuple[str, ...] = ()
     team: str | None = None
-    max_replicas: int | None = None
+    max_replicas: Some | None = None
+    min_replicas: Count = 0
 
 
-class PoolRules(_Part):
+class PoolRules(Part):
     """What a pool costs: price per GPU, for the GPUs in use or for whole nodes, min_nodes of them in any case."""
 
     name: str
-    price_usd_per_h: float
+    price_usd_per_h: Money
     billing: Literal["gpu", "node"]
-    min_nodes: int = 0
+    min_nodes: Count = 0
 
 
-class Rules(_Part):
-    """Rules of models and pools by name; with isolate_teams models of different teams never share a GPU."""
+class Rules(Part):
+    """Rules of models and pools by name; with isolate_teams models of different teams never share a GPU.
+
+    Every GPU keeps headroom_mib free, and at most max_active_residents of a shared one may be active together.
+    """
 
     models: tuple[ModelRules, ...]
     pools: tuple[PoolRules, ...]
     isolate_teams: bool = False
+    headroom_mib: Mib
+    max_active_residents: Some

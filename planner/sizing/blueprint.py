@@ -17,6 +17,7 @@ from planner.sizing.parts import Part, parts
 from planner.spec import Fleet, Policy
 from planner.spec import Pool as PoolSpec
 from profiles.gpus import MigProfile
+from profiles.memory.host import host_needs
 from profiles.mig import maximal_layouts
 
 # What starts take for a while is rounded up to whole GiB.
@@ -24,13 +25,6 @@ START_STEP_MIB = 1024
 
 # Replicas of a demand without a limit: more than any fleet has GPUs.
 UNLIMITED = 1_000_000
-
-# vLLM runs an API server, an engine core and one worker per GPU, each of which wants a core of its own.
-CORES_PER_ENGINE = 2
-
-# Host memory of one engine's processes: 1.6 GB measured for a CPU build with a tiny model in four processes, doubled for CUDA
-# contexts and pinned buffers of each worker.
-HOST_MEMORY_PER_PROCESS_MIB = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +109,9 @@ def _declared(part: Part) -> PoolSpec:
     )
 
 
-def _host_needs(candidate: Candidate) -> tuple[int, int]:
-    """Cores and MiB of host memory of one replica."""
-    processes = CORES_PER_ENGINE + candidate.gpus
-    return processes, processes * HOST_MEMORY_PER_PROCESS_MIB
-
-
 def _too_much_for_host(candidate: Candidate, pool: PoolSpec) -> Rejection | None:
     """Why the machine's part of a candidate does not fit what its GPUs may use of a node; None when it does."""
-    cores, memory_mib = _host_needs(candidate)
+    cores, memory_mib = host_needs(candidate.gpus)
     has_cores = pool.host_cores // pool.gpus_per_node * candidate.gpus
     has_mib = pool.host_memory_mib // pool.gpus_per_node * candidate.gpus
     if cores > has_cores:
@@ -200,7 +188,7 @@ def _demand(group: ServiceGroup, apart_from: frozenset[int]) -> Demand:
 
 
 def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shape:
-    host_cores, host_memory_mib = _host_needs(candidate)
+    host_cores, host_memory_mib = host_needs(candidate.gpus)
     peak_rps = candidate.group.peak_rps
     # A replica sized for demand / n must count as exactly its share, or n of them would miss the demand by rounding.
     parts = round(peak_rps / candidate.capacity_rps)
@@ -257,13 +245,17 @@ def _current(found: Sequence[tuple[Candidate, int]], own: Sequence[Part], state:
     return tuple(sorted(placed, key=lambda item: (item.shape, item.node, item.gpus, item.mig_start or 0)))
 
 
+# The address that two replicas are compared with, wherever they listen.
+_NOWHERE = ("", 1024)
+
+
 def _fingerprint(candidate: Candidate) -> tuple[object, ...]:
-    args = engine_args(candidate, "", 0)
+    args = engine_args(candidate, *_NOWHERE)
     return (candidate.site.pool, gpu_mode(candidate), candidate.max_active, candidate.mig.name if candidate.mig else None, args)
 
 
 def _running_fingerprint(replica: Replica) -> tuple[object, ...]:
-    args = replica.args.model_copy(update={"host": "", "port": 0})
+    args = replica.args.model_copy(update=dict(zip(("host", "port"), _NOWHERE, strict=True)))
     return (replica.pool, replica.mode, replica.max_active_residents, replica.mig.profile if replica.mig else None, args)
 
 

@@ -75,13 +75,11 @@ class DeclaredPool(Declared):
         description="How the GPUs of a node are connected, which decides the tensor-parallel sizes: nvswitch and pcie (every power of "
         "two; over PCIe all-reduces are slow, and step times count that), pairs (1 and 2). Default: as the catalogue has the GPU type.",
     )
-    host_cores: Count | None = Field(
-        None, description="CPU cores of a node. Default: 12 per GPU; of a machine in several pools, per GPU not taken."
-    )
+    host_cores: Count | None = Field(None, description="CPU cores of a node. Default: 12 per GPU.")
     host_memory_mib: Room | None = Field(
         None,
         alias="host_memory",
-        description="Main memory of a node. Default: 128GiB per GPU; of a machine in several pools, per GPU not taken.",
+        description="Main memory of a node. Default: 128GiB per GPU.",
         examples=["1000GiB"],
     )
     hosts: tuple[Host, ...] | None = Field(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
@@ -35,7 +34,6 @@ _SAME_SIZE_FRACTION = 0.2
 def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, report: Report) -> tuple[Pool, ...]:
     """The pools without errors; everything else goes to report."""
     pools: list[Pool] = []
-    hosts_of = Counter(host for pool in declared.values() for host in set(pool.hosts or ()) if not is_loopback(host))
     for name, pool in declared.items():
         gpu = catalogue.gpu(pool.gpu)
         layout, layout_problems = _layout(pool, gpu)
@@ -49,18 +47,15 @@ def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, re
         for loc, message in problems:
             report(("pools", name, *loc), message)
         if not problems:
-            divided = any(hosts_of[host] > 1 for host in set(pool.hosts or ()))
-            pools.append(_pool(name, pool, gpu, layout, divided=divided))
+            pools.append(_pool(name, pool, gpu, layout))
     _check_hosts(declared, report)
     return tuple(pools)
 
 
-def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout, *, divided: bool) -> Pool:
+def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Pool:
     link = declared.link or _link(gpu)
     rentable = declared.ownership == "rentable"
     max_nodes = declared.max_nodes or declared.nodes
-    # pools that divide the GPUs of a machine divide its cores and memory with them
-    own_gpus = max(len(_own_gpus(declared, node)) for node in range(max_nodes)) if divided else declared.gpus_per_node
     return Pool(
         name=name,
         gpu=gpu,
@@ -69,8 +64,8 @@ def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout, *, di
         price_usd_per_h=declared.price_usd_per_h or gpu.price_usd_per_h or 0.0,
         link=link,
         block_sizes=block_sizes(link, declared.gpus_per_node),
-        host_cores=declared.host_cores or HOST_CORES_PER_GPU * own_gpus,
-        host_memory_mib=declared.host_memory_mib or HOST_MEMORY_MIB_PER_GPU * own_gpus,
+        host_cores=declared.host_cores or HOST_CORES_PER_GPU * declared.gpus_per_node,
+        host_memory_mib=declared.host_memory_mib or HOST_MEMORY_MIB_PER_GPU * declared.gpus_per_node,
         hosts=declared.hosts or (LOOPBACK,) * max_nodes,
         mig=declared.mig,
         mig_layout=layout,

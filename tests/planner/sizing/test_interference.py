@@ -100,7 +100,12 @@ def test_gpus_that_sharing_saves_are_counted_by_what_is_known() -> None:
 
 
 def prices(billing: Literal["gpu", "node"] = "gpu", min_nodes: int = 0) -> Rules:
-    return Rules(models=(), pools=(PoolRules(name="h100", price_usd_per_h=2.0, billing=billing, min_nodes=min_nodes),))
+    return Rules(
+        models=(),
+        pools=(PoolRules(name="h100", price_usd_per_h=2.0, billing=billing, min_nodes=min_nodes),),
+        headroom_mib=1024,
+        max_active_residents=3,
+    )
 
 
 def saved(measured_gpus: int, assumed_gpus: int, measured_usd_per_h: float, assumed_usd_per_h: float) -> SharingSaving:

