@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from executor.measure.load import Enough, Load, Timing
+from executor.measure.load import ClientLoad, Enough, Timing
 
 # Rounds (one answer per client) that a mean is judged by, and after which another one tells next to nothing new.
 LEAST_ROUNDS, MOST_ROUNDS = 3, 12
@@ -40,7 +40,7 @@ class Stops:
 class LoadMeans:
     """What was measured at one load: means over requests, and requests completed per second. tpot_s None: answers of one token."""
 
-    load: Load
+    load: ClientLoad
     requests: int
     rate_rps: float
     ttft_s: float
@@ -48,7 +48,7 @@ class LoadMeans:
     request_s: float
 
 
-def means(load: Load, timings: Sequence[Timing], duration_s: float) -> LoadMeans:
+def means(load: ClientLoad, timings: Sequence[Timing], duration_s: float) -> LoadMeans:
     """Means of the answers of one run."""
     tpots_s = [timing.tpot_s for timing in timings if timing.tpot_s is not None]
     return LoadMeans(
@@ -61,7 +61,7 @@ def means(load: Load, timings: Sequence[Timing], duration_s: float) -> LoadMeans
     )
 
 
-def enough_for(load: Load, stops: Stops) -> Enough:
+def enough_for(load: ClientLoad, stops: Stops) -> Enough:
     """Ends a run when its means are known well enough, are as good as they get, or its time is over."""
     size = max(load.concurrency, LEAST_PER_ROUND)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from planner.plan import Drain, GpuPlan, MigPlace, Plan, Repartition, Replica, Route, SetRoutes, Start, State, Stop
 
-Key = tuple[str, int]
+GpuKey = tuple[str, int]
 
 
 def action_problems(plan: Plan, state: State) -> Iterator[str]:
@@ -34,10 +34,10 @@ class _World:
     def __init__(self, plan: Plan, state: State) -> None:
         self.desired = plan.desired
         self.wanted = {replica.name: replica for replica in plan.desired.replicas}
-        self.gpus: dict[Key, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in plan.desired.gpus}
+        self.gpus: dict[GpuKey, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in plan.desired.gpus}
         self.running = {replica.name: replica for replica in state.replicas}
         self.routes = state.routes
-        self.layouts: dict[Key, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
+        self.layouts: dict[GpuKey, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
 
     def start(self, action: Start, where: str) -> Iterator[str]:
         replica = self.wanted.get(action.replica)
@@ -53,7 +53,7 @@ class _World:
             yield from self._room(replica, (replica.node, index), where)
         self.running[replica.name] = replica
 
-    def _room(self, replica: Replica, key: Key, where: str) -> Iterator[str]:
+    def _room(self, replica: Replica, key: GpuKey, where: str) -> Iterator[str]:
         here = [other for other in self.running.values() if other.name != replica.name and other.node == key[0] and key[1] in other.gpus]
         place = f"{where}: starts {replica.name} on node {key[0]}, GPU {key[1]}"
         layout = self.layouts.get(key, ())

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.plan import Desired, GpuPlan, Replica
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.mig import legal_layouts
 
 # Forecasts are floats; a count holds within one part in a million.

@@ -12,7 +12,7 @@ The constants (profiles/engine_constants) reproduce each of the 30 logged starts
 
 from __future__ import annotations
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.memory.engine_constants import EngineConstants
 from profiles.models import Architecture
 from profiles.pipeline import Stage

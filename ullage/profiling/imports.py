@@ -11,8 +11,8 @@ from profiles.sources.reading import json_records, opened
 from profiles.sources.source import Context, Source, SourceError
 from profiles.store.canonical import canonical
 from profiles.store.checks import Finding, check
-from profiles.store.folder import read_store, write
 from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, StartPoint
+from profiles.store.store_folder import read_store, write
 from ullage.inputs import read_bytes
 from ullage.plugins import SOURCES, load, names
 
@@ -42,7 +42,7 @@ def import_files(paths: Sequence[Path], store: Path, context: Context, kind: str
     """Add the measurements of files to a store, all or none.
 
     kind names a source for all of them; None lets each source look. Raises SourceError with one line for every file that is wrong, and
-    profiles.store.folder.StoreError when the store cannot be read or written: then it is as it was before.
+    profiles.store.store_folder.StoreError when the store cannot be read or written: then it is as it was before.
     """
     known = read_store(store) if store.exists() else Measurements()
     files = read_files(paths, context, kind)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.measure.load import Load, Prompts, Timing
-from executor.measure.server import Counters
+from executor.measure.load import ClientLoad, Prompts, Timing
+from executor.measure.server import ServerCounters
 from executor.measure.stops import LEAST_ROUNDS, MOST_ROUNDS, LoadMeans, Stops, enough_for, half_width_fraction, means, why_stop
 from executor.measure.sweep import crowded
 
@@ -23,11 +23,11 @@ def timing(tpot_s: float = 0.01, ttft_s: float = 0.1) -> Timing:
 
 
 def measured(concurrency: int, rate_rps: float, ttft_s: float = 0.1, tpot_s: float | None = 0.01) -> LoadMeans:
-    return LoadMeans(Load(100, 10, concurrency), 12, rate_rps, ttft_s, tpot_s, 0.2)
+    return LoadMeans(ClientLoad(100, 10, concurrency), 12, rate_rps, ttft_s, tpot_s, 0.2)
 
 
 def test_rounds_that_agree_are_enough_and_rounds_that_do_not_end_some_time() -> None:
-    enough = enough_for(Load(100, 10, 8), STOPS)
+    enough = enough_for(ClientLoad(100, 10, 8), STOPS)
     steady = [timing() for _ in range(8 * LEAST_ROUNDS)]
     assert not enough(steady[:-1], 1.0)
     assert enough(steady, 1.0)
@@ -38,15 +38,15 @@ def test_rounds_that_agree_are_enough_and_rounds_that_do_not_end_some_time() -> 
 
 
 def test_time_ends_a_load_once_every_client_had_an_answer() -> None:
-    enough = enough_for(Load(100, 10, 8), STOPS)
+    enough = enough_for(ClientLoad(100, 10, 8), STOPS)
     assert not enough([timing()] * 7, 61.0)
     assert enough([timing()] * 8, 61.0)
 
 
 def test_answers_of_one_token_are_judged_by_the_whole_request() -> None:
     short = [Timing(0.0, 0.125, None, 0.125)] * 12
-    assert enough_for(Load(100, 1, 4), STOPS)(short, 1.0)
-    assert means(Load(100, 1, 4), short, 2.0) == LoadMeans(Load(100, 1, 4), 12, 6.0, 0.125, None, 0.125)
+    assert enough_for(ClientLoad(100, 1, 4), STOPS)(short, 1.0)
+    assert means(ClientLoad(100, 1, 4), short, 2.0) == LoadMeans(ClientLoad(100, 1, 4), 12, 6.0, 0.125, None, 0.125)
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=3, max_size=30), st.floats(0.1, 10.0))
@@ -88,14 +88,14 @@ def test_without_goals_nothing_is_far_beyond_them() -> None:
 
 
 def test_an_engine_that_never_runs_everybody_is_crowded() -> None:
-    full = Counters(running=4, waiting=4, ended=0, cached_tokens=0)
+    full = ServerCounters(running=4, waiting=4, ended=0, cached_tokens=0)
     assert crowded([full] * 3, 8)
     assert not crowded([full] * 2, 8)
-    assert not crowded([full, full, Counters(running=8, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert not crowded([full, full, ServerCounters(running=8, waiting=0, ended=9, cached_tokens=0)], 8)
     # the end of a run, when few are left, says nothing
-    assert crowded([full, full, full, Counters(running=4, waiting=0, ended=9, cached_tokens=0)], 8)
-    assert not crowded([full, full, full, Counters(running=7, waiting=0, ended=9, cached_tokens=0)], 8)
-    assert not crowded([full, full, Counters(running=5, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert crowded([full, full, full, ServerCounters(running=4, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert not crowded([full, full, full, ServerCounters(running=7, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert not crowded([full, full, ServerCounters(running=5, waiting=0, ended=9, cached_tokens=0)], 8)
 
 
 @given(st.integers(0, 2**64), st.lists(st.integers(1, 12000), min_size=2, max_size=6))

@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from planner.latency_classes import LatencyClass
 from planner.plan.evidence import MeasuredMemory, SharingSaving
+from planner.plan.fleet_rules import Rules
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
-from planner.plan.rules import Rules
 
 SCHEMA_VERSION = 1
 
 GpuMode = Literal["free", "exclusive", "time_shared", "mig", "tensor_parallel"]
-LatencyClass = Literal["interactive", "standard", "background"]
 
 
 class _Part(BaseModel):
@@ -160,7 +160,7 @@ class NodePlan(_Part):
     gpu_count: int
 
 
-class Backend(_Part):
+class RouteBackend(_Part):
     """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000 per begun hundred of replicas."""
 
     replica: str
@@ -173,7 +173,7 @@ class Route(_Part):
     """Requests that name this model go to these backends."""
 
     served_name: str
-    backends: tuple[Backend, ...]
+    backends: tuple[RouteBackend, ...]
 
 
 class RouterPlan(_Part):

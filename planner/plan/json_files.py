@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from planner.plan.model import SCHEMA_VERSION, Plan, State
+from planner.plan.document import SCHEMA_VERSION, Plan, State
 
 _Document = TypeVar("_Document", Plan, State)
 
