@@ -1,6 +1,6 @@
 """Fit the latency model to measured rows and write what ships: coefficients, bands and their source, one YAML file per engine.
 
-    python -m benchmarks.fit_latency FILE.csv.gz --source TEXT -o profiles/latency_fits
+    python -m benchmarks.fit_latency FILE.csv.gz --source TEXT -o profiles/latency/fits
 
 The file is aiconfigurator's table of measured serving (benchmarks.latency_rows). The same file gives the same bytes. vLLM is fitted first;
 the other engines start from it, since the GPUs are the same and only the kernels differ.

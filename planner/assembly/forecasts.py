@@ -6,11 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from planner.plan import Refusal, Replica, WorkloadForecast
-from planner.problem import Solution, shortfall
+from planner.problem import MICRO, Solution, shortfall
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.groups import ServiceGroup
-
-MICRO = 1_000_000
 
 # Names in a sentence before the rest is only counted.
 MOST_NAMES = 4

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from planner.problem import SolveProgress
-
-MICRO = 1_000_000
+from planner.problem import MICRO, SolveProgress
 
 
 def solve_progress(wanted: bool) -> Callable[[SolveProgress], None]:
