@@ -19,9 +19,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from planner.demand.traces import Request
+from planner.demand.traces import TraceRequest
 from planner.plan import State
-from planner.simulation.metrics import WorkloadRow
+from planner.simulation.traffic_metrics import WorkloadRow
 from planner.spec import Fleet, load_fleet
 from profiles.catalogue import builtin
 from ullage.inputs import read_trace
@@ -86,13 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _renamed(requests: Sequence[Request]) -> tuple[Request, ...]:
+def _renamed(requests: Sequence[TraceRequest]) -> tuple[TraceRequest, ...]:
     """Tenants as names that a fleet file allows, numbered in order of their names."""
     numbers = {tenant: f"tenant-{i:03d}" for i, tenant in enumerate(sorted({item.tenant for item in requests}))}
     return tuple(replace(item, tenant=numbers[item.tenant]) for item in requests)
 
 
-def _fleet(options: argparse.Namespace, requests: Sequence[Request]) -> Fleet:
+def _fleet(options: argparse.Namespace, requests: Sequence[TraceRequest]) -> Fleet:
     tenants = sorted({item.tenant for item in requests})
     longest = dict.fromkeys(tenants, 0)
     for item in requests:
@@ -131,7 +131,7 @@ def _model(mix: Sequence[str], turn: int, longest_tokens: int) -> dict[str, Any]
     raise SystemExit(f"no model of the mix has a context of {longest_tokens} tokens; give another --mix")
 
 
-def _csv(requests: Sequence[Request]) -> bytes:
+def _csv(requests: Sequence[TraceRequest]) -> bytes:
     lines = ["arrival_s,input_tokens,output_tokens,tenant,cached_prefix_tokens"]
     lines += [f"{i.arrival_s!r},{i.input_tokens},{i.output_tokens},{i.tenant},{i.cached_prefix_tokens}" for i in requests]
     return "\n".join(lines).encode()

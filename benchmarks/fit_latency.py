@@ -1,6 +1,6 @@
 """Fit the latency model to measured rows and write what ships: coefficients, bands and their source, one YAML file per engine.
 
-    python -m benchmarks.fit_latency FILE.csv.gz --source TEXT -o profiles/latency_fits
+    python -m benchmarks.fit_latency FILE.csv.gz --source TEXT -o profiles/latency/fits
 
 The file is aiconfigurator's table of measured serving (benchmarks.latency_rows). The same file gives the same bytes. vLLM is fitted first;
 the other engines start from it, since the GPUs are the same and only the kernels differ.
@@ -17,7 +17,7 @@ from statistics import median
 
 from benchmarks.latency_rows import ENGINES, Refused, Row, read_rows
 from profiles.latency.fits import COEFFICIENT_NAMES, Coefficients, LatencyFit, fit_text
-from profiles.latency.fitting import PRIORS, Observation, Prior, bare_fit, fitted, left_out, predicted
+from profiles.latency.fitting import PRIORS, CoefficientPrior, Observation, bare_fit, fitted, left_out, predicted
 from profiles.latency.residuals import residuals_by_distance
 from profiles.latency.work import kind
 
@@ -63,12 +63,12 @@ def usable(read: Sequence[Row | Refused], engine: str) -> list[Observation]:
     return list(once.values())
 
 
-def centred(priors: Mapping[str, Prior], found: Coefficients) -> dict[str, Prior]:
+def centred(priors: Mapping[str, CoefficientPrior], found: Coefficients) -> dict[str, CoefficientPrior]:
     """The priors with their likely values at coefficients already found."""
     return {name: replace(priors[name], value=getattr(found, name)) for name in COEFFICIENT_NAMES}
 
 
-def engine_fit(engine: str, rows: Sequence[Observation], priors: Mapping[str, Prior], source: str) -> LatencyFit:
+def engine_fit(engine: str, rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], source: str) -> LatencyFit:
     """Coefficients of all rows, bands of rows left out."""
     found = fitted(rows, priors)
     judged = left_out(rows, lambda row: row.fold, priors, found)

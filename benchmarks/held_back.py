@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from executor.measure.stops import Stops
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.latency.closed_loop import ClosedLoop
-from profiles.latency.prediction import Engine, predict_latency
+from profiles.latency.prediction import PredictedEngine, predict_latency
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.measurements import LatencyPoint, Measurements
@@ -67,7 +67,7 @@ def compared(points: Sequence[LatencyPoint], architecture: Architecture, gpu: st
     """What the other loads predict for the held-back one, beside what it took; TPOT in ms."""
     best = {load: min((p for p in points if p.concurrency == load), key=lambda p: p.tpot_s or 0.0) for load in CONCURRENCY}
     known = Measurements(latency=tuple(point for load, point in best.items() if load != HELD_BACK))
-    engine = Engine(architecture, builtin().gpu(gpu), EngineSettings(dtype="bfloat16", max_model_len=2048, max_num_seqs=16))
+    engine = PredictedEngine(architecture, builtin().gpu(gpu), EngineSettings(dtype="bfloat16", max_model_len=2048, max_num_seqs=16))
     predicted = predict_latency(engine, ClosedLoop(INPUT_TOKENS, OUTPUT_TOKENS, HELD_BACK), known)
     seen_s = best[HELD_BACK].tpot_s or 0.0
     return {

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from profiles.sources.reading import Record, json_records
+from profiles.sources.reading import SourceRecord, json_records
 from profiles.sources.source import SourceError
 
 Read = TypeVar("Read")
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path) -> SourceRecord:
     """The one JSON object of a file. SourceError names what is wrong with it, OSError says that it cannot be read."""
     records = json_records(path.name, path.read_bytes())
     if len(records) != 1:
@@ -23,7 +23,7 @@ def read_record(path: Path) -> Record:
     return records[0]
 
 
-def positive(record: Record, key: str) -> float:
+def positive(record: SourceRecord, key: str) -> float:
     """A finite number above 0."""
     number = record.amount(key)
     if number <= 0:
@@ -31,7 +31,7 @@ def positive(record: Record, key: str) -> float:
     return number
 
 
-def whole(record: Record, key: str) -> int:
+def whole(record: SourceRecord, key: str) -> int:
     """A whole number of at least 0."""
     number = record.amount(key)
     if not number.is_integer():
@@ -39,7 +39,7 @@ def whole(record: Record, key: str) -> int:
     return int(number)
 
 
-def entries(record: Record, key: str) -> tuple[Record, ...]:
+def entries(record: SourceRecord, key: str) -> tuple[SourceRecord, ...]:
     """The mappings of a list that is not empty."""
     found = tuple(record.nested(value, f"{key}[{place}]") for place, value in enumerate(record.items(key)))
     if not found:
@@ -58,7 +58,7 @@ def time_limit(text: str) -> float:
     return value
 
 
-def answered(program: str, path: Path, read: Callable[[Record], Read]) -> Read | None:
+def answered(program: str, path: Path, read: Callable[[SourceRecord], Read]) -> Read | None:
     """What read makes of a file; None after a sentence on standard error when the file is not what it should be."""
     try:
         return read(read_record(path))

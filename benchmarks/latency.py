@@ -25,8 +25,8 @@ from benchmarks.latency_rows import ENGINES, Refused, Row, read_rows
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.fits import LatencyFit, fit_for
-from profiles.latency.fitting import PRIORS, Observation, Prior, left_out
-from profiles.latency.prediction import Engine, LatencyPrediction, predict_latency
+from profiles.latency.fitting import PRIORS, CoefficientPrior, Observation, left_out
+from profiles.latency.prediction import LatencyPrediction, PredictedEngine, predict_latency
 from profiles.latency.steptime import distance
 from profiles.settings import EngineSettings, UnsupportedError
 
@@ -114,7 +114,7 @@ def judge(row: Observation, fit: LatencyFit, far: str | None = None) -> Judged:
 def folds(read: Sequence[Row | Refused]) -> dict[str, object]:
     """Leave-one-model-out and leave-one-GPU-out of every engine, with the bands that ship for such rows."""
     figures: dict[str, object] = {}
-    priors: Mapping[str, Prior] = PRIORS
+    priors: Mapping[str, CoefficientPrior] = PRIORS
     for engine in ENGINES:
         observed = usable(read, engine)
         shipped = fit_for(engine)
@@ -133,10 +133,10 @@ class _Setting:
 
     shipped: LatencyFit
     distance: str
-    priors: Mapping[str, Prior]
+    priors: Mapping[str, CoefficientPrior]
 
 
-def _as(shipped: LatencyFit, far: str, priors: Mapping[str, Prior]) -> _Setting:
+def _as(shipped: LatencyFit, far: str, priors: Mapping[str, CoefficientPrior]) -> _Setting:
     return _Setting(shipped, far, priors)
 
 
@@ -193,14 +193,14 @@ def sweep() -> dict[str, object]:
     return {"predictions": predictions, "impossible_engines": impossible, "elapsed_s": _rounded(elapsed_s)}
 
 
-def _swept_engines() -> Iterator[Engine]:
+def _swept_engines() -> Iterator[PredictedEngine]:
     catalogue = builtin()
     for model in catalogue.model_names[:_SWEPT_MODELS]:
         architecture = catalogue.model(model)
         for gpu in catalogue.gpu_names[:_SWEPT_GPUS]:
             for size in _SWEPT_SIZES:
                 limits = min(8192, architecture.max_position)
-                yield Engine(architecture, catalogue.gpu(gpu), EngineSettings(tensor_parallel_size=size, max_model_len=limits))
+                yield PredictedEngine(architecture, catalogue.gpu(gpu), EngineSettings(tensor_parallel_size=size, max_model_len=limits))
 
 
 if __name__ == "__main__":

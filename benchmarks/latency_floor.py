@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from profiles.latency.closed_loop import ClosedLoop
-from profiles.latency.prediction import Engine
+from profiles.latency.prediction import PredictedEngine
 from profiles.latency.steptime import attended_pairs
 from profiles.latency.work import step_work
 from profiles.precision import product_tflops
@@ -25,7 +25,7 @@ class Floor:
     request_s: float
 
 
-def floor(engine: Engine, load: ClosedLoop) -> Floor:
+def floor(engine: PredictedEngine, load: ClosedLoop) -> Floor:
     """What the data sheet allows at best under a load; UnsupportedError for a configuration that cannot run."""
     work = step_work(engine.architecture, engine.settings, engine.data_parallel_size)
     # pipeline stages work on different requests at the same time
@@ -47,7 +47,7 @@ def floor(engine: Engine, load: ClosedLoop) -> Floor:
     )
 
 
-def impossible(engine: Engine, load: ClosedLoop, ttft_s: float, tpot_s: float) -> str | None:
+def impossible(engine: PredictedEngine, load: ClosedLoop, ttft_s: float, tpot_s: float) -> str | None:
     """Why the measured times cannot be, with both numbers; None when the data sheet allows them."""
     least = floor(engine, load)
     request_s = ttft_s + (load.output_tokens - 1) * tpot_s

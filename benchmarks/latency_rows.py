@@ -18,7 +18,7 @@ from benchmarks.table import cell, number, optional_number, read_table
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.fitting import Observation
-from profiles.latency.prediction import Engine
+from profiles.latency.prediction import PredictedEngine
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.versions import version_key
@@ -96,7 +96,7 @@ def _observation(row: Mapping[str, str], backend: str, line: int) -> Observation
         max_num_batched_tokens=_BATCHED_TOKENS,
     )
     check_supported(architecture, gpu, settings)
-    engine = Engine(architecture, gpu, settings, data_parallel_size=data_parallel_size)
+    engine = PredictedEngine(architecture, gpu, settings, data_parallel_size=data_parallel_size)
     return Observation(
         label=f"line {line}: {architecture.name} on {gpu.name} tp{ranks}",
         fold=_fold(architecture),

@@ -21,7 +21,7 @@ from statistics import fmean, median
 
 from benchmarks.table import cell, number, optional_count, optional_number, read_table
 from profiles.catalogue import builtin
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.memory.engine_constants import constants_for
 from profiles.memory.ledger import kv_pool_bytes, stage_parts
 from profiles.models import Architecture

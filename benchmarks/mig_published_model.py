@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.instance import entries, positive, whole
 from planner.problem import Demand, MigSlot, Placed, Pool, Problem, Shape
-from profiles.sources.reading import Record
+from profiles.sources.reading import SourceRecord
 
 MICRO = 1_000_000
 # ParvaGPU admits a measured point when its latency is below this part of the SLO.
@@ -63,7 +63,7 @@ class _Point:
     latency_ms: float
 
 
-def read_instance(record: Record) -> Instance:
+def read_instance(record: SourceRecord) -> Instance:
     """An instance of a file's record; SourceError names the field that is wrong."""
     spans = tuple(_spans(record.table("mig_placements")))
     if not spans:
@@ -77,7 +77,7 @@ def read_instance(record: Record) -> Instance:
     return Instance(spans, scenarios)
 
 
-def _spans(placements: Record) -> Iterator[Span]:
+def _spans(placements: SourceRecord) -> Iterator[Span]:
     for key in sorted(placements.values):
         if not key.isdecimal() or int(key) < 1:
             raise placements.error(key, "must be a number of compute slices of at least 1")
@@ -90,11 +90,11 @@ def _spans(placements: Record) -> Iterator[Span]:
             yield Span(int(key), start, length)
 
 
-def _point(record: Record) -> _Point:
+def _point(record: SourceRecord) -> _Point:
     return _Point(record.count("size"), positive(record, "throughput_rps"), positive(record, "latency_ms"))
 
 
-def _scenario(record: Record, points: dict[str, list[_Point]], sizes: set[int]) -> Scenario:
+def _scenario(record: SourceRecord, points: dict[str, list[_Point]], sizes: set[int]) -> Scenario:
     published = record.table("published") if record.has("published") else None
     return Scenario(
         name=record.text("id"),
@@ -103,7 +103,7 @@ def _scenario(record: Record, points: dict[str, list[_Point]], sizes: set[int]) 
     )
 
 
-def _service(record: Record, points: dict[str, list[_Point]], sizes: set[int]) -> Service:
+def _service(record: SourceRecord, points: dict[str, list[_Point]], sizes: set[int]) -> Service:
     model, slo_ms, rate_rps = record.text("model"), positive(record, "slo_ms"), record.amount("rate_rps")
     if model not in points:
         raise record.error("model", f"{model} has no profiles; there are {', '.join(points)}")

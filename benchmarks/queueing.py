@@ -20,10 +20,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from planner.simulation.inputs import SimulatedEngine, SimulatedGpu, SimulatedRequest
-from planner.simulation.metrics import RequestRecord, meets_slo, quantile
-from planner.simulation.requests import EngineConfig
-from planner.simulation.simulate import simulate
+from planner.simulation.engine_requests import EngineConfig
+from planner.simulation.simulation_input import SimulatedEngine, SimulatedGpu, SimulatedRequest
+from planner.simulation.traffic_metrics import RequestRecord, meets_slo, quantile
+from planner.simulation.virtual_time import simulate
 from profiles.catalogue import builtin
 from profiles.latency.capacity import RequestMix, Slo, capacity_rps, forecast
 from profiles.latency.mix import Length

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from benchmarks.instance import entries, positive, whole
 from planner.problem import Demand, Pool, Problem, Shape
-from profiles.sources.reading import Record
+from profiles.sources.reading import SourceRecord
 
 MICRO = 1_000_000
 MIB_PER_GIB = 1024
@@ -75,7 +75,7 @@ class Race:
     models: tuple[Model, ...]
 
 
-def read_race(record: Record) -> Race:
+def read_race(record: SourceRecord) -> Race:
     """The race of a file's record; SourceError names the field that is wrong."""
     table = record.table("gpus")
     gpus = tuple(_gpu(name, table.table(name)) for name in sorted(table.values))
@@ -86,12 +86,12 @@ def read_race(record: Record) -> Race:
     return Race(gpus, models)
 
 
-def _gpu(name: str, record: Record) -> Gpu:
+def _gpu(name: str, record: SourceRecord) -> Gpu:
     usable_mib = math.floor(MEMORY_FRACTION * MIB_PER_GIB * positive(record, "mem_gib"))
     return Gpu(name, record.amount("cost"), usable_mib, whole(record, "count"))
 
 
-def _model(record: Record, gpus: Sequence[str]) -> Model:
+def _model(record: SourceRecord, gpus: Sequence[str]) -> Model:
     input_tokens, output_tokens = record.amount("in"), positive(record, "out")
     itl_ms, ttft_ms = positive(record, "slo_itl_ms"), positive(record, "slo_ttft_ms")
     perf = record.table("perf")
@@ -109,7 +109,7 @@ def _model(record: Record, gpus: Sequence[str]) -> Model:
     )
 
 
-def _capacity_rps(perf: Record, input_tokens: float, output_tokens: float, itl_ms: float, ttft_ms: float) -> float:
+def _capacity_rps(perf: SourceRecord, input_tokens: float, output_tokens: float, itl_ms: float, ttft_ms: float) -> float:
     alpha_ms, beta_ms, gamma_ms, delta_ms = (perf.amount(key) for key in ("alpha", "beta", "gamma", "delta"))
     best_rps = 0.0
     for batch in range(1, perf.count("max_batch") + 1):

@@ -28,7 +28,7 @@ from planner.plan import State
 from planner.problem import Problem, Solution, node_losses, placement_violations, priorities, unserved_by_priority, violations
 from planner.sizing.blueprint import build
 from solvers.physical import place
-from solvers.portfolio import EngineReport, PortfolioAnswer, solve_all
+from solvers.portfolio import PortfolioAnswer, SolverReport, solve_all
 from ullage.plugins import BASELINES, SOLVERS, load
 
 MICRO = 1_000_000
@@ -157,7 +157,7 @@ def _reports(answer: PortfolioAnswer, names: set[str]) -> dict[str, Any]:
     return {report.engine: _report(report) for report in answer.reports if report.engine in names}
 
 
-def _report(report: EngineReport) -> dict[str, Any]:
+def _report(report: SolverReport) -> dict[str, Any]:
     solution = report.solution
     if solution is None:
         return {"skipped": report.skipped}

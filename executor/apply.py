@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from executor.backends.engines import open_backend
+from executor.backends.engine_kinds import open_backend
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError, InterruptedApplyError
 from executor.events import OnEvent, ignore
-from executor.router.envoy import Router
+from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.state.lock import locked
@@ -25,14 +25,14 @@ from planner.plan import Plan, State, to_json
 def apply(plan: Plan, state_dir: Path, engine: str = "emulated", on_event: OnEvent = ignore) -> State:
     """Make reality equal to the plan on this machine and return the new state (its serial grows when anything changed).
 
-    engine is a name of executor.backends.engines.ENGINES. Raises ExecutorError: LockedError, StalePlanError, StartError (what already
+    engine is a name of executor.backends.engine_kinds.ENGINES. Raises ExecutorError: LockedError, StalePlanError, StartError (what already
     runs stays up), InterruptedApplyError after Ctrl-C or SIGTERM. After any of them the same plan can be applied again and goes on.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(apply_to(plan, folder, open_backend(engine, folder), Router(folder), on_event))
+    return asyncio.run(apply_to(plan, folder, open_backend(engine, folder), EnvoyRouter(folder), on_event))
 
 
-async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: Router, on_event: OnEvent = ignore) -> State:
+async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: EnvoyRouter, on_event: OnEvent = ignore) -> State:
     """As `apply`, inside a running event loop and on any backend."""
     folder.create()
     with locked(folder.lock_path, "apply"), _interruptible():

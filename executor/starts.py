@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from planner.plan import Start
 
-Numbered = tuple[int, Start]
+NumberedStart = tuple[int, Start]
 
 
-async def run_starts(starts: Sequence[Numbered], start: Callable[[int, Start], Awaitable[None]]) -> None:
+async def run_starts(starts: Sequence[NumberedStart], start: Callable[[int, Start], Awaitable[None]]) -> None:
     """Run in plan order per GPU, different GPUs at once; after a failure what was begun ends, and nothing more begins.
 
     Raises the failure of the earliest action.

@@ -17,7 +17,7 @@ from executor.backends.local import PREFIX
 from executor.errors import AccessError, JournalError
 from executor.processes import table as processes
 from executor.router import admin
-from executor.router.envoy import NAME, Router
+from executor.router.envoy import NAME, EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.state.lock import holder
@@ -133,7 +133,7 @@ async def _router(
 ) -> RouterStatus | None:
     if settings is None:
         return None
-    router = Router(folder)
+    router = EnvoyRouter(folder)
     record = router.record()
     seen = await admin.look(session, settings.host, settings.admin_port) if router.alive() else None
     # asked last: a router that ends while we look must not pass for one that only keeps silent

@@ -13,20 +13,20 @@ from itertools import groupby
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
 from executor.events import Event, OnEvent
-from executor.router.envoy import Router
+from executor.router.envoy import EnvoyRouter
 from executor.starts import all_of, run_starts
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.waiting import finish
 from planner.plan import Action, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, Stop
 
-Numbered = tuple[int, Action]
+NumberedAction = tuple[int, Action]
 
 
 class Steps:
     """One apply under the lock: the plan, where its effects go, and the state as it is now."""
 
-    def __init__(self, plan: Plan, folder: StateFolder, backend: Backend, router: Router, journal: Journal, on_event: OnEvent) -> None:
+    def __init__(self, plan: Plan, folder: StateFolder, backend: Backend, router: EnvoyRouter, journal: Journal, on_event: OnEvent) -> None:
         """Reads the state; raises StateError when it cannot."""
         self.state = folder.load()
         self._plan = plan
@@ -97,7 +97,7 @@ class Steps:
         reason = "does not run any more and is started again"
         await run_starts([(0, Start(replica=item.name, node=item.node, gpus=item.gpus, reason=reason)) for item in dead], again)
 
-    async def _batch(self, kind: str, batch: Sequence[Numbered]) -> None:
+    async def _batch(self, kind: str, batch: Sequence[NumberedAction]) -> None:
         """Neighbouring actions of one kind: starts overlap across GPUs, drains and stops overlap, the rest goes one by one."""
         if kind == "start":
             await run_starts([(number, action) for number, action in batch if isinstance(action, Start)], self._one)

@@ -9,20 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from planner.plan import (
-    Action,
-    Backend,
-    Desired,
-    Drain,
-    GpuPlan,
-    Repartition,
-    Replica,
-    Route,
-    SetRoutes,
-    Start,
-    State,
-    Stop,
-)
+from planner.plan import Action, Desired, Drain, GpuPlan, Repartition, Replica, Route, RouteBackend, SetRoutes, Start, State, Stop
 
 # Our choice: thousandths are easy to read; with more replicas every further hundred gets as many again, ten for each on average.
 WEIGHT_PER_HUNDRED = 1000
@@ -68,10 +55,10 @@ def total_weight(replica_count: int) -> int:
     return WEIGHT_PER_HUNDRED * max(1, -(-replica_count // 100))
 
 
-def _backends(replicas: Sequence[Replica]) -> tuple[Backend, ...]:
+def _backends(replicas: Sequence[Replica]) -> tuple[RouteBackend, ...]:
     weights = largest_remainder([replica.capacity_rps for replica in replicas], total_weight(len(replicas)))
     return tuple(
-        Backend(replica=replica.name, host=replica.host, port=replica.args.port, weight=weight)
+        RouteBackend(replica=replica.name, host=replica.host, port=replica.args.port, weight=weight)
         for replica, weight in zip(replicas, weights, strict=True)
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from profiles.gpus import GpuType, MigProfile
+from profiles.gpu_types import GpuType, MigProfile
 
 Layout = tuple[tuple[str, int], ...]
 """(profile name, start slot) of each instance, sorted by start slot."""

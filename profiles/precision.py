@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import DTYPE_BYTES, Architecture
 from profiles.settings import EngineSettings, UnsupportedError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 from profiles.precision import BFLOAT16_COMPUTE_CAPABILITY, FP8_COMPUTE_CAPABILITY, compute_capability, dtype_name, weight_format
 from profiles.settings import EngineSettings, UnsupportedError

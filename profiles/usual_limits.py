@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 
 _MIB_PER_GIB = 1024
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from renderers.manifest import File, Manifest, RenderError
-from renderers.record import RECORD_NAME, Record, digest, read_record, record_text
+from renderers.record import RECORD_NAME, FileDigests, digest, read_record, record_text
 
 _TEMPORARY = ".ullage-new"
 
@@ -85,7 +85,7 @@ def _path_problem(path: str) -> str | None:
     return None
 
 
-def _compare(wanted: dict[str, File], record: Record, folder: Path) -> WriteReport:
+def _compare(wanted: dict[str, File], record: FileDigests, folder: Path) -> WriteReport:
     created: list[str] = []
     updated: list[str] = []
     unchanged: list[str] = []
@@ -130,8 +130,8 @@ def _refusal(edited: tuple[str, ...], folder: Path) -> str:
     return "\n".join([*lines, "nothing was changed; move these away (or delete them) and render again, or render into another folder"])
 
 
-def _carry_out(report: WriteReport, wanted: dict[str, File], record: Record, folder: Path) -> None:
-    final: Record = {path: (digest(file.text),) for path, file in wanted.items()}
+def _carry_out(report: WriteReport, wanted: dict[str, File], record: FileDigests, folder: Path) -> None:
+    final: FileDigests = {path: (digest(file.text),) for path, file in wanted.items()}
     if final == record and not report.differs:
         return
     folder.mkdir(parents=True, exist_ok=True)

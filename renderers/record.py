@@ -12,7 +12,7 @@ from renderers.manifest import RenderError
 
 RECORD_NAME = ".ullage-manifest.json"
 
-Record: TypeAlias = dict[str, tuple[str, ...]]
+FileDigests: TypeAlias = dict[str, tuple[str, ...]]
 """More than one digest per path only between the start and the end of a write."""
 
 
@@ -20,7 +20,7 @@ class _RecordFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: int
-    files: Record
+    files: FileDigests
 
 
 def digest(content: str | bytes) -> str:
@@ -29,12 +29,12 @@ def digest(content: str | bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def record_text(record: Record) -> str:
+def record_text(record: FileDigests) -> str:
     """The record as a file: sorted, so that equal records are equal bytes."""
     return _RecordFile(schema_version=1, files=dict(sorted(record.items()))).model_dump_json(indent=2) + "\n"
 
 
-def read_record(folder: Path) -> Record:
+def read_record(folder: Path) -> FileDigests:
     """The record of a folder, empty when it has none; RenderError when it cannot be read."""
     place = folder / RECORD_NAME
     try:

@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 import highspy
 import numpy as np
 from highspy._core import _Highs
-from numpy.typing import NDArray
 
+from solvers.arrays import Floats
 from solvers.highs import silent_solver
 from solvers.knapsack import Knapsack
 from solvers.slices import Slices
 
-Floats = NDArray[np.float64]
 Classes = tuple[int, ...]
 
 _NONE = np.zeros(0, dtype=np.int32)

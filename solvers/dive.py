@@ -11,15 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planner.problem import Pattern
+from solvers.arrays import Floats
 from solvers.assign import assign
 from solvers.columns import Column, MixColumn, PatternColumn, ReplicaColumn, bought
 from solvers.cutting import Cutting
 from solvers.relaxation import Relaxation
-
-Floats = NDArray[np.float64]
 
 # a mix that the relaxation takes at least so much of is fixed; if there is none, the largest part of those left
 _SURE = 0.999

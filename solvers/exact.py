@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities
 from solvers import best_fit, exclusive, first_fit, squishy
-from solvers.answer import answer, trimmed, with_bounds
-from solvers.candidates import dominators
-from solvers.master import Goal
+from solvers.master import StageGoal
+from solvers.solution import answer, trimmed, with_bounds
 from solvers.stage import Effort, Search, clock, run_stage
+from solvers.useful_shapes import dominators
 
 NAME = "exact"
 
@@ -29,11 +29,11 @@ def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch |
     bounds: list[int] = []
     pinned: tuple[tuple[int, int], ...] = ()
     for priority in priorities(problem):
-        goal = Goal(priority, pinned)
+        goal = StageGoal(priority, pinned)
         bound = run_stage(search, goal)
         bounds.append(bound if _all_met(bounds, pinned) else 0)
         pinned = (*pinned, (priority, search.value(goal)))
-    cost_bound = run_stage(search, Goal(None, pinned))
+    cost_bound = run_stage(search, StageGoal(None, pinned))
     return with_bounds(problem, answer(problem, NAME, search.incumbent), bounds, cost_bound)
 
 

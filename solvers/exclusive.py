@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.problem import Problem, Solution, Watch
-from solvers.answer import answer, trimmed
-from solvers.candidates import takes_whole_gpus, usable_shapes
-from solvers.catalogue import catalogue
 from solvers.greedy import open_fresh, order, shapes_by_demand
 from solvers.mixes import MixSearch
 from solvers.packing import Packing
+from solvers.shape_catalogue import catalogue
+from solvers.solution import answer, trimmed
+from solvers.useful_shapes import takes_whole_gpus, usable_shapes
 
 NAME = "exclusive"
 

@@ -16,10 +16,10 @@ import numpy as np
 from highspy._core import _Highs
 from numpy.typing import NDArray
 
+from solvers.arrays import Floats
 from solvers.columns import Column, LossColumn
 from solvers.master import Arrays, Master
 
-Floats = NDArray[np.float64]
 Indexes = NDArray[np.int32]
 _NONE = np.zeros(0, dtype=np.int32)
 # simplex strategies of HiGHS: the basis stays primal feasible when columns arrive, dual feasible when bounds change; each the other way

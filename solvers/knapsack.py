@@ -16,10 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.arrays import Floats, Integers
 from solvers.slots import Group
-
-Floats = NDArray[np.float64]
-Whole = NDArray[np.int64]
 
 # cells of the row that is rounded to a grid: 512 MiB each on an 80 GiB GPU
 _CELLS = 64
@@ -38,16 +36,16 @@ class _Axis:
     """One row as the table sees it: a state per room left, and the state that each item leaves of each state (-1: it does not fit)."""
 
     row: int
-    levels: Whole
-    after: Whole
+    levels: Integers
+    after: Integers
     even: bool
 
-    def states(self, left: Whole) -> Whole:
+    def states(self, left: Integers) -> Integers:
         """The state of each room left; -1 where it is negative."""
         return np.searchsorted(self.levels, left, side="right") - 1
 
 
-def _axis(row: int, weights: Whole, limit: int, cells: int) -> _Axis:
+def _axis(row: int, weights: Integers, limit: int, cells: int) -> _Axis:
     sums = _reachable(sorted({int(weight) for weight in weights}), limit)
     if sums is not None:
         levels = np.array(sums, dtype=np.int64)
@@ -92,7 +90,7 @@ class Knapsack:
         self._tags = np.array(group.tags, dtype=np.int64)
         self._apart = _apart(group)
         self._wide, self._narrow = self._axes()
-        self._moves: dict[int, tuple[Whole, Whole, int]] = {}
+        self._moves: dict[int, tuple[Integers, Integers, int]] = {}
         self._alternatives = self._by_tag()
         self._table = np.zeros((1, 1))
         self._values: Floats = np.zeros(len(group.classes))
@@ -113,7 +111,7 @@ class Knapsack:
                 states //= len(narrow[-1].levels)
         return axes[wide], narrow
 
-    def _move(self, item: int) -> tuple[Whole, Whole, int]:
+    def _move(self, item: int) -> tuple[Integers, Integers, int]:
         """Which narrow states can take an item, which state each leaves, and the first wide state that can."""
         after, fits = np.zeros(1, dtype=np.int64), np.ones(1, dtype=bool)
         for axis in self._narrow:
@@ -157,7 +155,7 @@ class Knapsack:
         rest += self._values[item]
         table[into, first:] = np.maximum(table[into, first:], rest, out=rest)
 
-    def _room_value(self, left: Whole) -> Floats:
+    def _room_value(self, left: Integers) -> Floats:
         """Upper value of what fits into rooms left ([..., rows], none negative)."""
         narrow = np.zeros(left.shape[:-1], dtype=np.int64)
         for axis in self._narrow:
@@ -171,7 +169,7 @@ class Knapsack:
         return np.maximum(0.0, price - self._room_value(np.maximum(0, left)))
 
     @property
-    def classes(self) -> Whole:
+    def classes(self) -> Integers:
         """The classes of the group."""
         return self._classes
 
@@ -200,7 +198,7 @@ class Knapsack:
         rows, _ = self._completed(items, near, reach)
         return [tuple(sorted(int(c) for c in self._classes[row[row >= 0]])) for row in rows]
 
-    def _completed(self, seeds: Whole, items: Whole, reach: Floats) -> tuple[Whole, Floats]:
+    def _completed(self, seeds: Integers, items: Integers, reach: Floats) -> tuple[Integers, Floats]:
         """For each of the most promising items a pattern around it, completed by the table's advice: item rows (-1: empty), values."""
         seeds = seeds[np.argsort(-reach[seeds], kind="stable")[:_MOST_SEEDS]]
         chosen = seeds[:, None]
@@ -221,7 +219,7 @@ class Knapsack:
             chosen = np.concatenate([chosen, column[:, None]], axis=1)
         return chosen, worth
 
-    def _extensions(self, chosen: Whole, left: Whole, items: Whole) -> tuple[NDArray[np.bool_], Whole]:
+    def _extensions(self, chosen: Integers, left: Integers, items: Integers) -> tuple[NDArray[np.bool_], Integers]:
         """Which items may join each partial pattern, and the room that is left then."""
         after = left[:, None, :] - self._weights[items][None, :, :]
         fits = (after >= 0).all(axis=2)

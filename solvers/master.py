@@ -24,16 +24,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from planner.problem import Problem
-from solvers.candidates import takes_whole_gpus
 from solvers.columns import Column, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn, bought
 from solvers.slots import Slots
+from solvers.useful_shapes import takes_whole_gpus
 
 # largest coefficient a solver sees; its absolute tolerances are 1e-6 and 1e-7
 _LARGEST = 1e4
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class StageGoal:
     """What one stage minimises: unserved demand of a priority, or (priority None) cost.
 
     pinned maps every earlier priority to the unserved micro-requests/s it may have. Priorities that are neither are free.
@@ -65,7 +65,7 @@ class Master:
 
     problem: Problem
     slots: Slots
-    goal: Goal
+    goal: StageGoal
     covered: frozenset[int] = frozenset()
     unit: float = field(init=False)
     lattice: int = field(init=False)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from planner.problem import Pattern, Placed, Problem, Solution, blocks_used, nodes_needed
+from planner.problem import Pattern, Placed, Problem, Solution, Spot, blocks_used, nodes_needed
 from solvers.matching import match_groups
-from solvers.spread import Spot, Spread
-from solvers.starts import start_slots
+from solvers.mig_starts import start_slots
+from solvers.spread import Spread
 
 
 def place(problem: Problem, solution: Solution) -> tuple[Placed, ...]:

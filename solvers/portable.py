@@ -13,18 +13,18 @@ from collections.abc import Sequence
 import pulp
 
 from planner.problem import Pattern, Problem, Solution, Watch, priorities
-from solvers.answer import answer, trimmed, with_bounds
 from solvers.assign import assign
-from solvers.candidates import candidates
-from solvers.catalogue import Catalogue, catalogue
 from solvers.columns import Column, PatternColumn
 from solvers.errors import UnavailableError
-from solvers.master import Goal, Master
+from solvers.master import Master, StageGoal
 from solvers.mixes import MixSearch
 from solvers.patterns import PatternSearch
 from solvers.pricing import mix_column
+from solvers.shape_catalogue import ShapeCatalogue, catalogue
 from solvers.slots import Slots, slots
+from solvers.solution import answer, trimmed, with_bounds
 from solvers.stage import clock, value_of
+from solvers.useful_shapes import candidates
 
 NAME = "pulp:cbc"
 
@@ -45,7 +45,7 @@ def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch |
     pinned: tuple[tuple[int, int], ...] = ()
     proven = True
     for priority in (*priorities(problem), None):
-        goal = Goal(priority, pinned)
+        goal = StageGoal(priority, pinned)
         master = Master(problem, places, goal)
         allowed = [column for column in [*columns, *master.node_columns()] if master.allows(column)]
         counts, bound = (None, 0) if watch is not None and watch.stop() else _integer(master, allowed, left_s())
@@ -60,7 +60,7 @@ def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch |
     return with_bounds(problem, answer(problem, NAME, patterns), bounds[:-1], bounds[-1])
 
 
-def _every_column(places: Slots, stock: Catalogue) -> list[Column]:
+def _every_column(places: Slots, stock: ShapeCatalogue) -> list[Column]:
     columns: dict[Column, None] = {}
     for group in places.groups:
         found = PatternSearch(group, [0.0] * len(places.classes), keep_all=True).run()

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from planner.problem import Problem, Solution, Solve, Watch, objective, unserved_by_priority
-from solvers.answer import with_bounds
 from solvers.errors import UnavailableError
+from solvers.solution import with_bounds
 
 
 @dataclass(frozen=True, slots=True)
-class EngineReport:
+class SolverReport:
     """What one engine delivered, or why it was skipped; solve_s is how long it took."""
 
     engine: str
@@ -26,7 +26,7 @@ class PortfolioAnswer:
     """The lexicographically best Solution, with the best valid bounds of all engines, and a report per engine in order."""
 
     solution: Solution
-    reports: tuple[EngineReport, ...]
+    reports: tuple[SolverReport, ...]
 
 
 def solve_all(
@@ -45,13 +45,13 @@ def solve_all(
     return PortfolioAnswer(_with_best_bounds(problem, best, solutions), reports)
 
 
-def _run(problem: Problem, name: str, engine: Solve, time_limit_s: float | None, watch: Watch | None) -> EngineReport:
+def _run(problem: Problem, name: str, engine: Solve, time_limit_s: float | None, watch: Watch | None) -> SolverReport:
     started_s = perf_counter()
     try:
         solution = engine(problem, time_limit_s=time_limit_s, watch=watch)
     except UnavailableError as error:
-        return EngineReport(name, None, str(error))
-    return EngineReport(name, replace(solution, engine=name), solve_s=perf_counter() - started_s)
+        return SolverReport(name, None, str(error))
+    return SolverReport(name, replace(solution, engine=name), solve_s=perf_counter() - started_s)
 
 
 def _with_best_bounds(problem: Problem, best: Solution, solutions: list[Solution]) -> Solution:

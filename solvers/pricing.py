@@ -13,18 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planner.problem import Demand, shortfall
-from solvers.candidates import takes_whole_gpus
-from solvers.catalogue import Catalogue
+from solvers.arrays import Floats
 from solvers.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn, bought
 from solvers.knapsack import Knapsack
 from solvers.master import Master
 from solvers.mixes import Mix, MixSearch, Options
+from solvers.shape_catalogue import ShapeCatalogue
 from solvers.slices import Slices
-
-Floats = NDArray[np.float64]
+from solvers.useful_shapes import takes_whole_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ class Priced:
 class Pricing:
     """Cheap mixes and valuable patterns of one master, at any prices."""
 
-    def __init__(self, master: Master, stock: Catalogue) -> None:
+    def __init__(self, master: Master, stock: ShapeCatalogue) -> None:
         """Build the knapsacks once."""
         self.master = master
         self.stock = stock
@@ -252,7 +250,7 @@ class Pricing:
         return np.where(np.isnan(out), centre, out)
 
 
-def option_prices(master: Master, stock: Catalogue, at: Prices, demand: int) -> list[float]:
+def option_prices(master: Master, stock: ShapeCatalogue, at: Prices, demand: int) -> list[float]:
     """What each option of a demand costs at some prices."""
     out: list[float] = []
     for index in stock.shapes[demand]:
@@ -264,6 +262,6 @@ def option_prices(master: Master, stock: Catalogue, at: Prices, demand: int) -> 
     return out
 
 
-def mix_column(stock: Catalogue, demand: int, mix: Mix) -> MixColumn:
+def mix_column(stock: ShapeCatalogue, demand: int, mix: Mix) -> MixColumn:
     """A mix in terms of shapes."""
     return MixColumn(demand, tuple((stock.shapes[demand][option], count) for option, count in mix.counts), mix.unserved_microrps)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from solvers.catalogue import Catalogue, coverable
 from solvers.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn
 from solvers.master import Master
 from solvers.mixes import MixSearch
 from solvers.patterns import PatternSearch
 from solvers.pricing import Priced, mix_column, option_prices
+from solvers.shape_catalogue import ShapeCatalogue, coverable
 
 # more mixes of one demand than this, and it is covered replica by replica
 _MOST_MIXES = 500
@@ -25,7 +25,7 @@ class Reach:
     covered: frozenset[int]
 
 
-def within_gap(master: Master, stock: Catalogue, priced: Priced, gap: float, limit: int) -> Reach | None:
+def within_gap(master: Master, stock: ShapeCatalogue, priced: Priced, gap: float, limit: int) -> Reach | None:
     """The columns within gap (scaled) of the bound; None when there are more than limit.
 
     A solution that uses a column is at least bound + the column's value above the cheapest of its kind.
@@ -52,7 +52,7 @@ def within_gap(master: Master, stock: Catalogue, priced: Priced, gap: float, lim
     return Reach([*columns, *master.node_columns()], frozenset(covered))
 
 
-def _mixes_within(master: Master, stock: Catalogue, priced: Priced, demand: int, gap: float) -> list[MixColumn] | None:
+def _mixes_within(master: Master, stock: ShapeCatalogue, priced: Priced, demand: int, gap: float) -> list[MixColumn] | None:
     """The mixes of a demand within the gap; None when they are too many."""
     search = MixSearch(
         stock.options[demand],

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from solvers.catalogue import Catalogue
+from solvers.arrays import Floats
 from solvers.columns import Column, NodeColumn
 from solvers.counts import Counts
 from solvers.highs import LinearProgram, LpAnswer
 from solvers.master import Master
 from solvers.pricing import Priced, Pricing, prices
 from solvers.resources import first_duals
-
-Floats = NDArray[np.float64]
+from solvers.shape_catalogue import ShapeCatalogue
 
 # the last rounds of column generation cost as many as all before and move the bound by less than this
 _TAIL_FRACTION = 3e-4
@@ -34,7 +32,7 @@ _QUICK_STEPS, _THOROUGH_STEPS = 600, 3_000
 class Relaxation:
     """Columns, prices and the best bound of one stage; later steps add to all three."""
 
-    def __init__(self, master: Master, stock: Catalogue, seeds: Sequence[Column]) -> None:
+    def __init__(self, master: Master, stock: ShapeCatalogue, seeds: Sequence[Column]) -> None:
         """Start from the seeds, prices by the share of a GPU that each slot takes, and one round of pricing."""
         self.master = master
         self.pricing = Pricing(master, stock)

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
 
-from solvers.candidates import takes_whole_gpus
+from solvers.arrays import Floats
 from solvers.highs import silent_solver
 from solvers.master import Master
-
-Floats = NDArray[np.float64]
+from solvers.useful_shapes import takes_whole_gpus
 
 
 class _Program:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from solvers.arrays import Floats
 from solvers.knapsack import Valued
 from solvers.slots import Group
-
-Floats = NDArray[np.float64]
 
 # choices of a class for a slot that one search inspects; beyond that the bound without exclusions stands
 _MOST_STEPS = 500

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from planner.problem import Demand, Pool, Problem, Shape
-from solvers.candidates import takes_whole_gpus
+from solvers.useful_shapes import takes_whole_gpus
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -12,12 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from planner.problem import Machine, Problem, machine
+from planner.problem import Machine, Problem, Spot, machine
 
-# node and GPUs of one aligned block
-Spot = tuple[int, tuple[int, ...]]
 # pool and spot
-Key = tuple[int, Spot]
+PoolSpot = tuple[int, Spot]
 
 # exchanges of one call: far more than fleets need, so that a call always ends soon
 _MOST_MOVES = 20_000
@@ -28,10 +26,10 @@ class Spread:
     """Residents per pool and spot, free places included as empty tuples, and the loads of tolerant demands per machine."""
 
     problem: Problem
-    spots: dict[Key, tuple[int, ...]]
+    spots: dict[PoolSpot, tuple[int, ...]]
     _loads: dict[int, Counter[Machine]] = field(default_factory=dict)
-    _machines: dict[Key, Machine] = field(default_factory=dict)
-    _alike: defaultdict[tuple[int, int], list[Key]] = field(default_factory=lambda: defaultdict(list))
+    _machines: dict[PoolSpot, Machine] = field(default_factory=dict)
+    _alike: defaultdict[tuple[int, int], list[PoolSpot]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self) -> None:
         """Exchange until every tolerant demand survives, or no exchange helps."""
@@ -68,7 +66,7 @@ class Spread:
                 return True
         return False
 
-    def _exchanges(self, demand: int, fullest: int) -> Iterator[tuple[Key, Key]]:
+    def _exchanges(self, demand: int, fullest: int) -> Iterator[tuple[PoolSpot, PoolSpot]]:
         """Pairs of spots to try, one for all that are alike; the search starts behind a spot, where it seldom was before."""
         shapes = self.problem.shapes
         tried: set[tuple[Machine, tuple[int, ...]]] = set()
@@ -88,7 +86,7 @@ class Spread:
                     seen.add((there, theirs))
                     yield one, other
 
-    def _gain(self, one: Key, other: Key) -> tuple[int, int]:
+    def _gain(self, one: PoolSpot, other: PoolSpot) -> tuple[int, int]:
         """How much worse the demands of both become."""
         residents = (*self.spots[one], *self.spots[other])
         concerned = {self.problem.shapes[index].demand for index in residents} & self._loads.keys()
@@ -100,7 +98,7 @@ class Spread:
             worth[1] for worth in before
         )
 
-    def _exchange(self, one: Key, other: Key) -> None:
+    def _exchange(self, one: PoolSpot, other: PoolSpot) -> None:
         here, there = self._machines[one], self._machines[other]
         for residents, away, towards in ((self.spots[one], here, there), (self.spots[other], there, here)):
             self._add(residents, away, -1)

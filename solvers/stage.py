@@ -15,19 +15,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from planner.problem import Pattern, Problem, Progress, Watch, cost, priorities, unserved, unserved_by_priority
-from solvers.answer import trimmed
+from planner.problem import Pattern, Problem, SolveProgress, Watch, cost, priorities, unserved, unserved_by_priority
 from solvers.assign import assign, columns_of
 from solvers.best_fit import fill
-from solvers.catalogue import Catalogue, catalogue, large
 from solvers.columns import Column
 from solvers.dive import dive
 from solvers.highs import solve_integer
-from solvers.master import Goal, Master
+from solvers.master import Master, StageGoal
 from solvers.packing import Packing
 from solvers.reach import within_gap
 from solvers.relaxation import Relaxation
+from solvers.shape_catalogue import ShapeCatalogue, catalogue, large
 from solvers.slots import slots
+from solvers.solution import trimmed
 
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
@@ -76,21 +76,21 @@ class Search:
     effort: Effort
     incumbent: tuple[Pattern, ...]
 
-    def concerned(self, goal: Goal) -> list[int]:
+    def concerned(self, goal: StageGoal) -> list[int]:
         """Shapes of the demands that a goal minimises or that are pinned: the others buy nothing in this stage."""
         priorities_concerned = {priority for priority, _ in goal.pinned} | {goal.priority}
         demands = self.problem.demands
         return [i for i in self.shapes if demands[self.problem.shapes[i].demand].priority in priorities_concerned]
 
-    def value(self, goal: Goal) -> int:
+    def value(self, goal: StageGoal) -> int:
         """Value of the incumbent for a goal, in micro-units."""
         return value_of(self.problem, self.incumbent, goal)
 
-    def report(self, goal: Goal, bound: int) -> None:
+    def report(self, goal: StageGoal, bound: int) -> None:
         """Tell whoever waits where a goal stands."""
         if self.effort.watch is not None:
             value = self.value(goal)
-            self.effort.watch.report(Progress("exact", goal.priority, value, min(bound, value)))
+            self.effort.watch.report(SolveProgress("exact", goal.priority, value, min(bound, value)))
 
     def offer(self, patterns: Sequence[Pattern]) -> None:
         """Take the patterns if they are lexicographically better."""
@@ -103,14 +103,14 @@ def _objective(problem: Problem, patterns: Sequence[Pattern]) -> tuple[int, ...]
     return (*unserved_by_priority(problem, unserved(problem, patterns)), cost(problem, patterns))
 
 
-def value_of(problem: Problem, patterns: Sequence[Pattern], goal: Goal) -> int:
+def value_of(problem: Problem, patterns: Sequence[Pattern], goal: StageGoal) -> int:
     """Unserved micro-requests/s of the goal's priority, or micro-dollars/h."""
     if goal.priority is None:
         return cost(problem, patterns)
     return unserved_by_priority(problem, unserved(problem, patterns))[priorities(problem).index(goal.priority)]
 
 
-def run_stage(search: Search, goal: Goal) -> int:
+def run_stage(search: Search, goal: StageGoal) -> int:
     """Improve the incumbent for a goal; returns a valid lower bound on the goal's value."""
     if not search.value(goal):
         return 0
@@ -157,8 +157,8 @@ class _Stage:
 
     search: Search
     master: Master
-    stock: Catalogue
-    goal: Goal
+    stock: ShapeCatalogue
+    goal: StageGoal
     relaxation: Relaxation
     floor: int
 

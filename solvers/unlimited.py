@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planner.problem import Pool, Problem
-from solvers.candidates import usable_shapes
+from solvers.useful_shapes import usable_shapes
 
 
 def unlimited(problem: Problem) -> Problem:

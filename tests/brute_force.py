@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 
 from planner.problem import Pattern, Problem, objective, pattern_violations, violations
-from solvers.answer import answer
+from solvers.solution import answer
 
 # no GPU of the strategies holds more: four quarters, or three active residents and idle ones
 MOST_RESIDENTS = 6

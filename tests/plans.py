@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from planner.plan import (
-    Backend,
     Certificate,
     Desired,
     EngineArgs,
@@ -20,6 +19,7 @@ from planner.plan import (
     Replica,
     ReplicaForecast,
     Route,
+    RouteBackend,
     RouterPlan,
     Rules,
     SetRoutes,
@@ -82,7 +82,7 @@ def replica(name: str, served_name: str = "llama-8b", model: str = "meta-llama/M
 
 def route(served_name: str, *weighted: tuple[Replica, int]) -> Route:
     """A route over replicas with their weights in thousandths."""
-    backends = tuple(Backend(replica=item.name, host=item.host, port=item.args.port, weight=weight) for item, weight in weighted)
+    backends = tuple(RouteBackend(replica=item.name, host=item.host, port=item.args.port, weight=weight) for item, weight in weighted)
     return Route(served_name=served_name, backends=backends)
 
 

@@ -111,7 +111,7 @@ PLAIN = {
     "interference_factor",
     # Breaking: a multiple of the planned demand
     "demand_factor",
-    # Prior: bounds of a coefficient, in the coefficient's unit
+    # CoefficientPrior: bounds of a coefficient, in the coefficient's unit
     *("high", "low"),
     # Length.mean is in tokens, as its docstring says
     "mean",
@@ -185,6 +185,7 @@ def test_the_walk_sees_the_models() -> None:
     names = {model.__name__ for model in public_models()}
     assert names >= {
         "Fleet",
+        "FleetPool",
         "Pool",
         "Plan",
         "Ledger",

@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from executor.apply import apply
+from executor.backends.protocol import Say
 from executor.destroy import DestroyReport, destroy
 from executor.events import Event
 from executor.ports import lasting_rows, obstacle
 from planner.plan import Plan, State, to_json
-from planner.simulation.metrics import Summary, WorkloadRow
-from planner.spec import Fleet, Ports, Router
+from planner.simulation.traffic_metrics import Summary, WorkloadRow
+from planner.spec import Fleet, Ports, RouterAddress
 from ullage.inputs import read_fleet, read_trace, write_text
 from ullage.planning.plan import plan_fleet
-from ullage.traffic.replay import replay_plan
+from ullage.traffic.replayed import replay_plan
 from ullage.traffic.requests import tagged, window_of
 from ullage.traffic.simulate import stressed
 from ullage.views.plan_text import headline, plan_text
@@ -35,8 +36,6 @@ REPEAT_RATE = 14
 
 # Real engines take 40 to 140 s to start; the demo waits a hundredth of that.
 START_SCALE = "0.01"
-
-Say = Callable[[str], None]
 
 
 def example_folder(name: str) -> Path:
@@ -134,7 +133,7 @@ def _on_free_ports(fleet: Fleet) -> Fleet:
     """The fleet with ports nobody uses now: the demo must not fail because something else listens on 8080."""
     engines = len({workload.served_name for workload in fleet.workloads}) * 3
     ports = _free_ports(engines + 2, fleet.policy.router.host)
-    router = Router(host=fleet.policy.router.host, port=ports[0], admin_port=ports[1])
+    router = RouterAddress(host=fleet.policy.router.host, port=ports[0], admin_port=ports[1])
     policy = fleet.policy.model_copy(update={"router": router, "ports": Ports(start=ports[2], end=ports[-1])})
     return fleet.model_copy(update={"policy": policy})
 

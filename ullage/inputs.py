@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from executor.state.folder import StateFolder
-from planner.demand.traces import Request, parse_trace
+from planner.demand.traces import TraceRequest, parse_trace
 from planner.plan import Desired, DocumentError, Plan, State, plan_from_json
 from planner.spec import Fleet, load_fleet
 from profiles.catalogue import builtin
@@ -42,7 +42,7 @@ def read_state(folder: Path) -> State:
     return StateFolder(folder).load()
 
 
-def read_trace(path: Path) -> tuple[Request, ...]:
+def read_trace(path: Path) -> tuple[TraceRequest, ...]:
     """The requests of a csv, csv.gz or parquet trace; TraceError names the row and column that is wrong."""
     return parse_trace(path.name, read_bytes(path, "give a csv, csv.gz or parquet file"))
 

@@ -38,7 +38,7 @@ SOURCES: Mapping[str, str] = {
     "inferno": "profiles.sources.inferno:SOURCE",
     "melange": "profiles.sources.melange:SOURCE",
     "ullage": "profiles.sources.exported:SOURCE",
-    "csv": "profiles.sources.table:SOURCE",
+    "csv": "profiles.sources.csv_table:SOURCE",
 }
 
 

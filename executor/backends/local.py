@@ -14,7 +14,7 @@ import aiohttp
 
 from executor import credentials, ports
 from executor.backends import probes
-from executor.backends.launch import Launch, Launcher
+from executor.backends.launch_command import LaunchCommand, Launcher
 from executor.backends.protocol import Observed, Say
 from executor.backends.readiness import await_ready
 from executor.errors import ExecutorError, ProcessError, StartError
@@ -23,7 +23,7 @@ from executor.state.folder import StateFolder
 from executor.waiting import finish, wait_until
 from planner.plan import NodePlan, Plan, Repartition, Replica, State
 from renderers.manifest import RenderError
-from renderers.vllm import engine as vllm
+from renderers.vllm import replica_start
 
 # Processes of other parts share the folder of records; replicas carry this prefix
 PREFIX = "replica-"
@@ -35,14 +35,14 @@ def start_limit_s(replica: Replica) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Deadlines:
     """Deadlines of one local backend, in seconds."""
 
     start_s: Callable[[Replica], float] = start_limit_s
     # the longest stream that is still worth waiting for; what runs longer is cut off
     drain_s: float = 60.0
     # what the rendered command line grants requests after SIGTERM, and 5 s to close the engine core; then the group is killed
-    stop_grace_s: float = vllm.SHUTDOWN_TIMEOUT_S + 5.0
+    stop_grace_s: float = replica_start.SHUTDOWN_TIMEOUT_S + 5.0
     # a driver gives memory back once the last process of the group is gone
     memory_s: float = 10.0
 
@@ -63,12 +63,12 @@ class Devices(Protocol):
 class LocalBackend:
     """Implements executor.backends.protocol.Backend on this machine."""
 
-    def __init__(self, folder: StateFolder, launch: Launcher, devices: Devices | None, limits: Limits | None = None) -> None:
+    def __init__(self, folder: StateFolder, launch: Launcher, devices: Devices | None, limits: Deadlines | None = None) -> None:
         """Launch gives each replica's command; devices is None for GPUs that are left as they are."""
         self._table = processes.ProcessTable(folder.processes, folder.logs)
         self._launch = launch
         self._devices = devices
-        self._limits = limits or Limits()
+        self._limits = limits or Deadlines()
         # imports and weights compete for the cores of this machine; more starts at once only make each of them slower
         self._starting = asyncio.Semaphore(2 * len(os.sched_getaffinity(0)))
 
@@ -209,5 +209,5 @@ class LocalBackend:
 _NO_MIG = "MIG layouts of real GPUs are not supported by the local backend yet; set `mig: off` for its pool"
 
 
-def _hash(launch: Launch) -> str:
+def _hash(launch: LaunchCommand) -> str:
     return processes.command_hash(launch.argv, launch.environment)

@@ -9,7 +9,7 @@ import aiohttp
 
 from executor import credentials
 from executor.errors import AccessError
-from profiles.sources.metrics import ACCEPT, sums
+from profiles.sources.prometheus_text import ACCEPT, sums
 
 # one question that is answered from memory; a hung engine must not hold up the one who asks
 QUICK_LIMIT_S = 5.0

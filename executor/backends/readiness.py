@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from executor.backends import logs, probes
+from executor.backends import probes, start_failures
 from executor.errors import AccessError, StartError
 from executor.processes.logs import read_end, tail
 from planner.plan import Replica
@@ -49,5 +49,5 @@ async def _await_ready(session: aiohttp.ClientSession, replica: Replica, alive: 
 
 def _failure(replica: Replica, kind: str, what: str, log: Path) -> StartError:
     text = read_end(log)
-    cause = logs.cause(text) or kind
+    cause = start_failures.cause(text) or kind
     return StartError(replica.name, cause, f"{what} [{cause}]; the end of {log}:\n{tail(text)}")

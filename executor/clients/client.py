@@ -30,7 +30,7 @@ _VIEW = memoryview(bytearray(1 << 16))
 
 
 @dataclass(slots=True)
-class Exchange:
+class ClientExchange:
     """What came of one request; times are of the event loop's clock, in seconds."""
 
     started_s: float
@@ -49,7 +49,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         """Clock gives the time that a read is stamped with."""
         self._clock = clock
         self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: ClientExchange | None = None
         self._ended: asyncio.Future[None] | None = None
         self._reset()
 
@@ -58,7 +58,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         """Open, and without a request on its way."""
         return self._transport is not None and not self._transport.is_closing() and self._exchange is None
 
-    async def send(self, request: bytes, exchange: Exchange) -> None:
+    async def send(self, request: bytes, exchange: ClientExchange) -> None:
         """Send one request and return when its answer is complete or broken; the exchange then holds the outcome."""
         if not self.usable or self._transport is None:
             exchange.error = "reset"
@@ -142,14 +142,14 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._left_bytes = next((int(line[15:]) for line in lines if _LENGTH.fullmatch(line)), 0)
         return rest
 
-    def _conclude(self, exchange: Exchange) -> None:
+    def _conclude(self, exchange: ClientExchange) -> None:
         try:
             self._read_body(exchange)
         except ValueError:
             exchange.error = _NOT_A_STREAM
         self._finish(None)
 
-    def _read_body(self, exchange: Exchange) -> None:
+    def _read_body(self, exchange: ClientExchange) -> None:
         if self._status != 200:
             exchange.error = f"http {self._status}"
             raw = b"".join(self._parts)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from executor import credentials
-from executor.clients.client import Exchange, StreamConnection, completion_request
-from planner.simulation.metrics import RequestRecord
+from executor.clients.client import ClientExchange, StreamConnection, completion_request
+from planner.simulation.traffic_metrics import RequestRecord
 
 # how long requests may still run after the window before they count as failed
 FINISH_LIMIT_S = 120.0
@@ -36,7 +36,7 @@ class ReplayRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ReplayProgress:
     """How far a replay is; late_s is how long after its time the latest request was sent."""
 
     elapsed_s: float
@@ -47,7 +47,7 @@ class Progress:
     late_s: float
 
 
-OnProgress = Callable[[Progress], None]
+OnReplayProgress = Callable[[ReplayProgress], None]
 
 
 def replay(
@@ -55,7 +55,7 @@ def replay(
     router_port: int,
     requests: Sequence[ReplayRequest],
     seconds: float,
-    on_progress: OnProgress | None = None,
+    on_progress: OnReplayProgress | None = None,
     finish_limit_s: float = FINISH_LIMIT_S,
 ) -> tuple[RequestRecord, ...]:
     """Send the requests that arrive within the window of `seconds` and wait for all answers; records in order of arrival.
@@ -74,13 +74,13 @@ class _Replay:
         self._authorization = credentials.authorization(os.environ)
         self._requests = requests
         self._prompts = _Prompts(requests)
-        self._exchanges: list[Exchange | None] = [None] * len(requests)
+        self._exchanges: list[ClientExchange | None] = [None] * len(requests)
         self._idle: list[StreamConnection] = []
         self._ended = 0
         self._errors = 0
         self._late_s = 0.0
 
-    async def run(self, limit_s: float, on_progress: OnProgress | None) -> tuple[RequestRecord, ...]:
+    async def run(self, limit_s: float, on_progress: OnReplayProgress | None) -> tuple[RequestRecord, ...]:
         clock = asyncio.get_running_loop().time
         start_s = clock()
         watcher = asyncio.create_task(self._watch(start_s, on_progress)) if on_progress else None
@@ -104,7 +104,7 @@ class _Replay:
         return tuple(_record(request, exchange) for request, exchange in zip(self._requests, self._exchanges, strict=True))
 
     async def _one(self, index: int, due_s: float) -> None:
-        exchange = Exchange(started_s=due_s)
+        exchange = ClientExchange(started_s=due_s)
         self._exchanges[index] = exchange
         try:
             connection = await self._connection()
@@ -137,16 +137,16 @@ class _Replay:
         _, made = await loop.create_connection(lambda: StreamConnection(loop.time), self._host, self._port)
         return made
 
-    async def _watch(self, start_s: float, on_progress: OnProgress | None) -> None:
+    async def _watch(self, start_s: float, on_progress: OnReplayProgress | None) -> None:
         while True:
             self._tell(start_s, on_progress)
             await asyncio.sleep(_PROGRESS_S)
 
-    def _tell(self, start_s: float, on_progress: OnProgress | None) -> None:
+    def _tell(self, start_s: float, on_progress: OnReplayProgress | None) -> None:
         if on_progress is not None:
             sent = sum(exchange is not None for exchange in self._exchanges)
             elapsed_s = asyncio.get_running_loop().time() - start_s
-            on_progress(Progress(elapsed_s, sent, self._ended, self._errors, len(self._requests), self._late_s))
+            on_progress(ReplayProgress(elapsed_s, sent, self._ended, self._errors, len(self._requests), self._late_s))
 
 
 class _Prompts:
@@ -162,7 +162,7 @@ class _Prompts:
         return self._text[at : at + 5 * tokens - 1]
 
 
-def _record(request: ReplayRequest, exchange: Exchange | None) -> RequestRecord:
+def _record(request: ReplayRequest, exchange: ClientExchange | None) -> RequestRecord:
     ttft_s = tpot_s = None
     error = "deadline" if exchange is None else exchange.error
     if exchange is not None and exchange.first_token_s is not None and exchange.last_token_s is not None:

@@ -18,11 +18,11 @@ import aiohttp
 
 from executor.backends import probes
 from executor.backends.emulated_devices import EmulatedDevices
+from executor.durable_files import file_name
 from executor.emulator.devices import GpuReading
-from executor.files import file_name
 from executor.state.folder import StateFolder
 from planner.plan import GpuPlan, Plan, Replica
-from planner.simulation.metrics import GpuUse
+from planner.simulation.traffic_metrics import GpuUse
 from profiles.catalogue import builtin
 
 # A scrape of one emulated engine costs it about a millisecond; every two seconds that stays below a part in a thousand.

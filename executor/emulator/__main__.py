@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
     from executor.emulator.options import parse_serve  # noqa: PLC0415 - a wrong command line answers without loading the engine
 
     options = parse_serve(arguments[1:], os.environ)
-    from executor.emulator.server import serve  # noqa: PLC0415 - as above
+    from executor.emulator.process import serve  # noqa: PLC0415 - as above
 
     return serve(options)
 

@@ -11,17 +11,17 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
-from executor.emulator.answers import StreamAnswer, WholeAnswer, dumps
 from executor.emulator.asks import AskError, messages_tokens, parse_body, read_ask, served_model, text_tokens
-from executor.emulator.connection import Exchange
+from executor.emulator.connection import ServerExchange
 from executor.emulator.engine import RealTimeEngine
-from executor.emulator.launch import Launch
+from executor.emulator.launch import EmulatedEngine
 from executor.emulator.metrics import Metrics
 from executor.emulator.options import ENGINE_VERSION, ServeOptions
 from executor.emulator.residence import OutOfMemoryError
+from executor.emulator.response_bodies import StreamAnswer, WholeAnswer, dumps
 from executor.emulator.sleep import Sleeper
 
-Serve = Callable[[Exchange], None]
+Serve = Callable[[ServerExchange], None]
 
 # Longer ids of clients are cut: they are repeated in every event.
 _MAX_ID = 256
@@ -33,7 +33,7 @@ _REFUSED = "vllm:admission_rejections_total"
 class Api:
     """Answers every request of every connection."""
 
-    def __init__(self, options: ServeOptions, launch: Launch, engine: RealTimeEngine, sleeper: Sleeper, metrics: Metrics) -> None:
+    def __init__(self, options: ServeOptions, launch: EmulatedEngine, engine: RealTimeEngine, sleeper: Sleeper, metrics: Metrics) -> None:
         """Routes depend on the environment: sleep and wake exist only with VLLM_SERVER_DEV_MODE=1."""
         self._options = options
         self._launch = launch
@@ -64,7 +64,7 @@ class Api:
                 "/is_sleeping": ("GET", self._show_sleep),
             }
 
-    def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: ServerExchange) -> None:
         """Answer one request; whatever goes wrong becomes an error answer."""
         try:
             if self._authorised(exchange):
@@ -76,7 +76,7 @@ class Api:
         except RecursionError:
             self._refuse(exchange, AskError(HTTPStatus.BAD_REQUEST, "the body is nested too deeply"))
 
-    def _route(self, exchange: Exchange) -> Serve:
+    def _route(self, exchange: ServerExchange) -> Serve:
         method, serve = self._routes.get(exchange.request.path, ("", None))
         if serve is None:
             raise AskError(HTTPStatus.NOT_FOUND, "Not Found", "Not Found")
@@ -84,29 +84,29 @@ class Api:
             raise AskError(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", "Method Not Allowed")
         return serve
 
-    def _authorised(self, exchange: Exchange) -> bool:
+    def _authorised(self, exchange: ServerExchange) -> bool:
         # vLLM guards /v1 only: health, metrics and the development endpoints stay open.
         if not self._options.api_keys or not exchange.request.path.startswith("/v1"):
             return True
         scheme, _, key = exchange.request.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and key in self._options.api_keys
 
-    def _finish(self, exchange: Exchange, status: HTTPStatus, body: dict[str, Any] | None = None) -> None:
+    def _finish(self, exchange: ServerExchange, status: HTTPStatus, body: dict[str, Any] | None = None) -> None:
         self._count_request(exchange, status)
         exchange.respond(status, b"" if body is None else dumps(body))
 
-    def _refuse(self, exchange: Exchange, error: AskError) -> None:
+    def _refuse(self, exchange: ServerExchange, error: AskError) -> None:
         details = {"message": error.message, "type": error.kind, "param": error.param, "code": error.status.value}
         self._finish(exchange, error.status, {"error": details})
 
-    def _count_request(self, exchange: Exchange, status: HTTPStatus) -> None:
+    def _count_request(self, exchange: ServerExchange, status: HTTPStatus) -> None:
         if exchange.request.path in _NOT_COUNTED:
             return
         path = exchange.request.path if exchange.request.path in self._routes else "none"
         key = (path, exchange.request.method[:16], f"{status.value // 100}xx")
         self._metrics.http_requests[key] = self._metrics.http_requests.get(key, 0) + 1
 
-    def _generate(self, exchange: Exchange, *, chat: bool) -> None:
+    def _generate(self, exchange: ServerExchange, *, chat: bool) -> None:
         options = self._options
         ask = read_ask(
             parse_body(exchange.request.body),
@@ -140,7 +140,7 @@ class Api:
             self._metrics.add(_REFUSED, label="max_num_queued_tokens")
             raise _overflow(f"{engine.prefill_tokens} prompt tokens queued, max_num_queued_tokens is {options.max_num_queued_tokens}")
 
-    def _show_metrics(self, exchange: Exchange) -> None:
+    def _show_metrics(self, exchange: ServerExchange) -> None:
         core, values = self._engine.core, self._metrics.values
         computed = float(core.counters.prompt_tokens - core.counters.cached_prompt_tokens)
         current = {
@@ -159,7 +159,7 @@ class Api:
         self._count_request(exchange, HTTPStatus.OK)
         exchange.respond(HTTPStatus.OK, self._metrics.text().encode(), "text/plain; version=0.0.4; charset=utf-8")
 
-    def _show_models(self, exchange: Exchange) -> None:
+    def _show_models(self, exchange: ServerExchange) -> None:
         permission = {
             "id": f"modelperm-{self._id_prefix}00000000",
             "object": "model_permission",
@@ -189,7 +189,7 @@ class Api:
         ]
         self._finish(exchange, HTTPStatus.OK, {"object": "list", "data": models})
 
-    def _tokenize(self, exchange: Exchange) -> None:
+    def _tokenize(self, exchange: ServerExchange) -> None:
         body = parse_body(exchange.request.body)
         served_model(body, self._options.served_names)
         vocabulary = self._launch.architecture.vocab
@@ -206,7 +206,7 @@ class Api:
         limit = self._launch.settings.max_model_len
         self._finish(exchange, HTTPStatus.OK, {"count": count, "max_model_len": limit, "tokens": tokens, "token_strs": None})
 
-    def _detokenize(self, exchange: Exchange) -> None:
+    def _detokenize(self, exchange: ServerExchange) -> None:
         body = parse_body(exchange.request.body)
         served_model(body, self._options.served_names)
         tokens = body.get("tokens")
@@ -214,19 +214,19 @@ class Api:
             raise AskError(HTTPStatus.BAD_REQUEST, "tokens: expected a list of token ids", param="tokens")
         self._finish(exchange, HTTPStatus.OK, {"prompt": "".join(f" {token % 1000:03d}" for token in tokens)})
 
-    def _sleep(self, exchange: Exchange) -> None:
+    def _sleep(self, exchange: ServerExchange) -> None:
         query = parse_qs(exchange.request.query)
         level, mode = query.get("level", ["1"])[-1], query.get("mode", ["abort"])[-1]
         if level not in {"1", "2"} or mode not in {"abort", "wait", "keep"}:
             raise AskError(HTTPStatus.BAD_REQUEST, f"level must be 1 or 2 and mode abort, wait or keep; got {level!r} and {mode!r}")
         self._operate(exchange, self._sleeper.sleep(int(level), mode))
 
-    def _wake(self, exchange: Exchange) -> None:
+    def _wake(self, exchange: ServerExchange) -> None:
         if "tags" in parse_qs(exchange.request.query):
             raise AskError(HTTPStatus.BAD_REQUEST, "the emulator wakes weights and KV cache together: leave tags out", param="tags")
         self._operate(exchange, self._sleeper.wake())
 
-    def _operate(self, exchange: Exchange, operation: Coroutine[None, None, None]) -> None:
+    def _operate(self, exchange: ServerExchange, operation: Coroutine[None, None, None]) -> None:
         """Answer when a sleep or wake is done."""
 
         async def run() -> None:
@@ -241,7 +241,7 @@ class Api:
         self._operations.add(task)
         task.add_done_callback(self._operations.discard)
 
-    def _show_sleep(self, exchange: Exchange) -> None:
+    def _show_sleep(self, exchange: ServerExchange) -> None:
         self._finish(exchange, HTTPStatus.OK, {"is_sleeping": self._sleeper.asleep})
 
 

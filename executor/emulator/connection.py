@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from executor.emulator.wire import LAST_CHUNK, HttpError, Request, RequestParser, chunk, response, stream_head
+from executor.emulator.wire import LAST_CHUNK, HttpError, HttpRequest, RequestParser, chunk, response, stream_head
 
 # Requests sent ahead while one is being answered wait here; more than this and the connection closes.
 _MAX_AHEAD_BYTES = 1024 * 1024
 
 
-class Exchange:
+class ServerExchange:
     """One request and the way to answer it: `respond` once, or `start_stream`, `write`..., `end`."""
 
     __slots__ = ("_connection", "on_disconnect", "request")
 
-    def __init__(self, request: Request, connection: Connection) -> None:
+    def __init__(self, request: HttpRequest, connection: Connection) -> None:
         """Belongs to a connection."""
         self.request = request
         self._connection = connection
@@ -54,13 +54,13 @@ class Exchange:
 class Connection(asyncio.Protocol):
     """Feeds requests to `serve`, one after the other. `serve` may answer at once or later."""
 
-    def __init__(self, serve: Callable[[Exchange], None], open_connections: set[Connection]) -> None:
+    def __init__(self, serve: Callable[[ServerExchange], None], open_connections: set[Connection]) -> None:
         """Registers itself in open_connections while it lives."""
         self._serve = serve
         self._open = open_connections
         self._parser = RequestParser()
         self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: ServerExchange | None = None
         self._continued = False
         # Set when the server shuts down: the answer in progress is the last one.
         self.closing = False
@@ -140,5 +140,5 @@ class Connection(asyncio.Protocol):
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return
         self._continued = False
-        self._exchange = Exchange(request, self)
+        self._exchange = ServerExchange(request, self)
         self._serve(self._exchange)

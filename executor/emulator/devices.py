@@ -14,7 +14,7 @@ from pathlib import Path
 
 from executor.emulator.gpu_file import UNITS, DeviceError, GpuFile, create_gpu_file
 
-Layout = Sequence[tuple[str, int]]
+DeviceLayout = Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def open_gpu(node_dir: Path, index: int) -> Iterator[GpuFile]:
         gpu.close()
 
 
-def create_node(node_dir: Path, gpu_type_name: str, gpu_count: int, mig_layouts: Sequence[Layout] = ()) -> None:
+def create_node(node_dir: Path, gpu_type_name: str, gpu_count: int, mig_layouts: Sequence[DeviceLayout] = ()) -> None:
     """Make a node of `gpu_count` GPUs of a catalogue type; `mig_layouts` gives one layout per GPU, none: undivided.
 
     A GPU that exists already with the same type is left as it is, with its residents. Raises DeviceError when it
@@ -133,7 +133,7 @@ def create_node(node_dir: Path, gpu_type_name: str, gpu_count: int, mig_layouts:
                 raise DeviceError(f"{path}: is a {existing.gpu_type}, not a {gpu.name}; remove the folder to start anew")
 
 
-def repartition(node_dir: Path, gpu: int, layout: Layout) -> None:
+def repartition(node_dir: Path, gpu: int, layout: DeviceLayout) -> None:
     """Give a GPU this MIG layout: (profile, start slot) pairs, empty for the undivided GPU.
 
     As on real GPUs an instance that stays keeps its residents; one that goes must be idle. Raises DeviceError when it is not, or

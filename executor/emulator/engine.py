@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from executor.emulator.answers import Answer
 from executor.emulator.asks import Ask
 from executor.emulator.metrics import Metrics
 from executor.emulator.pace import Pace
 from executor.emulator.residence import Residence
+from executor.emulator.response_bodies import TokenSink
 from planner.simulation.core import EngineCore, Step, seconds
-from planner.simulation.requests import EngineRequest
+from planner.simulation.engine_requests import EngineRequest
 from profiles.latency.steptime import StepTime
 
 # Steps that a late engine catches up on before it lets the network have a turn.
@@ -24,7 +24,7 @@ class _Live:
     """A request in the engine; times are monotonic seconds, 0.0 while it has not happened."""
 
     ask: Ask
-    answer: Answer
+    answer: TokenSink
     arrival_s: float
     scheduled_s: float = 0.0
     first_s: float = 0.0
@@ -84,7 +84,7 @@ class RealTimeEngine:
         """The state machine, to read from."""
         return self._core
 
-    def submit(self, request_id: str, ask: Ask, answer: Answer) -> None:
+    def submit(self, request_id: str, ask: Ask, answer: TokenSink) -> None:
         """Take a request; its tokens go to the answer."""
         live = _Live(ask, answer, self._loop.time())
         if self._admitting:

@@ -10,9 +10,9 @@ from pathlib import Path
 from executor.emulator.options import ServeOptions
 from executor.emulator.residence import Residence
 from planner.simulation.configuration import engine_config
-from planner.simulation.requests import EngineConfig
+from planner.simulation.engine_requests import EngineConfig
 from profiles.catalogue import architecture_from_path, builtin
-from profiles.gpus import GpuType, settings_on
+from profiles.gpu_types import GpuType, settings_on
 from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime
 from profiles.memory.kv import kv_blocks, kv_pool_tokens, min_kv_bytes
@@ -22,8 +22,8 @@ from profiles.memory.measured import measured_constants
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.canonical import canonical
-from profiles.store.folder import read_store
 from profiles.store.measurements import Measurements
+from profiles.store.store_folder import read_store
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -43,7 +43,7 @@ class LaunchError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class EmulatedEngine:
     """An engine that may start: everything the server needs to know about it. Times are real vLLM's, unscaled."""
 
     architecture: Architecture
@@ -116,7 +116,7 @@ def measured() -> Measurements:
     return canonical(read_store(Path(folder)), builtin()) if folder else Measurements()
 
 
-def prepare(options: ServeOptions, residence: Residence, measurements: Measurements) -> Launch:
+def prepare(options: ServeOptions, residence: Residence, measurements: Measurements) -> EmulatedEngine:
     """Size the engine on its devices. Raises LaunchError, or what the profiles say about a configuration that cannot run."""
     gpu = builtin().gpu(residence.gpu_type)
     architecture = find_architecture(options.model)
@@ -130,7 +130,7 @@ def prepare(options: ServeOptions, residence: Residence, measurements: Measureme
         without_kv = memory_ledger(architecture, gpu, settings, 0, constants)
         kv_bytes = (budget_mib - without_kv.total_mib + without_kv.context_mib) * _MIB
     _check_pool(architecture, settings, kv_bytes)
-    return Launch(
+    return EmulatedEngine(
         architecture=architecture,
         settings=settings,
         # Without the limit on queued requests: vLLM's server keeps it, not its scheduler, and counts running requests too.
@@ -157,7 +157,7 @@ def _check_pool(architecture: Architecture, settings: EngineSettings, kv_bytes: 
         )
 
 
-def cache_config(options: ServeOptions, launch: Launch) -> dict[str, str]:
+def cache_config(options: ServeOptions, launch: EmulatedEngine) -> dict[str, str]:
     """Labels of vllm:cache_config_info, which carries the KV pool's size."""
     settings = launch.settings
     unset = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from executor.emulator.engine import RealTimeEngine
-from executor.emulator.launch import Launch
+from executor.emulator.launch import EmulatedEngine
 from executor.emulator.metrics import Metrics
 from executor.emulator.residence import Residence
 
@@ -17,7 +17,7 @@ class Sleeper:
     """Puts an engine to sleep and wakes it; one operation at a time."""
 
     def __init__(
-        self, engine: RealTimeEngine, residence: Residence, launch: Launch, metrics: Metrics, *, frees: bool, scale: float
+        self, engine: RealTimeEngine, residence: Residence, launch: EmulatedEngine, metrics: Metrics, *, frees: bool, scale: float
     ) -> None:
         """frees: --enable-sleep-mode was given, without it memory stays held; scale multiplies the wake time."""
         self._engine = engine

@@ -35,7 +35,7 @@ class HttpError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """One request: upper-case method, path without query, header names in lower case."""
 
     method: str
@@ -81,7 +81,7 @@ class RequestParser:
         """The head is complete and its sender waits for `100 Continue` before the body."""
         return self._head is not None and self._head.headers.get("expect", "").lower() == "100-continue"
 
-    def next(self) -> Request | None:
+    def next(self) -> HttpRequest | None:
         """The next complete request, None when bytes are missing; HttpError when it cannot be one."""
         if self._head is None:
             self._head = self._read_head()
@@ -93,7 +93,7 @@ class RequestParser:
             return None
         body = bytes(self._body)
         self._head, self._body = None, bytearray()
-        return Request(head.method, head.path, head.query, head.headers, body, head.keep_alive, head.chunks_allowed)
+        return HttpRequest(head.method, head.path, head.query, head.headers, body, head.keep_alive, head.chunks_allowed)
 
     def _read_head(self) -> _Head | None:
         # Empty lines before a request are allowed (RFC 9112, 2.2).

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from executor import credentials
-from executor.clients.client import Exchange, StreamConnection, completion_request
+from executor.clients.client import ClientExchange, StreamConnection, completion_request
 from executor.errors import AccessError, ExecutorError
 
 # A client that is told nothing for so long gives up: the longest request that people wait for takes minutes.
@@ -47,7 +47,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Load:
+class ClientLoad:
     """So many clients with requests of these lengths; sorts by lengths first, then by clients."""
 
     input_tokens: int
@@ -105,7 +105,7 @@ class Prompts:
 
 
 async def run_load(
-    target: Target, load: Load, prompts: Prompts, enough: Enough, *, limit_s: float = REQUEST_LIMIT_S, settle_s: float = 0.0
+    target: Target, load: ClientLoad, prompts: Prompts, enough: Enough, *, limit_s: float = REQUEST_LIMIT_S, settle_s: float = 0.0
 ) -> LoadRun:
     """Keep `load` up until `enough` says so, and wait for the answers on their way.
 
@@ -122,7 +122,7 @@ async def run_load(
 class _Crowd:
     """The clients of one run."""
 
-    def __init__(self, target: Target, load: Load, prompts: Prompts, enough: Enough, limit_s: float) -> None:
+    def __init__(self, target: Target, load: ClientLoad, prompts: Prompts, enough: Enough, limit_s: float) -> None:
         self._target, self._load, self._prompts, self._enough, self._limit_s = target, load, prompts, enough, limit_s
         self._authorization = credentials.authorization(os.environ)
         self._clock = asyncio.get_running_loop().time
@@ -159,14 +159,14 @@ class _Crowd:
         target, load = self._target, self._load
         prompt = self._prompts.next(load.input_tokens)
         request = completion_request(target.host, target.port, target.served_name, prompt, load.output_tokens, self._authorization)
-        exchange = Exchange(started_s=self._clock())
+        exchange = ClientExchange(started_s=self._clock())
         try:
             await asyncio.wait_for(connection.send(request, exchange), self._limit_s)
         except TimeoutError:
             raise self._failure(f"no complete answer within {self._limit_s:g} s; does the engine hang, or sleep?") from None
         return self._timing(exchange)
 
-    def _timing(self, exchange: Exchange) -> Timing:
+    def _timing(self, exchange: ClientExchange) -> Timing:
         asked = self._load.output_tokens
         if exchange.error in _DENIALS:
             raise AccessError(f"{self._target.url}: {credentials.DEMAND}")

@@ -15,12 +15,12 @@ from typing import Literal
 
 import aiohttp
 
-from executor.measure.load import Enough, Load, MeasureError, Prompts, Target, Timing, run_load
+from executor.measure.load import ClientLoad, Enough, MeasureError, Prompts, Target, Timing, run_load
 from executor.measure.server import Server, counters, idle_counters
 from executor.measure.stops import tpot_of
-from executor.measure.sweep import OnProgress, SweepProgress
+from executor.measure.sweep import OnSweepProgress, SweepProgress
 
-Phase = Literal["prefill", "decode"]
+PairPhase = Literal["prefill", "decode"]
 
 # Clients that keep an engine busy without a pause between two answers; decoding wants a usual batch.
 PREFILL_CONCURRENCY, DECODE_CONCURRENCY = 4, 8
@@ -37,8 +37,8 @@ _REST_FRACTION = 0.1
 class Side:
     """One engine in a cell: its phase and load, and its slowdown beside the other: median and 90th percentile."""
 
-    phase: Phase
-    load: Load
+    phase: PairPhase
+    load: ClientLoad
     slowdown: float
     slowdown_p90: float
 
@@ -55,7 +55,7 @@ class Cell:
 class PairPlan:
     """What to measure: cells by their phases, most seconds for all, a seed for the prompts. None: the usual lengths."""
 
-    cells: tuple[tuple[Phase, Phase], ...]
+    cells: tuple[tuple[PairPhase, PairPhase], ...]
     total_s: float
     seed: int
     request_limit_s: float
@@ -68,7 +68,7 @@ async def measure_pair(
     servers: tuple[Server, Server],
     plan: PairPlan,
     keep: Callable[[Cell], None],
-    on_progress: OnProgress,
+    on_progress: OnSweepProgress,
 ) -> tuple[Cell, ...]:
     """Measure every cell; `keep` is called with each as it ends. MeasureError ends it, what was kept stays."""
     return await _Pair(session, servers, plan, keep, on_progress).run()
@@ -81,7 +81,7 @@ class _Pair:
         servers: tuple[Server, Server],
         plan: PairPlan,
         keep: Callable[[Cell], None],
-        on_progress: OnProgress,
+        on_progress: OnSweepProgress,
     ) -> None:
         self._session, self._servers, self._plan, self._keep, self._on_progress = session, servers, plan, keep, on_progress
         self._prompts = Prompts(plan.seed)
@@ -93,7 +93,7 @@ class _Pair:
 
     async def run(self) -> tuple[Cell, ...]:
         self._deadline_s = self._clock() + self._plan.total_s
-        alone_s: dict[tuple[int, Phase], float] = {}
+        alone_s: dict[tuple[int, PairPhase], float] = {}
         for place, phase in self._alone:
             (alone,) = await self._together([(place, phase)])
             alone_s[place, phase] = alone.typical_s
@@ -108,11 +108,11 @@ class _Pair:
             self._keep(cells[-1])
         return tuple(cells)
 
-    def _side(self, place: int, phase: Phase, alone_s: float, times: _Times) -> Side:
+    def _side(self, place: int, phase: PairPhase, alone_s: float, times: _Times) -> Side:
         slowdown = times.typical_s / alone_s
         return Side(phase, self._load(place, phase), slowdown, max(slowdown, times.p90_s / alone_s))
 
-    async def _together(self, sides: Sequence[tuple[int, Phase]]) -> list[_Times]:
+    async def _together(self, sides: Sequence[tuple[int, PairPhase]]) -> list[_Times]:
         """The times of each side while all of them had work."""
         for place, _ in sides:
             await idle_counters(self._session, self._servers[place].target)
@@ -138,31 +138,31 @@ class _Pair:
             for each in zip(counted, engines_s, (f"{target.url}: {load}" for target, load in zip(targets, loads, strict=True)), strict=True)
         ]
 
-    async def _engine_tpot_s(self, target: Target, load: Load, window: _Window) -> float | None:
+    async def _engine_tpot_s(self, target: Target, load: ClientLoad, window: _Window) -> float | None:
         """The engine's own mean TPOT of the answers that end in the window."""
         await window.warm.wait()
         before = await counters(self._session, target)
         await window.over.wait()
         return (await counters(self._session, target)).tpot_since(before, load.output_tokens)
 
-    async def _run(self, target: Target, load: Load, enough: Enough) -> tuple[Timing, ...]:
+    async def _run(self, target: Target, load: ClientLoad, enough: Enough) -> tuple[Timing, ...]:
         return (await run_load(target, load, self._prompts, enough, limit_s=self._plan.request_limit_s)).timings
 
-    def _words(self, place: int, phase: Phase) -> str:
+    def _words(self, place: int, phase: PairPhase) -> str:
         return f"{self._servers[place].target.served_name} {phase}"
 
-    def _load(self, place: int, phase: Phase) -> Load:
+    def _load(self, place: int, phase: PairPhase) -> ClientLoad:
         longest = self._servers[place].max_model_len
         if phase == "prefill":
-            return Load(self._plan.prefill_tokens or min(PREFILL_TOKENS, longest // 2), 1, PREFILL_CONCURRENCY)
+            return ClientLoad(self._plan.prefill_tokens or min(PREFILL_TOKENS, longest // 2), 1, PREFILL_CONCURRENCY)
         prompt = min(_SHORT_PROMPT_TOKENS, longest // 2)
-        return Load(prompt, self._plan.decode_tokens or min(DECODE_TOKENS, longest - prompt), DECODE_CONCURRENCY)
+        return ClientLoad(prompt, self._plan.decode_tokens or min(DECODE_TOKENS, longest - prompt), DECODE_CONCURRENCY)
 
 
 class _Window:
     """The time during which all sides have work: from when each is warm until all have enough answers."""
 
-    def __init__(self, loads: Sequence[Load], wanted_s: float, limit_s: float) -> None:
+    def __init__(self, loads: Sequence[ClientLoad], wanted_s: float, limit_s: float) -> None:
         self._loads, self._wanted_s, self._limit_s = loads, wanted_s, limit_s
         self._counts = [0] * len(loads)
         self._ends: list[int] | None = None

@@ -15,7 +15,7 @@ import aiohttp
 from executor import credentials
 from executor.errors import AccessError
 from executor.measure.load import MeasureError, Target
-from profiles.sources.metrics import ACCEPT, sums
+from profiles.sources.prometheus_text import ACCEPT, sums
 
 # One question that is answered from memory; on a machine whose cores all compute, an API process may wait seconds for its turn.
 _QUICK_LIMIT_S = 30.0
@@ -44,7 +44,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class ServerCounters:
     """Requests in the engine now, ended since its start, and prompt tokens that its prefix cache answered.
 
     decoded and decode_s are the engine's own histogram of the time from first to last token: answers in it, and their sum in seconds.
@@ -57,7 +57,7 @@ class Counters:
     decoded: int = 0
     decode_s: float = 0.0
 
-    def tpot_since(self, before: Counters, output_tokens: int) -> float | None:
+    def tpot_since(self, before: ServerCounters, output_tokens: int) -> float | None:
         """Mean TPOT in seconds of the answers of so many tokens that ended after `before`, by the engine's clock.
 
         None where it does not tell: no answer ended, its page has no such histogram, or answers are one token long.
@@ -119,10 +119,10 @@ def _served(
     raise MeasureError(f"{base.url}: does not serve {served_name or model}, but {there}{hint}")
 
 
-async def counters(session: aiohttp.ClientSession, target: Target) -> Counters:
+async def counters(session: aiohttp.ClientSession, target: Target) -> ServerCounters:
     """What the engine counts now; MeasureError when it does not answer."""
     values = sums(await _get(session, target, "/metrics"))
-    return Counters(
+    return ServerCounters(
         running=int(values.get("num_requests_running", 0.0)),
         waiting=int(values.get("num_requests_waiting", 0.0)),
         ended=int(values.get("request_success_total", 0.0)),
@@ -132,7 +132,7 @@ async def counters(session: aiohttp.ClientSession, target: Target) -> Counters:
     )
 
 
-async def idle_counters(session: aiohttp.ClientSession, target: Target, settle_limit_s: float = _SETTLE_LIMIT_S) -> Counters:
+async def idle_counters(session: aiohttp.ClientSession, target: Target, settle_limit_s: float = _SETTLE_LIMIT_S) -> ServerCounters:
     """Its counters once nothing is running; MeasureError when others keep it busy, whose requests would be measured with ours."""
     clock = asyncio.get_running_loop().time
     deadline_s = clock() + settle_limit_s

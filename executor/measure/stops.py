@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from executor.measure.load import Enough, Load, MeasureError, Timing
+from executor.measure.load import ClientLoad, Enough, MeasureError, Timing
 from profiles.store.plausible import TPOT_BOUNDS_S
 
 # Rounds (one answer per client) that a mean is judged by, and after which another one tells next to nothing new.
@@ -41,7 +41,7 @@ class Stops:
 class LoadMeans:
     """What was measured at one load: means over requests, and requests completed per second. tpot_s None: answers of one token."""
 
-    load: Load
+    load: ClientLoad
     requests: int
     rate_rps: float
     ttft_s: float
@@ -64,7 +64,7 @@ def tpot_of(seen_s: float, engine_s: float | None, where: str) -> float:
     return found_s
 
 
-def means(load: Load, timings: Sequence[Timing], duration_s: float, engine_tpot_s: float | None = None) -> LoadMeans:
+def means(load: ClientLoad, timings: Sequence[Timing], duration_s: float, engine_tpot_s: float | None = None) -> LoadMeans:
     """Means of the answers of one run; engine_tpot_s is the engine's own mean of their TPOT. MeasureError as `tpot_of`."""
     tpots_s = [timing.tpot_s for timing in timings if timing.tpot_s is not None]
     return LoadMeans(
@@ -77,7 +77,7 @@ def means(load: Load, timings: Sequence[Timing], duration_s: float, engine_tpot_
     )
 
 
-def enough_for(load: Load, stops: Stops) -> Enough:
+def enough_for(load: ClientLoad, stops: Stops) -> Enough:
     """Ends a run when its means are known well enough, are as good as they get, or its time is over."""
     size = max(load.concurrency, LEAST_PER_ROUND)
 

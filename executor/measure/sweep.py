@@ -9,8 +9,8 @@ from itertools import groupby
 
 import aiohttp
 
-from executor.measure.load import REQUEST_LIMIT_S, Load, LoadRun, MeasureError, Prompts, Timing, run_load
-from executor.measure.server import Counters, Server, counters, idle_counters
+from executor.measure.load import REQUEST_LIMIT_S, ClientLoad, LoadRun, MeasureError, Prompts, Timing, run_load
+from executor.measure.server import Server, ServerCounters, counters, idle_counters
 from executor.measure.stops import LoadMeans, Stops, enough_for, means, why_stop
 
 # A prefix cache that answers more of the prompts than this makes times that nobody else sees.
@@ -39,19 +39,19 @@ class SweepEnd:
     """What a sweep came to: loads measured now, loads known before, and per pair of lengths why it ended early."""
 
     measured: tuple[LoadMeans, ...]
-    known: tuple[Load, ...]
+    known: tuple[ClientLoad, ...]
     stopped: tuple[str, ...]
 
 
-OnProgress = Callable[[SweepProgress], None]
+OnSweepProgress = Callable[[SweepProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPlan:
     """What to measure and when to stop: loads, those whose means are known, limits in seconds, and a seed for the prompts."""
 
-    loads: tuple[Load, ...]
-    known: Mapping[Load, LoadMeans]
+    loads: tuple[ClientLoad, ...]
+    known: Mapping[ClientLoad, LoadMeans]
     stops: Stops
     total_s: float
     seed: int
@@ -59,7 +59,7 @@ class SweepPlan:
 
 
 async def sweep(
-    session: aiohttp.ClientSession, server: Server, plan: SweepPlan, keep: Callable[[LoadMeans], None], on_progress: OnProgress
+    session: aiohttp.ClientSession, server: Server, plan: SweepPlan, keep: Callable[[LoadMeans], None], on_progress: OnSweepProgress
 ) -> SweepEnd:
     """Measure the loads that are not known; `keep` is called with each as it ends. MeasureError ends the sweep, what was kept stays."""
     return await _Sweep(session, server, plan, keep, on_progress).run()
@@ -67,7 +67,12 @@ async def sweep(
 
 class _Sweep:
     def __init__(
-        self, session: aiohttp.ClientSession, server: Server, plan: SweepPlan, keep: Callable[[LoadMeans], None], on_progress: OnProgress
+        self,
+        session: aiohttp.ClientSession,
+        server: Server,
+        plan: SweepPlan,
+        keep: Callable[[LoadMeans], None],
+        on_progress: OnSweepProgress,
     ) -> None:
         self._session, self._server, self._plan, self._keep, self._on_progress = session, server, plan, keep, on_progress
         self._prompts = Prompts(plan.seed)
@@ -83,7 +88,7 @@ class _Sweep:
             await self._series(f"{lengths[0]} + {lengths[1]} tokens", list(group), deadline_s)
         return SweepEnd(tuple(self._measured), tuple(load for load in loads if load in self._plan.known), tuple(self._stopped))
 
-    async def _series(self, name: str, loads: Sequence[Load], deadline_s: float) -> None:
+    async def _series(self, name: str, loads: Sequence[ClientLoad], deadline_s: float) -> None:
         series: list[LoadMeans] = []
         took_s = 0.0
         for load in loads:
@@ -102,12 +107,12 @@ class _Sweep:
             series.append(found)
             self._done += 1
 
-    async def _measure(self, load: Load, deadline_s: float) -> LoadMeans | None:
+    async def _measure(self, load: ClientLoad, deadline_s: float) -> LoadMeans | None:
         """Means of a load, kept; None when the engine does not run so many at once."""
         before = await idle_counters(self._session, self._server.target)
         warm = await self._load(load, lambda timings, _: len(timings) >= load.concurrency, "warming up")
         warmed = await idle_counters(self._session, self._server.target)
-        looks: list[Counters] = []
+        looks: list[ServerCounters] = []
         looking = asyncio.create_task(self._watch(looks))
         try:
             left_s = max(deadline_s - self._clock(), 0.0)
@@ -125,19 +130,19 @@ class _Sweep:
         self._keep(found)
         return found
 
-    async def _load(self, load: Load, enough: Callable[[Sequence[Timing], float], bool], what: str) -> LoadRun:
+    async def _load(self, load: ClientLoad, enough: Callable[[Sequence[Timing], float], bool], what: str) -> LoadRun:
         def told(timings: Sequence[Timing], now_s: float) -> bool:
             self._on_progress(SweepProgress(self._done, len(set(self._plan.loads)), len(timings), f"{load}{f', {what}' if what else ''}"))
             return enough(timings, now_s)
 
         return await run_load(self._server.target, load, self._prompts, told, limit_s=self._plan.request_limit_s)
 
-    async def _watch(self, looks: list[Counters]) -> None:
+    async def _watch(self, looks: list[ServerCounters]) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             looks.append(await counters(self._session, self._server.target))
 
-    async def _check(self, load: Load, before: Counters, ours: int) -> Counters:
+    async def _check(self, load: ClientLoad, before: ServerCounters, ours: int) -> ServerCounters:
         """The counters at the end; what others' requests or a prefix cache have falsified is refused."""
         after = await idle_counters(self._session, self._server.target)
         where = f"{self._server.target.url}: {load}"
@@ -151,7 +156,7 @@ class _Sweep:
         return after
 
 
-def crowded(looks: Sequence[Counters], concurrency: int) -> bool:
+def crowded(looks: Sequence[ServerCounters], concurrency: int) -> bool:
     """Whether clients waited for others to end: whenever nearly all were there some waited, and never all were running."""
     there = [seen for seen in looks if seen.running + seen.waiting >= _NEARLY_ALL_FRACTION * concurrency]
     return len(there) >= _LEAST_LOOKS and all(seen.waiting for seen in there) and max(seen.running for seen in there) < concurrency

@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from executor.durable_files import file_name, sync_folder, write_atomic
 from executor.errors import ProcessError, StateError
-from executor.files import file_name, sync_folder, write_atomic
 from executor.processes import proc
 from executor.waiting import wait_until
 

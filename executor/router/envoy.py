@@ -11,8 +11,8 @@ from pathlib import Path
 import aiohttp
 
 from executor import ports
+from executor.durable_files import write_atomic
 from executor.errors import RouterError
-from executor.files import write_atomic
 from executor.processes import logs
 from executor.processes import table as processes
 from executor.router import admin
@@ -41,7 +41,7 @@ _INHERITED = ("HOME", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 _STOP_GRACE_S = 3.0
 
 
-class Router:
+class EnvoyRouter:
     """The router of one state folder."""
 
     def __init__(self, folder: StateFolder) -> None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from executor.durable_files import file_name, sync_folder, write_atomic
 from executor.errors import StateError
-from executor.files import file_name, sync_folder, write_atomic
 from planner.plan import DocumentError, State, state_from_json, state_hash, to_json
 
 # enough to explain a plan that was made some applies ago; each is a few hundred kB at most

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from executor.durable_files import sync_folder
 from executor.errors import JournalError
-from executor.files import sync_folder
 
-Record = dict[str, object]
+JournalLine = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Journal:
                     pass
         return None if plan is None else Unfinished(plan, frozenset(done), frozenset(begun), reason)
 
-    def _append(self, record: Record) -> None:
+    def _append(self, record: JournalLine) -> None:
         record = {"seq": len(self.records) + 1, "at": self._now(), **record}
         line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
         new = not self._path.exists()
@@ -118,7 +118,7 @@ class Journal:
         self.records.append(record)
 
 
-def _read(path: Path) -> tuple[list[Record], int, bool]:
+def _read(path: Path) -> tuple[list[JournalLine], int, bool]:
     """Records, the length of the good part in bytes, and whether a torn last line was dropped."""
     try:
         raw = path.read_bytes()
@@ -128,7 +128,7 @@ def _read(path: Path) -> tuple[list[Record], int, bool]:
         raise JournalError(f"{path}: cannot be read: {error.strerror or error}") from error
     lines = raw.split(b"\n")
     whole, rest = lines[:-1], lines[-1]
-    records: list[Record] = []
+    records: list[JournalLine] = []
     for number, line in enumerate(whole, start=1):
         record = _parse(line)
         if record is None or record.get("seq") != number:
@@ -140,7 +140,7 @@ def _read(path: Path) -> tuple[list[Record], int, bool]:
     return records, len(raw) - len(rest), bool(rest)
 
 
-def _parse(line: bytes) -> Record | None:
+def _parse(line: bytes) -> JournalLine | None:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):

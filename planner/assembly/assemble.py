@@ -33,8 +33,7 @@ from planner.plan import (
     WorkloadForecast,
     state_hash,
 )
-from planner.problem import MICRO, Placed, Solution
-from planner.problem import NodeLoss as Loss
+from planner.problem import MICRO, DemandLoss, Placed, Solution
 from planner.sizing.blueprint import Blueprint, node_name
 from planner.spec import Fleet
 from profiles.store.digest import digest
@@ -44,7 +43,7 @@ from profiles.store.digest import digest
 class Tolerance:
     """What the loss of one node leaves of each demand that asks to survive it, and what surviving costs (None: nobody asks)."""
 
-    losses: tuple[Loss, ...] = ()
+    losses: tuple[DemandLoss, ...] = ()
     cost_microusd_per_h: int | None = None
 
 
@@ -128,7 +127,7 @@ def _workloads(
     return tuple(row.model_copy(update={"breaking": points.get(row.name)}) for row in rows)
 
 
-def _loss(blueprint: Blueprint, loss: Loss) -> NodeLoss:
+def _loss(blueprint: Blueprint, loss: DemandLoss) -> NodeLoss:
     return NodeLoss(
         served_name=blueprint.groups[loss.demand].name,
         node=blueprint.node_name(loss.pool, loss.node),

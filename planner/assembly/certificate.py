@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from planner.plan import Baseline, Certificate, EngineReport, StoppedBy, TierResult
-from planner.problem import Problem, Solution, blocks_used, priorities, unserved_by_priority
-
-MICRO = 1_000_000
+from planner.problem import MICRO, Problem, Solution, blocks_used, priorities, unserved_by_priority
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from planner.plan import Replica, WorkloadForecast
-from planner.problem import Solution, shortfall
+from planner.plan import Refusal, Replica, WorkloadForecast
+from planner.problem import MICRO, Solution, shortfall
 from planner.sizing.blueprint import Blueprint
-from planner.sizing.candidates import Rejection
 from planner.sizing.groups import ServiceGroup
-
-MICRO = 1_000_000
 
 # Names in a sentence before the rest is only counted.
 MOST_NAMES = 4
@@ -57,7 +54,7 @@ def why_unserved(blueprint: Blueprint, solution: Solution, index: int) -> str:
     group, problem = blueprint.groups[index], blueprint.problem
     shapes = [candidate for candidate in blueprint.candidates if candidate.group.name == group.name]
     if not shapes:
-        return _impossible([item for item in blueprint.rejections if item.group == group.name], group)
+        return _impossible(blueprint.refusals.get(group.name, ()), group)
     pools = [pool for pool in blueprint.pools if group.allows(pool.name)]
     gpus = _gpus(sum(pool.max_nodes * pool.gpus_per_node for pool in pools))
     own = [problem.shapes[item] for pattern in solution.patterns for item in pattern.residents * pattern.count]
@@ -100,14 +97,14 @@ def _gpus(count: int) -> str:
     return f"{count} GPU" if count == 1 else f"{count} GPUs"
 
 
-def _impossible(rejections: Sequence[Rejection], group: ServiceGroup) -> str:
-    if not rejections:
+def _impossible(refusals: Sequence[Refusal], group: ServiceGroup) -> str:
+    if not refusals:
         return (
             f"no pool that {group.name} may use allows a sharing mode and block size for it; change pin, sharing, tensor_parallel, or "
             "policy.max_active_residents where pools only share"
         )
     ways: defaultdict[str, set[str]] = defaultdict(set)
-    for item in rejections:
+    for item in refusals:
         ways[item.reason].add(f"{item.pool}, {item.mode.replace('_', '-')} on {_gpus(item.gpus)}")
     listed = sorted(f"{'; '.join(sorted(places))}: {reason}" for reason, places in ways.items())
     return f"no replica of it is possible: {'; '.join(listed)}"

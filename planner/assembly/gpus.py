@@ -9,8 +9,8 @@ from itertools import combinations
 from typing import Literal
 
 from planner.plan import GpuMode, GpuPlan, MigPlace, NodePlan, Replica, State
-from planner.spec import Pool
-from profiles.gpus import GpuType
+from planner.spec import FleetPool
+from profiles.gpu_types import GpuType
 from profiles.latency.interference import measured_factor
 from profiles.store.measurements import Measurements
 
@@ -19,7 +19,7 @@ _NOTHING = Measurements()
 
 def build_gpus(
     nodes: Sequence[NodePlan],
-    pools: Mapping[str, Pool],
+    pools: Mapping[str, FleetPool],
     replicas: Sequence[Replica],
     headroom_mib: int,
     state: State,
@@ -49,7 +49,7 @@ def build_gpus(
     )
 
 
-def _layout(pool: Pool, residents: Sequence[Replica], now: tuple[MigPlace, ...]) -> tuple[MigPlace, ...]:
+def _layout(pool: FleetPool, residents: Sequence[Replica], now: tuple[MigPlace, ...]) -> tuple[MigPlace, ...]:
     """MIG instances of a GPU: a fixed layout stays whole, otherwise what is there stays as long as it has all seats that are needed."""
     if pool.mig == "off":
         return ()
@@ -62,7 +62,7 @@ def _layout(pool: Pool, residents: Sequence[Replica], now: tuple[MigPlace, ...])
 def _gpu(
     node: NodePlan,
     index: int,
-    pool: Pool,
+    pool: FleetPool,
     residents: Sequence[Replica],
     kept_mib: tuple[int, int],
     layout_now: tuple[MigPlace, ...],

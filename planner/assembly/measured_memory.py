@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from planner.plan import MeasuredMemory, Replica
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.memory.measured import MeasuredConstants, measured_constants
 from profiles.settings import EngineSettings
 from profiles.store.measurements import Measurements

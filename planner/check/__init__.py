@@ -18,7 +18,7 @@ from planner.check.placements import placement_problems
 from planner.check.rules import rule_problems
 from planner.check.service import service_problems
 from planner.plan import Plan, State
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 
 __all__ = ["check"]

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 from planner.check.service import weight_problems
 from planner.plan import Drain, GpuPlan, MigPlace, Plan, Repartition, Replica, Route, SetRoutes, Start, State, Stop
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.mig import legal_layouts
 
-Key = tuple[str, int]
+GpuKey = tuple[str, int]
 
 
 def action_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]) -> Iterator[str]:
@@ -40,11 +40,11 @@ class _World:
         self.desired = plan.desired
         self.gpu_type = gpu_type
         self.wanted = {replica.name: replica for replica in plan.desired.replicas}
-        self.gpus: dict[Key, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in (*state.gpus, *plan.desired.gpus)}
+        self.gpus: dict[GpuKey, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in (*state.gpus, *plan.desired.gpus)}
         self.running = {replica.name: replica for replica in state.replicas}
         self.drained: set[str] = set()
         self.routes = state.routes
-        self.layouts: dict[Key, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
+        self.layouts: dict[GpuKey, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
 
     def start(self, action: Start, where: str) -> Iterator[str]:
         replica = self.wanted.get(action.replica)
@@ -61,7 +61,7 @@ class _World:
         self.running[replica.name] = replica
         self.drained.discard(replica.name)
 
-    def _room(self, replica: Replica, key: Key, where: str) -> Iterator[str]:
+    def _room(self, replica: Replica, key: GpuKey, where: str) -> Iterator[str]:
         here = [other for other in self.running.values() if other.name != replica.name and other.node == key[0] and key[1] in other.gpus]
         place = f"{where}: starts {replica.name} on node {key[0]}, GPU {key[1]}"
         layout = self.layouts.get(key, ())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from planner.check.evidence import measured_constants
 from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
-from profiles.gpus import GpuType, settings_on
+from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
 from profiles.memory.kv import min_kv_bytes
 from profiles.memory.ledger import memory_ledger

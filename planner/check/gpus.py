@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.plan import Desired, GpuPlan, NodePlan, Replica
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.memory.host import host_needs
 from profiles.mig import legal_layouts
 

@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from planner.problem import Pattern, Problem, pattern_violations
-
-# Pool and residents of a GPU or block in use.
-Spot = tuple[int, tuple[int, ...]]
+from planner.problem import Pattern, Problem, Spot, pattern_violations
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from planner.choice.beside import Spot, patterns_beside, spots_now
+from planner.choice.beside import patterns_beside, spots_now
 from planner.choice.fragmentation import unusable_gpus
 from planner.plan import TierResult
-from planner.problem import MICRO, Pattern, Placed, Problem, Solution, cost, unserved, unserved_by_priority, violations
+from planner.problem import MICRO, Pattern, Placed, Problem, Solution, Spot, cost, unserved, unserved_by_priority, violations
 from planner.sizing.blueprint import Blueprint
 from planner.spec import Fleet
 from planner.spec.goals import Goal

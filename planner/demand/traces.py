@@ -32,7 +32,7 @@ class TraceError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TraceRequest:
     """One request of a trace. cached_prefix_tokens of the input_tokens are known to be in a prefix cache already."""
 
     arrival_s: float
@@ -42,7 +42,7 @@ class Request:
     cached_prefix_tokens: int = 0
 
 
-def parse_trace(name: str, raw: bytes) -> tuple[Request, ...]:
+def parse_trace(name: str, raw: bytes) -> tuple[TraceRequest, ...]:
     """Read a trace; the ending of name (.csv, .csv.gz, .parquet) decides the format. Raises TraceError."""
     lower = name.lower()
     if lower.endswith(".parquet"):
@@ -56,7 +56,7 @@ def parse_trace(name: str, raw: bytes) -> tuple[Request, ...]:
     return _requests(name, rows)
 
 
-def busiest(requests: Sequence[Request], seconds: float) -> float:
+def busiest(requests: Sequence[TraceRequest], seconds: float) -> float:
     """Start (s) of the stretch of this length with most arrivals; the earliest of equals. Raises ValueError when empty."""
     if not requests:
         raise ValueError("the trace has no requests")
@@ -71,7 +71,7 @@ def busiest(requests: Sequence[Request], seconds: float) -> float:
     return best_start_s
 
 
-def repeat_rate(requests: Sequence[Request], k: int, horizon_s: float) -> tuple[Request, ...]:
+def repeat_rate(requests: Sequence[TraceRequest], k: int, horizon_s: float) -> tuple[TraceRequest, ...]:
     """k times the requests in the same time: copy j is shifted by j * horizon_s / k, wrapping around at horizon_s.
 
     Every arrival must lie in [0, horizon_s]; one at exactly horizon_s wraps to 0. Sorted by arrival, then by place in the
@@ -89,9 +89,9 @@ def repeat_rate(requests: Sequence[Request], k: int, horizon_s: float) -> tuple[
     return tuple(sorted(copies, key=lambda request: request.arrival_s))
 
 
-def _moved(request: Request, arrival_s: float) -> Request:
+def _moved(request: TraceRequest, arrival_s: float) -> TraceRequest:
     # dataclasses.replace() is four times slower, and a demo fleet moves tens of thousands
-    return Request(arrival_s, request.input_tokens, request.output_tokens, request.tenant, request.cached_prefix_tokens)
+    return TraceRequest(arrival_s, request.input_tokens, request.output_tokens, request.tenant, request.cached_prefix_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +175,8 @@ def _check_columns(name: str, header: Sequence[str]) -> None:
         raise TraceError(f"{name}: two columns of the same name among {', '.join(known)}")
 
 
-def _requests(name: str, rows: Iterable[_Row]) -> tuple[Request, ...]:
-    found: list[Request] = []
+def _requests(name: str, rows: Iterable[_Row]) -> tuple[TraceRequest, ...]:
+    found: list[TraceRequest] = []
     problems: list[str] = []
     last_s = 0.0
     for row in rows:
@@ -199,11 +199,11 @@ def _requests(name: str, rows: Iterable[_Row]) -> tuple[Request, ...]:
     return tuple(found)
 
 
-def _request(cells: Mapping[str, Any]) -> Request:
+def _request(cells: Mapping[str, Any]) -> TraceRequest:
     tenant = cells.get("tenant")
     input_tokens = _tokens(cells, "input_tokens", 1, MAX_TOKENS)
     cached = cells.get("cached_prefix_tokens")
-    return Request(
+    return TraceRequest(
         arrival_s=_arrival_s(cells["arrival_s"]),
         input_tokens=input_tokens,
         output_tokens=_tokens(cells, "output_tokens", 1, MAX_TOKENS),

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
 
-from planner.demand.traces import Request
+from planner.demand.traces import TraceRequest
 
 # Standard normal quantiles at 0.95 and 0.99 (any table of the normal distribution).
 Z95, Z99 = 1.6448536269514722, 2.3263478740408408
@@ -131,7 +131,7 @@ def window_edges(span_s: float, window_s: float | None) -> tuple[float, ...]:
     return tuple(width_s * i for i in range(count + 1))
 
 
-def demand_from_requests(requests: Sequence[Request], edges: Sequence[float], copies: int = 1) -> DemandProfile:
+def demand_from_requests(requests: Sequence[TraceRequest], edges: Sequence[float], copies: int = 1) -> DemandProfile:
     """Demand per window of a trace, at least one request, sorted by arrival. edges come from `window_edges`.
 
     With copies every window has its own requests so many times, shifted evenly inside the window: rates are multiplied while

@@ -21,7 +21,7 @@ from profiles.memory.kv import kv_bytes_for_tokens
 
 # docs/fleet.md: goals are latencies that 95 % of the requests stay under.
 SLO_QUANTILE = 0.95
-# Standard normal scores of 95 % and of 99.9 %, the share of time for which a KV pool is sized (profiles.latency.load).
+# Standard normal scores of 95 % and of 99.9 %, the share of time for which a KV pool is sized (profiles.latency.under_load).
 _KV_SCORES_RATIO = 1.6448536269514722 / 3.090232306167813
 # Beyond 32 times the plan nobody asks how much more it would be.
 MOST_FACTOR = 32.0

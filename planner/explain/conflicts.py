@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from planner.plan import Conflict
-from planner.problem import MICRO, Problem, Solution
+from planner.problem import MICRO, Problem, Resolve, Solution
 from planner.sizing.blueprint import Blueprint
-
-Answer = Callable[[Problem], Solution]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class Member:
     other: int = -1
 
 
-def conflicts(blueprint: Blueprint, solution: Solution, answer: Answer, most_models: int, most_solves: int) -> tuple[Conflict, ...]:
+def conflicts(blueprint: Blueprint, solution: Solution, answer: Resolve, most_models: int, most_solves: int) -> tuple[Conflict, ...]:
     """A conflict for each of the most_models unserved models of highest priority, with at most most_solves questions each."""
     problem = blueprint.problem
     short = [i for i, missing in enumerate(solution.unserved_microrps) if missing and any(s.demand == i for s in problem.shapes)]
@@ -35,7 +33,7 @@ def conflicts(blueprint: Blueprint, solution: Solution, answer: Answer, most_mod
     return tuple(_conflict(blueprint, demand, answer, most_solves) for demand in short[:most_models])
 
 
-def _conflict(blueprint: Blueprint, demand: int, answer: Answer, most_solves: int) -> Conflict:
+def _conflict(blueprint: Blueprint, demand: int, answer: Resolve, most_solves: int) -> Conflict:
     oracle = _Oracle(blueprint.problem, demand, answer, most_solves)
     members = _members(blueprint.problem, demand)
     if not oracle.disproved(members):
@@ -67,7 +65,7 @@ class _Oracle:
 
     problem: Problem
     demand: int
-    answer: Answer
+    answer: Resolve
     left: int
     unsure: bool = field(default=False, init=False)
 

@@ -25,7 +25,7 @@ def explanation(blueprint: Blueprint, placed: Sequence[Placed], quantile: float)
                 limit=limit,
                 limit_reason=reason,
                 ways=ways(blueprint, own, standing),
-                refusals=refusals(blueprint.rejections, group.name),
+                refusals=refusals(blueprint, group.name),
             )
         )
     return Explanation(models=tuple(models), gpus=gpu_rows(blueprint, placed))

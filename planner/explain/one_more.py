@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from planner.plan import OneMore
-from planner.problem import MICRO, Pool, Problem, Solution, blocks_used, nodes_needed
+from planner.problem import MICRO, Pool, Problem, Resolve, Solution, blocks_used, nodes_needed
 from planner.sizing.blueprint import Blueprint
-
-Answer = Callable[[Problem], Solution]
 
 
 def full_pools(problem: Problem, solution: Solution) -> tuple[int, ...]:
@@ -28,12 +26,12 @@ def full_pools(problem: Problem, solution: Solution) -> tuple[int, ...]:
     return tuple(found)
 
 
-def one_more(blueprint: Blueprint, solution: Solution, pools: Sequence[int], answer: Answer) -> tuple[OneMore, ...]:
+def one_more(blueprint: Blueprint, solution: Solution, pools: Sequence[int], answer: Resolve) -> tuple[OneMore, ...]:
     """For each of the pools the solution with one more GPU of it, a whole node where nodes are paid, against the given one."""
     return tuple(_bought(blueprint, solution, index, answer) for index in pools)
 
 
-def _bought(blueprint: Blueprint, before: Solution, index: int, answer: Answer) -> OneMore:
+def _bought(blueprint: Blueprint, before: Solution, index: int, answer: Resolve) -> OneMore:
     problem = blueprint.problem
     pool = problem.pools[index]
     whole = pool.billing == "node"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from planner.plan import Refusal, Way
 from planner.problem import MICRO
 from planner.sizing.blueprint import Blueprint
-from planner.sizing.candidates import Rejection
 
 # What is told of each model: the cheapest ways, and refusals in the order of pools. Plans stay small however many pools there are.
 MOST_WAYS = 6
@@ -65,7 +64,6 @@ def gpu_fraction_of(blueprint: Blueprint, index: int) -> float:
     return max(shape.memory_mib / pool.memory_mib, active_fraction, compute_fraction)
 
 
-def refusals(rejections: Sequence[Rejection], name: str) -> tuple[Refusal, ...]:
+def refusals(blueprint: Blueprint, name: str) -> tuple[Refusal, ...]:
     """What is impossible for a model, each reason with its numbers."""
-    found = (Refusal(pool=item.pool, mode=item.mode, gpus=item.gpus, reason=item.reason) for item in rejections if item.group == name)
-    return tuple(sorted(found, key=lambda item: (item.pool, item.mode, item.gpus, item.reason)))[:MOST_WAYS]
+    return tuple(sorted(blueprint.refusals.get(name, ()), key=lambda item: (item.pool, item.mode, item.gpus, item.reason)))[:MOST_WAYS]

@@ -1,17 +1,14 @@
 """Plan, State and actions: the documents between planning and doing."""
 
-from planner.plan.evidence import MeasuredMemory, SharingSaving
-from planner.plan.files import DocumentError, plan_from_json, state_from_json, state_hash, to_json
-from planner.plan.model import (
+from planner.latency_classes import LatencyClass
+from planner.plan.document import (
     SCHEMA_VERSION,
     Action,
-    Backend,
     Desired,
     Drain,
     EngineArgs,
     GpuMode,
     GpuPlan,
-    LatencyClass,
     Ledger,
     LoraModule,
     MigPlace,
@@ -23,6 +20,7 @@ from planner.plan.model import (
     Replica,
     ReplicaForecast,
     Route,
+    RouteBackend,
     RouterPlan,
     SetRoutes,
     Start,
@@ -30,14 +28,15 @@ from planner.plan.model import (
     Stop,
     WorkloadForecast,
 )
+from planner.plan.evidence import MeasuredMemory, SharingSaving
+from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
+from planner.plan.json_files import DocumentError, plan_from_json, state_from_json, state_hash, to_json
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
-from planner.plan.rules import ModelRules, PoolRules, Rules
 
 __all__ = [
     "SCHEMA_VERSION",
     "Action",
-    "Backend",
     "Baseline",
     "Breaking",
     "Certificate",
@@ -71,6 +70,7 @@ __all__ = [
     "Replica",
     "ReplicaForecast",
     "Route",
+    "RouteBackend",
     "RouterPlan",
     "Rules",
     "SetRoutes",

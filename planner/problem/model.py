@@ -17,6 +17,9 @@ Mode = Literal["exclusive", "time_shared", "mps", "mig"]
 Billing = Literal["gpu", "node"]
 Status = Literal["optimal", "feasible"]
 
+# node and GPUs of one aligned block
+Spot = tuple[int, tuple[int, ...]]
+
 
 @dataclass(frozen=True, slots=True)
 class MigSlot:
@@ -168,7 +171,7 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SolveProgress:
     """Where an engine stands on the goal it works on; value (the incumbent's) and bound are in micro-units of that goal.
 
     priority names the goal: unserved demand of that priority, or with None the cost.
@@ -187,7 +190,7 @@ class Watch:
     An engine that is told to stop returns the best it has, with valid bounds.
     """
 
-    report: Callable[[Progress], None]
+    report: Callable[[SolveProgress], None]
     stop: Callable[[], bool]
 
 
@@ -208,3 +211,7 @@ class Place(Protocol):
     def __call__(self, problem: Problem, solution: Solution) -> tuple[Placed, ...]:
         """Name the places."""
         ...
+
+
+# Solves a variant of a problem again, for what-if questions.
+Resolve = Callable[[Problem], Solution]

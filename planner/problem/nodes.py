@@ -13,7 +13,7 @@ Machine = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class NodeLoss:
+class DemandLoss:
     """The node whose loss hurts a demand most, and the micro-requests/s of its peak that the other replicas cannot carry then."""
 
     demand: int
@@ -28,7 +28,7 @@ def machine(problem: Problem, pool: int, node: int) -> Machine:
     return (-1, machines[node]) if machines else (pool, node)
 
 
-def node_losses(problem: Problem, placed: Sequence[Placed]) -> tuple[NodeLoss, ...]:
+def node_losses(problem: Problem, placed: Sequence[Placed]) -> tuple[DemandLoss, ...]:
     """The worst loss of each demand with tolerate_nodes that has replicas, in the order of demands."""
     loads_microrps: dict[int, Counter[Machine]] = {i: Counter() for i, demand in enumerate(problem.demands) if demand.tolerate_nodes}
     places: dict[tuple[int, Machine], tuple[int, int]] = {}
@@ -38,16 +38,16 @@ def node_losses(problem: Problem, placed: Sequence[Placed]) -> tuple[NodeLoss, .
             where = machine(problem, shape.pool, item.node)
             loads_microrps[shape.demand][where] += shape.capacity_microrps
             places.setdefault((shape.demand, where), (shape.pool, item.node))
-    found: list[NodeLoss] = []
+    found: list[DemandLoss] = []
     for i, loads in loads_microrps.items():
         if loads:
             worst = min(loads, key=lambda where: (-loads[where], where))
             missing = problem.demands[i].peak_microrps - (loads.total() - loads[worst])
-            found.append(NodeLoss(i, *places[i, worst], max(0, missing)))
+            found.append(DemandLoss(i, *places[i, worst], max(0, missing)))
     return tuple(found)
 
 
-def with_reserve(problem: Problem, losses: Sequence[NodeLoss]) -> Problem:
+def with_reserve(problem: Problem, losses: Sequence[DemandLoss]) -> Problem:
     """The problem asked for more: what a loss leaves missing is added to the rate, and where nodes are paid whole one more is paid.
 
     Its solutions are solutions of the problem itself, with capacity to spare.

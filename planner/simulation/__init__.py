@@ -1,6 +1,6 @@
 """The one step-level core: continuous batching, KV blocks, neighbours; clock and randomness are injected."""
 
-from planner.simulation.core import Counters, EngineCore, Step, StepResult
-from planner.simulation.requests import EngineConfig, EngineRequest, Rejection, RejectReason
+from planner.simulation.core import EngineCore, EngineCounters, Step, StepResult
+from planner.simulation.engine_requests import EngineConfig, EngineRequest, RejectReason, RequestRejection
 
-__all__ = ["Counters", "EngineConfig", "EngineCore", "EngineRequest", "RejectReason", "Rejection", "Step", "StepResult"]
+__all__ = ["EngineConfig", "EngineCore", "EngineCounters", "EngineRequest", "RejectReason", "RequestRejection", "Step", "StepResult"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.simulation.requests import EngineConfig
+from planner.simulation.engine_requests import EngineConfig
 from profiles.memory.kv import kv_blocks, kv_bytes_per_block, min_kv_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings

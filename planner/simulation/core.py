@@ -4,7 +4,7 @@ It decides which tokens each step computes (continuous batching, chunked prefill
 drives it supplies the time: `simulate` virtual seconds, the emulator real ones. The cycle is
 
     core = EngineCore(EngineConfig(kv_blocks=1000, block_size=16, max_num_seqs=256, max_num_batched_tokens=2048, max_model_len=8192))
-    refused = core.add(EngineRequest("r1", input_tokens=500, output_tokens=200))   # None, or a Rejection with reason and message
+    refused = core.add(EngineRequest("r1", input_tokens=500, output_tokens=200))   # None, or a RequestRejection with reason and message
     step = core.schedule()                                                         # None: nothing to do until the next add()
     ...                                  # let seconds(step_time, step) pass, times what neighbours cost
     result = core.finish(step)           # result.tokens: ids that got one token now; result.first and result.ended: subsets of it
@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from planner.simulation.requests import EngineConfig, EngineRequest, Rejection, RejectReason
+from planner.simulation.engine_requests import EngineConfig, EngineRequest, RejectReason, RequestRejection
 from profiles.latency.steptime import StepTime
 
 
@@ -80,7 +80,7 @@ class StepResult:
 
 
 @dataclass(slots=True)
-class Counters:
+class EngineCounters:
     """Totals since the engine started, counted as vLLM does: a prompt (cached tokens included) when its first token appears."""
 
     prompt_tokens: int = 0
@@ -100,7 +100,7 @@ class EngineCore:
     def __init__(self, config: EngineConfig) -> None:
         """Start empty."""
         self.config = config
-        self.counters = Counters()
+        self.counters = EngineCounters()
         self._free_blocks = config.usable_blocks
         self._sequences: dict[str, _Sequence] = {}
         self._waiting: deque[_Sequence] = deque()
@@ -128,7 +128,7 @@ class EngineCore:
         """Share of the usable KV blocks that is held, 0 to 1 (vLLM's kv_cache_usage_perc)."""
         return self.used_blocks / self.config.usable_blocks
 
-    def add(self, request: EngineRequest) -> Rejection | None:
+    def add(self, request: EngineRequest) -> RequestRejection | None:
         """Queue a request. Returns why it is refused, or None. Raises ValueError when its id is in use."""
         if request.request_id in self._sequences:
             raise ValueError(f"request id {request.request_id!r} is already in this engine; use another")
@@ -192,18 +192,18 @@ class EngineCore:
             self._retire(ended)
         return StepResult(tuple(tokens), tuple(first), tuple(ended))
 
-    def _refusal(self, request: EngineRequest) -> Rejection | None:
+    def _refusal(self, request: EngineRequest) -> RequestRejection | None:
         config = self.config
         total_tokens = request.input_tokens + request.output_tokens
         asked = f"{request.input_tokens} input and {request.output_tokens} output tokens"
         if total_tokens > config.max_model_len:
-            return Rejection(RejectReason.TOO_LONG, f"{asked} exceed max_model_len {config.max_model_len}; shorten one of them")
+            return RequestRejection(RejectReason.TOO_LONG, f"{asked} exceed max_model_len {config.max_model_len}; shorten one of them")
         if self._blocks(total_tokens - 1) > config.usable_blocks:
             pool = f"{config.usable_blocks} usable KV blocks of {config.block_size} tokens"
-            return Rejection(RejectReason.NEVER_FITS, f"{asked} can never fit {pool}; shorten one of them or enlarge the KV pool")
+            return RequestRejection(RejectReason.NEVER_FITS, f"{asked} can never fit {pool}; shorten one of them or enlarge the KV pool")
         if config.max_num_queued_reqs is not None and len(self._waiting) >= config.max_num_queued_reqs:
             queued = f"{len(self._waiting)} requests wait and max_num_queued_reqs is {config.max_num_queued_reqs}"
-            return Rejection(RejectReason.QUEUE_FULL, f"{queued}; try again later")
+            return RequestRejection(RejectReason.QUEUE_FULL, f"{queued}; try again later")
         return None
 
     def _schedule_running(self, step: Step) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from planner.demand.traces import Request
+from planner.demand.traces import TraceRequest
 from planner.plan import GpuPlan, Plan, Replica
 from planner.simulation.configuration import engine_config
-from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
-from profiles.gpus import GpuType, settings_on
+from planner.simulation.simulation_input import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
+from profiles.gpu_types import GpuType, settings_on
 from profiles.latency.prediction import predict
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
@@ -51,7 +51,7 @@ def planned_world(
     )
 
 
-def workload_requests(plan: Plan, requests: Iterable[Request]) -> tuple[SimulatedRequest, ...]:
+def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[SimulatedRequest, ...]:
     """Requests whose tenant is the name of a workload, addressed to the model name that serves it. ValueError for an unknown workload."""
     served_names = {workload.name: workload.served_name for workload in plan.desired.workloads}
     addressed = []

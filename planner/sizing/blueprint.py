@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from planner.plan import Replica, State
+from planner.plan import Refusal, Replica, State
 from planner.problem import MICRO, Demand, MigSlot, Placed, Pool, Problem, Shape
-from planner.sizing.candidates import Candidate, Rejection, Site, candidates
+from planner.sizing.candidates import Candidate, Site, candidates
 from planner.sizing.engine_args import engine_args, gpu_mode
 from planner.sizing.groups import ServiceGroup, service_groups
 from planner.sizing.neighbours import Neighbours
 from planner.sizing.parts import Part, parts
-from planner.spec import Fleet, Policy
-from planner.spec import Pool as PoolSpec
-from profiles.gpus import MigProfile
+from planner.spec import Fleet, FleetPool, Policy
+from profiles.gpu_types import MigProfile
 from profiles.memory.host import host_needs
 from profiles.mig import maximal_layouts
 
@@ -38,9 +37,10 @@ class Blueprint:
     problem: Problem
     candidates: tuple[Candidate, ...]
     groups: tuple[ServiceGroup, ...]
-    pools: tuple[PoolSpec, ...]
+    pools: tuple[FleetPool, ...]
     parts: tuple[Part, ...]
-    rejections: tuple[Rejection, ...]
+    # why some ways of running a group are impossible, by its name
+    refusals: Mapping[str, tuple[Refusal, ...]]
 
     def node_name(self, pool: int, node: int) -> str:
         """Name of the machine that a node of the Problem is, or is a part of."""
@@ -61,7 +61,7 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
     own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]
     sites = [_site(fleet, part) for part in own]
     found: list[tuple[Candidate, int]] = []
-    rejected: list[Rejection] = []
+    refused: defaultdict[str, list[Refusal]] = defaultdict(list)
     for group in groups:
         offers: dict[tuple[str, int], tuple[Candidate, ...]] = {}
         for index, part in enumerate(own):
@@ -70,7 +70,7 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
                 if key not in offers:
                     site = replace(sites[index], interference_factor=neighbours.interference_factor(group, part.pool))
                     offers[key], bad = _offers(fleet, group, part.pool, site, band_quantile)
-                    rejected.extend(bad)
+                    refused[group.name].extend(bad)
                 found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
     demand_of = {group.name: i for i, group in enumerate(groups)}
     shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool, fleet.policy) for candidate, pool in found)
@@ -86,21 +86,21 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
         groups=groups,
         pools=tuple(_declared(part) for part in own),
         parts=tuple(own),
-        rejections=tuple(rejected),
+        refusals={name: tuple(listed) for name, listed in refused.items()},
     )
 
 
 def _offers(
-    fleet: Fleet, group: ServiceGroup, pool: PoolSpec, site: Site, band_quantile: float | None
-) -> tuple[tuple[Candidate, ...], list[Rejection]]:
+    fleet: Fleet, group: ServiceGroup, pool: FleetPool, site: Site, band_quantile: float | None
+) -> tuple[tuple[Candidate, ...], list[Refusal]]:
     """Candidates of a group on GPUs of a pool that their machines can hold, and why others are none."""
     good, bad = candidates(group, site, fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
     cramped = [_too_much_for_host(candidate, pool) for candidate in good]
-    fitting = tuple(candidate for candidate, rejection in zip(good, cramped, strict=True) if rejection is None)
-    return fitting, [*bad, *(rejection for rejection in cramped if rejection is not None)]
+    fitting = tuple(candidate for candidate, refusal in zip(good, cramped, strict=True) if refusal is None)
+    return fitting, [*bad, *(refusal for refusal in cramped if refusal is not None)]
 
 
-def _declared(part: Part) -> PoolSpec:
+def _declared(part: Part) -> FleetPool:
     nodes = len(part.places)
     return (
         part.pool.model_copy(update={"nodes": nodes, "max_nodes": nodes, "gpus_per_node": part.gpus_per_node})
@@ -109,7 +109,7 @@ def _declared(part: Part) -> PoolSpec:
     )
 
 
-def _too_much_for_host(candidate: Candidate, pool: PoolSpec) -> Rejection | None:
+def _too_much_for_host(candidate: Candidate, pool: FleetPool) -> Refusal | None:
     """Why the machine's part of a candidate does not fit what its GPUs may use of a node; None when it does."""
     cores, memory_mib = host_needs(candidate.gpus)
     has_cores = pool.host_cores // pool.gpus_per_node * candidate.gpus
@@ -120,7 +120,7 @@ def _too_much_for_host(candidate: Candidate, pool: PoolSpec) -> Rejection | None
         reason = f"an engine takes {memory_mib} MiB of host memory, its GPUs' part of the node is {has_mib} MiB; raise host_memory"
     else:
         return None
-    return Rejection(candidate.group.name, pool.name, candidate.mode, candidate.gpus, reason)
+    return Refusal(pool=pool.name, mode=candidate.mode, gpus=candidate.gpus, reason=reason)
 
 
 def _site(fleet: Fleet, part: Part) -> Site:
@@ -136,14 +136,14 @@ def _site(fleet: Fleet, part: Part) -> Site:
     )
 
 
-def _layouts(pool: PoolSpec) -> tuple[tuple[MigSlot, ...], ...]:
+def _layouts(pool: FleetPool) -> tuple[tuple[MigSlot, ...], ...]:
     if pool.mig == "off":
         return ()
     layouts = (pool.mig_layout,) if pool.mig == "fixed" else maximal_layouts(pool.gpu)
     return tuple(tuple(MigSlot(profile, start) for profile, start in layout) for layout in layouts)
 
 
-def _mig_profiles(pool: PoolSpec) -> tuple[MigProfile, ...]:
+def _mig_profiles(pool: FleetPool) -> tuple[MigProfile, ...]:
     names = {slot.profile for layout in _layouts(pool) for slot in layout}
     return tuple(profile for profile in pool.gpu.mig_profiles if profile.name in names)
 
@@ -259,12 +259,12 @@ def _running_fingerprint(replica: Replica) -> tuple[object, ...]:
     return (replica.pool, replica.mode, replica.max_active_residents, replica.mig.profile if replica.mig else None, args)
 
 
-def node_name(pool: PoolSpec, index: int) -> str:
+def node_name(pool: FleetPool, index: int) -> str:
     """Name of a pool's node: the pool's name and a number from 0."""
     return f"{pool.name}-{index}"
 
 
-def node_index(name: str, pool: PoolSpec | None) -> int | None:
+def node_index(name: str, pool: FleetPool | None) -> int | None:
     """The number of a node of that name, None when the pool has no such node."""
     number = name.rpartition("-")[2]
     if pool is None or not number.isdecimal() or int(number) >= pool.max_nodes:

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from planner.plan import Refusal
 from planner.sizing.groups import ServiceGroup
 from planner.spec.fleet import Sharing
-from profiles.gpus import GpuType, MigProfile, settings_on
+from profiles.gpu_types import GpuType, MigProfile, settings_on
 from profiles.latency.capacity import LoadForecast, capacity_rps, forecast
 from profiles.latency.mix import RequestMix
 from profiles.latency.prediction import predict
@@ -99,26 +100,15 @@ class Candidate:
         return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, self.share_fraction, self.settings, quantile)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why a group cannot run in some way on a site: data for explaining what is unserved."""
-
-    group: str
-    pool: str
-    mode: Sharing
-    gpus: int
-    reason: str
-
-
 def candidates(
     group: ServiceGroup, site: Site, quantile: float, measurements: Measurements, band_quantile: float | None = None
-) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
+) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...]]:
     """All candidates of a group on a site, and for what is impossible the reason. All rests on measurements where it can.
 
     With band_quantile step times count as known: as long as at that quantile of their error band.
     """
     found: list[Candidate] = []
-    rejected: list[Rejection] = []
+    refused: list[Refusal] = []
     for mode, settings, mig in _variants(group, site):
         try:
             step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, measurements), band_quantile)
@@ -126,8 +116,8 @@ def candidates(
             found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
         except UnsupportedError as error:
             where = f"{site.pool} {mig.name}" if mig else site.pool
-            rejected.append(Rejection(group.name, where, mode, settings.tensor_parallel_size, str(error)))
-    return tuple(found), tuple(rejected)
+            refused.append(Refusal(pool=where, mode=mode, gpus=settings.tensor_parallel_size, reason=str(error)))
+    return tuple(found), tuple(refused)
 
 
 def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:

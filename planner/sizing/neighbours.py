@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from planner.sizing.candidates import ASSUMED_INTERFERENCE_FACTOR
 from planner.sizing.groups import ServiceGroup
-from planner.spec import Fleet
-from planner.spec import Pool as PoolSpec
+from planner.spec import Fleet, FleetPool
 from profiles.latency.interference import group_factor
 
 
@@ -28,7 +27,7 @@ class Neighbours:
         """Indexes of the groups that may not share a GPU with it, whichever of the two says so."""
         return frozenset(sorted(self._indexes[name] for name in self._apart[group.name]))
 
-    def interference_factor(self, group: ServiceGroup, pool: PoolSpec) -> float:
+    def interference_factor(self, group: ServiceGroup, pool: FleetPool) -> float:
         """The worst that any group which may become its neighbour costs a group: measured where the pair was, else assumed.
 
         A replica is sized before its neighbours are known, so it is sized for all there can be.

@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from planner.problem import Placed
-from planner.spec import Pool
+from planner.spec import FleetPool
 
 # node and first GPU of a block
-Place = tuple[int, int]
+NodeGpu = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Blocks of one size of a pool, on each GPU of which others hold taken_mib. whole: the part is made of complete nodes."""
 
-    pool: Pool
+    pool: FleetPool
     taken_mib: int
     gpus_per_node: int
-    places: tuple[Place, ...]
+    places: tuple[NodeGpu, ...]
     whole: bool
 
     def real(self, item: Placed) -> Placed:
@@ -39,12 +39,12 @@ class Part:
         return None
 
 
-def parts(pool: Pool) -> tuple[Part, ...]:
+def parts(pool: FleetPool) -> tuple[Part, ...]:
     """The parts of a pool: its untouched nodes first (maybe none), then blocks, largest first, those with least taken first."""
     taken = {(item.node, item.gpu): item.memory_mib for item in pool.taken}
     touched = {node for node, _ in taken}
     whole = Part(pool, 0, pool.gpus_per_node, tuple((node, 0) for node in range(pool.max_nodes) if node not in touched), whole=True)
-    blocks: defaultdict[tuple[int, int], list[Place]] = defaultdict(list)
+    blocks: defaultdict[tuple[int, int], list[NodeGpu]] = defaultdict(list)
     for node in sorted(touched):
         for first, size, taken_mib in _blocks(node, pool, taken):
             blocks[taken_mib, -size].append((node, first))
@@ -52,7 +52,7 @@ def parts(pool: Pool) -> tuple[Part, ...]:
     return (whole, *found)
 
 
-def _blocks(node: int, pool: Pool, taken: Mapping[Place, int]) -> list[tuple[int, int, int]]:
+def _blocks(node: int, pool: FleetPool, taken: Mapping[NodeGpu, int]) -> list[tuple[int, int, int]]:
     """First GPU, size and MiB taken of the aligned blocks of alike GPUs of a node; GPUs that are taken whole are in none."""
     held = [taken.get((node, gpu), 0) for gpu in range(pool.gpus_per_node)]
     found: list[tuple[int, int, int]] = []

@@ -1,8 +1,9 @@
 """fleet.yaml: what people declare, read with every problem named at its place, and resolved into a Fleet."""
 
+from planner.latency_classes import LatencyClass
 from planner.spec.errors import SpecError, SpecProblem
-from planner.spec.fleet import Adapter, EngineChoice, Fleet, LatencyClass, Model, Policy, Pool, Ports, Router, Taken, Workload
-from planner.spec.load import load_fleet
+from planner.spec.fleet import Adapter, EngineChoice, Fleet, FleetPool, Model, Policy, Ports, RouterAddress, Taken, Workload
+from planner.spec.fleet_file import load_fleet
 from planner.spec.schema import json_schema
 from planner.spec.starter import starter
 
@@ -10,12 +11,12 @@ __all__ = [
     "Adapter",
     "EngineChoice",
     "Fleet",
+    "FleetPool",
     "LatencyClass",
     "Model",
     "Policy",
-    "Pool",
     "Ports",
-    "Router",
+    "RouterAddress",
     "SpecError",
     "SpecProblem",
     "Taken",

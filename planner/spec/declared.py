@@ -11,10 +11,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from planner.demand.traces import MAX_TOKENS
-from planner.spec.declared_demand import Demand
-from planner.spec.fields import (
+from planner.latency_classes import LatencyClass
+from planner.spec.declared_demand import DeclaredDemand
+from planner.spec.field_types import (
     Count,
     CountOrNone,
+    DeclaredPrice,
+    DeclaredSource,
     Duration,
     GpuName,
     Host,
@@ -23,13 +26,11 @@ from planner.spec.fields import (
     Neighbour,
     Number,
     PoolName,
-    Price,
     Priority,
     Reserve,
     Room,
     Sequences,
     Size,
-    Source,
     Text,
     TokenCount,
     Whole,
@@ -37,7 +38,7 @@ from planner.spec.fields import (
     sharing_word,
     version,
 )
-from planner.spec.fleet import LatencyClass, Link, MigMode, Ownership, Sharing
+from planner.spec.fleet import Link, MigMode, Ownership, Sharing
 from planner.spec.goals import TIER_PATTERN
 from planner.spec.part import Declared
 from profiles.settings import EngineSettings
@@ -67,7 +68,7 @@ class DeclaredPool(Declared):
     gpu: GpuName = Field(description="GPU type: a catalogue name or one of its aliases.", examples=["H100-SXM-80GB"])
     nodes: Count = Field(description="Number of nodes.", examples=[1])
     gpus_per_node: Size = Field(description="GPUs in each node.", examples=[8])
-    price_usd_per_h: Price | None = Field(
+    price_usd_per_h: DeclaredPrice | None = Field(
         None, alias="price", description="Price per GPU-hour. Default: the catalogue's median for this GPU; required when it lists none."
     )
     link: Link | None = Field(
@@ -140,7 +141,7 @@ class DeclaredAdapter(Declared):
 class DeclaredModel(Declared):
     """A model to serve and the engine settings it is served with."""
 
-    source: Source = Field(
+    source: DeclaredSource = Field(
         description="A catalogue name or alias, or a local folder or config.json written ./like/this (from the fleet file's folder).",
         examples=["meta-llama/Meta-Llama-3.1-8B", "./models/my-model"],
     )
@@ -213,7 +214,7 @@ class DeclaredWorkload(Declared):
         description="Latency goals. Default: by class, each on its own.",
         examples=[{"ttft_p95": "500ms", "tpot_p95": "50ms"}],
     )
-    demand: Demand = Field(description="Exactly one of three forms: a rate, windows or a trace.")
+    demand: DeclaredDemand = Field(description="Exactly one of three forms: a rate, windows or a trace.")
     prefix_hit_fraction: Number = Field(
         0.0,
         ge=0,

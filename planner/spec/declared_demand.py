@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from planner.demand.traces import MAX_TOKENS
-from planner.spec.fields import Duration, Moment, Number, Rate, Text, Whole
+from planner.spec.field_types import Duration, Moment, Number, Rate, Text, Whole
 from planner.spec.part import Declared
 
 
@@ -97,7 +97,7 @@ def _form(value: Any) -> str | None:  # noqa: ANN401 - as above
     return found[0] if len(found) == 1 else None
 
 
-Demand = Annotated[
+DeclaredDemand = Annotated[
     Annotated[DeclaredRate, Tag("<rate>")] | Annotated[DeclaredWindows, Tag("<windows>")] | Annotated[DeclaredTrace, Tag("<trace>")],
     Discriminator(_form),
 ]

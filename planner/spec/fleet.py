@@ -10,12 +10,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, InstanceOf
 
 from planner.demand.windows import DemandProfile
+from planner.latency_classes import LatencyClass
 from planner.spec.goals import GoalTier
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 from profiles.store.measurements import Measurements
 
-LatencyClass = Literal["interactive", "standard", "background"]
 Link = Literal["nvswitch", "pairs", "pcie"]
 MigMode = Literal["off", "repartition", "fixed"]
 Ownership = Literal["owned", "rentable"]
@@ -34,7 +34,7 @@ class Taken(_Part):
     memory_mib: int
 
 
-class Pool(_Part):
+class FleetPool(_Part):
     """Identical nodes of identical GPUs. Cores and memory are per node, the price is per GPU.
 
     An owned pool has min_nodes = max_nodes = nodes. hosts has one address per possible node (max_nodes). block_sizes are the
@@ -133,7 +133,7 @@ class Workload(_Part):
         return self.name if self.isolate else self.model.name
 
 
-class Router(_Part):
+class RouterAddress(_Part):
     """Where the router listens."""
 
     host: str
@@ -157,7 +157,7 @@ class Policy(_Part):
     isolate_teams: bool
     cost_slack_fraction: float
     goals: tuple[GoalTier, ...]
-    router: Router
+    router: RouterAddress
     ports: Ports
 
 
@@ -168,7 +168,7 @@ class Fleet(_Part):
     catalogue's names, empty when the file names no folder of them.
     """
 
-    pools: tuple[Pool, ...]
+    pools: tuple[FleetPool, ...]
     models: tuple[Model, ...]
     workloads: tuple[Workload, ...]
     policy: Policy

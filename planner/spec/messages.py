@@ -11,11 +11,11 @@ from pydantic_core import ErrorDetails
 
 from planner.spec.declared_demand import FORMS, DeclaredRate, DeclaredTrace, DeclaredWindows
 from planner.spec.errors import SpecProblem
-from planner.spec.fields import HOST_PATTERN, NAME_PATTERN
+from planner.spec.field_types import HOST_PATTERN, NAME_PATTERN
 from planner.spec.nearest import nearest
 from planner.spec.part import Declared
-from planner.spec.source import Node
 from planner.spec.units import UnitError
+from planner.spec.yaml_tree import Node
 
 Loc = tuple[int | str, ...]
 

@@ -8,15 +8,14 @@ from typing import get_args
 
 from planner.hosts import is_loopback
 from planner.spec.declared import DeclaredPool
-from planner.spec.fleet import Link, Pool, Sharing, Taken
+from planner.spec.fleet import FleetPool, Link, Sharing, Taken
 from planner.spec.messages import Loc
 from planner.spec.nearest import nearest
 from profiles.catalogue import Catalogue
-from profiles.gpus import GpuType
-from profiles.mig import legal_layouts
+from profiles.gpu_types import GpuType
+from profiles.mig import Layout, legal_layouts
 
 Report = Callable[[Loc, str], None]
-Layout = tuple[tuple[str, int], ...]
 
 # A usual 8-GPU node has two 48-core CPUs and 1 TiB of memory (for example the DGX H100: 112 cores, 2 TiB): 12 cores and 128 GiB
 # per GPU are on the small side of what such nodes have.
@@ -31,9 +30,9 @@ _MIB_PER_GB = 1e9 / (1 << 20)
 _SAME_SIZE_FRACTION = 0.2
 
 
-def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, report: Report) -> tuple[Pool, ...]:
+def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, report: Report) -> tuple[FleetPool, ...]:
     """The pools without errors; everything else goes to report."""
-    pools: list[Pool] = []
+    pools: list[FleetPool] = []
     for name, pool in declared.items():
         gpu = catalogue.gpu(pool.gpu)
         layout, layout_problems = _layout(pool, gpu)
@@ -52,11 +51,11 @@ def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, re
     return tuple(pools)
 
 
-def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Pool:
+def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> FleetPool:
     link = declared.link or _link(gpu)
     rentable = declared.ownership == "rentable"
     max_nodes = declared.max_nodes or declared.nodes
-    return Pool(
+    return FleetPool(
         name=name,
         gpu=gpu,
         nodes=declared.nodes,

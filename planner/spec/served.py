@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from planner.spec.declared import DeclaredModel
-from planner.spec.fields import is_local
-from planner.spec.fleet import Adapter, EngineChoice, Model, Pool
+from planner.spec.field_types import is_local
+from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
 from profiles.catalogue import Catalogue, architecture_from_path
@@ -132,7 +132,7 @@ def _model(name: str, declared: DeclaredModel, architecture: Architecture, engin
     )
 
 
-def check_blocks(models: Sequence[Model], pools: Sequence[Pool], report: Report) -> None:
+def check_blocks(models: Sequence[Model], pools: Sequence[FleetPool], report: Report) -> None:
     """Report models whose every tensor-parallel size is larger than the blocks of every pool."""
     allowed = {size for pool in pools for size in usable_blocks(pool)}
     for model in models:
@@ -144,12 +144,12 @@ def check_blocks(models: Sequence[Model], pools: Sequence[Pool], report: Report)
             )
 
 
-def usable_blocks(pool: Pool) -> tuple[int, ...]:
+def usable_blocks(pool: FleetPool) -> tuple[int, ...]:
     """Tensor-parallel sizes a pool can run: blocks of several GPUs are always exclusive."""
     return pool.block_sizes if "exclusive" in pool.sharing else (1,)
 
 
-def _links(pools: Iterable[Pool]) -> str:
+def _links(pools: Iterable[FleetPool]) -> str:
     """What keeps blocks small beside the number of GPUs: pools whose links join pairs only."""
     return "".join(f"; pool {pool.name} has link: {pool.link}" for pool in pools if pool.link == "pairs")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from planner.demand.traces import MAX_REQUESTS, Request
+from planner.demand.traces import MAX_REQUESTS, TraceRequest
 from planner.demand.windows import (
     DemandProfile,
     DemandWindow,
@@ -19,9 +19,10 @@ from planner.demand.windows import (
     window_edges,
     windowed_demand,
 )
+from planner.latency_classes import LatencyClass
 from planner.spec.declared import DeclaredWorkload
 from planner.spec.declared_demand import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow, DeclaredWindows
-from planner.spec.fleet import LatencyClass, Model, Pool, Workload
+from planner.spec.fleet import FleetPool, Model, Workload
 from planner.spec.messages import Loc
 from planner.spec.nearest import nearest
 from planner.spec.pools import Report
@@ -50,14 +51,14 @@ CLASS_DEFAULTS: dict[LatencyClass, ClassDefaults] = {
 class Trace:
     """A parsed trace, its requests by tenant, and its span: the last arrival of all tenants."""
 
-    requests: tuple[Request, ...]
-    by_tenant: Mapping[str, tuple[Request, ...]]
+    requests: tuple[TraceRequest, ...]
+    by_tenant: Mapping[str, tuple[TraceRequest, ...]]
     span_s: float
 
 
-def index_trace(requests: Sequence[Request]) -> Trace:
+def index_trace(requests: Sequence[TraceRequest]) -> Trace:
     """Group a trace by tenant once, for all workloads that read it."""
-    by_tenant: defaultdict[str, list[Request]] = defaultdict(list)
+    by_tenant: defaultdict[str, list[TraceRequest]] = defaultdict(list)
     for request in requests:
         by_tenant[request.tenant].append(request)
     return Trace(tuple(requests), {tenant: tuple(own) for tenant, own in by_tenant.items()}, requests[-1].arrival_s)
@@ -139,7 +140,7 @@ def check_teams(workloads: Sequence[Workload], report: Report) -> None:
             )
 
 
-def check_together(workloads: Sequence[Workload], pools: Sequence[Pool], model_names: Iterable[str], report: Report) -> None:
+def check_together(workloads: Sequence[Workload], pools: Sequence[FleetPool], model_names: Iterable[str], report: Report) -> None:
     """Report pins that contradict each other or the blocks of the pools, and isolated workloads named like a model."""
     taken, pinned = set(model_names), {pool.name: pool for pool in pools}
     agreed: dict[str, tuple[str, set[str]]] = {}
@@ -257,7 +258,7 @@ def _from_trace(name: str, demand: DeclaredTrace, model: Model, trace: Trace, wa
     return demand_from_requests(_servable(name, requests, model, warn), edges, demand.repeat_rate)
 
 
-def _servable(name: str, requests: Sequence[Request], model: Model, warn: Report) -> Sequence[Request]:
+def _servable(name: str, requests: Sequence[TraceRequest], model: Model, warn: Report) -> Sequence[TraceRequest]:
     fitting = [request for request in requests if request.input_tokens + request.output_tokens <= model.max_model_len]
     if len(fitting) == len(requests):
         return requests

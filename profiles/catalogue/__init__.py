@@ -15,7 +15,7 @@ from profiles.catalogue.decode import decode_gpu, decode_model
 from profiles.catalogue.variants import base_and_format
 from profiles.checkpoints.hf_config import architecture_from_path
 from profiles.fields import FieldError, Fields
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 
 __all__ = ["Catalogue", "UnknownNameError", "architecture_from_path", "builtin"]

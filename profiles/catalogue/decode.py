@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from profiles.fields import Fields
-from profiles.gpus import LINKS, EngineTraits, GpuType, MigProfile
+from profiles.gpu_types import LINKS, EngineTraits, GpuType, MigProfile
 from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, RECURRENT_KINDS, Architecture, Experts, Mla, Recurrent
 
 GPU_KEYS = frozenset(

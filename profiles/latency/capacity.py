@@ -1,4 +1,4 @@
-"""Latency at a given load and the largest load that meets an SLO, in closed form (formulas: profiles/latency/load.py)."""
+"""Latency at a given load and the largest load that meets an SLO, in closed form (formulas: profiles/latency/under_load.py)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from profiles.latency.load import Load
 from profiles.latency.mix import RequestMix
 from profiles.latency.steptime import StepTime
+from profiles.latency.under_load import EngineUnderLoad
 from profiles.settings import EngineSettings
 
 __all__ = ["LoadForecast", "RequestMix", "Slo", "capacity_rps", "forecast"]
@@ -102,7 +102,7 @@ def _capacity_rps(step: StepTime, mix: RequestMix, slo: Slo, share_fraction: flo
     return low_rps
 
 
-def _meets(load: Load, rate_rps: float, slo: Slo) -> bool:
+def _meets(load: EngineUnderLoad, rate_rps: float, slo: Slo) -> bool:
     state = load.state(rate_rps)
     return state is not None and load.tpot_s(state) <= slo.tpot_s and load.ttft_s(state) <= slo.ttft_s
 
@@ -110,5 +110,5 @@ def _meets(load: Load, rate_rps: float, slo: Slo) -> bool:
 @lru_cache(maxsize=256)
 def _load(
     step: StepTime, mix: RequestMix, share_fraction: float, settings: EngineSettings, quantile: float, slowdown: float | None
-) -> Load:
-    return Load(step, mix, share_fraction, settings, quantile, slowdown)
+) -> EngineUnderLoad:
+    return EngineUnderLoad(step, mix, share_fraction, settings, quantile, slowdown)

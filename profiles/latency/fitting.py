@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from profiles.latency.closed_loop import ClosedLoop, ClosedLoopLatency
 from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, LatencyFit, Residuals
 from profiles.latency.linear import solve
-from profiles.latency.prediction import Engine
+from profiles.latency.prediction import PredictedEngine
 
 # Noise of a row's TPOT: runs of one configuration repeat within 1 - 3 % and the model's form adds as much again. TTFT means rest on fewer
 # events and on the client: they count a quarter.
@@ -32,7 +32,7 @@ _TOLERANCE_FRACTION = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Prior:
+class CoefficientPrior:
     """What is known of a coefficient before any row: its likely value, the spread of its logarithm, and bounds."""
 
     value: float
@@ -45,25 +45,25 @@ class Prior:
 # ones 10 - 15 % less (both throttled by power), FlashAttention-3 0.4 - 0.65 for causal prompts (arXiv 2407.08608), NCCL rings half of the
 # one-way link. Fixed parts: vLLM's own step profile (scheduling, inputs, sampling) takes 1 - 3 ms, a kernel behind a CUDA graph 1 - 3 us,
 # of which a layer has about ten; a small NCCL all-reduce takes 8 - 20 us. Of the closed loop nothing is known but orders of magnitude.
-PRIORS: Mapping[str, Prior] = {
-    "bandwidth_fraction": Prior(0.82, 0.08, 0.6, 0.93),
-    "kv_bandwidth_fraction": Prior(0.75, 0.15, 0.3, 0.93),
-    "expert_bandwidth_fraction": Prior(0.75, 0.2, 0.3, 1.0),
-    "compute_fraction": Prior(0.7, 0.2, 0.3, 0.95),
-    "fp8_compute_fraction": Prior(0.88, 0.1, 0.6, 1.0),
-    "attention_fraction": Prior(0.45, 0.3, 0.1, 0.8),
-    "link_fraction": Prior(0.5, 0.4, 0.1, 0.95),
-    "fixed_s": Prior(2e-3, 0.4, 2e-4, 1e-2),
-    "layer_s": Prior(1.5e-5, 0.4, 1e-6, 1e-4),
-    "expert_layer_s": Prior(4e-5, 0.5, 1e-6, 2e-4),
-    "all_reduce_s": Prior(1e-5, 0.5, 2e-6, 5e-5),
-    "sequence_s": Prior(2.5e-5, 0.4, 1e-6, 2e-4),
-    "frontend_s": Prior(0.04, 0.5, 5e-3, 0.5),
-    "wait_fraction": Prior(1.0, 0.3, 0.2, 5.0),
-    "companion_fraction": Prior(0.9, 0.3, 0.1, 3.0),
-    "wave_constant_fraction": Prior(0.2, 0.7, 0.02, 3.0),
+PRIORS: Mapping[str, CoefficientPrior] = {
+    "bandwidth_fraction": CoefficientPrior(0.82, 0.08, 0.6, 0.93),
+    "kv_bandwidth_fraction": CoefficientPrior(0.75, 0.15, 0.3, 0.93),
+    "expert_bandwidth_fraction": CoefficientPrior(0.75, 0.2, 0.3, 1.0),
+    "compute_fraction": CoefficientPrior(0.7, 0.2, 0.3, 0.95),
+    "fp8_compute_fraction": CoefficientPrior(0.88, 0.1, 0.6, 1.0),
+    "attention_fraction": CoefficientPrior(0.45, 0.3, 0.1, 0.8),
+    "link_fraction": CoefficientPrior(0.5, 0.4, 0.1, 0.95),
+    "fixed_s": CoefficientPrior(2e-3, 0.4, 2e-4, 1e-2),
+    "layer_s": CoefficientPrior(1.5e-5, 0.4, 1e-6, 1e-4),
+    "expert_layer_s": CoefficientPrior(4e-5, 0.5, 1e-6, 2e-4),
+    "all_reduce_s": CoefficientPrior(1e-5, 0.5, 2e-6, 5e-5),
+    "sequence_s": CoefficientPrior(2.5e-5, 0.4, 1e-6, 2e-4),
+    "frontend_s": CoefficientPrior(0.04, 0.5, 5e-3, 0.5),
+    "wait_fraction": CoefficientPrior(1.0, 0.3, 0.2, 5.0),
+    "companion_fraction": CoefficientPrior(0.9, 0.3, 0.1, 3.0),
+    "wave_constant_fraction": CoefficientPrior(0.2, 0.7, 0.02, 3.0),
     # The load generator of the rows with spread lengths sends ten requests per client, the first of all at once.
-    "wave_spread_fraction": Prior(0.12, 0.5, 0.02, 2.0),
+    "wave_spread_fraction": CoefficientPrior(0.12, 0.5, 0.02, 2.0),
 }
 
 
@@ -73,7 +73,7 @@ class Observation:
 
     label: str
     fold: str
-    engine: Engine
+    engine: PredictedEngine
     load: ClosedLoop
     kv_tokens: float
     ttft_s: float
@@ -91,12 +91,12 @@ def bare_fit(coefficients: Coefficients) -> LatencyFit:
     return LatencyFit("none", "none", 0, (), (), (), (), 1.0, coefficients, dict.fromkeys(DISTANCES, unknown))
 
 
-def prior_coefficients(priors: Mapping[str, Prior]) -> Coefficients:
+def prior_coefficients(priors: Mapping[str, CoefficientPrior]) -> Coefficients:
     """The likely values themselves."""
     return Coefficients(**{name: priors[name].value for name in COEFFICIENT_NAMES})
 
 
-def fitted(rows: Sequence[Observation], priors: Mapping[str, Prior] = PRIORS, start: Coefficients | None = None) -> Coefficients:
+def fitted(rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior] = PRIORS, start: Coefficients | None = None) -> Coefficients:
     """The coefficients that explain the rows best under the priors; the likely values when there are no rows.
 
     start is where the search begins (None: at the likely values); a near one saves time and nothing else.
@@ -114,7 +114,7 @@ def fitted(rows: Sequence[Observation], priors: Mapping[str, Prior] = PRIORS, st
 class _Search:
     """The current point of the minimisation, in logarithms, with its residuals in units of noise and its cost."""
 
-    def __init__(self, rows: Sequence[Observation], priors: Mapping[str, Prior], start: Coefficients) -> None:
+    def __init__(self, rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], start: Coefficients) -> None:
         self._rows = rows
         self._priors = [priors[name] for name in COEFFICIENT_NAMES]
         self._centre = [math.log(prior.value) for prior in self._priors]
@@ -199,7 +199,7 @@ def _dot(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def left_out(
-    rows: Sequence[Observation], fold: Callable[[Observation], str], priors: Mapping[str, Prior], start: Coefficients
+    rows: Sequence[Observation], fold: Callable[[Observation], str], priors: Mapping[str, CoefficientPrior], start: Coefficients
 ) -> list[tuple[Observation, LatencyFit]]:
     """Each row with the coefficients fitted on all rows of the other folds; start as for fitted."""
     found: list[tuple[Observation, LatencyFit]] = []

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from profiles.catalogue import UnknownNameError, builtin
-from profiles.gpus import GpuType, MigProfile
+from profiles.gpu_types import GpuType, MigProfile
 from profiles.latency.closed_loop import ClosedLoop, ClosedLoopLatency, closed_loop_latency
 from profiles.latency.fits import LatencyFit, Quantiles, fit_for
 from profiles.latency.linear import solve
@@ -63,7 +63,7 @@ class LatencyPrediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class PredictedEngine:
     """What is predicted: a model on a GPU type or a MIG slice of it, with its settings."""
 
     architecture: Architecture
@@ -106,14 +106,14 @@ def predict(
     measurements: Measurements = _NOTHING,
 ) -> StepTime:
     """Step time of an engine, with the band and provenance of what it rests on; UnsupportedError when vLLM cannot run it."""
-    engine, fit = Engine(architecture, gpu, settings, mig), fit_for()
+    engine, fit = PredictedEngine(architecture, gpu, settings, mig), fit_for()
     if not measurements.latency:
         return engine.step(fit)
     return _corrected(engine, fit, measurements)
 
 
 def predict_latency(
-    engine: Engine,
+    engine: PredictedEngine,
     load: ClosedLoop,
     measurements: Measurements = _NOTHING,
     fit: LatencyFit | None = None,
@@ -152,7 +152,7 @@ def _same_load(point: LatencyPoint, load: ClosedLoop) -> bool:
     )
 
 
-def _own_points(engine: Engine, measurements: Measurements) -> list[LatencyPoint]:
+def _own_points(engine: PredictedEngine, measurements: Measurements) -> list[LatencyPoint]:
     """Points of this very engine: same precision, one plain vLLM."""
     mig_profile = engine.mig.name if engine.mig else None
     size = engine.settings.tensor_parallel_size
@@ -170,7 +170,7 @@ class _Evidence:
     log_ratio: float
 
 
-def _corrected(engine: Engine, fit: LatencyFit, measurements: Measurements) -> StepTime:
+def _corrected(engine: PredictedEngine, fit: LatencyFit, measurements: Measurements) -> StepTime:
     """The fit's step time, corrected by the nearest points there are."""
     step = engine.step(fit)
     own = _one_per_load(_own_points(engine, measurements))
@@ -204,7 +204,7 @@ def _load_of(point: LatencyPoint) -> ClosedLoop | None:
     return None if present is None else ClosedLoop(point.input_tokens, point.output_tokens, present)
 
 
-def _evidence(engine: Engine, fit: LatencyFit, point: LatencyPoint) -> _Evidence | None:
+def _evidence(engine: PredictedEngine, fit: LatencyFit, point: LatencyPoint) -> _Evidence | None:
     """None for a point without TPOT or load, or one whose requests waited for KV cache."""
     load = _load_of(point)
     if load is None or point.tpot_s is None:
@@ -224,7 +224,7 @@ def _evidence(engine: Engine, fit: LatencyFit, point: LatencyPoint) -> _Evidence
     return _Evidence(fixed_fraction, math.log(point.tpot_s / (found.tpot_s * step.quantile(0.5))))
 
 
-def _relative_evidence(engine: Engine, fit: LatencyFit, point: LatencyPoint) -> _Evidence | None:
+def _relative_evidence(engine: PredictedEngine, fit: LatencyFit, point: LatencyPoint) -> _Evidence | None:
     """Evidence of a point of another engine; None unless it is plain vLLM with a model of the same kind that the catalogue knows."""
     plain = (point.pipeline_parallel_size, point.attention_data_parallel_size, point.expert_parallel_size) == (1, 1, 1)
     if not plain or point.provenance.engine != fit.engine:
@@ -243,7 +243,7 @@ def _relative_evidence(engine: Engine, fit: LatencyFit, point: LatencyPoint) -> 
             max_model_len=min(engine.settings.max_model_len, architecture.max_position),
         )
         mig = gpu.mig_profile(point.mig_profile) if point.mig_profile else None
-        return _evidence(Engine(architecture, gpu, settings, mig), fit, point)
+        return _evidence(PredictedEngine(architecture, gpu, settings, mig), fit, point)
     except (UnknownNameError, UnsupportedError):
         return None
 
@@ -279,7 +279,7 @@ def _with(step: StepTime, evidence: Sequence[_Evidence], noise: float, rests_on:
     )
 
 
-def _with_frontend(engine: Engine, fit: LatencyFit, step: StepTime, points: Sequence[LatencyPoint]) -> StepTime:
+def _with_frontend(engine: PredictedEngine, fit: LatencyFit, step: StepTime, points: Sequence[LatencyPoint]) -> StepTime:
     """With the time between client and engine that the quietest point shows."""
     timed = [
         (load.concurrency, point.ttft_s, load) for point in points if (load := _load_of(point)) is not None and point.ttft_s is not None

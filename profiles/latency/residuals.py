@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from profiles.latency.fits import Coefficients, LatencyFit, Quantiles, Residuals
-from profiles.latency.fitting import Observation, Prior, left_out, predicted
+from profiles.latency.fitting import CoefficientPrior, Observation, left_out, predicted
 from profiles.latency.steptime import multiplier
 
 # Quantiles that are stated; with 94 rows the outermost ones are the second largest residual.
@@ -32,7 +32,7 @@ def engine_key(row: Observation) -> str:
     )
 
 
-def residuals_by_distance(rows: Sequence[Observation], priors: Mapping[str, Prior], start: Coefficients) -> dict[str, Residuals]:
+def residuals_by_distance(rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], start: Coefficients) -> dict[str, Residuals]:
     """Residuals of each of DISTANCES: of rows whose engine, model or GPU type took no part in the fit; further out, widened.
 
     Of a known model on a known GPU type half of them are of engines that took part at other loads.

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from profiles.gpus import GpuType, MigProfile
+from profiles.gpu_types import GpuType, MigProfile
 from profiles.latency.fits import Coefficients, LatencyFit, Quantiles, fit_for
 from profiles.latency.work import StepWork, kind, step_work
 from profiles.models import Architecture

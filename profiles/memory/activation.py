@@ -7,12 +7,12 @@ peak. With T tokens, S sequences, H hidden, I MLP width and V vocabulary, in ele
     sampler  S * V * (12 bytes + 1 element) + SMs * V * 4 bytes + (T + 2 S) * H            (last pipeline stage only)
     both     + 34 MiB + expert workspaces T * experts per token * (max(I, H) + max(2 I, H)) + images of one step + pipeline buffers 2 T H
 
-The constants (profiles/engine_constants) reproduce each of the 30 logged starts of vLLM 0.19 to 0.05 GiB.
+The constants (profiles/memory/engine_constants) reproduce each of the 30 logged starts of vLLM 0.19 to 0.05 GiB.
 """
 
 from __future__ import annotations
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.memory.engine_constants import EngineConstants
 from profiles.models import Architecture
 from profiles.pipeline import Stage

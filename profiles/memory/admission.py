@@ -20,7 +20,7 @@ from profiles.memory.kv import RequestBlocks, request_blocks
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 
-Counts = NDArray[np.int64]
+IntegerArray = NDArray[np.int64]
 Fractions = NDArray[np.float64]
 
 # Instants at which the demand is looked at, evenly spread over the request's life: demand changes slowly against a life.
@@ -42,7 +42,7 @@ class AnswerLengths:
         ):
             raise ValueError("AnswerLengths.tokens must be ascending, hold at least one length and none below 0")
 
-    def surviving(self, tokens: Counts) -> Fractions:
+    def surviving(self, tokens: IntegerArray) -> Fractions:
         """Share of answers longer than each of these; beyond the longest one that was seen it is kept at half an observation."""
         count = len(self.tokens)
         above = count - np.searchsorted(np.array(self.tokens), tokens, side="right")
@@ -155,9 +155,9 @@ class _Demand:
         instants = zip(mean.tolist(), variance.tolist(), most.tolist(), strict=True)
         return max(_exceeding_chance(room, *instant) for instant in instants)
 
-    def _held(self, tokens: Counts) -> Counts:
+    def _held(self, tokens: IntegerArray) -> IntegerArray:
         """RequestBlocks.of of many lengths."""
-        held: Counts = self.blocks.full * -(-tokens // self.blocks.block_tokens) + self.blocks.state_blocks
+        held: IntegerArray = self.blocks.full * -(-tokens // self.blocks.block_tokens) + self.blocks.state_blocks
         if self.blocks.windowed:
             kept = np.minimum(self.blocks.kept_tokens, tokens)
             held = held + self.blocks.windowed * (-(-kept // self.blocks.block_tokens) + self.blocks.window_slack)

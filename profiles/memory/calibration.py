@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.memory.activation import sampler_binds
 from profiles.memory.engine_constants import ByLayout, EngineConstants, constants_for
 from profiles.memory.kv import kv_bytes_per_block
@@ -27,7 +27,7 @@ class CalibrationError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class LoggedStart:
     """One logged start with what the catalogue knows about its model and GPU."""
 
     architecture: Architecture
@@ -114,7 +114,7 @@ class Calibration:
     error_after_fraction: float | None
 
 
-def calibrated(starts: Sequence[Start]) -> Calibration:
+def calibrated(starts: Sequence[LoggedStart]) -> Calibration:
     """Constants for the one engine version of these starts; CalibrationError when they are of several or tell nothing."""
     versions = sorted({str(start.point.provenance.engine_version) for start in starts})
     if len(versions) != 1 or versions == ["None"]:
@@ -136,12 +136,12 @@ def calibrated(starts: Sequence[Start]) -> Calibration:
     return Calibration(fitted, len(starts), changed, _mean_error(starts, before), _mean_error(starts, fitted))
 
 
-def _mean_error(starts: Sequence[Start], constants: EngineConstants) -> float | None:
+def _mean_error(starts: Sequence[LoggedStart], constants: EngineConstants) -> float | None:
     errors = [abs(error) for start in starts if (error := start.kv_error_fraction(constants)) is not None]
     return fmean(errors) if errors else None
 
 
-def _bound_by(starts: Sequence[Start], constants: EngineConstants, *, sampler: bool) -> list[tuple[Start, float]]:
+def _bound_by(starts: Sequence[LoggedStart], constants: EngineConstants, *, sampler: bool) -> list[tuple[LoggedStart, float]]:
     """Starts whose peak is the sampler's (or the forward pass's), each with what its log is above the prediction."""
     found = []
     for start in starts:
@@ -152,11 +152,11 @@ def _bound_by(starts: Sequence[Start], constants: EngineConstants, *, sampler: b
     return found
 
 
-def _logits(start: Start) -> int:
+def _logits(start: LoggedStart) -> int:
     return min(start.settings.max_num_seqs, start.settings.max_num_batched_tokens) * start.architecture.vocab
 
 
-def _sampler(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
+def _sampler(constants: EngineConstants, starts: Sequence[LoggedStart]) -> EngineConstants:
     """Bytes per logit by least squares when the starts differ enough; the rest of the excess goes to the fixed part."""
     found = _bound_by(starts, constants, sampler=True)
     if not found:
@@ -175,7 +175,7 @@ def _sampler(constants: EngineConstants, starts: Sequence[Start]) -> EngineConst
     )
 
 
-def _forward(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
+def _forward(constants: EngineConstants, starts: Sequence[LoggedStart]) -> EngineConstants:
     """Hidden widths alive in a forward pass, from the starts it binds."""
     widths = [
         excess / (start.settings.max_num_batched_tokens * start.architecture.hidden * dtype_bytes(start.architecture, start.settings))
@@ -187,10 +187,10 @@ def _forward(constants: EngineConstants, starts: Sequence[Start]) -> EngineConst
     return replace(constants, forward_hidden_widths=round(max(constants.forward_hidden_widths + median(widths), 0.1), 3))
 
 
-def _by_layout(held: ByLayout, starts: Sequence[Start], value_mib: Callable[[Start], float | None]) -> ByLayout:
+def _by_layout(held: ByLayout, starts: Sequence[LoggedStart], value_mib: Callable[[LoggedStart], float | None]) -> ByLayout:
     """Medians per layout; the constant's own where no start logs a value."""
 
-    def median_mib(of: Callable[[Start], bool], otherwise_mib: float) -> float:
+    def median_mib(of: Callable[[LoggedStart], bool], otherwise_mib: float) -> float:
         values = [value for start in starts if of(start) and (value := value_mib(start)) is not None]
         return round(max(median(values), 1.0), 1) if values else otherwise_mib
 
@@ -201,15 +201,15 @@ def _by_layout(held: ByLayout, starts: Sequence[Start], value_mib: Callable[[Sta
     )
 
 
-def _context(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
+def _context(constants: EngineConstants, starts: Sequence[LoggedStart]) -> EngineConstants:
     return replace(constants, context=_by_layout(constants.context, starts, lambda start: start.context_mib))
 
 
-def _graphs(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
+def _graphs(constants: EngineConstants, starts: Sequence[LoggedStart]) -> EngineConstants:
     """The fixed part is raised (never lowered: it is an upper value) until every logged start lies below the line."""
     over_mib = max((start.graphs_excess_mib(constants) or 0.0 for start in starts), default=0.0)
     return replace(constants, graphs_fixed_mib=round(constants.graphs_fixed_mib + over_mib, 1)) if over_mib > 0 else constants
 
 
-def _non_torch(constants: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
+def _non_torch(constants: EngineConstants, starts: Sequence[LoggedStart]) -> EngineConstants:
     return replace(constants, non_torch=_by_layout(constants.non_torch, starts, lambda start: start.non_torch_mib(constants)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from profiles.gpus import GpuType, MigProfile
+from profiles.gpu_types import GpuType, MigProfile
 from profiles.memory.engine_constants import EngineConstants, constants_for
 from profiles.memory.kv import kv_blocks, kv_bytes_per_block, kv_pool_tokens, max_concurrency, min_kv_bytes
 from profiles.memory.ledger import MemoryLedger, memory_ledger
@@ -22,7 +22,7 @@ _UTILIZATION_STEP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ResidentEngine:
     """One engine that shall live there. checkpoint_bytes: weights of its files as loaded, None takes them from the dimensions.
 
     name is what `vllm serve` is given.
@@ -95,7 +95,7 @@ class Fit:
     reasons: tuple[str, ...]
 
 
-def fit(engines: Sequence[Engine], gpu: GpuType, mig: MigProfile | None, headroom_mib: int) -> Fit:
+def fit(engines: Sequence[ResidentEngine], gpu: GpuType, mig: MigProfile | None, headroom_mib: int) -> Fit:
     """Whether these engines live together on one GPU (or slice) with headroom_mib free."""
     memory_mib = mig.memory_mib if mig else gpu.memory_usable_mib
     refused = [_refusal(engine, gpu, mig) for engine in engines]
@@ -130,7 +130,7 @@ def fit(engines: Sequence[Engine], gpu: GpuType, mig: MigProfile | None, headroo
     )
 
 
-def _refusal(engine: Engine, gpu: GpuType, mig: MigProfile | None) -> str | None:
+def _refusal(engine: ResidentEngine, gpu: GpuType, mig: MigProfile | None) -> str | None:
     settings = engine.settings
     if mig is not None and settings.tensor_parallel_size * settings.pipeline_parallel_size > 1:
         return "an engine sees one MIG slice only: no tensor or pipeline parallelism across slices"
@@ -157,7 +157,7 @@ def _reasons(residents: Sequence[Resident], spare_mib: int, memory_mib: int, hea
     return reasons
 
 
-def _resident(engine: Engine, gpu: GpuType, share_bytes: int, room_mib: int, memory_mib: int) -> Resident:
+def _resident(engine: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: int, memory_mib: int) -> Resident:
     """The engine with the least pool and share_bytes more; room_mib is what it may take in all while the others have the least pool."""
     architecture, settings = engine.architecture, engine.settings
     block_bytes = kv_bytes_per_block(architecture, settings)
@@ -180,7 +180,7 @@ def _resident(engine: Engine, gpu: GpuType, share_bytes: int, room_mib: int, mem
     )
 
 
-def _lines(engine: Engine, ledger: MemoryLedger) -> tuple[Line, ...]:
+def _lines(engine: ResidentEngine, ledger: MemoryLedger) -> tuple[Line, ...]:
     constants = (engine.constants or constants_for(engine.settings.engine_version)).provenance
     weights = "headers of the safetensors files" if engine.checkpoint_bytes is not None else f"dimensions: {engine.architecture.source}"
     return (
@@ -200,7 +200,9 @@ def _with_sequences(settings: EngineSettings, value: int) -> EngineSettings:
     return replace(settings, max_num_seqs=value)
 
 
-def _largest(engine: Engine, gpu: GpuType, room_mib: int, most: int, changed: Callable[[EngineSettings, int], EngineSettings]) -> int:
+def _largest(
+    engine: ResidentEngine, gpu: GpuType, room_mib: int, most: int, changed: Callable[[EngineSettings, int], EngineSettings]
+) -> int:
     """The largest value up to `most` whose least ledger stays within room_mib; 0 when none does. More never takes less memory."""
 
     def fits(value: int) -> bool:
@@ -214,7 +216,7 @@ def _largest(engine: Engine, gpu: GpuType, room_mib: int, most: int, changed: Ca
     return low
 
 
-def _flags(engine: Engine, ledger: MemoryLedger, kv_bytes: int, memory_mib: int) -> tuple[str, ...]:
+def _flags(engine: ResidentEngine, ledger: MemoryLedger, kv_bytes: int, memory_mib: int) -> tuple[str, ...]:
     settings = engine.settings
     # vLLM holds this share against the free memory when it starts, even when the bytes of the cache are given.
     utilization = (ledger.total_mib - ledger.context_mib) * _UTILIZATION_STEP // memory_mib / _UTILIZATION_STEP

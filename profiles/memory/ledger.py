@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.memory.activation import activation_bytes
 from profiles.memory.engine_constants import EngineConstants, constants_for
 from profiles.memory.weights import stage_weight_bytes, weight_bytes, whole_weight_bytes

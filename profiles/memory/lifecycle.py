@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.memory.ledger import weight_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings

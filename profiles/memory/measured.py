@@ -14,8 +14,8 @@ from functools import lru_cache
 from statistics import median
 
 from profiles.catalogue import UnknownNameError, builtin
-from profiles.gpus import GpuType
-from profiles.memory.calibration import CalibrationError, Start, calibrated
+from profiles.gpu_types import GpuType
+from profiles.memory.calibration import CalibrationError, LoggedStart, calibrated
 from profiles.memory.engine_constants import ByLayout, EngineConstants, constants_for
 from profiles.settings import EngineSettings, UnsupportedError
 from profiles.store.measurements import Measurements, Provenance, StartPoint
@@ -82,12 +82,12 @@ def _of(points: tuple[StartPoint, ...], gpu: GpuType, engine_version: str) -> Me
     return MeasuredConstants(replace(held, kind="measured", from_version=engine_version, source=source), len(starts), models)
 
 
-def _starts(points: Sequence[StartPoint], gpu: GpuType, engine_version: str, shipped: EngineConstants) -> Iterator[Start]:
+def _starts(points: Sequence[StartPoint], gpu: GpuType, engine_version: str, shipped: EngineConstants) -> Iterator[LoggedStart]:
     """Those of models that the catalogue knows and that the memory model covers, all under one spelling of the version."""
     for point in points:
         try:
             told = replace(point if _limits_known(point) else _without_limits(point), provenance=_spelled(point, engine_version))
-            start = Start(builtin().model(point.model), gpu, told)
+            start = LoggedStart(builtin().model(point.model), gpu, told)
             start.parts(shipped)
         except (UnknownNameError, UnsupportedError, MeasurementError):
             continue
@@ -109,11 +109,11 @@ def _spelled(point: StartPoint, engine_version: str) -> Provenance:
     return replace(point.provenance, engine_version=engine_version)
 
 
-def _enough(starts: Sequence[Start]) -> bool:
+def _enough(starts: Sequence[LoggedStart]) -> bool:
     return len(starts) >= LEAST_STARTS and len({start.architecture.name for start in starts}) >= LEAST_MODELS
 
 
-def _activation(shipped: EngineConstants, fitted: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
+def _activation(shipped: EngineConstants, fitted: EngineConstants, starts: Sequence[LoggedStart]) -> EngineConstants:
     """The fitted terms, or those shipped; with a fixed part under which no logged peak is above the prediction."""
     logged = [start for start in starts if start.point.activation_mib is not None]
     terms = fitted if _enough(logged) else shipped
@@ -127,7 +127,7 @@ def _activation(shipped: EngineConstants, fitted: EngineConstants, starts: Seque
     return replace(held, fixed_activation_mib=_up(held.fixed_activation_mib + max(over_bytes, 0.0) / _MIB))
 
 
-def _non_torch(held: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
+def _non_torch(held: EngineConstants, starts: Sequence[LoggedStart]) -> EngineConstants:
     known = [(start, found_mib) for start in starts if (found_mib := start.non_torch_mib(held)) is not None]
     if not known:
         return held
@@ -144,7 +144,7 @@ def _non_torch(held: EngineConstants, starts: Sequence[Start]) -> EngineConstant
     )
 
 
-def _context(held: EngineConstants, starts: Sequence[Start]) -> EngineConstants:
+def _context(held: EngineConstants, starts: Sequence[LoggedStart]) -> EngineConstants:
     settings = starts[0].settings
     shipped_mib = held.context.of_mib(settings)
     known = [

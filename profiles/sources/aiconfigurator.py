@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from profiles.sources.reading import Record, columns, csv_records
-from profiles.sources.settings import needed, provenance, settled
+from profiles.sources.engine_fields import needed, provenance, settled
+from profiles.sources.reading import SourceRecord, columns, csv_records
 from profiles.sources.source import Context, Opened, Source
 from profiles.store.measurements import Kind, LatencyPoint, Measurements
 
@@ -43,13 +43,13 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
     return Measurements(latency=tuple(_point(record, context) for record in csv_records(name, raw)))
 
 
-def _point(record: Record, context: Context) -> LatencyPoint:
+def _point(record: SourceRecord, context: Context) -> LatencyPoint:
     if record.values.keys() & _DISAGGREGATED:
         raise record.error("(p)tp", "rows of disaggregated serving are not one engine and cannot be imported; take the aggregated table")
     return _measured(record, context) if record.has("model_path") else _estimated(record, context)
 
 
-def _measured(record: Record, context: Context) -> LatencyPoint:
+def _measured(record: SourceRecord, context: Context) -> LatencyPoint:
     found = _MEASURED_ON.search(record.optional_text("silicon_data_source") or "")
     group = record.optional_text("source_group")
     return _row(
@@ -73,7 +73,7 @@ def _measured(record: Record, context: Context) -> LatencyPoint:
     )
 
 
-def _estimated(record: Record, context: Context) -> LatencyPoint:
+def _estimated(record: SourceRecord, context: Context) -> LatencyPoint:
     keys = {
         "model": "model",
         "quantization": "gemm",
@@ -91,9 +91,9 @@ def _estimated(record: Record, context: Context) -> LatencyPoint:
     return _row(record, context, kind="estimated", keys=keys, source="aiconfigurator cli", date=None)
 
 
-def _row(record: Record, context: Context, *, kind: Kind, keys: dict[str, str], source: str, date: str | None) -> LatencyPoint:
+def _row(record: SourceRecord, context: Context, *, kind: Kind, keys: dict[str, str], source: str, date: str | None) -> LatencyPoint:
     # the version's column has another name here; provenance reads it under its own
-    renamed = Record(record.file, {**record.values, "engine_version": record.values.get(keys["version"])}, record.prefix)
+    renamed = SourceRecord(record.file, {**record.values, "engine_version": record.values.get(keys["version"])}, record.prefix)
     origin = provenance(renamed, context, source, kind=kind, date=date, engine=record.text("backend"))
     quantization = settled(record, keys["quantization"], _quantization(record, keys["quantization"]), context.quantization, "quantization")
     tp = settled(record, keys["tp"], _size(record, keys["tp"]), context.tensor_parallel_size, "tensor_parallel_size")
@@ -123,12 +123,12 @@ def _row(record: Record, context: Context, *, kind: Kind, keys: dict[str, str], 
     )
 
 
-def _size(record: Record, key: str) -> int | None:
+def _size(record: SourceRecord, key: str) -> int | None:
     """A parallel size; aiconfigurator writes 0 as well as nothing for none."""
     return record.count(key) if record.optional_amount(key) else None
 
 
-def _quantization(record: Record, key: str) -> str | None:
+def _quantization(record: SourceRecord, key: str) -> str | None:
     mode = record.optional_text(key)
     if mode is None or mode in _PLAIN:
         return None
@@ -137,7 +137,7 @@ def _quantization(record: Record, key: str) -> str | None:
     return _QUANTIZATION[mode]
 
 
-def _kv_cache_dtype(record: Record, context: Context) -> str:
+def _kv_cache_dtype(record: SourceRecord, context: Context) -> str:
     mode = record.optional_text("kvcache")
     found = None if mode is None or mode in _PLAIN else mode
     return settled(record, "kvcache", found, context.kv_cache_dtype, "kv_cache_dtype") or "auto"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
-from profiles.sources.reading import Record, json_records, one_run
-from profiles.sources.settings import engine_fields, needed, provenance, settled
+from profiles.sources.engine_fields import engine_fields, needed, provenance, settled
+from profiles.sources.reading import SourceRecord, json_records, one_run
 from profiles.sources.source import Context, Opened, Source
 from profiles.store.measurements import LatencyPoint, Measurements
 
@@ -42,7 +42,7 @@ def parse_latency(name: str, raw: bytes, context: Context) -> Measurements:
     return one_run(name, Measurements(latency=tuple(_latency(record, context) for record in json_records(name, raw))))
 
 
-def _lengths(record: Record, context: Context) -> tuple[int, int]:
+def _lengths(record: SourceRecord, context: Context) -> tuple[int, int]:
     found = [
         needed(record, field, settled(record, field, record.optional_count(field), said, field), field)
         for field, said in (("input_tokens", context.input_tokens), ("output_tokens", context.output_tokens))
@@ -50,7 +50,7 @@ def _lengths(record: Record, context: Context) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def _throughput(record: Record, context: Context) -> LatencyPoint:
+def _throughput(record: SourceRecord, context: Context) -> LatencyPoint:
     requests, elapsed_s, rate_rps = record.count("num_requests"), record.amount("elapsed_time"), record.amount("requests_per_second")
     input_tokens, output_tokens = _lengths(record, context)
     if not math.isclose(rate_rps * elapsed_s, requests, rel_tol=_AGREEMENT_FRACTION):
@@ -78,11 +78,11 @@ def _throughput(record: Record, context: Context) -> LatencyPoint:
     )
 
 
-def _latency(record: Record, context: Context) -> LatencyPoint:
+def _latency(record: SourceRecord, context: Context) -> LatencyPoint:
     input_tokens, output_tokens = _lengths(record, context)
     batch = settled(record, "batch_size", record.optional_count("batch_size"), context.concurrency, "concurrency")
     listed = record.items("latencies")
-    times = Record(record.file, {f"[{place}]": value for place, value in enumerate(listed)}, f"{record.prefix}latencies")
+    times = SourceRecord(record.file, {f"[{place}]": value for place, value in enumerate(listed)}, f"{record.prefix}latencies")
     mean_s = fmean(times.amount(key) for key in times.values) if listed else 0.0
     said_s = record.amount("avg_latency")
     if not listed or not math.isclose(mean_s, said_s, rel_tol=_AGREEMENT_FRACTION):

@@ -10,8 +10,8 @@ import math
 import re
 from statistics import fmean
 
-from profiles.sources.reading import Record, json_records, one_run
-from profiles.sources.settings import engine_fields, provenance
+from profiles.sources.engine_fields import engine_fields, provenance
+from profiles.sources.reading import SourceRecord, json_records, one_run
 from profiles.sources.source import Context, Opened, Source
 from profiles.store.measurements import LatencyPoint, Measurements
 
@@ -36,7 +36,7 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
     return one_run(name, Measurements(latency=tuple(_point(record, context) for record in json_records(name, raw))))
 
 
-def _point(record: Record, context: Context) -> LatencyPoint:
+def _point(record: SourceRecord, context: Context) -> LatencyPoint:
     completed = _completed(record)
     _check_rate(record, completed)
     _check_mean(record, "ttfts", "mean_ttft_ms")
@@ -60,14 +60,14 @@ def _point(record: Record, context: Context) -> LatencyPoint:
     )
 
 
-def _completed(record: Record) -> int:
+def _completed(record: SourceRecord) -> int:
     completed, failed = record.count("completed"), record.optional_amount("failed") or 0.0
     if failed > _FAILED_FRACTION * (completed + failed):
         raise record.error("failed", f"{failed:.0f} of {completed + failed:.0f} requests failed; measure again")
     return completed
 
 
-def _check_rate(record: Record, completed: int) -> None:
+def _check_rate(record: SourceRecord, completed: int) -> None:
     duration_s, rate_rps = record.amount("duration"), record.amount("request_throughput")
     if not math.isclose(rate_rps * duration_s, completed, rel_tol=_AGREEMENT_FRACTION):
         raise record.error(
@@ -76,19 +76,19 @@ def _check_rate(record: Record, completed: int) -> None:
         )
 
 
-def _check_mean(record: Record, single: str, mean: str) -> None:
+def _check_mean(record: SourceRecord, single: str, mean: str) -> None:
     """Detailed results must have the mean that the summary says: a file pieced together or in other units does not."""
     values = record.values.get(single)
     if not isinstance(values, list) or not values or record.optional_amount("failed") or not record.has(mean):
         return
-    listed = Record(record.file, {f"[{place}]": value for place, value in enumerate(values)}, f"{record.prefix}{single}")
+    listed = SourceRecord(record.file, {f"[{place}]": value for place, value in enumerate(values)}, f"{record.prefix}{single}")
     expected_ms = fmean(listed.amount(key) for key in listed.values) * 1000
     said_ms = record.amount(mean)
     if not math.isclose(expected_ms, said_ms, rel_tol=_AGREEMENT_FRACTION):
         raise record.error(mean, f"{said_ms:g} ms, but the {len(values)} times in {single} (s) have a mean of {expected_ms:g} ms")
 
 
-def _concurrency(record: Record, context: Context, rate_rps: float) -> int | None:
+def _concurrency(record: SourceRecord, context: Context, rate_rps: float) -> int | None:
     """The clients of a closed loop: the limit where it binds; all requests where they came at once; None for arrivals at a rate."""
     limit = record.optional_count("max_concurrency") or context.concurrency
     asked = record.values.get("request_rate")
@@ -98,7 +98,7 @@ def _concurrency(record: Record, context: Context, rate_rps: float) -> int | Non
     return limit if held_back else None
 
 
-def _date(record: Record) -> str | None:
+def _date(record: SourceRecord) -> str | None:
     """The day of a stamp like 20261123-203321."""
     stamp = record.optional_text("date")
     found = _STAMP.fullmatch(stamp) if stamp is not None else None

@@ -7,9 +7,9 @@ Times on such a page are sums over everything since the start, warm-up included,
 
 from __future__ import annotations
 
-from profiles.sources.metrics import PREFIXES, Sample, samples
-from profiles.sources.reading import Record, one_run, text_of
-from profiles.sources.settings import engine_fields, provenance, settled
+from profiles.sources.engine_fields import engine_fields, provenance, settled
+from profiles.sources.prometheus_text import PREFIXES, Sample, samples
+from profiles.sources.reading import SourceRecord, one_run, text_of
 from profiles.sources.source import Context, Opened, Source, SourceError
 from profiles.store.measurements import Measurements, StartPoint
 
@@ -48,7 +48,7 @@ def _model(name: str, found: tuple[Sample, ...]) -> str | None:
 def _point(name: str, info: Sample, model: str | None, context: Context) -> StartPoint:
     # vLLM writes what is not set as None
     labels = {key: value for key, value in info.labels.items() if value not in {"None", ""}}
-    record = Record(name, {**labels, "model": model}, f"vllm:{_INFO}.")
+    record = SourceRecord(name, {**labels, "model": model}, f"vllm:{_INFO}.")
     fields = engine_fields(record, context)
     cache_dtype = None if labels.get("cache_dtype", "auto") == "auto" else labels["cache_dtype"]
     fields["kv_cache_dtype"] = settled(record, "cache_dtype", cache_dtype, context.kv_cache_dtype, "kv_cache_dtype") or "auto"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from profiles.fields import FieldError
 from profiles.sources.reading import json_records
 from profiles.sources.source import Context, Opened, Source, SourceError
-from profiles.store.files import SCHEMA_VERSION, decoded
 from profiles.store.measurements import Measurements
+from profiles.store.point_text import SCHEMA_VERSION, decoded
 
 _SECTIONS = ("latency", "pairs", "starts")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from profiles.sources.reading import Record, json_records, one_run
-from profiles.sources.settings import engine_fields, provenance
+from profiles.sources.engine_fields import engine_fields, provenance
+from profiles.sources.reading import SourceRecord, json_records, one_run
 from profiles.sources.source import Context, Opened, Source
 from profiles.store.measurements import LatencyPoint, Measurements
 
@@ -42,11 +42,11 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
     return one_run(name, Measurements(latency=tuple(points)))
 
 
-def _mean(metrics: Record, metric: str) -> Record:
+def _mean(metrics: SourceRecord, metric: str) -> SourceRecord:
     return metrics.table(metric).table("successful")
 
 
-def _point(record: Record, context: Context) -> LatencyPoint:
+def _point(record: SourceRecord, context: Context) -> LatencyPoint:
     metrics, backend = record.table("metrics"), record.table("config").table("backend")
     requests = _successful(metrics.table("request_totals"))
     fields = engine_fields(backend, context)
@@ -68,14 +68,14 @@ def _point(record: Record, context: Context) -> LatencyPoint:
     )
 
 
-def _successful(totals: Record) -> int:
+def _successful(totals: SourceRecord) -> int:
     successful, errored = totals.count("successful"), totals.optional_amount("errored") or 0.0
     if errored > _FAILED_FRACTION * (successful + errored):
         raise totals.error("errored", f"{errored:.0f} of {successful + errored:.0f} requests failed; measure again")
     return successful
 
 
-def _concurrency(strategy: Record, requests: int) -> int | None:
+def _concurrency(strategy: SourceRecord, requests: int) -> int | None:
     """Clients of a closed loop, None for arrivals at a rate; all requests where they came at once."""
     kind = strategy.text("type_")
     if kind in _RATES:
@@ -89,7 +89,7 @@ def _concurrency(strategy: Record, requests: int) -> int | None:
     raise strategy.error("type_", f"unknown strategy {kind!r} (known: synchronous, concurrent, throughput, {', '.join(_RATES)})")
 
 
-def _date(record: Record) -> str | None:
+def _date(record: SourceRecord) -> str | None:
     start_s = record.optional_amount("start_time")
     if not start_s:
         return None

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from profiles.sources.reading import Record, json_records
-from profiles.sources.settings import EngineFields, needed, provenance, settled
+from profiles.sources.engine_fields import EngineFields, needed, provenance, settled
+from profiles.sources.reading import SourceRecord, json_records
 from profiles.sources.source import Context, Opened, Source
 from profiles.store.measurements import LatencyPoint, Measurements
 
@@ -34,7 +34,7 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
     return Measurements(latency=tuple(point for record in json_records(name, raw) for point in _points(record, context)))
 
 
-def _points(record: Record, context: Context) -> Iterator[LatencyPoint]:
+def _points(record: SourceRecord, context: Context) -> Iterator[LatencyPoint]:
     key = next((key for key in _TABLES if isinstance(record.values.get(key), list)), _TABLES[0])
     entries = record.items(key)
     if not entries:
@@ -43,7 +43,7 @@ def _points(record: Record, context: Context) -> Iterator[LatencyPoint]:
         yield from _entry(record.nested(value, f"{key}[{place}]"), context)
 
 
-def _entry(record: Record, context: Context) -> Iterator[LatencyPoint]:
+def _entry(record: SourceRecord, context: Context) -> Iterator[LatencyPoint]:
     other = next((key for key in _OTHER_FORMULAS if record.has(key)), None)
     if other is not None:
         raise record.error(other, "three parameters of another formula; only decodeParms with prefillParms, and alpha with beta, are read")
@@ -55,7 +55,7 @@ def _entry(record: Record, context: Context) -> Iterator[LatencyPoint]:
         yield _point(record, context, batch, alpha_ms + beta_ms * batch, prefill)
 
 
-def _has_prefill(record: Record) -> bool:
+def _has_prefill(record: SourceRecord) -> bool:
     return record.has("prefillParms") or record.has("gamma")
 
 
@@ -64,7 +64,7 @@ def _batches(largest: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*doubling, largest)))
 
 
-def _point(record: Record, context: Context, batch: int, itl_ms: float, prefill: Record | None) -> LatencyPoint:
+def _point(record: SourceRecord, context: Context, batch: int, itl_ms: float, prefill: SourceRecord | None) -> LatencyPoint:
     input_tokens = needed(record, "input_tokens", context.input_tokens, "input_tokens")
     output_tokens = needed(record, "output_tokens", context.output_tokens, "output_tokens")
     ttft_ms = None if prefill is None else prefill.amount("gamma") + prefill.amount("delta") * input_tokens * batch
@@ -84,7 +84,7 @@ def _point(record: Record, context: Context, batch: int, itl_ms: float, prefill:
     )
 
 
-def _engine(record: Record, context: Context) -> EngineFields:
+def _engine(record: SourceRecord, context: Context) -> EngineFields:
     accelerator = record.text("acc")
     several = _MULTIPLE.fullmatch(accelerator)
     size = (int(several.group(1)) if several else 1) * (record.optional_count("accCount") or 1)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from profiles.sources.reading import Record, json_records
-from profiles.sources.settings import engine_fields, provenance
+from profiles.sources.engine_fields import engine_fields, provenance
+from profiles.sources.reading import SourceRecord, json_records
 from profiles.sources.source import Context, Opened, Source, SourceError
 from profiles.store.measurements import LatencyPoint, Measurements
 
@@ -37,11 +37,11 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
 _MELANGE, _AIBRIX = ("input", "output"), ("output", "input")
 
 
-def _axes(table: Record) -> tuple[str, str]:
+def _axes(table: SourceRecord) -> tuple[str, str]:
     return _MELANGE if table.prefix else _AIBRIX
 
 
-def _tables(record: Record) -> Iterator[Record]:
+def _tables(record: SourceRecord) -> Iterator[SourceRecord]:
     """One record per GPU, each with gpu, tputs and indexes; those of Mélange stand inside gpu_info."""
     if not record.has("gpu_info"):
         yield record
@@ -50,10 +50,10 @@ def _tables(record: Record) -> Iterator[Record]:
     for gpu in infos.values:
         found = infos.table(str(gpu))
         shared = {"indexes": record.values.get("indexes")}
-        yield Record(record.file, {**shared, **found.values, "gpu": str(gpu)}, found.prefix)
+        yield SourceRecord(record.file, {**shared, **found.values, "gpu": str(gpu)}, found.prefix)
 
 
-def _points(table: Record, context: Context) -> Iterator[LatencyPoint]:
+def _points(table: SourceRecord, context: Context) -> Iterator[LatencyPoint]:
     of_rows, of_columns = _axes(table)
     if not table.has("indexes"):
         raise table.error("indexes", f"missing; add [[{of_rows} lengths of the rows], [{of_columns} lengths of the columns]] in tokens")
@@ -69,7 +69,7 @@ def _points(table: Record, context: Context) -> Iterator[LatencyPoint]:
             raise table.error(
                 f"tputs[{place}]", f"must be a list of {len(columns_tokens)} rates, one per {of_columns} length of indexes[1]"
             )
-        cells = Record(table.file, {f"[{column}]": value for column, value in enumerate(row)}, f"{table.prefix}tputs[{place}]")
+        cells = SourceRecord(table.file, {f"[{column}]": value for column, value in enumerate(row)}, f"{table.prefix}tputs[{place}]")
         for column_tokens, key in zip(columns_tokens, cells.values, strict=True):
             rate_rps = cells.amount(key)
             if rate_rps > 0:
@@ -77,14 +77,14 @@ def _points(table: Record, context: Context) -> Iterator[LatencyPoint]:
                 yield _point(table, context, lengths["input"], lengths["output"], rate_rps)
 
 
-def _axis(table: Record, place: int, axis: object) -> tuple[int, ...]:
+def _axis(table: SourceRecord, place: int, axis: object) -> tuple[int, ...]:
     if not isinstance(axis, list) or not axis:
         raise table.error(f"indexes[{place}]", "must be a list of lengths in tokens")
-    lengths = Record(table.file, {f"[{index}]": value for index, value in enumerate(axis)}, f"{table.prefix}indexes[{place}]")
+    lengths = SourceRecord(table.file, {f"[{index}]": value for index, value in enumerate(axis)}, f"{table.prefix}indexes[{place}]")
     return tuple(lengths.count(key) for key in lengths.values)
 
 
-def _point(table: Record, context: Context, input_tokens: int, output_tokens: int, rate_rps: float) -> LatencyPoint:
+def _point(table: SourceRecord, context: Context, input_tokens: int, output_tokens: int, rate_rps: float) -> LatencyPoint:
     fields = engine_fields(table, context)
     source = provenance(table, context, "melange")
     return table.build(

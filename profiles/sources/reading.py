@@ -24,7 +24,7 @@ Built = TypeVar("Built")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SourceRecord:
     """The keys of one mapping; file and prefix say where it stands. Numbers may be written as text, as CSV and command lines do."""
 
     file: str
@@ -94,18 +94,18 @@ class Record:
             raise self.error(key, "missing" if value is None else f"must be a list, is {_short(value)}")
         return value
 
-    def table(self, key: str) -> Record:
+    def table(self, key: str) -> SourceRecord:
         """A nested mapping."""
         value = self.values.get(key)
         if value is None:
             raise self.error(key, "missing")
         return self.nested(value, key)
 
-    def nested(self, value: object, path: str) -> Record:
+    def nested(self, value: object, path: str) -> SourceRecord:
         """The record of a value found under path, which must be a mapping."""
         if not isinstance(value, Mapping):
             raise self.error(path, f"must be a mapping, is {_short(value)}")
-        return Record(self.file, value, f"{self.prefix}{path}.")
+        return SourceRecord(self.file, value, f"{self.prefix}{path}.")
 
     def build(self, make: Callable[[], Built], names: Mapping[str, str] | None = None) -> Built:
         """What make builds; a value it refuses becomes an error about the key it was read from (names: field -> key)."""
@@ -159,7 +159,7 @@ def _first_line(text: str) -> object:
         return None
 
 
-def json_records(name: str, raw: bytes) -> tuple[Record, ...]:
+def json_records(name: str, raw: bytes) -> tuple[SourceRecord, ...]:
     """The mappings of a JSON file: one object, a list of objects, or one object per line. SourceError where it is none."""
     text = text_of(name, raw)
     try:
@@ -171,9 +171,9 @@ def json_records(name: str, raw: bytes) -> tuple[Record, ...]:
         if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
             raise SourceError(f"{name}: not JSON, or cut off: {error}") from None
         found = [_json_line(name, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    whole = Record(name, {})
+    whole = SourceRecord(name, {})
     if isinstance(found, Mapping):
-        return (Record(name, found),)
+        return (SourceRecord(name, found),)
     if not isinstance(found, list) or not found:
         raise SourceError(f"{name}: must be a JSON object or a list of them, is {_short(found)}")
     return tuple(whole.nested(entry, f"[{place}]") for place, entry in enumerate(found))
@@ -186,7 +186,7 @@ def _json_line(name: str, number: int, line: str) -> object:
         raise SourceError(f"{name}: line {number}: not JSON, or cut off: {error}") from None
 
 
-def csv_records(name: str, raw: bytes) -> tuple[Record, ...]:
+def csv_records(name: str, raw: bytes) -> tuple[SourceRecord, ...]:
     """The rows of a CSV file with a heading; empty cells are missing keys. SourceError for rows with more or fewer cells."""
     try:
         rows = list(csv.reader(io.StringIO(text_of(name, raw), newline=""), strict=True))
@@ -202,7 +202,7 @@ def csv_records(name: str, raw: bytes) -> tuple[Record, ...]:
         if len(row) != len(heading):
             raise SourceError(f"{name}: row {number}: has {len(row)} cells, the heading has {len(heading)}; is the file cut off?")
         filled = {key: cell.strip() for key, cell in zip(heading, row, strict=True) if cell.strip()}
-        records.append(Record(name, filled, f"row {number}: "))
+        records.append(SourceRecord(name, filled, f"row {number}: "))
     if not records:
         raise SourceError(f"{name}: has no rows below its heading")
     return tuple(records)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from profiles.sources.engine_fields import engine_fields, provenance
 from profiles.sources.reading import json_records
-from profiles.sources.settings import engine_fields, provenance
 from profiles.sources.source import Context, Opened, Source
 from profiles.store.measurements import Measurements, StartPoint
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from profiles.sources.reading import Record, text_of
-from profiles.sources.settings import engine_fields, provenance
+from profiles.sources.engine_fields import engine_fields, provenance
+from profiles.sources.reading import SourceRecord, text_of
 from profiles.sources.source import Context, Opened, Source, SourceError
 from profiles.sources.vllm_failures import Failure, root_cause
 from profiles.store.measurements import START_VALUES, Measurements, StartPoint
@@ -182,7 +182,7 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
 
 def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
     """The StartPoint of a log; SourceError as parse. Where the size of the pool was given, no budget made it."""
-    record = Record(name, log.values)
+    record = SourceRecord(name, log.values)
     fields = engine_fields(record, context)
     date = record.optional_text("date")
     outcome = f" (the start failed: {log.failure.kind})" if log.failure else ""
@@ -219,12 +219,12 @@ def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
     )
 
 
-def _mib(record: Record, key: str) -> float | None:
+def _mib(record: SourceRecord, key: str) -> float | None:
     found = record.optional_amount(key)
     return None if found is None else found * _MIB_PER_GIB
 
 
-def _activation_mib(record: Record) -> float | None:
+def _activation_mib(record: SourceRecord) -> float | None:
     """The activation peak; logs of 0.32 have it with the estimate of the graphs on top, those of 0.6.4 with the weights."""
     plain_mib, both_mib = _mib(record, "activation_gib"), _mib(record, "activation_and_graphs_gib")
     peak_mib, weights_mib = _mib(record, "peak_torch_gib"), _mib(record, "weights_gib")
@@ -235,7 +235,7 @@ def _activation_mib(record: Record) -> float | None:
     return max(both_mib - (_mib(record, "graphs_estimate_gib") or 0.0), 0.0)
 
 
-def _non_torch_mib(record: Record) -> float | None:
+def _non_torch_mib(record: SourceRecord) -> float | None:
     """What lies outside PyTorch's pool; since 0.32 the log has it together with the weights. Readings below 0 are noise around 0."""
     values = record.values
     if "non_torch_gib" in values:

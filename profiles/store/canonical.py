@@ -8,7 +8,7 @@ from functools import cache
 from typing import TypeVar
 
 from profiles.catalogue import Catalogue, UnknownNameError
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, StartPoint
 

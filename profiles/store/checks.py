@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal, TypeVar
 
 from profiles.catalogue import Catalogue, UnknownNameError
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 from profiles.store.canonical import unknown_names
 from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, Provenance, StartPoint, preferred

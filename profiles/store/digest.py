@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from profiles.store.files import encoded
 from profiles.store.measurements import Measurements
+from profiles.store.point_text import encoded
 
 
 def digest(measurements: Measurements) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 from profiles.precision import dtype_bytes, product_tflops, weight_format
 from profiles.settings import EngineSettings

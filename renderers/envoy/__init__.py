@@ -11,11 +11,11 @@ import json
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from planner.plan import Backend, Plan, Route, RouterPlan
-from renderers.credentials import refuse_credentials
-from renderers.envoy.answers import REFUSALS, TOO_LARGE, UNAVAILABLE, models_answer
+from planner.plan import Plan, Route, RouteBackend, RouterPlan
+from renderers.envoy.direct_responses import REFUSALS, TOO_LARGE, UNAVAILABLE, models_answer
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
+from renderers.no_credentials import refuse_credentials
 from renderers.templates import template
 
 # Our choice: twice the 8 MiB of the largest body seen (a long conversation with an image in base64).
@@ -94,7 +94,7 @@ def _total_problem(route: Route) -> str | None:
     return f"route {route.served_name!r}: weights sum to {total}, Envoy takes {_LARGEST_TOTAL} at most; divide them all by the same number"
 
 
-def _backend_problem(served_name: str, backend: Backend) -> str | None:
+def _backend_problem(served_name: str, backend: RouteBackend) -> str | None:
     where = f"route {served_name!r}, backend {backend.replica!r}"
     if not _is_address(backend.host):
         return f"{where}: host {backend.host!r} is no IP address, which Envoy's endpoints must be; give the pool's hosts as IP addresses"

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.plan import Plan, Replica
-from renderers.credentials import refuse_credentials
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
+from renderers.no_credentials import refuse_credentials
 from renderers.templates import package_text, template
-from renderers.vllm.engine import SHUTDOWN_TIMEOUT_S, command, environment, mig_variable, probe_url, ready_limit_s
-from renderers.vllm.table import table_for
+from renderers.vllm.option_table import table_for
+from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, command, environment, mig_variable, probe_url, ready_limit_s
 
 __all__ = ["command", "environment", "mig_variable", "probe_url", "ready_limit_s", "render"]
 

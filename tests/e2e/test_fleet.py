@@ -16,7 +16,7 @@ from executor.processes import table as processes
 from executor.state.folder import StateFolder
 from planner.plan import Plan, Replica, plan_from_json
 from profiles.catalogue import architecture_from_path, builtin
-from profiles.gpus import settings_on
+from profiles.gpu_types import settings_on
 from profiles.memory.kv import kv_blocks, kv_pool_tokens
 from profiles.settings import EngineSettings
 from profiles.sources import engine_metrics

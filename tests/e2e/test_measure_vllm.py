@@ -13,10 +13,9 @@ import pytest
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.interference import GRID
-from profiles.latency.prediction import Engine as PredictedEngine
-from profiles.latency.prediction import predict_latency
+from profiles.latency.prediction import PredictedEngine, predict_latency
 from profiles.settings import EngineSettings
-from profiles.store.folder import read_store
+from profiles.store.store_folder import read_store
 from tests.e2e.engines import KV_BYTES, Engine, running
 from tests.ullage.commands import ullage
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from renderers.vllm import command
-from renderers.vllm.table import table_for
+from renderers.vllm.option_table import table_for
 from tests.e2e.engines import ENVIRONMENT
 from tests.plans import replica
 

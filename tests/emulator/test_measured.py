@@ -11,11 +11,11 @@ from executor.emulator.devices import read_node
 from executor.emulator.launch import STORE_VARIABLE
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
-from profiles.latency.prediction import Engine, predict, predict_latency
+from profiles.latency.prediction import PredictedEngine, predict, predict_latency
 from profiles.latency.steptime import StepTime
 from profiles.settings import EngineSettings
-from profiles.store.folder import write
 from profiles.store.measurements import LatencyPoint, Measurements, StartPoint
+from profiles.store.store_folder import write
 from tests.emulator.processes import MODEL, SMALL_SHARE, make_node, refused, running
 from tests.profiles.points import measured, point
 
@@ -25,7 +25,7 @@ TOKENS = 64
 
 
 def slow_points(factor: float) -> tuple[LatencyPoint, ...]:
-    engine = Engine(builtin().model(MODEL), GPU, SETTINGS)
+    engine = PredictedEngine(builtin().model(MODEL), GPU, SETTINGS)
 
     def at(clients: int) -> LatencyPoint:
         found = predict_latency(engine, ClosedLoop(256, 128, clients))

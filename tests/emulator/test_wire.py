@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.emulator.wire import MAX_BODY_BYTES, MAX_HEAD_BYTES, HttpError, Request, RequestParser, response
+from executor.emulator.wire import MAX_BODY_BYTES, MAX_HEAD_BYTES, HttpError, HttpRequest, RequestParser, response
 
 HEAD = b"POST /v1/completions?a=b HTTP/1.1\r\nHost: x\r\n"
 
 
-def parse(data: bytes, cuts: list[int]) -> list[Request]:
+def parse(data: bytes, cuts: list[int]) -> list[HttpRequest]:
     parser = RequestParser()
     found = []
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from executor import files
+from executor import durable_files
 from executor.processes import table as processes
 from executor.router import envoy as router
 from executor.state import folder as state
@@ -35,7 +35,7 @@ def main() -> None:
         return counting
 
     for module in (processes, router, state):
-        vars(module)["write_atomic"] = counted(files.write_atomic)
+        vars(module)["write_atomic"] = counted(durable_files.write_atomic)
     Journal._append = counted(Journal._append)  # type: ignore[method-assign]
     world = World(StateFolder(Path(sys.argv[1])), RouterPlan(host="127.0.0.1", port=1, admin_port=2))
     asyncio.run(world.apply(plan))

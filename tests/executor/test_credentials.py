@@ -11,16 +11,16 @@ from aiohttp import ClientSession, web
 from executor import credentials
 from executor.apply import apply
 from executor.backends import probes
-from executor.backends.engines import emulated_backend
+from executor.backends.engine_kinds import emulated_backend
 from executor.clients.replay import ReplayRequest, replay
 from executor.destroy import destroy
 from executor.errors import AccessError, ExecutorError, StartError
 from executor.status import status
 from planner.plan import Plan, RouterPlan
-from planner.simulation.inputs import SimulatedRequest
+from planner.simulation.simulation_input import SimulatedRequest
 from tests.executor.worlds import World, free_ports
 from tests.plans import replica
-from ullage.traffic.replay import replay_plan
+from ullage.traffic.replayed import replay_plan
 
 KEY = "key-of-this-test-4711"
 

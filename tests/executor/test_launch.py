@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from executor.backends.launch import emulated
+from executor.backends.launch_command import emulated
 from executor.state.folder import StateFolder
 from tests.plans import replica
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor.apply import apply_to
-from executor.backends.launch import Launch
-from executor.backends.local import Limits, LocalBackend
+from executor.backends.launch_command import LaunchCommand
+from executor.backends.local import Deadlines, LocalBackend
 from executor.events import Event
 from executor.processes import table as processes
-from executor.router.envoy import Router
+from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.waiting import wait_until
 from planner.diff import diff, routes_for
@@ -34,10 +34,10 @@ def engine(name: str, port: int, mode: str = "ok", gpu: int = 0, served_name: st
     return sample_replica(name, served_name or name.rsplit("-", 1)[0], mode, gpus=(gpu,), args={"port": port})
 
 
-def fake_launch(replica: Replica) -> Launch:
+def fake_launch(replica: Replica) -> LaunchCommand:
     """The fake engine in the mode that the model's name tells."""
     argv = (sys.executable, str(FAKE_ENGINE), replica.host, str(replica.args.port), replica.served_name, replica.args.model)
-    return Launch(argv, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus))})
+    return LaunchCommand(argv, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus))})
 
 
 @dataclass
@@ -46,7 +46,7 @@ class World:
 
     folder: StateFolder
     router: RouterPlan
-    limits: Limits = field(default_factory=lambda: Limits(start_s=lambda _: 60.0, drain_s=60.0, stop_grace_s=2.0))
+    limits: Deadlines = field(default_factory=lambda: Deadlines(start_s=lambda _: 60.0, drain_s=60.0, stop_grace_s=2.0))
     events: list[Event] = field(default_factory=list)
 
     def backend(self) -> LocalBackend:
@@ -63,7 +63,7 @@ class World:
         return Plan(desired=desired, prior=prior, actions=diff(state, desired))
 
     async def apply(self, plan: Plan) -> State:
-        return await apply_to(plan, self.folder, self.backend(), Router(self.folder), self.events.append)
+        return await apply_to(plan, self.folder, self.backend(), EnvoyRouter(self.folder), self.events.append)
 
     def living(self) -> dict[str, tuple[int, ...]]:
         """Processes that live, by record."""

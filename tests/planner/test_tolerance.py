@@ -10,8 +10,8 @@ from planner.plan import Plan, State
 from planner.problem import Demand, Pattern, Pool, Problem, Shape, node_losses, placement_violations
 from planner.spec import SpecError
 from solvers import first_fit
-from solvers.answer import answer
 from solvers.physical import place
+from solvers.solution import answer
 from tests.fleets import fleet, workload
 from tests.strategies import problems
 from ullage.planning.plan import plan_fleet

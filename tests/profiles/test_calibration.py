@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 
 from profiles.catalogue import builtin
-from profiles.memory.calibration import CalibrationError, Start, calibrated
+from profiles.memory.calibration import CalibrationError, LoggedStart, calibrated
 from profiles.memory.engine_constants import constants_for
 from profiles.memory.kv import kv_bytes_per_block
 from profiles.store.measurements import Provenance, StartPoint
@@ -17,12 +17,12 @@ H100 = builtin().gpu("H100-SXM-80GB")
 GIB = 1 << 30
 
 
-def starts() -> list[Start]:
+def starts() -> list[LoggedStart]:
     with (Path(__file__).parent / "fixtures" / "vllm_memory_logs.csv").open() as file:
         return [_start(row) for row in csv.DictReader(file)]
 
 
-def _start(row: dict[str, str]) -> Start:
+def _start(row: dict[str, str]) -> LoggedStart:
     mib = {name: float(row[f"{name}_gib"]) * 1024 for name in ("weights", "activation", "non_torch", "gpu_total", "init_used")}
     point = StartPoint(
         model=row["model"],
@@ -44,7 +44,7 @@ def _start(row: dict[str, str]) -> Start:
         kv_bytes=round(float(row["kv_gib"]) * GIB),
         provenance=Provenance(kind="measured", source="log", engine_version=row["vllm_version"]),
     )
-    return Start(builtin().model(row["model"]), H100, point)
+    return LoggedStart(builtin().model(row["model"]), H100, point)
 
 
 def test_the_sampler_and_the_medians_come_back_out_of_the_logs() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import profiles.catalogue
 from profiles.catalogue import Catalogue, UnknownNameError, builtin
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 
 ROOT = Path(profiles.catalogue.__file__).parent

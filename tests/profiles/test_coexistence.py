@@ -7,18 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.memory.coexistence import Engine, Fit, fit
+from profiles.memory.coexistence import Fit, ResidentEngine, fit
 from profiles.memory.kv import min_kv_bytes
 from profiles.settings import EngineSettings
 
 H100, A100 = (builtin().gpu(name) for name in ("H100-SXM-80GB", "A100-SXM-80GB"))
 
 
-def engine(name: str, asked: EngineSettings | None = None) -> Engine:
-    return Engine(name, builtin().model(name), asked or EngineSettings(dtype="auto", max_model_len=4096))
+def engine(name: str, asked: EngineSettings | None = None) -> ResidentEngine:
+    return ResidentEngine(name, builtin().model(name), asked or EngineSettings(dtype="auto", max_model_len=4096))
 
 
-def fitted(*engines: Engine) -> Fit:
+def fitted(*engines: ResidentEngine) -> Fit:
     return fit(engines, H100, None, 1024)
 
 

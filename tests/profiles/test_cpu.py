@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from profiles.catalogue import builtin
-from profiles.gpus import settings_on
+from profiles.gpu_types import settings_on
 from profiles.latency.steptime import step_time
 from profiles.memory.kv import kv_pool_tokens
 from profiles.memory.ledger import memory_ledger

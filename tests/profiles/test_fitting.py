@@ -9,7 +9,7 @@ from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.fits import COEFFICIENT_NAMES, Coefficients
 from profiles.latency.fitting import PRIORS, Observation, bare_fit, fitted, left_out, predicted, prior_coefficients
 from profiles.latency.linear import solve
-from profiles.latency.prediction import Engine
+from profiles.latency.prediction import PredictedEngine
 from profiles.latency.residuals import quantiles_of, residuals_by_distance, widened
 from profiles.settings import EngineSettings
 
@@ -23,7 +23,7 @@ def rows(found: Coefficients) -> list[Observation]:
     for model, gpu in (("meta-llama/Llama-3.1-8B", "H100"), ("Qwen/Qwen3-32B", "H100"), ("meta-llama/Llama-3.1-8B", "H200")):
         for size in (1, 4):
             settings = EngineSettings(tensor_parallel_size=size, max_num_batched_tokens=8192)
-            engine = Engine(builtin().model(model), builtin().gpu(gpu), settings)
+            engine = PredictedEngine(builtin().model(model), builtin().gpu(gpu), settings)
             for clients in (1, 8, 64):
                 for inputs, outputs in ((100, 1000), (1000, 100), (4000, 400)):
                     label = f"{model} {gpu} {size} {clients} {inputs}"

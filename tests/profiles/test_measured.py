@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiles.memory.calibration import Start
+from profiles.memory.calibration import LoggedStart
 from profiles.memory.engine_constants import EngineConstants, constants_for
 from profiles.memory.ledger import MemoryLedger, memory_ledger
 from profiles.memory.measured import LEAST_MODELS, LEAST_STARTS, MeasuredConstants, measured_constants
@@ -20,13 +20,13 @@ ASKED = EngineSettings(engine_version="0.19.0")
 SHIPPED = constants_for("0.19.0")
 
 
-def logged() -> list[Start]:
+def logged() -> list[LoggedStart]:
     """Starts on one GPU, under the catalogue's names."""
     own = [replace(start, point=replace(start.point, gpu=H100.name, model=start.architecture.name)) for start in starts()]
     return [start for start in own if start.settings.tensor_parallel_size == start.settings.pipeline_parallel_size == 1]
 
 
-def shifted(start: Start, by_mib: float) -> Start:
+def shifted(start: LoggedStart, by_mib: float) -> LoggedStart:
     point = start.point
     assert point.non_torch_mib is not None
     assert point.cuda_graphs_mib is not None
@@ -36,11 +36,11 @@ def shifted(start: Start, by_mib: float) -> Start:
     return replace(start, point=more)
 
 
-def found(of: list[Start], asked: EngineSettings = ASKED) -> MeasuredConstants | None:
+def found(of: list[LoggedStart], asked: EngineSettings = ASKED) -> MeasuredConstants | None:
     return measured_constants(Measurements(starts=tuple(start.point for start in of)), H100, asked)
 
 
-def ledger(start: Start, constants: EngineConstants) -> MemoryLedger:
+def ledger(start: LoggedStart, constants: EngineConstants) -> MemoryLedger:
     return memory_ledger(start.architecture, H100, start.settings, 0, constants)
 
 

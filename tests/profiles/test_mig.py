@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.mig import Layout, legal_layouts, maximal_layouts
 
 CATALOGUE = builtin()

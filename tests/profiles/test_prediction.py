@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.fits import fit_for
-from profiles.latency.prediction import Band, Engine, LatencyPrediction, predict, predict_latency
+from profiles.latency.prediction import Band, LatencyPrediction, PredictedEngine, predict, predict_latency
 from profiles.latency.steptime import StepTime, step_time
 from profiles.settings import EngineSettings
 from profiles.store.measurements import LatencyPoint, Measurements, Provenance
 
 LLAMA = builtin().model("meta-llama/Llama-3.1-8B")
 H100 = builtin().gpu("H100")
-ENGINE = Engine(LLAMA, H100, EngineSettings())
+ENGINE = PredictedEngine(LLAMA, H100, EngineSettings())
 LOAD = ClosedLoop(1000, 200, 16)
 MEASURED = Provenance(kind="measured", source="bench.json", date="2026-03-01", engine_version="0.32.0")
 
@@ -25,7 +25,7 @@ def point(clients: int, factor: float, **changes: object) -> LatencyPoint:
     """What an engine `factor` times as slow as predicted shows."""
     model, gpu = str(changes.get("model", LLAMA.name)), str(changes.get("gpu", H100.name))
     size = int(str(changes.get("tensor_parallel_size", 1)))
-    engine = Engine(builtin().model(model), builtin().gpu(gpu), EngineSettings(tensor_parallel_size=size))
+    engine = PredictedEngine(builtin().model(model), builtin().gpu(gpu), EngineSettings(tensor_parallel_size=size))
     found = engine.latency(engine.step(fit_for()), fit_for(), replace(LOAD, concurrency=clients), float("inf"))
     base = LatencyPoint(
         model=model,
@@ -45,7 +45,7 @@ def width(band: Band) -> float:
     return band.p90_s / band.p10_s
 
 
-def at(load: ClosedLoop, *points: LatencyPoint, engine: Engine = ENGINE) -> LatencyPrediction:
+def at(load: ClosedLoop, *points: LatencyPoint, engine: PredictedEngine = ENGINE) -> LatencyPrediction:
     return predict_latency(engine, load, Measurements(latency=points))
 
 

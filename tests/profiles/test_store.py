@@ -10,9 +10,9 @@ from hypothesis import given, settings
 
 from profiles.catalogue import builtin
 from profiles.store.canonical import canonical, unknown_names
-from profiles.store.files import encoded
-from profiles.store.folder import StoreError, hashes, parse_file, read_store, store_files, write
 from profiles.store.measurements import Measurements
+from profiles.store.point_text import encoded
+from profiles.store.store_folder import StoreError, hashes, parse_file, read_store, store_files, write
 from tests.profiles.points import measured, measurements, pair, point, side, start
 
 

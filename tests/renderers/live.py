@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector, web
 
-from planner.plan import Backend, Route, RouterPlan
+from planner.plan import Route, RouteBackend, RouterPlan
 from renderers import envoy
 from renderers.files import write
 from tests.ports import free_port
@@ -158,5 +158,5 @@ async def gateway(folder: Path, *routes: Route) -> AsyncIterator[Gateway]:
 
 
 def route_to(served_name: str, *weighted: tuple[Stub, int]) -> Route:
-    backends = tuple(Backend(replica=stub.name, host="127.0.0.1", port=stub.port, weight=weight) for stub, weight in weighted)
+    backends = tuple(RouteBackend(replica=stub.name, host="127.0.0.1", port=stub.port, weight=weight) for stub, weight in weighted)
     return Route(served_name=served_name, backends=backends)

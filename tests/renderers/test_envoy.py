@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.plan import Backend, Plan, Route, RouterPlan
+from planner.plan import Plan, Route, RouteBackend, RouterPlan
 from renderers import envoy
 from renderers.manifest import Manifest, RenderError
 from tests.conftest import Golden
@@ -74,7 +74,10 @@ def test_the_listener_is_where_the_plan_says_and_admin_on_loopback() -> None:
 
 
 def test_a_backend_of_weight_zero_is_left_out() -> None:
-    backends = (Backend(replica="a", host="127.0.0.1", port=1, weight=0), Backend(replica="b", host="127.0.0.1", port=2, weight=1000))
+    backends = (
+        RouteBackend(replica="a", host="127.0.0.1", port=1, weight=0),
+        RouteBackend(replica="b", host="127.0.0.1", port=2, weight=1000),
+    )
     (assignment,) = _of(_loaded(envoy.render_routes((Route(served_name="m", backends=backends),), ROUTER)), "eds/m")
     assert [endpoint["endpoint"]["address"]["socket_address"]["port_value"] for endpoint in assignment["endpoints"][0]["lb_endpoints"]] == [
         2
@@ -82,15 +85,15 @@ def test_a_backend_of_weight_zero_is_left_out() -> None:
 
 
 def test_what_envoy_cannot_use_is_refused_all_at_once() -> None:
-    named = Backend(replica="a", host="node-1.local", port=1, weight=500)
-    negative = Backend(replica="b", host="127.0.0.1", port=2, weight=-1)
+    named = RouteBackend(replica="a", host="node-1.local", port=1, weight=500)
+    negative = RouteBackend(replica="b", host="127.0.0.1", port=2, weight=-1)
     with pytest.raises(RenderError) as refused:
         envoy.render_routes((Route(served_name="m", backends=(named, negative)), Route(served_name="m", backends=())), ROUTER)
     assert [word in str(refused.value) for word in ("stands twice", "node-1.local", "-1 is negative")] == [True] * 3
 
 
 def test_weights_beyond_what_envoy_adds_up_are_refused() -> None:
-    heavy = tuple(Backend(replica=str(port), host="127.0.0.1", port=port, weight=2**31) for port in (1, 2))
+    heavy = tuple(RouteBackend(replica=str(port), host="127.0.0.1", port=port, weight=2**31) for port in (1, 2))
     with pytest.raises(RenderError, match="weights sum to 4294967296, Envoy takes 4294967295 at most"):
         envoy.render_routes((Route(served_name="m", backends=heavy),), ROUTER)
 
@@ -106,7 +109,7 @@ def test_a_token_in_the_plan_is_refused() -> None:
         time_shared_plan().desired.routes,
         (),
         (
-            Route(served_name=HOSTILE, backends=(Backend(replica="new\nline", host="::1", port=1, weight=1),)),
+            Route(served_name=HOSTILE, backends=(RouteBackend(replica="new\nline", host="::1", port=1, weight=1),)),
             Route(served_name="e", backends=()),
         ),
     ],

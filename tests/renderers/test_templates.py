@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from planner.plan import Plan
-from renderers.credentials import refuse_credentials
 from renderers.manifest import RenderError
 from renderers.names import file_name
+from renderers.no_credentials import refuse_credentials
 from renderers.templates import comment, scalar, shell_word, template
 from tests.plans import plan_of, replica
 

@@ -11,8 +11,8 @@ from renderers import vllm
 from renderers.files import write
 from renderers.manifest import RenderError
 from renderers.templates import package_text
-from renderers.vllm.engine import command, environment, mig_variable, probe_url, ready_limit_s
-from renderers.vllm.table import OptionTable, shipped_versions, table_for
+from renderers.vllm.option_table import OptionTable, shipped_versions, table_for
+from renderers.vllm.replica_start import command, environment, mig_variable, probe_url, ready_limit_s
 from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from planner.demand.traces import Request
+from planner.demand.traces import TraceRequest
 from planner.plan import Plan
 from planner.simulation.configuration import engine_config
-from planner.simulation.metrics import summarise
 from planner.simulation.plan_input import PlannedWorld, planned_world, workload_requests, workload_slos
-from planner.simulation.simulate import simulate
+from planner.simulation.traffic_metrics import summarise
+from planner.simulation.virtual_time import simulate
 from profiles.catalogue import builtin
 from profiles.latency.steptime import step_time
 from profiles.memory.kv import kv_bytes_per_block, min_kv_bytes
@@ -68,7 +68,7 @@ def test_a_tensor_parallel_block_is_one_compute_on_all_its_gpus() -> None:
 @pytest.mark.parametrize("plan", [time_shared_plan(), mig_plan(), tensor_parallel_plan()])
 def test_a_light_load_meets_every_goal(plan: Plan) -> None:
     tenants = [workload.name for workload in plan.desired.workloads]
-    requests = workload_requests(plan, [Request(index * 0.5, 200, 50, tenants[index % len(tenants)]) for index in range(60)])
+    requests = workload_requests(plan, [TraceRequest(index * 0.5, 200, 50, tenants[index % len(tenants)]) for index in range(60)])
     planned = world(plan)
     result = simulate(planned.engines, planned.gpus, requests, planned.routes, lambda: 0.5)
     summary = summarise(result.records, workload_slos(plan))
@@ -77,7 +77,7 @@ def test_a_light_load_meets_every_goal(plan: Plan) -> None:
 
 
 def test_requests_keep_their_cached_prefix_and_find_their_model() -> None:
-    (found,) = workload_requests(mig_plan(), [Request(1.5, 300, 20, "qwen3-8b-chat", 128)])
+    (found,) = workload_requests(mig_plan(), [TraceRequest(1.5, 300, 20, "qwen3-8b-chat", 128)])
     assert (found.served_name, found.workload, found.arrival_s, found.cached_prefix_tokens) == ("qwen3-8b", "qwen3-8b-chat", 1.5, 128)
 
 
@@ -85,7 +85,7 @@ def test_a_request_of_an_unknown_workload() -> None:
     with pytest.raises(
         ValueError, match=r"at 1.5 s is of workload 'nobody', which the plan does not have \(llama-8b-chat, qwen3-8b-chat\)"
     ):
-        workload_requests(mig_plan(), [Request(1.5, 300, 20, "nobody")])
+        workload_requests(mig_plan(), [TraceRequest(1.5, 300, 20, "nobody")])
 
 
 def test_a_replica_on_a_gpu_that_is_not_there() -> None:

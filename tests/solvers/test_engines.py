@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.problem import Demand, Pool, Problem, Shape, Solve, objective, unserved_by_priority, violations
-from solvers import best_fit, catalogue, exact, exclusive, first_fit, portable, reach, squishy
-from solvers.answer import with_bounds
+from solvers import best_fit, exact, exclusive, first_fit, portable, reach, shape_catalogue, squishy
+from solvers.solution import with_bounds
 from tests.brute_force import best_objective
 from tests.strategies import problems, tiny_problems
 
@@ -47,7 +47,7 @@ def test_exact_engine_finds_and_proves_what_brute_force_finds(problem: Problem) 
 def test_ways_of_large_problems_agree_with_brute_force_on_tiny_ones(limit: str, problem: Problem) -> None:
     # at zero, every demand is covered replica by replica, or every shared GPU is priced as an integer program
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reach if limit == "_MOST_MIXES" else catalogue, limit, 0)
+        patch.setattr(reach if limit == "_MOST_MIXES" else shape_catalogue, limit, 0)
         solution = exact.solve(problem)
     best = best_objective(problem)
     assert violations(problem, solution) == ()

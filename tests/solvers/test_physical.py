@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from planner.problem import MigSlot, Pattern, Placed, Pool, Problem, Shape, placement_violations
 from planner.problem.model import Demand
 from solvers import exact, first_fit
-from solvers.answer import answer
 from solvers.physical import place
+from solvers.solution import answer
 from tests.strategies import MIG_LAYOUTS, problems
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from planner.plan import State, plan_from_json
-from planner.problem import Progress, Watch
+from planner.problem import SolveProgress, Watch
 from tests.fleets import fleet, workload
 from tests.ullage.commands import ullage, write_fleet
 from ullage.planning.interrupt import watched
@@ -92,8 +92,8 @@ def test_progress_goes_to_standard_error_when_wanted(work: Path) -> None:
 
 
 def test_a_line_of_progress_has_incumbent_bound_gap_and_engine() -> None:
-    assert line(Progress("exact", None, 20_000_000, 19_000_000)) == "exact: cost USD/h 20, bound 19, gap 5.00%"
-    assert line(Progress("exact", 50, 0, 0)).startswith("exact: unserved requests/s at priority 50 0, bound 0")
+    assert line(SolveProgress("exact", None, 20_000_000, 19_000_000)) == "exact: cost USD/h 20, bound 19, gap 5.00%"
+    assert line(SolveProgress("exact", 50, 0, 0)).startswith("exact: unserved requests/s at priority 50 0, bound 0")
 
 
 def test_the_first_interrupt_asks_to_stop_and_is_told() -> None:

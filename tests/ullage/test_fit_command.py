@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from profiles.memory.engine_constants import constants_for, read_constants
-from profiles.store.folder import write
 from profiles.store.measurements import Measurements, StartPoint
+from profiles.store.store_folder import write
 from tests.profiles.points import measured
 from tests.ullage.commands import ullage
 

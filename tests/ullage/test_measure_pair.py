@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from executor.measure.load import Load, MeasureError
+from executor.measure.load import ClientLoad, MeasureError
 from executor.measure.pair import Cell, Side
 from profiles.latency.interference import GRID, measured_factor
-from profiles.store.folder import read_store
+from profiles.store.store_folder import read_store
 from tests.emulator.processes import GIB, make_node, running
 from tests.executor.fake_vllm_server import FakeServer, serving
 from tests.ullage.commands import Result, ullage
@@ -114,7 +114,7 @@ def test_tokens_that_arrive_together_give_a_cell_by_the_engines_clock_or_none(tm
 
 def test_faster_together_than_alone_is_no_measurement() -> None:
     asked = PairAsked((("a", "http://h:1"), ("b", "http://h:2")), "h100", "time_shared", "2026-11-24", 60.0, 1)
-    load = Load(16, 8, 8)
+    load = ClientLoad(16, 8, 8)
     cell = Cell(Side("decode", load, 0.5, 0.6), Side("decode", load, 2.0, 2.1))
     with pytest.raises(MeasureError, match=r"a decode and b decode: slowdown: 0\.5 times the time alone is outside 0.8 to 100"):
         _Pair(asked, "0.32.0").point(cell)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from planner.plan import State
-from planner.simulation.inputs import SimulatedRequest
 from planner.simulation.plan_input import planned_world
+from planner.simulation.simulation_input import SimulatedRequest
 from planner.sizing.blueprint import build
 from planner.sizing.candidates import Candidate
 from planner.spec import Fleet
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
-from profiles.latency.prediction import Engine, predict_latency
+from profiles.latency.prediction import PredictedEngine, predict_latency
 from profiles.settings import EngineSettings
 from profiles.store.measurements import LatencyPoint, Measurements
 from tests.fleets import fleet
@@ -24,7 +24,7 @@ MODEL, GPU = "meta-llama/Llama-3.1-8B", "H100-SXM-80GB"
 
 def slower_points(factor: float) -> Measurements:
     """The 8B model measured `factor` times as slow as it is predicted, at four loads."""
-    engine = Engine(builtin().model(MODEL), builtin().gpu(GPU), EngineSettings())
+    engine = PredictedEngine(builtin().model(MODEL), builtin().gpu(GPU), EngineSettings())
 
     def at(clients: int) -> LatencyPoint:
         found = predict_latency(engine, ClosedLoop(1024, 128, clients))

@@ -12,11 +12,11 @@ import pytest
 
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
-from profiles.latency.prediction import Engine, predict_latency
+from profiles.latency.prediction import PredictedEngine, predict_latency
 from profiles.latency.steptime import step_time
 from profiles.settings import EngineSettings
-from profiles.store.folder import read_store
 from profiles.store.measurements import Measurements
+from profiles.store.store_folder import read_store
 from tests.emulator.processes import GIB, make_node, running
 from tests.executor.fake_vllm_server import FakeServer, serving
 from tests.executor.worlds import free_ports, until
@@ -60,7 +60,7 @@ def test_the_emulators_step_time_comes_back(tmp_path: Path) -> None:
         again = ullage(*command, *loads)
         assert again.code == 0, again.err
         assert "0 points added" in again.out
-    asked = Engine(builtin().model(BIG), builtin().gpu("h100"), EngineSettings(max_model_len=2048, max_num_seqs=64))
+    asked = PredictedEngine(builtin().model(BIG), builtin().gpu("h100"), EngineSettings(max_model_len=2048, max_num_seqs=64))
     step = step_time(asked.architecture, asked.gpu, asked.settings)
     kept = read_store(store)
     for point in kept.latency:

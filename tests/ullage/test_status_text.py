@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from executor.backends.probes import EngineLoad
-from executor.clients.replay import Progress
+from executor.clients.replay import ReplayProgress
 from executor.destroy import DestroyReport
 from executor.events import Event
 from executor.status import ReplicaStatus, RouterStatus, StatusReport
@@ -69,7 +69,7 @@ def test_a_state_folder_that_is_not_there_is_named(work: object) -> None:
 def test_progress_into_a_log_is_a_plain_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     with replay_progress() as tell:
         for second in range(PLAIN_EVERY + 1):
-            tell(Progress(elapsed_s=second, sent=2 * second, ended=second, errors=0, total=40, late_s=0.0))
+            tell(ReplayProgress(elapsed_s=second, sent=2 * second, ended=second, errors=0, total=40, late_s=0.0))
     assert capsys.readouterr().err.splitlines() == [
         "    0 s: 0 of 40 sent, 0 ended, 0 errors",
         "   10 s: 20 of 40 sent, 10 ended, 0 errors",

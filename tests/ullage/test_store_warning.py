@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from profiles.store.folder import write
 from profiles.store.measurements import Measurements
+from profiles.store.store_folder import write
 from tests.profiles.points import point
 from tests.ullage.commands import ullage, write_fleet, write_trace
 

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.demand.traces import Request
-from planner.simulation.metrics import Percentiles, Summary, WorkloadRow
+from planner.demand.traces import TraceRequest
+from planner.simulation.traffic_metrics import Percentiles, Summary, WorkloadRow
 from tests.plans import mig_plan, plan_of, replica
 from tests.ullage.commands import TRACE_HEAD, ullage
 from ullage.traffic.requests import TrafficError, tagged, window_of
 from ullage.views.traffic_text import traffic_text
 
 
-def trace(*arrivals_s: float, tenant: str = "") -> tuple[Request, ...]:
-    return tuple(Request(arrival_s, 10, 5, tenant, 0) for arrival_s in arrivals_s)
+def trace(*arrivals_s: float, tenant: str = "") -> tuple[TraceRequest, ...]:
+    return tuple(TraceRequest(arrival_s, 10, 5, tenant, 0) for arrival_s in arrivals_s)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20), st.integers(1, 5), st.data())

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from profiles.memory.calibration import Calibration, Start
+    from profiles.memory.calibration import Calibration, LoggedStart
     from profiles.sources.source import Context, Source
 
 LOG_OPTION = typer.Option("--log", help="Start-up log of vLLM, also gzip; may be repeated.")
@@ -61,11 +61,11 @@ def calibrate(
         typer.echo(text, nl=False)
 
 
-def _starts(source: Source, path: Path, context: Context, utilization: float | None) -> Iterator[Start]:
+def _starts(source: Source, path: Path, context: Context, utilization: float | None) -> Iterator[LoggedStart]:
     from dataclasses import replace
 
     from profiles.catalogue import builtin
-    from profiles.memory.calibration import Start
+    from profiles.memory.calibration import LoggedStart
     from ullage.checking import architecture_of
     from ullage.inputs import read_bytes
 
@@ -74,7 +74,7 @@ def _starts(source: Source, path: Path, context: Context, utilization: float | N
     _tell_failure(source, path, raw)
     for point in found:
         settled = point if utilization is None else replace(point, gpu_memory_utilization_fraction=utilization)
-        yield Start(
+        yield LoggedStart(
             architecture_of(point.model), builtin().gpu(point.gpu), settled if point.gpu_memory_utilization_fraction is None else point
         )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ullage.cli.answer import Answer
+from ullage.cli.exit_code import ExitCode
 
 
 def register(app: typer.Typer) -> None:
@@ -26,4 +26,4 @@ def demo(
     from ullage.demo import run_demo
 
     if not run_demo(seconds, folder, typer.echo):
-        raise Answer(1)
+        raise ExitCode(1)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ullage.cli.answer import Answer
+from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
-    from profiles.gpus import GpuType
-    from profiles.memory.coexistence import Engine
+    from profiles.gpu_types import GpuType
+    from profiles.memory.coexistence import ResidentEngine
     from profiles.memory.engine_constants import EngineConstants
     from profiles.models import Architecture
     from profiles.settings import EngineSettings
@@ -57,7 +57,7 @@ def fit(
     Example: ullage fit llama-3.1-8b-instruct qwen3-8b --gpu h100 --max-model-len 16384
     """
     from profiles.catalogue import builtin
-    from profiles.gpus import settings_on
+    from profiles.gpu_types import settings_on
     from profiles.memory.coexistence import fit as fit_of
     from ullage.views.fit_text import fit_text
 
@@ -81,7 +81,7 @@ def fit(
     answer = fit_of(engines, gpu_type, gpu_type.mig_profile(mig) if mig else None, headroom_mib)
     typer.echo(json.dumps(asdict(answer), indent=2) if as_json else fit_text(answer), nl=as_json)
     if not answer.fits:
-        raise Answer(NO_FIT)
+        raise ExitCode(NO_FIT)
 
 
 def _settings(**given: Any) -> EngineSettings:  # noqa: ANN401 -- the fields of EngineSettings
@@ -119,11 +119,11 @@ def _constants(path: Path | None, store: Path | None, gpu: GpuType, settings: En
 
 def _engine(
     name: str, settings: EngineSettings, max_model_len: int | None, max_num_seqs: int | None, constants: EngineConstants | None
-) -> Engine:
+) -> ResidentEngine:
     from dataclasses import replace
 
     from profiles.catalogue import architecture_from_path, builtin
-    from profiles.memory.coexistence import Engine
+    from profiles.memory.coexistence import ResidentEngine
 
     folder = Path(name)
     local = folder.is_dir() or folder.suffix == ".json"
@@ -134,7 +134,7 @@ def _engine(
         max_num_seqs=min(settings.max_num_seqs, settings.max_num_batched_tokens) if max_num_seqs is None else max_num_seqs,
     )
     checkpoint_bytes = _checkpoint_bytes(folder, architecture, own) if folder.is_dir() else None
-    return Engine(name if local else builtin().model_id(name), architecture, own, constants, checkpoint_bytes)
+    return ResidentEngine(name if local else builtin().model_id(name), architecture, own, constants, checkpoint_bytes)
 
 
 def _checkpoint_bytes(folder: Path, architecture: Architecture, settings: EngineSettings) -> float | None:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ullage.cli import declare, demo, explain, fit, planning, profile, quote, run, traffic, version
-from ullage.cli.answer import Answer
+from ullage.cli.exit_code import ExitCode
 
 # typer ends a usage error with 2, which here means "there are changes".
 _USAGE_ERROR = 2
@@ -40,7 +40,7 @@ def run_command(arguments: list[str]) -> int:
     """
     try:
         app(arguments, prog_name="ullage")
-    except Answer as answer:
+    except ExitCode as answer:
         return answer.code
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1

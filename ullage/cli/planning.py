@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ullage.cli.answer import Answer
+from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
     from planner.plan import State
@@ -66,7 +66,7 @@ def plan(
     if out is not None and not as_json:
         typer.echo(f"\nwrote {out}; next: ullage apply {out}")
     if detailed_exitcode and planned.plan.actions:
-        raise Answer(CHANGES)
+        raise ExitCode(CHANGES)
 
 
 def _planned(fleet: Fleet, state: State, *, progress: bool, interruptible: bool, **options: Any) -> Planned:  # noqa: ANN401 -- of plan_fleet
@@ -148,4 +148,4 @@ def render(
     report = write(manifest, out, check=check)
     typer.echo(str(report))
     if check and report.differs:
-        raise Answer(CHANGES)
+        raise ExitCode(CHANGES)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ullage.cli.answer import Answer
 from ullage.cli.calibrate import calibrate
+from ullage.cli.exit_code import ExitCode
 from ullage.cli.measure import measure
 
 HELP = """Keep what was measured of engines, and estimate the rest.
@@ -86,7 +86,7 @@ def list_(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool,
 
     Example: ullage profile list
     """
-    from profiles.store.folder import read_store
+    from profiles.store.store_folder import read_store
     from ullage.views.profile_text import groups, list_text
 
     found = read_store(store)
@@ -103,7 +103,7 @@ def show(
 
     Example: ullage profile show llama-3.1-8b --gpu h100
     """
-    from profiles.store.folder import read_store
+    from profiles.store.store_folder import read_store
     from ullage.profiling.imports import of_model
     from ullage.views.profile_text import as_json as to_json
     from ullage.views.profile_text import show_text
@@ -122,7 +122,7 @@ def check(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool,
     from profiles.catalogue import builtin
     from profiles.store.canonical import canonical
     from profiles.store.checks import check as findings_of
-    from profiles.store.folder import read_store
+    from profiles.store.store_folder import read_store
     from ullage.views.profile_text import counts
 
     found = canonical(read_store(store), builtin())
@@ -132,7 +132,7 @@ def check(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool,
     else:
         typer.echo("\n".join([*map(str, findings), f"{store}: {counts(found)}, {len(findings)} findings"]))
     if any(finding.level == "error" for finding in findings):
-        raise Answer(1)
+        raise ExitCode(1)
 
 
 def export(
@@ -146,7 +146,7 @@ def export(
 
     Example: ullage profile export --gpu h100 -o h100.csv
     """
-    from profiles.store.folder import read_store
+    from profiles.store.store_folder import read_store
     from ullage.inputs import check_target, write_text
     from ullage.profiling.imports import of_model
     from ullage.views.profile_text import as_json as to_json

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ullage.cli.answer import Answer
+from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
     from ullage.planning.quote import Present
@@ -67,7 +67,7 @@ def quote(
     found = full_quote(present, newcomer)
     typer.echo(json.dumps(asdict(found), sort_keys=True) if as_json else quote_text(found), nl=as_json)
     if found.unserved_rps:
-        raise Answer(NOT_SERVED)
+        raise ExitCode(NOT_SERVED)
 
 
 def _present(file: Path, plan_of: Path | None, state: Path | None) -> Present:

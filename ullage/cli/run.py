@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ullage.cli.answer import Answer
+from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
     from executor.events import Event
@@ -84,7 +84,7 @@ def _confirm() -> None:
         raise ValueError("nobody can be asked here (standard input is no terminal); give --auto-approve to apply")
     if not typer.confirm("Execute these actions?"):
         typer.echo("nothing was done")
-        raise Answer(ERROR)
+        raise ExitCode(ERROR)
 
 
 def _print_event(event: Event) -> None:
@@ -113,7 +113,7 @@ def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
     report = observe(state)
     typer.echo(status_text(report), nl=False)
     if report.drift:
-        raise Answer(ERROR)
+        raise ExitCode(ERROR)
 
 
 def destroy(
@@ -135,4 +135,4 @@ def destroy(
     report = take_down(state, _print_event)
     typer.echo(destroy_text(report), nl=False)
     if report.leftovers:
-        raise Answer(ERROR)
+        raise ExitCode(ERROR)

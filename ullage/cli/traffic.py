@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from planner.plan import Plan
-    from planner.simulation.inputs import SimulatedRequest
-    from planner.simulation.metrics import GpuUse, Summary
+    from planner.simulation.simulation_input import SimulatedRequest
+    from planner.simulation.traffic_metrics import GpuUse, Summary
 
 PLAN_ARGUMENT = typer.Argument(help="A plan file.")
 TRACE_OPTION = typer.Option("--trace", help="csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant.")
@@ -79,7 +79,7 @@ def replay(
     Example: ullage replay plan.json --trace trace.csv.gz --seconds 45 --repeat-rate 14
     """
     from ullage.inputs import state_folder
-    from ullage.traffic.replay import replay_plan
+    from ullage.traffic.replayed import replay_plan
     from ullage.views.progress import replay_progress
 
     document, requests, length_s = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])

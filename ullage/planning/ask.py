@@ -11,7 +11,7 @@ from planner.plan import StoppedBy
 from planner.problem import Problem, Solution, Watch
 from planner.sizing.blueprint import Blueprint
 from planner.spec import Fleet
-from solvers.portfolio import EngineReport, solve_all
+from solvers.portfolio import SolverReport, solve_all
 from solvers.unlimited import unlimited
 from ullage.plugins import BASELINES, SOLVERS, load
 
@@ -24,7 +24,7 @@ MOST_PRICED_GPUS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SolveLimits:
     """How long engines may work: time_limit_s for each of them (None: fixed amounts of work), and until watch says stop."""
 
     time_limit_s: float | None = None
@@ -36,10 +36,10 @@ class Limits:
         return self.watch is not None and self.watch.stop()
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = SolveLimits()
 
 
-def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: Limits) -> Outcome:
+def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: SolveLimits) -> Outcome:
     """The best answer by the fleet's goals, with every engine's report and the baselines; problem is the blueprint's or a variant of it."""
     engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *BASELINES))}
     answer = solve_all(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
@@ -58,20 +58,20 @@ def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limit
     )
 
 
-def answer_exactly(problem: Problem, limits: Limits) -> Solution:
+def answer_exactly(problem: Problem, limits: SolveLimits) -> Solution:
     """The exact engine's answer alone, for what-if questions."""
     solution: Solution = load("solvers", SOLVERS, DEFAULT_ENGINE)(problem, time_limit_s=limits.time_limit_s, watch=limits.watch)
     return solution
 
 
-def left(limits: Limits, started_s: float, questions: int) -> Limits:
+def left(limits: SolveLimits, started_s: float, questions: int) -> SolveLimits:
     """Limits for one of so many questions still to come, when the time limit began to run at started_s."""
     if limits.time_limit_s is None:
         return limits
     return replace(limits, time_limit_s=max(0.0, limits.time_limit_s - (perf_counter() - started_s)) / max(1, questions))
 
 
-def _stopped_by(reports: tuple[EngineReport, ...], limits: Limits) -> StoppedBy:
+def _stopped_by(reports: tuple[SolverReport, ...], limits: SolveLimits) -> StoppedBy:
     """What ended engines that search; baselines end by themselves."""
     if limits.stopped:
         return "interrupt"

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from planner.problem import Progress, Watch
+from planner.problem import SolveProgress, Watch
 
 
 @contextmanager
-def watched(report: Callable[[Progress], None], told: Callable[[], None]) -> Iterator[Watch]:
+def watched(report: Callable[[SolveProgress], None], told: Callable[[], None]) -> Iterator[Watch]:
     """A watch whose `stop` turns true with the first Ctrl-C, after which `told` is called; outside the main thread it never does."""
     stopped = threading.Event()
 

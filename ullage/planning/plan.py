@@ -11,7 +11,7 @@ from planner.problem import Watch
 from planner.sizing.blueprint import build
 from planner.spec import Fleet
 from ullage.checking import checked
-from ullage.planning.ask import DEFAULT_ENGINE, Limits, ask
+from ullage.planning.ask import DEFAULT_ENGINE, SolveLimits, ask
 from ullage.planning.tolerance import answer_with_places
 from ullage.planning.what_if import resolve
 
@@ -39,7 +39,7 @@ def plan_fleet(
     Without it only what is unserved is looked into. watch may end everything early with the best plan so far.
     """
     started_s = perf_counter()
-    limits = Limits(time_limit_s, watch)
+    limits = SolveLimits(time_limit_s, watch)
     blueprint = build(fleet, state)
     answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits))
     decided = replace(blueprint, problem=answered.problem)

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
+from planner.newcomer import PlacementEstimate, Quote, compare, estimate
 from planner.plan import Plan, State
-from planner.quote import Estimate, Quote, compare, estimate
 from planner.sizing.blueprint import build
 from planner.spec import Fleet, load_fleet
-from planner.spec.source import decode, parse
+from planner.spec.yaml_tree import decode, parse
 from profiles.catalogue import builtin
 from ullage.inputs import fleet_of, read_bytes, read_fleet, read_plan
 from ullage.planning.plan import plan_fleet
@@ -70,7 +70,7 @@ def present_of_plan(plan_file: Path, fleet_file: Path | None) -> Present:
     return Present(path, plan)
 
 
-def quick_quote(present: Present, newcomer: Newcomer) -> Estimate:
+def quick_quote(present: Present, newcomer: Newcomer) -> PlacementEstimate:
     """The estimate beside what the plan has."""
     fleet, name = with_newcomer(present.path, newcomer)
     return _estimate(fleet, name, as_applied(present.plan))
@@ -83,7 +83,7 @@ def full_quote(present: Present, newcomer: Newcomer) -> Quote:
     return compare(_estimate(fleet, name, running), present.plan, plan_fleet(fleet, running).plan, name)
 
 
-def _estimate(fleet: Fleet, name: str, running: State) -> Estimate:
+def _estimate(fleet: Fleet, name: str, running: State) -> PlacementEstimate:
     served_name = next(workload.served_name for workload in fleet.workloads if workload.name == name)
     return estimate(build(fleet, running), served_name)
 

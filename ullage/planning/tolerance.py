@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from planner.assembly.certificate import Outcome
-from planner.problem import NodeLoss, Placed, Problem, node_losses, unserved, with_reserve, without_tolerance
-from solvers.answer import answer, with_bounds
+from planner.problem import DemandLoss, Placed, Problem, node_losses, unserved, with_reserve, without_tolerance
 from solvers.physical import place
+from solvers.solution import answer, with_bounds
 
 # times that the problem is answered again with more reserve
 MOST_ROUNDS = 3
 
-Ask = Callable[[Problem], Outcome]
+AskPortfolio = Callable[[Problem], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class Answered:
     problem: Problem
     outcome: Outcome
     placed: tuple[Placed, ...]
-    losses: tuple[NodeLoss, ...] = ()
+    losses: tuple[DemandLoss, ...] = ()
     cost_microusd_per_h: int | None = None
 
 
-def answer_with_places(problem: Problem, ask: Ask) -> Answered:
+def answer_with_places(problem: Problem, ask: AskPortfolio) -> Answered:
     """The best answer of ask with its places, surviving the loss of any one node where that is asked for and possible."""
     tolerant = [i for i, demand in enumerate(problem.demands) if demand.tolerate_nodes]
     if not tolerant:
@@ -59,7 +59,7 @@ def answer_with_places(problem: Problem, ask: Ask) -> Answered:
     )
 
 
-def _with_more_reserve(problem: Problem, first: Outcome, ask: Ask) -> tuple[Outcome, tuple[Placed, ...]]:
+def _with_more_reserve(problem: Problem, first: Outcome, ask: AskPortfolio) -> tuple[Outcome, tuple[Placed, ...]]:
     """The first answer, or a later one that loses less with a node and serves as much."""
     best = first, place(problem, first.best)
     larger = problem

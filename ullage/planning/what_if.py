@@ -6,32 +6,30 @@ unless explanations are wanted; a time limit holds for all of it together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from planner.assembly.assemble import Resolved
 from planner.explain import conflicts, full_pools, one_more
 from planner.plan import CostBand, OneMore, State
-from planner.problem import MICRO, Problem, Solution
+from planner.problem import MICRO, Resolve, Solution
 from planner.sizing.blueprint import Blueprint, build
 from planner.spec import Fleet
-from ullage.planning.ask import Limits, answer_exactly, left
+from ullage.planning.ask import SolveLimits, answer_exactly, left
 
 # Pools that one more GPU is tried of: fleets rarely have more that are full.
 MOST_POOLS = 8
 # Models whose conflict is looked for when explanations are wanted, and questions for each.
 MOST_MODELS, MOST_SOLVES = 3, 40
 
-Answer = Callable[[Problem], Solution]
 
-
-def resolve(fleet: Fleet, blueprint: Blueprint, best: Solution, limits: Limits, started_s: float, *, explain: bool) -> Resolved:
+def resolve(fleet: Fleet, blueprint: Blueprint, best: Solution, limits: SolveLimits, started_s: float, *, explain: bool) -> Resolved:
     """Answers to the questions that apply: of unserved demand what one more GPU would buy; with explain everything."""
     unserved = any(best.unserved_microrps)
     if limits.stopped or not (unserved or explain):
         return Resolved()
     pools = _pools(blueprint, best)
 
-    def answer_of(questions: int) -> Answer:
+    def answer_of(questions: int) -> Resolve:
         return lambda problem: answer_exactly(problem, left(limits, started_s, questions))
 
     bought = one_more(blueprint, best, pools, answer_of(len(pools)))
@@ -60,7 +58,7 @@ def _worth(best: Solution, bought: Sequence[OneMore]) -> tuple[OneMore, ...]:
     return tuple(item for item in bought if item.cost_usd_per_h * MICRO < best.cost_microusd_per_h - 0.5)
 
 
-def _cost_band(fleet: Fleet, answer: Answer) -> CostBand:
+def _cost_band(fleet: Fleet, answer: Resolve) -> CostBand:
     """Cost of the fleet with step times at both ends of the band of what is known of them."""
     low, high = (answer(build(fleet, State(), quantile).problem) for quantile in (0.1, 0.9))
     return CostBand(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles.catalogue import builtin
-from profiles.gpus import GpuType
-from profiles.latency.prediction import predict
+from profiles.gpu_types import GpuType
+from profiles.latency.prediction import Band, predict
 from profiles.latency.steptime import StepTime, attended_pairs
 from profiles.memory.kv import min_kv_bytes
 from profiles.memory.ledger import memory_ledger
@@ -21,15 +21,6 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """Seconds at the 10th, 50th and 90th percentile of the model's error."""
-
-    p10_s: float
-    p50_s: float
-    p90_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class BatchEstimate:
     """One decode step of so many requests, each in the middle of its answer: time per output token while nothing else runs."""
 
@@ -38,7 +29,7 @@ class BatchEstimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class LatencyEstimate:
     """Prefill of one prompt on an idle engine, and decode steps by batch. kind is always estimated; provenance says from what.
 
     does_not_fit says how much memory is missing per GPU where the engine could not hold one longest request; None: it could.
@@ -68,7 +59,7 @@ def estimate(
     output_tokens: int,
     batches: Sequence[int],
     measurements: Measurements = _NOTHING,
-) -> Estimate:
+) -> LatencyEstimate:
     """Estimate of a catalogue model on a catalogue GPU; ValueError for unknown names, UnsupportedError for what vLLM cannot run.
 
     measurements correct it where they tell something of this engine or of its relatives; their names are the catalogue's.
@@ -77,7 +68,7 @@ def estimate(
     mig = device.mig_profile(mig_profile) if mig_profile else None
     step = predict(architecture, device, settings, mig, measurements)
     context = input_tokens + output_tokens / 2
-    return Estimate(
+    return LatencyEstimate(
         model=architecture.name,
         gpu=device.name,
         mig_profile=mig_profile,

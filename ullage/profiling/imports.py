@@ -11,8 +11,8 @@ from profiles.sources.reading import json_records, opened
 from profiles.sources.source import Context, Source, SourceError
 from profiles.store.canonical import canonical
 from profiles.store.checks import Finding, check
-from profiles.store.folder import read_store, write
 from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, StartPoint
+from profiles.store.store_folder import read_store, write
 from ullage.inputs import read_bytes
 from ullage.plugins import SOURCES, load, names
 

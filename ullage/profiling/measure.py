@@ -10,17 +10,17 @@ from pathlib import Path
 
 import aiohttp
 
-from executor.measure.load import REQUEST_LIMIT_S, Load
+from executor.measure.load import REQUEST_LIMIT_S, ClientLoad
 from executor.measure.server import Server, look
 from executor.measure.stops import LoadMeans, Stops
-from executor.measure.sweep import OnProgress, SweepPlan, sweep
+from executor.measure.sweep import OnSweepProgress, SweepPlan, sweep
 from profiles.catalogue import UnknownNameError, builtin
 from profiles.sources.engine_metrics import parse
 from profiles.sources.source import Context
 from profiles.store.canonical import canonical
 from profiles.store.checks import Finding, check
-from profiles.store.folder import read_store, write
 from profiles.store.measurements import LatencyPoint, Measurements, StartPoint, preferred
+from profiles.store.store_folder import read_store, write
 
 # What the points say of where they come from.
 SOURCE = "ullage profile measure"
@@ -75,7 +75,7 @@ class Measured:
     findings: tuple[Finding, ...]
 
 
-def measure(engine: EngineAsked, asked: SweepAsked, store: Path, on_progress: OnProgress) -> Measured:
+def measure(engine: EngineAsked, asked: SweepAsked, store: Path, on_progress: OnSweepProgress) -> Measured:
     """Sweep a live server and keep its points in the store.
 
     Raises ValueError for loads the server cannot take, MeasureError for what keeps it from being measured, StoreError for a store that
@@ -85,7 +85,7 @@ def measure(engine: EngineAsked, asked: SweepAsked, store: Path, on_progress: On
     return asyncio.run(_measure(engine, asked, store, known, on_progress))
 
 
-async def _measure(engine: EngineAsked, asked: SweepAsked, store: Path, before: Measurements, on_progress: OnProgress) -> Measured:
+async def _measure(engine: EngineAsked, asked: SweepAsked, store: Path, before: Measurements, on_progress: OnSweepProgress) -> Measured:
     async with aiohttp.ClientSession() as session:
         server = await look(session, engine.url, engine.model, engine.served_name, same_model)
         start = start_of(engine, server)
@@ -168,12 +168,12 @@ def keep_points(store: Path, found: Measurements) -> Measurements:
     return named
 
 
-def fits_pool(load: Load, start: StartPoint) -> bool:
+def fits_pool(load: ClientLoad, start: StartPoint) -> bool:
     """Whether the KV cache holds all requests of a load at their ends, as far as the engine tells its size."""
     return start.kv_tokens is None or load.concurrency * (load.input_tokens + load.output_tokens) <= start.kv_tokens
 
 
-def _loads(asked: SweepAsked, server: Server) -> tuple[Load, ...]:
+def _loads(asked: SweepAsked, server: Server) -> tuple[ClientLoad, ...]:
     lengths = list(product(asked.input_tokens or INPUT_TOKENS, asked.output_tokens or OUTPUT_TOKENS))
     allowed = [(inputs, outputs) for inputs, outputs in lengths if inputs + outputs <= server.max_model_len]
     explicit = bool(asked.input_tokens or asked.output_tokens)
@@ -183,19 +183,21 @@ def _loads(asked: SweepAsked, server: Server) -> tuple[Load, ...]:
             f"{longest[0]} + {longest[1]} tokens are more than the server's max_model_len {server.max_model_len}; "
             "give shorter --input-tokens or --output-tokens"
         )
-    return tuple(Load(inputs, outputs, clients) for inputs, outputs in allowed for clients in sorted(set(asked.concurrency or CONCURRENCY)))
+    return tuple(
+        ClientLoad(inputs, outputs, clients) for inputs, outputs in allowed for clients in sorted(set(asked.concurrency or CONCURRENCY))
+    )
 
 
-def _too_large(loads: Sequence[Load], fitting: Sequence[Load], start: StartPoint) -> list[str]:
+def _too_large(loads: Sequence[ClientLoad], fitting: Sequence[ClientLoad], start: StartPoint) -> list[str]:
     return [f"{load}: left out, the KV cache holds {start.kv_tokens} tokens" for load in loads if load not in fitting]
 
 
-def _known(store: Measurements, start: StartPoint) -> dict[Load, LoadMeans]:
+def _known(store: Measurements, start: StartPoint) -> dict[ClientLoad, LoadMeans]:
     """Loads of this engine that this verb has measured before."""
-    points: dict[Load, list[LatencyPoint]] = {}
+    points: dict[ClientLoad, list[LatencyPoint]] = {}
     for point in store.latency:
         if _same_engine(point, start) and point.concurrency is not None:
-            points.setdefault(Load(point.input_tokens, point.output_tokens, point.concurrency), []).append(point)
+            points.setdefault(ClientLoad(point.input_tokens, point.output_tokens, point.concurrency), []).append(point)
     return {load: known for load, same in points.items() if (known := _means(load, preferred(same))) is not None}
 
 
@@ -207,7 +209,7 @@ def _same_engine(point: LatencyPoint, start: StartPoint) -> bool:
     )
 
 
-def _means(load: Load, point: LatencyPoint | None) -> LoadMeans | None:
+def _means(load: ClientLoad, point: LatencyPoint | None) -> LoadMeans | None:
     if point is None or point.rate_rps is None or point.ttft_s is None or point.request_s is None:
         return None
     return LoadMeans(load, point.requests or 1, point.rate_rps, point.ttft_s, point.tpot_s, point.request_s)

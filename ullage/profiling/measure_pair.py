@@ -11,22 +11,22 @@ from typing import get_args
 import aiohttp
 
 from executor.measure.load import REQUEST_LIMIT_S, MeasureError
-from executor.measure.pair import Cell, PairPlan, Phase, Side, measure_pair
+from executor.measure.pair import Cell, PairPhase, PairPlan, Side, measure_pair
 from executor.measure.server import Server, look
-from executor.measure.sweep import OnProgress
+from executor.measure.sweep import OnSweepProgress
 from profiles.catalogue import UnknownNameError, builtin
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 from profiles.latency.interference import measured_factor
 from profiles.models import Architecture
 from profiles.store.canonical import canonical
-from profiles.store.folder import read_store
 from profiles.store.measurements import Measurements, PairPoint, PairSharing, PairSide, Provenance
 from profiles.store.plausible import MeasurementError
+from profiles.store.store_folder import read_store
 from ullage.profiling.measure import SOURCE, keep_points, same_model
 
 # Longer than this nobody keeps two engines free for.
 MOST_PAIR_S = 600.0
-PHASES: tuple[Phase, ...] = get_args(Phase)
+PHASES: tuple[PairPhase, ...] = get_args(PairPhase)
 # Engines that take no time from each other do not share a GPU.
 _APART_SLOWDOWN = 1.05
 
@@ -63,7 +63,7 @@ class MeasuredPair:
     warnings: tuple[str, ...]
 
 
-def measure_together(asked: PairAsked, store: Path, on_progress: OnProgress) -> MeasuredPair:
+def measure_together(asked: PairAsked, store: Path, on_progress: OnSweepProgress) -> MeasuredPair:
     """Measure a pair and keep each cell in the store as it ends; cells that are there are not measured again.
 
     Raises ValueError for engines that make no pair, MeasureError for what keeps them from being measured, StoreError for the store.
@@ -72,7 +72,7 @@ def measure_together(asked: PairAsked, store: Path, on_progress: OnProgress) -> 
     return asyncio.run(_measure(asked, store, known, on_progress))
 
 
-async def _measure(asked: PairAsked, store: Path, before: Measurements, on_progress: OnProgress) -> MeasuredPair:
+async def _measure(asked: PairAsked, store: Path, before: Measurements, on_progress: OnSweepProgress) -> MeasuredPair:
     (first, first_url), (second, second_url) = asked.engines
     async with aiohttp.ClientSession() as session:
         servers = (

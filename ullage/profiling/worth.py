@@ -18,7 +18,7 @@ from planner.sizing.candidates import ASSUMED_INTERFERENCE_FACTOR, Candidate
 from planner.spec import Fleet
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.interference import GRID, measured_factor
-from profiles.latency.prediction import Engine, LatencyPrediction, predict_latency
+from profiles.latency.prediction import LatencyPrediction, PredictedEngine, predict_latency
 from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, PairSide, Phase, Provenance
 from ullage.planning.ask import DEFAULT_ENGINE, NO_LIMITS, ask
 
@@ -36,7 +36,7 @@ _SUPPOSED = "supposed by ullage profile measure --next"
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class PlanPrice:
     """What a plan costs, and the requests it leaves unserved."""
 
     cost_usd_per_h: float
@@ -49,8 +49,8 @@ class Worth:
 
     what: str
     why: str
-    low: Price
-    high: Price
+    low: PlanPrice
+    high: PlanPrice
     command: str
 
     @property
@@ -68,7 +68,7 @@ class Worth:
 class Ranking:
     """Measurements by their worth, the price of the plan as it is, how many were looked into of how many are missing, and plans made."""
 
-    now: Price
+    now: PlanPrice
     worths: tuple[Worth, ...]
     missing: int
     looked_into: int
@@ -103,7 +103,7 @@ def _with(fleet: Fleet, supposed: Measurements) -> Fleet:
     return fleet.model_copy(update={"measurements": fleet.measurements + supposed})
 
 
-def _price(fleet: Fleet) -> Price:
+def _price(fleet: Fleet) -> PlanPrice:
     return _price_of(_solved(fleet)[1])
 
 
@@ -112,8 +112,8 @@ def _solved(fleet: Fleet) -> tuple[Blueprint, Solution]:
     return blueprint, ask(fleet, blueprint, blueprint.problem, DEFAULT_ENGINE, NO_LIMITS).best
 
 
-def _price_of(solution: Solution) -> Price:
-    return Price(solution.cost_microusd_per_h / MICRO, sum(solution.unserved_microrps) / MICRO)
+def _price_of(solution: Solution) -> PlanPrice:
+    return PlanPrice(solution.cost_microusd_per_h / MICRO, sum(solution.unserved_microrps) / MICRO)
 
 
 def _questions(fleet: Fleet, blueprint: Blueprint, solution: Solution, store: str) -> Iterator[_Question]:
@@ -165,7 +165,7 @@ def _engine(fleet: Fleet, candidate: Candidate, why: str, store: str) -> Iterato
     model, gpu, mig, size = _key(candidate)
     if fleet.measurements.latency_of(model, gpu, mig or None, size):
         return
-    asked = Engine(candidate.group.model.architecture, candidate.site.gpu, candidate.settings, candidate.mig)
+    asked = PredictedEngine(candidate.group.model.architecture, candidate.site.gpu, candidate.settings, candidate.mig)
     mix = candidate.group.mix
     loads = [ClosedLoop(max(round(mix.input_tokens), 1), max(round(mix.output_tokens), 2), clients) for clients in _CLIENTS]
     predicted = [(load, predict_latency(asked, load, fleet.measurements)) for load in loads]

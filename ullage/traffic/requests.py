@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from planner.demand.traces import Request, busiest, repeat_rate
+from planner.demand.traces import TraceRequest, busiest, repeat_rate
 from planner.plan import Plan
-from planner.simulation.inputs import SimulatedRequest
 from planner.simulation.plan_input import workload_requests
+from planner.simulation.simulation_input import SimulatedRequest
 
 
 class TrafficError(ValueError):
     """A trace that does not fit the plan; the message names the tenants and the workloads."""
 
 
-def window_of(requests: Sequence[Request], seconds: float | None, start_s: float | None, k: int) -> tuple[tuple[Request, ...], float]:
+def window_of(
+    requests: Sequence[TraceRequest], seconds: float | None, start_s: float | None, k: int
+) -> tuple[tuple[TraceRequest, ...], float]:
     """The requests of a stretch, arrivals counted from its start and repeated k times, and its length in seconds.
 
     seconds None is the whole trace; start_s None is the busiest stretch of that length.
@@ -37,7 +39,7 @@ def window_of(requests: Sequence[Request], seconds: float | None, start_s: float
     return repeat_rate(inside, k, seconds), seconds
 
 
-def tagged(plan: Plan, requests: Sequence[Request], mapping: Mapping[str, str]) -> tuple[SimulatedRequest, ...]:
+def tagged(plan: Plan, requests: Sequence[TraceRequest], mapping: Mapping[str, str]) -> tuple[SimulatedRequest, ...]:
     """Requests with their workload: the one mapping names for the tenant, else the one called like it, else the plan's only one."""
     served = {workload.name: workload.served_name for workload in plan.desired.workloads}
     only = next(iter(served)) if len(served) == 1 else None

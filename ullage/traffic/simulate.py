@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 
 from planner.plan import Plan
-from planner.simulation.inputs import SimulatedRequest
-from planner.simulation.metrics import GpuUse, Summary, WorkloadRow, summarise
 from planner.simulation.plan_input import planned_world, workload_slos
-from planner.simulation.simulate import simulate
+from planner.simulation.simulation_input import SimulatedRequest
+from planner.simulation.traffic_metrics import GpuUse, Summary, WorkloadRow, summarise
+from planner.simulation.virtual_time import simulate
 from profiles.catalogue import builtin
 from profiles.store.measurements import Measurements
 from ullage.checking import architecture_of

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ullage.profiling.estimate import Band, Estimate
+from profiles.latency.prediction import Band
+from ullage.profiling.estimate import LatencyEstimate
 from ullage.views.words import table
 
 
-def estimate_text(found: Estimate) -> str:
+def estimate_text(found: LatencyEstimate) -> str:
     """What was estimated, for whom and from what, with its band; ends in a newline."""
     device = found.gpu if found.mig_profile is None else f"{found.gpu} {found.mig_profile}"
     weights = found.quantization or "unquantised"

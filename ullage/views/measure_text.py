@@ -10,7 +10,7 @@ from profiles.latency.interference import factor_of
 from profiles.store.measurements import LatencyPoint, PairPoint
 from ullage.profiling.measure import Measured
 from ullage.profiling.measure_pair import MeasuredPair
-from ullage.profiling.worth import Price, Ranking, Worth
+from ullage.profiling.worth import PlanPrice, Ranking, Worth
 from ullage.views.words import table
 
 
@@ -65,7 +65,7 @@ def _worth(worth: Worth) -> tuple[str, ...]:
     return (worth.what, f"{worth.swing_usd_per_h:.2f}", low, high, worth.why)
 
 
-def _unserved(price: Price) -> str:
+def _unserved(price: PlanPrice) -> str:
     return f", {price.unserved_rps:.3g}/s unserved" if price.unserved_rps else ""
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from itertools import chain
 from typing import Any
 
-from profiles.sources.table import ENGINE_COLUMNS, LOAD_COLUMNS, PROVENANCE_COLUMNS
+from profiles.sources.csv_table import ENGINE_COLUMNS, LOAD_COLUMNS, PROVENANCE_COLUMNS
 from profiles.store.checks import answers, origin
 from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, Provenance, StartPoint, preferred
 from ullage.profiling.imports import Imported

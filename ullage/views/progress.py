@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from executor.clients.replay import Progress
+from executor.clients.replay import ReplayProgress
 from executor.measure.sweep import SweepProgress
 
 # plain lines are for logs: one every so many reports
@@ -14,7 +14,7 @@ PLAIN_EVERY = 10
 
 
 @contextmanager
-def replay_progress() -> Iterator[Callable[[Progress], None]]:
+def replay_progress() -> Iterator[Callable[[ReplayProgress], None]]:
     """A callback for executor.clients.replay."""
     if not sys.stderr.isatty():
         yield _PlainLines()
@@ -34,7 +34,7 @@ class _PlainLines:
     def __init__(self) -> None:
         self._count = 0
 
-    def __call__(self, now: Progress) -> None:
+    def __call__(self, now: ReplayProgress) -> None:
         if self._count % PLAIN_EVERY == 0:
             sys.stderr.write(f"{now.elapsed_s:5.0f} s: {now.sent} of {now.total} sent, {now.ended} ended, {now.errors} errors\n")
             sys.stderr.flush()

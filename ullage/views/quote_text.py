@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.quote import Estimate, Quote
+from planner.newcomer import PlacementEstimate, Quote
 
 
-def estimate_line(first: Estimate) -> str:
+def estimate_line(first: PlacementEstimate) -> str:
     """The first answer in one line."""
     if first.usd_per_h is None:
         return "estimate: no room beside what the plan has; something would have to move, or be displaced"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from planner.problem import Progress
-
-MICRO = 1_000_000
+from planner.problem import MICRO, SolveProgress
 
 
-def solve_progress(wanted: bool) -> Callable[[Progress], None]:
+def solve_progress(wanted: bool) -> Callable[[SolveProgress], None]:
     """Prints progress on a terminal or when it is wanted; else nothing."""
     if sys.stderr.isatty():
         return lambda now: _write(f"\r\x1b[K{line(now)}")
@@ -23,7 +21,7 @@ def end_progress() -> None:
         _write("\r\x1b[K")
 
 
-def line(now: Progress) -> str:
+def line(now: SolveProgress) -> str:
     """Incumbent, bound, gap and engine."""
     goal = "cost USD/h" if now.priority is None else f"unserved requests/s at priority {now.priority}"
     gap = f"{(now.value - now.bound) / now.value:.2%}" if now.value else "0.00%"
@@ -39,7 +37,7 @@ class _Lines:
     def __init__(self) -> None:
         self._last = ""
 
-    def __call__(self, now: Progress) -> None:
+    def __call__(self, now: SolveProgress) -> None:
         text = line(now)
         if text != self._last:
             _write(f"{text}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.simulation.metrics import GpuUse, Percentiles, Summary, WorkloadRow
+from planner.simulation.traffic_metrics import GpuUse, Percentiles, Summary, WorkloadRow
 from ullage.views.words import table
 
 

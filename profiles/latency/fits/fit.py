@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from profiles.fields import Fields
-from profiles.gpus import GpuType
+from profiles.gpu_types import GpuType
 
 Quantiles = tuple[tuple[float, float], ...]
 """Ascending (quantile, measured over predicted) pairs."""

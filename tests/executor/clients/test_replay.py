@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.clients.client import Exchange, StreamConnection, completion_request
-from executor.clients.replay import Progress, ReplayRequest, replay
+from executor.clients.client import ClientExchange, StreamConnection, completion_request
+from executor.clients.replay import ReplayProgress, ReplayRequest, replay
 from tests.executor.worlds import free_ports
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter, dict[str, object]], Awaitable[None]]
@@ -84,10 +84,10 @@ def test_a_stream_is_understood_however_it_is_cut(cuts: list[int], chunk_bytes: 
     body = stream_body(tokens, tokens)
     wire = HEAD + b"".join(chunk(body[at : at + chunk_bytes]) for at in range(0, len(body), chunk_bytes)) + b"0\r\n\r\n"
 
-    async def received() -> Exchange:
+    async def received() -> ClientExchange:
         connection = StreamConnection(lambda: 0.0)
         connection.connection_made(_Transport())
-        exchange = Exchange(started_s=0.0)
+        exchange = ClientExchange(started_s=0.0)
         sent = asyncio.ensure_future(connection.send(b"", exchange))
         await asyncio.sleep(0)
         at = number = 0
@@ -129,7 +129,7 @@ def test_every_request_is_sent_at_its_time_and_read_to_its_end() -> None:
         writer.write(chunk(stream_body(asked - 1, asked)) + b"0\r\n\r\n")
         await writer.drain()
 
-    progress: list[Progress] = []
+    progress: list[ReplayProgress] = []
     with server(answer) as port:
         records = replay("127.0.0.1", port, [*wants(20), ReplayRequest(5.0, "chat", "llama", 1, 1)], 1.0, progress.append)
     assert [record.error for record in records] == [None] * 20
@@ -206,10 +206,10 @@ def test_answers_that_are_no_streams(answer: bytes, error: str | None, detail: s
         writer.write(answer)
         await writer.drain()
 
-    async def ask(port: int) -> Exchange:
+    async def ask(port: int) -> ClientExchange:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(lambda: StreamConnection(loop.time), "127.0.0.1", port)
-        exchange = Exchange(started_s=0.0)
+        exchange = ClientExchange(started_s=0.0)
         await connection.send(completion_request("h", 1, "m", b"1", 1, {}), exchange)
         connection.close()
         return exchange

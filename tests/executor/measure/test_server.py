@@ -9,7 +9,7 @@ from typing import TypeVar
 import aiohttp
 import pytest
 
-from executor.measure.load import Load, MeasureError, Prompts, Target, run_load
+from executor.measure.load import ClientLoad, MeasureError, Prompts, Target, run_load
 from executor.measure.server import Server, address, idle_counters, look
 from tests.executor.fake_vllm_server import FakeServer, serving
 
@@ -96,7 +96,7 @@ def test_addresses_of_either_kind() -> None:
 
 def test_a_load_keeps_its_clients_and_finishes_what_is_on_its_way() -> None:
     with serving(FakeServer()) as server:
-        target, load = Target("127.0.0.1", server.port, "tiny"), Load(8, 3, 4)
+        target, load = Target("127.0.0.1", server.port, "tiny"), ClientLoad(8, 3, 4)
         run = asyncio.run(run_load(target, load, Prompts(1), lambda timings, _: len(timings) >= 10))
     # whoever was on its way at the tenth answer ended and counts
     assert 10 <= len(run.timings) <= 10 + 3

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.measure.load import Load, MeasureError, Prompts, Timing
-from executor.measure.server import Counters
+from executor.measure.load import ClientLoad, MeasureError, Prompts, Timing
+from executor.measure.server import ServerCounters
 from executor.measure.stops import LEAST_ROUNDS, MOST_ROUNDS, LoadMeans, Stops, enough_for, half_width_fraction, means, why_stop
 from executor.measure.sweep import crowded
 
@@ -23,11 +23,11 @@ def timing(tpot_s: float = 0.01, ttft_s: float = 0.1) -> Timing:
 
 
 def measured(concurrency: int, rate_rps: float, ttft_s: float = 0.1, tpot_s: float | None = 0.01) -> LoadMeans:
-    return LoadMeans(Load(100, 10, concurrency), 12, rate_rps, ttft_s, tpot_s, 0.2)
+    return LoadMeans(ClientLoad(100, 10, concurrency), 12, rate_rps, ttft_s, tpot_s, 0.2)
 
 
 def test_rounds_that_agree_are_enough_and_rounds_that_do_not_end_some_time() -> None:
-    enough = enough_for(Load(100, 10, 8), STOPS)
+    enough = enough_for(ClientLoad(100, 10, 8), STOPS)
     steady = [timing() for _ in range(8 * LEAST_ROUNDS)]
     assert not enough(steady[:-1], 1.0)
     assert enough(steady, 1.0)
@@ -38,22 +38,22 @@ def test_rounds_that_agree_are_enough_and_rounds_that_do_not_end_some_time() -> 
 
 
 def test_time_ends_a_load_once_every_client_had_an_answer() -> None:
-    enough = enough_for(Load(100, 10, 8), STOPS)
+    enough = enough_for(ClientLoad(100, 10, 8), STOPS)
     assert not enough([timing()] * 7, 61.0)
     assert enough([timing()] * 8, 61.0)
 
 
 def test_answers_of_one_token_are_judged_by_the_whole_request() -> None:
     short = [Timing(0.0, 0.125, None, 0.125)] * 12
-    assert enough_for(Load(100, 1, 4), STOPS)(short, 1.0)
-    assert means(Load(100, 1, 4), short, 2.0) == LoadMeans(Load(100, 1, 4), 12, 6.0, 0.125, None, 0.125)
+    assert enough_for(ClientLoad(100, 1, 4), STOPS)(short, 1.0)
+    assert means(ClientLoad(100, 1, 4), short, 2.0) == LoadMeans(ClientLoad(100, 1, 4), 12, 6.0, 0.125, None, 0.125)
 
 
 def test_the_engines_clock_tells_where_tokens_arrive_together() -> None:
     together = [Timing(0.0, 0.5, 0.0, 0.5)] * 12
-    load = Load(100, 11, 4)
+    load = ClientLoad(100, 11, 4)
     # 12 answers took 0.6 s each from first to last token by the engine's histogram: ten gaps of 60 ms
-    engine_s = Counters(0, 0, 20, 0, decoded=20, decode_s=8.2).tpot_since(Counters(0, 0, 8, 0, decoded=8, decode_s=1.0), 11)
+    engine_s = ServerCounters(0, 0, 20, 0, decoded=20, decode_s=8.2).tpot_since(ServerCounters(0, 0, 8, 0, decoded=8, decode_s=1.0), 11)
     assert engine_s == pytest.approx(0.06)
     assert means(load, together, 2.0, engine_s).tpot_s == engine_s
     # a client that waits for the last token longer than the engine did saw what users see
@@ -65,17 +65,17 @@ def test_times_that_no_clock_tells_are_refused_in_words() -> None:
     with pytest.raises(
         MeasureError, match=r"100 \+ 10 tokens, concurrency 4: the tokens of an answer arrive together .* more --output-tokens"
     ):
-        means(Load(100, 10, 4), together, 2.0, None)
+        means(ClientLoad(100, 10, 4), together, 2.0, None)
     # rounds of answers without any time between tokens do not agree: they say nothing
-    enough = enough_for(Load(100, 10, 4), STOPS)
+    enough = enough_for(ClientLoad(100, 10, 4), STOPS)
     assert not enough(together, 1.0)
     assert enough(together * 4, 1.0)
 
 
 @pytest.mark.parametrize(("decoded", "decode_s", "output_tokens"), [(8, 1.0, 11), (9, 1.0, 11), (9, 2.0, 1), (3, 0.1, 11)])
 def test_an_engine_that_tells_nothing_of_its_decoding(decoded: int, decode_s: float, output_tokens: int) -> None:
-    before = Counters(0, 0, 8, 0, decoded=8, decode_s=1.0)
-    assert Counters(0, 0, 9, 0, decoded=decoded, decode_s=decode_s).tpot_since(before, output_tokens) is None
+    before = ServerCounters(0, 0, 8, 0, decoded=8, decode_s=1.0)
+    assert ServerCounters(0, 0, 9, 0, decoded=decoded, decode_s=decode_s).tpot_since(before, output_tokens) is None
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=3, max_size=30), st.floats(0.1, 10.0))
@@ -117,14 +117,14 @@ def test_without_goals_nothing_is_far_beyond_them() -> None:
 
 
 def test_an_engine_that_never_runs_everybody_is_crowded() -> None:
-    full = Counters(running=4, waiting=4, ended=0, cached_tokens=0)
+    full = ServerCounters(running=4, waiting=4, ended=0, cached_tokens=0)
     assert crowded([full] * 3, 8)
     assert not crowded([full] * 2, 8)
-    assert not crowded([full, full, Counters(running=8, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert not crowded([full, full, ServerCounters(running=8, waiting=0, ended=9, cached_tokens=0)], 8)
     # the end of a run, when few are left, says nothing
-    assert crowded([full, full, full, Counters(running=4, waiting=0, ended=9, cached_tokens=0)], 8)
-    assert not crowded([full, full, full, Counters(running=7, waiting=0, ended=9, cached_tokens=0)], 8)
-    assert not crowded([full, full, Counters(running=5, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert crowded([full, full, full, ServerCounters(running=4, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert not crowded([full, full, full, ServerCounters(running=7, waiting=0, ended=9, cached_tokens=0)], 8)
+    assert not crowded([full, full, ServerCounters(running=5, waiting=0, ended=9, cached_tokens=0)], 8)
 
 
 @given(st.integers(0, 2**64), st.lists(st.integers(1, 12000), min_size=2, max_size=6))

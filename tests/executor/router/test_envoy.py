@@ -17,7 +17,7 @@ from executor.router import admin
 from executor.router import envoy as router
 from executor.router.admin import Seen
 from executor.state.journal import Journal
-from planner.plan import Backend, Route, RouterPlan, State
+from planner.plan import Route, RouteBackend, RouterPlan, State
 from tests.executor.worlds import World, engine, free_ports
 
 
@@ -80,10 +80,10 @@ def test_a_router_is_in_the_state_from_its_start_on(world: World) -> None:
 def test_a_dead_backend_does_not_hold_up_what_starts_it_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.folder.create()
     monkeypatch.setattr(router, "_SWITCH_LIMIT_S", 3600.0)
-    dead = Route(served_name="llama", backends=(Backend(replica="llama-0", host="127.0.0.1", port=free_ports(1)[0], weight=1000),))
+    dead = Route(served_name="llama", backends=(RouteBackend(replica="llama-0", host="127.0.0.1", port=free_ports(1)[0], weight=1000),))
 
     async def ensured() -> None:
-        made = router.Router(world.folder)
+        made = router.EnvoyRouter(world.folder)
         await asyncio.wait_for(made.ensure(world.router, (dead,)), 120.0)
         await made.stop()
 
@@ -112,7 +112,7 @@ def test_other_ports_start_the_router_again_and_nothing_else(world: World) -> No
 
 
 def route(weight: int) -> Route:
-    return Route(served_name="llama", backends=(Backend(replica="llama-0", host="127.0.0.1", port=81, weight=weight),))
+    return Route(served_name="llama", backends=(RouteBackend(replica="llama-0", host="127.0.0.1", port=81, weight=weight),))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from executor.durable_files import file_name, write_atomic
 from executor.errors import LockedError, StateError
-from executor.files import file_name, write_atomic
 from executor.state.folder import StateFolder
 from executor.state.lock import locked
 from planner.plan import RouterPlan, State, state_hash

@@ -14,8 +14,8 @@ from planner.plan import State
 from planner.problem import Pattern, Problem, blocks_used, pattern_violations
 from planner.sizing.blueprint import Blueprint, build
 from planner.spec import Fleet
-from solvers.answer import answer
 from solvers.first_fit import solve as first_fit
+from solvers.solution import answer
 from tests.fleets import fleet, workload
 from tests.strategies import problems
 from ullage.planning.plan import plan_fleet

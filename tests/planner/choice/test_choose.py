@@ -12,7 +12,7 @@ from planner.plan import State
 from planner.problem import Demand, Pattern, Pool, Problem, Shape
 from planner.sizing.blueprint import build
 from planner.spec.goals import goal_tiers
-from solvers.answer import answer, with_bounds
+from solvers.solution import answer, with_bounds
 from tests.fleets import fleet
 from ullage.planning.plan import plan_fleet
 from ullage.planning.quote import as_applied

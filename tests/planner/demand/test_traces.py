@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.demand import traces
-from planner.demand.traces import Request, TraceError, busiest, parse_trace, repeat_rate
+from planner.demand.traces import TraceError, TraceRequest, busiest, parse_trace, repeat_rate
 
 CSV = b"arrival_s,input_tokens,output_tokens,tenant,cached_prefix_tokens,note\n0.0,10,5,a,0,x\n1.5,20,6,b,16,y\n1.5,30,7,,,z\n"
-EXPECTED = (Request(0.0, 10, 5, "a", 0), Request(1.5, 20, 6, "b", 16), Request(1.5, 30, 7, "", 0))
+EXPECTED = (TraceRequest(0.0, 10, 5, "a", 0), TraceRequest(1.5, 20, 6, "b", 16), TraceRequest(1.5, 30, 7, "", 0))
 
 
 def parquet(**columns: list[object]) -> bytes:
@@ -54,7 +54,7 @@ def test_formats_read_alike(name: str, raw: bytes) -> None:
 
 
 def test_optional_columns_may_be_missing_and_whole_floats_are_whole() -> None:
-    assert parse_trace("t.csv", rows("0,10.0,5")) == (Request(0.0, 10, 5),)
+    assert parse_trace("t.csv", rows("0,10.0,5")) == (TraceRequest(0.0, 10, 5),)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_damaged_traces_are_read_or_refused(data: st.DataObject) -> None:
         parse_trace(name, bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
 
 
-def requests_at(*arrivals_s: float) -> tuple[Request, ...]:
-    return tuple(Request(arrival_s, 1 + index, 1) for index, arrival_s in enumerate(arrivals_s))
+def requests_at(*arrivals_s: float) -> tuple[TraceRequest, ...]:
+    return tuple(TraceRequest(arrival_s, 1 + index, 1) for index, arrival_s in enumerate(arrivals_s))
 
 
 arrivals = st.lists(st.floats(0, 100), min_size=1, max_size=30).map(sorted)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.demand.traces import Request
+from planner.demand.traces import TraceRequest
 from planner.demand.windows import (
     DISPERSION_BINS,
     Z95,
@@ -91,7 +91,7 @@ def test_too_many_windows_are_refused_with_a_length_that_works() -> None:
 
 
 def test_demand_of_a_trace_counts_each_request_once() -> None:
-    requests = [Request(float(second), 100, 10) for second in range(60)] + [Request(60.0, 500, 90), Request(120.0, 700, 90)]
+    requests = [TraceRequest(float(second), 100, 10) for second in range(60)] + [TraceRequest(60.0, 500, 90), TraceRequest(120.0, 700, 90)]
     profile = demand_from_requests(requests, (0.0, 60.0, 120.0))
     assert [item.rate_rps for item in profile.windows] == [1.0, 2 / 60]
     assert profile.windows[0].input == fixed_length(100)
@@ -102,7 +102,7 @@ def test_demand_of_a_trace_counts_each_request_once() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.integers(1, 5000)), min_size=1, max_size=60).map(sorted), st.floats(20, 500))
 def test_trace_profiles_keep_the_number_of_requests(rows: list[tuple[float, int]], window_s: float) -> None:
-    requests = [Request(arrival_s, tokens, tokens) for arrival_s, tokens in rows]
+    requests = [TraceRequest(arrival_s, tokens, tokens) for arrival_s, tokens in rows]
     edges = window_edges(requests[-1].arrival_s, window_s)
     profile = demand_from_requests(requests, edges)
     counted = sum(item.rate_rps * (item.end_s - item.start_s) for item in profile.windows)
@@ -124,7 +124,7 @@ def test_dispersion() -> None:
 
 @given(st.lists(st.floats(0, 120), min_size=1, max_size=40).map(sorted), st.integers(1, 5))
 def test_copies_multiply_the_rate_of_every_window_and_nothing_else(arrivals_s: list[float], copies: int) -> None:
-    requests = [Request(arrival_s, 10 + index, 20) for index, arrival_s in enumerate(arrivals_s)]
+    requests = [TraceRequest(arrival_s, 10 + index, 20) for index, arrival_s in enumerate(arrivals_s)]
     edges = window_edges(120, 30)
     once, often = demand_from_requests(requests, edges), demand_from_requests(requests, edges, copies)
     for single, multiple in zip(once.windows, often.windows, strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from planner.plan import State
+from planner.plan import Refusal, State
 from planner.problem import Problem
 from planner.sizing.blueprint import Blueprint, build
 from planner.sizing.candidates import Candidate
@@ -57,7 +57,7 @@ def test_a_model_too_large_for_a_gpu_says_how_much_is_missing() -> None:
     models = {"huge": {"source": "meta-llama/Meta-Llama-3.1-405B", "max_model_len": 4096}}
     blueprint = build(fleet(models=models, workloads={"huge": workload("huge")}), State())
     assert blueprint.candidates == ()
-    reasons = {(item.mode, item.gpus): item.reason for item in blueprint.rejections}
+    reasons = {(item.mode, item.gpus): item.reason for item in every_refusal(blueprint)}
     assert "MiB are usable" in reasons["exclusive", 1]
 
 
@@ -65,7 +65,7 @@ def test_an_slo_nobody_can_meet_says_what_is_reached() -> None:
     workloads = {"middle": workload("middle", slo={"tpot_p95": "1ms"})}
     blueprint = build(fleet(workloads=workloads), State())
     assert blueprint.candidates == ()
-    assert all("the goal is TTFT 2000 ms, TPOT 1.0 ms" in item.reason for item in blueprint.rejections)
+    assert all("the goal is TTFT 2000 ms, TPOT 1.0 ms" in item.reason for item in every_refusal(blueprint))
 
 
 def test_the_kv_pool_of_a_sliding_window_model_holds_the_short_requests_it_serves() -> None:
@@ -86,7 +86,7 @@ def test_a_host_too_small_for_an_engine_is_the_reason() -> None:
     pools = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 8, "price": "3 USD/h", "host_cores": 8}}
     blueprint = build(fleet(pools=pools), State())
     assert not any(candidate.gpus == 1 for candidate in blueprint.candidates)
-    assert {item.reason for item in blueprint.rejections if item.gpus == 1} == {
+    assert {item.reason for item in every_refusal(blueprint) if item.gpus == 1} == {
         "an engine takes 3 host cores, its GPUs' part of the node is 1; raise host_cores"
     }
 
@@ -110,8 +110,12 @@ def test_an_slo_that_only_idle_replicas_meet_is_not_bought_by_the_hundred() -> N
     demand = {"rate": "5/s", "input_tokens": 1500, "output_tokens": 50}
     busy = {"middle": {**workload("middle", slo={"tpot_p95": "9.5ms", "ttft_p95": "5s"}), "demand": demand}}
     rare = {"middle": {**busy["middle"], "demand": {**demand, "rate": "1/d"}}}
-    assert any("as long as fewer than 0.01 of the requests meet another one" in item.reason for item in build_one(busy).rejections)
+    assert any("as long as fewer than 0.01 of the requests meet another one" in item.reason for item in every_refusal(build_one(busy)))
     assert build_one(rare).candidates
+
+
+def every_refusal(blueprint: Blueprint) -> list[Refusal]:
+    return [refusal for refusals in blueprint.refusals.values() for refusal in refusals]
 
 
 def build_one(workloads: dict[str, Any]) -> Blueprint:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from planner.spec import Fleet, SpecError, load_fleet
-from planner.spec.load import read_file
+from planner.spec.fleet_file import read_file
 from planner.spec.pools import block_sizes
 from planner.spec.workloads import CLASS_DEFAULTS
 from profiles.catalogue import builtin

@@ -9,8 +9,8 @@ import pytest
 
 from planner.spec import SpecError, load_fleet, starter
 from profiles.catalogue import builtin
-from profiles.store.folder import store_files, write
 from profiles.store.measurements import Measurements
+from profiles.store.store_folder import store_files, write
 from tests.profiles.points import point
 
 FLEET = f"{starter()}\nmeasurements: ./measured\n"

@@ -13,25 +13,25 @@ from renderers import vllm
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class LaunchCommand:
     """Arguments and the environment rendered for the replica, on top of the one ullage itself runs in."""
 
     argv: tuple[str, ...]
     environment: dict[str, str]
 
 
-Launcher = Callable[[Replica], Launch]
+Launcher = Callable[[Replica], LaunchCommand]
 
 
-def real(replica: Replica) -> Launch:
+def real(replica: Replica) -> LaunchCommand:
     """The vLLM installed on this machine."""
-    return Launch(vllm.command(replica), vllm.environment(replica))
+    return LaunchCommand(vllm.command(replica), vllm.environment(replica))
 
 
 def emulated(folder: StateFolder) -> Launcher:
     """The emulator, with the same arguments, on the emulated devices of the state folder."""
 
-    def launch(replica: Replica) -> Launch:
+    def launch(replica: Replica) -> LaunchCommand:
         node = folder.node(replica.node)
         environment = {**vllm.environment(replica), "ULLAGE_EMULATED_NODE": str(node)}
         if replica.mig is not None:
@@ -39,6 +39,6 @@ def emulated(folder: StateFolder) -> Launcher:
         argv = vllm.command(replica)
         # the first two words are `vllm serve`; the rest is the same command line. -P: a folder called executor where the user
         # stands must not hide ours
-        return Launch((sys.executable, "-P", "-m", "executor.emulator", "serve", *argv[2:]), environment)
+        return LaunchCommand((sys.executable, "-P", "-m", "executor.emulator", "serve", *argv[2:]), environment)
 
     return launch

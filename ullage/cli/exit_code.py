@@ -1,7 +1,7 @@
 """An exit code that is an answer and not an error."""
 
 
-class Answer(Exception):  # noqa: N818 -- not an error: it carries the exit code a command answers with
+class ExitCode(Exception):  # noqa: N818 -- not an error: it carries the exit code a command answers with
     """Ends a command with this exit code."""
 
     def __init__(self, code: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,22 +12,20 @@ from pydantic import ValidationError
 from planner.demand.traces import TraceError, parse_trace
 from planner.spec.declared import DeclaredFleet, DeclaredModel, DeclaredPolicy, DeclaredPool, DeclaredWorkload
 from planner.spec.errors import SpecError, SpecProblem
-from planner.spec.fields import Names, is_local
-from planner.spec.fleet import Fleet, Model, Policy, Pool, Ports, Router, Workload
+from planner.spec.field_types import Names, is_local
+from planner.spec.fleet import Fleet, FleetPool, Model, Policy, Ports, RouterAddress, Workload
 from planner.spec.goals import goal_tiers
 from planner.spec.messages import Loc, problem_at, problems_of
 from planner.spec.part import Declared
 from planner.spec.pools import resolve_pools
 from planner.spec.served import check_blocks, local_config, resolve_models
-from planner.spec.source import Node, decode, parse
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
+from planner.spec.yaml_tree import Node, decode, parse
 from profiles.catalogue import Catalogue
 from profiles.fields import FieldError
 from profiles.store.canonical import canonical
-from profiles.store.folder import parse_file, store_files
 from profiles.store.measurements import Measurements
-
-Read = Callable[[Path], bytes]
+from profiles.store.store_folder import Read, parse_file, store_files
 
 # Larger traces do not fit beside everything else in memory.
 MAX_FILE_BYTES = 512 * 1024 * 1024
@@ -171,7 +169,7 @@ class _Loading:
             if trace is not None and isinstance(trace.value, str) and trace.value:
                 yield ("workloads", workload, "demand", "trace"), trace.value
 
-    def _policy(self, raw: dict[str, Any], names: Names, pools: tuple[Pool, ...]) -> Policy | None:
+    def _policy(self, raw: dict[str, Any], names: Names, pools: tuple[FleetPool, ...]) -> Policy | None:
         try:
             declared = DeclaredPolicy.model_validate(raw.get("policy", {}), context=names)
         except ValidationError:
@@ -188,7 +186,7 @@ class _Loading:
             isolate_teams=declared.isolate_teams,
             cost_slack_fraction=declared.cost_slack_fraction,
             goals=goal_tiers(declared.goals),
-            router=Router(host=declared.router.host, port=declared.router.port, admin_port=declared.router.admin_port),
+            router=RouterAddress(host=declared.router.host, port=declared.router.port, admin_port=declared.router.admin_port),
             ports=Ports(start=declared.ports.start, end=declared.ports.end),
         )
 
@@ -247,7 +245,7 @@ def _children(node: Node | None) -> tuple[str, ...]:
     return tuple(node.value) if node is not None and isinstance(node.value, dict) else ()
 
 
-def _policy_problems(policy: DeclaredPolicy, pools: tuple[Pool, ...]) -> Iterator[tuple[Loc, str]]:
+def _policy_problems(policy: DeclaredPolicy, pools: tuple[FleetPool, ...]) -> Iterator[tuple[Loc, str]]:
     ports, router = policy.ports, policy.router
     try:
         goal_tiers(policy.goals)

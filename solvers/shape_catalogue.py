@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planner.problem import Problem
+from solvers.arrays import Floats
 from solvers.mixes import Options
-
-Floats = NDArray[np.float64]
 
 # beyond so many replicas of its largest shape a demand has a plain cover row
 _MOST_REPLICAS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class ShapeCatalogue:
     """The candidate shapes of each demand and what it may buy of them."""
 
     shapes: tuple[tuple[int, ...], ...]
@@ -48,7 +46,7 @@ class Catalogue:
         return sorted(chosen)
 
 
-def catalogue(problem: Problem, shapes: Sequence[int]) -> Catalogue:
+def catalogue(problem: Problem, shapes: Sequence[int]) -> ShapeCatalogue:
     """Options per demand."""
     by_demand: defaultdict[int, list[int]] = defaultdict(list)
     for index in shapes:
@@ -62,7 +60,7 @@ def catalogue(problem: Problem, shapes: Sequence[int]) -> Catalogue:
         )
         for i, demand in enumerate(problem.demands)
     )
-    return Catalogue(chosen, options)
+    return ShapeCatalogue(chosen, options)
 
 
 def _available(problem: Problem, index: int) -> int:
@@ -85,7 +83,7 @@ def coverable(options: Options) -> bool:
     )
 
 
-def large(stock: Catalogue) -> frozenset[int]:
+def large(stock: ShapeCatalogue) -> frozenset[int]:
     """Demands of so many replicas that they are covered replica by replica: half a replica more or less is lost among them."""
     return frozenset(
         i

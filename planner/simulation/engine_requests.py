@@ -77,7 +77,7 @@ class RejectReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class RequestRejection:
     """A refused request: the reason, and a sentence with the numbers."""
 
     reason: RejectReason

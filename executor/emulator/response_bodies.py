@@ -8,14 +8,14 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from executor.emulator.asks import Ask
-from executor.emulator.connection import Exchange
+from executor.emulator.connection import ServerExchange
 
 # Every emulated token reads so: four characters, which is what asks.text_tokens counts as one token.
 WORD = " tok"
 SYSTEM_FINGERPRINT = "vllm-0.32.0-emulated"
 
 
-class Answer(Protocol):
+class TokenSink(Protocol):
     """Where generated tokens go. After `end` nothing more comes."""
 
     def tokens(self, count: int) -> None:
@@ -38,7 +38,7 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
 class WholeAnswer:
     """One JSON body at the end."""
 
-    def __init__(self, exchange: Exchange, ask: Ask, request_id: str, created: int) -> None:
+    def __init__(self, exchange: ServerExchange, ask: Ask, request_id: str, created: int) -> None:
         """created is the epoch second shown in the answer."""
         self._exchange = exchange
         self._ask = ask
@@ -121,7 +121,7 @@ class WholeAnswer:
 class StreamAnswer:
     """Server-sent events: the first token at once, then one event for every `interval` tokens, and the rest at the end."""
 
-    def __init__(self, exchange: Exchange, ask: Ask, request_id: str, created: int, interval: int) -> None:
+    def __init__(self, exchange: ServerExchange, ask: Ask, request_id: str, created: int, interval: int) -> None:
         """Sends the head of the response; events follow with the tokens."""
         self._exchange = exchange
         self._ask = ask

@@ -32,7 +32,7 @@ _BASE_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SteadyState:
     """Steady state at one rate; times are wall-clock.
 
     decoding and present count requests; spread is the variance of their number over its mean; base_s is the mean base of a step; batch_s is
@@ -52,7 +52,7 @@ class State:
     own_s: float
 
 
-class Load:
+class EngineUnderLoad:
     """One engine under one mix at one share: constants once, then cheap evaluation per rate.
 
     slowdown is what every time of the step model is multiplied with; None takes the residual multiplier at the quantile over the share.
@@ -149,7 +149,7 @@ class Load:
         """Tokens computed of a mean prompt."""
         return self.input.mean * self.computed_fraction
 
-    def state(self, rate_rps: float) -> State | None:
+    def state(self, rate_rps: float) -> SteadyState | None:
         """Steady state, None when there is none within max_num_seqs."""
         rho = rate_rps * self.request_s
         if rho >= 1.0:
@@ -166,7 +166,7 @@ class Load:
         present = decoding + rate_rps * own_s
         if self._at_quantile(present, spread) > self.settings.max_num_seqs or self._queue_rho(rate_rps, batch_s, chunk_tokens) >= 1.0:
             return None
-        return State(rate_rps, rho, step_s, decoding, present, spread, base_s, batch_s, chunk_tokens, own_s)
+        return SteadyState(rate_rps, rho, step_s, decoding, present, spread, base_s, batch_s, chunk_tokens, own_s)
 
     def _mean_base_s(self, rate_rps: float, rho: float) -> float:
         """Base of a step that touches the experts of the mean number of tokens; from above, so that stopping early is safe."""
@@ -186,7 +186,7 @@ class Load:
         """Share of time in which prefill work, with the decode steps it rides on, fills the steps."""
         return rate_rps * (self.prefill_s + batch_s * self.computed_tokens / chunk_tokens)
 
-    def tpot_s(self, state: State) -> float:
+    def tpot_s(self, state: SteadyState) -> float:
         """Time per output token at the quantile."""
         if not self.has_tpot:
             return 0.0
@@ -210,7 +210,7 @@ class Load:
         skew_s = max(self.z * self.z - 1.0, 0.0) / 6.0 * self.burstiness * max(self.largest_prefill_s, self.prefill_s)
         return scatter_s + skew_s * min(1.0, arrivals / self.tail)
 
-    def ttft_s(self, state: State) -> float:
+    def ttft_s(self, state: SteadyState) -> float:
         """Time to first token at the quantile.
 
         The rest of the running step, which carries the prefills that arrived in the step before; the queue ahead; the own chunks, which
@@ -230,7 +230,7 @@ class Load:
         mean_s = running_s / 2 * busy_fraction + beside_s + wait_s + state.own_s
         return self.step.frontend_s + mean_s + math.hypot(rest_excess_s, beside_excess_s, wait_excess_s, own_excess_s)
 
-    def _queue_s(self, state: State) -> tuple[float, float]:
+    def _queue_s(self, state: SteadyState) -> tuple[float, float]:
         """Mean wait behind other prefills, and its excess at the quantile."""
         rho = self._queue_rho(state.rate_rps, state.batch_s, state.chunk_tokens)
         if rho <= 0.0:
@@ -260,7 +260,7 @@ class Load:
         met_tokens = min(self.input.quantile(score), self.settings.max_model_len)
         return service_s * self._prefill_work_s(met_tokens) / self.prefill_s
 
-    def kv_tokens(self, state: State) -> tuple[float, float]:
+    def kv_tokens(self, state: SteadyState) -> tuple[float, float]:
         """Mean KV tokens in flight and a pool that is rarely exceeded; each request counted to the end of its last block."""
         slack = self.settings.block_size
         prefilling = state.present - state.decoding

@@ -12,7 +12,7 @@ def _error(message: str, kind: str, code: int, parameter: str | None = None) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class DirectResponse:
     """A direct answer: Envoy's route match (as JSON), the HTTP status and the body."""
 
     match: str
@@ -20,8 +20,8 @@ class Refusal:
     body: str
 
 
-def _refusal(match: dict[str, object], status: int, message: str, kind: str, parameter: str | None = None) -> Refusal:
-    return Refusal(json.dumps(match), status, json.dumps(_error(message, kind, status, parameter)))
+def _refusal(match: dict[str, object], status: int, message: str, kind: str, parameter: str | None = None) -> DirectResponse:
+    return DirectResponse(json.dumps(match), status, json.dumps(_error(message, kind, status, parameter)))
 
 
 def _metadata(key: str, value: dict[str, object]) -> dict[str, object]:

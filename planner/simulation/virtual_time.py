@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from planner.simulation.core import EngineCore, Step, seconds
-from planner.simulation.inputs import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
-from planner.simulation.metrics import EngineUse, GpuUse, RequestRecord
-from planner.simulation.requests import EngineRequest
+from planner.simulation.engine_requests import EngineRequest
+from planner.simulation.gpu_usage import gpu_uses, per
 from planner.simulation.routing import SmoothWeightedRoundRobin
 from planner.simulation.sharing import SharedCompute
-from planner.simulation.usage import gpu_uses, per
+from planner.simulation.simulation_input import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
+from planner.simulation.traffic_metrics import EngineUse, GpuUse, RequestRecord
 
 NO_ROUTE = "no_route"
 """RequestRecord.error of a request for a served name without a route."""

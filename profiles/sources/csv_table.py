@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from profiles.sources.reading import Record, columns, csv_records
-from profiles.sources.settings import engine_fields, needed, provenance, settled
+from profiles.sources.engine_fields import engine_fields, needed, provenance, settled
+from profiles.sources.reading import SourceRecord, columns, csv_records
 from profiles.sources.source import Context, Opened, Source
 from profiles.store.measurements import KINDS, STATISTICS, Kind, LatencyPoint, Measurements, Statistic
 
@@ -51,7 +51,7 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
     return Measurements(latency=tuple(_point(record, context) for record in csv_records(name, raw)))
 
 
-def _point(record: Record, context: Context) -> LatencyPoint:
+def _point(record: SourceRecord, context: Context) -> LatencyPoint:
     unknown = sorted(set(record.values) - COLUMNS)
     if unknown:
         raise record.error(unknown[0], f"unknown column (known: {', '.join(sorted(COLUMNS))})")
@@ -86,11 +86,11 @@ def _point(record: Record, context: Context) -> LatencyPoint:
     )
 
 
-def _length(record: Record, key: str, said: int | None) -> int:
+def _length(record: SourceRecord, key: str, said: int | None) -> int:
     return needed(record, key, settled(record, key, record.optional_count(key), said, key), key)
 
 
-def _time_s(record: Record, name: str) -> float | None:
+def _time_s(record: SourceRecord, name: str) -> float | None:
     in_s, in_ms = f"{name}_s", f"{name}_ms"
     if record.has(in_s) and record.has(in_ms):
         raise record.error(in_ms, f"{in_s} is given too; keep one")
@@ -100,7 +100,7 @@ def _time_s(record: Record, name: str) -> float | None:
     return found
 
 
-def _kind(record: Record) -> Kind:
+def _kind(record: SourceRecord) -> Kind:
     text = record.optional_text("kind") or "measured"
     for kind in KINDS:
         if text == kind:
@@ -108,7 +108,7 @@ def _kind(record: Record) -> Kind:
     raise record.error("kind", f"must be one of {', '.join(KINDS)}, is {text!r}")
 
 
-def _statistic(record: Record) -> Statistic:
+def _statistic(record: SourceRecord) -> Statistic:
     text = record.optional_text("statistic") or "mean"
     for statistic in STATISTICS:
         if text == statistic:

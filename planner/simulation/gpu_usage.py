@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from planner.simulation.inputs import SimulatedEngine, SimulatedGpu
-from planner.simulation.metrics import EngineUse, GpuUse
+from planner.simulation.simulation_input import SimulatedEngine, SimulatedGpu
+from planner.simulation.traffic_metrics import EngineUse, GpuUse
 
 
 def per(amount: float, total: float) -> float:

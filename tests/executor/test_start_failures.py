@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.backends import logs
+from executor.backends import start_failures
 from executor.processes.logs import read_end, tail
 
 EXAMPLES = [
@@ -24,12 +24,12 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("line", "expected"), EXAMPLES)
 def test_known_texts_have_a_class(line: str, expected: str | None) -> None:
-    assert logs.cause(f"INFO starting\n{line}\n") == expected
+    assert start_failures.cause(f"INFO starting\n{line}\n") == expected
 
 
 def test_the_root_cause_is_the_first_one() -> None:
     text = "torch.OutOfMemoryError: no\nRuntimeError: Engine core initialization failed\nValidationError: later"
-    assert logs.cause(text) == "out_of_memory"
+    assert start_failures.cause(text) == "out_of_memory"
 
 
 def test_the_tail_is_short_and_of_a_missing_log_says_so(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from executor.backends.emulated_devices import EmulatedDevices
-from executor.backends.launch import emulated, real
+from executor.backends.launch_command import emulated, real
 from executor.backends.local import LocalBackend
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError

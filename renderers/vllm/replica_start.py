@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from math import ceil
 
 from planner.plan import EngineArgs, Replica
-from renderers.credentials import refuse_credentials
 from renderers.manifest import RenderError
-from renderers.vllm.table import table_for
+from renderers.no_credentials import refuse_credentials
+from renderers.vllm.option_table import table_for
 
 # Our choice, Kubernetes' default grace period: an engine told to stop finishes what it is answering for this long.
 SHUTDOWN_TIMEOUT_S = 30

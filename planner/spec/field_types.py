@@ -148,12 +148,12 @@ Moment = Annotated[float, BeforeValidator(_between(SECONDS, "3650d", zero=True))
 # A million requests per second are beyond every fleet of inference servers.
 Rate = Annotated[float, BeforeValidator(_between(RATE, "1000000/s")), _schema(RATE)]
 # A hundred thousand dollars per GPU-hour: beyond every price list.
-Price = Annotated[float, BeforeValidator(_between(PRICE, "100000 USD/h")), _schema(PRICE)]
+DeclaredPrice = Annotated[float, BeforeValidator(_between(PRICE, "100000 USD/h")), _schema(PRICE)]
 # What must stay free is rounded up, what offers room is rounded down. 1024 TiB is beyond every node.
 Reserve = Annotated[int, BeforeValidator(_mib(math.ceil, "1024TiB", zero=True)), _schema(BYTES)]
 Room = Annotated[int, BeforeValidator(_mib(math.floor, "1024TiB")), _schema(BYTES)]
 GpuName = Annotated[Text, AfterValidator(_gpu)]
-Source = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_source)]
+DeclaredSource = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_source)]
 PoolName = Annotated[str, AfterValidator(_pool)]
 ModelName = Annotated[str, AfterValidator(_model)]
 Neighbour = Annotated[str, AfterValidator(_neighbour)]

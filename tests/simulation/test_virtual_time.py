@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.simulation.inputs import SimulatedEngine, SimulatedGpu, SimulatedRequest
-from planner.simulation.simulate import NO_ROUTE, SimulationResult, simulate
+from planner.simulation.simulation_input import SimulatedEngine, SimulatedGpu, SimulatedRequest
+from planner.simulation.virtual_time import NO_ROUTE, SimulationResult, simulate
 from profiles.latency.steptime import StepTime
 from tests.simulation.driving import config
 

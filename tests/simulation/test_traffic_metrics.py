@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.simulation import metrics
-from planner.simulation.metrics import Percentiles, RequestRecord, meets_slo, quantile, summarise, wilson_interval
+from planner.simulation import traffic_metrics
+from planner.simulation.traffic_metrics import Percentiles, RequestRecord, meets_slo, quantile, summarise, wilson_interval
 
 SERVED = RequestRecord("chat", "llama", "llama-0", 0.0, 100, 10, 0.2, 0.02, None)
 SLOS = {"chat": (0.5, 0.05), "code": (1.0, 0.1)}
@@ -24,7 +24,7 @@ def test_quantile_is_the_nearest_rank(values: list[float], permille: int) -> Non
 
 
 def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(metrics) == (0, 2)
+    assert doctest.testmod(traffic_metrics) == (0, 2)
 
 
 def test_quantile_of_nothing() -> None:

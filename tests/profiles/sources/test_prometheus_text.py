@@ -7,7 +7,7 @@ import gzip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.sources.metrics import samples, sums
+from profiles.sources.prometheus_text import samples, sums
 from tests.profiles.sources.samples import read
 
 

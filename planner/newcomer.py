@@ -12,7 +12,7 @@ from planner.sizing.blueprint import Blueprint
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class PlacementEstimate:
     """A first answer without solving: replicas of one shape join GPUs in use where they may, the others open free ones.
 
     usd_per_h None says that there is no room left beside what runs: somebody would have to move or be displaced.
@@ -33,7 +33,7 @@ class Quote:
     """
 
     workload: str
-    estimate: Estimate
+    estimate: PlacementEstimate
     before_usd_per_h: float
     after_usd_per_h: float
     usd_per_h: float
@@ -49,17 +49,17 @@ class Quote:
     displaced_rps: dict[str, float]
 
 
-def estimate(blueprint: Blueprint, name: str) -> Estimate:
+def estimate(blueprint: Blueprint, name: str) -> PlacementEstimate:
     """The cheapest way for the group of that name beside what runs (problem.current), which stays where it is."""
     problem = blueprint.problem
     demand = next(i for i, group in enumerate(blueprint.groups) if group.name == name)
     found = cheapest_addition(problem, demand, spots_now(problem))
     if found is None:
-        return Estimate(None)
-    return Estimate(found.cost_microusd_per_h / MICRO, found.replicas, found.joined, problem.shapes[found.shape].name)
+        return PlacementEstimate(None)
+    return PlacementEstimate(found.cost_microusd_per_h / MICRO, found.replicas, found.joined, problem.shapes[found.shape].name)
 
 
-def compare(first: Estimate, before: Plan, after: Plan, workload: str) -> Quote:
+def compare(first: PlacementEstimate, before: Plan, after: Plan, workload: str) -> Quote:
     """The quote for a workload from the plans without and with it; the second one was made against the first as it runs."""
     row = next(item for item in after.desired.workloads if item.name == workload)
     costs = [_cost_tier(plan) for plan in (before, after)]

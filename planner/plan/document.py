@@ -10,16 +10,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from planner.latency_classes import LatencyClass
 from planner.plan.evidence import MeasuredMemory, SharingSaving
+from planner.plan.fleet_rules import Rules
 from planner.plan.part import Count, Fraction, KvBytes, Mib, Money, Part, Port, Rate, Seconds, Some, Tokens, Utilization
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
-from planner.plan.rules import Rules
 
 SCHEMA_VERSION = 1
 
 GpuMode = Literal["free", "exclusive", "time_shared", "mig", "tensor_parallel"]
-LatencyClass = Literal["interactive", "standard", "background"]
 
 
 class LoraModule(Part):
@@ -159,7 +159,7 @@ class NodePlan(Part):
     host_memory_mib: Mib
 
 
-class Backend(Part):
+class RouteBackend(Part):
     """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000 per begun hundred of replicas."""
 
     replica: str
@@ -172,7 +172,7 @@ class Route(Part):
     """Requests that name this model go to these backends."""
 
     served_name: str
-    backends: tuple[Backend, ...]
+    backends: tuple[RouteBackend, ...]
 
 
 class RouterPlan(Part):

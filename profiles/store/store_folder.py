@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 
 from profiles.fields import FieldError
-from profiles.store.files import decoded, encoded
 from profiles.store.measurements import Measurements
+from profiles.store.point_text import decoded, encoded
 
 # libyaml's loader is ten times faster and not in every build of PyYAML; both are safe loaders.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from planner.simulation.requests import EngineConfig
+from planner.simulation.engine_requests import EngineConfig
 from profiles.latency.steptime import StepTime
 
 Routes = Mapping[str, tuple[tuple[str, int], ...]]

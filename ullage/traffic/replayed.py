@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from executor import credentials
-from executor.clients.replay import OnProgress, ReplayRequest, replay
+from executor.clients.replay import OnReplayProgress, ReplayRequest, replay
 from executor.clients.usage import UsageWatch
 from planner.plan import Plan, RouterPlan
-from planner.simulation.inputs import SimulatedRequest
-from planner.simulation.metrics import GpuUse, Summary, summarise
 from planner.simulation.plan_input import workload_slos
+from planner.simulation.simulation_input import SimulatedRequest
+from planner.simulation.traffic_metrics import GpuUse, Summary, summarise
 
 # a router of this machine accepts at once; one across a network may need some round trips
 _CONNECT_LIMIT_S = 5.0
@@ -22,7 +22,7 @@ _DENIALS = frozenset(f"http {status}" for status in credentials.DENIALS)
 
 
 def replay_plan(
-    plan: Plan, requests: Sequence[SimulatedRequest], length_s: float, state_dir: Path, on_progress: OnProgress | None = None
+    plan: Plan, requests: Sequence[SimulatedRequest], length_s: float, state_dir: Path, on_progress: OnReplayProgress | None = None
 ) -> tuple[Summary, tuple[GpuUse, ...]]:
     """Send the requests to the plan's router and wait for their ends; results per workload, and per GPU as far as it can be observed.
 

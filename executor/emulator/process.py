@@ -15,7 +15,7 @@ import time
 from executor.emulator.api import Api
 from executor.emulator.connection import Connection
 from executor.emulator.engine import RealTimeEngine
-from executor.emulator.launch import Launch, LaunchError, cache_config, measured, node_folder, prepare
+from executor.emulator.launch import EmulatedEngine, LaunchError, cache_config, measured, node_folder, prepare
 from executor.emulator.metrics import Metrics
 from executor.emulator.options import ENGINE_VERSION, ServeOptions
 from executor.emulator.residence import OutOfMemoryError, Residence, visible_devices
@@ -87,7 +87,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _run(options: ServeOptions, launch: Launch, residence: Residence, listener: socket.socket, scale: float) -> int:
+async def _run(options: ServeOptions, launch: EmulatedEngine, residence: Residence, listener: socket.socket, scale: float) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,7 +114,7 @@ async def _run(options: ServeOptions, launch: Launch, residence: Residence, list
     return 0
 
 
-async def _start(launch: Launch, residence: Residence, scale: float, stop: asyncio.Event) -> bool:
+async def _start(launch: EmulatedEngine, residence: Residence, scale: float, stop: asyncio.Event) -> bool:
     """Load weights, then take the KV pool, taking as long as a real start times the scale; False when stopped meanwhile."""
     ledger = launch.ledger
     residence.claim(ledger.context_mib + ledger.weights_mib)

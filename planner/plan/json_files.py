@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from planner.plan.model import SCHEMA_VERSION, Plan, State
+from planner.plan.document import SCHEMA_VERSION, Plan, State
 
 # Of a document that is wrong all over the first faults are enough.
 _MOST_FAULTS = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict, TypeVar
 
-from profiles.sources.reading import Record
+from profiles.sources.reading import SourceRecord
 from profiles.sources.source import Context
 from profiles.store.measurements import Kind, Provenance
 
@@ -28,21 +28,21 @@ def option(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def settled(record: Record, key: str, found: Value | None, said: Value | None, field: str) -> Value | None:
+def settled(record: SourceRecord, key: str, found: Value | None, said: Value | None, field: str) -> Value | None:
     """The file's value or the user's; SourceError when both are there and differ."""
     if found is not None and said is not None and found != said:
         raise record.error(key, f"the file says {found}, {option(field)} says {said}")
     return said if found is None else found
 
 
-def needed(record: Record, key: str, value: Value | None, field: str) -> Value:
+def needed(record: SourceRecord, key: str, value: Value | None, field: str) -> Value:
     """The value; SourceError when neither file nor user says it."""
     if value is None:
         raise record.error(key, f"the file does not say it; give {option(field)}")
     return value
 
 
-def engine_fields(record: Record, context: Context, *, model_key: str = "model", gpu_key: str = "gpu") -> EngineFields:
+def engine_fields(record: SourceRecord, context: Context, *, model_key: str = "model", gpu_key: str = "gpu") -> EngineFields:
     """The engine a record is about: under the field names of LatencyPoint, but for the two keys; the options come on top."""
     found_model = None if context.model is not None else record.optional_text(model_key)
     found_gpu = None if context.gpu is not None else record.optional_text(gpu_key)
@@ -62,7 +62,7 @@ def engine_fields(record: Record, context: Context, *, model_key: str = "model",
 
 
 def provenance(
-    record: Record, context: Context, source: str, *, kind: Kind = "measured", date: str | None = None, engine: str = "vllm"
+    record: SourceRecord, context: Context, source: str, *, kind: Kind = "measured", date: str | None = None, engine: str = "vllm"
 ) -> Provenance:
     """Provenance of a record. engine_version is read from the record; date is the file's, and beats the user's only when that is none."""
     version = settled(record, "engine_version", record.optional_text("engine_version"), context.engine_version, "engine_version")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from planner.spec import source
+from planner.spec import yaml_tree
 from planner.spec.errors import SpecError
-from planner.spec.source import MAX_DEPTH, Node, decode, parse
+from planner.spec.yaml_tree import MAX_DEPTH, Node, decode, parse
 from tests.planner.spec.fleet_files import FLEET, changed, load, problems
 from tests.tools import missing
 
@@ -17,7 +17,7 @@ def _loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Both parsers of PyYAML; builds without libyaml have the first only."""
     if not hasattr(yaml, request.param):
         missing("this PyYAML is built without libyaml")
-    monkeypatch.setattr(source, "_LOADER", getattr(yaml, request.param))
+    monkeypatch.setattr(yaml_tree, "_LOADER", getattr(yaml, request.param))
 
 
 def plain(text: str) -> object:
@@ -125,7 +125,7 @@ def test_text_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(FLEET.replace("\n", "\r\n")).pools == load(FLEET).pools
     assert problems(b"a: b\n\nc: \xff\n") == ("fleet.yaml:3:4: not UTF-8: byte 0xff; save the file as UTF-8",)
     assert "not UTF-8" in problems(FLEET.encode("utf-16"))[0]
-    monkeypatch.setattr(source, "MAX_BYTES", 100)
+    monkeypatch.setattr(yaml_tree, "MAX_BYTES", 100)
     assert "at most 100 are read" in problems(FLEET)[0]
     with pytest.raises(SpecError, match="at most 100 are read"):
         decode("f.yaml", FLEET.encode())
