@@ -41,10 +41,13 @@ def _tier(tier: TierResult) -> Iterator[str]:
 
 
 def _unserved(desired: Desired, tiers: dict[str, TierResult]) -> Iterator[str]:
-    """The unserved demand of each priority is that of its workloads."""
-    for priority in sorted({workload.priority for workload in desired.workloads}):
+    """The unserved demand of each priority is that of its workloads; those of one model share the highest among them."""
+    priorities: dict[str, int] = {}
+    for workload in desired.workloads:
+        priorities[workload.served_name] = max(workload.priority, priorities.get(workload.served_name, workload.priority))
+    for priority in sorted({*priorities.values()}):
         tier = tiers.get(f"unserved_rps at priority {priority}")
-        rows_rps = sum(workload.unserved_rps for workload in desired.workloads if workload.priority == priority)
+        rows_rps = sum(workload.unserved_rps for workload in desired.workloads if priorities[workload.served_name] == priority)
         if tier is None:
             yield f"certificate: has no goal for the unserved demand of priority {priority}"
         elif (tier.value > LEAST) != (rows_rps > LEAST):
@@ -56,8 +59,10 @@ def _baselines(desired: Desired) -> Iterator[str]:
         # what runs was kept for the part of the cost that the policy allows
         return
     unserved_rps = sum(workload.unserved_rps for workload in desired.workloads)
+    # no baseline survives the loss of a node: what that costs is no part of the comparison
+    cost_usd_per_h = desired.cost_usd_per_h - (desired.tolerance_cost_usd_per_h or 0.0)
     for name, baseline in sorted(desired.certificate.baselines.items()):
-        cheaper = baseline.cost_usd_per_h < desired.cost_usd_per_h - _tolerance(desired.cost_usd_per_h)
+        cheaper = baseline.cost_usd_per_h < cost_usd_per_h - _tolerance(cost_usd_per_h)
         if (
             baseline.fits
             and baseline.unserved_rps <= LEAST

@@ -21,9 +21,6 @@ from renderers.templates import template
 # Our choice: twice the 8 MiB of the largest body seen (a long conversation with an image in base64).
 BODY_LIMIT_BYTES = 16 * 1024**2
 
-# Envoy's reference of LbEndpoint: the weights of all endpoints of one locality together must not exceed what 32 bits hold.
-_LARGEST_TOTAL = 2**32 - 1
-
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
@@ -32,7 +29,7 @@ class _Cluster:
 
 
 def render(plan: Plan) -> Manifest:
-    """Router configuration of a plan; raises RenderError for addresses or weights that Envoy cannot use."""
+    """Router configuration of a plan; raises RenderError for addresses that Envoy cannot use."""
     refuse_credentials(plan.desired, "desired")
     return render_routes(plan.desired.routes, plan.desired.router)
 
@@ -75,31 +72,21 @@ def _listener(router: RouterPlan) -> str:
 
 
 def _endpoints(route: Route) -> str:
-    return template("envoy", "eds.yaml.j2").render(route=route, backends=tuple(backend for backend in route.backends if backend.weight > 0))
+    return template("envoy", "eds.yaml.j2").render(route=route)
 
 
 def _check_routes(routes: tuple[Route, ...]) -> None:
     names = [route.served_name for route in routes]
     problems = [f"route {name!r}: stands twice; give each served name one route" for name in sorted(set(names)) if names.count(name) > 1]
-    problems += [problem for route in routes if (problem := _total_problem(route))]
     problems += [problem for route in routes for backend in route.backends if (problem := _backend_problem(route.served_name, backend))]
     if problems:
         raise RenderError("\n".join(problems))
-
-
-def _total_problem(route: Route) -> str | None:
-    total = sum(backend.weight for backend in route.backends)
-    if total <= _LARGEST_TOTAL:
-        return None
-    return f"route {route.served_name!r}: weights sum to {total}, Envoy takes {_LARGEST_TOTAL} at most; divide them all by the same number"
 
 
 def _backend_problem(served_name: str, backend: RouteBackend) -> str | None:
     where = f"route {served_name!r}, backend {backend.replica!r}"
     if not _is_address(backend.host):
         return f"{where}: host {backend.host!r} is no IP address, which Envoy's endpoints must be; give the pool's hosts as IP addresses"
-    if backend.weight < 0:
-        return f"{where}: weight {backend.weight} is negative; weights are whole numbers of at least 0"
     return None
 
 

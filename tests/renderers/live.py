@@ -111,7 +111,7 @@ class Gateway:
         await self.settled(routes)
 
     async def settled(self, routes: tuple[Route, ...]) -> None:
-        wished = {route.served_name: {(backend.port, backend.weight) for backend in route.backends if backend.weight} for route in routes}
+        wished = {route.served_name: {(backend.port, backend.weight) for backend in route.backends} for route in routes}
 
         async def routed() -> bool:
             clusters = json.loads(await self.admin("/clusters?format=json")).get("cluster_statuses", [])

@@ -68,34 +68,17 @@ def _of(loaded: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def test_the_listener_is_where_the_plan_says_and_admin_on_loopback() -> None:
-    loaded = _loaded(envoy.render_routes((), RouterPlan(host="10.1.2.3", port=80, admin_port=81)))
-    assert _of(loaded, "lds")[0]["address"]["socket_address"] == {"address": "10.1.2.3", "port_value": 80}
-    assert loaded["envoy.yaml"]["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 81}
-
-
-def test_a_backend_of_weight_zero_is_left_out() -> None:
-    backends = (
-        RouteBackend(replica="a", host="127.0.0.1", port=1, weight=0),
-        RouteBackend(replica="b", host="127.0.0.1", port=2, weight=1000),
-    )
-    (assignment,) = _of(_loaded(envoy.render_routes((Route(served_name="m", backends=backends),), ROUTER)), "eds/m")
-    assert [endpoint["endpoint"]["address"]["socket_address"]["port_value"] for endpoint in assignment["endpoints"][0]["lb_endpoints"]] == [
-        2
-    ]
+    loaded = _loaded(envoy.render_routes((), RouterPlan(host="10.1.2.3", port=8080, admin_port=8081)))
+    assert _of(loaded, "lds")[0]["address"]["socket_address"] == {"address": "10.1.2.3", "port_value": 8080}
+    assert loaded["envoy.yaml"]["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 8081}
 
 
 def test_what_envoy_cannot_use_is_refused_all_at_once() -> None:
-    named = RouteBackend(replica="a", host="node-1.local", port=1, weight=500)
-    negative = RouteBackend(replica="b", host="127.0.0.1", port=2, weight=-1)
+    named = RouteBackend(replica="a", host="node-1.local", port=2001, weight=500)
+    other = RouteBackend(replica="b", host="127.0.0.1", port=2002, weight=500)
     with pytest.raises(RenderError) as refused:
-        envoy.render_routes((Route(served_name="m", backends=(named, negative)), Route(served_name="m", backends=())), ROUTER)
-    assert [word in str(refused.value) for word in ("stands twice", "node-1.local", "-1 is negative")] == [True] * 3
-
-
-def test_weights_beyond_what_envoy_adds_up_are_refused() -> None:
-    heavy = tuple(RouteBackend(replica=str(port), host="127.0.0.1", port=port, weight=2**31) for port in (1, 2))
-    with pytest.raises(RenderError, match="weights sum to 4294967296, Envoy takes 4294967295 at most"):
-        envoy.render_routes((Route(served_name="m", backends=heavy),), ROUTER)
+        envoy.render_routes((Route(served_name="m", backends=(named, other)), Route(served_name="m", backends=())), ROUTER)
+    assert [word in str(refused.value) for word in ("stands twice", "node-1.local")] == [True] * 2
 
 
 def test_a_token_in_the_plan_is_refused() -> None:
@@ -109,7 +92,7 @@ def test_a_token_in_the_plan_is_refused() -> None:
         time_shared_plan().desired.routes,
         (),
         (
-            Route(served_name=HOSTILE, backends=(RouteBackend(replica="new\nline", host="::1", port=1, weight=1),)),
+            Route(served_name=HOSTILE, backends=(RouteBackend(replica="new\nline", host="::1", port=2001, weight=1),)),
             Route(served_name="e", backends=()),
         ),
     ],

@@ -125,7 +125,7 @@ def test_streams_are_not_buffered_and_outlive_a_switch_under_load(tmp_path: Path
                 switched = asyncio.Event()
                 load = [asyncio.create_task(_load(running, switched)) for _ in range(8)]
                 await running.switch(route_to("m", (a, 500), (b, 500)))
-                await running.switch(route_to("m", (a, 0), (b, 1000)), route_to("added", (a, 1000)))
+                await running.switch(route_to("m", (b, 1000)), route_to("added", (a, 1000)))
                 switched.set()
                 assert sum([await client for client in load], Counter())[200] > 0
 
