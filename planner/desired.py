@@ -96,6 +96,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             kv_mib=ledger.kv_mib,
             total_mib=ledger.total_mib,
             start_peak_mib=ledger.start_peak_mib,
+            weights_provenance=group.model.architecture.weights_note,
         ),
         capacity_rps=candidate.capacity_rps,
         planned_rps=planned_rps,

@@ -93,6 +93,9 @@ class Architecture:
     Of `layers`, recurrent.layers keep a state instead of a cache and mlp_only_layers hold nothing but an MLP (Nemotron-H, whose other
     layers then hold none). chunked: windows are chunks (Llama 4). gated_attention: queries come with a gate of their size. The largest
     image takes image_tokens tokens and image_values pixel values; 0 means not known.
+
+    unquantized_modules are names and patterns of modules that a quantised checkpoint keeps in dtype (profiles.unquantized). weights_note
+    says what about the weights is not known, for whoever reads their size.
     """
 
     name: str
@@ -122,6 +125,8 @@ class Architecture:
     gated_attention: bool = False
     image_tokens: int = 0
     image_values: int = 0
+    unquantized_modules: tuple[str, ...] = ()
+    weights_note: str = ""
 
     @property
     def attention_layers(self) -> int:

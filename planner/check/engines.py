@@ -46,7 +46,9 @@ def _memory(
     except ValueError as error:
         yield f"{where}: {error}"
         return
-    lines = {line: (getattr(replica.ledger, line), getattr(expected, line)) for line in Ledger.model_fields if line != "provenance"}
+    lines = {
+        line: (getattr(replica.ledger, line), getattr(expected, line)) for line in Ledger.model_fields if not line.endswith("provenance")
+    }
     for line, (said_mib, is_mib) in lines.items():
         if said_mib is not None and said_mib != is_mib:
             yield f"{where}: the ledger says {line} is {said_mib} MiB, the memory model {is_mib} MiB"

@@ -7,6 +7,7 @@ from statistics import median
 from profiles.fields import Fields
 from profiles.gpus import LINKS, EngineTraits, GpuType, MigProfile
 from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, RECURRENT_KINDS, Architecture, Experts, Mla, Recurrent
+from profiles.unquantized import module_patterns
 
 GPU_KEYS = frozenset(
     {
@@ -58,6 +59,7 @@ MODEL_KEYS = frozenset(
         "gated_attention",
         "image_tokens",
         "image_values",
+        "unquantized_modules",
     }
 )
 RECURRENT_KEYS = frozenset({"kind", "layers", "key_heads", "value_heads", "key_dim", "value_dim", "conv_kernel", "state_dtype"})
@@ -160,6 +162,7 @@ def decode_model(fields: Fields) -> Architecture:
         gated_attention=fields.flag("gated_attention", default=False),
         image_tokens=fields.optional_integer("image_tokens") or 0,
         image_values=fields.optional_integer("image_values") or 0,
+        unquantized_modules=module_patterns(fields, "unquantized_modules"),
     )
 
 

@@ -80,7 +80,7 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
     hidden, heads, layers = text.integer("hidden_size"), text.integer("num_attention_heads"), text.integer("num_hidden_layers")
     latent = mla(text)
     experts = _experts(text, model_type, layers)
-    quant, quant_scope = quantization(top, text, moe=experts is not None)
+    quant, quant_scope, unquantized_modules = quantization(top, text, moe=experts is not None)
     sliding_layers, window_tokens = sliding(text, model_type, layers)
     image_tokens, image_values = largest_image(top)
     return Architecture(
@@ -111,6 +111,7 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
         gated_attention=model_type in GATED_ATTENTION_TYPES,
         image_tokens=image_tokens,
         image_values=image_values,
+        unquantized_modules=unquantized_modules,
     )
 
 

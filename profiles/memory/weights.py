@@ -11,6 +11,7 @@ from profiles.pipeline import Stage, stages
 from profiles.precision import WeightFormat, dtype_bytes, weight_format
 from profiles.settings import EngineSettings
 from profiles.support import padded_vocab
+from profiles.unquantized import unquantized
 
 
 def weight_bytes(architecture: Architecture, settings: EngineSettings) -> float:
@@ -29,22 +30,33 @@ def stage_weight_bytes(architecture: Architecture, settings: EngineSettings, sta
 
     Blocks and embeddings are divided over the ranks; norms, the vision tower, latent down-projections, rotary tables and KV heads beyond
     one per rank are held by every rank, slots for LoRA adapters too.
-    Quantised formats cover what Architecture.quant_scope says, embeddings never.
+    Quantised formats cover what Architecture.quant_scope says without its unquantized_modules, embeddings never.
     """
     size = settings.tensor_parallel_size
     plain_bytes = dtype_bytes(architecture, settings)
-    form = weight_format(architecture, settings)
-    linear_bytes = expert_bytes = float(plain_bytes)
-    if form is not None:
-        expert_bytes = form.bytes_per_parameter * _expert_padding(architecture, form, size)
-        linear_bytes = plain_bytes if architecture.quant_scope == "experts" else form.bytes_per_parameter
-    linear = architecture.attention_parameters + architecture.dense_mlp_parameters
-    divided = linear * linear_bytes + architecture.expert_parameters * expert_bytes
-    blocks = divided / size + architecture.norm_parameters * plain_bytes + _replicated_parameters(architecture, size) * linear_bytes
+    attention_bytes, linear_bytes, expert_bytes = _quantised_bytes(architecture, settings)
+    divided_bytes = linear_bytes + expert_bytes
+    replicated_bytes = _replicated_parameters(architecture, size) * attention_bytes / max(architecture.attention_parameters, 1)
+    blocks = divided_bytes / size + architecture.norm_parameters * plain_bytes + replicated_bytes
     vision = architecture.vision_parameters if stage.first else 0
     adapters = settings.max_loras * settings.max_lora_rank * adapter_elements(architecture) * plain_bytes if settings.max_loras else 0
     loaded_bytes = adapters * stage.part + blocks * stage.part + (_embedding_parameters(architecture, stage) / size + vision) * plain_bytes
     return loaded_bytes * scale + _rotary_elements(architecture) * plain_bytes
+
+
+def _quantised_bytes(architecture: Architecture, settings: EngineSettings) -> tuple[float, float, float]:
+    """Bytes of all attention projections; of these and the MLPs that every token passes; of all routed experts."""
+    form = weight_format(architecture, settings)
+    plain_bytes = float(dtype_bytes(architecture, settings))
+    attention, mlps, experts = architecture.attention_parameters, architecture.dense_mlp_parameters, architecture.expert_parameters
+    if form is None:
+        return attention * plain_bytes, (attention + mlps) * plain_bytes, experts * plain_bytes
+    kept = unquantized(architecture)
+    linear_bytes = plain_bytes if architecture.quant_scope == "experts" else form.bytes_per_parameter
+    expert_bytes = form.bytes_per_parameter * _expert_padding(architecture, form, settings.tensor_parallel_size)
+    attention_bytes = attention * linear_bytes + kept.attention * (plain_bytes - linear_bytes)
+    mlp_bytes = mlps * linear_bytes + kept.mlp * (plain_bytes - linear_bytes)
+    return attention_bytes, attention_bytes + mlp_bytes, experts * expert_bytes + kept.experts * (plain_bytes - expert_bytes)
 
 
 def _embedding_parameters(architecture: Architecture, stage: Stage) -> int:

@@ -149,7 +149,7 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
 def test_weight_formats_are_recognised(tmp_path: Path, quantization_config: Mapping[str, Any], expected: str) -> None:
     _write(tmp_path, {**LLAMA, "quantization_config": quantization_config})
     found = architecture_from_path(tmp_path)
-    assert (found.checkpoint_quant, found.quant_scope) == (expected, "linear")
+    assert (found.checkpoint_quant, found.quant_scope, found.unquantized_modules) == (expected, "linear", ())
 
 
 def test_qwen_windows_count_from_max_window_layers(tmp_path: Path) -> None:
