@@ -12,7 +12,7 @@ from profiles.settings import EngineSettings, UnsupportedError
 _DTYPE_NAMES = {"half": "float16", "float": "float32"}
 
 # `vllm serve --kv-cache-dtype` values with plain per-token pages and their bytes per element (vllm/utils/torch_utils.py, 0.32).
-_KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1}
+_KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1, "fp8_ds_mla": 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ _REGULAR = "re:"
 class Unquantized:
     """Parameters that stay in the model's dtype: of attention and recurrent layers, of MLPs that every token passes, of routed experts."""
 
-    attention: float = 0.0
-    mlp: float = 0.0
-    experts: float = 0.0
+    attention_parameters: float = 0.0
+    mlp_parameters: float = 0.0
+    expert_parameters: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

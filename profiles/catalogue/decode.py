@@ -6,7 +6,7 @@ from statistics import median
 
 from profiles.fields import Fields
 from profiles.gpus import LINKS, EngineTraits, GpuType, MigProfile
-from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, RECURRENT_KINDS, Architecture, Experts, Mla, Recurrent
+from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, RECURRENT_KINDS, Architecture, Experts, Indexer, Mla, Recurrent
 from profiles.unquantized import module_patterns
 
 GPU_KEYS = frozenset(
@@ -60,10 +60,12 @@ MODEL_KEYS = frozenset(
         "image_tokens",
         "image_values",
         "unquantized_modules",
+        "indexer",
     }
 )
 RECURRENT_KEYS = frozenset({"kind", "layers", "key_heads", "value_heads", "key_dim", "value_dim", "conv_kernel", "state_dtype"})
 EXPERTS_KEYS = frozenset({"count", "per_token", "intermediate", "layers", "shared_intermediate"})
+INDEXER_KEYS = frozenset({"heads", "head_dim"})
 MLA_KEYS = frozenset({"kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"})
 
 
@@ -163,6 +165,7 @@ def decode_model(fields: Fields) -> Architecture:
         image_tokens=fields.optional_integer("image_tokens") or 0,
         image_values=fields.optional_integer("image_values") or 0,
         unquantized_modules=module_patterns(fields, "unquantized_modules"),
+        indexer=_indexer(fields.table("indexer").only(INDEXER_KEYS)) if fields.has("indexer") else None,
     )
 
 
@@ -187,6 +190,10 @@ def _experts(fields: Fields) -> Experts:
         layers=fields.integer("layers"),
         shared_intermediate=fields.integer("shared_intermediate", minimum=0),
     )
+
+
+def _indexer(fields: Fields) -> Indexer:
+    return Indexer(heads=fields.integer("heads"), head_dim=fields.integer("head_dim"))
 
 
 def _mla(fields: Fields) -> Mla:

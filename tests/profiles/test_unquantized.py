@@ -44,34 +44,36 @@ def _kept(architecture: Architecture, *patterns: str) -> Unquantized:
     ("pattern", "expected"),
     [
         ("lm_head", Unquantized()),
-        ("model.layers.3.self_attn.q_proj", Unquantized(attention=QUERY)),
-        ("model.language_model.layers.3.self_attn.k_proj", Unquantized(attention=KEY)),
-        ("model.layers.3.self_attn", Unquantized(attention=2 * QUERY + 2 * KEY)),
-        ("self_attn", Unquantized(attention=32 * (2 * QUERY + 2 * KEY))),
+        ("model.layers.3.self_attn.q_proj", Unquantized(attention_parameters=QUERY)),
+        ("model.language_model.layers.3.self_attn.k_proj", Unquantized(attention_parameters=KEY)),
+        ("model.layers.3.self_attn", Unquantized(attention_parameters=2 * QUERY + 2 * KEY)),
+        ("self_attn", Unquantized(attention_parameters=32 * (2 * QUERY + 2 * KEY))),
         ("model.layers.31", Unquantized(2 * QUERY + 2 * KEY, 3 * MATRIX)),
-        ("model.layers.3.mlp.gate_up_proj", Unquantized(mlp=2 * MATRIX)),
-        ("re:.*\\.down_proj$", Unquantized(mlp=32 * MATRIX)),
+        ("model.layers.3.mlp.gate_up_proj", Unquantized(mlp_parameters=2 * MATRIX)),
+        ("re:.*\\.down_proj$", Unquantized(mlp_parameters=32 * MATRIX)),
         ("re:model\\.layers\\.(0|31)\\.", Unquantized(2 * (2 * QUERY + 2 * KEY), 2 * 3 * MATRIX)),
-        ("model.layers.*.self_attn", Unquantized(attention=32 * (2 * QUERY + 2 * KEY))),
-        ("*.layers.1.mlp*", Unquantized(mlp=3 * MATRIX)),
+        ("model.layers.*.self_attn", Unquantized(attention_parameters=32 * (2 * QUERY + 2 * KEY))),
+        ("*.layers.1.mlp*", Unquantized(mlp_parameters=3 * MATRIX)),
     ],
 )
 def test_a_pattern_keeps_the_parameters_of_what_it_names(pattern: str, expected: Unquantized) -> None:
     found = _kept(LLAMA, pattern)
-    assert (found.attention, found.mlp, found.experts) == pytest.approx((expected.attention, expected.mlp, expected.experts))
+    assert (found.attention_parameters, found.mlp_parameters, found.expert_parameters) == pytest.approx(
+        (expected.attention_parameters, expected.mlp_parameters, expected.expert_parameters)
+    )
 
 
 def test_routers_experts_and_recurrent_layers_are_told_apart() -> None:
-    assert _kept(MIXTURE, "re:.*mlp\\.gate$") == Unquantized(mlp=48 * 2048 * 128)
-    assert _kept(MIXTURE, "re:.*mlp\\.experts.*") == Unquantized(experts=MIXTURE.expert_parameters)
+    assert _kept(MIXTURE, "re:.*mlp\\.gate$") == Unquantized(mlp_parameters=48 * 2048 * 128)
+    assert _kept(MIXTURE, "re:.*mlp\\.experts.*") == Unquantized(expert_parameters=MIXTURE.expert_parameters)
     assert HYBRID.recurrent is not None
-    assert _kept(HYBRID, "linear_attn") == Unquantized(attention=48 * HYBRID.recurrent.parameters(HYBRID.hidden))
+    assert _kept(HYBRID, "linear_attn") == Unquantized(attention_parameters=48 * HYBRID.recurrent.parameters(HYBRID.hidden))
 
 
 def test_latent_attention_is_told_apart_by_projection() -> None:
     model = builtin().model("deepseek-ai/DeepSeek-R1")
-    assert _kept(model, "kv_b_proj").attention == pytest.approx(61 * 512 * 128 * (128 + 128))
-    assert _kept(model, "self_attn").attention == pytest.approx(model.attention_parameters)
+    assert _kept(model, "kv_b_proj").attention_parameters == pytest.approx(61 * 512 * 128 * (128 + 128))
+    assert _kept(model, "self_attn").attention_parameters == pytest.approx(model.attention_parameters)
 
 
 def test_metas_405b_in_fp8_keeps_attention_and_the_first_and_last_layer() -> None:
@@ -107,7 +109,7 @@ def test_what_a_config_leaves_out_is_counted_in_its_dtype(
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": quantization_config}), encoding="utf-8")
     found = architecture_from_path(tmp_path)
     assert found.unquantized_modules == patterns
-    assert unquantized(found).attention == pytest.approx(found.attention_parameters)
+    assert unquantized(found).attention_parameters == pytest.approx(found.attention_parameters)
     # 1.34 G parameters of attention in two bytes instead of one or about a half
     whole = whole_weight_bytes(replace(found, unquantized_modules=()), EngineSettings())
     added = (whole_weight_bytes(found, EngineSettings()) - whole) / found.attention_parameters
@@ -141,4 +143,4 @@ def test_formats_whose_tools_quantise_every_layer_have_no_band_for_dense_models(
     assert unquantized(found) == Unquantized()
     hybrid = builtin().model("nobody/Qwen3.6-27B-AWQ")
     assert hybrid.recurrent is not None
-    assert unquantized(hybrid).attention == pytest.approx(48 * hybrid.recurrent.parameters(hybrid.hidden))
+    assert unquantized(hybrid).attention_parameters == pytest.approx(48 * hybrid.recurrent.parameters(hybrid.hidden))
