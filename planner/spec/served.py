@@ -123,6 +123,7 @@ def _model(name: str, declared: DeclaredModel, architecture: Architecture, engin
         kv_cache_dtype=declared.kv_cache_dtype,
         max_model_len=declared.max_model_len or min(DEFAULT_MAX_MODEL_LEN, architecture.max_position),
         max_num_seqs=declared.max_num_seqs,
+        max_num_seqs_stated="max_num_seqs" in declared.model_fields_set or bool(declared.choices.max_num_seqs),
         max_num_batched_tokens=declared.max_num_batched_tokens,
         stream_interval=declared.stream_interval,
         enforce_eager=declared.enforce_eager,

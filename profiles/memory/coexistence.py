@@ -1,7 +1,7 @@
 """Do these engines live together on one GPU, MIG slice or tensor-parallel block? Ledgers, what is left, the binding line, the limits.
 
 Memory is counted per GPU: engines with tensor or pipeline parallelism take the same on each of theirs. Every engine has at least the KV
-pool that one request of max_model_len needs; what is left beyond is divided evenly.
+pool it starts with, for one request of max_model_len and the states of max_num_seqs; what is left beyond is divided evenly.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from profiles.gpus import GpuType, MigProfile
 from profiles.memory.engine_constants import EngineConstants, constants_for
-from profiles.memory.kv import kv_blocks, kv_bytes_per_block, kv_pool_tokens, max_concurrency, min_kv_bytes
+from profiles.memory.kv import kv_blocks, kv_bytes_per_block, kv_pool_tokens, max_concurrency
 from profiles.memory.ledger import MemoryLedger, memory_ledger
+from profiles.memory.pool import least_kv_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings, UnsupportedError
 
@@ -40,8 +41,8 @@ class Engine:
 
     @property
     def min_kv_bytes(self) -> int:
-        """The pool for one longest request."""
-        return min_kv_bytes(self.architecture, self.settings)
+        """The pool for one longest request, and for the state of every sequence."""
+        return least_kv_bytes(self.architecture, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
