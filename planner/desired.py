@@ -22,6 +22,7 @@ from planner.plan import (
     State,
 )
 from planner.problem import Placed
+from profiles.memory.caveats import caveats
 from profiles.memory.kv import kv_pool_tokens
 from profiles.memory.lifecycle import start_s
 
@@ -96,7 +97,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             kv_mib=ledger.kv_mib,
             total_mib=ledger.total_mib,
             start_peak_mib=ledger.start_peak_mib,
-            weights_provenance=group.model.architecture.weights_note,
+            caveats=caveats(group.model.architecture, candidate.site.gpu, candidate.settings),
         ),
         capacity_rps=candidate.capacity_rps,
         planned_rps=planned_rps,

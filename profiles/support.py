@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from profiles.gpus import GpuType
 from profiles.models import Architecture
-from profiles.precision import BFLOAT16_COMPUTE_CAPABILITY, FP8_COMPUTE_CAPABILITY, compute_capability, dtype_name, weight_format
+from profiles.precision import BFLOAT16_COMPUTE_CAPABILITY, FP8_KV_COMPUTE_CAPABILITY, compute_capability, dtype_name, weight_format
 from profiles.settings import EngineSettings, UnsupportedError
 
 # vLLM pads the vocabulary to a multiple of this before it divides it over the ranks
@@ -80,8 +80,7 @@ def _gpu_problems(architecture: Architecture, gpu: GpuType, settings: EngineSett
         yield f"{name} weights need compute capability {form.compute_capability}, the GPU has {capability}"
     if settings.kv_cache_dtype == "fp8_ds_mla" and architecture.indexer is None:
         yield "kv_cache_dtype fp8_ds_mla is for sparse attention (DeepSeek-V3.2) alone; use fp8"
-    # e4m3 takes Ada's conversion instructions, e5m2 is a truncated float16 and runs from Ampere on. Some attention backends emulate e4m3
-    # on Ampere; that is not counted on.
-    needed = {"fp8": FP8_COMPUTE_CAPABILITY, "fp8_e4m3": FP8_COMPUTE_CAPABILITY, "fp8_e5m2": 8.0}.get(settings.kv_cache_dtype, 0.0)
+    # Ada has instructions for it; Ampere converts in software, on backends that support it (profiles.memory.caveats says so).
+    needed = FP8_KV_COMPUTE_CAPABILITY if settings.kv_cache_dtype.startswith("fp8") else 0.0
     if capability < needed:
         yield f"kv_cache_dtype {settings.kv_cache_dtype} needs compute capability {needed}, the GPU has {capability}"

@@ -21,6 +21,7 @@ from profiles.memory.lifecycle import start_s, wake_s
 from profiles.memory.measured import measured_constants
 from profiles.memory.pool import largest_max_num_seqs
 from profiles.models import Architecture
+from profiles.precision import quantization_reason
 from profiles.settings import EngineSettings
 from profiles.store.canonical import canonical
 from profiles.store.folder import read_store
@@ -122,6 +123,9 @@ def prepare(options: ServeOptions, residence: Residence, measurements: Measureme
     gpu = builtin().gpu(residence.gpu_type)
     architecture = find_architecture(options.model)
     settings = engine_settings(options, architecture, gpu)
+    reason = quantization_reason(architecture, settings.quantization)
+    if reason is not None:
+        raise LaunchError(reason)
     mig = next((profile for profile in gpu.mig_profiles if profile.name == residence.mig_profile), None)
     budget_mib = check_free_memory(residence, options.gpu_memory_utilization)
     held = measured_constants(measurements, gpu, settings)

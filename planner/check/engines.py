@@ -12,6 +12,7 @@ from profiles.memory.engine_constants import EngineConstants
 from profiles.memory.ledger import memory_ledger
 from profiles.memory.pool import pool_reason
 from profiles.models import Architecture
+from profiles.precision import quantization_reason
 from profiles.settings import EngineSettings
 
 
@@ -46,14 +47,14 @@ def _memory(
     except ValueError as error:
         yield f"{where}: {error}"
         return
-    lines = {
-        line: (getattr(replica.ledger, line), getattr(expected, line)) for line in Ledger.model_fields if not line.endswith("provenance")
-    }
+    numbers = [line for line in Ledger.model_fields if line.endswith("_mib")]
+    lines = {line: (getattr(replica.ledger, line), getattr(expected, line)) for line in numbers}
     for line, (said_mib, is_mib) in lines.items():
         if said_mib is not None and said_mib != is_mib:
             yield f"{where}: the ledger says {line} is {said_mib} MiB, the memory model {is_mib} MiB"
-    if small is not None:
-        yield f"{where}: {small}"
+    for reason in (small, quantization_reason(model, args.quantization)):
+        if reason is not None:
+            yield f"{where}: {reason}"
     if len(args.lora_modules) > (args.max_loras or 0):
         yield f"{where}: {len(args.lora_modules)} adapters in {args.max_loras or 0} slots"
     if (args.served_model_name, args.host) != (replica.served_name, replica.host):

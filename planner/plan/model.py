@@ -74,8 +74,8 @@ class Ledger(_Part):
     """Memory of one replica on each of its GPUs, line by line, in MiB.
 
     start_peak_mib is the most it takes at once as it starts, at least the total; None in plans made before it was kept.
-    provenance says which measured starts it rests on; empty: the constants shipped with the engine version. weights_provenance says
-    what about the weights is not known; empty: nothing.
+    provenance says which measured starts it rests on; empty: the constants shipped with the engine version. caveats are what
+    a reader should know that the numbers do not say.
     """
 
     weights_mib: int
@@ -86,7 +86,7 @@ class Ledger(_Part):
     total_mib: int
     start_peak_mib: int | None = None
     provenance: str = ""
-    weights_provenance: str = ""
+    caveats: tuple[str, ...] = ()
 
     @property
     def start_extra_mib(self) -> int:

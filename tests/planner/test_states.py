@@ -61,7 +61,7 @@ def test_what_does_not_fit_for_its_states_says_so() -> None:
 
 
 def test_a_plan_with_more_sequences_than_blocks_is_refused() -> None:
-    plan = plan_fleet(fleet(pools=POOLS, models={"q36": HYBRID}, workloads={"chat": workload("q36", rate="0.2/s")}), State())
+    plan = plan_fleet(fleet(pools=POOLS, models={"q36": HYBRID}, workloads={"chat": workload("q36", rate="0.2/s")}), State()).plan
     assert list(check(plan, builtin().gpu, architecture_of, State())) == []
     (replica,) = plan.desired.replicas
     args = replica.args.model_copy(update={"max_num_seqs": 2048})
