@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from profiles.catalogue import architecture_from_path, builtin
-from profiles.fields import FieldError
+from profiles.catalogue.decode import decode_model
+from profiles.fields import FieldError, Fields
 from profiles.memory.kv import kv_blocks_per_request, kv_bytes_per_block, kv_bytes_per_token, min_kv_bytes, request_blocks
 from profiles.models import Architecture, Experts, GlobalLayers, Indexer, PerLayerInput, SharedKv
 from profiles.settings import EngineSettings
@@ -235,3 +237,10 @@ def test_a_config_of_deepseek_v32_is_read(tmp_path: Path) -> None:
     found = _read(tmp_path, {**configs["deepseek-ai/DeepSeek-R1"], **sparse})
     assert found.indexer == builtin().model("deepseek-ai/DeepSeek-V3.2").indexer
     assert found.parameter_count == builtin().model("deepseek-ai/DeepSeek-V3.2").parameter_count
+
+
+@pytest.mark.parametrize("config", [DENSE, MIXTURE, SMALL], ids=["31b", "26b", "e2b"])
+def test_a_catalogue_file_can_say_all_that_a_config_of_gemma_4_says(tmp_path: Path, config: Mapping[str, Any]) -> None:
+    found = _gemma4(tmp_path, config)
+    written = {key: value for key, value in asdict(found).items() if value not in (None, (), "", 0)}
+    assert decode_model(Fields("model.yaml", {**written, "aliases": [], "tie_embeddings": found.tie_embeddings})) == found
