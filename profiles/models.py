@@ -41,6 +41,42 @@ class Mla:
     v_head_dim: int
 
 
+@dataclass(frozen=True, slots=True)
+class Indexer:
+    """What chooses the tokens that sparse attention reads (DeepSeek-V3.2): query heads, and a key per token in the cache, of head_dim."""
+
+    heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalLayers:
+    """Heads of the layers that attend to everything, where they differ from those of the sliding layers (Gemma 4)."""
+
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class PerLayerInput:
+    """An embedding of its own for each layer (Gemma 4 E2B and E4B): elements per token and layer, and rows."""
+
+    hidden: int
+    vocab: int
+
+
+@dataclass(frozen=True, slots=True)
+class SharedKv:
+    """Last layers of a model that read the cache of earlier ones and have queries only (Gemma 4 E2B and E4B).
+
+    sliding_layers of the layers slide; with double_mlp the MLPs of all of them are twice as wide.
+    """
+
+    layers: int
+    sliding_layers: int
+    double_mlp: bool
+
+
 # Kinds of layers that keep a state of fixed size per request instead of a growing cache.
 RECURRENT_KINDS = ("gated_delta", "mamba2")
 
@@ -93,6 +129,9 @@ class Architecture:
     Of `layers`, recurrent.layers keep a state instead of a cache and mlp_only_layers hold nothing but an MLP (Nemotron-H, whose other
     layers then hold none). chunked: windows are chunks (Llama 4). gated_attention: queries come with a gate of their size. The largest
     image takes image_tokens tokens and image_values pixel values; 0 means not known.
+
+    unquantized_modules are names and patterns of modules that a quantised checkpoint keeps in dtype (profiles.unquantized). weights_note
+    says what about the weights is not known, for whoever reads their size.
     """
 
     name: str
@@ -122,11 +161,29 @@ class Architecture:
     gated_attention: bool = False
     image_tokens: int = 0
     image_values: int = 0
+    unquantized_modules: tuple[str, ...] = ()
+    weights_note: str = ""
+    indexer: Indexer | None = None
+    global_layers: GlobalLayers | None = None
+    per_layer_input: PerLayerInput | None = None
+    shared_kv: SharedKv | None = None
 
     @property
     def attention_layers(self) -> int:
         """Layers that keep keys and values (or latents) of the tokens."""
         return self.layers - self.mlp_only_layers - (self.recurrent.layers if self.recurrent else 0)
+
+    @property
+    def cached_layers(self) -> tuple[int, int]:
+        """Layers with a cache of their own that attend to everything, and those that slide."""
+        shared = self.shared_kv or SharedKv(0, 0, double_mlp=False)
+        full = self.attention_layers - self.sliding_layers - (shared.layers - shared.sliding_layers)
+        return full, self.sliding_layers - shared.sliding_layers
+
+    @property
+    def full_heads(self) -> GlobalLayers:
+        """KV heads of the layers that attend to everything."""
+        return self.global_layers or GlobalLayers(self.kv_heads, self.head_dim)
 
     @property
     def mlp_layers(self) -> int:
@@ -135,18 +192,28 @@ class Architecture:
 
     @property
     def embedding_parameters(self) -> int:
-        """Input embedding and output head, one matrix when they are tied."""
-        return self.vocab * self.hidden * (1 if self.tie_embeddings else 2)
+        """Input embedding and output head, one matrix when they are tied, and the embeddings of the layers."""
+        return self.vocab * self.hidden * (1 if self.tie_embeddings else 2) + self.per_layer_embedding_parameters
+
+    @property
+    def per_layer_embedding_parameters(self) -> int:
+        """The embeddings of the layers; 0 for a model without."""
+        return self.layers * self.per_layer_input.vocab * self.per_layer_input.hidden if self.per_layer_input else 0
 
     @property
     def attention_parameters(self) -> int:
         """Projections of all attention and recurrent layers; biases are left out (below 0.1 %)."""
-        attention = self.attention_layers * (self._mla_parameters(self.mla) if self.mla else self._gqa_parameters())
+        attention = self.attention_layers * self._mla_parameters(self.mla) if self.mla else self._gqa_parameters()
         return attention + (self.recurrent.layers * self.recurrent.parameters(self.hidden) if self.recurrent else 0)
 
     def _gqa_parameters(self) -> int:
-        gates = self.heads if self.gated_attention else 0
-        return self.hidden * self.head_dim * (2 * (self.heads + self.kv_heads) + gates)
+        queries = self.heads * (3 if self.gated_attention else 2)
+        full_layers, full = self.attention_layers - self.sliding_layers, self.full_heads
+        query_width = queries * (full_layers * full.head_dim + self.sliding_layers * self.head_dim)
+        # An engine loads keys a second time as values where a checkpoint has one projection for both (vllm gemma4.py).
+        cached_full, cached_sliding = self.cached_layers
+        key_value_width = 2 * (cached_full * full.kv_heads * full.head_dim + cached_sliding * self.kv_heads * self.head_dim)
+        return self.hidden * (query_width + key_value_width)
 
     def _mla_parameters(self, mla: Mla) -> int:
         # DeepSeek-V2, arXiv 2405.04434, section 2.1: down- and up-projections of queries and of keys and values, output projection
@@ -154,7 +221,16 @@ class Architecture:
         query = self.hidden * query_width if mla.q_lora_rank is None else mla.q_lora_rank * (self.hidden + query_width)
         key_value = self.hidden * (mla.kv_lora_rank + mla.qk_rope_head_dim)
         key_value += mla.kv_lora_rank * self.heads * (mla.qk_nope_head_dim + mla.v_head_dim)
-        return query + key_value + self.heads * mla.v_head_dim * self.hidden
+        return query + key_value + self.heads * mla.v_head_dim * self.hidden + self.indexer_parameters
+
+    @property
+    def indexer_parameters(self) -> int:
+        """Projections of queries, key and head weights of one layer's indexer; 0 for a model without."""
+        if self.indexer is None or self.mla is None:
+            return 0
+        # Called wq_b, wk and weights_proj (vllm/model_executor/models/deepseek_v2.py, Indexer)
+        queries = (self.mla.q_lora_rank or self.hidden) * self.indexer.heads * self.indexer.head_dim
+        return queries + self.hidden * (self.indexer.head_dim + self.indexer.heads)
 
     @property
     def _mlp_matrices(self) -> int:
@@ -164,7 +240,8 @@ class Architecture:
     def dense_mlp_parameters(self) -> int:
         """MLPs of the dense layers, shared experts and routers: the parts of the MLPs that every token passes."""
         if self.experts is None:
-            return self.mlp_layers * self._mlp_matrices * self.hidden * self.intermediate
+            doubled = self.shared_kv.layers if self.shared_kv and self.shared_kv.double_mlp else 0
+            return (self.mlp_layers + doubled) * self._mlp_matrices * self.hidden * self.intermediate
         dense = (self.mlp_layers - self.experts.layers) * self._mlp_matrices * self.hidden * self.intermediate
         shared = self._mlp_matrices * self.hidden * self.experts.shared_intermediate
         return dense + self.experts.layers * (shared + self.hidden * self.experts.count)
@@ -181,8 +258,10 @@ class Architecture:
 
     @property
     def norm_parameters(self) -> int:
-        """Two norms per layer (one where a layer is a mixer or an MLP) and the final one."""
-        return ((1 if self.mlp_only_layers else 2) * self.layers + 1) * self.hidden
+        """Held whole by every rank: two norms per layer (one where it is a mixer or an MLP), the final one, layers' input projections."""
+        # They are per_layer_model_projection, per_layer_input_gate and per_layer_projection (vllm/model_executor/models/gemma4.py)
+        inputs = 3 * self.layers * self.per_layer_input.hidden if self.per_layer_input else 0
+        return ((1 if self.mlp_only_layers else 2) * self.layers + 1 + inputs) * self.hidden
 
     @property
     def parameter_count(self) -> int:

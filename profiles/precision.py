@@ -12,7 +12,7 @@ from profiles.settings import EngineSettings, UnsupportedError
 _DTYPE_NAMES = {"half": "float16", "float": "float32"}
 
 # `vllm serve --kv-cache-dtype` values with plain per-token pages and their bytes per element (vllm/utils/torch_utils.py, 0.32).
-_KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1}
+_KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1, "fp8_ds_mla": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class WeightFormat:
 # (Blackwell, CUDA programming guide).
 FP8_COMPUTE_CAPABILITY = 8.9
 _FP4_COMPUTE_CAPABILITY = 10.0
+# First compute capability on which vLLM keeps the KV cache in fp8 (A100; docs.vllm.ai v0.32.0, features/quantization/quantized_kvcache).
+FP8_KV_COMPUTE_CAPABILITY = 8.0
 # Bytes: element bits plus scales. fp8: one float32 scale per 128x128 block (DeepSeek-V3, arXiv 2412.19437, section 3.3).
 # awq, gptq, int4: a 16-bit scale and a 4-bit zero point per group of 128. nvfp4: an 8-bit scale per 16; mxfp4: per 32 (OCP MX 1.0).
 # Expert widths: mxfp4_round_up_hidden_size_and_intermediate_size in vllm/model_executor/layers/fused_moe/oracle/mxfp4.py (0.32);
@@ -98,6 +100,32 @@ def weight_format(architecture: Architecture, settings: EngineSettings) -> Weigh
             f"{architecture.name}: quantization {name!r} is not supported; use one of {', '.join(sorted(WEIGHT_FORMATS))}"
         )
     return WEIGHT_FORMATS[name]
+
+
+# Formats that `vllm serve --quantization` names (vllm/model_executor/layers/quantization, 0.32); others it finds in checkpoints.
+_ASKED_FORMATS = ("awq", "fp8", "gptq", "mxfp4")
+
+
+def quantization_reason(architecture: Architecture, quantization: str | None) -> str | None:
+    """Why vLLM does not serve this checkpoint under `--quantization`; None when it does.
+
+    vLLM makes fp8 of an unquantised checkpoint while it loads it. Every other format must be the checkpoint's own.
+    """
+    own, known = architecture.checkpoint_quant, ", ".join(_ASKED_FORMATS)
+    if quantization is None or (quantization in _ASKED_FORMATS and own == quantization) or (own is None and quantization == "fp8"):
+        return None
+    if quantization not in WEIGHT_FORMATS:
+        return f"vLLM has no quantization {quantization!r} that can be planned (known: {known})"
+    if own is None:
+        return (
+            f"{architecture.name} is not quantised, so vLLM would find no configuration of {quantization!r} in it; name a checkpoint that "
+            "comes in that format as source, or take fp8, which is made while loading"
+        )
+    if own == quantization:
+        return (
+            f"vLLM has no --quantization {quantization!r} (known: {known}); leave it out: {architecture.name} is taken as the {own} it is"
+        )
+    return f"{architecture.name} comes as {own}, so it cannot be served as {quantization!r}; leave quantization out or name another source"
 
 
 def kv_element_bytes(architecture: Architecture, settings: EngineSettings) -> int:

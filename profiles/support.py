@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from profiles.gpu_types import GpuType
 from profiles.models import Architecture
-from profiles.precision import BFLOAT16_COMPUTE_CAPABILITY, FP8_COMPUTE_CAPABILITY, compute_capability, dtype_name, weight_format
+from profiles.precision import BFLOAT16_COMPUTE_CAPABILITY, FP8_KV_COMPUTE_CAPABILITY, compute_capability, dtype_name, weight_format
 from profiles.settings import EngineSettings, UnsupportedError
 
 # vLLM pads the vocabulary to a multiple of this before it divides it over the ranks
@@ -44,6 +44,9 @@ def _division_problems(architecture: Architecture, settings: EngineSettings) -> 
     kv_heads = architecture.kv_heads
     if architecture.mla is None and max(kv_heads, size) % min(kv_heads, size):
         yield f"tensor_parallel_size {size} neither divides nor is a multiple of the {kv_heads} KV heads"
+    global_heads = architecture.full_heads.kv_heads
+    if architecture.global_layers is not None and max(global_heads, size) % min(global_heads, size):
+        yield f"tensor_parallel_size {size} neither divides nor is a multiple of the {global_heads} KV heads of the global layers"
 
 
 def _divided(architecture: Architecture) -> Iterator[tuple[str, int]]:
@@ -75,8 +78,9 @@ def _gpu_problems(architecture: Architecture, gpu: GpuType, settings: EngineSett
     if form is not None and capability < form.compute_capability:
         name = settings.quantization or architecture.checkpoint_quant
         yield f"{name} weights need compute capability {form.compute_capability}, the GPU has {capability}"
-    # e4m3 takes Ada's conversion instructions, e5m2 is a truncated float16 and runs from Ampere on. Some attention backends emulate e4m3
-    # on Ampere; that is not counted on.
-    needed = {"fp8": FP8_COMPUTE_CAPABILITY, "fp8_e4m3": FP8_COMPUTE_CAPABILITY, "fp8_e5m2": 8.0}.get(settings.kv_cache_dtype, 0.0)
+    if settings.kv_cache_dtype == "fp8_ds_mla" and architecture.indexer is None:
+        yield "kv_cache_dtype fp8_ds_mla is for sparse attention (DeepSeek-V3.2) alone; use fp8"
+    # Ada has instructions for it; Ampere converts in software, on backends that support it (profiles.memory.caveats says so).
+    needed = FP8_KV_COMPUTE_CAPABILITY if settings.kv_cache_dtype.startswith("fp8") else 0.0
     if capability < needed:
         yield f"kv_cache_dtype {settings.kv_cache_dtype} needs compute capability {needed}, the GPU has {capability}"

@@ -60,7 +60,20 @@ COUNTS = {
     # widths, ranks and numbers of a model's layers, under the names of its config.json
     *("head_dim", "heads", "hidden", "intermediate", "kv_heads", "kv_lora_rank", "layers", "max_position"),
     *("per_token", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "shared_intermediate", "sliding_layers", "v_head_dim"),
-    *("conv_kernel", "image_values", "key_dim", "key_heads", "mlp_only_layers", "value_dim", "value_heads", "vision_parameters", "vocab"),
+    *(
+        "conv_kernel",
+        "image_values",
+        "key_dim",
+        "key_heads",
+        "mlp_only_layers",
+        "value_dim",
+        "value_heads",
+        "attention_parameters",
+        "expert_parameters",
+        "mlp_parameters",
+        "vision_parameters",
+        "vocab",
+    ),
     # layers of a pipeline stage's model, elements of a tensor, multiples that widths are rounded up to
     *("all_layers", "elements", "expert_hidden_multiple", "expert_inner_multiple"),
     # blocks of a KV pool, and groups of layers that draw them

@@ -19,7 +19,9 @@ from profiles.memory.kv import kv_blocks, kv_pool_tokens, min_kv_bytes
 from profiles.memory.ledger import MemoryLedger, memory_ledger
 from profiles.memory.lifecycle import start_s, wake_s
 from profiles.memory.measured import measured_constants
+from profiles.memory.pool import largest_max_num_seqs
 from profiles.models import Architecture
+from profiles.precision import quantization_reason
 from profiles.settings import EngineSettings
 from profiles.store.canonical import canonical
 from profiles.store.measurements import Measurements
@@ -121,6 +123,9 @@ def prepare(options: ServeOptions, residence: Residence, measurements: Measureme
     gpu = builtin().gpu(residence.gpu_type)
     architecture = find_architecture(options.model)
     settings = engine_settings(options, architecture, gpu)
+    reason = quantization_reason(architecture, settings.quantization)
+    if reason is not None:
+        raise LaunchError(reason)
     mig = next((profile for profile in gpu.mig_profiles if profile.name == residence.mig_profile), None)
     budget_mib = check_free_memory(residence, options.gpu_memory_utilization)
     held = measured_constants(measurements, gpu, settings)
@@ -154,6 +159,12 @@ def _check_pool(architecture: Architecture, settings: EngineSettings, kv_bytes: 
             f"To serve at least one request with the model's max seq len ({settings.max_model_len}), ({needed_bytes / _GIB:.2f} GiB KV "
             f"cache is needed, which is larger than the available KV cache memory ({kv_bytes / _GIB:.2f} GiB). Try increasing "
             "`gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine."
+        )
+    blocks = largest_max_num_seqs(architecture, settings, kv_bytes)
+    if blocks < settings.max_num_seqs:
+        raise LaunchError(
+            f"max_num_seqs ({settings.max_num_seqs}) exceeds available Mamba cache blocks ({blocks}). Each decode sequence requires one "
+            "Mamba cache block, so CUDA graph capture cannot proceed. Please lower max_num_seqs or increase gpu_memory_utilization."
         )
 
 

@@ -20,6 +20,7 @@ from planner.plan import (
 from planner.problem import Placed
 from planner.sizing.candidates import Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
+from profiles.memory.caveats import caveats
 from profiles.memory.kv import kv_pool_tokens
 from profiles.memory.lifecycle import start_s
 
@@ -90,6 +91,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             kv_mib=ledger.kv_mib,
             total_mib=ledger.total_mib,
             start_peak_mib=ledger.start_peak_mib,
+            caveats=caveats(group.model.architecture, candidate.site.gpu, candidate.settings),
         ),
         capacity_rps=candidate.capacity_rps,
         planned_rps=planned_rps,

@@ -9,9 +9,10 @@ from planner.check.evidence import measured_constants
 from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
-from profiles.memory.kv import min_kv_bytes
 from profiles.memory.ledger import memory_ledger
+from profiles.memory.pool import pool_reason
 from profiles.models import Architecture
+from profiles.precision import quantization_reason
 from profiles.settings import EngineSettings
 
 
@@ -42,17 +43,18 @@ def _memory(
         if architecture(args.model) != model:
             yield f"{where}: its engine would load {args.model}, the plan is made for {replica.catalogue_model}"
         expected = memory_ledger(model, gpu, settings, args.kv_cache_memory_bytes, constants)
-        need_bytes = min_kv_bytes(model, settings)
+        small = pool_reason(model, settings, args.kv_cache_memory_bytes)
     except ValueError as error:
         yield f"{where}: {error}"
         return
-    lines = {line: (getattr(replica.ledger, line), getattr(expected, line)) for line in Ledger.model_fields if line != "provenance"}
+    numbers = [line for line in Ledger.model_fields if line.endswith("_mib")]
+    lines = {line: (getattr(replica.ledger, line), getattr(expected, line)) for line in numbers}
     for line, (said_mib, is_mib) in lines.items():
         if said_mib is not None and said_mib != is_mib:
             yield f"{where}: the ledger says {line} is {said_mib} MiB, the memory model {is_mib} MiB"
-    if args.kv_cache_memory_bytes < need_bytes:
-        have = f"{args.kv_cache_memory_bytes} bytes"
-        yield f"{where}: a KV pool of {have} cannot hold one request of {args.max_model_len} tokens, which takes {need_bytes} bytes"
+    for reason in (small, quantization_reason(model, args.quantization)):
+        if reason is not None:
+            yield f"{where}: {reason}"
     if len(args.lora_modules) > (args.max_loras or 0):
         yield f"{where}: {len(args.lora_modules)} adapters in {args.max_loras or 0} slots"
     if (args.served_model_name, args.host) != (replica.served_name, replica.host):

@@ -71,7 +71,8 @@ class Ledger(Part):
     """Memory of one replica on each of its GPUs, line by line, in MiB.
 
     start_peak_mib is the most it takes at once as it starts, at least the total.
-    provenance says which measured starts it rests on; empty: the constants shipped with the engine version.
+    provenance says which measured starts it rests on; empty: the constants shipped with the engine version. caveats are what
+    a reader should know that the numbers do not say.
     """
 
     weights_mib: Mib
@@ -82,6 +83,7 @@ class Ledger(Part):
     total_mib: Mib
     start_peak_mib: Mib
     provenance: str = ""
+    caveats: tuple[str, ...] = ()
 
     @property
     def start_extra_mib(self) -> int:

@@ -18,9 +18,10 @@ from profiles.latency.capacity import LoadForecast, capacity_rps, forecast
 from profiles.latency.mix import RequestMix
 from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime
-from profiles.memory.kv import kv_bytes_for_tokens, min_kv_bytes
+from profiles.memory.kv import kv_bytes_for_tokens
 from profiles.memory.ledger import MemoryLedger, memory_ledger
 from profiles.memory.measured import MeasuredConstants, measured_constants
+from profiles.memory.pool import largest_max_num_seqs, least_kv_bytes, least_pool_holds
 from profiles.settings import EngineSettings, UnsupportedError
 from profiles.store.measurements import Measurements
 
@@ -198,7 +199,23 @@ class _Variant:
 
     @property
     def min_kv_bytes(self) -> int:
-        return min_kv_bytes(self.group.model.architecture, self.settings)
+        return least_kv_bytes(self.group.model.architecture, self._fewest)
+
+    @property
+    def least_pool_holds(self) -> str:
+        return least_pool_holds(self.group.model.architecture, self._fewest)
+
+    @property
+    def _fewest(self) -> EngineSettings:
+        """Its settings with the fewest sequences that it may have: one where nobody chose max_num_seqs."""
+        return self.settings if self.group.model.max_num_seqs_stated else replace(self.settings, max_num_seqs=1)
+
+    def within(self, kv_bytes: int) -> _Variant:
+        """With no more sequences than the pool has blocks for, where nobody chose max_num_seqs."""
+        if self.group.model.max_num_seqs_stated:
+            return self
+        sequences = largest_max_num_seqs(self.group.model.architecture, self.settings, kv_bytes)
+        return replace(self, settings=replace(self.settings, max_num_seqs=sequences))
 
     def slo_reason(self, level: int) -> str:
         """Why not even a trickle of requests meets the SLO when `level` residents are active."""
@@ -227,7 +244,7 @@ def _kv_room_bytes(variant: _Variant) -> int:
     if empty.total_mib + need_mib > memory_mib:
         raise UnsupportedError(
             f"needs {empty.total_mib + need_mib} MiB per GPU (weights {empty.weights_mib} MiB, "
-            f"one request of {variant.settings.max_model_len} tokens {need_mib} MiB), {memory_mib} MiB are usable"
+            f"{variant.least_pool_holds} {need_mib} MiB), {memory_mib} MiB are usable"
         )
     if empty.start_peak_mib > memory_mib:
         raise UnsupportedError(f"needs {empty.start_peak_mib} MiB per GPU while it starts, {memory_mib} MiB are usable")
@@ -288,7 +305,8 @@ def _sized(variant: _Variant, level: int, rate_rps: float) -> Candidate | None:
     return None if need_bytes is None else _candidate(variant, level, max(variant.min_kv_bytes, need_bytes), rate_rps)
 
 
-def _candidate(variant: _Variant, level: int, kv_bytes: int, rate_rps: float) -> Candidate:
+def _candidate(sized: _Variant, level: int, kv_bytes: int, rate_rps: float) -> Candidate:
+    variant = sized.within(kv_bytes)
     load = variant.load(rate_rps, level)
     # busy at the worst-case share: a station like M/G/infinity with N requests in the mean is empty exp(-N) of the time
     busy_fraction = 1.0 if load is None else -math.expm1(-load.running_requests)

@@ -79,7 +79,8 @@ class EngineChoice(_Part):
 class Model(_Part):
     """A model to serve, with vLLM's own names for its engine settings.
 
-    choices are settings that replicas may have instead.
+    choices are settings that replicas may have instead. max_num_seqs_stated: somebody chose
+    max_num_seqs; otherwise a replica may have fewer.
     engine_model is what `vllm serve` is given: a Hugging Face id, or the absolute path of a local folder.
     """
 
@@ -92,6 +93,7 @@ class Model(_Part):
     kv_cache_dtype: str
     max_model_len: int
     max_num_seqs: int
+    max_num_seqs_stated: bool = True
     max_num_batched_tokens: int
     stream_interval: int
     enforce_eager: bool

@@ -13,6 +13,7 @@ from planner.spec.pools import Report
 from profiles.catalogue import Catalogue, architecture_from_path
 from profiles.memory.adapters import adapter_reason
 from profiles.models import Architecture
+from profiles.precision import quantization_reason
 
 # Long enough for most chats; each sequence of the engine must be able to hold it in the KV pool.
 DEFAULT_MAX_MODEL_LEN = 8192
@@ -64,6 +65,9 @@ def _splits(architecture: Architecture, size: int) -> bool:
 def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[tuple[Loc, str]]:
     if declared.max_model_len is not None and declared.max_model_len > architecture.max_position:
         yield ("max_model_len",), f"{declared.max_model_len} tokens; {architecture.name} can do {architecture.max_position} at most"
+    reason = quantization_reason(architecture, declared.quantization)
+    if reason is not None:
+        yield ("quantization",), reason
     for index, size in enumerate(declared.tensor_parallel or ()):
         if not _splits(architecture, size):
             heads = f"{architecture.heads} heads and {architecture.kv_heads} KV heads"
@@ -123,6 +127,7 @@ def _model(name: str, declared: DeclaredModel, architecture: Architecture, engin
         kv_cache_dtype=declared.kv_cache_dtype,
         max_model_len=declared.max_model_len or min(DEFAULT_MAX_MODEL_LEN, architecture.max_position),
         max_num_seqs=declared.max_num_seqs,
+        max_num_seqs_stated="max_num_seqs" in declared.model_fields_set or bool(declared.choices.max_num_seqs),
         max_num_batched_tokens=declared.max_num_batched_tokens,
         stream_interval=declared.stream_interval,
         enforce_eager=declared.enforce_eager,

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import yaml
 
 from profiles.catalogue.decode import decode_gpu, decode_model
-from profiles.catalogue.variants import base_and_format
+from profiles.catalogue.variants import base_and_format, variant
 from profiles.checkpoints.hf_config import architecture_from_path
 from profiles.fields import FieldError, Fields
 from profiles.gpu_types import GpuType
@@ -136,11 +136,7 @@ class Catalogue:
             model = self._models.find(found[0])
         except UnknownNameError:
             return None
-        source = f"{model.source}; format {found[1]} by the checkpoint's name"
-        # Narrower copies of a mixture of experts that comes quantised narrow the experts alone (nvidia/DeepSeek-R1-FP4).
-        narrowed = model.checkpoint_quant is not None and model.checkpoint_quant != found[1] and model.experts is not None
-        scope = "experts" if narrowed else "linear"
-        return replace(model, name=name, aliases=(), checkpoint_quant=found[1], quant_scope=scope, source=source)
+        return variant(model, name, found[1])
 
     def model_id(self, name: str) -> str:
         """The Hugging Face id an engine can load for this name: the one written, in its proper spelling, or the model's own."""

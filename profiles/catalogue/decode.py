@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import median
+from typing import TypeVar
 
 from profiles.fields import Fields
 from profiles.gpu_types import LINKS, EngineTraits, GpuType, MigProfile
-from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, RECURRENT_KINDS, Architecture, Experts, Mla, Recurrent
+from profiles.models import (
+    CHECKPOINT_QUANTS,
+    DTYPE_BYTES,
+    QUANT_SCOPES,
+    RECURRENT_KINDS,
+    Architecture,
+    Experts,
+    GlobalLayers,
+    Indexer,
+    Mla,
+    PerLayerInput,
+    Recurrent,
+    SharedKv,
+)
+from profiles.unquantized import module_patterns
 
 GPU_KEYS = frozenset(
     {
@@ -58,10 +74,19 @@ MODEL_KEYS = frozenset(
         "gated_attention",
         "image_tokens",
         "image_values",
+        "unquantized_modules",
+        "indexer",
+        "global_layers",
+        "per_layer_input",
+        "shared_kv",
     }
 )
 RECURRENT_KEYS = frozenset({"kind", "layers", "key_heads", "value_heads", "key_dim", "value_dim", "conv_kernel", "state_dtype"})
 EXPERTS_KEYS = frozenset({"count", "per_token", "intermediate", "layers", "shared_intermediate"})
+GLOBAL_LAYERS_KEYS = frozenset({"kv_heads", "head_dim"})
+PER_LAYER_INPUT_KEYS = frozenset({"hidden", "vocab"})
+SHARED_KV_KEYS = frozenset({"layers", "sliding_layers", "double_mlp"})
+INDEXER_KEYS = frozenset({"heads", "head_dim"})
 MLA_KEYS = frozenset({"kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"})
 
 
@@ -160,7 +185,20 @@ def decode_model(fields: Fields) -> Architecture:
         gated_attention=fields.flag("gated_attention", default=False),
         image_tokens=fields.optional_integer("image_tokens") or 0,
         image_values=fields.optional_integer("image_values") or 0,
+        unquantized_modules=module_patterns(fields, "unquantized_modules"),
+        indexer=_part(fields, "indexer", INDEXER_KEYS, _indexer),
+        global_layers=_part(fields, "global_layers", GLOBAL_LAYERS_KEYS, _global_layers),
+        per_layer_input=_part(fields, "per_layer_input", PER_LAYER_INPUT_KEYS, _per_layer_input),
+        shared_kv=_part(fields, "shared_kv", SHARED_KV_KEYS, _shared_kv),
     )
+
+
+Part = TypeVar("Part")
+
+
+def _part(fields: Fields, key: str, keys: frozenset[str], decode: Callable[[Fields], Part]) -> Part | None:
+    """A part that a model may have, None when the file does not name it."""
+    return decode(fields.table(key).only(keys)) if fields.has(key) else None
 
 
 def _recurrent(fields: Fields) -> Recurrent:
@@ -184,6 +222,26 @@ def _experts(fields: Fields) -> Experts:
         layers=fields.integer("layers"),
         shared_intermediate=fields.integer("shared_intermediate", minimum=0),
     )
+
+
+def _global_layers(fields: Fields) -> GlobalLayers:
+    return GlobalLayers(kv_heads=fields.integer("kv_heads"), head_dim=fields.integer("head_dim"))
+
+
+def _per_layer_input(fields: Fields) -> PerLayerInput:
+    return PerLayerInput(hidden=fields.integer("hidden"), vocab=fields.integer("vocab"))
+
+
+def _shared_kv(fields: Fields) -> SharedKv:
+    return SharedKv(
+        layers=fields.integer("layers"),
+        sliding_layers=fields.integer("sliding_layers", minimum=0),
+        double_mlp=fields.flag("double_mlp", default=False),
+    )
+
+
+def _indexer(fields: Fields) -> Indexer:
+    return Indexer(heads=fields.integer("heads"), head_dim=fields.integer("head_dim"))
 
 
 def _mla(fields: Fields) -> Mla:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from profiles.fields import Fields
-from profiles.models import Mla
+from profiles.models import Indexer, Mla
 
 # Kinds of layers in `layer_types` (transformers): those with a growing cache and those bounded by a window or chunk.
 FULL_KINDS = frozenset({"full_attention"})
@@ -29,6 +29,15 @@ def mla(text: Fields) -> Mla | None:
         qk_rope_head_dim=text.integer("qk_rope_head_dim"),
         v_head_dim=text.integer("v_head_dim"),
     )
+
+
+def indexer(text: Fields) -> Indexer | None:
+    """What chooses the tokens of sparse attention, None for a model that reads all."""
+    if not text.has("index_topk"):
+        return None
+    if not text.has("kv_lora_rank"):
+        raise text.error("kv_lora_rank", "missing, though index_topk is there; sparse attention is known for latent attention only")
+    return Indexer(heads=text.integer("index_n_heads"), head_dim=text.integer("index_head_dim"))
 
 
 def sliding(text: Fields, model_type: str, layers: int) -> tuple[int, int | None]:

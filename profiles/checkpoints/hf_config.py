@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
-from profiles.checkpoints.hf_attention import mla, sliding
+from profiles.checkpoints import hf_gemma4
+from profiles.checkpoints.hf_attention import indexer, mla, sliding
+from profiles.checkpoints.hf_keys import check_kind, check_known
 from profiles.checkpoints.hf_quantization import quantization
 from profiles.checkpoints.hf_recurrent import GATED_ATTENTION_TYPES, mlp_only_layers, pattern_expert_layers, recurrent
 from profiles.checkpoints.hf_vision import largest_image, vision_parameters
@@ -15,10 +18,10 @@ from profiles.models import Architecture, Experts
 
 # Nested decoder configurations of multimodal models (transformers: Gemma3Config, Mistral3Config, Llama4Config, Qwen3VLConfig, KimiK25).
 TEXT_KEYS = ("text_config", "language_config", "llm_config")
-# Keys of sparse-index layers and of mixtures whose caches the memory model does not cover.
-UNSUPPORTED_KEYS = ("index_topk", "layers_block_type", "mamba_d_state")
+# Keys of mixtures whose caches the memory model does not cover.
+UNSUPPORTED_KEYS = ("layers_block_type", "mamba_d_state")
 # Model types whose embeddings are tied unless the file says otherwise (transformers, their config classes).
-TIED_TYPES = ("gemma", "gemma2", "gemma3", "gemma3_text", "starcoder2")
+TIED_TYPES = ("gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "starcoder2")
 # Model types with two matrices per MLP (transformers, their modelling files).
 UNGATED_TYPES = ("gpt_neox", "nemotron", "nemotron_h", "phi", "starcoder2")
 # Names of the number of routed experts (transformers: DeepSeek, Mixtral and Llama 4, Qwen).
@@ -43,12 +46,12 @@ def architecture_from_path(path: Path) -> Architecture:
     """The architecture a config.json describes; FieldError names file and key of what is missing, wrong or not supported."""
     file = path / "config.json" if path.is_dir() else path
     top = Fields(str(file), _read(file))
+    check_kind(top)
     text = _decoder(top)
     for key in UNSUPPORTED_KEYS:
         if text.has(key):
-            raise text.error(key, "models with state-space or sparse-index layers of this kind are not supported")
-    if top.flag("is_encoder_decoder", default=False):
-        raise top.error("is_encoder_decoder", "encoder-decoder models are not supported")
+            raise text.error(key, "models with state-space layers of this kind are not supported")
+    check_known(text, text.optional_text("model_type") or "")
     return _architecture(file.resolve().parent.name, top, text)
 
 
@@ -70,9 +73,11 @@ def _decoder(top: Fields) -> Fields:
     """The fields of the language model, with the defaults of its type underneath."""
     nested = next((key for key in TEXT_KEYS if top.has(key)), None)
     text = top.table(nested) if nested else top
-    model_type = text.optional_text("model_type") or ""
+    model_type = text.optional_text("model_type") or top.optional_text("model_type") or ""
     present = {key: value for key, value in text.values.items() if value is not None}
-    return Fields(text.file, {**TYPE_DEFAULTS.get(model_type, {}), **present}, text.prefix)
+    if model_type == hf_gemma4.MODEL_TYPE and isinstance(layers := present.get("num_hidden_layers"), int):
+        present.setdefault("layer_types", hf_gemma4.default_layer_types(layers))
+    return Fields(text.file, {**TYPE_DEFAULTS.get(model_type, {}), "model_type": model_type or None, **present}, text.prefix)
 
 
 def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
@@ -80,16 +85,18 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
     hidden, heads, layers = text.integer("hidden_size"), text.integer("num_attention_heads"), text.integer("num_hidden_layers")
     latent = mla(text)
     experts = _experts(text, model_type, layers)
-    quant, quant_scope = quantization(top, text, moe=experts is not None)
+    quant, quant_scope, unquantized_modules = quantization(top, text, moe=experts is not None)
     sliding_layers, window_tokens = sliding(text, model_type, layers)
     image_tokens, image_values = largest_image(top)
+    kv_heads = heads if latent else text.optional_integer("num_key_value_heads") or heads
+    gemma4 = model_type == hf_gemma4.MODEL_TYPE
     return Architecture(
         name=name,
         aliases=(),
         layers=layers,
         hidden=hidden,
         heads=heads,
-        kv_heads=heads if latent else text.optional_integer("num_key_value_heads") or heads,
+        kv_heads=kv_heads,
         head_dim=latent.qk_nope_head_dim + latent.qk_rope_head_dim if latent else _head_dim(text, hidden, heads),
         intermediate=_mlp_width(text, experts),
         vocab=text.integer("vocab_size"),
@@ -111,6 +118,11 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
         gated_attention=model_type in GATED_ATTENTION_TYPES,
         image_tokens=image_tokens,
         image_values=image_values,
+        unquantized_modules=unquantized_modules,
+        indexer=indexer(text),
+        global_layers=hf_gemma4.global_layers(text, kv_heads) if gemma4 else None,
+        per_layer_input=hf_gemma4.per_layer_input(text) if gemma4 else None,
+        shared_kv=hf_gemma4.shared_kv(text, layers) if gemma4 else None,
     )
 
 
@@ -137,11 +149,10 @@ def _dtype(top: Fields, text: Fields) -> str:
 
 
 def _experts(text: Fields, model_type: str, layers: int) -> Experts | None:
+    if model_type == hf_gemma4.MODEL_TYPE:
+        return hf_gemma4.experts(text, layers)
     count_key = next((key for key in EXPERT_COUNT_KEYS if text.has(key)), None)
     if count_key is None:
-        strange = next((key for key in sorted(text.values) if "num_experts" in key and text.values[key]), None)
-        if strange:
-            raise text.error(strange, f"this layout of experts is not supported (known: {', '.join(EXPERT_COUNT_KEYS)})")
         return None
     if text.integer(count_key, minimum=0) == 0:
         return None
@@ -166,16 +177,20 @@ def _expert_layers(text: Fields, layers: int) -> int:
     listed = pattern_expert_layers(text)
     if listed:
         return listed
+    if text.has("mlp_layer_types"):
+        return text.texts("mlp_layer_types").count("sparse") or _no_experts(text, "mlp_layer_types names none as sparse")
     step_key = next((key for key in ("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_freq") if text.has(key)), None)
     step = text.integer(step_key) if step_key else 1
     leading = text.optional_integer("first_k_dense_replace", minimum=0) or 0
     named = len(text.items("mlp_only_layers")) if text.has("mlp_only_layers") else 0
     expert_layers = layers // step - leading - named
     if expert_layers < 1:
-        raise text.error(
-            "num_hidden_layers", f"leaves no layer with experts: {layers} layers, step {step}, {leading + named} of them dense"
-        )
+        _no_experts(text, f"{layers} layers, step {step}, {leading + named} of them dense")
     return expert_layers
+
+
+def _no_experts(text: Fields, why: str) -> NoReturn:
+    raise text.error("num_hidden_layers", f"leaves no layer with experts: {why}")
 
 
 def _shared_width(text: Fields, model_type: str, width: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from profiles.fields import Fields
+from profiles.unquantized import module_patterns
 
 # Methods that name their format outright (vllm/model_executor/layers/quantization).
 PLAIN_METHODS = {"awq": "awq", "fbgemm_fp8": "fp8", "fp8": "fp8", "mxfp4": "mxfp4"}
@@ -13,14 +14,28 @@ COMPRESSED = {(4, "float"): "nvfp4", (4, "int"): "int4", (8, "float"): "fp8", (8
 # quant_algo of NVIDIA's ModelOpt checkpoints (vllm/model_executor/layers/quantization/modelopt.py).
 MODELOPT = {"FP8": "fp8", "NVFP4": "nvfp4"}
 
+# Keys that list what is not quantised: fp8, awq and gptq; compressed-tensors; vLLM's own; ModelOpt (their classes in
+# vllm/model_executor/layers/quantization).
+UNQUANTIZED_KEYS = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
 
-def quantization(top: Fields, text: Fields, *, moe: bool) -> tuple[str | None, str | None]:
-    """(checkpoint_quant, quant_scope) of the model, (None, None) when its weights are not quantised."""
+
+def quantization(top: Fields, text: Fields, *, moe: bool) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """(checkpoint_quant, quant_scope, unquantized_modules) of the model; None and nothing when its weights are not quantised."""
     holder = next((fields for fields in (top, text) if fields.has("quantization_config")), None)
     if holder is None:
-        return None, None
-    quant = _format(holder.table("quantization_config"))
-    return quant, "experts" if moe and quant in EXPERT_QUANTS else "linear"
+        return None, None, ()
+    fields = holder.table("quantization_config")
+    quant = _format(fields)
+    listed = tuple(pattern for key in UNQUANTIZED_KEYS for pattern in module_patterns(fields, key))
+    return quant, "experts" if moe and quant in EXPERT_QUANTS else "linear", listed + _excluded(fields)
+
+
+def _excluded(fields: Fields) -> tuple[str, ...]:
+    """Modules that GPTQModel leaves out: keys of `dynamic` that begin with "-:" and go on as a regular expression."""
+    if not fields.has("dynamic"):
+        return ()
+    regular = [f"re:{key[2:]}" for key in fields.table("dynamic").values if key.startswith("-:")]
+    return module_patterns(Fields(fields.file, {"dynamic": regular}, fields.prefix), "dynamic")
 
 
 def _format(fields: Fields) -> str:

@@ -13,7 +13,19 @@ PIXTRAL_SIDE, PIXTRAL_PATCH, PIXTRAL_MERGE = 1540, 14, 2
 
 
 def vision_parameters(top: Fields) -> int:
-    """Upper estimate of tower and projector from the tower's blocks; 0 for a text model."""
+    """Upper estimate of towers and projector from the towers' blocks; 0 for a text model."""
+    return _vision_parameters(top) + _audio_parameters(top)
+
+
+def _audio_parameters(top: Fields) -> int:
+    if not top.has("audio_config"):
+        return 0
+    audio = top.table("audio_config")
+    # Conformer (arXiv 2005.08100, section 2): two feed-forward parts of 8 hidden^2, attention 5 with relative positions, convolution 3
+    return 24 * audio.integer("num_hidden_layers") * audio.integer("hidden_size") ** 2
+
+
+def _vision_parameters(top: Fields) -> int:
     if not top.has("vision_config"):
         return 0
     vision = top.table("vision_config")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from profiles.memory.kv import kv_bytes_per_token
+from profiles.memory.kv import layer_token_bytes
 from profiles.memory.weights import weight_bytes
 from profiles.models import DTYPE_BYTES, Architecture
 from profiles.precision import dtype_bytes
@@ -65,19 +65,26 @@ def _step_work(architecture: Architecture, settings: EngineSettings, data_parall
     plain_bytes = dtype_bytes(architecture, settings)
     always_bytes = weight_bytes(_without_experts(architecture), whole)
     # Of a separate input embedding only the rows of the step's tokens are read, and the vision tower by no step that makes text.
-    unread = architecture.vision_parameters + (0 if architecture.tie_embeddings else architecture.vocab * architecture.hidden / size)
+    unread = (
+        architecture.vision_parameters
+        + architecture.per_layer_embedding_parameters / size
+        + (0 if architecture.tie_embeddings else architecture.vocab * architecture.hidden / size)
+    )
     windowed, full = _attention_layers(architecture)
-    layer_kv_bytes = kv_bytes_per_token(architecture, whole) / max(architecture.attention_layers, 1)
+    full_kv_bytes = layer_token_bytes(architecture, whole)
+    window_kv_bytes = layer_token_bytes(architecture, whole, windowed=True)
+    # Those that slide but are counted with the full ones have the heads of sliding layers.
+    long_windows = architecture.sliding_layers - windowed
     window_tokens = architecture.sliding_window_tokens or 0
     all_reduces = 2 * architecture.layers if size > 1 else 0
     return StepWork(
         weights_bytes=always_bytes - unread * plain_bytes,
         expert_bytes=(weight_bytes(architecture, whole) - always_bytes) / data_parallel_size,
-        kv_bytes=full * layer_kv_bytes,
-        sequence_bytes=windowed * layer_kv_bytes * window_tokens + 2 * _state_bytes(architecture) / size,
+        kv_bytes=(full - long_windows) * full_kv_bytes + long_windows * window_kv_bytes,
+        sequence_bytes=windowed * window_kv_bytes * window_tokens + 2 * _state_bytes(architecture) / size,
         token_flops=2 * (architecture.active_parameter_count - architecture.vocab * architecture.hidden) / size,
-        window_flops=windowed * window_tokens * _pair_flops(architecture) / size,
-        pair_flops=full * _pair_flops(architecture) / size,
+        window_flops=windowed * window_tokens * _pair_flops(architecture, architecture.head_dim) / size,
+        pair_flops=full * _pair_flops(architecture, architecture.full_heads.head_dim) / size,
         kv_flops=_kv_flops(architecture) / size,
         # A ring all-reduce moves 2 (n - 1) / n of the data over each link (Patarasuk and Yuan, 2009).
         reduced_bytes=all_reduces * architecture.hidden * plain_bytes * 2 * (size - 1) / size,
@@ -102,17 +109,20 @@ def _state_bytes(architecture: Architecture) -> float:
     return recurrent.layers * recurrent.value_width * recurrent.key_dim * DTYPE_BYTES[recurrent.state_dtype]
 
 
-def _pair_flops(architecture: Architecture) -> float:
+def _pair_flops(architecture: Architecture, head_dim: int) -> float:
     """Scores and weighted values of one layer for one pair of tokens: 2 operations per element of the heads each."""
     if architecture.mla is not None:
-        return 2 * architecture.heads * (architecture.head_dim + architecture.mla.v_head_dim)
-    return 4 * architecture.heads * architecture.head_dim
+        return 2 * architecture.heads * (head_dim + architecture.mla.v_head_dim)
+    return 4 * architecture.heads * head_dim
 
 
 def _kv_flops(architecture: Architecture) -> float:
     """Operations of all layers per cached token that one decoding request reads."""
     if architecture.mla is None:
-        return architecture.attention_layers * _pair_flops(architecture)
+        full = architecture.attention_layers - architecture.sliding_layers
+        return full * _pair_flops(architecture, architecture.full_heads.head_dim) + architecture.sliding_layers * _pair_flops(
+            architecture, architecture.head_dim
+        )
     # Absorbed MLA attends within the latent (DeepSeek-V2, arXiv 2405.04434, section 2.1.2): scores over rank and rope part, values over
     # the rank.
     latent = 2 * architecture.mla.kv_lora_rank + architecture.mla.qk_rope_head_dim

@@ -10,7 +10,7 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 def adapter_reason(architecture: Architecture) -> str | None:
     """Why adapters of a model cannot be planned; None when they can."""
-    if architecture.experts or architecture.mla or architecture.recurrent or architecture.mlp_only_layers:
+    if architecture.experts or architecture.mla or architecture.recurrent or architecture.mlp_only_layers or architecture.global_layers:
         return "adapters are planned for models of dense attention and MLP layers only"
     return None
 

@@ -160,7 +160,7 @@ class _Demand:
         held: IntegerArray = self.blocks.full * -(-tokens // self.blocks.block_tokens) + self.blocks.state_blocks
         if self.blocks.windowed:
             kept = np.minimum(self.blocks.kept_tokens, tokens)
-            held = held + self.blocks.windowed * (-(-kept // self.blocks.block_tokens) + self.blocks.window_slack)
+            held = held + self.blocks.windowed * (-(-kept // self.blocks.window_block_tokens) + self.blocks.window_slack)
         return held
 
 

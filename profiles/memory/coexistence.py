@@ -1,7 +1,7 @@
 """Do these engines live together on one GPU, MIG slice or tensor-parallel block? Ledgers, what is left, the binding line, the limits.
 
 Memory is counted per GPU: engines with tensor or pipeline parallelism take the same on each of theirs. Every engine has at least the KV
-pool that one request of max_model_len needs; what is left beyond is divided evenly.
+pool it starts with, for one request of max_model_len and the states of max_num_seqs; what is left beyond is divided evenly.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from profiles.gpu_types import GpuType, MigProfile
+from profiles.memory.caveats import kv_caveat
 from profiles.memory.engine_constants import EngineConstants, constants_for
-from profiles.memory.kv import kv_blocks, kv_bytes_per_block, kv_pool_tokens, max_concurrency, min_kv_bytes
+from profiles.memory.kv import kv_blocks, kv_bytes_per_block, kv_pool_tokens, max_concurrency
 from profiles.memory.ledger import MemoryLedger, memory_ledger
+from profiles.memory.pool import least_kv_bytes
 from profiles.models import Architecture
+from profiles.precision import quantization_reason
 from profiles.settings import EngineSettings, UnsupportedError
 
 _MIB = 1 << 20
@@ -40,8 +43,8 @@ class ResidentEngine:
 
     @property
     def min_kv_bytes(self) -> int:
-        """The pool for one longest request."""
-        return min_kv_bytes(self.architecture, self.settings)
+        """The pool for one longest request, and for the state of every sequence."""
+        return least_kv_bytes(self.architecture, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def fit(engines: Sequence[ResidentEngine], gpu: GpuType, mig: MigProfile | None,
     lines = [
         (f"{line.name} of {engine.name}", line.memory_mib)
         for engine, ledger in zip(runnable, empty, strict=True)
-        for line in _lines(engine, ledger)
+        for line in _lines(engine, gpu, ledger)
     ]
     return Fit(
         gpu=gpu.name,
@@ -135,6 +138,9 @@ def _refusal(engine: ResidentEngine, gpu: GpuType, mig: MigProfile | None) -> st
     if mig is not None and settings.tensor_parallel_size * settings.pipeline_parallel_size > 1:
         return "an engine sees one MIG slice only: no tensor or pipeline parallelism across slices"
     try:
+        reason = quantization_reason(engine.architecture, settings.quantization)
+        if reason is not None:
+            return reason
         engine.ledger(gpu, engine.min_kv_bytes)
     except UnsupportedError as error:
         return str(error)
@@ -166,7 +172,7 @@ def _resident(engine: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: 
     return Resident(
         model=engine.name,
         reason=None,
-        lines=_lines(engine, ledger),
+        lines=_lines(engine, gpu, ledger),
         total_mib=ledger.total_mib,
         start_peak_mib=ledger.start_peak_mib,
         kv_bytes=kv_bytes,
@@ -180,15 +186,16 @@ def _resident(engine: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: 
     )
 
 
-def _lines(engine: ResidentEngine, ledger: MemoryLedger) -> tuple[Line, ...]:
+def _lines(engine: ResidentEngine, gpu: GpuType, ledger: MemoryLedger) -> tuple[Line, ...]:
     constants = (engine.constants or constants_for(engine.settings.engine_version)).provenance
     weights = "headers of the safetensors files" if engine.checkpoint_bytes is not None else f"dimensions: {engine.architecture.source}"
+    kv = kv_caveat(gpu, engine.settings)
     return (
         Line("weights", ledger.weights_mib, weights),
         Line("activation and non-torch", ledger.activation_mib, constants),
         Line("CUDA graphs", ledger.cuda_graphs_mib, constants),
         Line("context (outside the budget)", ledger.context_mib, constants),
-        Line("KV cache", ledger.kv_mib, "arithmetic of vLLM"),
+        Line("KV cache", ledger.kv_mib, f"arithmetic of vLLM; {kv}" if kv else "arithmetic of vLLM"),
     )
 
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from profiles.models import DTYPE_BYTES, Architecture, Recurrent
+from profiles.models import DTYPE_BYTES, Architecture, GlobalLayers, Recurrent
 from profiles.pipeline import largest_stage_layers
 from profiles.precision import dtype_bytes, kv_element_bytes
 from profiles.settings import EngineSettings
@@ -39,9 +39,8 @@ class _Groups:
 # Asked for at every rate that a replica is sized for, as are the bytes of a block.
 @lru_cache(maxsize=256)
 def _groups(architecture: Architecture) -> _Groups:
-    windowed = architecture.sliding_layers
     states = architecture.recurrent.layers if architecture.recurrent else 0
-    counts = (architecture.attention_layers - windowed, windowed, states)
+    counts = (*architecture.cached_layers, states)
     present = [count for count in counts if count]
     fewest, most = min(present), max(present)
     size = most if most < fewest * _GROUP_RATIO else fewest
@@ -49,16 +48,28 @@ def _groups(architecture: Architecture) -> _Groups:
     return _Groups(full, windows, recurrent, size)
 
 
-def _layer_token_bytes(architecture: Architecture, settings: EngineSettings) -> int:
-    """Bytes that one token takes in one layer on one GPU.
+def layer_token_bytes(architecture: Architecture, settings: EngineSettings, *, windowed: bool = False) -> int:
+    """Bytes that one token takes in one layer on one GPU, a layer that attends to everything or one that slides.
 
     Grouped-query attention keeps keys and values of its share of the KV heads, at least one (replicated when there are more ranks than
-    heads). Multi-head latent attention keeps one latent vector on every rank.
+    heads). Multi-head latent attention keeps one latent vector on every rank, and the key of the indexer where it is sparse.
     """
     element_bytes = kv_element_bytes(architecture, settings)
     if architecture.mla is not None:
-        return (architecture.mla.kv_lora_rank + architecture.mla.qk_rope_head_dim) * element_bytes
-    return 2 * max(architecture.kv_heads // settings.tensor_parallel_size, 1) * architecture.head_dim * element_bytes
+        mla, indexer = architecture.mla, architecture.indexer
+        if indexer is None:
+            return (mla.kv_lora_rank + mla.qk_rope_head_dim) * element_bytes
+        # Sparse attention under fp8 is fp8_ds_mla: the latent in fp8 with scales, the rope part in two bytes; the indexer's key is always
+        # fp8 with scales (vllm/v1/kv_cache_interface.py, MLAAttentionSpec; deepseek_v2.py, DeepseekV32IndexerCache).
+        latent_bytes = _scaled_fp8_bytes(mla.kv_lora_rank) if element_bytes == 1 else mla.kv_lora_rank * element_bytes
+        return latent_bytes + mla.qk_rope_head_dim * max(element_bytes, 2) + _scaled_fp8_bytes(indexer.head_dim)
+    heads = GlobalLayers(architecture.kv_heads, architecture.head_dim) if windowed else architecture.full_heads
+    return 2 * max(heads.kv_heads // settings.tensor_parallel_size, 1) * heads.head_dim * element_bytes
+
+
+def _scaled_fp8_bytes(elements: int) -> int:
+    """fp8 elements with one 4-byte scale per 128 (vllm/model_executor/models/deepseek_v2.py, quant_block_size)."""
+    return elements + 4 * -(-elements // 128)
 
 
 def state_bytes_per_layer(architecture: Architecture, settings: EngineSettings) -> int:
@@ -83,18 +94,32 @@ def _conv_width(recurrent: Recurrent, size: int) -> int:
     return 2 * size * recurrent.key_dim + recurrent.value_width
 
 
-def kv_block_tokens(architecture: Architecture, settings: EngineSettings) -> int:
-    """Tokens of one block: block_size, or what makes a block as large as a recurrent state."""
+def kv_block_tokens(architecture: Architecture, settings: EngineSettings, *, windowed: bool = False) -> int:
+    """Tokens of one block of such layers: block_size, or what makes a block as large as a recurrent state.
+
+    Where layers that slide and others differ in heads, blocks of the smaller ones hold as many times more tokens
+    (unify_kv_cache_spec_page_size in vllm/v1/core/kv_cache_utils.py, 0.32), or are padded when that is no whole number.
+    """
     state_bytes = state_bytes_per_layer(architecture, settings)
     if not state_bytes:
-        return settings.block_size
+        larger, rest = divmod(_largest_token_bytes(architecture, settings), layer_token_bytes(architecture, settings, windowed=windowed))
+        return settings.block_size * (1 if rest else larger)
     alignment = max(_STATE_ALIGNMENT_TOKENS if architecture.mla is None else _LATENT_STATE_ALIGNMENT_TOKENS, settings.block_size)
-    return alignment * -(-state_bytes // (alignment * _layer_token_bytes(architecture, settings)))
+    return alignment * -(-state_bytes // (alignment * layer_token_bytes(architecture, settings)))
+
+
+def _largest_token_bytes(architecture: Architecture, settings: EngineSettings) -> int:
+    """The most that a token takes in one layer of those that have a cache."""
+    full, windowed = architecture.cached_layers
+    present = [kind for kind, count in ((False, full), (True, windowed)) if count]
+    return max(layer_token_bytes(architecture, settings, windowed=kind) for kind in present)
 
 
 def kv_bytes_per_token(architecture: Architecture, settings: EngineSettings) -> int:
     """Bytes that one token within every window takes over all attention layers of the largest pipeline stage, per GPU."""
-    return _stage_layers(architecture.attention_layers, architecture, settings) * _layer_token_bytes(architecture, settings)
+    full, windowed = (_stage_layers(layers, architecture, settings) for layers in architecture.cached_layers)
+    window_bytes = windowed * layer_token_bytes(architecture, settings, windowed=True)
+    return full * layer_token_bytes(architecture, settings) + window_bytes
 
 
 def _stage_layers(layers: int, architecture: Architecture, settings: EngineSettings) -> int:
@@ -110,7 +135,9 @@ def kv_bytes_per_block(architecture: Architecture, settings: EngineSettings) -> 
 @lru_cache(maxsize=256)
 def _block_bytes(architecture: Architecture, settings: EngineSettings) -> int:
     layers = _stage_layers(_groups(architecture).layers, architecture, settings)
-    return layers * kv_block_tokens(architecture, settings) * _layer_token_bytes(architecture, settings)
+    if architecture.recurrent is not None:
+        return layers * kv_block_tokens(architecture, settings) * layer_token_bytes(architecture, settings)
+    return layers * settings.block_size * _largest_token_bytes(architecture, settings)
 
 
 def tokens_in_flight(settings: EngineSettings) -> int:
@@ -128,8 +155,8 @@ def _state_blocks(settings: EngineSettings) -> int:
 class RequestBlocks:
     """How many blocks one request holds, over all groups, for any length.
 
-    full and windowed count groups, state_blocks are held at any length; a window keeps at most kept_tokens, in one block more when it may
-    begin inside a block.
+    full and windowed count groups with blocks of block_tokens and window_block_tokens, state_blocks are held at any length; a window keeps
+    at most kept_tokens, in one block more when it may begin inside a block.
     """
 
     full: int
@@ -138,12 +165,13 @@ class RequestBlocks:
     block_tokens: int
     kept_tokens: int
     window_slack: int
+    window_block_tokens: int
 
     def of(self, tokens: int) -> int:
         """Blocks that a request of that many tokens can come to hold."""
         blocks = self.full * -(-tokens // self.block_tokens) + self.state_blocks
         if self.windowed:
-            blocks += self.windowed * (-(-min(self.kept_tokens, tokens) // self.block_tokens) + self.window_slack)
+            blocks += self.windowed * (-(-min(self.kept_tokens, tokens) // self.window_block_tokens) + self.window_slack)
         return blocks
 
 
@@ -157,6 +185,7 @@ def request_blocks(architecture: Architecture, settings: EngineSettings) -> Requ
         block_tokens=kv_block_tokens(architecture, settings),
         kept_tokens=_kept_tokens(architecture, settings),
         window_slack=0 if architecture.chunked else 1,
+        window_block_tokens=kv_block_tokens(architecture, settings, windowed=True),
     )
 
 
@@ -188,13 +217,13 @@ def kv_bytes_for_tokens(architecture: Architecture, settings: EngineSettings, to
     for all lengths, and one request's state.
     """
     groups = _groups(architecture)
-    block_tokens = kv_block_tokens(architecture, settings)
+    block_tokens, window_tokens = kv_block_tokens(architecture, settings), kv_block_tokens(architecture, settings, windowed=True)
     length = tokens if request_tokens is None else min(request_tokens, tokens)
     requests = math.ceil(tokens / length) if tokens else 0
     blocks = groups.full * -(-tokens // block_tokens) + groups.states * _state_blocks(settings) * requests
     if groups.windowed:
         kept = length if request_tokens is None else min(_kept_tokens(architecture, settings), length)
-        blocks += groups.windowed * (math.ceil(tokens * kept / length / block_tokens) + requests)
+        blocks += groups.windowed * (math.ceil(tokens * kept / length / window_tokens) + requests)
     return (blocks + 1) * kv_bytes_per_block(architecture, settings)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.catalogue import builtin
+from profiles.memory.kv import min_kv_bytes
 from profiles.memory.ledger import MemoryLedger, memory_ledger, memory_parts, weight_bytes
 from profiles.settings import EngineSettings, UnsupportedError
 
@@ -143,8 +144,14 @@ def test_the_vocabulary_must_divide_after_padding() -> None:
 def test_formats_need_their_gpu() -> None:
     with pytest.raises(UnsupportedError, match=r"bfloat16 needs compute capability 8\.0"):
         memory_ledger(LLAMA, T4, EngineSettings(), 0)
-    with pytest.raises(UnsupportedError, match=r"kv_cache_dtype fp8 needs compute capability 8\.9"):
-        memory_ledger(LLAMA, A100, EngineSettings(kv_cache_dtype="fp8"), 0)
+    with pytest.raises(UnsupportedError, match=r"kv_cache_dtype fp8 needs compute capability 8\.0, the GPU has 7\.5"):
+        memory_ledger(LLAMA, T4, EngineSettings(dtype="float16", kv_cache_dtype="fp8"), 0)
+    # Ampere converts an fp8 KV cache in software.
+    fp8_kv = EngineSettings(kv_cache_dtype="fp8")
+    assert min_kv_bytes(LLAMA, fp8_kv) * 2 == min_kv_bytes(LLAMA, EngineSettings())
+    assert memory_ledger(LLAMA, A100, fp8_kv, min_kv_bytes(LLAMA, fp8_kv)).kv_mib > 0
+    with pytest.raises(UnsupportedError, match="fp8_ds_mla is for sparse attention"):
+        memory_ledger(LLAMA, H100, EngineSettings(kv_cache_dtype="fp8_ds_mla"), 0)
     # fp8 weights run on A100 as weight-only kernels.
     assert memory_ledger(LLAMA, A100, EngineSettings(quantization="fp8"), 0).weights_mib < 9.5 * GIB
 

@@ -91,7 +91,7 @@ def test_a_wrong_dimension_is_named(tmp_path: Path, key: str, value: object) -> 
         ({"quantization_config": "fp8"}, "quantization_config: must be a mapping"),
         ({"num_local_experts": 8}, "moe_intermediate_size: missing"),
         ({"num_local_experts": 8, "moe_intermediate_size": 64}, "num_experts_per_tok: missing"),
-        ({"moe_num_experts": 8}, "moe_num_experts: this layout of experts is not supported"),
+        ({"moe_num_experts": 8}, "moe_num_experts: llama models are not known to have this key"),
         (
             {"num_experts": 8, "moe_intermediate_size": 64, "num_experts_per_tok": 2, "first_k_dense_replace": 32},
             "num_hidden_layers: leaves no layer",
@@ -102,7 +102,7 @@ def test_a_wrong_dimension_is_named(tmp_path: Path, key: str, value: object) -> 
         ({"layer_types": ["sliding_attention"] * 32}, "sliding_window: missing"),
         ({"layer_types": "full_attention"}, "layer_types: must be a list"),
         ({"mamba_d_state": 128}, "mamba_d_state: models with state-space"),
-        ({"index_topk": 2048}, "index_topk: models with"),
+        ({"index_topk": 2048}, "index_topk: llama models are not known to have this key"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder: encoder-decoder models"),
         ({"text_config": {"hidden_size": -1}}, "text_config.hidden_size: must be at least 1"),
         ({"vision_config": {"hidden_size": 64}}, "vision_config.num_hidden_layers: missing"),
@@ -149,7 +149,7 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
 def test_weight_formats_are_recognised(tmp_path: Path, quantization_config: Mapping[str, Any], expected: str) -> None:
     _write(tmp_path, {**LLAMA, "quantization_config": quantization_config})
     found = architecture_from_path(tmp_path)
-    assert (found.checkpoint_quant, found.quant_scope) == (expected, "linear")
+    assert (found.checkpoint_quant, found.quant_scope, found.unquantized_modules) == (expected, "linear", ())
 
 
 def test_qwen_windows_count_from_max_window_layers(tmp_path: Path) -> None:

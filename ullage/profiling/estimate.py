@@ -9,8 +9,8 @@ from profiles.catalogue import builtin
 from profiles.gpu_types import GpuType
 from profiles.latency.prediction import Band, predict
 from profiles.latency.steptime import StepTime, attended_pairs
-from profiles.memory.kv import min_kv_bytes
 from profiles.memory.ledger import memory_ledger
+from profiles.memory.pool import least_kv_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.measurements import Measurements
@@ -86,7 +86,7 @@ def estimate(
 
 
 def _missing(architecture: Architecture, gpu: GpuType, settings: EngineSettings, memory_mib: int) -> str | None:
-    needed_mib = memory_ledger(architecture, gpu, settings, min_kv_bytes(architecture, settings)).total_mib
+    needed_mib = memory_ledger(architecture, gpu, settings, least_kv_bytes(architecture, settings)).total_mib
     if needed_mib <= memory_mib:
         return None
     return f"the engine needs {needed_mib} MiB per GPU, there are {memory_mib} MiB; `ullage fit` has the ledger"

@@ -43,7 +43,7 @@ def import_files(paths: Sequence[Path], store: Path, context: Context, kind: str
 
     kind names a source for all of them; None lets each source look. Raises SourceError with one line for every file that is wrong and every
     point that physics forbids, and
-    profiles.store.folder.StoreError when the store cannot be read or written: then it is as it was before.
+    profiles.store.store_folder.StoreError when the store cannot be read or written: then it is as it was before.
     """
     known = read_store(store) if store.exists() else Measurements()
     files = read_files(paths, context, kind)

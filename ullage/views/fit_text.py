@@ -37,7 +37,7 @@ def _resident(resident: Resident, fits: bool) -> Iterator[str]:
         yield f"  {'most while it starts':<28} {_gib(resident.start_peak_mib)}"
     yield (
         f"  KV pool: {resident.kv_blocks:,} blocks, {resident.kv_tokens:,} tokens, {resident.max_concurrency:.2f} requests of full length; "
-        f"one needs {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
+        f"it starts with {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
     )
     length, sequences = _limit(resident.largest_max_model_len), _limit(resident.largest_max_num_seqs)
     yield f"  largest that fits, all else as asked: {length} --max-model-len, {sequences} --max-num-seqs"

@@ -188,6 +188,7 @@ def _provenance(desired: Desired) -> Iterator[str]:
     found = Counter(replica.forecast.provenance for replica in desired.replicas if replica.forecast.provenance)
     for provenance, count in sorted(found.items(), key=lambda item: (-item[1], item[0])):
         yield f"  {_counted(count, 'replica')}: step times {provenance}"
+    yield from (f"  {caveat}" for caveat in sorted({caveat for replica in desired.replicas for caveat in replica.ledger.caveats}))
     for item in desired.measured_memory:
         block = f", tensor-parallel size {item.tensor_parallel_size}" if item.tensor_parallel_size > 1 else ""
         on = f"vLLM {item.engine_version} on {item.gpu_type}{block}"
