@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from planner.latency_classes import LatencyClass
+from planner.plan.bounds import Fraction, KvBytes, Mib, Money, PerSecond, PlanPart, Port, Seconds, Some, Tokens, Utilization, WholeNumber
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
-from planner.plan.part import Count, Fraction, KvBytes, Mib, Money, Part, Port, Rate, Seconds, Some, Tokens, Utilization
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
 
@@ -22,14 +22,14 @@ SCHEMA_VERSION = 1
 GpuMode = Literal["free", "exclusive", "time_shared", "mig", "tensor_parallel"]
 
 
-class LoraModule(Part):
+class LoraModule(PlanPart):
     """A LoRA adapter that an engine serves under its own name."""
 
     name: str
     path: str
 
 
-class EngineArgs(Part):
+class EngineArgs(PlanPart):
     """Arguments of `vllm serve`, under vLLM's own names; None leaves the engine's default."""
 
     model: str
@@ -60,14 +60,14 @@ class EngineArgs(Part):
         return (self.served_model_name, *(module.name for module in self.lora_modules))
 
 
-class MigPlace(Part):
+class MigPlace(PlanPart):
     """A MIG instance: profile name and start slot (in memory slices)."""
 
     profile: str
-    start: Count
+    start: WholeNumber
 
 
-class Ledger(Part):
+class Ledger(PlanPart):
     """Memory of one replica on each of its GPUs, line by line, in MiB.
 
     start_peak_mib is the most it takes at once as it starts, at least the total.
@@ -91,7 +91,7 @@ class Ledger(Part):
         return max(0, self.start_peak_mib - self.total_mib)
 
 
-class ReplicaForecast(Part):
+class ReplicaForecast(PlanPart):
     """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share.
 
     provenance says what its step times rest on and how wide they are spread; empty in plans made before it was kept.
@@ -100,12 +100,12 @@ class ReplicaForecast(Part):
     ttft_s: Seconds
     tpot_s: Seconds
     busy_fraction: Fraction
-    running_requests: Rate
+    running_requests: PerSecond
     kv_fraction: Fraction
     provenance: str = ""
 
 
-class Replica(Part):
+class Replica(PlanPart):
     """One engine process group: where it lives, how it is started and what it is expected to do."""
 
     name: str
@@ -114,7 +114,7 @@ class Replica(Part):
     pool: str
     node: str
     host: str
-    gpus: tuple[Count, ...]
+    gpus: tuple[WholeNumber, ...]
     mig: MigPlace | None = None
     mode: GpuMode
     max_active_residents: Some = 1
@@ -122,17 +122,17 @@ class Replica(Part):
     engine_version: str
     args: EngineArgs
     ledger: Ledger
-    capacity_rps: Rate
-    planned_rps: Rate
+    capacity_rps: PerSecond
+    planned_rps: PerSecond
     forecast: ReplicaForecast
     start_s: Seconds
 
 
-class GpuPlan(Part):
+class GpuPlan(PlanPart):
     """One GPU of the fleet: how it is used and what is left of it. taken_mib is what others hold of its memory."""
 
     node: str
-    index: Count
+    index: WholeNumber
     pool: str
     gpu_type: str
     mode: GpuMode
@@ -149,7 +149,7 @@ class GpuPlan(Part):
     interference: Literal["none", "assumed", "measured"] = "none"
 
 
-class NodePlan(Part):
+class NodePlan(PlanPart):
     """One machine: its name in the plan, the address its engines listen on, its GPUs, and what its host has for their engines."""
 
     name: str
@@ -161,7 +161,7 @@ class NodePlan(Part):
     host_memory_mib: Mib
 
 
-class RouteBackend(Part):
+class RouteBackend(PlanPart):
     """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000 per begun hundred of replicas."""
 
     replica: str
@@ -170,14 +170,14 @@ class RouteBackend(Part):
     weight: Some
 
 
-class Route(Part):
+class Route(PlanPart):
     """Requests that name this model go to these backends."""
 
     served_name: str
     backends: tuple[RouteBackend, ...]
 
 
-class RouterPlan(Part):
+class RouterPlan(PlanPart):
     """Where the router listens."""
 
     host: str
@@ -185,7 +185,7 @@ class RouterPlan(Part):
     admin_port: Port
 
 
-class WorkloadForecast(Part):
+class WorkloadForecast(PlanPart):
     """A declared workload, where it is served and what is expected for it. unserved_rps > 0 carries a reason."""
 
     name: str
@@ -194,18 +194,18 @@ class WorkloadForecast(Part):
     priority: int
     ttft_slo_s: Seconds
     tpot_slo_s: Seconds
-    rate_rps: Rate
-    input_tokens: Rate
-    output_tokens: Rate
+    rate_rps: PerSecond
+    input_tokens: PerSecond
+    output_tokens: PerSecond
     ttft_s: Seconds | None
     tpot_s: Seconds | None
-    unserved_rps: Rate
+    unserved_rps: PerSecond
     unserved_reason: str | None = None
     breaking: Breaking | None = None
-    tolerate_nodes: Count = 0
+    tolerate_nodes: WholeNumber = 0
 
 
-class NodeLoss(Part):
+class NodeLoss(PlanPart):
     """The node whose loss hurts a served model most, and what the replicas elsewhere cannot carry of its peak then.
 
     One for each model with a workload that tolerates the loss of a node; unserved_rps 0 says that it survives any.
@@ -213,10 +213,10 @@ class NodeLoss(Part):
 
     served_name: str
     node: str
-    unserved_rps: Rate
+    unserved_rps: PerSecond
 
 
-class Desired(Part):
+class Desired(PlanPart):
     """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any."""
 
     nodes: tuple[NodePlan, ...]
@@ -226,7 +226,7 @@ class Desired(Part):
     router: RouterPlan
     workloads: tuple[WorkloadForecast, ...]
     cost_usd_per_h: Money
-    gpus_used: Count
+    gpus_used: WholeNumber
     sizing_quantile: Fraction
     certificate: Certificate
     input_hashes: dict[str, str]
@@ -240,34 +240,34 @@ class Desired(Part):
     warnings: tuple[str, ...] = ()
 
 
-class Prior(Part):
+class Prior(PlanPart):
     """The state a plan was made against; apply refuses the plan when the state has moved on."""
 
     serial: Annotated[int, Field(ge=0)]
     state_hash: str
 
 
-class Repartition(Part):
+class Repartition(PlanPart):
     """Give a GPU this MIG layout (empty: undivided); an instance that stays keeps its replica, one that goes must be empty."""
 
     kind: Literal["repartition"] = "repartition"
     node: str
-    gpu: Count
+    gpu: WholeNumber
     layout: tuple[MigPlace, ...]
     reason: str = ""
 
 
-class Start(Part):
+class Start(PlanPart):
     """Start a replica and wait until it is ready. Starts on one GPU never overlap."""
 
     kind: Literal["start"] = "start"
     replica: str
     node: str
-    gpus: tuple[Count, ...]
+    gpus: tuple[WholeNumber, ...]
     reason: str = ""
 
 
-class Drain(Part):
+class Drain(PlanPart):
     """Wait until a replica, already out of the routes, has no request running."""
 
     kind: Literal["drain"] = "drain"
@@ -275,7 +275,7 @@ class Drain(Part):
     reason: str = ""
 
 
-class Stop(Part):
+class Stop(PlanPart):
     """Stop a replica and wait until its process group is gone and its memory is free."""
 
     kind: Literal["stop"] = "stop"
@@ -283,7 +283,7 @@ class Stop(Part):
     reason: str = ""
 
 
-class SetRoutes(Part):
+class SetRoutes(PlanPart):
     """Switch the router to exactly these routes."""
 
     kind: Literal["set_routes"] = "set_routes"
@@ -294,7 +294,7 @@ class SetRoutes(Part):
 Action = Annotated[Repartition | Start | Drain | Stop | SetRoutes, Field(discriminator="kind")]
 
 
-class Plan(Part):
+class Plan(PlanPart):
     """Desired world, the state it was made against, and the actions between them.
 
     churn is the goal that depends on both: weights that the actions load.
@@ -307,7 +307,7 @@ class Plan(Part):
     churn: TierResult | None = None
 
 
-class State(Part):
+class State(PlanPart):
     """What runs, as apply left it: the replicas and routes of applied plans, with a serial that counts changes."""
 
     schema_version: Literal[1] = 1

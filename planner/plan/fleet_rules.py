@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from planner.plan.part import Count, Mib, Money, Part, Some
+from planner.plan.bounds import Mib, Money, PlanPart, Some, WholeNumber
 
 
-class ModelRules(Part):
+class ModelRules(PlanPart):
     """Where a served model may live: pools (empty: any), served models that may not share a GPU with it, whose it is, limits."""
 
     served_name: str
@@ -15,19 +15,19 @@ class ModelRules(Part):
     not_with: tuple[str, ...] = ()
     team: str | None = None
     max_replicas: Some | None = None
-    min_replicas: Count = 0
+    min_replicas: WholeNumber = 0
 
 
-class PoolRules(Part):
+class PoolRules(PlanPart):
     """What a pool costs: price per GPU, for the GPUs in use or for whole nodes, min_nodes of them in any case."""
 
     name: str
     price_usd_per_h: Money
     billing: Literal["gpu", "node"]
-    min_nodes: Count = 0
+    min_nodes: WholeNumber = 0
 
 
-class Rules(Part):
+class Rules(PlanPart):
     """Rules of models and pools by name; with isolate_teams models of different teams never share a GPU.
 
     Every GPU keeps headroom_mib free, and at most max_active_residents of a shared one may be active together.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from planner.plan.part import Count, Money, Part, Rate
+from planner.plan.bounds import Money, PerSecond, PlanPart, WholeNumber
 from planner.plan.reasons import CostBand
 
 StoppedBy = Literal["proof", "work_limit", "time_limit", "interrupt"]
 
 
-class TierResult(Part):
+class TierResult(PlanPart):
     """One goal of the lexicographic order: value reached, valid bound, and gap = (value - bound) / value.
 
     optimised is False for goals that only decide between answers that engines gave for other goals: their bound holds, but no search
@@ -24,25 +24,25 @@ class TierResult(Part):
     optimised: bool = True
 
 
-class Baseline(Part):
+class Baseline(PlanPart):
     """What a simpler method would do; fits is False when the pools are too small for it and it is priced as if not."""
 
     cost_usd_per_h: Money
-    unserved_rps: Rate
-    gpus: Count
+    unserved_rps: PerSecond
+    gpus: WholeNumber
     fits: bool
 
 
-class EngineReport(Part):
+class EngineReport(PlanPart):
     """An engine that was asked, and what came of it; skipped carries the reason instead of a value."""
 
     engine: str
     cost_usd_per_h: Money | None = None
-    unserved_rps: Rate | None = None
+    unserved_rps: PerSecond | None = None
     skipped: str | None = None
 
 
-class Certificate(Part):
+class Certificate(PlanPart):
     """Tiers with bounds, the winning engine, the baselines, and what ended the search.
 
     kept says that another answer was a little cheaper, and what runs was kept for policy.cost_slack_fraction. cost_band is there when it

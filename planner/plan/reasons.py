@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from planner.plan.part import Part
+from planner.plan.bounds import PlanPart
 
 # What a growing load meets first: a goal for latency, KV cache, or a load without steady state (throughput, max_num_seqs).
 Limit = Literal["ttft", "tpot", "kv_cache", "throughput"]
 
 
-class Breaking(Part):
+class Breaking(PlanPart):
     """The smallest changes that break a workload's goals (stated for p95) with the replicas as planned.
 
     demand_factor multiplies the demand of its model, interference_factor every step beyond what is planned for neighbours; None says that
@@ -24,7 +24,7 @@ class Breaking(Part):
     nodes: tuple[str, ...] = ()
 
 
-class Way(Part):
+class Way(PlanPart):
     """A way of running a model that is possible: that many equal replicas carry its demand.
 
     gpu_fraction is how many GPUs they fill together, each by its fullest row (memory, active residents, compute); usd_per_h its price.
@@ -41,7 +41,7 @@ class Way(Part):
     chosen: bool
 
 
-class Refusal(Part):
+class Refusal(PlanPart):
     """A way of running a model that is impossible, with the numbers."""
 
     pool: str
@@ -50,7 +50,7 @@ class Refusal(Part):
     reason: str
 
 
-class ModelReasons(Part):
+class ModelReasons(PlanPart):
     """What limits the replicas of a served model, the ways there are of running it, cheapest first, and those there are not."""
 
     served_name: str
@@ -60,7 +60,7 @@ class ModelReasons(Part):
     refusals: tuple[Refusal, ...]
 
 
-class GpuRows(Part):
+class GpuRows(PlanPart):
     """How full the rows of one GPU (or block, named by its first GPU) are; the fullest keeps others out."""
 
     node: str
@@ -76,7 +76,7 @@ class GpuRows(Part):
         return max(rows, key=lambda row: rows[row])
 
 
-class Conflict(Part):
+class Conflict(PlanPart):
     """An irreducible set of demands and rules that cannot all be met: without any one of members the rest can.
 
     proven is False when the search for it ended at its limit, so that a smaller set may exist.
@@ -87,7 +87,7 @@ class Conflict(Part):
     proven: bool
 
 
-class OneMore(Part):
+class OneMore(PlanPart):
     """What one more GPU of a pool (a whole node where nodes are paid) would buy, by solving again.
 
     served_rps is what would be served beyond the plan, by served name; cost_usd_per_h the whole cost then. proven says whether both
@@ -102,7 +102,7 @@ class OneMore(Part):
     proven: bool
 
 
-class CostBand(Part):
+class CostBand(PlanPart):
     """The cost of this fleet if all engines turn out as fast, or as slow, as the 10th and 90th percentile of what is known of them."""
 
     p10_usd_per_h: float
@@ -111,7 +111,7 @@ class CostBand(Part):
     p90_unserved_rps: float = 0.0
 
 
-class Explanation(Part):
+class Explanation(PlanPart):
     """Everything above for one plan; conflicts and one_more are empty where nothing is unserved and they were not asked for."""
 
     models: tuple[ModelReasons, ...]

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from planner.plan import Refusal, Replica, State
 from planner.problem import MICRO, Demand, MigSlot, Placed, Pool, Problem, Shape
-from planner.sizing.candidates import Candidate, Site, candidates
+from planner.sizing.candidates import Candidate, candidates
 from planner.sizing.engine_args import engine_args, gpu_mode
 from planner.sizing.groups import ServiceGroup, service_groups
 from planner.sizing.neighbours import Neighbours
 from planner.sizing.parts import Part, parts
+from planner.sizing.sites import Site
 from planner.spec import Fleet, FleetPool, Policy
 from profiles.gpu_types import MigProfile
 from profiles.memory.host import host_needs

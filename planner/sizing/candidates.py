@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from planner.plan import Refusal
 from planner.sizing.groups import ServiceGroup
+from planner.sizing.sites import Site
 from planner.spec.fleet import Sharing
-from profiles.gpu_types import GpuType, MigProfile, settings_on
+from profiles.gpu_types import MigProfile, settings_on
 from profiles.latency.capacity import LoadForecast, capacity_rps, forecast
 from profiles.latency.mix import RequestMix
 from profiles.latency.prediction import predict
@@ -26,10 +27,6 @@ from profiles.settings import EngineSettings, UnsupportedError
 from profiles.store.measurements import Measurements
 
 MIB = 1024 * 1024
-
-# Time slices cost context switches and cold caches. No public pairwise table exists for stock vLLM, so every step on a
-# shared GPU is assumed to take 10 % longer until the pair has been measured together.
-ASSUMED_INTERFERENCE_FACTOR = 1.10
 
 # A replica that has work less than a tenth of the time counts for a third of an active resident: with k=3 allowed, nine
 # of them are active more than three at once in 0.8 % of the time (binomial), inside the default sizing quantile of 99 %.
@@ -47,26 +44,6 @@ BISECTION_STEPS = 20
 
 # One request in a hundred thousand seconds: the latency of an unloaded engine.
 TRICKLE_RPS = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where candidates may live: one GPU of a pool; headroom_mib of it stay free. interference_factor lengthens steps beside neighbours."""
-
-    pool: str
-    gpu: GpuType
-    headroom_mib: int
-    modes: frozenset[Sharing]
-    block_sizes: tuple[int, ...]
-    max_active_residents: int
-    mig_profiles: tuple[MigProfile, ...] = ()
-    interference_factor: float = ASSUMED_INTERFERENCE_FACTOR
-
-    def memory_mib(self, mig: MigProfile | None) -> int:
-        """What engines may use of a GPU, or of a MIG slice, which bears its part of the headroom."""
-        if mig is None:
-            return self.gpu.memory_usable_mib - self.headroom_mib
-        return mig.memory_mib - -(-self.headroom_mib * mig.memory_slices // self.gpu.mig_memory_slices)
 
 
 @dataclass(frozen=True, slots=True)

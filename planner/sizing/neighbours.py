@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from planner.sizing.candidates import ASSUMED_INTERFERENCE_FACTOR
 from planner.sizing.groups import ServiceGroup
+from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
 from planner.spec import Fleet, FleetPool
 from profiles.latency.interference import group_factor
 

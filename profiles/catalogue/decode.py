@@ -193,10 +193,10 @@ def decode_model(fields: Fields) -> Architecture:
     )
 
 
-Part = TypeVar("Part")
+DecodedPart = TypeVar("DecodedPart")
 
 
-def _part(fields: Fields, key: str, keys: frozenset[str], decode: Callable[[Fields], Part]) -> Part | None:
+def _part(fields: Fields, key: str, keys: frozenset[str], decode: Callable[[Fields], DecodedPart]) -> DecodedPart | None:
     """A part that a model may have, None when the file does not name it."""
     return decode(fields.table(key).only(keys)) if fields.has(key) else None
 

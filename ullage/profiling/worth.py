@@ -14,7 +14,8 @@ from itertools import combinations
 from planner.plan import State
 from planner.problem import MICRO, Solution
 from planner.sizing.blueprint import Blueprint, build
-from planner.sizing.candidates import ASSUMED_INTERFERENCE_FACTOR, Candidate
+from planner.sizing.candidates import Candidate
+from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
 from planner.spec import Fleet
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.interference import GRID, measured_factor

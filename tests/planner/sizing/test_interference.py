@@ -11,7 +11,7 @@ from planner.assembly.gpus import interference
 from planner.assembly.saving import sharing_saving
 from planner.plan import PoolRules, Rules, SharingSaving, State
 from planner.sizing.blueprint import build
-from planner.sizing.candidates import ASSUMED_INTERFERENCE_FACTOR
+from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
 from planner.spec import Fleet
 from profiles.latency.interference import GRID
 from profiles.store.measurements import Measurements, PairPoint, PairSide, Phase, Provenance

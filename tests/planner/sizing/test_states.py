@@ -57,7 +57,9 @@ def test_what_does_not_fit_for_its_states_says_so() -> None:
     models = {"q36": {**HYBRID, "max_num_seqs": 1024, "tensor_parallel": [1]}}
     found = build(fleet(pools=POOLS, models=models, workloads={"chat": chat}), State())
     assert found.candidates == ()
-    assert {"states of 1024 sequences (max_num_seqs) 50176 MiB" in rejection.reason for rejection in found.rejections} == {True}
+    assert {
+        "states of 1024 sequences (max_num_seqs) 50176 MiB" in refusal.reason for refused in found.refusals.values() for refusal in refused
+    } == {True}
 
 
 def test_a_plan_with_more_sequences_than_blocks_is_refused() -> None:

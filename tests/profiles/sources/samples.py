@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiles.sources.source import Context, Source
+import pytest
+
+from profiles.sources.source import Context, Source, SourceError
 from profiles.store.measurements import Measurements
 from ullage.plugins import SOURCES, load
 
@@ -53,3 +56,13 @@ def sample(kind: str) -> Sample:
 def read(file: str) -> bytes:
     """Bytes of a fixture."""
     return (FIXTURES / file).read_bytes()
+
+
+def says(one: Sample, raw: bytes, context: Context | None = None) -> str:
+    with pytest.raises(SourceError) as caught:
+        one.parse(raw, context)
+    return str(caught.value)
+
+
+def changed(one: Sample, **values: object) -> bytes:
+    return json.dumps({**json.loads(one.raw), **values}).encode()

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Part(BaseModel):
+class PlanPart(BaseModel):
     """A part of a document: fixed, without fields that nobody knows, without NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -21,10 +21,10 @@ Mib = Annotated[int, Field(ge=0, le=1 << 24)]
 KvBytes = Annotated[int, Field(ge=1, le=1 << 44)]
 # below 1024 only the system's own services may listen
 Port = Annotated[int, Field(ge=1024, le=65535)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
+WholeNumber = Annotated[int, Field(ge=0, le=1_000_000)]
 Some = Annotated[int, Field(ge=1, le=1_000_000)]
 Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
-Rate = Annotated[float, Field(ge=0, le=1e9)]
+PerSecond = Annotated[float, Field(ge=0, le=1e9)]
 Seconds = Annotated[float, Field(ge=0, le=1e7)]
 Money = Annotated[float, Field(ge=0, le=1e9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
