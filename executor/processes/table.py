@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from executor.durable_files import file_name, sync_folder, write_atomic
 from executor.errors import ProcessError, StateError
+from executor.file_names import file_name
 from executor.processes import proc
 from executor.waiting import wait_until
+from profiles.regular_files import sync_folder, write_atomic
 
 # The shell waits for one line before it becomes the program. When we die first it reads end-of-file and ends: nothing runs unrecorded.
 _GATE = 'cd "$0" && read -r go && exec "$@" </dev/null'

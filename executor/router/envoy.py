@@ -11,13 +11,13 @@ from pathlib import Path
 import aiohttp
 
 from executor import ports
-from executor.durable_files import write_atomic
 from executor.errors import RouterError
 from executor.processes import logs
 from executor.processes import table as processes
 from executor.router import admin
 from executor.state.folder import StateFolder
 from planner.plan import Plan, Route, RouterPlan, State
+from profiles.regular_files import write_atomic
 from renderers import envoy
 from renderers.manifest import File, Manifest, RenderError
 

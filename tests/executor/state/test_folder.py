@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from executor.durable_files import file_name, write_atomic
 from executor.errors import LockedError, StateError
+from executor.file_names import file_name
 from executor.state.folder import StateFolder
 from executor.state.lock import locked
 from planner.plan import RouterPlan, State, state_hash
+from profiles.regular_files import write_atomic
 
 ROUTED = State(serial=3, router=RouterPlan(host="127.0.0.1", port=8080, admin_port=9901))
 
@@ -47,7 +48,7 @@ def test_history_keeps_the_newest_states_only(folder: StateFolder) -> None:
 
 def test_the_many_writes_of_one_apply_do_not_push_earlier_states_out_of_the_history(folder: StateFolder) -> None:
     folder.save(State(serial=1))
-    for port in range(1, 60):
+    for port in range(2001, 2060):
         folder.save(State(serial=2, router=RouterPlan(host="127.0.0.1", port=port, admin_port=9901)))
     assert folder.past(state_hash(State(serial=1))) == State(serial=1)
     assert folder.past(state_hash(folder.load())) == folder.load()

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from planner.spec import Fleet, SpecError, load_fleet
-from planner.spec.fleet_file import read_file
 from planner.spec.pools import block_sizes
 from planner.spec.workloads import CLASS_DEFAULTS
 from profiles.catalogue import builtin
@@ -230,17 +229,6 @@ def test_a_local_model(tmp_path: Path) -> None:
             load_fleet(tmp_path / "fleet.yaml", changed("Qwen/Qwen2.5-1.5B", "./mine"), builtin())
     with pytest.raises(SpecError, match="No such file"):
         load_fleet(tmp_path / "fleet.yaml", changed("Qwen/Qwen2.5-1.5B", "./none"), builtin())
-
-
-def test_read_file_takes_regular_files_only(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x")
-    assert read_file(tmp_path / "a") == b"x"
-    with pytest.raises(OSError, match="not a regular file"):
-        read_file(tmp_path)
-    with pytest.raises(OSError, match="not a regular file"):
-        read_file(Path("/dev/zero"))
-    with pytest.raises(FileNotFoundError):
-        read_file(tmp_path / "b")
 
 
 def test_equal_files_give_equal_fleets() -> None:
