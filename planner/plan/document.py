@@ -11,7 +11,21 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from planner.latency_classes import LatencyClass
-from planner.plan.bounds import Fraction, KvBytes, Mib, Money, PerSecond, PlanPart, Port, Seconds, Some, Tokens, Utilization, WholeNumber
+from planner.plan.bounds import (
+    Fraction,
+    KvBytes,
+    Mib,
+    Money,
+    PerSecond,
+    PlanPart,
+    Port,
+    Seconds,
+    Serial,
+    Some,
+    Tokens,
+    Utilization,
+    WholeNumber,
+)
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
 from planner.plan.proof import Certificate, TierResult
@@ -243,7 +257,7 @@ class Desired(PlanPart):
 class Prior(PlanPart):
     """The state a plan was made against; apply refuses the plan when the state has moved on."""
 
-    serial: Annotated[int, Field(ge=0)]
+    serial: Serial
     state_hash: str
 
 
@@ -311,7 +325,7 @@ class State(PlanPart):
     """What runs, as apply left it: the replicas and routes of applied plans, with a serial that counts changes."""
 
     schema_version: Literal[1] = 1
-    serial: Annotated[int, Field(ge=0)] = 0
+    serial: Serial = 0
     nodes: tuple[NodePlan, ...] = ()
     gpus: tuple[GpuPlan, ...] = ()
     replicas: tuple[Replica, ...] = ()

@@ -41,6 +41,7 @@ def apply(
     Example: ullage apply plan.json --engine emulated
     """
     from executor.apply import apply as apply_plan
+    from planner.check import TAKEN_AS_SAID
     from ullage.checking import checked
     from ullage.inputs import read_plan, read_state, state_folder
     from ullage.traffic.emulated import emulated_store
@@ -51,6 +52,7 @@ def apply(
     _check_store(document, engine, store)
     checked(document, str(plan), _made_against(document, read_state(folder)))
     typer.echo("\n".join(action_lines(document.actions)))
+    typer.echo(f"checked; taken from the plan as it says: {'; '.join(TAKEN_AS_SAID)}")
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
