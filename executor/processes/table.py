@@ -94,6 +94,16 @@ class ProcessTable:
         """Every record, sorted by name. Raises StateError on a damaged one."""
         return tuple(sorted((_load(path) for path in self._folder.glob("*.json")), key=lambda record: record.name))
 
+    def readable(self) -> tuple[tuple[ProcessRecord, ...], tuple[str, ...]]:
+        """The records that can be read, sorted by name, and what is wrong with each of the others."""
+        found, damaged = [], []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                found.append(_load(path))
+            except StateError as error:
+                damaged.append(str(error))
+        return tuple(sorted(found, key=lambda record: record.name)), tuple(damaged)
+
     def record(self, name: str) -> ProcessRecord | None:
         """The record of one name, None when it was never started or is forgotten."""
         path = self._path(name)

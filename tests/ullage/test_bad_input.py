@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.plans import mig_plan
+from tests import sound_plans
 from tests.ports import free_ports
 from tests.ullage.commands import TRACE_HEAD, ullage, write_plan, write_trace
 
@@ -225,7 +225,10 @@ def test_replay_without_a_router(work: Path) -> None:
 
 
 def test_mig_on_real_gpus_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    refused(["apply", str(write_plan(tmp_path / "plan.json", mig_plan())), "-y", "--engine", "vllm"], "plan.json", "MIG")
+    refused(
+        ["apply", str(write_plan(tmp_path / "plan.json", sound_plans.sliced())), "-y", "--engine", "vllm"],
+        "MIG layouts of real GPUs are not",
+    )
 
 
 @given(place=st.integers(0, 10_000), junk=st.binary(min_size=0, max_size=6))

@@ -57,7 +57,20 @@ def apply(
         _confirm()
     with emulated_store(store):
         result = apply_plan(document, folder, engine, _print_event)
-    typer.echo(f"applied: {len(result.replicas)} replicas run, state serial {result.serial}")
+    _tell_what_runs(folder, result)
+
+
+def _tell_what_runs(folder: Path, state: State) -> None:
+    """What is seen to run now, which may be less than what was started; exits with 1 then."""
+    from executor.status import status as observe
+
+    report = observe(folder)
+    ready = sum(replica.condition == "ready" for replica in report.replicas)
+    typer.echo(f"applied: {ready} of {len(state.replicas)} replicas are ready, state serial {state.serial}")
+    for line in report.drift:
+        typer.echo(f"drift: {line}")
+    if report.drift:
+        raise ExitCode(ERROR)
 
 
 def _check_store(plan: Plan, engine: str, store: Path | None) -> None:

@@ -123,3 +123,12 @@ def test_file_names_neither_leave_the_folder_nor_collide() -> None:
     files = [file_name(name) for name in names]
     assert len(set(files)) == len(names)
     assert not any("/" in each or each.startswith(".") for each in files)
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(folder: StateFolder) -> None:
+    precious = folder.root / "precious"
+    precious.write_text("text")
+    folder.lock_path.symlink_to(precious)
+    with pytest.raises(StateError, match=r"lock: cannot be opened: is a link"), locked(folder.lock_path, "apply"):
+        pytest.fail("the lock was taken")
+    assert precious.read_text() == "text"
