@@ -17,7 +17,7 @@ from planner.spec.fleet import Fleet, FleetPool, Model, Policy, Ports, RouterAdd
 from planner.spec.goals import goal_tiers
 from planner.spec.messages import Loc, problem_at, problems_of
 from planner.spec.part import Declared
-from planner.spec.pools import resolve_pools
+from planner.spec.pools import check_size, resolve_pools
 from planner.spec.served import check_blocks, local_config, resolve_models
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.spec.yaml_tree import Node, decode, parse
@@ -84,6 +84,7 @@ class _Loading:
         workloads = resolve_neighbours(workloads, self._report)
         check_replicas(workloads, self._report)
         check_together(workloads, pools, names.models, self._report)
+        check_size(pools, self._report)
         if len(pools) == len(names.pools):
             check_blocks(models, pools, self._report)
         policy = self._policy(raw, names, pools)

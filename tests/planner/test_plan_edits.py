@@ -237,6 +237,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], None]] = {
     "stops ghost, which does not run": insert(ghost("stop")),
     "takes part in 0 routes": emptied_routes,
     "host cores, its part of node": at("desired", "nodes", 0, "host_cores", value=2),
+    "is no machine's address": at("desired", "nodes", 0, "host", value="0.0.0.0"),
     "has characters that cannot be printed": at("desired", "certificate", "solver", value="exact\x1b[2J"),
 }
 

@@ -42,6 +42,7 @@ def apply(
     """
     from executor.apply import apply as apply_plan
     from planner.check import TAKEN_AS_SAID
+    from planner.hosts import is_everywhere
     from ullage.checking import checked
     from ullage.inputs import read_plan, read_state, state_folder
     from ullage.traffic.emulated import emulated_store
@@ -53,6 +54,8 @@ def apply(
     checked(document, str(plan), _made_against(document, read_state(folder)))
     typer.echo("\n".join(action_lines(document.actions)))
     typer.echo(f"checked; taken from the plan as it says: {'; '.join(TAKEN_AS_SAID)}")
+    if is_everywhere(document.desired.router.host):
+        typer.echo(f"warning: the router listens on every interface ({document.desired.router.host}), as the plan says", err=True)
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):

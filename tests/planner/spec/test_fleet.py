@@ -96,7 +96,7 @@ policy:
   headroom: 1.5MiB
   sizing_quantile: 0.95
   max_active_residents: 2
-  router: {host: 0.0.0.0, port: 80, admin_port: 81}
+  router: {host: 0.0.0.0, port: 8880, admin_port: 8881}
   ports: {start: 9000, end: 9100}
 """)
     (pool,), (model,), (workload,) = fleet.pools, fleet.models, fleet.workloads
@@ -113,7 +113,7 @@ policy:
     assert (first.start_s, first.end_s, first.rate_rps, first.input.mean_tokens) == (3600.0, 7200.0, 1.0, 10.5)
     assert (second.rate_rps, second.output.p99_tokens, workload.demand.peak_rps) == (2.0, 40.0, 2.0)
     assert fleet.policy.headroom_mib == 2, "what must stay free is rounded up"
-    assert (fleet.policy.router.port, fleet.policy.ports.end) == (80, 9100)
+    assert (fleet.policy.router.port, fleet.policy.ports.end) == (8880, 9100)
 
 
 @pytest.mark.parametrize("word", ["off", "no", "false", "'off'", "False"])
