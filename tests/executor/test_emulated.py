@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from executor.apply import apply
+from executor.backends import machine
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.clients.replay import ReplayRequest, replay
 from executor.destroy import destroy
@@ -135,6 +136,8 @@ def test_real_engines_are_started_by_the_rendered_command_line(world: World, tmp
     shim.write_text(SHIM.format(python=sys.executable, engine=FAKE_ENGINE))
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    # the shim needs no GPU; that their absence is told is tests/executor/test_machine.py
+    monkeypatch.setattr(machine, "visible_gpus", lambda: 2)
     plan = onto(world, time_shared_plan())
     apply(plan, world.folder.root, "vllm")
     assert status(world.folder.root).drift == ()
