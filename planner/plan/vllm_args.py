@@ -32,7 +32,6 @@ class EngineArgs(PlanPart):
     stream_interval: Some = 1
     enable_sleep_mode: bool = False
     enforce_eager: bool = False
-    max_num_queued_reqs: int | None = None
     lora_modules: tuple[LoraModule, ...] = ()
     max_loras: Some | None = None
     max_lora_rank: Some | None = None

@@ -98,7 +98,7 @@ def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurem
     mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
     return SimulatedEngine(
         name=replica.name,
-        config=engine_config(architecture, settings_on(gpu, settings), args.kv_cache_memory_bytes, args.max_num_queued_reqs),
+        config=engine_config(architecture, settings_on(gpu, settings), args.kv_cache_memory_bytes),
         step_time=predict(architecture, gpu, settings, mig, measurements),
         gpu_key=_gpu_key(replica),
         kv_mib=replica.ledger.kv_mib,

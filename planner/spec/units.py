@@ -79,23 +79,3 @@ PRICE = Dimension(
     {"USD/h": Fraction(1), "USD/d": Fraction(1, 24)},
     ("2.95 USD/h",),
 )
-
-
-def memory_bytes(text: object) -> int:
-    """Bytes of "80GiB", "512MiB", "80GB" (decimal); fractions of a byte are dropped. Raises UnitError."""
-    return int(BYTES.read(text))
-
-
-def duration_s(text: object) -> float:
-    """Seconds of "500ms", "2s", "10min", "0.5h", "1d". Raises UnitError."""
-    return float(SECONDS.read(text))
-
-
-def rate_rps(text: object) -> float:
-    """Requests per second of "3.2/s", "120/min", "50/h". Raises UnitError."""
-    return float(RATE.read(text))
-
-
-def price_usd_per_h(text: object) -> float:
-    """US dollars per hour of "2.95 USD/h". Raises UnitError."""
-    return float(PRICE.read(text))

@@ -58,8 +58,6 @@ def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None
     yield "--gpu-memory-utilization", repr(args.gpu_memory_utilization)
     yield "--stream-interval", str(args.stream_interval)
     yield "--shutdown-timeout", str(SHUTDOWN_TIMEOUT_S)
-    if args.max_num_queued_reqs is not None:
-        yield "--max-num-queued-reqs", str(args.max_num_queued_reqs)
     if args.lora_modules:
         yield "--enable-lora", None
         yield "--max-loras", str(args.max_loras)

@@ -9,9 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.spec.nearest import nearest
-from planner.spec.units import BYTES, PRICE, RATE, SECONDS, Dimension, UnitError, duration_s, memory_bytes, price_usd_per_h, rate_rps
+from planner.spec.units import BYTES, PRICE, RATE, SECONDS, Dimension, UnitError
 
 DIMENSIONS = [BYTES, PRICE, RATE, SECONDS]
+
+
+def memory_bytes(text: object) -> int:
+    return int(BYTES.read(text))
+
+
+def duration_s(text: object) -> float:
+    return float(SECONDS.read(text))
+
+
+def rate_rps(text: object) -> float:
+    return float(RATE.read(text))
+
+
+def price_usd_per_h(text: object) -> float:
+    return float(PRICE.read(text))
 
 
 @pytest.mark.parametrize(
