@@ -12,7 +12,6 @@ from planner.simulation.simulation_input import Routes, SimulatedEngine, Simulat
 from profiles.gpu_types import GpuType, settings_on
 from profiles.latency.prediction import predict
 from profiles.models import Architecture
-from profiles.settings import EngineSettings
 from profiles.store.measurements import Measurements
 
 _NOTHING = Measurements()
@@ -82,19 +81,7 @@ def workload_slos(plan: Plan) -> dict[str, tuple[float, float]]:
 
 def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurements: Measurements) -> SimulatedEngine:
     args = replica.args
-    settings = EngineSettings(
-        engine_version=replica.engine_version,
-        dtype=args.dtype,
-        quantization=args.quantization,
-        kv_cache_dtype=args.kv_cache_dtype,
-        tensor_parallel_size=args.tensor_parallel_size,
-        max_model_len=args.max_model_len,
-        max_num_seqs=args.max_num_seqs,
-        max_num_batched_tokens=args.max_num_batched_tokens,
-        enforce_eager=args.enforce_eager,
-        # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
-        async_scheduling=True,
-    )
+    settings = args.settings(replica.engine_version)
     mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
     return SimulatedEngine(
         name=replica.name,

@@ -45,9 +45,11 @@ def apply(
     from planner.hosts import is_everywhere
     from ullage.checking import checked
     from ullage.inputs import read_plan, read_state, state_folder
+    from ullage.plugins import BACKENDS, load
     from ullage.traffic.emulated import emulated_store
     from ullage.views.plan_text import action_lines
 
+    open_backend = load("backends", BACKENDS, engine)
     folder = state_folder(plan, state)
     document = read_plan(plan)
     _check_store(document, engine, store)
@@ -59,7 +61,7 @@ def apply(
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
-        result = apply_plan(document, folder, engine, _print_event)
+        result = apply_plan(document, folder, open_backend, _print_event)
     _tell_what_runs(folder, result)
 
 
