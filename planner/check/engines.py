@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from planner.check.evidence import measured_constants
 from planner.plan import Desired, GpuPlan, Ledger, Replica
+from planner.plan.extra_args import refusal
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
 from profiles.memory.ledger import memory_ledger
@@ -26,10 +27,19 @@ def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], archit
         spots = [gpus[replica.node, index] for index in replica.gpus if (replica.node, index) in gpus]
         if spots:
             where = f"replica {replica.name}"
+            yield from _added(replica, where)
             constants = measured_constants(desired, replica, spots[0].gpu_type)
             yield from _memory(replica, gpu_type(spots[0].gpu_type), architecture, constants, where)
             for spot in spots:
                 yield from _start(replica, spot, used_mib[spot.node, spot.index], gpu_type(spot.gpu_type), where)
+
+
+def _added(replica: Replica, where: str) -> Iterator[str]:
+    """Flags that nobody may add."""
+    for extra in replica.args.extra_args:
+        refused = refusal(extra.flag)
+        if refused is not None:
+            yield f"{where}: --{extra.flag} {refused}"
 
 
 def _memory(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planner.plan.bounds import KvBytes, PlanPart, Port, Some, Tokens, Utilization
+from planner.plan.extra_args import ExtraArg
 from profiles.settings import EngineSettings
 
 
@@ -36,6 +37,7 @@ class EngineArgs(PlanPart):
     lora_modules: tuple[LoraModule, ...] = ()
     max_loras: Some | None = None
     max_lora_rank: Some | None = None
+    extra_args: tuple[ExtraArg, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from planner.plan.extra_args import refusal
 from planner.spec.declared import DeclaredModel
 from planner.spec.field_types import is_local
 from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model
@@ -34,12 +35,16 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
         except ValueError as error:
             report(("models", name, "source"), str(error))
             continue
-        problems = [*_problems(model, architecture), *_adapter_problems(name, declared, architecture)]
+        problems = [*_problems(model, architecture), *_added_problems(model, folder), *_adapter_problems(name, declared, architecture)]
         for loc, message in problems:
             report(("models", name, *loc), message)
         if not problems:
             resolved = _model(name, model, architecture, _engine_model(model.source, catalogue, folder))
-            found.append(resolved.model_copy(update={"adapters": _adapters(model, folder), "choices": _choices(model)}))
+            found.append(
+                resolved.model_copy(
+                    update={"adapters": _adapters(model, folder), "choices": _choices(model), "extra_args": _added(model, folder)}
+                )
+            )
     return tuple(found)
 
 
@@ -76,6 +81,15 @@ def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[t
             yield ("tensor_parallel", index), f"{size} is not a power of two; blocks of GPUs are 1, 2, 4, 8, ..."
 
 
+def _added_problems(declared: DeclaredModel, folder: Path) -> Iterable[tuple[Loc, str]]:
+    for flag, value in declared.extra_args.items():
+        refused = refusal(flag)
+        if refused is not None:
+            yield ("extra_args", flag), f"--{flag} {refused}"
+        elif is_local(value) and not (folder / value).exists():
+            yield ("extra_args", flag), f"{value}: there is no such file or folder beside the fleet file"
+
+
 def _choices(declared: DeclaredModel) -> tuple[EngineChoice, ...]:
     """Every combination that vLLM takes, but for the model's own settings; a step must hold a token of every request."""
     offered = declared.choices
@@ -92,6 +106,12 @@ def _choices(declared: DeclaredModel) -> tuple[EngineChoice, ...]:
         if tokens >= seqs
     )
     return tuple(choice for choice in dict.fromkeys(found) if choice != own)
+
+
+def _added(declared: DeclaredModel, folder: Path) -> tuple[tuple[str, str], ...]:
+    """Flags and values by flag; of local paths where they lead, as the engine starts in another folder."""
+    values = {flag: str((folder / value).resolve()) if is_local(value) else value for flag, value in declared.extra_args.items()}
+    return tuple(sorted(values.items()))
 
 
 def _adapters(declared: DeclaredModel, folder: Path) -> tuple[Adapter, ...]:

@@ -279,3 +279,19 @@ def test_engines_do_not_listen_everywhere_and_no_server_on_the_systems_ports() -
     assert "pools.h100.hosts[0]: 0.0.0.0 is no machine's address" in message
     for port in (0, 22, 70_000):
         assert any("policy.router.port" in said for said in problems(changed("pools:", f"policy: {{router: {{port: {port}}}}}\npools:")))
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("port: 99", "models.small.extra_args.port: --port is decided by the plan"),
+        ("no-enforce-eager: true", "--no-enforce-eager is decided by the plan"),
+        ("api-key: x", "--api-key is a secret"),
+        ("speculative-config: x", "--speculative-config changes memory, processes or step times"),
+        ("chat-template: ./nowhere.jinja", "./nowhere.jinja: there is no such file or folder beside the fleet file"),
+        ("Bad_Flag: x", "models.small.extra_args"),
+    ],
+)
+def test_flags_that_may_not_be_added(flag: str, says: str) -> None:
+    assert any(says in message for message in problems(changed(MODEL, f"{MODEL}    extra_args: {{{flag}}}\n")))
+    assert problems(changed(MODEL, f"{MODEL}    extra_args: {{tool-call-parser: hermes, enable-auto-tool-choice: true}}\n")) == ()
