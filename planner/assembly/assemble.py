@@ -34,7 +34,8 @@ from planner.plan import (
     state_hash,
 )
 from planner.problem import MICRO, DemandLoss, Placed, Solution
-from planner.sizing.blueprint import Blueprint, node_name
+from planner.sizing.blueprint import Blueprint
+from planner.sizing.parts import node_name
 from planner.spec import Fleet
 from profiles.store.digest import digest
 
