@@ -14,7 +14,7 @@ Residents = tuple[int, ...]
 def settled(problem: Problem, patterns: Sequence[Pattern], spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:
     """The patterns with engines of the spots in place of others of their model and kind, wherever that is legal.
 
-    Each pattern takes the spots that spare it most memory to load; an engine that runs may carry less than the one it stands for.
+    Each pattern takes the spots that spare it most memory to load.
     """
     left = Counter(dict(spots))
     wanted = Counter({(pattern.pool, pattern.residents): pattern.count for pattern in patterns})
@@ -65,7 +65,7 @@ def _mixed(problem: Problem, wanted: Residents, running: Residents) -> tuple[Res
     free = sorted((Counter(running) - same).elements())
     residents = sorted(same.elements())
     for index in (Counter(wanted) - same).elements():
-        twin = next((other for other in free if _kind(problem.shapes[other]) == _kind(problem.shapes[index])), None)
+        twin = next((other for other in free if _does_as_well(problem.shapes[other], problem.shapes[index])), None)
         if twin is None:
             residents.append(index)
         else:
@@ -75,8 +75,9 @@ def _mixed(problem: Problem, wanted: Residents, running: Residents) -> tuple[Res
     return tuple(sorted(residents)), sum(problem.shapes[index].memory_mib for index in staying)
 
 
-def _kind(shape: Shape) -> tuple[object, ...]:
-    return (shape.demand, shape.mode, shape.gpus, shape.mig_profile)
+def _does_as_well(one: Shape, other: Shape) -> bool:
+    same_kind = (one.demand, one.mode, one.gpus, one.mig_profile) == (other.demand, other.mode, other.gpus, other.mig_profile)
+    return same_kind and one.capacity_microrps >= other.capacity_microrps
 
 
 def _patterns(spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 from planner.plan import Replica
 from planner.sizing.candidates import Candidate, fewest_replicas, kv_room_bytes, largest_rate, sized, split_rates
@@ -28,12 +29,10 @@ def as_it_runs(replica: Replica, group: ServiceGroup, site: Site, sizing: Sizing
         profile = mig.name if mig else None
         if settings.tensor_parallel_size != replica.args.tensor_parallel_size or profile != (replica.mig.profile if replica.mig else None):
             continue
-        try:
-            variant = variant_of(way, group, site, sizing)
-            levels = range(2, site.max_active_residents + 1) if mode == "time_shared" else (1,)
-            found += [candidate for level in levels for candidate in _sizes(variant, level, replica, count)]
-        except UnsupportedError:
-            continue
+        for level in range(2, site.max_active_residents + 1) if mode == "time_shared" else (1,):
+            # what is too slow beside two neighbours may do beside one
+            with suppress(UnsupportedError):
+                found += _sizes(variant_of(way, group, site, sizing), level, replica, count)
     wanted_rps = group.peak_rps / count * (1 - _RELATIVE)
     return min(found, key=lambda item: _rank(item, replica, wanted_rps), default=None)
 
