@@ -47,12 +47,13 @@ def destroy(state_dir: Path, on_event: OnEvent = ignore) -> DestroyReport:
 async def _destroy(folder: StateFolder, on_event: OnEvent) -> DestroyReport:
     over_commits = _over_commits(folder)
     table = processes.ProcessTable(folder.processes, folder.logs)
-    records = table.records()
+    # one record that cannot be read must not keep the others running
+    records, damaged = table.readable()
     living = tuple(record.name for record in records if processes.members(record))
     # clients get a refused connection instead of errors of engines that are going
     await all_of([_stop(table, record, on_event) for record in records if record.name == NAME])
     await all_of([_stop(table, record, on_event) for record in records if record.name != NAME])
-    leftovers = tuple(f"{record.name}: process {pid}" for record in records for pid in processes.members(record))
+    leftovers = (*(f"{record.name}: process {pid}" for record in records for pid in processes.members(record)), *damaged)
     if not leftovers:
         for runtime in (folder.router, folder.nodes, folder.processes):
             shutil.rmtree(runtime, ignore_errors=True)

@@ -165,9 +165,9 @@ class Steps:
         return ""
 
     async def _set_routes(self, action: SetRoutes) -> str:
-        await self._router.set_routes(self._plan.desired.router, action.routes)
+        note = await self._router.set_routes(self._plan.desired.router, action.routes, self.state.routes)
         self._keep(routes=action.routes, router=self._plan.desired.router)
-        return f"{len(action.routes)} routes"
+        return f"{len(action.routes)} routes{f'; {note}' if note else ''}"
 
     def _without(self, name: str) -> None:
         self._keep(replicas=tuple(replica for replica in self.state.replicas if replica.name != name))

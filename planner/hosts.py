@@ -16,6 +16,14 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_everywhere(host: str) -> bool:
+    """0.0.0.0 or ::, where a server listens on every interface and to which no client can connect."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def address_of(host: str) -> str:
     """One word for hosts whose servers compete for the same ports: localhost and what it stands for, others in one spelling."""
     try:

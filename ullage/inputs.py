@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from executor.state.folder import StateFolder
@@ -12,6 +10,7 @@ from planner.demand.traces import TraceRequest, parse_trace
 from planner.plan import Desired, DocumentError, Plan, State, plan_from_json
 from planner.spec import Fleet, load_fleet
 from profiles.catalogue import builtin
+from profiles.regular_files import read_regular, write_atomic
 
 STATE_FOLDER = ".ullage"
 
@@ -56,6 +55,8 @@ def check_target(path: Path, source: Path | None = None) -> None:
     """Raises ValueError when a file cannot be written there, or would replace the file it is made from."""
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is a pipe, a socket or a device, which would be replaced by a file; name a file")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
     if source is not None and path.resolve() == source.resolve():
@@ -64,22 +65,16 @@ def check_target(path: Path, source: Path | None = None) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a crash leaves the old or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_atomic(path, text)
     except OSError as error:
         raise ValueError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        # on a read-only file system this fails too, and there is nothing to remove
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def read_bytes(path: Path, hint: str) -> bytes:
     """Bytes of a user's file; ValueError naming it, with the hint where there is none."""
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such file; {hint}") from error
     except OSError as error:
@@ -97,9 +92,6 @@ def _faults(desired: Desired) -> Iterator[str]:
     for place, replica in enumerate(desired.replicas):
         if not replica.gpus:
             yield f"desired.replicas.{place}.gpus: is empty"
-        for field in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "tensor_parallel_size", "kv_cache_memory_bytes"):
-            if getattr(replica.args, field) < 1:
-                yield f"desired.replicas.{place}.args.{field}: {getattr(replica.args, field)} is not allowed, at least 1"
 
 
 def fleet_of(plan_file: Path, names: Sequence[str]) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.backends.launch_command import emulated, real
 from executor.backends.local import LocalBackend
+from executor.backends.machine import inspect
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
@@ -19,7 +20,7 @@ def emulated_backend(folder: StateFolder) -> Backend:
 
 def vllm_backend(folder: StateFolder) -> Backend:
     """The vLLM of this environment on the GPUs of this machine."""
-    return LocalBackend(folder, real, None)
+    return LocalBackend(folder, real, None, inspect=inspect)
 
 
 ENGINES: dict[str, Callable[[StateFolder], Backend]] = {"emulated": emulated_backend, "vllm": vllm_backend}

@@ -63,8 +63,19 @@ class Devices(Protocol):
 class LocalBackend:
     """Implements executor.backends.protocol.Backend on this machine."""
 
-    def __init__(self, folder: StateFolder, launch: Launcher, devices: Devices | None, limits: Deadlines | None = None) -> None:
-        """Launch gives each replica's command; devices is None for GPUs that are left as they are."""
+    def __init__(
+        self,
+        folder: StateFolder,
+        launch: Launcher,
+        devices: Devices | None,
+        limits: Deadlines | None = None,
+        inspect: Callable[[Plan, str], None] | None = None,
+    ) -> None:
+        """Launch gives each replica's command; devices is None for GPUs that are left as they are.
+
+        inspect refuses a plan that this machine cannot run; it is told where programs are looked for.
+        """
+        self._inspect = inspect
         self._table = processes.ProcessTable(folder.processes, folder.logs)
         self._launch = launch
         self._devices = devices
@@ -92,6 +103,8 @@ class LocalBackend:
             trouble = ports.obstacle(host, 0)
             if trouble is not None:
                 raise ExecutorError(f"{trouble} (desired.replicas with host {host})")
+        if self._inspect is not None:
+            self._inspect(plan, _program_path())
         self._refuse_taken_ports(plan, state)
 
     def observe(self) -> dict[str, Observed]:
@@ -179,9 +192,7 @@ class LocalBackend:
         if trouble is not None:
             raise StartError(replica.name, "port", trouble)
         launch = self._launch(replica)
-        # programs installed beside this Python are found without activating its environment
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-        environment = {**os.environ, "PATH": path, **launch.environment}
+        environment = {**os.environ, "PATH": _program_path(), **launch.environment}
         return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd())
 
     def _refuse_taken_ports(self, plan: Plan, state: State) -> None:
@@ -207,6 +218,11 @@ class LocalBackend:
 
 
 _NO_MIG = "MIG layouts of real GPUs are not supported by the local backend yet; set `mig: off` for its pool"
+
+
+def _program_path() -> str:
+    """Programs installed beside this Python are found without activating its environment."""
+    return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 
 
 def _hash(launch: LaunchCommand) -> str:

@@ -18,8 +18,8 @@ import aiohttp
 
 from executor.backends import probes
 from executor.backends.emulated_devices import EmulatedDevices
-from executor.durable_files import file_name
 from executor.emulator.devices import GpuReading
+from executor.file_names import file_name
 from executor.state.folder import StateFolder
 from planner.plan import GpuPlan, Plan, Replica
 from planner.simulation.traffic_metrics import GpuUse

@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from executor.durable_files import file_name, sync_folder, write_atomic
 from executor.errors import ProcessError, StateError
+from executor.file_names import file_name
 from executor.processes import proc
 from executor.waiting import wait_until
+from profiles.regular_files import sync_folder, write_atomic
 
 # The shell waits for one line before it becomes the program. When we die first it reads end-of-file and ends: nothing runs unrecorded.
 _GATE = 'cd "$0" && read -r go && exec "$@" </dev/null'
@@ -92,6 +93,16 @@ class ProcessTable:
     def records(self) -> tuple[ProcessRecord, ...]:
         """Every record, sorted by name. Raises StateError on a damaged one."""
         return tuple(sorted((_load(path) for path in self._folder.glob("*.json")), key=lambda record: record.name))
+
+    def readable(self) -> tuple[tuple[ProcessRecord, ...], tuple[str, ...]]:
+        """The records that can be read, sorted by name, and what is wrong with each of the others."""
+        found, damaged = [], []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                found.append(_load(path))
+            except StateError as error:
+                damaged.append(str(error))
+        return tuple(sorted(found, key=lambda record: record.name)), tuple(damaged)
 
     def record(self, name: str) -> ProcessRecord | None:
         """The record of one name, None when it was never started or is forgotten."""

@@ -39,7 +39,7 @@ class Seen:
         for route in routes:
             for backend in route.backends:
                 seen = self.clusters.get(route.served_name, {}).get((backend.host, backend.port))
-                if backend.weight > 0 and not (seen is not None and seen[1]):
+                if not (seen is not None and seen[1]):
                     found.append(backend.replica)
         return tuple(sorted(found))
 
@@ -88,7 +88,7 @@ def _clusters(value: object) -> Iterator[str]:
 
 
 def _endpoints(route: Route) -> dict[Endpoint, int]:
-    return {(backend.host, backend.port): backend.weight for backend in route.backends if backend.weight > 0}
+    return {(backend.host, backend.port): backend.weight for backend in route.backends}
 
 
 def _names(names: object) -> str:

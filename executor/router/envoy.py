@@ -11,13 +11,13 @@ from pathlib import Path
 import aiohttp
 
 from executor import ports
-from executor.durable_files import write_atomic
 from executor.errors import RouterError
 from executor.processes import logs
 from executor.processes import table as processes
 from executor.router import admin
 from executor.state.folder import StateFolder
 from planner.plan import Plan, Route, RouterPlan, State
+from profiles.regular_files import write_atomic
 from renderers import envoy
 from renderers.manifest import File, Manifest, RenderError
 
@@ -83,14 +83,22 @@ class EnvoyRouter:
             record = None
         if record is None:
             await self._start(settings, manifest, argv, digest)
-        await self._switch(settings, routes, wait_for_health=False)
+        await self._switch(settings, routes, ())
 
-    async def set_routes(self, settings: RouterPlan, routes: tuple[Route, ...]) -> str:
-        """Switch to these routes and wait until Envoy uses them; returns a note naming backends it finds unhealthy, or ''."""
-        sick = await self._switch(settings, routes, wait_for_health=True)
+    async def set_routes(self, settings: RouterPlan, routes: tuple[Route, ...], before: tuple[Route, ...]) -> str:
+        """Switch from the routes before to these and wait until Envoy uses them; returns a note naming backends it finds unhealthy, or ''.
+
+        A new backend takes no request before its first health check. So where none of a model's backends stays, the old ones take part
+        until the new ones are healthy.
+        """
+        joined = _joined(before, routes)
+        if joined != routes:
+            await self._switch(settings, joined, routes)
+        sick = await self._switch(settings, routes, routes)
         return f"not healthy yet: {', '.join(sick)}" if sick else ""
 
-    async def _switch(self, settings: RouterPlan, routes: tuple[Route, ...], *, wait_for_health: bool) -> tuple[str, ...]:
+    async def _switch(self, settings: RouterPlan, routes: tuple[Route, ...], healthy: tuple[Route, ...]) -> tuple[str, ...]:
+        """Envoy has these routes, and the backends of `healthy` are that, or have had their time; returns which are not."""
         manifest = envoy.render_routes(routes, settings)
         await asyncio.to_thread(self._write, [file for file in manifest if file.path not in _READ_ONCE])
         clock = asyncio.get_running_loop().time
@@ -99,9 +107,9 @@ class EnvoyRouter:
             while True:
                 seen = await admin.look(session, settings.host, settings.admin_port)
                 lack = "its admin interface does not answer" if seen is None else seen.lacks(routes)
-                sick = () if seen is None else seen.sick(routes)
+                sick = () if seen is None else seen.sick(healthy)
                 late = clock() >= deadline_s
-                if lack is None and (not sick or late or not wait_for_health):
+                if lack is None and (not sick or late):
                     break
                 if late or not self.alive():
                     raise RouterError(f"Envoy did not take the routes within {_SWITCH_LIMIT_S:g} s: {lack}; {self._log_end()}")
@@ -163,6 +171,19 @@ class EnvoyRouter:
     def _log_end(self) -> str:
         path = self._folder.logs / f"{NAME}.log"
         return f"the end of {path}:\n{logs.tail(logs.read_end(path))}"
+
+
+def _joined(before: tuple[Route, ...], routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    """The routes, and of models whose backends are all new the old ones as well."""
+    old = {route.served_name: route.backends for route in before}
+
+    def join(route: Route) -> Route:
+        places = {(backend.host, backend.port) for backend in route.backends}
+        others = old.get(route.served_name, ())
+        stays = any((backend.host, backend.port) in places for backend in others)
+        return route if stays or not route.backends else route.model_copy(update={"backends": (*route.backends, *others)})
+
+    return tuple(join(route) for route in routes)
 
 
 def _refuse_taken_ports(settings: RouterPlan, own: tuple[int, ...]) -> None:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from executor.durable_files import file_name, sync_folder, write_atomic
 from executor.errors import StateError
+from executor.file_names import file_name
 from planner.plan import DocumentError, State, state_from_json, state_hash, to_json
+from profiles.regular_files import sync_folder, write_atomic
 
 # enough to explain a plan that was made some applies ago; each is a few hundred kB at most
 _HISTORY_LENGTH = 20

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from executor.durable_files import sync_folder
 from executor.errors import JournalError
+from profiles.regular_files import sync_folder
 
 JournalLine = dict[str, object]
 

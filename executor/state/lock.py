@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import getpass
 import json
@@ -19,9 +20,11 @@ from executor.state.journal import utc_now
 def locked(path: Path, purpose: str) -> Iterator[None]:
     """Hold the lock; raises LockedError at once, naming the holder, when somebody else has it."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # a link is not followed: what it leads to would be emptied
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        raise StateError(f"{path}: cannot be opened: {error.strerror or error}") from error
+        why = "is a link" if error.errno == errno.ELOOP else error.strerror or error
+        raise StateError(f"{path}: cannot be opened: {why}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -33,8 +33,8 @@ def certificate_problems(desired: Desired) -> Iterator[str]:
 
 def _tier(tier: TierResult) -> Iterator[str]:
     where = f"certificate: {tier.goal}"
-    if tier.value < 0 or tier.bound > tier.value + _tolerance(tier.value):
-        yield f"{where}: its bound {tier.bound:.6g} is above its value {tier.value:.6g}"
+    if not 0 <= tier.bound <= tier.value + _tolerance(tier.value):
+        yield f"{where}: its bound {tier.bound:.6g} is not between 0 and its value {tier.value:.6g}"
     gap_fraction = (tier.value - tier.bound) / tier.value if tier.value > 0 else 0.0
     if abs(gap_fraction - tier.gap_fraction) > RELATIVE_TOLERANCE:
         yield f"{where}: gap_fraction is {tier.gap_fraction:.6g}, value {tier.value:.6g} and bound {tier.bound:.6g} say {gap_fraction:.6g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from planner.hosts import address_of, is_loopback
+from planner.hosts import address_of, is_everywhere, is_loopback
 from planner.plan import Desired, Replica
 
 
@@ -22,6 +22,8 @@ def placement_problems(desired: Desired) -> Iterator[str]:
     yield from _node_gpus(desired)
     gpus = {(gpu.node, gpu.index) for gpu in desired.gpus}
     nodes = {node.name: node for node in desired.nodes}
+    everywhere = [node for node in desired.nodes if is_everywhere(node.host)]
+    yield from (f"node {item.name}: host {item.host} is no machine's address: its engines would listen everywhere" for item in everywhere)
     for replica in desired.replicas:
         yield from _block(replica)
         for index in replica.gpus:

@@ -6,11 +6,9 @@ from planner.plan.document import (
     Action,
     Desired,
     Drain,
-    EngineArgs,
     GpuMode,
     GpuPlan,
     Ledger,
-    LoraModule,
     MigPlace,
     NodeLoss,
     NodePlan,
@@ -33,6 +31,7 @@ from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
 from planner.plan.json_files import DocumentError, plan_from_json, state_from_json, state_hash, to_json
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
+from planner.plan.vllm_args import EngineArgs, LoraModule
 
 __all__ = [
     "SCHEMA_VERSION",

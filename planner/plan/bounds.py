@@ -30,3 +30,5 @@ Money = Annotated[float, Field(ge=0, le=1e9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # of the memory of a device that an engine asks for: nothing starts with nothing
 Utilization = Annotated[float, Field(gt=0, le=1)]
+# a change every second for 3,000 years
+Serial = Annotated[int, Field(ge=0, le=10**11)]

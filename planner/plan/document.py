@@ -11,53 +11,27 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from planner.latency_classes import LatencyClass
-from planner.plan.bounds import Fraction, KvBytes, Mib, Money, PerSecond, PlanPart, Port, Seconds, Some, Tokens, Utilization, WholeNumber
+from planner.plan.bounds import (
+    Fraction,
+    Mib,
+    Money,
+    PerSecond,
+    PlanPart,
+    Port,
+    Seconds,
+    Serial,
+    Some,
+    WholeNumber,
+)
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
+from planner.plan.vllm_args import EngineArgs
 
 SCHEMA_VERSION = 1
 
 GpuMode = Literal["free", "exclusive", "time_shared", "mig", "tensor_parallel"]
-
-
-class LoraModule(PlanPart):
-    """A LoRA adapter that an engine serves under its own name."""
-
-    name: str
-    path: str
-
-
-class EngineArgs(PlanPart):
-    """Arguments of `vllm serve`, under vLLM's own names; None leaves the engine's default."""
-
-    model: str
-    served_model_name: str
-    host: str
-    port: Port
-    dtype: str
-    max_model_len: Tokens
-    max_num_seqs: Some
-    max_num_batched_tokens: Tokens
-    kv_cache_memory_bytes: KvBytes
-    gpu_memory_utilization: Utilization
-    tensor_parallel_size: Some = 1
-    quantization: str | None = None
-    kv_cache_dtype: str = "auto"
-    revision: str | None = None
-    stream_interval: Some = 1
-    enable_sleep_mode: bool = False
-    enforce_eager: bool = False
-    max_num_queued_reqs: int | None = None
-    lora_modules: tuple[LoraModule, ...] = ()
-    max_loras: Some | None = None
-    max_lora_rank: Some | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The models that requests may name: the served one and its adapters."""
-        return (self.served_model_name, *(module.name for module in self.lora_modules))
 
 
 class MigPlace(PlanPart):
@@ -243,7 +217,7 @@ class Desired(PlanPart):
 class Prior(PlanPart):
     """The state a plan was made against; apply refuses the plan when the state has moved on."""
 
-    serial: Annotated[int, Field(ge=0)]
+    serial: Serial
     state_hash: str
 
 
@@ -311,7 +285,7 @@ class State(PlanPart):
     """What runs, as apply left it: the replicas and routes of applied plans, with a serial that counts changes."""
 
     schema_version: Literal[1] = 1
-    serial: Annotated[int, Field(ge=0)] = 0
+    serial: Serial = 0
     nodes: tuple[NodePlan, ...] = ()
     gpus: tuple[GpuPlan, ...] = ()
     replicas: tuple[Replica, ...] = ()

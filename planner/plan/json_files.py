@@ -15,6 +15,8 @@ from planner.plan.document import SCHEMA_VERSION, Plan, State
 # Of a document that is wrong all over the first faults are enough.
 _MOST_FAULTS = 20
 
+_KINDS = frozenset({"repartition", "start", "drain", "stop", "set_routes"})
+
 _Document = TypeVar("_Document", Plan, State)
 
 
@@ -70,7 +72,8 @@ def _read(kind: type[_Document], text: str, source: str) -> _Document:
 
 
 def _path(place: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, place))
+    # what kind of action it is stands behind its number
+    return ".".join(str(step) for at, step in enumerate(place) if not (at == 2 and place[0] == "actions" and step in _KINDS))
 
 
 def _value(item: ErrorDetails) -> str:

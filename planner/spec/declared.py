@@ -243,16 +243,16 @@ class DeclaredWorkload(Declared):
 class DeclaredRouter(Declared):
     """Where the router listens."""
 
-    host: Host = Field("127.0.0.1", description="Address the router listens on.")
-    port: Whole = Field(8080, ge=1, le=65_535, description="Port for requests.")
-    admin_port: Whole = Field(9901, ge=1, le=65_535, description="Port of the router's own admin page.")
+    host: Host = Field("127.0.0.1", description="Address the router listens on; 0.0.0.0 or :: for every interface.")
+    port: Whole = Field(8080, ge=1024, le=65_535, description="Port for requests.")
+    admin_port: Whole = Field(9901, ge=1024, le=65_535, description="Port of the router's own admin page.")
 
 
 class DeclaredPorts(Declared):
     """Ports for engines."""
 
-    start: Whole = Field(8100, ge=1, le=65_535, description="First port for engines on each host.")
-    end: Whole = Field(8999, ge=1, le=65_535, description="Last port for engines on each host.")
+    start: Whole = Field(8100, ge=1024, le=65_535, description="First port for engines on each host.")
+    end: Whole = Field(8999, ge=1024, le=65_535, description="Last port for engines on each host.")
 
 
 class DeclaredPolicy(Declared):

@@ -17,32 +17,21 @@ from planner.spec.fleet import Fleet, FleetPool, Model, Policy, Ports, RouterAdd
 from planner.spec.goals import goal_tiers
 from planner.spec.messages import Loc, problem_at, problems_of
 from planner.spec.part import Declared
-from planner.spec.pools import resolve_pools
+from planner.spec.pools import check_size, resolve_pools
 from planner.spec.served import check_blocks, local_config, resolve_models
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.spec.yaml_tree import Node, decode, parse
 from profiles.catalogue import Catalogue
 from profiles.fields import FieldError
+from profiles.regular_files import read_regular
 from profiles.store.canonical import canonical
 from profiles.store.measurements import Measurements
 from profiles.store.store_folder import Read, parse_file, store_files
 
-# Larger traces do not fit beside everything else in memory.
-MAX_FILE_BYTES = 512 * 1024 * 1024
-
 _Part = TypeVar("_Part", bound=Declared)
 
 
-def read_file(path: Path) -> bytes:
-    """Bytes of a regular file. Raises OSError, also for devices, pipes and files above 512 MiB."""
-    if path.exists() and not path.is_file():
-        raise OSError(0, "not a regular file")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise OSError(0, f"larger than {MAX_FILE_BYTES // 1024**2} MiB")
-    return path.read_bytes()
-
-
-def load_fleet(path: Path, text: str | bytes, catalogue: Catalogue, read: Read = read_file) -> Fleet:
+def load_fleet(path: Path, text: str | bytes, catalogue: Catalogue, read: Read = read_regular) -> Fleet:
     """The fleet that text declares. path names it in errors and is where relative file names start from.
 
     read gives the bytes of trace files. Raises SpecError with every problem that can be found at once.
@@ -95,6 +84,7 @@ class _Loading:
         workloads = resolve_neighbours(workloads, self._report)
         check_replicas(workloads, self._report)
         check_together(workloads, pools, names.models, self._report)
+        check_size(pools, self._report)
         if len(pools) == len(names.pools):
             check_blocks(models, pools, self._report)
         policy = self._policy(raw, names, pools)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
-from planner.hosts import is_loopback
+from planner.hosts import is_everywhere, is_loopback
 from planner.spec.declared import DeclaredPool
 from planner.spec.fleet import FleetPool, Link, Sharing, Taken
 from planner.spec.messages import Loc
@@ -23,6 +23,9 @@ HOST_CORES_PER_GPU = 12
 HOST_MEMORY_MIB_PER_GPU = 128 * 1024
 
 LOOPBACK = "127.0.0.1"
+
+# The largest fleet that was ever tried has 20,000 GPUs (docs/benchmarks.md); every GPU is a line of the plan.
+MOST_GPUS = 50_000
 
 # MIG profiles are named in units of 10^9 bytes, rounded.
 _MIB_PER_GB = 1e9 / (1 << 20)
@@ -106,6 +109,12 @@ def _node_problems(declared: DeclaredPool) -> Iterable[tuple[Loc, str]]:
         yield ("max_nodes",), f"{declared.max_nodes} is less than nodes: {declared.nodes}"
     if declared.min_nodes is not None and declared.min_nodes > max_nodes:
         yield ("min_nodes",), f"{declared.min_nodes} is more than the {max_nodes} nodes there can be"
+    for index, host in enumerate(declared.hosts or ()):
+        if is_everywhere(host):
+            yield (
+                ("hosts", index),
+                f"{host} is no machine's address: engines listen there on every interface, and the router cannot reach them",
+            )
     if declared.hosts is not None and len(declared.hosts) != max_nodes:
         yield ("hosts",), f"{len(declared.hosts)} addresses for {max_nodes} nodes; write one per node"
 
@@ -196,6 +205,19 @@ def _hint(name: str, gpu: GpuType) -> str:
             )
     close = nearest(name, [profile.name for profile in gpu.mig_profiles])
     return f"did you mean {close}? " if close else ""
+
+
+def check_size(pools: Iterable[FleetPool], report: Report) -> None:
+    """Report a fleet that is beyond what can be planned, at the pool that makes it so."""
+    gpus = 0
+    for pool in pools:
+        gpus += pool.max_nodes * pool.gpus_per_node
+        if gpus > MOST_GPUS:
+            report(
+                ("pools", pool.name, "nodes"),
+                f"makes a fleet of {gpus} GPUs; at most {MOST_GPUS} can be planned at once: plan the parts that share no models apart",
+            )
+            return
 
 
 def _check_hosts(declared: Mapping[str, DeclaredPool], report: Report) -> None:

@@ -126,7 +126,8 @@ class _Builder:
                     self._problem(mark, f"anchor &{event.anchor} is defined twice")
                 self.anchors[event.anchor] = node
         if node.size > MAX_VALUES:
-            raise self._stop(mark, f"aliases expand to more than {MAX_VALUES} values")
+            how = "aliases expand to" if self.anchors else "the file has"
+            raise self._stop(mark, f"{how} more than {MAX_VALUES} values, which is more than any fleet that can be planned")
         return node
 
     def _content(self, event: Any, depth: int) -> Node:  # noqa: ANN401 - as above

@@ -9,19 +9,15 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import yaml
-
 from profiles.catalogue.decode import decode_gpu, decode_model
 from profiles.catalogue.variants import base_and_format, variant
 from profiles.checkpoints.hf_config import architecture_from_path
 from profiles.fields import FieldError, Fields
 from profiles.gpu_types import GpuType
 from profiles.models import Architecture
+from profiles.yaml_text import YamlTextError, plain_yaml
 
 __all__ = ["Catalogue", "UnknownNameError", "architecture_from_path", "builtin"]
-
-# libyaml's loader is ten times faster and not in every build of PyYAML; both are safe loaders.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Entry = TypeVar("Entry", bound=GpuType | Architecture)
 
@@ -62,9 +58,9 @@ class _Folder(Generic[Entry]):
     def _entry(self, file: str) -> Entry:
         if file not in self._parsed:
             try:
-                content = yaml.load(self._texts[file], Loader=_Loader)  # noqa: S506 (both are safe loaders)
-            except yaml.YAMLError as error:
-                raise FieldError(f"{self._root / file}: not YAML: {error}") from None
+                content = plain_yaml(self._texts[file])
+            except YamlTextError as error:
+                raise FieldError(f"{self._root / file}: {error}") from None
             if not isinstance(content, dict):
                 raise FieldError(f"{self._root / file}: must be a mapping")
             self._parsed[file] = self._decode(Fields(str(self._root / file), content))

@@ -15,6 +15,7 @@ from profiles.checkpoints.hf_recurrent import GATED_ATTENTION_TYPES, mlp_only_la
 from profiles.checkpoints.hf_vision import largest_image, vision_parameters
 from profiles.fields import FieldError, Fields
 from profiles.models import Architecture, Experts
+from profiles.regular_files import read_regular
 
 # Nested decoder configurations of multimodal models (transformers: Gemma3Config, Mistral3Config, Llama4Config, Qwen3VLConfig, KimiK25).
 TEXT_KEYS = ("text_config", "language_config", "llm_config")
@@ -55,9 +56,13 @@ def architecture_from_path(path: Path) -> Architecture:
     return _architecture(file.resolve().parent.name, top, text)
 
 
+# The largest published config.json have some thousand lines.
+_MOST_BYTES = 16 * 1024 * 1024
+
+
 def _read(file: Path) -> dict[str, object]:
     try:
-        content = json.loads(file.read_bytes().decode("utf-8"))
+        content = json.loads(read_regular(file, _MOST_BYTES).decode("utf-8"))
     except OSError as error:
         raise FieldError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

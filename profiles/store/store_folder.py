@@ -13,14 +13,14 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-import yaml
-
 from profiles.fields import FieldError
+from profiles.regular_files import read_regular
 from profiles.store.measurements import Measurements
 from profiles.store.point_text import decoded, encoded
+from profiles.yaml_text import YamlTextError, plain_yaml
 
-# libyaml's loader is ten times faster and not in every build of PyYAML; both are safe loaders.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# A file holds the points of one model on one GPU type: thousands of lines of 200 bytes.
+_MOST_BYTES = 64 * 1024 * 1024
 
 Read = Callable[[Path], bytes]
 
@@ -40,7 +40,11 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def read_store(folder: Path, read: Read = Path.read_bytes) -> Measurements:
+def _read(path: Path) -> bytes:
+    return read_regular(path, _MOST_BYTES)
+
+
+def read_store(folder: Path, read: Read = _read) -> Measurements:
     """Everything in a store; StoreError naming file and key of what is wrong."""
     found = Measurements()
     for path in store_files(folder):
@@ -55,11 +59,11 @@ def read_store(folder: Path, read: Read = Path.read_bytes) -> Measurements:
 def parse_file(name: str, raw: bytes) -> Measurements:
     """The points of one file of a store; StoreError as above."""
     try:
-        content = yaml.load(raw.decode("utf-8"), Loader=_Loader)  # noqa: S506 (both are safe loaders)
+        content = plain_yaml(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise StoreError(f"{name}: not UTF-8 text (byte {error.start})") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise StoreError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    except YamlTextError as error:
+        raise StoreError(f"{name}: {error}") from None
     if not isinstance(content, dict):
         raise StoreError(f"{name}: must be a mapping")
     try:
@@ -93,7 +97,7 @@ def _present(folder: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     for path in store_files(folder):
         try:
-            raw = path.read_bytes()
+            raw = _read(path)
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
         parse_file(str(path), raw)
@@ -146,6 +150,6 @@ def _remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def hashes(folder: Path, read: Read = Path.read_bytes) -> dict[str, str]:
+def hashes(folder: Path, read: Read = _read) -> dict[str, str]:
     """SHA-256 of each file of a store by its path in it."""
     return {path.relative_to(folder).as_posix(): sha256(read(path)).hexdigest() for path in store_files(folder)}

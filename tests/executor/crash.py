@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from executor import durable_files
 from executor.processes import table as processes
 from executor.router import envoy as router
 from executor.state import folder as state
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from planner.plan import RouterPlan, plan_from_json
+from profiles import regular_files
 from tests.executor.worlds import World
 
 
@@ -35,9 +35,9 @@ def main() -> None:
         return counting
 
     for module in (processes, router, state):
-        vars(module)["write_atomic"] = counted(durable_files.write_atomic)
+        vars(module)["write_atomic"] = counted(regular_files.write_atomic)
     Journal._append = counted(Journal._append)  # type: ignore[method-assign]
-    world = World(StateFolder(Path(sys.argv[1])), RouterPlan(host="127.0.0.1", port=1, admin_port=2))
+    world = World(StateFolder(Path(sys.argv[1])), RouterPlan(host="127.0.0.1", port=2001, admin_port=2002))
     asyncio.run(world.apply(plan))
     sys.stdout.write(f"{left}\n")
 

@@ -123,7 +123,7 @@ ROW = "input_tokens: 8, output_tokens: 8, tpot_s: 0.01, kind: measured, source: 
         ("- 1\n", "must be a mapping"),
         ("a: [\n", "not YAML"),
         ("\x00", "not YAML"),
-        ("a: !!python/object/apply:os.system [true]\n", "not YAML"),
+        ("a: !!python/object/apply:os.system [true]\n", "line 1: a tag"),
         ("model: m\n", "schema_version: must be 1, is None"),
         ("schema_version: 2\n", "schema_version: must be 1, is 2"),
         (HEADING, "has none of latency, starts, pairs"),

@@ -43,12 +43,15 @@ class Stub:
     name: str
     port: int = 0
     status: int = 200
+    hung: bool = False
     served: int = 0
     paths: list[str] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path)
+        if self.hung:
+            await asyncio.Event().wait()
         if request.path == "/health":
             return web.Response()
         body = await request.json()
@@ -115,6 +118,9 @@ class Gateway:
 
         async def routed() -> bool:
             clusters = json.loads(await self.admin("/clusters?format=json")).get("cluster_statuses", [])
+            hosts = [host for cluster in clusters for host in cluster.get("host_statuses", [])]
+            if any(host.get("health_status", {}).get("pending_active_hc") for host in hosts):
+                return False
             seen = {cluster["name"]: {_endpoint(host) for host in cluster.get("host_statuses", [])} for cluster in clusters}
             async with self.client.get(f"{self.url}/v1/models") as answer:
                 listed = {entry["id"] for entry in json.loads(await answer.text())["data"]}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -169,5 +170,43 @@ def test_a_broken_or_full_backend_costs_no_request(tmp_path: Path) -> None:
             async with gateway(tmp_path, *routes) as running:
                 assert await _ask_many(running, "m", 60, connections=4) == {(200, "a"): 60}
                 assert await _refusal(running, "/v1/completions", b'{"model": "alone"}') == (503, "ServiceUnavailableError")
+
+    asyncio.run(scenario())
+
+
+def test_a_hung_engine_that_is_the_only_one_is_503_and_not_silence(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a") as (a,), gateway(tmp_path, route_to("m", (a, 1000))) as running:
+            assert (await running.ask("m"))[0] == 200
+            a.hung = True
+
+            async def refused() -> bool:
+                # until its health checks have failed a request may still go there, and is given up here
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        return (await running.ask("m"))[0] == 503
+                return False
+
+            await eventually(refused, "the hung engine takes no request any more")
+            assert await _refusal(running, "/v1/completions", b'{"model": "m"}') == (503, "ServiceUnavailableError")
+            a.hung = False
+
+            async def serves() -> bool:
+                return (await running.ask("m"))[0] == 200
+
+            await eventually(serves, "the engine that goes on takes requests again")
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_comes_by_and_by_ends(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a") as (a,), gateway(tmp_path, route_to("m", (a, 1000))) as running:
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.router.port)
+            writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\n")
+            # Envoy gives its headers ten seconds; a test waits for that and not for how long it takes
+            async with asyncio.timeout(120):
+                assert (await reader.readline()).split()[1] == b"408"
+            writer.close()
 
     asyncio.run(scenario())

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.plans import mig_plan
+from tests import sound_plans
+from tests.ports import free_ports
 from tests.ullage.commands import TRACE_HEAD, ullage, write_plan, write_trace
 
 READERS = {
@@ -186,8 +187,12 @@ def test_actions_that_were_edited_by_hand_are_followed_before_they_are_done(work
         ("gpus.1.replicas", ["x"], "desired.gpus.1.replicas: 'x' is not among desired.replicas"),
         ("replicas", [], "desired.gpus.0.replicas: 'large-0' is not among desired.replicas"),
         ("replicas.0.gpus", [], "desired.replicas.0.gpus: is empty"),
-        ("replicas.2.args.max_model_len", 0, "desired.replicas.2.args.max_model_len: 0 is not allowed, at least 1"),
-        ("replicas.2.args.tensor_parallel_size", 0, "desired.replicas.2.args.tensor_parallel_size: 0 is not allowed"),
+        ("replicas.2.args.max_model_len", 0, "desired.replicas.2.args.max_model_len: Input should be greater than or equal to 1, is 0"),
+        (
+            "replicas.2.args.tensor_parallel_size",
+            0,
+            "desired.replicas.2.args.tensor_parallel_size: Input should be greater than or equal to 1, is 0",
+        ),
         ("nodes.0.gpu_count", "two", "desired.nodes.0.gpu_count: "),
         ("surprise", 1, "desired.surprise: "),
     ],
@@ -213,14 +218,17 @@ def test_a_plan_that_names_what_the_catalogue_does_not_have(work: Path) -> None:
 
 
 def test_replay_without_a_router(work: Path) -> None:
-    # port 1 is for a service that nobody runs any more
-    text = (work / "plan.json").read_text(encoding="utf-8").replace('"port": 8080', '"port": 1')
+    port = free_ports(1)[0]
+    text = (work / "plan.json").read_text(encoding="utf-8").replace('"port": 8080', f'"port": {port}')
     (work / "plan.json").write_text(text, encoding="utf-8")
-    refused(["replay", "plan.json", "--trace", "trace.csv", "--seconds", "1"], "no router answers at 127.0.0.1:1")
+    refused(["replay", "plan.json", "--trace", "trace.csv", "--seconds", "1"], f"no router answers at 127.0.0.1:{port}")
 
 
 def test_mig_on_real_gpus_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    refused(["apply", str(write_plan(tmp_path / "plan.json", mig_plan())), "-y", "--engine", "vllm"], "plan.json", "MIG")
+    refused(
+        ["apply", str(write_plan(tmp_path / "plan.json", sound_plans.sliced())), "-y", "--engine", "vllm"],
+        "MIG layouts of real GPUs are not",
+    )
 
 
 @given(place=st.integers(0, 10_000), junk=st.binary(min_size=0, max_size=6))

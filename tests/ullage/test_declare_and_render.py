@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import sound_plans
 from tests.fleets import workload
-from tests.plans import time_shared_plan
 from tests.ullage.commands import ullage, write_fleet, write_plan
 
 
@@ -60,7 +60,7 @@ def test_schema_is_a_json_schema_with_the_files_sections() -> None:
 
 @pytest.mark.parametrize("target", ["vllm", "envoy"])
 def test_render_writes_checks_and_repeats(target: str, tmp_path: Path) -> None:
-    plan, deploy = write_plan(tmp_path / "plan.json", time_shared_plan()), tmp_path / "deploy"
+    plan, deploy = write_plan(tmp_path / "plan.json", sound_plans.shared()), tmp_path / "deploy"
     arguments = ("render", plan, "--to", target, "-o", deploy)
     assert ullage(*arguments, "--check").code == 2
     assert not deploy.exists()
@@ -73,7 +73,7 @@ def test_render_writes_checks_and_repeats(target: str, tmp_path: Path) -> None:
 
 
 def test_render_touches_nothing_it_did_not_write(tmp_path: Path) -> None:
-    plan, deploy = write_plan(tmp_path / "plan.json", time_shared_plan()), tmp_path / "deploy"
+    plan, deploy = write_plan(tmp_path / "plan.json", sound_plans.shared()), tmp_path / "deploy"
     arguments = ("render", plan, "--to", "vllm", "-o", deploy)
     assert ullage(*arguments).code == 0
     edited = deploy / "h100-0" / "start.sh"

@@ -58,7 +58,7 @@ def test_plan_render_apply_status_replay_unchanged_destroy(ports: int) -> None:
 
     applied = ullage("apply", "plan.json", "-y", "--engine", "emulated")
     assert applied.code == 0, applied.err
-    assert "applied: 3 replicas run, state serial" in applied.out
+    assert "applied: 3 of 3 replicas are ready, state serial" in applied.out
     running = living(Path(".ullage"))
     assert len(running) == 4
     status = ullage("status")

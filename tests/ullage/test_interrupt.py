@@ -35,7 +35,7 @@ def test_a_read_only_file_system_is_told_once(tmp_path: Path, monkeypatch: pytes
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(ValueError, match=r"plan\.json: cannot be written: Read-only file system"):
         write_text(tmp_path / "plan.json", "text")

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from planner.plan import Plan
+from tests import sound_plans
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.ullage.commands import ullage, write_plan
 from ullage.views.plan_svg import BAR_PX, KV, LEFT_PX, OVERHEAD, WEIGHTS, plan_svg
@@ -61,6 +62,6 @@ def test_text_that_is_markup_elsewhere_is_only_text_here() -> None:
 
 
 def test_show_writes_the_picture(tmp_path: Path) -> None:
-    plan = write_plan(tmp_path / "plan.json", mig_plan())
+    plan = write_plan(tmp_path / "plan.json", sound_plans.sliced())
     assert ullage("show", plan, "--svg", tmp_path / "plan.svg").code == 0
-    assert (tmp_path / "plan.svg").read_text(encoding="utf-8") == plan_svg(mig_plan().desired)
+    assert (tmp_path / "plan.svg").read_text(encoding="utf-8") == plan_svg(sound_plans.sliced().desired)

@@ -143,6 +143,8 @@ def _checkpoint_bytes(folder: Path, architecture: Architecture, settings: Engine
 
     found: list[Tensor] = []
     for path in sorted(folder.glob("*.safetensors")):
+        if not path.is_file():
+            raise ValueError(f"{path}: is not a regular file")
         with path.open("rb") as file:
             length = header_length(str(path), file.read(PREFIX_BYTES))
             found += tensors(str(path), file.read(length))

@@ -119,11 +119,12 @@ def show(
 
     Example: ullage show plan.json --svg plan.svg
     """
+    from ullage.checking import checked
     from ullage.inputs import check_target, read_plan, write_text
     from ullage.views.plan_svg import plan_svg
     from ullage.views.plan_text import plan_text
 
-    plan = read_plan(plan_file)
+    plan = checked(read_plan(plan_file), str(plan_file))
     if svg is not None:
         check_target(svg, plan_file)
         write_text(svg, plan_svg(plan.desired))
@@ -141,10 +142,11 @@ def render(
     Example: ullage render plan.json --to vllm -o deploy/
     """
     from renderers.files import write
+    from ullage.checking import checked
     from ullage.inputs import read_plan
     from ullage.plugins import RENDERERS, load
 
-    manifest = load("renderers", RENDERERS, to)(read_plan(plan_file))
+    manifest = load("renderers", RENDERERS, to)(checked(read_plan(plan_file), str(plan_file)))
     report = write(manifest, out, check=check)
     typer.echo(str(report))
     if check and report.differs:

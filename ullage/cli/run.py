@@ -41,6 +41,8 @@ def apply(
     Example: ullage apply plan.json --engine emulated
     """
     from executor.apply import apply as apply_plan
+    from planner.check import TAKEN_AS_SAID
+    from planner.hosts import is_everywhere
     from ullage.checking import checked
     from ullage.inputs import read_plan, read_state, state_folder
     from ullage.traffic.emulated import emulated_store
@@ -51,11 +53,27 @@ def apply(
     _check_store(document, engine, store)
     checked(document, str(plan), _made_against(document, read_state(folder)))
     typer.echo("\n".join(action_lines(document.actions)))
+    typer.echo(f"checked; taken from the plan as it says: {'; '.join(TAKEN_AS_SAID)}")
+    if is_everywhere(document.desired.router.host):
+        typer.echo(f"warning: the router listens on every interface ({document.desired.router.host}), as the plan says", err=True)
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
         result = apply_plan(document, folder, engine, _print_event)
-    typer.echo(f"applied: {len(result.replicas)} replicas run, state serial {result.serial}")
+    _tell_what_runs(folder, result)
+
+
+def _tell_what_runs(folder: Path, state: State) -> None:
+    """What is seen to run now, which may be less than what was started; exits with 1 then."""
+    from executor.status import status as observe
+
+    report = observe(folder)
+    ready = sum(replica.condition == "ready" for replica in report.replicas)
+    typer.echo(f"applied: {ready} of {len(state.replicas)} replicas are ready, state serial {state.serial}")
+    for line in report.drift:
+        typer.echo(f"drift: {line}")
+    if report.drift:
+        raise ExitCode(ERROR)
 
 
 def _check_store(plan: Plan, engine: str, store: Path | None) -> None:

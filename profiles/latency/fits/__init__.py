@@ -9,19 +9,17 @@ import yaml
 
 from profiles.fields import FieldError, Fields
 from profiles.latency.fits.fit import COEFFICIENT_NAMES, DISTANCES, Coefficients, LatencyFit, Quantiles, Residuals, decode_fit, encode_fit
+from profiles.yaml_text import YamlTextError, plain_yaml
 
 __all__ = ["COEFFICIENT_NAMES", "DISTANCES", "Coefficients", "LatencyFit", "Quantiles", "Residuals", "fit_for", "fit_text", "read_fit"]
-
-# libyaml's loader is ten times faster and not in every build of PyYAML; both are safe loaders.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_fit(name: str, text: str) -> LatencyFit:
     """The fit a YAML text holds; FieldError names the file and the key that is missing, unknown or wrong."""
     try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 (both are safe loaders)
-    except yaml.YAMLError as error:
-        raise FieldError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+        content = plain_yaml(text)
+    except YamlTextError as error:
+        raise FieldError(f"{name}: {error}") from None
     if not isinstance(content, dict):
         raise FieldError(f"{name}: must be a mapping")
     return decode_fit(Fields(name, content))

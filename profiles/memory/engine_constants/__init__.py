@@ -10,6 +10,7 @@ import yaml
 from profiles.fields import FieldError, Fields
 from profiles.memory.engine_constants.constants import ByLayout, EngineConstants, decode_constants, encode_constants
 from profiles.store.versions import version_key
+from profiles.yaml_text import YamlTextError, plain_yaml
 
 __all__ = ["ByLayout", "EngineConstants", "constants_for", "constants_text", "read_constants"]
 
@@ -17,9 +18,9 @@ __all__ = ["ByLayout", "EngineConstants", "constants_for", "constants_text", "re
 def read_constants(name: str, text: str) -> EngineConstants:
     """The constants a YAML text holds; FieldError names the file and the key that is missing, unknown or wrong."""
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise FieldError(f"{name}: not YAML: {error}") from None
+        content = plain_yaml(text)
+    except YamlTextError as error:
+        raise FieldError(f"{name}: {error}") from None
     if not isinstance(content, dict):
         raise FieldError(f"{name}: must be a mapping")
     return decode_constants(Fields(name, content))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from executor.destroy import destroy
 from executor.errors import StateError
 from executor.processes import proc
 from executor.processes import table as processes
@@ -119,3 +120,14 @@ def test_a_damaged_record_is_an_error(world: World) -> None:
     with pytest.raises(StateError, match=r"p\.json: not a process record"):
         processes.ProcessTable(world.folder.processes, world.folder.logs).records()
     (world.folder.processes / "p.json").unlink()
+
+
+def test_a_damaged_record_keeps_destroy_from_nothing_else(world: World) -> None:
+    record = start(world, SLEEP, "replica-a")
+    (world.folder.processes / "replica-b.json").write_text("{")
+    report = destroy(world.folder.root)
+    assert not processes.alive(record)
+    assert report.stopped == ("replica-a",)
+    assert [line.split(": ")[1] for line in report.leftovers] == ["not a process record"]
+    # what cannot be told stays for people to look at
+    (world.folder.processes / "replica-b.json").unlink()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from executor.durable_files import file_name, write_atomic
 from executor.errors import LockedError, StateError
+from executor.file_names import file_name
 from executor.state.folder import StateFolder
 from executor.state.lock import locked
 from planner.plan import RouterPlan, State, state_hash
+from profiles.regular_files import write_atomic
 
 ROUTED = State(serial=3, router=RouterPlan(host="127.0.0.1", port=8080, admin_port=9901))
 
@@ -47,7 +48,7 @@ def test_history_keeps_the_newest_states_only(folder: StateFolder) -> None:
 
 def test_the_many_writes_of_one_apply_do_not_push_earlier_states_out_of_the_history(folder: StateFolder) -> None:
     folder.save(State(serial=1))
-    for port in range(1, 60):
+    for port in range(2001, 2060):
         folder.save(State(serial=2, router=RouterPlan(host="127.0.0.1", port=port, admin_port=9901)))
     assert folder.past(state_hash(State(serial=1))) == State(serial=1)
     assert folder.past(state_hash(folder.load())) == folder.load()
@@ -122,3 +123,12 @@ def test_file_names_neither_leave_the_folder_nor_collide() -> None:
     files = [file_name(name) for name in names]
     assert len(set(files)) == len(names)
     assert not any("/" in each or each.startswith(".") for each in files)
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(folder: StateFolder) -> None:
+    precious = folder.root / "precious"
+    precious.write_text("text")
+    folder.lock_path.symlink_to(precious)
+    with pytest.raises(StateError, match=r"lock: cannot be opened: is a link"), locked(folder.lock_path, "apply"):
+        pytest.fail("the lock was taken")
+    assert precious.read_text() == "text"

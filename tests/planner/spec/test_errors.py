@@ -267,3 +267,15 @@ def test_names_from_the_file_cannot_break_lines_or_reach_the_terminal() -> None:
     assert "\n" not in message
     assert "\x1b" not in message
     assert r"workloads.x\n\x1b[31m" in message
+
+
+def test_a_fleet_beyond_what_can_be_planned_is_said_at_once() -> None:
+    (message,) = problems(changed("nodes: 1", "nodes: 100000"))
+    assert "pools.h100.nodes: makes a fleet of 800000 GPUs; at most 50000 can be planned at once" in message
+
+
+def test_engines_do_not_listen_everywhere_and_no_server_on_the_systems_ports() -> None:
+    (message,) = problems(changed(POOL, f"{POOL}    hosts: [0.0.0.0]\n"))
+    assert "pools.h100.hosts[0]: 0.0.0.0 is no machine's address" in message
+    for port in (0, 22, 70_000):
+        assert any("policy.router.port" in said for said in problems(changed("pools:", f"policy: {{router: {{port: {port}}}}}\npools:")))

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from planner.spec import Fleet, SpecError, load_fleet
-from planner.spec.fleet_file import read_file
 from planner.spec.pools import block_sizes
 from planner.spec.workloads import CLASS_DEFAULTS
 from profiles.catalogue import builtin
@@ -97,7 +96,7 @@ policy:
   headroom: 1.5MiB
   sizing_quantile: 0.95
   max_active_residents: 2
-  router: {host: 0.0.0.0, port: 80, admin_port: 81}
+  router: {host: 0.0.0.0, port: 8880, admin_port: 8881}
   ports: {start: 9000, end: 9100}
 """)
     (pool,), (model,), (workload,) = fleet.pools, fleet.models, fleet.workloads
@@ -114,7 +113,7 @@ policy:
     assert (first.start_s, first.end_s, first.rate_rps, first.input.mean_tokens) == (3600.0, 7200.0, 1.0, 10.5)
     assert (second.rate_rps, second.output.p99_tokens, workload.demand.peak_rps) == (2.0, 40.0, 2.0)
     assert fleet.policy.headroom_mib == 2, "what must stay free is rounded up"
-    assert (fleet.policy.router.port, fleet.policy.ports.end) == (80, 9100)
+    assert (fleet.policy.router.port, fleet.policy.ports.end) == (8880, 9100)
 
 
 @pytest.mark.parametrize("word", ["off", "no", "false", "'off'", "False"])
@@ -230,17 +229,6 @@ def test_a_local_model(tmp_path: Path) -> None:
             load_fleet(tmp_path / "fleet.yaml", changed("Qwen/Qwen2.5-1.5B", "./mine"), builtin())
     with pytest.raises(SpecError, match="No such file"):
         load_fleet(tmp_path / "fleet.yaml", changed("Qwen/Qwen2.5-1.5B", "./none"), builtin())
-
-
-def test_read_file_takes_regular_files_only(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x")
-    assert read_file(tmp_path / "a") == b"x"
-    with pytest.raises(OSError, match="not a regular file"):
-        read_file(tmp_path)
-    with pytest.raises(OSError, match="not a regular file"):
-        read_file(Path("/dev/zero"))
-    with pytest.raises(FileNotFoundError):
-        read_file(tmp_path / "b")
 
 
 def test_equal_files_give_equal_fleets() -> None:
