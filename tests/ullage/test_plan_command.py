@@ -23,6 +23,7 @@ FIGURES = {
     "gap_goal",
     "gpus_total",
     "gpus_used",
+    "outages",
     "solve_s",
     "solver",
     "status",

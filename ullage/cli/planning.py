@@ -105,6 +105,7 @@ def summary(planned: Planned) -> dict[str, Any]:
         "gpus_used": desired.gpus_used,
         "solve_s": round(planned.solve_s, 3),
         "solver": certificate.solver,
+        "outages": {item.served_name: {"unavailable_s": item.unavailable_s, "short_s": item.short_s} for item in planned.plan.outages},
         "status": certificate.status,
         "stopped_by": certificate.stopped_by,
         "unserved_rps": sum(workload.unserved_rps for workload in desired.workloads),
