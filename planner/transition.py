@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence, Set
 from planner.plan import Desired, MigPlace, Repartition, Replica, Route, State
 from planner.routes import routes_for
 
-GpuKey = tuple[str, int]
+_Gpu = tuple[str, int]
 
 # Rates are floats: what is short of a demand by less than one part in a million is not short.
 _RELATIVE = 1e-6
@@ -37,7 +37,7 @@ class Transition:
         self.repartitions = list(repartitions)
         self._running: dict[str, Replica] = {}
         self._models: defaultdict[str, set[str]] = defaultdict(set)
-        self._gpus: defaultdict[GpuKey, set[str]] = defaultdict(set)
+        self._gpus: defaultdict[_Gpu, set[str]] = defaultdict(set)
         self._addresses: dict[str, str] = {}
         going = {replica.name for replica in self.going}
         for name, replica in before.items():
@@ -112,7 +112,7 @@ class Transition:
         mildest = [replica for replica in useful if len(self._models[replica.served_name]) > 1] or useful
         leaving: dict[str, Replica] = {}
         models: set[str] = set()
-        gpus: set[GpuKey] = set()
+        gpus: set[_Gpu] = set()
         for replica in mildest:
             if replica.served_name in models or gpus & set(_gpus(replica)) or (leaving and self._successor_starts(replica, leaving.keys())):
                 continue
@@ -143,7 +143,7 @@ class Transition:
                 return False
         return all(self._has_room(replica, key, self._on(key, leaving)) for key in _gpus(replica))
 
-    def _has_room(self, replica: Replica, key: GpuKey, here: Sequence[Replica]) -> bool:
+    def _has_room(self, replica: Replica, key: _Gpu, here: Sequence[Replica]) -> bool:
         if any((item.node, item.gpu) == key for item in self.repartitions):
             return False
         if replica.mig is not None:
@@ -153,7 +153,7 @@ class Transition:
         used_mib = sum(other.ledger.total_mib for other in here)
         return used_mib + replica.ledger.total_mib + replica.ledger.start_extra_mib <= self._room_mib.get(key, 0)
 
-    def _on(self, key: GpuKey, leaving: Set[str] = frozenset()) -> list[Replica]:
+    def _on(self, key: _Gpu, leaving: Set[str] = frozenset()) -> list[Replica]:
         return [self._running[name] for name in sorted(self._gpus[key] - leaving)]
 
 
@@ -181,7 +181,7 @@ def _capacities(replicas: Sequence[Replica]) -> dict[str, list[float]]:
 
 def layouts_to_change(state: State, desired: Desired) -> list[Repartition]:
     """The MIG layouts that differ."""
-    before: dict[GpuKey, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
+    before: dict[_Gpu, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
     return [
         Repartition(
             node=gpu.node,
@@ -194,7 +194,7 @@ def layouts_to_change(state: State, desired: Desired) -> list[Repartition]:
     ]
 
 
-def _gpus(replica: Replica) -> list[GpuKey]:
+def _gpus(replica: Replica) -> list[_Gpu]:
     return [(replica.node, gpu) for gpu in replica.gpus]
 
 

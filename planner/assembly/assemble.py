@@ -31,6 +31,7 @@ from planner.plan import (
     Replica,
     RouterPlan,
     State,
+    TierResult,
     WorkloadForecast,
     state_hash,
 )
@@ -104,12 +105,17 @@ def assemble(
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
     )
+    return _from(state, desired, churn_tier(blueprint, outcome.best, placed))
+
+
+def _from(state: State, desired: Desired, churn: TierResult) -> Plan:
+    """The way from a state to the desired world."""
     actions = diff(state, desired)
     return Plan(
         desired=desired,
         prior=Prior(serial=state.serial, state_hash=state_hash(state)),
         actions=actions,
-        churn=churn_tier(blueprint, outcome.best, placed),
+        churn=churn,
         outages=outages(state, desired, actions),
     )
 

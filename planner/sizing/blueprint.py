@@ -16,7 +16,7 @@ from planner.sizing.host_room import too_much_for_host
 from planner.sizing.neighbours import Neighbours
 from planner.sizing.parts import Part, node_name, parts
 from planner.sizing.sites import Site
-from planner.sizing.variants import Sizing
+from planner.sizing.ways_to_run import Sizing
 from planner.spec import Fleet, FleetPool, Policy
 from profiles.gpu_types import MigProfile
 from profiles.memory.host import host_needs

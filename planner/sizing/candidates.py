@@ -13,7 +13,7 @@ from planner.plan import Refusal
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.kv_steps import stepped_bytes
 from planner.sizing.sites import Site
-from planner.sizing.variants import TRICKLE_RPS, Sizing, Variant, variant_of, ways
+from planner.sizing.ways_to_run import TRICKLE_RPS, Sizing, Variant, variant_of, ways
 from planner.spec.fleet import Sharing
 from profiles.gpu_types import MigProfile
 from profiles.latency.capacity import LoadForecast, forecast

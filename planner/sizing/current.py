@@ -15,7 +15,7 @@ from planner.sizing.neighbours import Neighbours
 from planner.sizing.parts import Part, node_index
 from planner.sizing.running import as_it_runs
 from planner.sizing.sites import Site
-from planner.sizing.variants import Sizing
+from planner.sizing.ways_to_run import Sizing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from planner.sizing.candidates import Candidate, fewest_replicas, kv_room_bytes,
 from planner.sizing.engine_args import engine_args, gpu_mode
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
-from planner.sizing.variants import Sizing, Variant, variant_of, ways
+from planner.sizing.ways_to_run import Sizing, Variant, variant_of, ways
 from profiles.settings import UnsupportedError
 
 # Rates that are parts of one demand differ in the last digits.

@@ -28,7 +28,7 @@ RATE_RATIO = 1.002
 TRICKLE_RPS = 1e-5
 
 # How a replica uses GPUs, its settings, and its MIG profile.
-Way = tuple[Sharing, EngineSettings, MigProfile | None]
+WayToRun = tuple[Sharing, EngineSettings, MigProfile | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Sizing:
     band_quantile: float | None = None
 
 
-def variant_of(way: Way, group: ServiceGroup, site: Site, sizing: Sizing) -> Variant:
+def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -> Variant:
     """A way with its step times; UnsupportedError when the engine or GPU cannot do it."""
     mode, settings, mig = way
     step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, sizing.measurements), sizing.band_quantile)
@@ -54,13 +54,13 @@ def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:
     return step if band_quantile is None else replace(step.slower(step.quantile(band_quantile)), residual_quantiles=())
 
 
-def ways(group: ServiceGroup, site: Site) -> Iterator[Way]:
+def ways(group: ServiceGroup, site: Site) -> Iterator[WayToRun]:
     """Every mode, block size and MIG profile that the group and the site allow."""
     for choice in group.settings_choices:
         yield from _modes(group, site, settings_on(site.gpu, choice))
 
 
-def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterator[Way]:
+def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterator[WayToRun]:
     single = replace(settings, tensor_parallel_size=1)
     if "exclusive" in site.modes:
         for size in sorted(set(group.model.tensor_parallel) & set(site.block_sizes)):
