@@ -38,6 +38,8 @@ COUNTS = {
         "count",
         "error_causes",
         "errors",
+        "fewest_replicas",
+        "least_replicas",
         "gpu_count",
         "gpus",
         "gpus_per_node",

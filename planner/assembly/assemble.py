@@ -13,9 +13,10 @@ from planner.assembly.replicas import Hosts, build_replicas
 from planner.assembly.rules import rules
 from planner.assembly.saving import sharing_saving
 from planner.choice.choose import churn_tier, fragmentation_tier
-from planner.diff import diff, routes_for
+from planner.diff import diff
 from planner.explain import explanation
 from planner.explain.breaking import breaking_points
+from planner.outages import outages
 from planner.plan import (
     Certificate,
     Conflict,
@@ -30,11 +31,14 @@ from planner.plan import (
     Replica,
     RouterPlan,
     State,
+    TierResult,
     WorkloadForecast,
     state_hash,
 )
 from planner.problem import MICRO, DemandLoss, Placed, Solution
-from planner.sizing.blueprint import Blueprint, node_name
+from planner.routes import routes_for
+from planner.sizing.blueprint import Blueprint
+from planner.sizing.parts import node_name
 from planner.spec import Fleet
 from profiles.store.digest import digest
 
@@ -101,11 +105,18 @@ def assemble(
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
     )
+    return _from(state, desired, churn_tier(blueprint, outcome.best, placed))
+
+
+def _from(state: State, desired: Desired, churn: TierResult) -> Plan:
+    """The way from a state to the desired world."""
+    actions = diff(state, desired)
     return Plan(
         desired=desired,
         prior=Prior(serial=state.serial, state_hash=state_hash(state)),
-        actions=diff(state, desired),
-        churn=churn_tier(blueprint, outcome.best, placed),
+        actions=actions,
+        churn=churn,
+        outages=outages(state, desired, actions),
     )
 
 

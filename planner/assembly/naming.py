@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import count
 
@@ -31,18 +31,21 @@ def seat_of(replica: Replica) -> Seat:
     return Seat(replica.served_name, replica.node, replica.host, replica.gpus, replica.mig)
 
 
-def name_seats(seats: Sequence[Seat], state: State, ports: range, reserved_ports: Iterable[int]) -> list[tuple[str, int]]:
+def name_seats(
+    seats: Sequence[Seat], state: State, ports: range, reserved_ports: Iterable[int], anew: Set[Seat] = frozenset()
+) -> list[tuple[str, int]]:
     """Name and port of each seat: those of the replica that runs there now, else the lowest free number and port.
 
     Names of replicas that are about to go are not given to others, nor are their ports while there are others: both may live during
-    the transition. A port that the policy no longer offers is not kept.
+    the transition. A port that the policy no longer offers is not kept. Seats in anew get a new name and port, as the
+    replica that runs there is followed by one that starts beside it.
     """
-    running = {seat_of(replica): replica for replica in state.replicas}
+    running = {seat_of(replica): replica for replica in state.replicas if seat_of(replica) not in anew}
     reserved = frozenset(reserved_ports)
     used_names = {replica.name for replica in state.replicas}
     used_ports: defaultdict[str, set[int]] = defaultdict(lambda: set(reserved))
     leaving: defaultdict[str, set[int]] = defaultdict(set)
-    staying = frozenset(seats)
+    staying = frozenset(seats) - anew
     for replica in state.replicas:
         used_ports[address_of(replica.host)].add(replica.args.port)
         if seat_of(replica) not in staying and replica.args.port not in reserved:

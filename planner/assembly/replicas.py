@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.assembly.naming import Seat, name_seats
+from planner.assembly.naming import Seat, name_seats, seat_of
 from planner.plan import (
     Ledger,
     MigPlace,
@@ -39,7 +39,8 @@ def build_replicas(
 ) -> tuple[Replica, ...]:
     """Named replicas with ports, engine arguments and forecasts, sorted by name."""
     seats = [_seat(candidates[item.shape], item, hosts) for item in placed]
-    names = name_seats(seats, state, hosts.ports, (hosts.router.port, hosts.router.admin_port))
+    anew = frozenset(_beside([candidates[item.shape] for item in placed], seats, state))
+    names = name_seats(seats, state, hosts.ports, (hosts.router.port, hosts.router.admin_port), anew)
     total_rps: defaultdict[str, float] = defaultdict(float)
     for item in placed:
         candidate = candidates[item.shape]
@@ -52,6 +53,22 @@ def build_replicas(
         planned_rps = served_rps * candidate.capacity_rps / total_rps[group.name]
         replicas.append(_replica(candidate, seat, name, port, planned_rps, quantile))
     return tuple(sorted(replicas, key=lambda replica: replica.name))
+
+
+def _beside(candidates: Sequence[Candidate], seats: Sequence[Seat], state: State) -> Iterator[Seat]:
+    """Seats where another engine runs than is wanted, and the one that is wanted has room to start beside it."""
+    running = {seat_of(replica): replica for replica in state.replicas}
+    used_mib: Counter[tuple[str, int]] = Counter()
+    for replica in state.replicas:
+        used_mib.update({(replica.node, gpu): replica.ledger.total_mib for gpu in replica.gpus})
+    for candidate, seat in zip(candidates, seats, strict=True):
+        now = running.get(seat)
+        if now is None or (now.mode, gpu_mode(candidate)) != ("time_shared", "time_shared"):
+            continue
+        same = (now.engine_version, now.args) == (candidate.settings.engine_version, engine_args(candidate, seat.host, now.args.port))
+        need_mib = max(candidate.ledger.total_mib, candidate.ledger.start_peak_mib)
+        if not same and all(used_mib[seat.node, gpu] + need_mib <= candidate.site.memory_mib(None) for gpu in seat.gpus):
+            yield seat
 
 
 def _seat(candidate: Candidate, item: Placed, hosts: Hosts) -> Seat:

@@ -111,7 +111,10 @@ class _World:
 
     def set_routes(self, routes: tuple[Route, ...], where: str) -> Iterator[str]:
         for route in routes:
-            yield from (f"{where}: {problem}" for problem in weight_problems(route))
+            if route.backends:
+                yield from (f"{where}: {problem}" for problem in weight_problems(route))
+            else:
+                yield from self._silenced(route.served_name, where)
             for backend in route.backends:
                 replica = self.running.get(backend.replica)
                 at = f"{backend.replica} at {backend.host}:{backend.port}"
@@ -123,6 +126,16 @@ class _World:
                     yield f"{where}: routes to {at}, which was drained"
         yield from self._abandoned(routes, where)
         self.routes = routes
+
+    def _silenced(self, served_name: str, where: str) -> Iterator[str]:
+        """A model has a route without backends only while no replica of it runs that stays."""
+        stays = [name for name, item in self.running.items() if served_name in item.args.names and self._stays(item)]
+        if stays:
+            yield f"{where}: routes {served_name} nowhere, which {', '.join(sorted(stays))} serves"
+
+    def _stays(self, replica: Replica) -> bool:
+        wanted = self.wanted.get(replica.name)
+        return wanted is not None and (wanted.args, wanted.node, wanted.gpus) == (replica.args, replica.node, replica.gpus)
 
     def _abandoned(self, routes: tuple[Route, ...], where: str) -> Iterator[str]:
         """Served names that lose their route while a replica that stays serves them."""

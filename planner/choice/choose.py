@@ -2,18 +2,20 @@
 
 Engines minimise unserved demand, then cost. Between answers that serve alike, policy.goals decides: tier by tier, each a weighted sum of
 cost (USD/h), churn (GiB of weights to load) and fragmentation (GPUs that are left but unusable). The answers to choose from are those of
-all engines, what runs now with the replicas it lacks added beside it, and what runs now as long as it still serves as much: it is kept
-unless another one gains more than policy.cost_slack_fraction.
+all engines, the same with running engines in place of others that would do the same, what runs now with the replicas it lacks added
+beside it or put in place of those that do not suffice, and what runs now as long as it still serves as much. One of those that spare what
+runs is taken unless another one gains more than policy.cost_slack_fraction.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planner.choice.beside import patterns_beside, spots_now
 from planner.choice.fragmentation import unusable_gpus
+from planner.choice.settled import replaced, settled
 from planner.plan import TierResult
 from planner.problem import MICRO, Pattern, Placed, Problem, Solution, Spot, cost, unserved, unserved_by_priority, violations
 from planner.sizing.blueprint import Blueprint
@@ -27,11 +29,12 @@ _DIGITS = 9
 
 KEPT = "what runs"
 ADDED = "what runs, and more beside it"
+REPLACED = "what runs, and others instead of those that do not suffice"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The answer that is taken; kept says that it is what runs although an engine's answer was cheaper."""
+    """The answer that is taken; kept says that it spares what runs although an engine's answer was cheaper."""
 
     solution: Solution
     kept: bool = False
@@ -46,9 +49,9 @@ def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[
     least = unserved_by_priority(problem, best.unserved_microrps)
     spots = spots_now(problem)
     running = _legal(problem, best, tuple(Pattern(*spot, count) for spot, count in sorted(spots.items())), KEPT)
-    added = _legal(problem, best, patterns_beside(problem, spots), ADDED) if spots else None
     alike = {best.patterns: best}
-    for solution in (*others, *(item for item in (running, added) if item is not None)):
+    sparing = list(_sparing(problem, best, others, spots))
+    for solution in (*others, *([running] if running else ()), *sparing):
         if unserved_by_priority(problem, solution.unserved_microrps) == least:
             alike.setdefault(solution.patterns, solution)
     left = list(alike.values())
@@ -58,12 +61,32 @@ def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[
         values = [round(sum(term.weight * _measured(blueprint, solution, term.goal) for term in tier), _DIGITS) for solution in left]
         left = [solution for solution, value in zip(left, values, strict=True) if value == min(values)]
     winner = left[0]
-    if running is None or running.patterns not in alike:
-        return Choice(_with_bounds(winner, best))
-    gain_microusd_per_h = running.cost_microusd_per_h - winner.cost_microusd_per_h
-    if 0 < gain_microusd_per_h <= fleet.policy.cost_slack_fraction * running.cost_microusd_per_h:
-        return Choice(_with_bounds(running, best), kept=True)
-    return Choice(_with_bounds(winner, best))
+    spared = _spared(fleet, blueprint, winner, [item for item in (running, *sparing) if item is not None and item.patterns in alike])
+    return Choice(_with_bounds(spared or winner, best), kept=spared is not None)
+
+
+def _spared(fleet: Fleet, blueprint: Blueprint, winner: Solution, sparing: Sequence[Solution]) -> Solution | None:
+    """Of the answers that leave most of what runs where it is the one that loads least, if the winner is only a little cheaper."""
+    loaded_gib = _loaded_gib(blueprint, winner)
+    near: list[tuple[float, int, int]] = []
+    for place, solution in enumerate(sparing):
+        gain_microusd_per_h = solution.cost_microusd_per_h - winner.cost_microusd_per_h
+        loads_gib = _loaded_gib(blueprint, solution)
+        if 0 < gain_microusd_per_h <= fleet.policy.cost_slack_fraction * solution.cost_microusd_per_h and loads_gib < loaded_gib:
+            near.append((loads_gib, solution.cost_microusd_per_h, place))
+    return sparing[min(near)[2]] if near else None
+
+
+def _sparing(problem: Problem, best: Solution, others: Sequence[Solution], spots: Counter[Spot]) -> Iterator[Solution]:
+    """Legal answers that leave most of what runs where it is."""
+    if not spots:
+        return
+    answers = [(ADDED, patterns_beside(problem, spots)), (REPLACED, replaced(problem, spots))]
+    answers += [(solution.engine, settled(problem, solution.patterns, spots)) for solution in (best, *others)]
+    for engine, patterns in answers:
+        solution = _legal(problem, best, patterns, engine)
+        if solution is not None:
+            yield solution
 
 
 def churn_gib(blueprint: Blueprint, placed: Sequence[Placed]) -> float:

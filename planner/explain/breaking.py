@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from planner.plan import Breaking, Limit
 from planner.problem import Placed, Solution
-from planner.sizing.blueprint import Blueprint, node_name
+from planner.sizing.blueprint import Blueprint
 from planner.sizing.candidates import Candidate
 from planner.sizing.groups import ServiceGroup
+from planner.sizing.parts import node_name
 from profiles.latency.capacity import Slo, forecast
 from profiles.memory.kv import kv_bytes_for_tokens
 

@@ -9,7 +9,8 @@ from planner.explain.binding import binding
 from planner.explain.ways import refusals, ways
 from planner.plan import Explanation, GpuRows, ModelReasons
 from planner.problem import Placed, Problem, Shape
-from planner.sizing.blueprint import Blueprint, node_name
+from planner.sizing.blueprint import Blueprint
+from planner.sizing.parts import node_name
 
 
 def explanation(blueprint: Blueprint, placed: Sequence[Placed], quantile: float) -> Explanation:

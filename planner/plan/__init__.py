@@ -1,6 +1,7 @@
 """Plan, State and actions: the documents between planning and doing."""
 
 from planner.latency_classes import LatencyClass
+from planner.plan.as_applied import state_as_applied
 from planner.plan.document import (
     SCHEMA_VERSION,
     Action,
@@ -12,6 +13,7 @@ from planner.plan.document import (
     MigPlace,
     NodeLoss,
     NodePlan,
+    Outage,
     Plan,
     Prior,
     Repartition,
@@ -63,6 +65,7 @@ __all__ = [
     "NodeLoss",
     "NodePlan",
     "OneMore",
+    "Outage",
     "Plan",
     "PoolRules",
     "Prior",
@@ -84,6 +87,7 @@ __all__ = [
     "Way",
     "WorkloadForecast",
     "plan_from_json",
+    "state_as_applied",
     "state_from_json",
     "state_hash",
     "to_json",

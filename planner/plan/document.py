@@ -268,10 +268,21 @@ class SetRoutes(PlanPart):
 Action = Annotated[Repartition | Start | Drain | Stop | SetRoutes, Field(discriminator="kind")]
 
 
+class Outage(PlanPart):
+    """A served name that lacks replicas while the actions are done: none for unavailable_s, fewer than least_replicas for short_s."""
+
+    served_name: str
+    unavailable_s: Seconds
+    short_s: Seconds
+    fewest_replicas: WholeNumber
+    least_replicas: WholeNumber
+    reason: str
+
+
 class Plan(PlanPart):
     """Desired world, the state it was made against, and the actions between them.
 
-    churn is the goal that depends on both: weights that the actions load.
+    churn is the goal that depends on both: weights that the actions load. outages are what the actions keep from clients meanwhile.
     """
 
     schema_version: Literal[1] = 1
@@ -279,6 +290,7 @@ class Plan(PlanPart):
     prior: Prior
     actions: tuple[Action, ...]
     churn: TierResult | None = None
+    outages: tuple[Outage, ...] = ()
 
 
 class State(PlanPart):

@@ -7,14 +7,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from planner.plan import Refusal, Replica, State
+from planner.plan import Refusal, State
 from planner.problem import MICRO, Demand, MigSlot, Placed, Pool, Problem, Shape
 from planner.sizing.candidates import Candidate, candidates
-from planner.sizing.engine_args import engine_args, gpu_mode
+from planner.sizing.current import Grounds, current
 from planner.sizing.groups import ServiceGroup, service_groups
+from planner.sizing.host_room import too_much_for_host
 from planner.sizing.neighbours import Neighbours
-from planner.sizing.parts import Part, parts
+from planner.sizing.parts import Part, node_name, parts
 from planner.sizing.sites import Site
+from planner.sizing.ways_to_run import Sizing
 from planner.spec import Fleet, FleetPool, Policy
 from profiles.gpu_types import MigProfile
 from profiles.memory.host import host_needs
@@ -73,13 +75,15 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
                     offers[key], bad = _offers(fleet, group, part.pool, site, band_quantile)
                     refused[group.name].extend(bad)
                 found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
+    sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
+    runs = current(found, own, Grounds(groups, sites, neighbours, sizing), state)
     demand_of = {group.name: i for i, group in enumerate(groups)}
     shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool, fleet.policy) for candidate, pool in found)
     problem = Problem(
         pools=tuple(_pool(fleet, part) for part in own),
         demands=tuple(_demand(group, neighbours.apart_from(group)) for group in groups),
         shapes=shapes,
-        current=_current(found, own, state),
+        current=runs,
     )
     return Blueprint(
         problem=problem,
@@ -96,7 +100,7 @@ def _offers(
 ) -> tuple[tuple[Candidate, ...], list[Refusal]]:
     """Candidates of a group on GPUs of a pool that their machines can hold, and why others are none."""
     good, bad = candidates(group, site, fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
-    cramped = [_too_much_for_host(candidate, pool) for candidate in good]
+    cramped = [too_much_for_host(candidate, pool) for candidate in good]
     fitting = tuple(candidate for candidate, refusal in zip(good, cramped, strict=True) if refusal is None)
     return fitting, [*bad, *(refusal for refusal in cramped if refusal is not None)]
 
@@ -108,20 +112,6 @@ def _declared(part: Part) -> FleetPool:
         if part.pool.taken
         else part.pool
     )
-
-
-def _too_much_for_host(candidate: Candidate, pool: FleetPool) -> Refusal | None:
-    """Why the machine's part of a candidate does not fit what its GPUs may use of a node; None when it does."""
-    cores, memory_mib = host_needs(candidate.gpus)
-    has_cores = pool.host_cores // pool.gpus_per_node * candidate.gpus
-    has_mib = pool.host_memory_mib // pool.gpus_per_node * candidate.gpus
-    if cores > has_cores:
-        reason = f"an engine takes {cores} host cores, its GPUs' part of the node is {has_cores}; raise host_cores"
-    elif memory_mib > has_mib:
-        reason = f"an engine takes {memory_mib} MiB of host memory, its GPUs' part of the node is {has_mib} MiB; raise host_memory"
-    else:
-        return None
-    return Refusal(pool=pool.name, mode=candidate.mode, gpus=candidate.gpus, reason=reason)
 
 
 def _site(fleet: Fleet, part: Part) -> Site:
@@ -227,47 +217,3 @@ def _shape_name(candidate: Candidate) -> str:
         candidate.mig.name if candidate.mig else f"1/{candidate.max_active}" if candidate.mode == "time_shared" else f"{candidate.gpus} GPU"
     )
     return f"{candidate.group.name} on {candidate.site.pool}, {how}, {candidate.capacity_rps:.4g}/s"
-
-
-def _current(found: Sequence[tuple[Candidate, int]], own: Sequence[Part], state: State) -> tuple[Placed, ...]:
-    """Running replicas that are exactly one of the candidates: the physical step keeps them where they are."""
-    alike: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
-    for shape, (candidate, _) in enumerate(found):
-        alike[_fingerprint(candidate)].append(shape)
-    pools = {part.pool.name: part.pool for part in own}
-    placed: list[Placed] = []
-    for replica in state.replicas:
-        node = node_index(replica.node, pools.get(replica.pool))
-        if node is not None:
-            start = replica.mig.start if replica.mig else None
-            shapes = alike[_running_fingerprint(replica)]
-            places = (own[found[shape][1]].inside(shape, node, replica.gpus, start) for shape in shapes)
-            placed.extend([place for place in places if place is not None][:1])
-    return tuple(sorted(placed, key=lambda item: (item.shape, item.node, item.gpus, item.mig_start or 0)))
-
-
-# The address that two replicas are compared with, wherever they listen.
-_NOWHERE = ("", 1024)
-
-
-def _fingerprint(candidate: Candidate) -> tuple[object, ...]:
-    args = engine_args(candidate, *_NOWHERE)
-    return (candidate.site.pool, gpu_mode(candidate), candidate.max_active, candidate.mig.name if candidate.mig else None, args)
-
-
-def _running_fingerprint(replica: Replica) -> tuple[object, ...]:
-    args = replica.args.model_copy(update=dict(zip(("host", "port"), _NOWHERE, strict=True)))
-    return (replica.pool, replica.mode, replica.max_active_residents, replica.mig.profile if replica.mig else None, args)
-
-
-def node_name(pool: FleetPool, index: int) -> str:
-    """Name of a pool's node: the pool's name and a number from 0."""
-    return f"{pool.name}-{index}"
-
-
-def node_index(name: str, pool: FleetPool | None) -> int | None:
-    """The number of a node of that name, None when the pool has no such node."""
-    number = name.rpartition("-")[2]
-    if pool is None or not number.isdecimal() or int(number) >= pool.max_nodes:
-        return None
-    return int(number) if node_name(pool, int(number)) == name else None

@@ -7,22 +7,18 @@ capacity is the largest rate whose predicted latency at the sizing quantile meet
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from planner.plan import Refusal
 from planner.sizing.groups import ServiceGroup
+from planner.sizing.kv_steps import stepped_bytes
 from planner.sizing.sites import Site
+from planner.sizing.ways_to_run import TRICKLE_RPS, Sizing, Variant, variant_of, ways
 from planner.spec.fleet import Sharing
-from profiles.gpu_types import MigProfile, settings_on
-from profiles.latency.capacity import LoadForecast, capacity_rps, forecast
-from profiles.latency.mix import RequestMix
-from profiles.latency.prediction import predict
+from profiles.gpu_types import MigProfile
+from profiles.latency.capacity import LoadForecast, forecast
 from profiles.latency.steptime import StepTime
-from profiles.memory.kv import kv_bytes_for_tokens
-from profiles.memory.ledger import MemoryLedger, memory_ledger
-from profiles.memory.measured import MeasuredConstants, measured_constants
-from profiles.memory.pool import largest_max_num_seqs, least_kv_bytes, least_pool_holds
+from profiles.memory.ledger import MemoryLedger
 from profiles.settings import EngineSettings, UnsupportedError
 from profiles.store.measurements import Measurements
 
@@ -36,14 +32,8 @@ IDLE_ACTIVE_PERMILLE = 334
 # Demand is split over n, n+1, n+2 equal replicas, n being the fewest that can carry it: more, smaller replicas fill gaps.
 EXTRA_SPLITS = 2
 
-# Bisection between the capacities under whole and without bursts stops when the two ends are this close.
-RATE_RATIO = 1.002
-
 # Twenty halvings leave the rate known to one millionth.
 BISECTION_STEPS = 20
-
-# One request in a hundred thousand seconds: the latency of an unloaded engine.
-TRICKLE_RPS = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +77,10 @@ def candidates(
     """
     found: list[Candidate] = []
     refused: list[Refusal] = []
-    for mode, settings, mig in _variants(group, site):
+    for way in ways(group, site):
+        mode, settings, mig = way
         try:
-            step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, measurements), band_quantile)
-            variant = _Variant(group, site, mode, settings, mig, step, quantile, measured_constants(measurements, site.gpu, settings))
+            variant = variant_of(way, group, site, Sizing(quantile, measurements, band_quantile))
             found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
         except UnsupportedError as error:
             where = f"{site.pool} {mig.name}" if mig else site.pool
@@ -98,122 +88,13 @@ def candidates(
     return tuple(found), tuple(refused)
 
 
-def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:
-    """Step times as at a quantile of their band, which then has no width; None leaves them with their band."""
-    return step if band_quantile is None else replace(step.slower(step.quantile(band_quantile)), residual_quantiles=())
-
-
-def _variants(group: ServiceGroup, site: Site) -> Iterator[tuple[Sharing, EngineSettings, MigProfile | None]]:
-    for choice in group.settings_choices:
-        yield from _modes(group, site, settings_on(site.gpu, choice))
-
-
-def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterator[tuple[Sharing, EngineSettings, MigProfile | None]]:
-    single = replace(settings, tensor_parallel_size=1)
-    if "exclusive" in site.modes:
-        for size in sorted(set(group.model.tensor_parallel) & set(site.block_sizes)):
-            yield "exclusive", replace(settings, tensor_parallel_size=size), None
-    if 1 not in group.model.tensor_parallel:
-        return
-    if "time_shared" in site.modes and site.max_active_residents > 1:
-        yield "time_shared", single, None
-    if "mig" in site.modes:
-        for profile in site.mig_profiles:
-            yield "mig", single, profile
-
-
-@dataclass(frozen=True, slots=True)
-class _Variant:
-    """A group on a site in one mode, before its size is chosen."""
-
-    group: ServiceGroup
-    site: Site
-    mode: Sharing
-    settings: EngineSettings
-    mig: MigProfile | None
-    step: StepTime
-    quantile: float
-    measured: MeasuredConstants | None
-
-    def load(self, rate_rps: float, level: int) -> LoadForecast | None:
-        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, 1.0 / level, self.settings, self.quantile)
-
-    def largest_rps(self, level: int) -> float:
-        """Largest rate that meets the SLO; a replica with part of a bursty demand sees only its part of each burst."""
-
-        def capacity(mix: RequestMix) -> float:
-            return capacity_rps(self.step, mix, self.group.slo, 1.0 / level, self.settings, self.quantile)
-
-        low_rps, high_rps = capacity(self.group.mix), capacity(self.group.mix_at(0.0))
-        if low_rps <= 0.0:
-            return 0.0
-        while high_rps > low_rps * RATE_RATIO:
-            middle_rps = math.sqrt(low_rps * high_rps)
-            load = self.load(middle_rps, level)
-            meets = load is not None and load.ttft_s <= self.group.slo.ttft_s and load.tpot_s <= self.group.slo.tpot_s
-            low_rps, high_rps = (middle_rps, high_rps) if meets else (low_rps, middle_rps)
-        return low_rps
-
-    def kv_need_bytes(self, rate_rps: float, level: int) -> int | None:
-        """KV bytes that hold its requests in flight at p99; None at a rate without steady state."""
-        load = self.load(rate_rps, level)
-        if load is None:
-            return None
-        request_tokens = load.kv_tokens / load.running_requests
-        return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(load.kv_tokens_p99), request_tokens)
-
-    def only_when_idle(self, rate_rps: float, level: int) -> bool:
-        """Whether a replica meets the SLO only as meetings of two requests are rarer than the quantile counts, and one is not enough.
-
-        A fleet of such replicas would be idle nearly all the time and still serve next to nothing.
-        """
-        load = self.load(rate_rps, level)
-        return load is not None and load.running_requests < 1.0 - self.quantile and rate_rps < self.group.peak_rps
-
-    def ledger(self, kv_bytes: int) -> MemoryLedger:
-        constants = self.measured.constants if self.measured else None
-        return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes, constants)
-
-    @property
-    def min_kv_bytes(self) -> int:
-        return least_kv_bytes(self.group.model.architecture, self._fewest)
-
-    @property
-    def least_pool_holds(self) -> str:
-        return least_pool_holds(self.group.model.architecture, self._fewest)
-
-    @property
-    def _fewest(self) -> EngineSettings:
-        """Its settings with the fewest sequences that it may have: one where nobody chose max_num_seqs."""
-        return self.settings if self.group.model.max_num_seqs_stated else replace(self.settings, max_num_seqs=1)
-
-    def within(self, kv_bytes: int) -> _Variant:
-        """With no more sequences than the pool has blocks for, where nobody chose max_num_seqs."""
-        if self.group.model.max_num_seqs_stated:
-            return self
-        sequences = largest_max_num_seqs(self.group.model.architecture, self.settings, kv_bytes)
-        return replace(self, settings=replace(self.settings, max_num_seqs=sequences))
-
-    def slo_reason(self, level: int) -> str:
-        """Why not even a trickle of requests meets the SLO when `level` residents are active."""
-        best = self.load(TRICKLE_RPS, level)
-        share = f"at 1/{level} of the GPU" if level > 1 else "alone"
-        if best is None:
-            return f"cannot finish even one request at a time {share}"
-        slo = self.group.slo
-        return (
-            f"unloaded and {share} its p{self.quantile * 100:g} is TTFT {best.ttft_s * 1000:.0f} ms, TPOT {best.tpot_s * 1000:.1f} ms; "
-            f"the goal is TTFT {slo.ttft_s * 1000:.0f} ms, TPOT {slo.tpot_s * 1000:.1f} ms"
-        )
-
-
-def _alone(variant: _Variant) -> Candidate:
+def _alone(variant: Variant) -> Candidate:
     """The replica that has a GPU, a block or a MIG slice to itself: all memory that is left becomes KV cache."""
-    kv_bytes = _kv_room_bytes(variant)
-    return _candidate(variant, 1, kv_bytes, _largest_rate(variant, 1, kv_bytes))
+    kv_bytes = kv_room_bytes(variant)
+    return sized(variant, 1, kv_bytes, largest_rate(variant, 1, kv_bytes))
 
 
-def _kv_room_bytes(variant: _Variant) -> int:
+def kv_room_bytes(variant: Variant) -> int:
     """Memory left for KV cache on an otherwise empty GPU or slice; UnsupportedError when not even one request fits."""
     memory_mib = variant.site.memory_mib(variant.mig)
     empty = variant.ledger(0)
@@ -228,7 +109,7 @@ def _kv_room_bytes(variant: _Variant) -> int:
     return (memory_mib - empty.total_mib) * MIB
 
 
-def _largest_rate(variant: _Variant, level: int, kv_bytes: int) -> float:
+def largest_rate(variant: Variant, level: int, kv_bytes: int) -> float:
     """Largest rate that meets the SLO and whose requests in flight fit the KV pool at the quantile; UnsupportedError without any."""
     latency_rps = variant.largest_rps(level)
     if latency_rps <= 0.0:
@@ -257,33 +138,40 @@ def _largest_rate(variant: _Variant, level: int, kv_bytes: int) -> float:
     return low_rps
 
 
-def _time_shared(alone: _Variant) -> list[Candidate]:
-    """Replicas for each number of residents active together, with just the KV cache that their part of the demand needs."""
-    variant = replace(alone, step=alone.step.slower(alone.site.interference_factor))
-    room_bytes = _kv_room_bytes(variant)
+def _time_shared(variant: Variant) -> list[Candidate]:
+    """Replicas for each number of residents active together, with just the KV cache that their part of the demand needs, in steps."""
+    room_bytes = kv_room_bytes(variant)
     found: list[Candidate] = []
     reasons: list[str] = []
     for level in range(2, variant.site.max_active_residents + 1):
         try:
-            largest_rps = _largest_rate(variant, level, room_bytes)
+            fewest = fewest_replicas(variant, level, room_bytes)
         except UnsupportedError as error:
             reasons.append(str(error))
             continue
-        fewest = max(1, variant.group.min_replicas, math.ceil(variant.group.peak_rps / largest_rps))
-        sized = [_sized(variant, level, variant.group.peak_rps / count) for count in range(fewest, fewest + EXTRA_SPLITS + 1)]
-        found += [candidate for candidate in sized if candidate and candidate.kv_bytes <= room_bytes]
+        for rate_rps in split_rates(variant, fewest):
+            need_bytes = variant.kv_need_bytes(rate_rps, level)
+            if need_bytes is not None and need_bytes <= room_bytes:
+                kv_bytes = stepped_bytes(max(variant.min_kv_bytes, need_bytes), room_bytes)
+                found.append(sized(variant, level, kv_bytes, rate_rps))
     if not found:
         raise UnsupportedError(reasons[0])
     return found
 
 
-def _sized(variant: _Variant, level: int, rate_rps: float) -> Candidate | None:
-    need_bytes = variant.kv_need_bytes(rate_rps, level)
-    return None if need_bytes is None else _candidate(variant, level, max(variant.min_kv_bytes, need_bytes), rate_rps)
+def fewest_replicas(variant: Variant, level: int, room_bytes: int) -> int:
+    """The fewest replicas of one size that carry the demand and are as many as are asked for; UnsupportedError when none can."""
+    return max(1, variant.group.min_replicas, math.ceil(variant.group.peak_rps / largest_rate(variant, level, room_bytes)))
 
 
-def _candidate(sized: _Variant, level: int, kv_bytes: int, rate_rps: float) -> Candidate:
-    variant = sized.within(kv_bytes)
+def split_rates(variant: Variant, fewest: int) -> list[float]:
+    """The parts that the demand is split into: by the fewest replicas and a few more."""
+    return [variant.group.peak_rps / count for count in range(fewest, fewest + EXTRA_SPLITS + 1)]
+
+
+def sized(alone: Variant, level: int, kv_bytes: int, rate_rps: float) -> Candidate:
+    """The candidate with a KV pool of so many bytes that carries so much."""
+    variant = alone.within(kv_bytes)
     load = variant.load(rate_rps, level)
     # busy at the worst-case share: a station like M/G/infinity with N requests in the mean is empty exp(-N) of the time
     busy_fraction = 1.0 if load is None else -math.expm1(-load.running_requests)

@@ -63,3 +63,16 @@ def _blocks(node: int, pool: FleetPool, taken: Mapping[NodeGpu, int]) -> list[tu
             found.append((gpu, size, held[gpu]))
         gpu += size
     return found
+
+
+def node_name(pool: FleetPool, index: int) -> str:
+    """Name of a pool's node: the pool's name and a number from 0."""
+    return f"{pool.name}-{index}"
+
+
+def node_index(name: str, pool: FleetPool | None) -> int | None:
+    """The number of a node of that name, None when the pool has no such node."""
+    number = name.rpartition("-")[2]
+    if pool is None or not number.isdecimal() or int(number) >= pool.max_nodes:
+        return None
+    return int(number) if node_name(pool, int(number)) == name else None

@@ -21,6 +21,9 @@ from renderers.templates import template
 # Our choice: twice the 8 MiB of the largest body seen (a long conversation with an image in base64).
 BODY_LIMIT_BYTES = 16 * 1024**2
 
+# Our choice: an engine takes half a minute to some minutes to start, so a client that waits so long asks a few times until it is ready.
+RETRY_AFTER_S = 10
+
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
@@ -67,7 +70,11 @@ def command() -> tuple[str, ...]:
 
 def _listener(router: RouterPlan) -> str:
     return template("envoy", "lds.yaml.j2").render(
-        router=router, body_limit_bytes=BODY_LIMIT_BYTES, too_large=json.dumps(TOO_LARGE), unavailable=json.dumps(UNAVAILABLE)
+        router=router,
+        body_limit_bytes=BODY_LIMIT_BYTES,
+        too_large=json.dumps(TOO_LARGE),
+        unavailable=json.dumps(UNAVAILABLE),
+        retry_after_s=RETRY_AFTER_S,
     )
 
 

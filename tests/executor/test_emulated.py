@@ -20,8 +20,9 @@ from executor.errors import ExecutorError, StartError
 from executor.processes import table as processes
 from executor.state.folder import StateFolder
 from executor.status import status
-from planner.diff import diff, routes_for
+from planner.diff import diff
 from planner.plan import Plan, Prior, Replica, state_hash
+from planner.routes import routes_for
 from renderers import vllm
 from tests.executor.worlds import FAKE_ENGINE, World, free_ports
 from tests.plans import mig_plan, replica, time_shared_plan

@@ -79,6 +79,30 @@ async def _no_update_rejected(running: Gateway) -> None:
     assert [stat["name"] for stat in stats if stat["value"]] == []
 
 
+def test_a_model_whose_replicas_restart_is_503_with_retry_after_and_never_404(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a", "b") as (a, b), gateway(tmp_path, route_to("m", (a, 1000)), route_to("n", (b, 1000))) as running:
+            assert (await running.ask("m"))[0] == 200
+            await running.switch(route_to("m"), route_to("n", (b, 1000)))
+            async with running.client.post(f"{running.url}/v1/completions", json={"model": "m"}) as answer:
+                error = (await answer.json())["error"]
+                assert (answer.status, answer.headers["retry-after"]) == (503, "10")
+                assert (answer.content_type, error["type"], error["code"]) == ("application/json", "ServiceUnavailableError", 503)
+            async with running.client.get(f"{running.url}/v1/models") as answer:
+                assert [entry["id"] for entry in (await answer.json())["data"]] == ["m", "n"]
+            assert (await running.ask("n"))[1]["backend"] == "b"
+            await running.switch(route_to("m", (a, 1000)), route_to("n", (b, 1000)))
+
+            async def back() -> bool:
+                status, answered = await running.ask("m")
+                return (status, answered.get("backend")) == (200, "a")
+
+            await eventually(back, "m is served again")
+            await _no_update_rejected(running)
+
+    asyncio.run(scenario())
+
+
 def test_no_path_leads_out_of_v1(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stubs("a") as (a,), gateway(tmp_path, route_to("m", (a, 1000))) as running:

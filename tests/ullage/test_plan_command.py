@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.plan import State, plan_from_json, to_json
+from planner.plan import Start, State, Stop, plan_from_json, state_from_json, state_hash, to_json
 from planner.spec import starter
 from tests.fleets import workload
 from tests.ullage.commands import PROGRAM, ullage, write_fleet
@@ -23,6 +23,7 @@ FIGURES = {
     "gap_goal",
     "gpus_total",
     "gpus_used",
+    "outages",
     "solve_s",
     "solver",
     "status",
@@ -166,3 +167,35 @@ def test_a_plan_rests_on_the_measurements_that_the_fleet_names(tmp_path: Path) -
     planned = ullage("plan", str(tmp_path / "fleet.yaml"))
     assert planned.code == 0
     assert "step times measured on" in planned.out
+
+
+def test_a_plan_against_an_earlier_plan_moves_nothing_but_what_was_edited(work: Path) -> None:
+    write_fleet(
+        work / "fleet.yaml", workloads={"small": workload("small"), "middle": workload("middle"), "large": workload("large", "3/s")}
+    )
+    result = ullage("plan", "--prior", "plan.json", "-o", "next.json")
+    assert (result.code, result.err) == (0, "")
+    first, then = (plan_from_json((work / name).read_text(encoding="utf-8"), name) for name in ("plan.json", "next.json"))
+    seats = [
+        {item.name: (item.node, item.gpus, item.args) for item in plan.desired.replicas if item.served_name != "large"}
+        for plan in (first, then)
+    ]
+    assert seats[0] == seats[1]
+    assert {action.replica for action in then.actions if isinstance(action, (Start, Stop))} <= {
+        item.name for plan in (first, then) for item in plan.desired.replicas if item.served_name == "large"
+    }
+    # as apply of the first plan leaves it
+    settled(work)
+    state = state_from_json((work / ".ullage" / "state.json").read_text(encoding="utf-8"), "state.json")
+    assert (then.prior.serial, then.prior.state_hash) == (1, state_hash(state))
+    assert ullage("plan", "-o", "same.json").code == 0
+    assert (work / "same.json").read_bytes() == (work / "next.json").read_bytes()
+
+
+def test_an_earlier_plan_and_a_state_folder_contradict_each_other(work: Path) -> None:
+    result = ullage("plan", "--prior", "plan.json", "--state", ".ullage")
+    assert (result.code, result.out) == (1, "")
+    assert "--prior and --state contradict each other" in result.err
+    missing = ullage("plan", "--prior", "none.json")
+    assert missing.code == 1
+    assert missing.err.startswith("error: none.json: there is no such file")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CHANGES = 2
 
 EXPLAIN_HELP = "Solve again for conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
+PRIOR_HELP = "Plan as if this plan had been applied, instead of from a state folder."
 REPRODUCIBLE_HELP = "Only limits that count work: the same bytes on every machine. Ctrl-C then gives up instead of ending early."
 
 
@@ -32,6 +33,7 @@ def plan(
     fleet: Annotated[Path, typer.Argument(help="The fleet file.")] = Path("fleet.yaml"),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan to this file.")] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
+    prior: Annotated[Path | None, typer.Option("--prior", metavar="PLAN", help=PRIOR_HELP)] = None,
     solver: Annotated[str, typer.Option("--solver", help="Engine asked besides the baselines.")] = "exact",
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best so far.")
@@ -49,14 +51,16 @@ def plan(
     Example: ullage plan fleet.yaml -o plan.json
     """
     from planner.plan import to_json
-    from ullage.inputs import check_target, read_fleet, read_state, state_folder, write_text
+    from ullage.inputs import check_target, read_fleet, write_text
     from ullage.views.plan_text import plan_text
 
+    if prior is not None and state is not None:
+        raise ValueError("--prior and --state contradict each other: each says what runs now")
     if reproducible and time_limit is not None:
         raise ValueError("--reproducible and --time-limit contradict each other: a limit in seconds ends at another point on every run")
     if out is not None:
         check_target(out, fleet)
-    spec, now = read_fleet(fleet), read_state(state_folder(fleet, state))
+    spec, now = read_fleet(fleet), _now(fleet, state, prior)
     planned = _planned(
         spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain
     )
@@ -67,6 +71,14 @@ def plan(
         typer.echo(f"\nwrote {out}; next: ullage apply {out}")
     if detailed_exitcode and planned.plan.actions:
         raise ExitCode(CHANGES)
+
+
+def _now(fleet: Path, state: Path | None, prior: Path | None) -> State:
+    """What runs: what an earlier plan leaves, else what the state folder says."""
+    from planner.plan import state_as_applied
+    from ullage.inputs import read_plan, read_state, state_folder
+
+    return read_state(state_folder(fleet, state)) if prior is None else state_as_applied(read_plan(prior))
 
 
 def _planned(fleet: Fleet, state: State, *, progress: bool, interruptible: bool, **options: Any) -> Planned:  # noqa: ANN401 -- of plan_fleet
@@ -105,6 +117,7 @@ def summary(planned: Planned) -> dict[str, Any]:
         "gpus_used": desired.gpus_used,
         "solve_s": round(planned.solve_s, 3),
         "solver": certificate.solver,
+        "outages": {item.served_name: {"unavailable_s": item.unavailable_s, "short_s": item.short_s} for item in planned.plan.outages},
         "status": certificate.status,
         "stopped_by": certificate.stopped_by,
         "unserved_rps": sum(workload.unserved_rps for workload in desired.workloads),

@@ -47,14 +47,14 @@ def apply(
     from ullage.inputs import read_plan, read_state, state_folder
     from ullage.plugins import BACKENDS, load
     from ullage.traffic.emulated import emulated_store
-    from ullage.views.plan_text import action_lines
+    from ullage.views.plan_text import action_lines, outage_lines
 
     open_backend = load("backends", BACKENDS, engine)
     folder = state_folder(plan, state)
     document = read_plan(plan)
     _check_store(document, engine, store)
     checked(document, str(plan), _made_against(document, read_state(folder)))
-    typer.echo("\n".join(action_lines(document.actions)))
+    typer.echo("\n".join([*action_lines(document.actions), *outage_lines(document.outages)]))
     typer.echo(f"checked; taken from the plan as it says: {'; '.join(TAKEN_AS_SAID)}")
     if is_everywhere(document.desired.router.host):
         typer.echo(f"warning: the router listens on every interface ({document.desired.router.host}), as the plan says", err=True)

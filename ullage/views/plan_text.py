@@ -13,6 +13,7 @@ from planner.plan import (
     Drain,
     GpuPlan,
     OneMore,
+    Outage,
     Plan,
     Repartition,
     Replica,
@@ -41,6 +42,7 @@ def plan_text(plan: Plan) -> str:
         list(_bought(desired)),
         [f"warning: {warning}" for warning in desired.warnings],
         list(action_lines(plan.actions)),
+        list(outage_lines(plan.outages)),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
@@ -277,3 +279,15 @@ def _action_line(action: Action) -> str:
             return f"~ repartition {action.node} GPU {action.gpu}  ({action.reason})"
         case SetRoutes():
             return f"~ set routes of {len(action.routes)} models  ({action.reason})"
+
+
+def outage_lines(outages: Sequence[Outage]) -> Iterator[str]:
+    """What clients will miss while apply executes the actions."""
+    if outages:
+        yield "While they are executed"
+    for item in outages:
+        short = f"fewer than {_counted(item.least_replicas, 'replica')} (at least {item.fewest_replicas}) for about {item.short_s:.0f} s"
+        lack = f"UNAVAILABLE for about {item.unavailable_s:.0f} s" if item.unavailable_s else short
+        if item.unavailable_s and item.least_replicas > 1:
+            lack += f", {short}"
+        yield f"  {item.served_name}: {lack}: {item.reason}"

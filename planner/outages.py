@@ -1,0 +1,90 @@
+"""What is out of reach while apply executes the actions, and for how long: told in the plan before anything happens."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from planner.plan import Action, Desired, Outage, Replica, Route, SetRoutes, Start, State, Stop
+
+
+@dataclass(slots=True)
+class _Lack:
+    """What a served name lacks on the way."""
+
+    none_s: float = 0.0
+    short_s: float = 0.0
+    fewest: int = 1_000_000
+    stopped: dict[str, None] = field(default_factory=dict)
+    started: dict[str, None] = field(default_factory=dict)
+
+
+def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[Outage, ...]:
+    """The names served before and after that have no ready replica, or fewer than they must, while replicas start; sorted.
+
+    A replica counts from the switch of routes that lets it in to the one that takes it out. Time passes while replicas start: start_s each,
+    one after the other on a GPU, at once on different ones. Least is min_replicas, or what the name has before or after if that is less.
+    """
+    wanted = {replica.name: replica for replica in desired.replicas}
+    serving = {replica.name: replica.args.names for replica in state.replicas}
+    routed = _counts(state.routes)
+    least = _least(routed, desired)
+    lacks: defaultdict[str, _Lack] = defaultdict(_Lack)
+    for kind, batch in groupby(actions, key=lambda action: action.kind):
+        for action in batch if kind != "start" else ():
+            if isinstance(action, SetRoutes):
+                routed = _counts(action.routes)
+            elif isinstance(action, Stop):
+                for name in serving.pop(action.replica, ()):
+                    lacks[name].stopped[action.replica] = None
+        if kind != "start":
+            continue
+        starts = [wanted[action.replica] for action in batch if isinstance(action, Start) and action.replica in wanted]
+        duration_s = _duration_s(starts)
+        for name, count in least.items():
+            has = routed.get(name, 0)
+            if has >= count:
+                continue
+            lack = lacks[name]
+            lack.fewest = min(lack.fewest, has)
+            lack.short_s += duration_s
+            lack.none_s += duration_s if has == 0 else 0.0
+            lack.started.update(dict.fromkeys(replica.name for replica in starts if name in replica.args.names))
+    return tuple(_outage(name, lack, least[name]) for name, lack in sorted(lacks.items()) if lack.short_s > 0)
+
+
+def _counts(routes: Sequence[Route]) -> dict[str, int]:
+    return {route.served_name: len(route.backends) for route in routes}
+
+
+def _least(before: Mapping[str, int], desired: Desired) -> dict[str, int]:
+    """Replicas that each name served before and after should have at every moment."""
+    asked = {model.served_name: model.min_replicas for model in desired.rules.models}
+    model_of = {name: replica.served_name for replica in desired.replicas for name in replica.args.names}
+    after = _counts(desired.routes)
+    least = {name: min(max(1, asked.get(model_of.get(name, name), 0)), before[name], after[name]) for name in before.keys() & after.keys()}
+    return {name: count for name, count in sorted(least.items()) if count}
+
+
+def _duration_s(starts: Sequence[Replica]) -> float:
+    """From the first start of a batch to the last replica that is ready."""
+    ready_s: defaultdict[tuple[str, int], float] = defaultdict(float)
+    for replica in starts:
+        seats = [(replica.node, gpu) for gpu in replica.gpus]
+        done_s = max((ready_s[seat] for seat in seats), default=0.0) + replica.start_s
+        ready_s.update(dict.fromkeys(seats, done_s))
+    return max(ready_s.values(), default=0.0)
+
+
+def _outage(name: str, lack: _Lack, least: int) -> Outage:
+    stopped, started = ", ".join(lack.stopped) or "what serves it", ", ".join(lack.started) or "others"
+    return Outage(
+        served_name=name,
+        unavailable_s=lack.none_s,
+        short_s=lack.short_s,
+        fewest_replicas=lack.fewest,
+        least_replicas=least,
+        reason=f"no room for both: {stopped} must stop before {started} can start",
+    )

@@ -1,0 +1,54 @@
+"""Routes to replicas: backends with whole weights in proportion to what they can carry."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from planner.plan import Replica, Route, RouteBackend
+
+# Our choice: thousandths are easy to read; with more replicas every further hundred gets as many again, ten for each on average.
+WEIGHT_PER_HUNDRED = 1000
+
+
+def routes_for(replicas: Sequence[Replica]) -> tuple[Route, ...]:
+    """One route per served name and adapter, weights in proportion to capacities and summing to total_weight exactly."""
+    by_name: defaultdict[str, list[Replica]] = defaultdict(list)
+    for replica in replicas:
+        for name in replica.args.names:
+            by_name[name].append(replica)
+    return tuple(
+        Route(served_name=name, backends=_backends(sorted(by_name[name], key=lambda replica: replica.name))) for name in sorted(by_name)
+    )
+
+
+def total_weight(replica_count: int) -> int:
+    """Sum of the weights of a route to so many replicas: 1000 up to a hundred of them, 2000 up to two hundred, and so on."""
+    return WEIGHT_PER_HUNDRED * max(1, -(-replica_count // 100))
+
+
+def _backends(replicas: Sequence[Replica]) -> tuple[RouteBackend, ...]:
+    weights = largest_remainder([replica.capacity_rps for replica in replicas], total_weight(len(replicas)))
+    return tuple(
+        RouteBackend(replica=replica.name, host=replica.host, port=replica.args.port, weight=weight)
+        for replica, weight in zip(replicas, weights, strict=True)
+    )
+
+
+def largest_remainder(parts: Sequence[float], total: int) -> list[int]:
+    """Whole numbers of at least 1 in proportion to parts, which sum to total (at least as many as parts); ties go to the earlier part.
+
+    >>> largest_remainder([1.0, 1.0, 1.0], 1000)
+    [334, 333, 333]
+    >>> largest_remainder([5000.0, 1.0], 1000)
+    [999, 1]
+    """
+    scale = total / sum(parts)
+    floors = [max(1, int(part * scale)) for part in parts]
+    by_rest = sorted(range(len(parts)), key=lambda i: (floors[i] - parts[i] * scale, i))
+    for i in by_rest[: max(0, total - sum(floors))]:
+        floors[i] += 1
+    # what the smallest got beyond their part, the largest give
+    for _ in range(sum(floors) - total):
+        floors[max(range(len(parts)), key=lambda i: (floors[i], -i))] -= 1
+    return floors

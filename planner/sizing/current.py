@@ -1,0 +1,86 @@
+"""What runs and may stay: replicas that satisfy the fleet as they are, as places of the Problem."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from planner.plan import EngineArgs, Replica, State
+from planner.problem import Placed
+from planner.sizing.candidates import Candidate
+from planner.sizing.groups import ServiceGroup
+from planner.sizing.host_room import too_much_for_host
+from planner.sizing.neighbours import Neighbours
+from planner.sizing.parts import Part, node_index
+from planner.sizing.running import as_it_runs
+from planner.sizing.sites import Site
+from planner.sizing.ways_to_run import Sizing
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What decides whether an engine that runs still satisfies the fleet."""
+
+    groups: Sequence[ServiceGroup]
+    sites: Sequence[Site]
+    neighbours: Neighbours
+    sizing: Sizing
+
+    def candidate(self, replica: Replica, index: int, part: Part, count: int) -> Candidate | None:
+        """What a replica on part `index` may count as, which is one of so many of its model."""
+        group = next((group for group in self.groups if group.name == replica.served_name), None)
+        if group is None or not group.allows(part.pool.name):
+            return None
+        site = replace(self.sites[index], interference_factor=self.neighbours.interference_factor(group, part.pool))
+        candidate = as_it_runs(replica, group, site, self.sizing, count)
+        fits = candidate is not None and too_much_for_host(candidate, part.pool) is None and candidate.gpus <= part.gpus_per_node
+        return candidate if fits else None
+
+
+def current(found: list[tuple[Candidate, int]], own: Sequence[Part], grounds: Grounds, state: State) -> tuple[Placed, ...]:
+    """Running replicas that satisfy the fleet as they are: the physical step keeps them where they are.
+
+    Those that are no candidate of today's sizes are added to what was found.
+    """
+    shapes = {(_identity(candidate), part): shape for shape, (candidate, part) in reversed(list(enumerate(found)))}
+    known: dict[tuple[object, ...], Candidate | None] = {}
+    counts = Counter(replica.served_name for replica in state.replicas)
+    placed: list[Placed] = []
+    for replica in state.replicas:
+        seat = _seat(replica, own)
+        if seat is None:
+            continue
+        index, place = seat
+        key = (index, replica.mode, replica.max_active_residents, replica.mig and replica.mig.profile, _anywhere(replica))
+        if key not in known:
+            known[key] = grounds.candidate(replica, index, own[index], counts[replica.served_name])
+        candidate = known[key]
+        if candidate is not None:
+            shape = shapes.setdefault((_identity(candidate), index), len(found))
+            if shape == len(found):
+                found.append((candidate, index))
+            placed.append(replace(place, shape=shape))
+    return tuple(sorted(placed, key=lambda item: (item.shape, item.node, item.gpus, item.mig_start or 0)))
+
+
+def _seat(replica: Replica, own: Sequence[Part]) -> tuple[int, Placed] | None:
+    """The part of a pool that a replica lies in, and where in it (of shape 0); None when it lies in none."""
+    start = replica.mig.start if replica.mig else None
+    for index, part in enumerate(own):
+        node = node_index(replica.node, part.pool) if part.pool.name == replica.pool else None
+        place = None if node is None else part.inside(0, node, replica.gpus, start)
+        if place is not None:
+            return index, place
+    return None
+
+
+def _identity(candidate: Candidate) -> tuple[object, ...]:
+    """What tells candidates of one part of a pool apart."""
+    mig = candidate.mig.name if candidate.mig else None
+    return (candidate.group.name, candidate.mode, mig, candidate.max_active, candidate.settings, candidate.kv_bytes, candidate.capacity_rps)
+
+
+def _anywhere(replica: Replica) -> EngineArgs:
+    """The arguments of a replica, wherever it listens."""
+    return replica.args.model_copy(update={"host": "", "port": 1024})

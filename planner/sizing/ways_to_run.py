@@ -1,0 +1,163 @@
+"""The ways to run one service group on one site, each with its step times, before sizes are chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from planner.sizing.groups import ServiceGroup
+from planner.sizing.sites import Site
+from planner.spec.fleet import Sharing
+from profiles.gpu_types import MigProfile, settings_on
+from profiles.latency.capacity import LoadForecast, capacity_rps, forecast
+from profiles.latency.mix import RequestMix
+from profiles.latency.prediction import predict
+from profiles.latency.steptime import StepTime
+from profiles.memory.kv import kv_bytes_for_tokens
+from profiles.memory.ledger import MemoryLedger, memory_ledger
+from profiles.memory.measured import MeasuredConstants, measured_constants
+from profiles.memory.pool import largest_max_num_seqs, least_kv_bytes, least_pool_holds
+from profiles.settings import EngineSettings
+from profiles.store.measurements import Measurements
+
+# Bisection between the capacities under whole and without bursts stops when the two ends are this close.
+RATE_RATIO = 1.002
+
+# One request in a hundred thousand seconds: the latency of an unloaded engine.
+TRICKLE_RPS = 1e-5
+
+# How a replica uses GPUs, its settings, and its MIG profile.
+WayToRun = tuple[Sharing, EngineSettings, MigProfile | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """What replicas are sized by. With band_quantile step times count as known: as long as at that quantile of their error band."""
+
+    quantile: float
+    measurements: Measurements
+    band_quantile: float | None = None
+
+
+def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -> Variant:
+    """A way with its step times; UnsupportedError when the engine or GPU cannot do it."""
+    mode, settings, mig = way
+    step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, sizing.measurements), sizing.band_quantile)
+    if mode == "time_shared":
+        step = step.slower(site.interference_factor)
+    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured_constants(sizing.measurements, site.gpu, settings))
+
+
+def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:
+    """Step times as at a quantile of their band, which then has no width; None leaves them with their band."""
+    return step if band_quantile is None else replace(step.slower(step.quantile(band_quantile)), residual_quantiles=())
+
+
+def ways(group: ServiceGroup, site: Site) -> Iterator[WayToRun]:
+    """Every mode, block size and MIG profile that the group and the site allow."""
+    for choice in group.settings_choices:
+        yield from _modes(group, site, settings_on(site.gpu, choice))
+
+
+def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterator[WayToRun]:
+    single = replace(settings, tensor_parallel_size=1)
+    if "exclusive" in site.modes:
+        for size in sorted(set(group.model.tensor_parallel) & set(site.block_sizes)):
+            yield "exclusive", replace(settings, tensor_parallel_size=size), None
+    if 1 not in group.model.tensor_parallel:
+        return
+    if "time_shared" in site.modes and site.max_active_residents > 1:
+        yield "time_shared", single, None
+    if "mig" in site.modes:
+        for profile in site.mig_profiles:
+            yield "mig", single, profile
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A group on a site in one mode, before its size is chosen."""
+
+    group: ServiceGroup
+    site: Site
+    mode: Sharing
+    settings: EngineSettings
+    mig: MigProfile | None
+    step: StepTime
+    quantile: float
+    measured: MeasuredConstants | None
+
+    def load(self, rate_rps: float, level: int) -> LoadForecast | None:
+        """Latency and load at a rate while so many residents are active."""
+        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, 1.0 / level, self.settings, self.quantile)
+
+    def largest_rps(self, level: int) -> float:
+        """Largest rate that meets the SLO; a replica with part of a bursty demand sees only its part of each burst."""
+
+        def capacity(mix: RequestMix) -> float:
+            return capacity_rps(self.step, mix, self.group.slo, 1.0 / level, self.settings, self.quantile)
+
+        low_rps, high_rps = capacity(self.group.mix), capacity(self.group.mix_at(0.0))
+        if low_rps <= 0.0:
+            return 0.0
+        while high_rps > low_rps * RATE_RATIO:
+            middle_rps = math.sqrt(low_rps * high_rps)
+            load = self.load(middle_rps, level)
+            meets = load is not None and load.ttft_s <= self.group.slo.ttft_s and load.tpot_s <= self.group.slo.tpot_s
+            low_rps, high_rps = (middle_rps, high_rps) if meets else (low_rps, middle_rps)
+        return low_rps
+
+    def kv_need_bytes(self, rate_rps: float, level: int) -> int | None:
+        """KV bytes that hold its requests in flight at p99; None at a rate without steady state."""
+        load = self.load(rate_rps, level)
+        if load is None:
+            return None
+        request_tokens = load.kv_tokens / load.running_requests
+        return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(load.kv_tokens_p99), request_tokens)
+
+    def only_when_idle(self, rate_rps: float, level: int) -> bool:
+        """Whether a replica meets the SLO only as meetings of two requests are rarer than the quantile counts, and one is not enough.
+
+        A fleet of such replicas would be idle nearly all the time and still serve next to nothing.
+        """
+        load = self.load(rate_rps, level)
+        return load is not None and load.running_requests < 1.0 - self.quantile and rate_rps < self.group.peak_rps
+
+    def ledger(self, kv_bytes: int) -> MemoryLedger:
+        """Its memory with a KV pool of so many bytes."""
+        constants = self.measured.constants if self.measured else None
+        return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes, constants)
+
+    @property
+    def min_kv_bytes(self) -> int:
+        """The least KV pool that its engine starts with."""
+        return least_kv_bytes(self.group.model.architecture, self._fewest)
+
+    @property
+    def least_pool_holds(self) -> str:
+        """What the least pool is for, in words."""
+        return least_pool_holds(self.group.model.architecture, self._fewest)
+
+    @property
+    def _fewest(self) -> EngineSettings:
+        """Its settings with the fewest sequences that it may have: one where nobody chose max_num_seqs."""
+        return self.settings if self.group.model.max_num_seqs_stated else replace(self.settings, max_num_seqs=1)
+
+    def within(self, kv_bytes: int) -> Variant:
+        """With no more sequences than the pool has blocks for, where nobody chose max_num_seqs."""
+        if self.group.model.max_num_seqs_stated:
+            return self
+        sequences = largest_max_num_seqs(self.group.model.architecture, self.settings, kv_bytes)
+        return replace(self, settings=replace(self.settings, max_num_seqs=sequences))
+
+    def slo_reason(self, level: int) -> str:
+        """Why not even a trickle of requests meets the SLO when `level` residents are active."""
+        best = self.load(TRICKLE_RPS, level)
+        share = f"at 1/{level} of the GPU" if level > 1 else "alone"
+        if best is None:
+            return f"cannot finish even one request at a time {share}"
+        slo = self.group.slo
+        return (
+            f"unloaded and {share} its p{self.quantile * 100:g} is TTFT {best.ttft_s * 1000:.0f} ms, TPOT {best.tpot_s * 1000:.1f} ms; "
+            f"the goal is TTFT {slo.ttft_s * 1000:.0f} ms, TPOT {slo.tpot_s * 1000:.1f} ms"
+        )

@@ -1,0 +1,202 @@
+"""What runs on the way from a state to a desired world: who is ready, what has room, and what may stop without being missed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence, Set
+
+from planner.plan import Desired, MigPlace, Repartition, Replica, Route, State
+from planner.routes import routes_for
+
+_Gpu = tuple[str, int]
+
+# Rates are floats: what is short of a demand by less than one part in a million is not short.
+_RELATIVE = 1e-6
+
+
+def same_engine(one: Replica | None, other: Replica) -> bool:
+    """Whether two replicas are one engine: the same arguments in the same place."""
+    return one is not None and (one.args, one.node, one.host, one.gpus, one.mig, one.engine_version) == (
+        other.args,
+        other.node,
+        other.host,
+        other.gpus,
+        other.mig,
+        other.engine_version,
+    )
+
+
+class Transition:
+    """The world between a state and a desired one: going are the replicas still to stop, coming those still to start."""
+
+    def __init__(self, state: State, desired: Desired, repartitions: Sequence[Repartition]) -> None:
+        """Nothing has changed yet."""
+        before, after = ({replica.name: replica for replica in replicas} for replicas in (state.replicas, desired.replicas))
+        self.going = [replica for name, replica in sorted(before.items()) if not same_engine(after.get(name), replica)]
+        self.coming = [replica for name, replica in sorted(after.items()) if not same_engine(before.get(name), replica)]
+        self.repartitions = list(repartitions)
+        self._running: dict[str, Replica] = {}
+        self._models: defaultdict[str, set[str]] = defaultdict(set)
+        self._gpus: defaultdict[_Gpu, set[str]] = defaultdict(set)
+        self._addresses: dict[str, str] = {}
+        going = {replica.name for replica in self.going}
+        for name, replica in before.items():
+            # one that stays counts with what is expected of it from now on
+            self._add(replica if name in going else after[name])
+        self._desired = desired
+        self._room_mib = {(gpu.node, gpu.index): gpu.memory_mib - gpu.headroom_mib - gpu.taken_mib for gpu in desired.gpus}
+        self._needs = _needs(state, desired)
+
+    def _add(self, replica: Replica) -> None:
+        self._running[replica.name] = replica
+        self._models[replica.served_name].add(replica.name)
+        self._addresses[_address(replica)] = replica.name
+        for key in _gpus(replica):
+            self._gpus[key].add(replica.name)
+
+    def routes(self, leaving: Iterable[Replica] = ()) -> tuple[Route, ...]:
+        """Routes to all that runs but those that leave; a model of the plan without any stays known, with no backends.
+
+        Models that are not in the plan lose their route with their last replica.
+        """
+        names = {replica.name for replica in leaving}
+        ready = routes_for([replica for replica in self._running.values() if replica.name not in names])
+        known = {route.served_name: route for route in ready}
+        waiting = {route.served_name: Route(served_name=route.served_name, backends=()) for route in self._desired.routes}
+        return tuple(route for _, route in sorted((waiting | known).items()))
+
+    def repartition(self) -> list[Repartition]:
+        """Change the layouts that nothing keeps from changing."""
+        now = [item for item in self.repartitions if all(other.mig in item.layout for other in self._on((item.node, item.gpu)))]
+        self.repartitions = [item for item in self.repartitions if item not in now]
+        return now
+
+    def start(self, *, anyhow: bool = False) -> list[Replica]:
+        """Start all that find room, a free name and a free port (anyhow: all); in the order of names."""
+        started: list[Replica] = []
+        waiting: list[Replica] = []
+        for replica in self.coming:
+            if anyhow or self._may_start(replica):
+                self._add(replica)
+                started.append(replica)
+            else:
+                waiting.append(replica)
+        self.coming = waiting
+        return started
+
+    def stop(self, leaving: Sequence[Replica]) -> None:
+        """Let replicas go."""
+        for replica in leaving:
+            del self._running[replica.name]
+            self._models[replica.served_name].discard(replica.name)
+            self._addresses.pop(_address(replica), None)
+            for key in _gpus(replica):
+                self._gpus[key].discard(replica.name)
+        names = {replica.name for replica in leaving}
+        self.going = [replica for replica in self.going if replica.name not in names]
+
+    def unneeded(self) -> list[Replica]:
+        """As many of those that go as can stop while every model keeps the replicas and the capacity it needs."""
+        leaving: dict[str, Replica] = {}
+        for replica in self.going:
+            if not self._missed({*leaving, replica.name}, replica.served_name):
+                leaving[replica.name] = replica
+        return list(leaving.values())
+
+    def forced(self) -> list[Replica]:
+        """Those to stop where not all can be spared: one of a model and one on a GPU at a time, those first that leave others ready.
+
+        One is left for later when what makes room now lets its successor start beside it.
+        """
+        useful = [replica for replica in self.going if self._unblocks(replica)] or self.going
+        mildest = [replica for replica in useful if len(self._models[replica.served_name]) > 1] or useful
+        leaving: dict[str, Replica] = {}
+        models: set[str] = set()
+        gpus: set[_Gpu] = set()
+        for replica in mildest:
+            if replica.served_name in models or gpus & set(_gpus(replica)) or (leaving and self._successor_starts(replica, leaving.keys())):
+                continue
+            leaving[replica.name] = replica
+            models.add(replica.served_name)
+            gpus.update(_gpus(replica))
+        return list(leaving.values())
+
+    def _unblocks(self, replica: Replica) -> bool:
+        """Whether something that comes is on a GPU of it, or wants its name or address."""
+        return any(
+            set(_gpus(replica)) & set(_gpus(other)) or replica.name == other.name or _address(replica) == _address(other)
+            for other in self.coming
+        )
+
+    def _successor_starts(self, replica: Replica, leaving: Set[str]) -> bool:
+        return any(self._may_start(other, leaving) for other in self.coming if other.served_name == replica.served_name)
+
+    def _missed(self, leaving: Set[str], served_name: str) -> bool:
+        """Whether a model would lack replicas or capacity without those."""
+        replicas, capacity_rps = self._needs.get(served_name, (0, 0.0))
+        left = self._models[served_name] - leaving
+        return len(left) < replicas or sum(self._running[name].capacity_rps for name in left) < capacity_rps * (1 - _RELATIVE)
+
+    def _may_start(self, replica: Replica, leaving: Set[str] = frozenset()) -> bool:
+        for taken in (replica.name if replica.name in self._running else None, self._addresses.get(_address(replica))):
+            if taken is not None and taken not in leaving:
+                return False
+        return all(self._has_room(replica, key, self._on(key, leaving)) for key in _gpus(replica))
+
+    def _has_room(self, replica: Replica, key: _Gpu, here: Sequence[Replica]) -> bool:
+        if any((item.node, item.gpu) == key for item in self.repartitions):
+            return False
+        if replica.mig is not None:
+            return all(other.mig not in (None, replica.mig) for other in here)
+        if here and {replica.mode, *(other.mode for other in here)} != {"time_shared"}:
+            return False
+        used_mib = sum(other.ledger.total_mib for other in here)
+        return used_mib + replica.ledger.total_mib + replica.ledger.start_extra_mib <= self._room_mib.get(key, 0)
+
+    def _on(self, key: _Gpu, leaving: Set[str] = frozenset()) -> list[Replica]:
+        return [self._running[name] for name in sorted(self._gpus[key] - leaving)]
+
+
+def _needs(state: State, desired: Desired) -> dict[str, tuple[int, float]]:
+    """Replicas and requests/s that each model of the plan needs at every moment: no more than what it has before and after."""
+    least = {model.served_name: model.min_replicas for model in desired.rules.models}
+    demand_rps: defaultdict[str, float] = defaultdict(float)
+    for workload in desired.workloads:
+        demand_rps[workload.served_name] += workload.rate_rps - workload.unserved_rps
+    needs: dict[str, tuple[int, float]] = {}
+    both = [_capacities(replicas) for replicas in (state.replicas, desired.replicas)]
+    for name in both[1]:
+        count = min(max(1, least.get(name, 0)), *(len(capacities.get(name, ())) for capacities in both))
+        capacity_rps = min(demand_rps[name], *(sum(capacities.get(name, ())) for capacities in both))
+        needs[name] = count, capacity_rps
+    return needs
+
+
+def _capacities(replicas: Sequence[Replica]) -> dict[str, list[float]]:
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for replica in replicas:
+        found[replica.served_name].append(replica.capacity_rps)
+    return found
+
+
+def layouts_to_change(state: State, desired: Desired) -> list[Repartition]:
+    """The MIG layouts that differ."""
+    before: dict[_Gpu, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
+    return [
+        Repartition(
+            node=gpu.node,
+            gpu=gpu.index,
+            layout=gpu.mig_layout,
+            reason=" + ".join(f"{place.profile} at {place.start}" for place in gpu.mig_layout) or "MIG off",
+        )
+        for gpu in desired.gpus
+        if before.get((gpu.node, gpu.index), ()) != gpu.mig_layout
+    ]
+
+
+def _gpus(replica: Replica) -> list[_Gpu]:
+    return [(replica.node, gpu) for gpu in replica.gpus]
+
+
+def _address(replica: Replica) -> str:
+    return f"{replica.host}:{replica.args.port}"
