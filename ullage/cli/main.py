@@ -36,7 +36,7 @@ def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; an error is one message on standard error, never a traceback.
 
     0 success, 1 any error (usage errors included), 2 only as an answer (`plan --detailed-exitcode`: there are changes;
-    `render --check`: files differ), 130 after Ctrl-C.
+    `render --check`: files differ; `fit`: no), 3 only as `plan --fail-on-unserved`: demand stays unserved, 130 after Ctrl-C.
     """
     try:
         app(arguments, prog_name="ullage")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ullage.planning.plan import Planned
 
 CHANGES = 2
+UNSERVED = 3
 
 EXPLAIN_HELP = "Solve again for conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
 REPRODUCIBLE_HELP = "Only limits that count work: the same bytes on every machine. Ctrl-C then gives up instead of ending early."
@@ -43,6 +44,9 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 when nothing changes, 2 when there are changes, 1 on errors.")
     ] = False,
+    fail_on_unserved: Annotated[
+        bool, typer.Option("--fail-on-unserved", help="Exit with 3 when demand stays unserved, whatever changes; 1 on errors.")
+    ] = False,
 ) -> None:
     """Decide which servers share which GPU, and show the difference to what runs.
 
@@ -65,6 +69,8 @@ def plan(
     typer.echo(json.dumps(summary(planned), sort_keys=True) if as_json else plan_text(planned.plan), nl=as_json)
     if out is not None and not as_json:
         typer.echo(f"\nwrote {out}; next: ullage apply {out}")
+    if fail_on_unserved and any(workload.unserved_rps > 0 for workload in planned.plan.desired.workloads):
+        raise ExitCode(UNSERVED)
     if detailed_exitcode and planned.plan.actions:
         raise ExitCode(CHANGES)
 
