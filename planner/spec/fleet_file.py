@@ -87,7 +87,7 @@ class _Loading:
         models_named = (*self._names(raw, "models"), *_adapter_names(raw.get("models")))
         names = Names(self.catalogue, self._names(raw, "pools"), models_named, self._names(raw, "workloads"))
         self._validate(raw, names)
-        pools = resolve_pools(self._valid(raw, "pools", DeclaredPool, names), self.catalogue, self._report)
+        pools = resolve_pools(self._valid(raw, "pools", DeclaredPool, names), self.catalogue, self._report, self._warn)
         declared_models = self._valid(raw, "models", DeclaredModel, names)
         models = resolve_models(declared_models, self.catalogue, self.folder, self._report)
         declared_workloads = self._valid(raw, "workloads", DeclaredWorkload, names)

@@ -34,7 +34,7 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
         except ValueError as error:
             report(("models", name, "source"), str(error))
             continue
-        problems = [*_problems(model, architecture), *_adapter_problems(name, declared, architecture)]
+        problems = [*_problems(model, architecture), *_adapter_problems(name, declared, architecture, folder)]
         for loc, message in problems:
             report(("models", name, *loc), message)
         if not problems:
@@ -105,9 +105,13 @@ def _adapters(declared: DeclaredModel, folder: Path) -> tuple[Adapter, ...]:
     )
 
 
-def _adapter_problems(name: str, declared: Mapping[str, DeclaredModel], architecture: Architecture) -> Iterable[tuple[Loc, str]]:
+def _adapter_problems(
+    name: str, declared: Mapping[str, DeclaredModel], architecture: Architecture, folder: Path
+) -> Iterable[tuple[Loc, str]]:
     reason = adapter_reason(architecture)
-    for adapter in declared[name].adapters:
+    for adapter, source in ((adapter, declared_adapter.source) for adapter, declared_adapter in declared[name].adapters.items()):
+        if is_local(source) and not (folder / source).is_dir():
+            yield ("adapters", adapter, "source"), f"there is no folder {folder / source}; engines could not load it: correct the path"
         others = [other for other, model in declared.items() if other == adapter or (other != name and adapter in model.adapters)]
         if others:
             yield ("adapters", adapter), f"requests could mean model {others[0]} or one of its adapters; rename it"

@@ -94,9 +94,12 @@ def test_wrong_input_is_one_sentence(arguments: tuple[str, ...], expected: str) 
 
 
 def test_impossible_requests_answer_with_the_reason() -> None:
-    result = ullage("fit", "qwen3-8b", "--gpu", "h100", "--tensor-parallel", "3")
+    result = ullage("fit", "qwen3-8b", "--gpu", "h100", "--tensor-parallel-size", "3")
     assert result.code == 2
     assert "tensor_parallel_size 3 does not divide the number of attention heads 32" in result.out
+    # the older spelling is still taken, and no longer shown
+    assert ullage("fit", "qwen3-8b", "--gpu", "h100", "--tensor-parallel", "3").out == result.out
+    assert "--tensor-parallel " not in ullage("fit", "--help").out
 
 
 def test_a_folder_takes_its_weights_from_the_headers_of_its_files(tmp_path: Path) -> None:

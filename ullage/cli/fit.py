@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 # Exit code of an answer: they do not fit.
 NO_FIT = 2
 
-MODELS_ARGUMENT = typer.Argument(help="Models of the catalogue, or folders with a config.json (weights from its safetensors files).")
+MODELS_ARGUMENT = typer.Argument(
+    help="Models of the catalogue, or folders with a config.json (weights from its safetensors files).", autocompletion=completion.models
+)
 LENGTH_OPTION = typer.Option("--max-model-len", help="Longest request in tokens: once for all models, or once per model in order.")
 SEQUENCES_OPTION = typer.Option("--max-num-seqs", help="Sequences at once: once for all models, or once per model in order.")
 STORE_OPTION = typer.Option("--store", help="Folder of measurements: constants rest on its starts of this version, GPU type and size.")
@@ -35,12 +38,13 @@ def register(app: typer.Typer) -> None:
 
 def fit(
     models: Annotated[list[str], MODELS_ARGUMENT],
-    gpu: Annotated[str, typer.Option("--gpu", help="GPU type, for example H100.")],
+    gpu: Annotated[str, typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type, for example H100.")],
     max_model_len: Annotated[list[int] | None, LENGTH_OPTION] = None,
     max_num_seqs: Annotated[list[int] | None, SEQUENCES_OPTION] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1, help="Tokens per step.")] = None,
     mig: Annotated[str | None, typer.Option("--mig", help="MIG profile, for example 3g.40gb.")] = None,
-    tensor_parallel: Annotated[int, typer.Option("--tensor-parallel", min=1, help="GPUs each layer is divided over.")] = 1,
+    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs each layer is divided over.")] = 1,
+    tensor_parallel: Annotated[int | None, typer.Option("--tensor-parallel", min=1, hidden=True)] = None,
     pipeline_parallel: Annotated[int, typer.Option("--pipeline-parallel", min=1, help="Stages the layers are divided over.")] = 1,
     dtype: Annotated[str, typer.Option("--dtype", help="Element type of unquantised weights and activations.")] = "auto",
     quantization: Annotated[str | None, typer.Option("--quantization", help="Weight format; default: the checkpoint's own.")] = None,
@@ -66,18 +70,16 @@ def fit(
         dtype=dtype,
         quantization=quantization,
         kv_cache_dtype=kv_cache_dtype,
-        tensor_parallel_size=tensor_parallel,
+        tensor_parallel_size=tensor_parallel or tensor_parallel_size,
         pipeline_parallel_size=pipeline_parallel,
         max_num_batched_tokens=max_num_batched_tokens,
         enforce_eager=enforce_eager,
     )
     gpu_type = builtin().gpu(gpu)
-    limits = zip(
-        _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs"), strict=True
-    )
+    lengths, counts = _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs")
     settings = settings_on(gpu_type, settings)
     held = _constants(constants, store, gpu_type, settings)
-    engines = [_engine(name, settings, length, count, held) for name, (length, count) in zip(models, limits, strict=True)]
+    engines = [_engine(name, settings, length, count, held) for name, length, count in zip(models, lengths, counts, strict=True)]
     answer = fit_of(engines, gpu_type, gpu_type.mig_profile(mig) if mig else None, headroom_mib)
     typer.echo(json.dumps(asdict(answer), indent=2) if as_json else fit_text(answer), nl=as_json)
     if not answer.fits:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from ullage.cli import declare, demo, explain, fit, planning, profile, quote, run, traffic, version
+from ullage.cli import catalogue, declare, demo, explain, fit, planning, profile, quote, run, traffic, version
 from ullage.cli.exit_code import ExitCode
 
 # typer ends a usage error with 2, which here means "there are changes".
@@ -23,8 +24,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (declare, planning, explain, quote, fit, run, traffic, profile, demo, version):
+for module in (declare, planning, explain, quote, fit, run, traffic, profile, catalogue, demo, version):
     module.register(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ullage {version.installed('ullage') or '(not installed)'}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version; `ullage version` tells more.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 def main() -> None:

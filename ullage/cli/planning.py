@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def plan(
     fleet: Annotated[Path, typer.Argument(help="The fleet file.")] = Path("fleet.yaml"),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan to this file.")] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
-    solver: Annotated[str, typer.Option("--solver", help="Engine asked besides the baselines.")] = "exact",
+    solver: Annotated[
+        str, typer.Option("--solver", autocompletion=completion.solvers, help="Engine asked besides the baselines.")
+    ] = "exact",
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best so far.")
     ] = None,
@@ -138,7 +141,7 @@ def show(
 
 def render(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
-    to: Annotated[str, typer.Option("--to", help="Target: envoy, vllm, or one added by a plug-in.")],
+    to: Annotated[str, typer.Option("--to", autocompletion=completion.targets, help="Target: envoy, vllm, or one added by a plug-in.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder differs.")] = False,
 ) -> None:

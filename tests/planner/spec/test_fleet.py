@@ -246,3 +246,28 @@ def test_read_file_takes_regular_files_only(tmp_path: Path) -> None:
 def test_equal_files_give_equal_fleets() -> None:
     assert isinstance(load(FLEET), Fleet)
     assert load(FLEET) == load(FLEET)
+
+
+@pytest.mark.parametrize(
+    ("name", "sure", "others"),
+    [
+        ("H100", "H100-SXM-80GB (79.2 GiB, 3350 GB/s)", "the others are called H100-NVL-94GB, H100-PCIE-80GB"),
+        ("a100", "A100-SXM-80GB (79.1 GiB, 2039 GB/s)", "the others are called A100-PCIE-80GB, A100-SXM-40GB"),
+        ("A100-80GB", "A100-SXM-80GB (79.1 GiB, 2039 GB/s)", "the others are called A100-PCIE-80GB"),
+        ("A800", "A800-SXM-80GB", "the others are called A800-PCIE-80GB; the catalogue does not have A800 40 GB Active"),
+        ("H800", "H800-SXM-80GB", "the catalogue does not have H800 PCIe 80 GB"),
+        ("H20", "H20-96GB", "the catalogue does not have H20 141 GB"),
+        ("RTX-PRO-6000", "RTX-PRO-6000-Server", "the others are called RTX-PRO-6000-Max-Q, RTX-PRO-6000-Workstation"),
+    ],
+)
+def test_a_name_of_several_cards_is_warned_of(name: str, sure: str, others: str) -> None:
+    [warning] = load(changed("gpu: H100-SXM-80GB", f"gpu: {name}\n    price: 2 USD/h")).warnings
+    assert warning.startswith(f"pools.h100.gpu: {name} is the name of several cards; taken for {sure}")
+    assert warning.endswith(f"write that to be sure; {others}")
+
+
+@pytest.mark.parametrize(
+    "name", ["H100-SXM-80GB", "h100-sxm-80gb", "H100-NVL", "NVIDIA H100 80GB HBM3", "L40", "A10", "GB200", "B200", "RTX-6000-Ada"]
+)
+def test_a_name_of_one_card_is_not_warned_of(name: str) -> None:
+    assert load(changed("gpu: H100-SXM-80GB", f"gpu: {name}\n    price: 2 USD/h")).warnings == ()
