@@ -80,7 +80,8 @@ def workload_slos(plan: Plan) -> dict[str, tuple[float, float]]:
     return {workload.name: (workload.ttft_slo_s, workload.tpot_slo_s) for workload in plan.desired.workloads}
 
 
-def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurements: Measurements) -> SimulatedEngine:
+def replica_settings(replica: Replica, gpu: GpuType) -> EngineSettings:
+    """The settings of a replica's engine as it has them on this type of device."""
     args = replica.args
     settings = EngineSettings(
         engine_version=replica.engine_version,
@@ -95,10 +96,15 @@ def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurem
         # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
         async_scheduling=True,
     )
+    return settings_on(gpu, settings)
+
+
+def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurements: Measurements) -> SimulatedEngine:
+    args, settings = replica.args, replica_settings(replica, gpu)
     mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
     return SimulatedEngine(
         name=replica.name,
-        config=engine_config(architecture, settings_on(gpu, settings), args.kv_cache_memory_bytes, args.max_num_queued_reqs),
+        config=engine_config(architecture, settings, args.kv_cache_memory_bytes, args.max_num_queued_reqs),
         step_time=predict(architecture, gpu, settings, mig, measurements),
         gpu_key=_gpu_key(replica),
         kv_mib=replica.ledger.kv_mib,
