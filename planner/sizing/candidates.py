@@ -14,6 +14,7 @@ from planner.plan import Refusal
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
 from planner.spec.fleet import Sharing
+from profiles.engine_versions import MIG_BY_UUID, lacking
 from profiles.gpu_types import MigProfile, settings_on
 from profiles.latency.capacity import LoadForecast, capacity_rps, forecast
 from profiles.latency.mix import RequestMix
@@ -89,6 +90,7 @@ def candidates(
     refused: list[Refusal] = []
     for mode, settings, mig in _variants(group, site):
         try:
+            _check_version(settings, mig)
             step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, measurements), band_quantile)
             variant = _Variant(group, site, mode, settings, mig, step, quantile, measured_constants(measurements, site.gpu, settings))
             found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
@@ -96,6 +98,13 @@ def candidates(
             where = f"{site.pool} {mig.name}" if mig else site.pool
             refused.append(Refusal(pool=where, mode=mode, gpus=settings.tensor_parallel_size, reason=str(error)))
     return tuple(found), tuple(refused)
+
+
+def _check_version(settings: EngineSettings, mig: MigProfile | None) -> None:
+    """UnsupportedError for an engine too old to run in MIG instances."""
+    reason = lacking(settings.engine_version, MIG_BY_UUID) if mig is not None else None
+    if reason is not None:
+        raise UnsupportedError(reason)
 
 
 def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:

@@ -65,7 +65,7 @@ def test_limits_that_cannot_be_get_the_reason_and_nothing_is_left_over(options: 
         (("qwen3-32b", "--gpu", "l40s"), [(("Qwen/Qwen3-32B",), 1), ((), 2)]),
         (("qwen3-32b", "--gpu", "h100", "--mig", "3g.40gb"), [(("Qwen/Qwen3-32B",), 1)]),
         # what needs as many GPUs with fp8 as without is told once
-        (("llama-3.1-8b", "--gpu", "l4", "--max-model-len", "131072"), [((), 2)]),
+        (("llama-3.1-8b", "--gpu", "l4", "--max-model-len", "100000"), [((), 2)]),
         (("llama-3.1-70b", "qwen3-8b", "--gpu", "h100"), [(("meta-llama/Llama-3.1-70B", "Qwen/Qwen3-8B"), 2), ((), 4)]),
         (("llama-3.1-405b", "--gpu", "a100"), []),
         # its own fp8 is all there is
@@ -89,6 +89,20 @@ def test_a_proposal_is_the_smallest() -> None:
     sizes = {size: ullage("fit", "llama-3.1-405b", "--gpu", "h200", "--tensor-parallel-size", size).code for size in (1, 2, 4, 8)}
     [*_, last] = json.loads(ullage("fit", "llama-3.1-405b", "--gpu", "h200", "--json").out)["proposals"]
     assert last["tensor_parallel_size"] == min(size for size, code in sizes.items() if code == 0) == 8
+
+
+def test_an_old_version_is_given_no_flag_it_lacks_and_no_neighbour() -> None:
+    alone = ullage("fit", "qwen3-8b", "--gpu", "h100", "--engine-version", "0.6.4")
+    assert alone.code == 0
+    assert "--gpu-memory-utilization" in alone.out
+    assert "--kv-cache-memory-bytes" not in alone.out
+    both = ullage("fit", "qwen3-8b", "qwen3-0.6b", "--gpu", "h100", "--engine-version", "0.6.4")
+    assert both.code == 2
+    assert "vLLM 0.6.4 cannot be given the size of its KV cache in bytes" in both.out
+    assert "counts what its neighbours hold of the GPU's memory as its own" in both.out
+    sliced = ullage("fit", "qwen3-0.6b", "--gpu", "h100", "--mig", "1g.10gb", "--engine-version", "0.20.0")
+    assert sliced.code == 2
+    assert "vLLM 0.20.0 crashes when its MIG instance is named by UUID" in sliced.out
 
 
 def test_models_need_a_gpu_type() -> None:

@@ -15,7 +15,7 @@ from planner.spec.pools import block_sizes
 from planner.spec.workloads import CLASS_DEFAULTS
 from profiles.catalogue import builtin
 from profiles.mig import legal_layouts
-from tests.planner.spec.fleet_files import FLEET, TRACE, changed, load
+from tests.planner.spec.fleet_files import FLEET, TRACE, changed, load, problems
 
 DEMAND = "{rate: 2/s, input_tokens: 500, output_tokens: {mean: 100, p99: 400}}"
 POOL = "    gpus_per_node: 8\n"
@@ -271,3 +271,29 @@ def test_a_name_of_several_cards_is_warned_of(name: str, sure: str, others: str)
 )
 def test_a_name_of_one_card_is_not_warned_of(name: str) -> None:
     assert load(changed("gpu: H100-SXM-80GB", f"gpu: {name}\n    price: 2 USD/h")).warnings == ()
+
+
+def test_a_version_that_cannot_be_given_kv_bytes_is_refused() -> None:
+    text = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.6.4")
+    [problem] = problems(text)
+    assert "models.small.engine_version: vLLM 0.6.4 cannot be given the size of its KV cache in bytes" in problem
+    assert "write 0.11.0 or newer: plans give every engine its bytes" in problem
+
+
+def test_a_version_whose_flags_are_not_known_is_warned_of() -> None:
+    text = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.19.0")
+    assert load(text).warnings == (
+        "models.small.engine_version: flags of vLLM 0.19.0 are not known here and taken to be those of 0.32.0: compare with "
+        "`vllm serve --help=all`",
+    )
+
+
+def test_a_version_that_crashes_in_mig_instances_is_refused_where_there_is_nothing_else() -> None:
+    old = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.20.0")
+    mig = changed("gpus_per_node: 8", "gpus_per_node: 8\n    mig: repartition", old)
+    [problem] = problems(mig)
+    assert "models.small.engine_version: vLLM 0.20.0 crashes when its MIG instance is named by UUID" in problem
+    assert problem.endswith("write 0.21.0 or newer: workload chat may use MIG instances only (pools: h100)")
+    whole = changed("models:", "  whole: {gpu: H100-SXM-80GB, nodes: 1, gpus_per_node: 1}\nmodels:", mig)
+    assert problems(whole) == ()
+    assert problems(mig.replace("0.20.0", "0.21.0")) == ()
