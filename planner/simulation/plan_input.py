@@ -12,6 +12,7 @@ from planner.simulation.simulation_input import Routes, SimulatedEngine, Simulat
 from profiles.gpu_types import GpuType, settings_on
 from profiles.latency.prediction import predict
 from profiles.models import Architecture
+from profiles.settings import EngineSettings
 from profiles.store.measurements import Measurements
 
 _NOTHING = Measurements()
@@ -79,13 +80,17 @@ def workload_slos(plan: Plan) -> dict[str, tuple[float, float]]:
     return {workload.name: (workload.ttft_slo_s, workload.tpot_slo_s) for workload in plan.desired.workloads}
 
 
+def replica_settings(replica: Replica, gpu: GpuType) -> EngineSettings:
+    """The settings of a replica's engine as it has them on this type of device."""
+    return settings_on(gpu, replica.args.settings(replica.engine_version))
+
+
 def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurements: Measurements) -> SimulatedEngine:
-    args = replica.args
-    settings = args.settings(replica.engine_version)
+    args, settings = replica.args, replica_settings(replica, gpu)
     mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
     return SimulatedEngine(
         name=replica.name,
-        config=engine_config(architecture, settings_on(gpu, settings), args.kv_cache_memory_bytes),
+        config=engine_config(architecture, settings, args.kv_cache_memory_bytes),
         step_time=predict(architecture, gpu, settings, mig, measurements),
         gpu_key=_gpu_key(replica),
         kv_mib=replica.ledger.kv_mib,

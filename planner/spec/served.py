@@ -8,10 +8,11 @@ from pathlib import Path
 from planner.plan.extra_args import refusal
 from planner.spec.declared import DeclaredModel
 from planner.spec.field_types import is_local
-from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model
+from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model, Workload
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
 from profiles.catalogue import Catalogue, architecture_from_path
+from profiles.engine_versions import MIG_BY_UUID, lacking, plan_reason
 from profiles.memory.adapters import adapter_reason
 from profiles.models import Architecture
 from profiles.precision import quantization_reason
@@ -35,7 +36,11 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
         except ValueError as error:
             report(("models", name, "source"), str(error))
             continue
-        problems = [*_problems(model, architecture), *_added_problems(model, folder), *_adapter_problems(name, declared, architecture)]
+        problems = [
+            *_problems(model, architecture),
+            *_added_problems(model, folder),
+            *_adapter_problems(name, declared, architecture, folder),
+        ]
         for loc, message in problems:
             report(("models", name, *loc), message)
         if not problems:
@@ -70,6 +75,9 @@ def _splits(architecture: Architecture, size: int) -> bool:
 def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[tuple[Loc, str]]:
     if declared.max_model_len is not None and declared.max_model_len > architecture.max_position:
         yield ("max_model_len",), f"{declared.max_model_len} tokens; {architecture.name} can do {architecture.max_position} at most"
+    old = plan_reason(declared.engine_version)
+    if old is not None:
+        yield ("engine_version",), old
     reason = quantization_reason(architecture, declared.quantization)
     if reason is not None:
         yield ("quantization",), reason
@@ -125,9 +133,13 @@ def _adapters(declared: DeclaredModel, folder: Path) -> tuple[Adapter, ...]:
     )
 
 
-def _adapter_problems(name: str, declared: Mapping[str, DeclaredModel], architecture: Architecture) -> Iterable[tuple[Loc, str]]:
+def _adapter_problems(
+    name: str, declared: Mapping[str, DeclaredModel], architecture: Architecture, folder: Path
+) -> Iterable[tuple[Loc, str]]:
     reason = adapter_reason(architecture)
-    for adapter in declared[name].adapters:
+    for adapter, source in ((adapter, declared_adapter.source) for adapter, declared_adapter in declared[name].adapters.items()):
+        if is_local(source) and not (folder / source).is_dir():
+            yield ("adapters", adapter, "source"), f"there is no folder {folder / source}; engines could not load it: correct the path"
         others = [other for other, model in declared.items() if other == adapter or (other != name and adapter in model.adapters)]
         if others:
             yield ("adapters", adapter), f"requests could mean model {others[0]} or one of its adapters; rename it"
@@ -169,6 +181,19 @@ def check_blocks(models: Sequence[Model], pools: Sequence[FleetPool], report: Re
             )
 
 
+def check_mig(workloads: Sequence[Workload], pools: Sequence[FleetPool], report: Report) -> None:
+    """Report models whose engines cannot run in MIG instances where a workload of theirs may use nothing else."""
+    for workload in workloads:
+        reason = lacking(workload.model.engine_version, MIG_BY_UUID)
+        allowed = [pool for pool in pools if not workload.pin or pool.name in workload.pin]
+        if reason is not None and allowed and all(pool.mig != "off" for pool in allowed):
+            names = _list(pool.name for pool in allowed)
+            report(
+                ("models", workload.model.name, "engine_version"),
+                f"{reason}: workload {workload.name} may use MIG instances only (pools: {names})",
+            )
+
+
 def usable_blocks(pool: FleetPool) -> tuple[int, ...]:
     """Tensor-parallel sizes a pool can run: blocks of several GPUs are always exclusive."""
     return pool.block_sizes if "exclusive" in pool.sharing else (1,)
@@ -179,5 +204,5 @@ def _links(pools: Iterable[FleetPool]) -> str:
     return "".join(f"; pool {pool.name} has link: {pool.link}" for pool in pools if pool.link == "pairs")
 
 
-def _list(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _list(items: Iterable[int | str]) -> str:
+    return ", ".join(map(str, items))

@@ -103,6 +103,20 @@ def test_detailed_exitcode(work: Path) -> None:
     assert ullage("plan", "--detailed-exitcode", "--nope").code == 1
 
 
+def test_fail_on_unserved(work: Path) -> None:
+    assert ullage("plan", "--fail-on-unserved").code == 0
+    assert ullage("plan", "--fail-on-unserved", "--detailed-exitcode").code == 2
+    write_fleet(work / "fleet.yaml", workloads={"large": workload("large", rate="500/s")})
+    short = ullage("plan", "--fail-on-unserved", "-o", "short.json")
+    assert (short.code, short.err) == (3, "")
+    assert short.out.startswith("UNSERVED ")
+    assert ullage("show", "short.json").out.startswith("UNSERVED ")
+    assert ullage("plan", "--fail-on-unserved", "--detailed-exitcode").code == 3
+    assert ullage("plan").code == 0
+    (work / "fleet.yaml").write_text("pools: [", encoding="utf-8")
+    assert ullage("plan", "--fail-on-unserved").code == 1
+
+
 def test_a_fleet_file_edited_since_gives_another_plan(work: Path) -> None:
     write_fleet(work / "fleet.yaml", workloads={"small": workload("small", rate="2/s")})
     assert ullage("plan", "-o", "again.json").code == 0

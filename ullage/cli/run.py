@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def apply(
     plan: Annotated[Path, typer.Argument(help="A plan file.")],
     state: Annotated[Path | None, STATE_OPTION] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="emulated: emulated GPUs and engines; vllm: the vLLM of this environment.")
+        str,
+        typer.Option(
+            "--engine", autocompletion=completion.backends, help="emulated: emulated GPUs and engines; vllm: the vLLM of this environment."
+        ),
     ] = "vllm",
     store: Annotated[Path | None, typer.Option("--store", help="Emulated engines are as fast as the measurements of this folder.")] = None,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
@@ -120,7 +124,7 @@ def _nothing_applied(state: Path) -> str:
 
 
 def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
-    """Planned against observed; exits with 1 when they differ.
+    """Planned against observed; exits with 1 when they differ, or when there is no such state folder.
 
     Example: ullage status --state .ullage
     """
@@ -128,8 +132,7 @@ def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
     from ullage.views.status_text import status_text
 
     if not state.exists():
-        typer.echo(_nothing_applied(state))
-        return
+        raise ValueError(f"{_nothing_applied(state)}; `ullage apply plan.json` makes one")
     report = observe(state)
     typer.echo(status_text(report), nl=False)
     if report.drift:

@@ -60,7 +60,7 @@ def test_the_valid_fleet_has_no_problems() -> None:
         (WORKLOAD, "    labels: [a]\n", "workloads.chat.labels: a list is not a mapping of fields"),
         (WORKLOAD, "    priority: -1\n", "workloads.chat.priority: '-1' must be at least 0"),
         (POOL, POOL + "    price: 2.95\n", "7:12: pools.h100.price: '2.95' has no unit; write 2.95 USD/h"),
-        (POOL, POOL + "    price: 2.95 EUR/h\n", "pools.h100.price: '2.95 EUR/h' has the unknown unit 'EUR/h'; did you mean 2.95 USD/h?"),
+        (POOL, POOL + "    price: 2.95 EUR/h\n", "pools.h100.price: '2.95 EUR/h' is in 'EUR'; prices are in US dollars (USD): convert it, as in 2.95 USD/h"),
         (POOL, POOL + "    host_memory: 64\n", "pools.h100.host_memory: '64' has no unit; write 64GiB"),
         ("gpus_per_node: 8", "gpus_per_node: 65", "pools.h100.gpus_per_node: '65' must be at most 64"),
         # names

@@ -48,6 +48,19 @@ def test_rate(text: str, expected_rps: float) -> None:
     assert rate_rps(text) == expected_rps
 
 
+@pytest.mark.parametrize("text", ["2 EUR/h", "2 AUD/h", "2 €/h", "2 dollars/h"])
+def test_a_price_in_another_currency_is_not_turned_into_dollars(text: str) -> None:
+    with pytest.raises(UnitError) as error:
+        price_usd_per_h(text)
+    written = text.split()[1].removesuffix("/h")
+    assert str(error.value) == f"is in {written!r}; prices are in US dollars (USD): convert it, as in 2.95 USD/h"
+
+
+def test_a_price_per_another_time_is_corrected() -> None:
+    with pytest.raises(UnitError, match="did you mean 2 USD/h"):
+        price_usd_per_h("2 USD/hr")
+
+
 def test_price() -> None:
     assert price_usd_per_h("2.95 USD/h") == 2.95
     assert price_usd_per_h("48USD/d") == 2.0
