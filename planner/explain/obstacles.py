@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,11 +14,18 @@ from planner.sizing.ways_to_run import TRICKLE_RPS
 
 MIB_PER_GIB = 1024
 
+# Kinds of GPUs that are looked at, the most frequent first: a reason names three constraints at most.
+MOST_PATTERNS = 24
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """One constraint that is used up on some GPUs, in words, and what to change; no lever where only more GPUs help."""
+    """One constraint that is used up on some GPUs, in words, and what to change; no lever where only more GPUs help.
 
+    kind is what it has in common with others whose numbers or names differ.
+    """
+
+    kind: str
     text: str
     lever: str = ""
 
@@ -29,6 +38,8 @@ class _Try:
     pattern: Pattern
     new: int
     quantile: float
+    # what was found of SLOs so far, by shape, rate and level: forecasts take most of the time
+    met: dict[tuple[int, float, int], bool]
 
     @property
     def problem(self) -> Problem:
@@ -69,36 +80,48 @@ def obstacles(blueprint: Blueprint, solution: Solution, index: int, quantile: fl
     Of all its shapes the one that the fewest constraints keep out is judged on each GPU. GPUs that hold a replica of its own are left
     out: what that carries is its capacity.
     """
-    group = blueprint.groups[index]
+    group, problem = blueprint.groups[index], blueprint.problem
+    own: defaultdict[int, list[int]] = defaultdict(list)
+    for item, shape in enumerate(problem.shapes):
+        if shape.demand == index:
+            own[shape.pool].append(item)
+    for items in own.values():
+        # of equally many constraints those of the shape for the most neighbours are told
+        items.sort(key=lambda item: -problem.shapes[item].max_active)
+    used: Counter[int] = Counter()
+    for pattern in solution.patterns:
+        used[pattern.pool] += problem.shapes[pattern.residents[0]].gpus * pattern.count
+    common = sorted(solution.patterns, key=lambda pattern: (-pattern.count, pattern.pool, pattern.residents))
+    held = [pattern for pattern in common if own[pattern.pool] and not _holds(problem, pattern, index)]
+    met: dict[tuple[int, float, int], bool] = {}
+    for pattern in held[:MOST_PATTERNS]:
+        residents = [problem.shapes[item] for item in pattern.residents]
+        alike = [item for item in own[pattern.pool] if problem.shapes[item].mode == residents[0].mode != "exclusive"]
+        tries = [list(_kept_out(_Try(blueprint, pattern, item, quantile, met))) for item in alike or own[pattern.pool]]
+        for obstacle in min(tries, key=len):
+            yield obstacle, residents[0].gpus * pattern.count
     for number, pool in enumerate(blueprint.pools):
-        if not group.allows(pool.name):
-            continue
-        own = [i for i, shape in enumerate(blueprint.problem.shapes) if shape.demand == index and shape.pool == number]
-        patterns = [pattern for pattern in solution.patterns if pattern.pool == number]
-        for pattern in patterns:
-            residents = [blueprint.problem.shapes[item] for item in pattern.residents]
-            if own and all(shape.demand != index or shape.mode == "mig" for shape in residents):
-                alike = [item for item in own if blueprint.problem.shapes[item].mode == residents[0].mode != "exclusive"]
-                tries = [list(_kept_out(_Try(blueprint, pattern, item, quantile))) for item in alike or own]
-                for obstacle in min(tries, key=len):
-                    yield obstacle, residents[0].gpus * pattern.count
-        used = sum(blueprint.problem.shapes[pattern.residents[0]].gpus * pattern.count for pattern in patterns)
-        free = blueprint.problem.pools[number].gpus - used
-        if free > 0:
-            yield _unused(blueprint, own, solution), free
+        free = problem.pools[number].gpus - used[number]
+        if free > 0 and group.allows(pool.name):
+            yield _unused(blueprint, own[number], solution), free
+
+
+def _holds(problem: Problem, pattern: Pattern, demand: int) -> bool:
+    """Whether a GPU holds a replica of a demand, so that no second one may sit there; MIG instances may."""
+    return any(problem.shapes[item].demand == demand and problem.shapes[item].mode != "mig" for item in pattern.residents)
 
 
 def _unused(blueprint: Blueprint, own: Sequence[int], solution: Solution) -> Obstacle:
     if not own:
-        return Obstacle("no replica of it is possible (ullage explain tells why)")
+        return Obstacle("free", "no replica of it is possible (ullage explain tells why)")
     smallest = min(blueprint.problem.shapes[item].gpus for item in own)
     if smallest > 1:
         return Obstacle(
-            f"nothing runs, but a replica takes an aligned block of {smallest} GPUs of one node", "allow a smaller tensor_parallel"
+            "free", f"nothing runs, but a replica takes an aligned block of {smallest} GPUs of one node", "allow a smaller tensor_parallel"
         )
     if solution.status != "optimal":
-        return Obstacle("nothing runs: the search ended before it found a use for them", "plan with a longer --time-limit")
-    return Obstacle("nothing runs, and one more replica would not lessen what is unserved")
+        return Obstacle("free", "nothing runs: the search ended before it found a use for them", "plan with a longer --time-limit")
+    return Obstacle("free", "nothing runs, and one more replica would not lessen what is unserved")
 
 
 def _kept_out(tried: _Try) -> Iterator[Obstacle]:
@@ -109,7 +132,7 @@ def _kept_out(tried: _Try) -> Iterator[Obstacle]:
     if modes == {"mig"}:
         profiles = [shape.mig_profile or "" for shape in (*tried.residents, tried.shape)]
         if not fits_layout(tried.pool.mig_layouts, profiles):
-            yield Obstacle(f"no MIG layout has a free {tried.shape.mig_profile} slice beside those of {tried.names}")
+            yield Obstacle("mig", f"no MIG layout has a free {tried.shape.mig_profile} slice beside those of {tried.names}")
     elif modes == {"time_shared"}:
         yield from _memory(tried)
         yield from _active(tried)
@@ -124,9 +147,9 @@ def _rules(tried: _Try) -> Iterator[Obstacle]:
         if tried.problem.shapes[index].demand in tried.problem.demands[tried.shape.demand].not_with
     )
     if apart:
-        yield Obstacle(f"it may not sit with {', '.join(apart)} (not_with)", "drop not_with")
+        yield Obstacle("rules", f"it may not sit with {', '.join(apart)} (not_with)", "drop not_with")
     if {shape.colocation_class for shape in tried.residents} != {tried.shape.colocation_class}:
-        yield Obstacle(f"{tried.names} belong to another team (policy.isolate_teams)", "lift policy.isolate_teams")
+        yield Obstacle("rules", f"{tried.names} belong to another team (policy.isolate_teams)", "lift policy.isolate_teams")
 
 
 def _host(tried: _Try) -> Iterator[Obstacle]:
@@ -135,6 +158,7 @@ def _host(tried: _Try) -> Iterator[Obstacle]:
     has = tried.pool.host_cores_per_gpu * blocks
     if cores + tried.shape.host_cores > has:
         yield Obstacle(
+            "host",
             f"host cores are the limit: a replica takes {tried.shape.host_cores}, {has - cores} of {has} are left ({tried.free_gib})",
             "raise host_cores",
         )
@@ -142,6 +166,7 @@ def _host(tried: _Try) -> Iterator[Obstacle]:
     has_mib = tried.pool.host_memory_mib_per_gpu * blocks
     if memory_mib + tried.shape.host_memory_mib > has_mib:
         yield Obstacle(
+            "host",
             f"host memory is the limit: a replica takes {tried.shape.host_memory_mib} MiB, "
             f"{has_mib - memory_mib} of {has_mib} MiB are left",
             "raise host_memory",
@@ -153,14 +178,16 @@ def _alone(tried: _Try) -> Iterator[Obstacle]:
     shared = _shared_shapes(tried, tried.shape.demand)
     others = _shared_shapes(tried, tried.residents[0].demand)
     if tried.pool.max_active_residents == 1 and "time_shared" in tried.blueprint.pools[tried.pattern.pool].sharing:
-        yield Obstacle(f"{tried.names} runs alone, as policy.max_active_residents is 1", "raise policy.max_active_residents")
+        yield Obstacle("policy", f"{tried.names} runs alone, as policy.max_active_residents is 1", "raise policy.max_active_residents")
     elif not shared:
         yield _cannot_share(tried, tried.new, f"it cannot sit beside {tried.names}")
     elif tried.residents[0].mode == "exclusive" and not others:
         yield _cannot_share(tried, tried.pattern.residents[0], f"{tried.names} runs alone")
     elif tried.residents[0].mode == "exclusive":
         pairs = [
-            _Try(tried.blueprint, replace(tried.pattern, residents=(other,)), new, tried.quantile) for other in others for new in shared
+            _Try(tried.blueprint, replace(tried.pattern, residents=(other,)), new, tried.quantile, tried.met)
+            for other in others
+            for new in shared
         ]
         fewest = min((list(_kept_out(pair)) for pair in pairs), key=len)
         yield from fewest or [_too_small_a_share(tried, others)]
@@ -176,22 +203,30 @@ def _cannot_share(tried: _Try, index: int, text: str) -> Obstacle:
     """One of them has no way of sharing a GPU of the pool."""
     candidate = tried.candidate(index)
     if candidate.gpus > 1:
-        return Obstacle(f"{text}: a block of {candidate.gpus} GPUs is not shared")
+        return Obstacle("alone", f"{text}: a block of {candidate.gpus} GPUs is not shared")
     refusals = tried.blueprint.refusals.get(candidate.group.name, ())
     reason = next((item.reason for item in refusals if (item.mode, item.pool) == ("time_shared", candidate.site.pool)), "")
     if not reason:
-        return Obstacle(f"{text}: the pool does not share GPUs", "allow time_shared in sharing of the pool")
+        return Obstacle("alone", f"{text}: the pool does not share GPUs", "allow time_shared in sharing of the pool")
     lever = f"relax slo of {candidate.group.name}" if "the goal is" in reason else ""
-    return Obstacle(f"{text}: beside neighbours it {reason if reason.startswith('needs') else f'would be too slow: {reason}'}", lever)
+    return Obstacle(
+        "alone", f"{text}: beside neighbours it {reason if reason.startswith('needs') else f'would be too slow: {reason}'}", lever
+    )
 
 
 def _too_small_a_share(tried: _Try, others: Sequence[int]) -> Obstacle:
+    """Both could share the GPU, so its owner has it alone for the rate: or nobody looked."""
     owner = tried.candidate(tried.pattern.residents[0])
     best = max((tried.candidate(other) for other in others), key=lambda candidate: candidate.capacity_rps)
+    needed, alone = (math.ceil(owner.group.peak_rps / candidate.capacity_rps - 1e-9) for candidate in (best, owner))
+    name = owner.group.name
+    if needed <= alone:
+        return Obstacle("search", f"{name} runs alone, though it could share: the search ended before", "plan with a longer --time-limit")
     return Obstacle(
-        f"{owner.group.name} runs alone, as its guaranteed share is the limit: at 1/{best.max_active} of a GPU it carries at most "
-        f"{best.capacity_rps:.3g} requests/s, alone {owner.capacity_rps:.3g}",
-        f"relax slo of {owner.group.name}",
+        "share",
+        f"{name} runs alone, as its guaranteed share is the limit: at 1/{best.max_active} of a GPU it would take {needed} replicas to "
+        f"carry its {owner.group.peak_rps:.3g} requests/s, alone {alone}",
+        f"relax slo of {name}",
     )
 
 
@@ -202,6 +237,7 @@ def _memory(tried: _Try) -> Iterator[Obstacle]:
     if need_mib > tried.pool.memory_mib:
         own_mib = need_mib - sum(shape.memory_mib for shape in tried.residents)
         yield Obstacle(
+            "memory",
             f"memory is the limit: a replica takes {own_mib / MIB_PER_GIB:.1f} GiB, {tried.free_gib} beside {tried.names}",
             "lower max_model_len, quantise",
         )
@@ -218,8 +254,9 @@ def _active(tried: _Try) -> Iterator[Obstacle]:
     taken_permille = sum(shape.compute_permille for shape in tried.residents) + tried.pool.resident_cost_permille * len(tried.residents)
     if taken_permille + tried.shape.compute_permille > tried.pool.compute_limit_permille:
         yield Obstacle(
+            "compute",
             f"compute is the limit: {tried.names} take {taken_permille / 10:.0f} % of the GPU's time, a replica "
-            f"{tried.shape.compute_permille / 10:.0f} % ({tried.free_gib})"
+            f"{tried.shape.compute_permille / 10:.0f} % ({tried.free_gib})",
         )
 
 
@@ -229,12 +266,13 @@ def _too_many(tried: _Try, allowed: int, active: float) -> Obstacle:
     tight = _tight(tried, allowed + 1)
     if tight:
         return Obstacle(
+            "active",
             f"the guaranteed share is the limit: {taken}, and at 1/{allowed + 1} of the GPU the SLO of {tight} would be missed",
             f"relax slo of {tight}",
         )
     if allowed < tried.pool.max_active_residents:
-        return Obstacle(f"the guaranteed share is the limit: {taken}, each sized for 1/{allowed} of the GPU")
-    return Obstacle(f"active residents are the limit: {taken}", "raise policy.max_active_residents")
+        return Obstacle("active", f"the guaranteed share is the limit: {taken}, each sized for 1/{allowed} of the GPU")
+    return Obstacle("active", f"active residents are the limit: {taken}", "raise policy.max_active_residents")
 
 
 def _tight(tried: _Try, level: int) -> str:
@@ -247,6 +285,9 @@ def _tight(tried: _Try, level: int) -> str:
 
 
 def _meets(tried: _Try, index: int, rate_rps: float, level: int) -> bool:
-    candidate = replace(tried.candidate(index), max_active=level)
-    load, slo = candidate.forecast(rate_rps, tried.quantile), candidate.group.slo
-    return load is not None and load.ttft_s <= slo.ttft_s and load.tpot_s <= slo.tpot_s
+    key = (index, rate_rps, level)
+    if key not in tried.met:
+        candidate = replace(tried.candidate(index), max_active=level)
+        load, slo = candidate.forecast(rate_rps, tried.quantile), candidate.group.slo
+        tried.met[key] = load is not None and load.ttft_s <= slo.ttft_s and load.tpot_s <= slo.tpot_s
+    return tried.met[key]

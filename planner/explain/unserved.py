@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from planner.explain.obstacles import Obstacle, obstacles
@@ -52,13 +52,14 @@ def _by_count(demand: Demand, replicas: int, capacity_microrps: int) -> bool:
 
 def _limits(blueprint: Blueprint, solution: Solution, index: int, quantile: float) -> tuple[str, list[str]]:
     """What keeps one more replica off each GPU, as the end of a sentence, and what to change, the most useful first."""
-    found: defaultdict[Obstacle, int] = defaultdict(int)
+    found: defaultdict[str, Counter[Obstacle]] = defaultdict(Counter)
     for obstacle, gpus in obstacles(blueprint, solution, index, quantile):
-        found[obstacle] += gpus
-    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0].text))[:MOST_OBSTACLES]
-    text = "".join(f"; on {_gpus(gpus)} {obstacle.text}" for obstacle, gpus in ordered)
+        found[obstacle.kind][obstacle] += gpus
+    kinds = sorted(found.values(), key=lambda kind: -kind.total())[:MOST_OBSTACLES]
+    ordered = [(kind.most_common(1)[0][0], kind.total(), len(kind) > 1) for kind in kinds]
+    text = "".join(f"; on {_gpus(gpus)} {'(for one) ' if several else ''}{obstacle.text}" for obstacle, gpus, several in ordered)
     elsewhere, pin = _pinned_away(blueprint, solution, index)
-    levers = [obstacle.lever for obstacle, _ in ordered if obstacle.lever]
+    levers = [obstacle.lever for obstacle, _, _ in ordered if obstacle.lever]
     return text + elsewhere, list(dict.fromkeys([*pin, *levers]))
 
 
@@ -113,4 +114,19 @@ def _impossible(refusals: Sequence[Refusal], group: ServiceGroup) -> str:
     for item in refusals:
         ways[item.reason].add(f"{item.pool}, {item.mode.replace('_', '-')} on {_gpus(item.gpus)}")
     listed = sorted(f"{'; '.join(sorted(places))}: {reason}" for reason, places in ways.items())
-    return f"no replica of it is possible: {'; '.join(listed)}"
+    return f"no replica of it is possible: {'; '.join([*listed, *_possible_with(tuple(ways))])}"
+
+
+def _possible_with(reasons: Sequence[str]) -> list[str]:
+    """What would make a replica possible where the reasons do not say so themselves."""
+    levers = []
+    if any("the goal is" in reason for reason in reasons):
+        levers.append("relax slo")
+    if any(reason.startswith("needs ") for reason in reasons):
+        levers += [
+            "quantise it",
+            "lower max_model_len",
+            "allow a larger tensor_parallel",
+            "give it larger GPUs (ullage fit tells what would fit)",
+        ]
+    return [_or(levers)] if levers else []

@@ -57,6 +57,16 @@ def test_active_residents_are_named_with_the_memory_that_stays_free() -> None:
     assert {row.unserved_rps for row in rows(pools=ONE, policy={"max_active_residents": 3}).values()} == {0.0}
 
 
+def test_gpus_that_are_full_for_one_reason_are_counted_together() -> None:
+    two = {"h100": {**ONE_GPU, "gpus_per_node": 2}}
+    names = ("a", "b", "c", "d", "e")
+    models = {name: {"source": "Qwen/Qwen3-0.6B", "max_model_len": 2048} for name in names}
+    loads = {name: workload(name, f"{number}/s") for number, name in enumerate(names, start=1)}
+    found = rows(pools=two, models=models, workloads=loads, policy={"max_active_residents": 2})
+    [short] = [row for row in found.values() if row.unserved_rps]
+    assert "; on 2 GPUs (for one) active residents are the limit: 2 of 2 active residents are there, " in (short.unserved_reason or "")
+
+
 def test_a_policy_without_sharing_is_named() -> None:
     text = reason("small", pools=ONE, policy={"max_active_residents": 1})
     assert text.endswith("on 1 GPU large runs alone, as policy.max_active_residents is 1; raise policy.max_active_residents or add nodes")
@@ -114,6 +124,21 @@ def test_gpus_that_are_left_over_by_block_size_are_named() -> None:
         workloads={"wide": workload("wide", "400/s", **{"class": "background"})},
     )
     assert "on 1 GPU nothing runs, but a replica takes an aligned block of 2 GPUs of one node; allow a smaller tensor_parallel" in text
+
+
+def test_a_model_that_fits_no_gpu_says_by_how_much_and_what_would_help() -> None:
+    models = {"huge": {"source": "meta-llama/Meta-Llama-3.1-405B", "max_model_len": 4096}}
+    text = reason("huge", models=models, workloads={"huge": workload("huge")})
+    assert re.match(r"no replica of it is possible: h100, exclusive on 1 GPU.*: needs \d+ MiB per GPU \(weights \d+ MiB, ", text)
+    assert text.endswith(
+        "; quantise it, lower max_model_len, allow a larger tensor_parallel or give it larger GPUs (ullage fit tells what would fit)"
+    )
+
+
+def test_a_goal_that_no_replica_meets_is_said_with_the_latency() -> None:
+    text = reason("large", workloads={"large": workload("large", slo={"tpot_p95": "1ms"})})
+    assert "the goal is TTFT 2000 ms, TPOT 1.0 ms" in text
+    assert text.endswith("; relax slo")
 
 
 def test_a_small_host_is_named() -> None:
