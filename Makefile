@@ -47,8 +47,8 @@ check: $(STAMP) ## formatting, lint, types, import contracts
 golden: $(STAMP) ## rewrite the golden files from what the code renders now
 	$(BIN)/python -m pytest tests -m golden --update-golden
 
-bench: $(STAMP) ## run every benchmark on the shipped example data
-	$(BIN)/python -m benchmarks.consolidation examples/demo/arena27.csv.gz
+bench: $(STAMP) ## run every benchmark small, on shipped data
+	$(BIN)/python -m benchmarks.all_small
 
 clean: ## remove the environment, caches and build results
 	rm -rf $(VENV) $(E2E_VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from executor.backends.engine_kinds import open_backend
+from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError, InterruptedApplyError
 from executor.events import OnEvent, ignore
@@ -22,14 +22,14 @@ from executor.steps import Steps
 from planner.plan import Plan, State, to_json
 
 
-def apply(plan: Plan, state_dir: Path, engine: str = "emulated", on_event: OnEvent = ignore) -> State:
+def apply(plan: Plan, state_dir: Path, open_backend: OpenBackend = emulated_backend, on_event: OnEvent = ignore) -> State:
     """Make reality equal to the plan on this machine and return the new state (its serial grows when anything changed).
 
-    engine is a name of executor.backends.engine_kinds.ENGINES. Raises ExecutorError: LockedError, StalePlanError, StartError (what already
-    runs stays up), InterruptedApplyError after Ctrl-C or SIGTERM. After any of them the same plan can be applied again and goes on.
+    open_backend makes what runs the engines. Raises ExecutorError: LockedError, StalePlanError, StartError (what already runs stays up),
+    InterruptedApplyError after Ctrl-C or SIGTERM. After any of them the same plan can be applied again and goes on.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(apply_to(plan, folder, open_backend(engine, folder), EnvoyRouter(folder), on_event))
+    return asyncio.run(apply_to(plan, folder, open_backend(folder), EnvoyRouter(folder), on_event))
 
 
 async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: EnvoyRouter, on_event: OnEvent = ignore) -> State:

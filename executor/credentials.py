@@ -11,6 +11,8 @@ _VARIABLE = "VLLM_API_KEY"
 
 # vLLM answers 401; programs between ullage and an engine may answer 403
 DENIALS = frozenset({401, 403})
+# the same as the streaming client names what came of a request
+DENIED_ERRORS = frozenset(f"http {status}" for status in DENIALS)
 
 DEMAND = f"the engine demands an API key; set {_VARIABLE} to the one it was started with"
 

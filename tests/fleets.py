@@ -15,7 +15,7 @@ def fleet_dict(**changes: Any) -> dict[str, Any]:
     """Two H100 that three models share comfortably; `changes` replaces whole sections."""
     written: dict[str, Any] = {
         "schema_version": 1,
-        "pools": {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 2, "price": "3 USD/h"}},
+        "pools": {"h100": {"gpu": "H100-SXM-80GB", "nodes": 1, "gpus_per_node": 2, "price": "3 USD/h"}},
         "models": {
             "small": {"source": "Qwen/Qwen3-0.6B", "max_model_len": 2048},
             "middle": {"source": "meta-llama/Meta-Llama-3.1-8B", "max_model_len": 4096},

@@ -133,7 +133,7 @@ def time_shared_plan() -> Plan:
         "mistral-7b",
         "mistralai/Mistral-7B-v0.3",
         gpus=(1,),
-        args={"port": 8103, "quantization": "fp8", "kv_cache_dtype": "fp8", "revision": "main", "max_num_queued_reqs": 128},
+        args={"port": 8103, "quantization": "fp8", "kv_cache_dtype": "fp8", "revision": "main"},
     )
     qwen = replica("qwen3-8b-0", "qwen3-8b", "Qwen/Qwen3-8B", args={"port": 8102, "enforce_eager": True, "stream_interval": 4})
     llamas = (replica("llama-8b-0"), replica("llama-8b-1", gpus=(1,), args={"port": 8101}))

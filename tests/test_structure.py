@@ -104,3 +104,11 @@ def test_the_rules_themselves() -> None:
     assert not MACHINE_PATH.search("see ./work/fleet.yaml and https://example.org/home/fleet")
     tree = ast.parse('def f():\n    """One\n    two."""\n    return 1\n')
     assert [length(function) for function in functions(tree)] == [2]
+
+
+def test_fragments_of_changes_have_a_number_of_their_own_and_a_kind() -> None:
+    names = sorted(path.name for path in (ROOT / "changes").glob("*.md"))
+    found = [re.fullmatch(r"(\d{4})\.(?:added|changed|fixed|removed)\.md", name) for name in names]
+    assert [name for name, match in zip(names, found, strict=True) if match is None] == []
+    numbers = [match[1] for match in found if match is not None]
+    assert len(set(numbers)) == len(numbers) > 20

@@ -11,6 +11,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from executor.apply import apply
+from executor.backends.engine_kinds import emulated_backend
 from executor.backends.protocol import Say
 from executor.destroy import DestroyReport, destroy
 from executor.events import Event
@@ -63,7 +64,7 @@ def run_demo(seconds: float, folder: Path | None, say: Say) -> bool:
         say(f"solved in {planned.solve_s:.1f} s\n\n2. Apply it: {len(plan.desired.replicas)} emulated engines and Envoy\n")
         state_dir = work / ".ullage"
         with _start_scale(), _destroyed(state_dir, say) as reports:
-            apply(plan, state_dir, "emulated", lambda event: _say_event(event, say))
+            apply(plan, state_dir, emulated_backend, lambda event: _say_event(event, say))
             live, simulated = _load(plan, work, seconds, state_dir, say)
         say(_verdict(plan, live, simulated, reports[0]))
         return live.total.errors == 0 and not reports[0].leftovers and not reports[0].over_commits

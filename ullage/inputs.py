@@ -7,17 +7,32 @@ from pathlib import Path
 
 from executor.state.folder import StateFolder
 from planner.demand.traces import TraceRequest, parse_trace
-from planner.plan import Desired, DocumentError, Plan, State, plan_from_json
-from planner.spec import Fleet, load_fleet
+from planner.plan import Desired, DocumentError, ExtraArg, Plan, State, plan_from_json
+from planner.spec import Fleet, Model, load_fleet
 from profiles.catalogue import builtin
 from profiles.regular_files import read_regular, write_atomic
+from renderers.manifest import RenderError
+from renderers.vllm import extra_flags
 
 STATE_FOLDER = ".ullage"
 
 
 def read_fleet(path: Path) -> Fleet:
     """The fleet of a fleet.yaml; SpecError lists every fault with its position."""
-    return load_fleet(path, read_bytes(path, "`ullage init` writes a starter"), builtin())
+    fleet = load_fleet(path, read_bytes(path, "`ullage init` writes a starter"), builtin())
+    problems = [problem for model in fleet.models for problem in _unknown_flags(path, model)]
+    if problems:
+        raise ValueError("\n".join(problems))
+    return fleet
+
+
+def _unknown_flags(path: Path, model: Model) -> Iterator[str]:
+    """Added flags that the engine's version does not have, or whose values it refuses."""
+    for flag, value in model.extra_args:
+        try:
+            list(extra_flags(model.engine_version, (ExtraArg(flag=flag, value=value),)))
+        except RenderError as error:
+            yield f"{path}: models.{model.name}.extra_args.{flag}: {error}"
 
 
 def read_plan(path: Path) -> Plan:

@@ -1,7 +1,8 @@
 """The one table of parts: name -> "module:attribute", loaded only when asked for and merged with entry points.
 
-A solver is a planner.problem.Solve, a renderer a renderers.manifest.Render, a source a profiles.sources.source.Source.
-Others add parts by entry points of the groups ullage.solvers, ullage.renderers and ullage.sources.
+A solver is a planner.problem.Solve, a renderer a renderers.manifest.Render, a source a profiles.sources.source.Source, a backend an
+executor.backends.engine_kinds.OpenBackend. Others add parts by entry points of the groups ullage.solvers, ullage.renderers, ullage.sources
+and ullage.backends.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ SOLVERS: Mapping[str, str] = {
     "first-fit-decreasing": "solvers.first_fit:solve",
     "best-fit": "solvers.best_fit:solve",
     "squishy": "solvers.squishy:solve",
+}
+# What runs the replicas of a plan on this machine: executor.backends.engine_kinds.OpenBackend.
+BACKENDS: Mapping[str, str] = {
+    "emulated": "executor.backends.engine_kinds:emulated_backend",
+    "vllm": "executor.backends.engine_kinds:vllm_backend",
 }
 BASELINES = ("exclusive", "first-fit-decreasing", "best-fit", "squishy")
 RENDERERS: Mapping[str, str] = {

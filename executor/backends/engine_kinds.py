@@ -1,4 +1,4 @@
-"""Kinds of engine the local backend can run, by the name given to apply."""
+"""Kinds of engine the local backend can run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from executor.backends.launch_command import emulated, real
 from executor.backends.local import LocalBackend
 from executor.backends.machine import inspect
 from executor.backends.protocol import Backend
-from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
+
+# Makes the backend that keeps its records in a state folder.
+OpenBackend = Callable[[StateFolder], Backend]
 
 
 def emulated_backend(folder: StateFolder) -> Backend:
@@ -21,13 +23,3 @@ def emulated_backend(folder: StateFolder) -> Backend:
 def vllm_backend(folder: StateFolder) -> Backend:
     """The vLLM of this environment on the GPUs of this machine."""
     return LocalBackend(folder, real, None, inspect=inspect)
-
-
-ENGINES: dict[str, Callable[[StateFolder], Backend]] = {"emulated": emulated_backend, "vllm": vllm_backend}
-
-
-def open_backend(engine: str, folder: StateFolder) -> Backend:
-    """Raises ExecutorError, listing the names, for an unknown one."""
-    if engine not in ENGINES:
-        raise ExecutorError(f"engine {engine!r} is unknown; use one of {', '.join(sorted(ENGINES))}")
-    return ENGINES[engine](folder)

@@ -29,16 +29,11 @@ from renderers.vllm import replica_start
 PREFIX = "replica-"
 
 
-def start_limit_s(replica: Replica) -> float:
-    """How long a start may take: twice the forecast for slow storage, and 120 s for compilation without a cache."""
-    return 2.0 * replica.start_s + 120.0
-
-
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """Deadlines of one local backend, in seconds."""
 
-    start_s: Callable[[Replica], float] = start_limit_s
+    start_s: Callable[[Replica], float] = replica_start.ready_limit_s
     # the longest stream that is still worth waiting for; what runs longer is cut off
     drain_s: float = 60.0
     # what the rendered command line grants requests after SIGTERM, and 5 s to close the engine core; then the group is killed

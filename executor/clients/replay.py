@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from executor import credentials
 from executor.clients.client import ClientExchange, StreamConnection, completion_request
+from executor.clients.token_ids import FIRST_ID, ID_BYTES, IDS
 from planner.simulation.traffic_metrics import RequestRecord
 
 # how long requests may still run after the window before they count as failed
@@ -16,9 +17,6 @@ FINISH_LIMIT_S = 120.0
 
 # progress is for people: more often than that nobody reads
 _PROGRESS_S = 1.0
-
-# Token ids of the prompts: all have four digits, which every vocabulary of 10,000 and more contains, so a prompt is a slice of bytes.
-_FIRST_ID, _IDS = 1000, 9000
 
 # any step that shares no factor with the number of ids starts all prompts at different places, so that none shares a cached prefix
 _STRIDE = 3571
@@ -154,12 +152,11 @@ class _Prompts:
 
     def __init__(self, requests: Sequence[ReplayRequest]) -> None:
         longest = max((request.input_tokens for request in requests), default=0)
-        self._text = b"".join(b"%d," % (_FIRST_ID + i % _IDS) for i in range(_IDS + longest))
+        self._text = b"".join(b"%d," % (FIRST_ID + i % IDS) for i in range(IDS + longest))
 
     def ids(self, index: int, tokens: int) -> bytes:
-        # each id with its comma takes five bytes
-        at = 5 * (index * _STRIDE % _IDS)
-        return self._text[at : at + 5 * tokens - 1]
+        at = ID_BYTES * (index * _STRIDE % IDS)
+        return self._text[at : at + ID_BYTES * tokens - 1]
 
 
 def _record(request: ReplayRequest, exchange: ClientExchange | None) -> RequestRecord:

@@ -163,15 +163,6 @@ def repartition(node_dir: Path, gpu: int, layout: DeviceLayout) -> None:
                 state.set_layout(unit, profile, start, memory_mib.get(profile, 0))
 
 
-def mig_uuid(node_dir: Path, gpu: int, start: int) -> str:
-    """UUID of the MIG instance at a start slot, for CUDA_VISIBLE_DEVICES; DeviceError when there is none."""
-    with open_gpu(node_dir, gpu) as state:
-        starts = [state.layout(unit)[1] for unit in state.units() if unit]
-    if start not in starts:
-        raise DeviceError(f"{gpu_path(node_dir, gpu)}: no MIG instance starts at slot {start}; there are {starts}")
-    return instance_uuid(gpu, start)
-
-
 def instance_uuid(gpu: int, start: int) -> str:
     """The name of an instance, unique on its node: it says the place.
 

@@ -15,17 +15,11 @@ from dataclasses import dataclass
 
 from executor import credentials
 from executor.clients.client import ClientExchange, StreamConnection, completion_request
+from executor.clients.token_ids import FIRST_ID, ID_BYTES, IDS
 from executor.errors import AccessError, ExecutorError
 
 # A client that is told nothing for so long gives up: the longest request that people wait for takes minutes.
 REQUEST_LIMIT_S = 300.0
-
-# Token ids of the prompts: all have four digits, which every vocabulary of 10,000 and more contains, so a prompt is a slice of bytes.
-_FIRST_ID, _IDS = 1000, 9000
-# each id with its comma takes five bytes
-_ID_BYTES = 5
-
-_DENIALS = frozenset(f"http {status}" for status in credentials.DENIALS)
 
 
 class MeasureError(ExecutorError):
@@ -87,21 +81,21 @@ class Prompts:
     def __init__(self, seed: int) -> None:
         """Seed: any number; draw it anew for every start, or an engine may remember the prompts of the last one."""
         draw = random.Random(seed)  # noqa: S311 -- text for an engine, not a secret
-        self._ids = [draw.randrange(_FIRST_ID, _FIRST_ID + _IDS) for _ in range(_IDS)]
+        self._ids = [draw.randrange(FIRST_ID, FIRST_ID + IDS) for _ in range(IDS)]
         self._text = b"".join(b"%d," % number for number in self._ids)
-        self._own = draw.choices(range(_FIRST_ID, _FIRST_ID + _IDS), k=2)
+        self._own = draw.choices(range(FIRST_ID, FIRST_ID + IDS), k=2)
         self._count = 0
 
     def next(self, tokens: int) -> bytes:
         """The inside of a JSON list of so many token ids."""
-        low, high = self._count % _IDS, self._count // _IDS
+        low, high = self._count % IDS, self._count // IDS
         self._count += 1
-        head = b"".join(b"%d," % number for number in (_FIRST_ID + low, _FIRST_ID + high % _IDS, *self._own))
-        at = _ID_BYTES * low
+        head = b"".join(b"%d," % number for number in (FIRST_ID + low, FIRST_ID + high % IDS, *self._own))
+        at = ID_BYTES * low
         body = head + self._text[at:]
-        while len(body) < _ID_BYTES * tokens:
+        while len(body) < ID_BYTES * tokens:
             body += self._text
-        return body[: _ID_BYTES * tokens - 1]
+        return body[: ID_BYTES * tokens - 1]
 
 
 async def run_load(
@@ -168,7 +162,7 @@ class _Crowd:
 
     def _timing(self, exchange: ClientExchange) -> Timing:
         asked = self._load.output_tokens
-        if exchange.error in _DENIALS:
+        if exchange.error in credentials.DENIED_ERRORS:
             raise AccessError(f"{self._target.url}: {credentials.DEMAND}")
         if exchange.error is not None:
             raise self._failure(f"{exchange.error}{f': {exchange.detail}' if exchange.detail else ''}")

@@ -90,7 +90,7 @@ def assemble(
         replicas=replicas,
         routes=routes_for(replicas),
         router=hosts.router,
-        workloads=_workloads(blueprint, outcome.best, placed, replicas),
+        workloads=_workloads(blueprint, outcome.best, placed, replicas, quantile),
         cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,
         gpus_used=gpus_used(blueprint.problem, outcome.best),
         sizing_quantile=quantile,
@@ -131,10 +131,10 @@ def _explanation(blueprint: Blueprint, placed: Sequence[Placed], quantile: float
 
 
 def _workloads(
-    blueprint: Blueprint, solution: Solution, placed: Sequence[Placed], replicas: Sequence[Replica]
+    blueprint: Blueprint, solution: Solution, placed: Sequence[Placed], replicas: Sequence[Replica], quantile: float
 ) -> tuple[WorkloadForecast, ...]:
     points = breaking_points(blueprint, solution, placed)
-    rows = workload_forecasts(blueprint, solution, replicas)
+    rows = workload_forecasts(blueprint, solution, replicas, quantile)
     return tuple(row.model_copy(update={"breaking": points.get(row.name)}) for row in rows)
 
 

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from planner.check.evidence import measured_constants
-from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
+from planner.plan import Desired, GpuPlan, Ledger, Replica
+from planner.plan.extra_args import refusal
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
 from profiles.memory.ledger import memory_ledger
 from profiles.memory.pool import pool_reason
 from profiles.models import Architecture
 from profiles.precision import quantization_reason
-from profiles.settings import EngineSettings
 
 
 def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], architecture: Callable[[str], Architecture]) -> Iterator[str]:
@@ -27,17 +27,26 @@ def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], archit
         spots = [gpus[replica.node, index] for index in replica.gpus if (replica.node, index) in gpus]
         if spots:
             where = f"replica {replica.name}"
+            yield from _added(replica, where)
             constants = measured_constants(desired, replica, spots[0].gpu_type)
             yield from _memory(replica, gpu_type(spots[0].gpu_type), architecture, constants, where)
             for spot in spots:
                 yield from _start(replica, spot, used_mib[spot.node, spot.index], gpu_type(spot.gpu_type), where)
 
 
+def _added(replica: Replica, where: str) -> Iterator[str]:
+    """Flags that nobody may add."""
+    for extra in replica.args.extra_args:
+        refused = refusal(extra.flag)
+        if refused is not None:
+            yield f"{where}: --{extra.flag} {refused}"
+
+
 def _memory(
     replica: Replica, gpu: GpuType, architecture: Callable[[str], Architecture], constants: EngineConstants | None, where: str
 ) -> Iterator[str]:
     args = replica.args
-    settings = settings_on(gpu, _settings(args, replica.engine_version))
+    settings = settings_on(gpu, args.settings(replica.engine_version))
     try:
         model = architecture(replica.catalogue_model)
         if architecture(args.model) != model:
@@ -59,24 +68,6 @@ def _memory(
         yield f"{where}: {len(args.lora_modules)} adapters in {args.max_loras or 0} slots"
     if (args.served_model_name, args.host) != (replica.served_name, replica.host):
         yield f"{where}: its engine would serve {args.served_model_name} on {args.host}, not {replica.served_name} on {replica.host}"
-
-
-def _settings(args: EngineArgs, engine_version: str) -> EngineSettings:
-    return EngineSettings(
-        engine_version=engine_version,
-        dtype=args.dtype,
-        quantization=args.quantization,
-        kv_cache_dtype=args.kv_cache_dtype,
-        tensor_parallel_size=args.tensor_parallel_size,
-        max_model_len=args.max_model_len,
-        max_num_seqs=args.max_num_seqs,
-        max_num_batched_tokens=args.max_num_batched_tokens,
-        enforce_eager=args.enforce_eager,
-        max_loras=args.max_loras or 0,
-        max_lora_rank=args.max_lora_rank or 0,
-        # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
-        async_scheduling=True,
-    )
 
 
 def _start(replica: Replica, spot: GpuPlan, used_mib: int, gpu: GpuType, where: str) -> Iterator[str]:

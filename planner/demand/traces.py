@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# A hundred years: traces of epoch seconds are read too.
+MAX_ARRIVAL_S = 100 * 365 * 86400.0
 REQUIRED_COLUMNS = ("arrival_s", "input_tokens", "output_tokens")
 OPTIONAL_COLUMNS = ("tenant", "cached_prefix_tokens")
 
@@ -217,8 +219,8 @@ def _arrival_s(cell: Any) -> float:  # noqa: ANN401 - a cell of any file
         arrival_s = float(cell)
     except (TypeError, ValueError, OverflowError):
         arrival_s = math.nan
-    if not (math.isfinite(arrival_s) and arrival_s >= 0):
-        raise _cell_error("arrival_s", cell, "seconds, 0 or more")
+    if not 0 <= arrival_s <= MAX_ARRIVAL_S:
+        raise _cell_error("arrival_s", cell, f"seconds from 0 to {MAX_ARRIVAL_S:.0f}")
     return arrival_s
 
 

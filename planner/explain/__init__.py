@@ -3,5 +3,6 @@
 from planner.explain.conflicts import conflicts
 from planner.explain.explanation import explanation
 from planner.explain.one_more import full_pools, one_more
+from planner.explain.unserved import why_unserved
 
-__all__ = ["conflicts", "explanation", "full_pools", "one_more"]
+__all__ = ["conflicts", "explanation", "full_pools", "one_more", "why_unserved"]

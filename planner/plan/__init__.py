@@ -29,6 +29,7 @@ from planner.plan.document import (
     WorkloadForecast,
 )
 from planner.plan.evidence import MeasuredMemory, SharingSaving
+from planner.plan.extra_args import ExtraArg
 from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
 from planner.plan.json_files import DocumentError, plan_from_json, state_from_json, state_hash, to_json
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
@@ -49,6 +50,7 @@ __all__ = [
     "EngineArgs",
     "EngineReport",
     "Explanation",
+    "ExtraArg",
     "GpuMode",
     "GpuPlan",
     "GpuRows",

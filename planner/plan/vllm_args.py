@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from planner.plan.bounds import KvBytes, PlanPart, Port, Some, Tokens, Utilization
+from planner.plan.extra_args import ExtraArg
+from profiles.settings import EngineSettings
 
 
 class LoraModule(PlanPart):
@@ -32,12 +34,30 @@ class EngineArgs(PlanPart):
     stream_interval: Some = 1
     enable_sleep_mode: bool = False
     enforce_eager: bool = False
-    max_num_queued_reqs: int | None = None
     lora_modules: tuple[LoraModule, ...] = ()
     max_loras: Some | None = None
     max_lora_rank: Some | None = None
+    extra_args: tuple[ExtraArg, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The models that requests may name: the served one and its adapters."""
         return (self.served_model_name, *(module.name for module in self.lora_modules))
+
+    def settings(self, engine_version: str) -> EngineSettings:
+        """What the models of memory and time need to know of an engine of this version with these arguments."""
+        return EngineSettings(
+            engine_version=engine_version,
+            dtype=self.dtype,
+            quantization=self.quantization,
+            kv_cache_dtype=self.kv_cache_dtype,
+            tensor_parallel_size=self.tensor_parallel_size,
+            max_model_len=self.max_model_len,
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            enforce_eager=self.enforce_eager,
+            max_loras=self.max_loras or 0,
+            max_lora_rank=self.max_lora_rank or 0,
+            # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
+            async_scheduling=True,
+        )

@@ -80,25 +80,17 @@ def workload_slos(plan: Plan) -> dict[str, tuple[float, float]]:
     return {workload.name: (workload.ttft_slo_s, workload.tpot_slo_s) for workload in plan.desired.workloads}
 
 
+def replica_settings(replica: Replica, gpu: GpuType) -> EngineSettings:
+    """The settings of a replica's engine as it has them on this type of device."""
+    return settings_on(gpu, replica.args.settings(replica.engine_version))
+
+
 def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurements: Measurements) -> SimulatedEngine:
-    args = replica.args
-    settings = EngineSettings(
-        engine_version=replica.engine_version,
-        dtype=args.dtype,
-        quantization=args.quantization,
-        kv_cache_dtype=args.kv_cache_dtype,
-        tensor_parallel_size=args.tensor_parallel_size,
-        max_model_len=args.max_model_len,
-        max_num_seqs=args.max_num_seqs,
-        max_num_batched_tokens=args.max_num_batched_tokens,
-        enforce_eager=args.enforce_eager,
-        # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
-        async_scheduling=True,
-    )
+    args, settings = replica.args, replica_settings(replica, gpu)
     mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
     return SimulatedEngine(
         name=replica.name,
-        config=engine_config(architecture, settings_on(gpu, settings), args.kv_cache_memory_bytes, args.max_num_queued_reqs),
+        config=engine_config(architecture, settings, args.kv_cache_memory_bytes),
         step_time=predict(architecture, gpu, settings, mig, measurements),
         gpu_key=_gpu_key(replica),
         kv_mib=replica.ledger.kv_mib,

@@ -15,6 +15,7 @@ from planner.sizing.kv_steps import stepped_bytes
 from planner.sizing.sites import Site
 from planner.sizing.ways_to_run import TRICKLE_RPS, Sizing, Variant, variant_of, ways
 from planner.spec.fleet import Sharing
+from profiles.engine_versions import MIG_BY_UUID, lacking
 from profiles.gpu_types import MigProfile
 from profiles.latency.capacity import LoadForecast, forecast
 from profiles.latency.steptime import StepTime
@@ -80,12 +81,20 @@ def candidates(
     for way in ways(group, site):
         mode, settings, mig = way
         try:
+            _check_version(settings, mig)
             variant = variant_of(way, group, site, Sizing(quantile, measurements, band_quantile))
             found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
         except UnsupportedError as error:
             where = f"{site.pool} {mig.name}" if mig else site.pool
             refused.append(Refusal(pool=where, mode=mode, gpus=settings.tensor_parallel_size, reason=str(error)))
     return tuple(found), tuple(refused)
+
+
+def _check_version(settings: EngineSettings, mig: MigProfile | None) -> None:
+    """UnsupportedError for an engine too old to run in MIG instances."""
+    reason = lacking(settings.engine_version, MIG_BY_UUID) if mig is not None else None
+    if reason is not None:
+        raise UnsupportedError(reason)
 
 
 def _alone(variant: Variant) -> Candidate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.plan import EngineArgs, GpuMode, LoraModule
+from planner.plan import EngineArgs, ExtraArg, GpuMode, LoraModule
 from planner.sizing.candidates import Candidate
 
 # --gpu-memory-utilization is rendered with this many digits, rounded down: the engine refuses to start when this part of the GPU is
@@ -36,6 +36,7 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         quantization=settings.quantization,
         kv_cache_dtype=settings.kv_cache_dtype,
         revision=group.model.revision,
+        extra_args=tuple(ExtraArg(flag=flag, value=value) for flag, value in group.model.extra_args),
         stream_interval=group.model.stream_interval,
         enforce_eager=settings.enforce_eager,
         lora_modules=tuple(LoraModule(name=adapter.name, path=adapter.engine_source) for adapter in group.adapters),

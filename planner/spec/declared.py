@@ -115,6 +115,7 @@ class DeclaredPool(Declared):
     )
 
 
+ExtraValue = Annotated[str, Field(min_length=1, max_length=4096)]
 KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
 
 
@@ -178,6 +179,13 @@ class DeclaredModel(Declared):
         default_factory=dict,
         max_length=64,
         description="LoRA adapters that its replicas serve beside it, by the name requests and workloads use. Default: none.",
+    )
+    extra_args: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")], ExtraValue] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="Other flags of its `vllm serve`, without the dashes; of a flag that takes no value, true or false. A value "
+        "./like/this is a path from the fleet file's folder. What the plan decides or cannot count is refused. Default: none.",
+        examples=[{"enable-auto-tool-choice": True, "tool-call-parser": "hermes"}],
     )
     revision: Text | None = Field(None, description="Revision of the checkpoint (branch, tag or commit). Default: the main branch.")
 

@@ -18,10 +18,11 @@ from planner.spec.goals import goal_tiers
 from planner.spec.messages import Loc, problem_at, problems_of
 from planner.spec.part import Declared
 from planner.spec.pools import check_size, resolve_pools
-from planner.spec.served import check_blocks, local_config, resolve_models
+from planner.spec.served import check_blocks, check_mig, local_config, resolve_models
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.spec.yaml_tree import Node, decode, parse
 from profiles.catalogue import Catalogue
+from profiles.engine_versions import flags_caveat
 from profiles.fields import FieldError
 from profiles.regular_files import read_regular
 from profiles.store.canonical import canonical
@@ -76,7 +77,7 @@ class _Loading:
         models_named = (*self._names(raw, "models"), *_adapter_names(raw.get("models")))
         names = Names(self.catalogue, self._names(raw, "pools"), models_named, self._names(raw, "workloads"))
         self._validate(raw, names)
-        pools = resolve_pools(self._valid(raw, "pools", DeclaredPool, names), self.catalogue, self._report)
+        pools = resolve_pools(self._valid(raw, "pools", DeclaredPool, names), self.catalogue, self._report, self._warn)
         declared_models = self._valid(raw, "models", DeclaredModel, names)
         models = resolve_models(declared_models, self.catalogue, self.folder, self._report)
         declared_workloads = self._valid(raw, "workloads", DeclaredWorkload, names)
@@ -87,12 +88,14 @@ class _Loading:
         check_size(pools, self._report)
         if len(pools) == len(names.pools):
             check_blocks(models, pools, self._report)
+            check_mig(workloads, pools, self._report)
         policy = self._policy(raw, names, pools)
         if policy is not None and policy.isolate_teams:
             check_teams(workloads, self._report)
         measurements = self._measurements(raw)
         self._hash_models(declared_models)
         self._warn_unused(models, workloads)
+        self._warn_versions(models)
         if self.problems or policy is None:
             return None
         hashes = dict(sorted(self.hashes.items()))
@@ -214,6 +217,12 @@ class _Loading:
         for model in models:
             if model.name not in used:
                 self._warn(("models", model.name), "no workload uses this model; it is not served")
+
+    def _warn_versions(self, models: tuple[Model, ...]) -> None:
+        for model in models:
+            caveat = flags_caveat(model.engine_version)
+            if caveat is not None:
+                self._warn(("models", model.name, "engine_version"), caveat)
 
 
 def _adapter_names(models: object) -> Iterator[str]:

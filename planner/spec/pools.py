@@ -33,11 +33,14 @@ _MIB_PER_GB = 1e9 / (1 << 20)
 _SAME_SIZE_FRACTION = 0.2
 
 
-def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, report: Report) -> tuple[FleetPool, ...]:
-    """The pools without errors; everything else goes to report."""
+def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, report: Report, warn: Report) -> tuple[FleetPool, ...]:
+    """The pools without errors; everything else goes to report, and names that several cards carry to warn."""
     pools: list[FleetPool] = []
     for name, pool in declared.items():
         gpu = catalogue.gpu(pool.gpu)
+        ambiguity = catalogue.gpu_ambiguity(pool.gpu)
+        if ambiguity is not None:
+            warn(("pools", name, "gpu"), ambiguity)
         layout, layout_problems = _layout(pool, gpu)
         problems = [
             *_node_problems(pool),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from planner.plan.extra_args import refusal
 from planner.spec.declared import DeclaredModel
 from planner.spec.field_types import is_local
-from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model
+from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model, Workload
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
 from profiles.catalogue import Catalogue, architecture_from_path
+from profiles.engine_versions import MIG_BY_UUID, lacking, plan_reason
 from profiles.memory.adapters import adapter_reason
 from profiles.models import Architecture
 from profiles.precision import quantization_reason
@@ -34,12 +36,20 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
         except ValueError as error:
             report(("models", name, "source"), str(error))
             continue
-        problems = [*_problems(model, architecture), *_adapter_problems(name, declared, architecture)]
+        problems = [
+            *_problems(model, architecture),
+            *_added_problems(model, folder),
+            *_adapter_problems(name, declared, architecture, folder),
+        ]
         for loc, message in problems:
             report(("models", name, *loc), message)
         if not problems:
             resolved = _model(name, model, architecture, _engine_model(model.source, catalogue, folder))
-            found.append(resolved.model_copy(update={"adapters": _adapters(model, folder), "choices": _choices(model)}))
+            found.append(
+                resolved.model_copy(
+                    update={"adapters": _adapters(model, folder), "choices": _choices(model), "extra_args": _added(model, folder)}
+                )
+            )
     return tuple(found)
 
 
@@ -65,6 +75,9 @@ def _splits(architecture: Architecture, size: int) -> bool:
 def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[tuple[Loc, str]]:
     if declared.max_model_len is not None and declared.max_model_len > architecture.max_position:
         yield ("max_model_len",), f"{declared.max_model_len} tokens; {architecture.name} can do {architecture.max_position} at most"
+    old = plan_reason(declared.engine_version)
+    if old is not None:
+        yield ("engine_version",), old
     reason = quantization_reason(architecture, declared.quantization)
     if reason is not None:
         yield ("quantization",), reason
@@ -74,6 +87,15 @@ def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[t
             yield ("tensor_parallel", index), f"{size} does not divide the {heads} of {architecture.name}"
         elif size & (size - 1):
             yield ("tensor_parallel", index), f"{size} is not a power of two; blocks of GPUs are 1, 2, 4, 8, ..."
+
+
+def _added_problems(declared: DeclaredModel, folder: Path) -> Iterable[tuple[Loc, str]]:
+    for flag, value in declared.extra_args.items():
+        refused = refusal(flag)
+        if refused is not None:
+            yield ("extra_args", flag), f"--{flag} {refused}"
+        elif is_local(value) and not (folder / value).exists():
+            yield ("extra_args", flag), f"{value}: there is no such file or folder beside the fleet file"
 
 
 def _choices(declared: DeclaredModel) -> tuple[EngineChoice, ...]:
@@ -94,6 +116,12 @@ def _choices(declared: DeclaredModel) -> tuple[EngineChoice, ...]:
     return tuple(choice for choice in dict.fromkeys(found) if choice != own)
 
 
+def _added(declared: DeclaredModel, folder: Path) -> tuple[tuple[str, str], ...]:
+    """Flags and values by flag; of local paths where they lead, as the engine starts in another folder."""
+    values = {flag: str((folder / value).resolve()) if is_local(value) else value for flag, value in declared.extra_args.items()}
+    return tuple(sorted(values.items()))
+
+
 def _adapters(declared: DeclaredModel, folder: Path) -> tuple[Adapter, ...]:
     return tuple(
         Adapter(
@@ -105,9 +133,13 @@ def _adapters(declared: DeclaredModel, folder: Path) -> tuple[Adapter, ...]:
     )
 
 
-def _adapter_problems(name: str, declared: Mapping[str, DeclaredModel], architecture: Architecture) -> Iterable[tuple[Loc, str]]:
+def _adapter_problems(
+    name: str, declared: Mapping[str, DeclaredModel], architecture: Architecture, folder: Path
+) -> Iterable[tuple[Loc, str]]:
     reason = adapter_reason(architecture)
-    for adapter in declared[name].adapters:
+    for adapter, source in ((adapter, declared_adapter.source) for adapter, declared_adapter in declared[name].adapters.items()):
+        if is_local(source) and not (folder / source).is_dir():
+            yield ("adapters", adapter, "source"), f"there is no folder {folder / source}; engines could not load it: correct the path"
         others = [other for other, model in declared.items() if other == adapter or (other != name and adapter in model.adapters)]
         if others:
             yield ("adapters", adapter), f"requests could mean model {others[0]} or one of its adapters; rename it"
@@ -149,6 +181,19 @@ def check_blocks(models: Sequence[Model], pools: Sequence[FleetPool], report: Re
             )
 
 
+def check_mig(workloads: Sequence[Workload], pools: Sequence[FleetPool], report: Report) -> None:
+    """Report models whose engines cannot run in MIG instances where a workload of theirs may use nothing else."""
+    for workload in workloads:
+        reason = lacking(workload.model.engine_version, MIG_BY_UUID)
+        allowed = [pool for pool in pools if not workload.pin or pool.name in workload.pin]
+        if reason is not None and allowed and all(pool.mig != "off" for pool in allowed):
+            names = _list(pool.name for pool in allowed)
+            report(
+                ("models", workload.model.name, "engine_version"),
+                f"{reason}: workload {workload.name} may use MIG instances only (pools: {names})",
+            )
+
+
 def usable_blocks(pool: FleetPool) -> tuple[int, ...]:
     """Tensor-parallel sizes a pool can run: blocks of several GPUs are always exclusive."""
     return pool.block_sizes if "exclusive" in pool.sharing else (1,)
@@ -159,5 +204,5 @@ def _links(pools: Iterable[FleetPool]) -> str:
     return "".join(f"; pool {pool.name} has link: {pool.link}" for pool in pools if pool.link == "pairs")
 
 
-def _list(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _list(items: Iterable[int | str]) -> str:
+    return ", ".join(map(str, items))

@@ -25,6 +25,7 @@ class Dimension:
     noun: str
     factors: Mapping[str, Fraction]
     examples: tuple[str, ...]
+    currency: str = ""
 
     @property
     def pattern(self) -> str:
@@ -43,12 +44,19 @@ class Dimension:
             likely = self.examples[0].lstrip("0123456789. ")
             raise UnitError(f"has no unit; write {number}{space}{likely} if that is meant (units: {units})")
         if unit not in self.factors:
+            self._check_currency(unit)
             close = nearest(unit, self.factors)
             hint = f"; did you mean {number}{space}{close}?" if close else ""
             raise UnitError(f"has the unknown unit {unit[:20]!r}{hint} (units: {units})")
         if sign:
             raise UnitError("must not be negative")
         return Fraction(number) * self.factors[unit]
+
+    def _check_currency(self, unit: str) -> None:
+        """Other currencies are named as such: a figure in the right one would be another price."""
+        written = unit.partition("/")[0].strip()
+        if self.currency and written.casefold() not in {"", "$", "us$", self.currency.casefold()}:
+            raise UnitError(f"is in {written[:20]!r}; prices are in US dollars ({self.currency}): convert it, as in {self.examples[0]}")
 
 
 BYTES = Dimension(
@@ -78,24 +86,5 @@ PRICE = Dimension(
     "a price",
     {"USD/h": Fraction(1), "USD/d": Fraction(1, 24)},
     ("2.95 USD/h",),
+    currency="USD",
 )
-
-
-def memory_bytes(text: object) -> int:
-    """Bytes of "80GiB", "512MiB", "80GB" (decimal); fractions of a byte are dropped. Raises UnitError."""
-    return int(BYTES.read(text))
-
-
-def duration_s(text: object) -> float:
-    """Seconds of "500ms", "2s", "10min", "0.5h", "1d". Raises UnitError."""
-    return float(SECONDS.read(text))
-
-
-def rate_rps(text: object) -> float:
-    """Requests per second of "3.2/s", "120/min", "50/h". Raises UnitError."""
-    return float(RATE.read(text))
-
-
-def price_usd_per_h(text: object) -> float:
-    """US dollars per hour of "2.95 USD/h". Raises UnitError."""
-    return float(PRICE.read(text))

@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from profiles.catalogue.ambiguity import NOT_LISTED, other_cards
 from profiles.catalogue.decode import decode_gpu, decode_model
 from profiles.catalogue.variants import base_and_format, variant
 from profiles.checkpoints.hf_config import architecture_from_path
@@ -95,6 +96,22 @@ class Catalogue:
         """The GPU type of that name or alias; UnknownNameError otherwise."""
         return self._gpus.find(name)
 
+    def gpu_ambiguity(self, name: str) -> str | None:
+        """A sentence where a name stands for several cards: which one is taken, and how the others are called."""
+        taken, key = self.gpu(name), _key(name)
+        if key == _key(taken.name):
+            return None
+        gpus = self.gpus()
+        spelled = {gpu.name: tuple(map(_key, _spellings(gpu))) for gpu in gpus}
+        others = other_cards(key, taken, gpus, spelled)
+        unlisted = NOT_LISTED.get(key, ())
+        if not others and not unlisted:
+            return None
+        text = f"{name} is the name of several cards; taken for {taken.name} ({taken.memory_usable_mib / 1024:.1f} GiB, "
+        text += f"{taken.memory_bandwidth_gb_per_s:g} GB/s), write that to be sure"
+        text += f"; the others are called {', '.join(others)}" if others else ""
+        return text + (f"; the catalogue does not have {', '.join(unlisted)}" if unlisted else "")
+
     def model(self, name: str) -> Architecture:
         """The model of that Hugging Face id, alias or id without its organisation; UnknownNameError otherwise.
 
@@ -142,6 +159,14 @@ class Catalogue:
             if "/" in spelling and wanted in (_key(spelling), _key(spelling.rpartition("/")[2])):
                 return spelling
         return model.name
+
+    def gpus(self) -> tuple[GpuType, ...]:
+        """All GPU types, in the order of their files."""
+        return self._gpus.entries()
+
+    def models(self) -> tuple[Architecture, ...]:
+        """All models, in the order of their files."""
+        return self._models.entries()
 
     @cached_property
     def gpu_names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from profiles.engine_versions import KV_BYTES, MIG_BY_UUID, OWN_BUDGET, has, lacking
 from profiles.gpu_types import GpuType, MigProfile
 from profiles.memory.caveats import kv_caveat
 from profiles.memory.engine_constants import EngineConstants, constants_for
@@ -101,7 +102,7 @@ class Fit:
 def fit(engines: Sequence[ResidentEngine], gpu: GpuType, mig: MigProfile | None, headroom_mib: int) -> Fit:
     """Whether these engines live together on one GPU (or slice) with headroom_mib free."""
     memory_mib = mig.memory_mib if mig else gpu.memory_usable_mib
-    refused = [_refusal(engine, gpu, mig) for engine in engines]
+    refused = [_refusal(engine, gpu, mig, len(engines) == 1) for engine in engines]
     runnable = [engine for engine, reason in zip(engines, refused, strict=True) if reason is None]
     empty = [engine.ledger(gpu, engine.min_kv_bytes) for engine in runnable]
     spare_mib = memory_mib - headroom_mib - _needed_mib(empty)
@@ -133,10 +134,14 @@ def fit(engines: Sequence[ResidentEngine], gpu: GpuType, mig: MigProfile | None,
     )
 
 
-def _refusal(engine: ResidentEngine, gpu: GpuType, mig: MigProfile | None) -> str | None:
+def _refusal(engine: ResidentEngine, gpu: GpuType, mig: MigProfile | None, alone: bool) -> str | None:
     settings = engine.settings
     if mig is not None and settings.tensor_parallel_size * settings.pipeline_parallel_size > 1:
         return "an engine sees one MIG slice only: no tensor or pipeline parallelism across slices"
+    if mig is not None and (old := lacking(settings.engine_version, MIG_BY_UUID)) is not None:
+        return old
+    if not alone and (old := lacking(settings.engine_version, KV_BYTES, OWN_BUDGET)) is not None:
+        return f"{old}: engines of this version cannot share a GPU as planned"
     try:
         reason = quantization_reason(engine.architecture, settings.quantization)
         if reason is not None:
@@ -235,5 +240,7 @@ def _flags(engine: ResidentEngine, ledger: MemoryLedger, kv_bytes: int, memory_m
         words += ["--pipeline-parallel-size", str(settings.pipeline_parallel_size)]
     words += ["--max-model-len", str(settings.max_model_len), "--max-num-seqs", str(settings.max_num_seqs)]
     words += ["--max-num-batched-tokens", str(settings.max_num_batched_tokens), "--kv-cache-dtype", settings.kv_cache_dtype]
-    words += ["--kv-cache-memory-bytes", str(kv_bytes), "--gpu-memory-utilization", repr(utilization)]
+    if has(settings.engine_version, KV_BYTES):
+        words += ["--kv-cache-memory-bytes", str(kv_bytes)]
+    words += ["--gpu-memory-utilization", repr(utilization)]
     return tuple([*words, "--enforce-eager"] if settings.enforce_eager else words)

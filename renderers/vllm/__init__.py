@@ -14,9 +14,9 @@ from renderers.names import file_name
 from renderers.no_credentials import refuse_credentials
 from renderers.templates import package_text, template
 from renderers.vllm.option_table import table_for
-from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, command, environment, mig_variable, probe_url, ready_limit_s
+from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, command, environment, extra_flags, mig_variable, probe_url, ready_limit_s
 
-__all__ = ["command", "environment", "mig_variable", "probe_url", "ready_limit_s", "render"]
+__all__ = ["command", "environment", "extra_flags", "mig_variable", "probe_url", "ready_limit_s", "render"]
 
 # Our choice: the engine's own grace period, and as long again for its processes to end.
 _GRACE_S = 2 * SHUTDOWN_TIMEOUT_S

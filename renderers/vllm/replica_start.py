@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from math import ceil
 
-from planner.plan import EngineArgs, Replica
+from planner.plan import EngineArgs, ExtraArg, Replica
+from planner.plan.extra_args import NO, YES
 from renderers.manifest import RenderError
 from renderers.no_credentials import refuse_credentials
 from renderers.vllm.option_table import table_for
@@ -27,7 +28,7 @@ def command(replica: Replica) -> tuple[str, ...]:
         )
     table = table_for(replica.engine_version).table
     words = ["vllm", "serve", replica.args.model]
-    for flag, value in _flags(replica.args):
+    for flag, value in (*_flags(replica.args), *_added(replica)):
         values = value if isinstance(value, tuple) else (value,)
         for each in values:
             try:
@@ -36,6 +37,13 @@ def command(replica: Replica) -> tuple[str, ...]:
                 raise RenderError(f"replica {replica.name!r}: {error}") from error
         words += [flag, *(each for each in values if each is not None)]
     return tuple(words)
+
+
+def _added(replica: Replica) -> tuple[tuple[str, str | None], ...]:
+    try:
+        return tuple(extra_flags(replica.engine_version, replica.args.extra_args))
+    except RenderError as error:
+        raise RenderError(f"replica {replica.name!r}: {error}") from error
 
 
 def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None]]:
@@ -58,8 +66,6 @@ def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None
     yield "--gpu-memory-utilization", repr(args.gpu_memory_utilization)
     yield "--stream-interval", str(args.stream_interval)
     yield "--shutdown-timeout", str(SHUTDOWN_TIMEOUT_S)
-    if args.max_num_queued_reqs is not None:
-        yield "--max-num-queued-reqs", str(args.max_num_queued_reqs)
     if args.lora_modules:
         yield "--enable-lora", None
         yield "--max-loras", str(args.max_loras)
@@ -69,6 +75,22 @@ def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None
         yield "--enforce-eager", None
     if args.enable_sleep_mode:
         yield "--enable-sleep-mode", None
+
+
+def extra_flags(engine_version: str, extra: Sequence[ExtraArg]) -> Iterator[tuple[str, str | None]]:
+    """Flags and values that a user added, checked against the option table of the version; RenderError for what it refuses."""
+    table = table_for(engine_version).table
+    for arg in extra:
+        flag, value = f"--{arg.flag}", arg.value
+        option = table.options.get(flag)
+        if option is not None and option.nargs == 0:
+            if value not in YES | NO:
+                raise RenderError(f"vLLM {table.version}, {flag}: takes no value, write true or false instead of {value!r}")
+            flag, found = (flag if value in YES else f"--no-{arg.flag}"), None
+        else:
+            found = value
+        table.check(flag, found)
+        yield flag, found
 
 
 def environment(replica: Replica) -> dict[str, str]:

@@ -58,7 +58,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 def test_commands_run_in_the_order_shown(document: Path, folder: Path) -> None:
     for command in commands(document):
         if command.runs:
-            # the engines of a README's `status` and `destroy` were not started when `apply` is only checked: both answer that
+            # a README's `destroy` finds nothing when `apply` is only checked, and says so
             result = ullage(*command.words[1:])
             assert result.code == 0, f"{command.where}: {' '.join(command.words)}\n{result.err}"
 
@@ -110,6 +110,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("traffic.md", ["simulate", "replay"]),
         ("explain.md", ["explain"]),
         ("quote.md", ["quote"]),
+        ("catalogue.md", ["catalogue gpus", "catalogue models"]),
         ("profile.md", PROFILE_VERBS),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.emulator.devices import gpu_path, mig_uuid, open_gpu, read_node, repartition
+from executor.emulator.devices import gpu_path, instance_uuid, open_gpu, read_node, repartition
 from executor.emulator.gpu_file import DeviceError
 from tests.emulator.processes import GIB, MODEL, SMALL, SMALL_SHARE, launch, make_node, refused, running
 from tests.executor.worlds import until
@@ -196,10 +196,8 @@ def test_tensor_parallel_engines_hold_memory_on_every_gpu(tmp_path: Path) -> Non
 
 def test_mig_instances_have_their_own_memory(tmp_path: Path) -> None:
     node = make_node(tmp_path)
-    with pytest.raises(DeviceError, match="no MIG instance"):
-        mig_uuid(node, 0, 0)
     repartition(node, 0, (("3g.40gb", 0), ("3g.40gb", 4)))
-    left, right = mig_uuid(node, 0, 0), mig_uuid(node, 0, 4)
+    left, right = instance_uuid(0, 0), instance_uuid(0, 4)
     with running(node, MODEL, *SMALL_SHARE, gpus=left), running(node, MODEL, *SMALL_SHARE, gpus=right):
         instances = read_node(node).gpus[0].instances
         assert [len(instance.residents) for instance in instances] == [1, 1]

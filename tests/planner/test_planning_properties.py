@@ -124,7 +124,7 @@ few = settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_mu
 @few
 @given(fleets())
 def test_every_fleet_gets_a_sound_plan_that_survives_its_file_and_needs_nothing_once_applied(written: dict[str, Any]) -> None:
-    """Invariants 1 to 5, 7 and 10."""
+    """Invariants 1, 3, 5, 7 and 10."""
     fleet = load(written)
     plan = plan_fleet(fleet, State()).plan
     assert check(plan, builtin().gpu, architecture_of, State()) == ()
@@ -171,3 +171,43 @@ def test_every_change_of_a_fleet_has_sound_actions(written: dict[str, Any], serv
     state = applied(plan_fleet(before, State()).plan, State())
     state = applied(plan_fleet(after, state).plan, state)
     assert plan_fleet(after, state).plan.actions == ()
+
+
+@few
+@given(fleets())
+def test_every_replica_has_a_place_and_all_demand_is_served_or_told(written: dict[str, Any]) -> None:
+    """Invariant 2, counted from the fleet file and the plan alone."""
+    desired = plan_fleet(load(written), State()).plan.desired
+    names = [replica.name for replica in desired.replicas]
+    assert len(set(names)) == len(names)
+    assert sorted(names) == sorted({name for gpu in desired.gpus for name in gpu.replicas})
+    assert sum(len(gpu.replicas) for gpu in desired.gpus) == sum(len(replica.gpus) for replica in desired.replicas)
+    assert {row.name for row in desired.workloads} == set(written["workloads"])
+    planned_rps: dict[str, float] = {}
+    for replica in desired.replicas:
+        planned_rps[replica.served_name] = planned_rps.get(replica.served_name, 0.0) + replica.planned_rps
+    for row in desired.workloads:
+        assert row.rate_rps - row.unserved_rps <= planned_rps.get(row.served_name, 0.0) * (1 + 1e-6) + 1e-5
+        assert bool(row.unserved_reason) == (row.unserved_rps > 0)
+
+
+@few
+@given(fleets())
+def test_slices_do_not_overlap_and_blocks_lie_in_one_node(written: dict[str, Any]) -> None:
+    """Invariant 4, by the geometry alone: memory slices from the start slot on, compute slices of the whole GPU, aligned blocks."""
+    desired = plan_fleet(load(written), State()).plan.desired
+    sizes = {node.name: node.gpu_count for node in desired.nodes}
+    for gpu in desired.gpus:
+        kind = builtin().gpu(gpu.gpu_type)
+        profiles = {profile.name: profile for profile in kind.mig_profiles}
+        cut = [(profiles[place.profile], place.start) for place in gpu.mig_layout]
+        slots = [slot for profile, start in cut for slot in range(start, start + profile.memory_slices)]
+        assert len(set(slots)) == len(slots)
+        assert all(slot < kind.mig_memory_slices for slot in slots)
+        assert all(start in profile.placement_starts for profile, start in cut)
+        assert sum(profile.compute_slices for profile, _ in cut) <= kind.mig_compute_slices
+    seats = [(replica.node, index, replica.mig) for replica in desired.replicas for index in replica.gpus if replica.mig]
+    assert len(set(seats)) == len(seats)
+    for replica in desired.replicas:
+        assert replica.gpus == tuple(range(replica.gpus[0], replica.gpus[0] + len(replica.gpus)))
+        assert (replica.gpus[0] % len(replica.gpus), replica.gpus[-1] < sizes[replica.node]) == (0, True)

@@ -33,6 +33,7 @@ def _add_all(core: EngineCore, requests: Lengths) -> dict[str, int]:
 
 @given(small_pools, lengths)
 def test_every_accepted_request_gets_its_tokens_and_all_blocks_return(limits: EngineConfig, requests: Lengths) -> None:
+    """Invariant 11."""
     core = EngineCore(limits)
     accepted = _add_all(core, requests)
     outcome = run(core)

@@ -39,7 +39,7 @@ def test_time_shared_engines_share_the_key_of_their_gpu() -> None:
     ]
     assert planned.routes["llama-8b"] == (("llama-8b-0", 500), ("llama-8b-1", 500))
     mistral = next(item for item in planned.engines if item.name == "mistral-7b-0")
-    assert (mistral.config.max_num_queued_reqs, mistral.config.max_num_seqs, mistral.kv_mib) == (128, 64, 8192)
+    assert (mistral.config.max_num_seqs, mistral.kv_mib) == (64, 8192)
 
 
 def test_engines_get_the_step_time_and_blocks_of_their_profile() -> None:

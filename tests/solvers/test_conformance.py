@@ -105,6 +105,17 @@ CONTRADICTIONS = {
 }
 
 
+# What nobody can serve. Of five requests that three replicas should share, one replica leaves two thirds, rounded up.
+UNSERVED_MICRORPS = {
+    "pool of zero nodes": 5,
+    "model larger than every GPU": 5,
+    "nowhere to live": 5,
+    "overflow": 10**15 - 10**12,
+    "fewest above most replicas": 4,
+    "not with itself": 0,
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("case", CONTRADICTIONS)
 @pytest.mark.parametrize("limit_s", [None, 0.0])
@@ -115,6 +126,9 @@ def test_contradictions_have_answers(name: str, case: str, limit_s: float | None
     except UnavailableError as reason:
         pytest.skip(str(reason))
     assert violations(problem, solution) == ()
+    # without a limit everything is served that can be: serving nothing is no answer
+    if limit_s is None:
+        assert sum(solution.unserved_microrps) == UNSERVED_MICRORPS[case]
 
 
 def _bytes() -> str:

@@ -57,6 +57,60 @@ def test_limits_that_cannot_be_get_the_reason_and_nothing_is_left_over(options: 
     assert "left beyond" not in result.out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "proposed"),
+    [
+        # Qwen3-32B: 61 GiB of weights, half of it in fp8; A100 does not multiply fp8
+        (("qwen3-32b", "--gpu", "a100-sxm-40gb"), [((), 2)]),
+        (("qwen3-32b", "--gpu", "l40s"), [(("Qwen/Qwen3-32B",), 1), ((), 2)]),
+        (("qwen3-32b", "--gpu", "h100", "--mig", "3g.40gb"), [(("Qwen/Qwen3-32B",), 1)]),
+        # what needs as many GPUs with fp8 as without is told once
+        (("llama-3.1-8b", "--gpu", "l4", "--max-model-len", "100000"), [((), 2)]),
+        (("llama-3.1-70b", "qwen3-8b", "--gpu", "h100"), [(("meta-llama/Llama-3.1-70B", "Qwen/Qwen3-8B"), 2), ((), 4)]),
+        (("llama-3.1-405b", "--gpu", "a100"), []),
+        # its own fp8 is all there is
+        (("Qwen/Qwen3-32B-FP8", "--gpu", "l4"), [((), 4)]),
+        (("qwen3-8b", "--gpu", "h100"), []),
+    ],
+)
+def test_what_would_fit_is_proposed(arguments: tuple[str, ...], proposed: list[tuple[tuple[str, ...], int]]) -> None:
+    answer = json.loads(ullage("fit", *arguments, "--json").out)
+    assert [(tuple(item["quantized"]), item["tensor_parallel_size"]) for item in answer["proposals"]] == proposed
+    text = ullage("fit", *arguments).out
+    assert ("what would fit:" in text) == bool(proposed)
+    for item in answer["proposals"]:
+        # as proposed they do fit, with what is said to be left
+        again = ("--tensor-parallel-size", item["tensor_parallel_size"], *(("--quantization", "fp8") if item["quantized"] else ()))
+        found = json.loads(ullage("fit", *arguments, *again, "--json").out)
+        assert (found["fits"], found["left_mib"]) == (True, item["left_mib"])
+
+
+def test_a_proposal_is_the_smallest() -> None:
+    sizes = {size: ullage("fit", "llama-3.1-405b", "--gpu", "h200", "--tensor-parallel-size", size).code for size in (1, 2, 4, 8)}
+    [*_, last] = json.loads(ullage("fit", "llama-3.1-405b", "--gpu", "h200", "--json").out)["proposals"]
+    assert last["tensor_parallel_size"] == min(size for size, code in sizes.items() if code == 0) == 8
+
+
+def test_an_old_version_is_given_no_flag_it_lacks_and_no_neighbour() -> None:
+    alone = ullage("fit", "qwen3-8b", "--gpu", "h100", "--engine-version", "0.6.4")
+    assert alone.code == 0
+    assert "--gpu-memory-utilization" in alone.out
+    assert "--kv-cache-memory-bytes" not in alone.out
+    both = ullage("fit", "qwen3-8b", "qwen3-0.6b", "--gpu", "h100", "--engine-version", "0.6.4")
+    assert both.code == 2
+    assert "vLLM 0.6.4 cannot be given the size of its KV cache in bytes" in both.out
+    assert "counts what its neighbours hold of the GPU's memory as its own" in both.out
+    sliced = ullage("fit", "qwen3-0.6b", "--gpu", "h100", "--mig", "1g.10gb", "--engine-version", "0.20.0")
+    assert sliced.code == 2
+    assert "vLLM 0.20.0 crashes when its MIG instance is named by UUID" in sliced.out
+
+
+def test_models_need_a_gpu_type() -> None:
+    result = ullage("fit", "qwen3-8b")
+    assert result.code == 1
+    assert "give --gpu: the GPU type that the models shall share" in result.err
+
+
 def test_json_has_the_whole_answer() -> None:
     result = ullage("fit", "qwen3-0.6b", "--gpu", "a100-sxm-80gb", "--mig", "1g.10gb", "--json")
     answer = json.loads(result.out)
@@ -94,9 +148,12 @@ def test_wrong_input_is_one_sentence(arguments: tuple[str, ...], expected: str) 
 
 
 def test_impossible_requests_answer_with_the_reason() -> None:
-    result = ullage("fit", "qwen3-8b", "--gpu", "h100", "--tensor-parallel", "3")
+    result = ullage("fit", "qwen3-8b", "--gpu", "h100", "--tensor-parallel-size", "3")
     assert result.code == 2
     assert "tensor_parallel_size 3 does not divide the number of attention heads 32" in result.out
+    # the older spelling is still taken, and no longer shown
+    assert ullage("fit", "qwen3-8b", "--gpu", "h100", "--tensor-parallel", "3").out == result.out
+    assert "--tensor-parallel " not in ullage("fit", "--help").out
 
 
 def test_a_folder_takes_its_weights_from_the_headers_of_its_files(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 
 from ullage import plugins
-from ullage.plugins import BASELINES, RENDERERS, SOLVERS, load, names
+from ullage.plugins import BACKENDS, BASELINES, RENDERERS, SOLVERS, load, names
 
 
-@pytest.mark.parametrize(("group", "table"), [("solvers", SOLVERS), ("renderers", RENDERERS)])
+@pytest.mark.parametrize(("group", "table"), [("solvers", SOLVERS), ("renderers", RENDERERS), ("backends", BACKENDS)])
 def test_every_part_loads_and_is_callable(group: str, table: dict[str, str]) -> None:
     assert all(callable(load(group, table, name)) for name in table)
 

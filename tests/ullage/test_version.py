@@ -34,6 +34,11 @@ def test_text_has_one_line_per_part() -> None:
     assert lines[1:] == [f"{name} {metadata.version(name)}" for name in LIBRARIES]
 
 
+def test_the_option_is_one_line() -> None:
+    result = ullage("--version")
+    assert (result.code, result.out, result.err) == (0, f"ullage {metadata.version('ullage')}\n", "")
+
+
 def test_what_is_not_installed_is_said_without_failing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", _not_installed)
     assert "ortools (not installed)" in ullage("version").out

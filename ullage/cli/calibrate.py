@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ullage.cli import completion
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,11 +25,15 @@ OUTPUT_OPTION = typer.Option("-o", "--output", help="File for the fitted constan
 
 
 def calibrate(
-    gpu: Annotated[str, typer.Option("--gpu", help="GPU type of the starts: a catalogue name or alias.")],
+    gpu: Annotated[
+        str, typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type of the starts: a catalogue name or alias.")
+    ],
     log: Annotated[list[Path] | None, LOG_OPTION] = None,
     metrics: Annotated[list[Path] | None, METRICS_OPTION] = None,
     startup_plan: Annotated[list[Path] | None, PLAN_OPTION] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Model; replaces the name in the files.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", autocompletion=completion.models, help="Model; replaces the name in the files.")
+    ] = None,
     engine_version: Annotated[str | None, typer.Option("--engine-version", help="Version, where the files do not say it.")] = None,
     gpu_memory_utilization: Annotated[float | None, UTILIZATION_OPTION] = None,
     output: Annotated[Path | None, OUTPUT_OPTION] = None,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -21,10 +23,15 @@ if TYPE_CHECKING:
 # Exit code of an answer: they do not fit.
 NO_FIT = 2
 
-MODELS_ARGUMENT = typer.Argument(help="Models of the catalogue, or folders with a config.json (weights from its safetensors files).")
+MODELS_ARGUMENT = typer.Argument(
+    help="Models of the catalogue, or folders with a config.json (weights from its safetensors files); or a plan.",
+    autocompletion=completion.models,
+)
 LENGTH_OPTION = typer.Option("--max-model-len", help="Longest request in tokens: once for all models, or once per model in order.")
 SEQUENCES_OPTION = typer.Option("--max-num-seqs", help="Sequences at once: once for all models, or once per model in order.")
 STORE_OPTION = typer.Option("--store", help="Folder of measurements: constants rest on its starts of this version, GPU type and size.")
+GPU_OPTION = typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type, for example H100.")
+PROMPT_OPTION = typer.Option("--prompt-tokens", min=1, help="The argument is a plan: what a prompt of that length would do to it.")
 CONSTANTS_OPTION = typer.Option("--constants", help="Engine constants from `ullage profile calibrate`, instead of those shipped.")
 
 
@@ -35,12 +42,13 @@ def register(app: typer.Typer) -> None:
 
 def fit(
     models: Annotated[list[str], MODELS_ARGUMENT],
-    gpu: Annotated[str, typer.Option("--gpu", help="GPU type, for example H100.")],
+    gpu: Annotated[str | None, GPU_OPTION] = None,
     max_model_len: Annotated[list[int] | None, LENGTH_OPTION] = None,
     max_num_seqs: Annotated[list[int] | None, SEQUENCES_OPTION] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1, help="Tokens per step.")] = None,
     mig: Annotated[str | None, typer.Option("--mig", help="MIG profile, for example 3g.40gb.")] = None,
-    tensor_parallel: Annotated[int, typer.Option("--tensor-parallel", min=1, help="GPUs each layer is divided over.")] = 1,
+    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs each layer is divided over.")] = 1,
+    tensor_parallel: Annotated[int | None, typer.Option("--tensor-parallel", min=1, hidden=True)] = None,
     pipeline_parallel: Annotated[int, typer.Option("--pipeline-parallel", min=1, help="Stages the layers are divided over.")] = 1,
     dtype: Annotated[str, typer.Option("--dtype", help="Element type of unquantised weights and activations.")] = "auto",
     quantization: Annotated[str | None, typer.Option("--quantization", help="Weight format; default: the checkpoint's own.")] = None,
@@ -50,37 +58,77 @@ def fit(
     headroom_mib: Annotated[int, typer.Option("--headroom-mib", min=0, help="Memory that stays free.")] = 1024,
     constants: Annotated[Path | None, CONSTANTS_OPTION] = None,
     store: Annotated[Path | None, STORE_OPTION] = None,
+    prompt_tokens: Annotated[int | None, PROMPT_OPTION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Tell whether models live together on one GPU: the ledger, what is left, the largest limits, the flags. Exit code 2: they do not.
 
+    With --prompt-tokens: whether one prompt fits the replicas of a plan, how long it is read there, and whom it delays.
     Example: ullage fit llama-3.1-8b-instruct qwen3-8b --gpu h100 --max-model-len 16384
     """
-    from profiles.catalogue import builtin
-    from profiles.gpu_types import settings_on
-    from profiles.memory.coexistence import fit as fit_of
-    from ullage.views.fit_text import fit_text
-
+    if prompt_tokens is not None:
+        _prompt(models, prompt_tokens, store, as_json)
+        return
     settings = _settings(
         engine_version=engine_version,
         dtype=dtype,
         quantization=quantization,
         kv_cache_dtype=kv_cache_dtype,
-        tensor_parallel_size=tensor_parallel,
+        tensor_parallel_size=tensor_parallel or tensor_parallel_size,
         pipeline_parallel_size=pipeline_parallel,
         max_num_batched_tokens=max_num_batched_tokens,
         enforce_eager=enforce_eager,
     )
+    lengths, counts = _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs")
+    _together(list(zip(models, lengths, counts, strict=True)), gpu, mig, settings, headroom_mib, (constants, store), as_json)
+
+
+def _together(
+    models: Sequence[tuple[str, int | None, int | None]],
+    gpu: str | None,
+    mig: str | None,
+    settings: EngineSettings,
+    headroom_mib: int,
+    evidence: tuple[Path | None, Path | None],
+    as_json: bool,
+) -> None:
+    """Whether models, each with its longest request and its sequences at once, live on one GPU, and what would fit if they do not."""
+    from profiles.catalogue import builtin
+    from profiles.gpu_types import settings_on
+    from profiles.memory.coexistence import fit as fit_of
+    from profiles.memory.proposals import proposals
+    from ullage.views.fit_text import fit_text
+
+    if gpu is None:
+        raise ValueError("give --gpu: the GPU type that the models shall share (`ullage catalogue gpus` lists them)")
     gpu_type = builtin().gpu(gpu)
-    limits = zip(
-        _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs"), strict=True
-    )
+    slot = gpu_type.mig_profile(mig) if mig else None
     settings = settings_on(gpu_type, settings)
-    held = _constants(constants, store, gpu_type, settings)
-    engines = [_engine(name, settings, length, count, held) for name, (length, count) in zip(models, limits, strict=True)]
-    answer = fit_of(engines, gpu_type, gpu_type.mig_profile(mig) if mig else None, headroom_mib)
-    typer.echo(json.dumps(asdict(answer), indent=2) if as_json else fit_text(answer), nl=as_json)
+    held = _constants(*evidence, gpu_type, settings)
+    engines = [_engine(name, settings, length, count, held) for name, length, count in models]
+    answer = fit_of(engines, gpu_type, slot, headroom_mib)
+    found = () if answer.fits else proposals(engines, gpu_type, slot, headroom_mib)
+    document = {**asdict(answer), "proposals": [asdict(item) for item in found]}
+    typer.echo(json.dumps(document, indent=2) if as_json else fit_text(answer, found), nl=as_json)
     if not answer.fits:
+        raise ExitCode(NO_FIT)
+
+
+def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, as_json: bool) -> None:
+    from ullage.inputs import read_plan
+    from ullage.planning.prompt import prompt_fits
+    from ullage.profiling.imports import stored
+    from ullage.views.prompt_text import prompt_text
+
+    if len(models) != 1:
+        raise ValueError(f"--prompt-tokens is about one plan file, and {len(models)} names are given")
+    plan = read_plan(Path(models[0]))
+    found = prompt_fits(plan, prompt_tokens, stored(store))
+    if as_json:
+        typer.echo(json.dumps({"prompt_tokens": prompt_tokens, "replicas": [asdict(item) for item in found]}, indent=2))
+    else:
+        typer.echo(prompt_text(found, prompt_tokens, plan.desired.sizing_quantile), nl=False)
+    if not any(item.fits for item in found):
         raise ExitCode(NO_FIT)
 
 

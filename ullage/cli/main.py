@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from ullage.cli import declare, demo, explain, fit, planning, profile, quote, run, traffic, version
+from ullage.cli import catalogue, declare, demo, explain, fit, planning, profile, quote, run, traffic, version
 from ullage.cli.exit_code import ExitCode
 
 # typer ends a usage error with 2, which here means "there are changes".
@@ -23,8 +24,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (declare, planning, explain, quote, fit, run, traffic, profile, demo, version):
+for module in (declare, planning, explain, quote, fit, run, traffic, profile, catalogue, demo, version):
     module.register(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ullage {version.installed('ullage') or '(not installed)'}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version; `ullage version` tells more.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 def main() -> None:
@@ -36,7 +52,7 @@ def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; an error is one message on standard error, never a traceback.
 
     0 success, 1 any error (usage errors included), 2 only as an answer (`plan --detailed-exitcode`: there are changes;
-    `render --check`: files differ), 130 after Ctrl-C.
+    `render --check`: files differ; `fit`: no), 3 only as `plan --fail-on-unserved`: demand stays unserved, 130 after Ctrl-C.
     """
     try:
         app(arguments, prog_name="ullage")

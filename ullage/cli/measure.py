@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiles.store.measurements import PairSharing
+from ullage.cli import completion
 
 if TYPE_CHECKING:
     from ullage.profiling.measure import EngineAsked, SweepAsked
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 STORE_OPTION = typer.Option("--store", help="The folder that holds the measurements.", show_default=True)
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of text.")
 URL_OPTION = typer.Option("--url", help="The live vLLM server: http://HOST:PORT.")
-MODEL_OPTION = typer.Option("--model", help="Model it serves: a catalogue name or alias, or its own name.")
-GPU_OPTION = typer.Option("--gpu", help="GPU type it runs on: a catalogue name or alias.")
+MODEL_OPTION = typer.Option(
+    "--model", autocompletion=completion.models, help="Model it serves: a catalogue name or alias, or its own name."
+)
+GPU_OPTION = typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type it runs on: a catalogue name or alias.")
 SERVED_OPTION = typer.Option("--served-name", help="Name in the server's API, where it tells nothing of the model.")
 MIG_OPTION = typer.Option("--mig-profile", help="MIG profile it runs on.")
 TP_OPTION = typer.Option("--tensor-parallel-size", min=1, help="GPUs per layer.")

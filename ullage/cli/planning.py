@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ullage.planning.plan import Planned
 
 CHANGES = 2
+UNSERVED = 3
 
 EXPLAIN_HELP = "Solve again for conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
 PRIOR_HELP = "Plan as if this plan had been applied, instead of from a state folder."
@@ -34,7 +36,9 @@ def plan(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan to this file.")] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
     prior: Annotated[Path | None, typer.Option("--prior", metavar="PLAN", help=PRIOR_HELP)] = None,
-    solver: Annotated[str, typer.Option("--solver", help="Engine asked besides the baselines.")] = "exact",
+    solver: Annotated[
+        str, typer.Option("--solver", autocompletion=completion.solvers, help="Engine asked besides the baselines.")
+    ] = "exact",
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best so far.")
     ] = None,
@@ -44,6 +48,9 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 when nothing changes, 2 when there are changes, 1 on errors.")
+    ] = False,
+    fail_on_unserved: Annotated[
+        bool, typer.Option("--fail-on-unserved", help="Exit with 3 when demand stays unserved, whatever changes; 1 on errors.")
     ] = False,
 ) -> None:
     """Decide which servers share which GPU, and show the difference to what runs.
@@ -69,6 +76,8 @@ def plan(
     typer.echo(json.dumps(summary(planned), sort_keys=True) if as_json else plan_text(planned.plan), nl=as_json)
     if out is not None and not as_json:
         typer.echo(f"\nwrote {out}; next: ullage apply {out}")
+    if fail_on_unserved and any(workload.unserved_rps > 0 for workload in planned.plan.desired.workloads):
+        raise ExitCode(UNSERVED)
     if detailed_exitcode and planned.plan.actions:
         raise ExitCode(CHANGES)
 
@@ -146,7 +155,7 @@ def show(
 
 def render(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
-    to: Annotated[str, typer.Option("--to", help="Target: envoy, vllm, or one added by a plug-in.")],
+    to: Annotated[str, typer.Option("--to", autocompletion=completion.targets, help="Target: envoy, vllm, or one added by a plug-in.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder differs.")] = False,
 ) -> None:

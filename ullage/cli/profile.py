@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ullage.cli import completion
 from ullage.cli.calibrate import calibrate
 from ullage.cli.exit_code import ExitCode
 from ullage.cli.measure import measure
@@ -20,7 +21,7 @@ Example: ullage profile import bench.json --gpu h100
 STORE = Path("measurements")
 STORE_OPTION = typer.Option("--store", help="The folder that holds the measurements.", show_default=True)
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of text.")
-GPU_OPTION = typer.Option("--gpu", help="GPU type: a catalogue name or alias.")
+GPU_OPTION = typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type: a catalogue name or alias.")
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +41,15 @@ def register(app: typer.Typer) -> None:
 def import_(
     files: Annotated[list[Path], typer.Argument(help="Results of benchmarks, logs, saved /metrics pages, tables.")],
     store: Annotated[Path, STORE_OPTION] = STORE,
-    kind: Annotated[str | None, typer.Option("--kind", help="Kind of the files; default: each is looked at.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Model; replaces the name in the files.")] = None,
-    gpu: Annotated[str | None, typer.Option("--gpu", help="GPU type; replaces the one in the files.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", autocompletion=completion.sources, help="Kind of the files; default: each is looked at.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", autocompletion=completion.models, help="Model; replaces the name in the files.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type; replaces the one in the files.")
+    ] = None,
     mig_profile: Annotated[str | None, typer.Option("--mig-profile", help="MIG profile it ran on.")] = None,
     tensor_parallel_size: Annotated[int | None, typer.Option("--tensor-parallel-size", min=1, help="GPUs per layer.")] = None,
     pipeline_parallel_size: Annotated[int | None, typer.Option("--pipeline-parallel-size", min=1, help="Pipeline stages.")] = None,
@@ -138,7 +145,7 @@ def check(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool,
 def export(
     store: Annotated[Path, STORE_OPTION] = STORE,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file; default: standard output.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Only this model.")] = None,
+    model: Annotated[str | None, typer.Option("--model", autocompletion=completion.models, help="Only this model.")] = None,
     gpu: Annotated[str | None, GPU_OPTION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All points as one JSON object; default: latency points as CSV.")] = False,
 ) -> None:
@@ -166,7 +173,7 @@ def export(
 
 
 def estimate(
-    model: Annotated[str, typer.Argument(help="Model: a catalogue name or alias.")],
+    model: Annotated[str, typer.Argument(help="Model: a catalogue name or alias.", autocompletion=completion.models)],
     gpu: Annotated[str, GPU_OPTION],
     mig_profile: Annotated[str | None, typer.Option("--mig-profile", help="One MIG slice of it.")] = None,
     tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs per layer.")] = 1,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def quote(
-    model: Annotated[str, typer.Argument(help="A model of the fleet file, or a catalogue name.")],
+    model: Annotated[str, typer.Argument(help="A model of the fleet file, or a catalogue name.", autocompletion=completion.models)],
     fleet: Annotated[Path, typer.Argument(help="The fleet file, or a plan (.json) made from it.")] = Path("fleet.yaml"),
     rate: Annotated[str, typer.Option("--rate", help="Requests per time, for example 2/s.")] = "1/s",
     input_tokens: Annotated[str, typer.Option("--input-tokens", help="Input tokens per request.")] = "500",

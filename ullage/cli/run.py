@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def apply(
     plan: Annotated[Path, typer.Argument(help="A plan file.")],
     state: Annotated[Path | None, STATE_OPTION] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="emulated: emulated GPUs and engines; vllm: the vLLM of this environment.")
+        str,
+        typer.Option(
+            "--engine", autocompletion=completion.backends, help="emulated: emulated GPUs and engines; vllm: the vLLM of this environment."
+        ),
     ] = "vllm",
     store: Annotated[Path | None, typer.Option("--store", help="Emulated engines are as fast as the measurements of this folder.")] = None,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
@@ -45,9 +49,11 @@ def apply(
     from planner.hosts import is_everywhere
     from ullage.checking import checked
     from ullage.inputs import read_plan, read_state, state_folder
+    from ullage.plugins import BACKENDS, load
     from ullage.traffic.emulated import emulated_store
     from ullage.views.plan_text import action_lines, outage_lines
 
+    open_backend = load("backends", BACKENDS, engine)
     folder = state_folder(plan, state)
     document = read_plan(plan)
     _check_store(document, engine, store)
@@ -59,7 +65,7 @@ def apply(
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
-        result = apply_plan(document, folder, engine, _print_event)
+        result = apply_plan(document, folder, open_backend, _print_event)
     _tell_what_runs(folder, result)
 
 
@@ -118,7 +124,7 @@ def _nothing_applied(state: Path) -> str:
 
 
 def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
-    """Planned against observed; exits with 1 when they differ.
+    """Planned against observed; exits with 1 when they differ, or when there is no such state folder.
 
     Example: ullage status --state .ullage
     """
@@ -126,8 +132,7 @@ def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
     from ullage.views.status_text import status_text
 
     if not state.exists():
-        typer.echo(_nothing_applied(state))
-        return
+        raise ValueError(f"{_nothing_applied(state)}; `ullage apply plan.json` makes one")
     report = observe(state)
     typer.echo(status_text(report), nl=False)
     if report.drift:

@@ -18,7 +18,6 @@ from planner.simulation.traffic_metrics import GpuUse, Summary, summarise
 _CONNECT_LIMIT_S = 5.0
 
 # as executor.clients.replay names them
-_DENIALS = frozenset(f"http {status}" for status in credentials.DENIALS)
 
 
 def replay_plan(
@@ -33,7 +32,7 @@ def replay_plan(
     live = [ReplayRequest(item.arrival_s, item.workload, item.served_name, item.input_tokens, item.output_tokens) for item in requests]
     with UsageWatch(plan, state_dir) as watch:
         records = replay(router.host, router.port, live, length_s, on_progress)
-    denied = sum(record.error in _DENIALS for record in records)
+    denied = sum(record.error in credentials.DENIED_ERRORS for record in records)
     if denied:
         raise PermissionError(f"{denied} of {len(records)} requests were denied: {credentials.DEMAND}")
     return summarise(records, workload_slos(plan)), watch.result()

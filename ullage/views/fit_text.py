@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from profiles.memory.coexistence import Fit, Resident
+from profiles.memory.proposals import Proposal
 
 _MIB_PER_GIB = 1024
 
 
-def fit_text(fit: Fit) -> str:
-    """The whole answer for a terminal; ends in a newline."""
-    sections = [list(_headline(fit)), *(list(_resident(resident, fit.fits)) for resident in fit.residents), list(_footer(fit))]
+def fit_text(fit: Fit, proposed: Sequence[Proposal] = ()) -> str:
+    """The whole answer for a terminal, with what would fit where it does not; ends in a newline."""
+    residents = (list(_resident(resident, fit.fits)) for resident in fit.residents)
+    sections = [[*_headline(fit), *_proposals(fit, proposed)], *residents, list(_footer(fit))]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
@@ -23,6 +25,20 @@ def _headline(fit: Fit) -> Iterator[str]:
     yield f"{count} model{'s' if count > 1 else ''} on one {place}: {verdict}"
     for reason in fit.reasons:
         yield f"  {reason}"
+
+
+def _proposals(fit: Fit, proposed: Sequence[Proposal]) -> Iterator[str]:
+    if fit.fits or (any(resident.reason is not None for resident in fit.residents) and not proposed):
+        return
+    yield (
+        "what would fit:"
+        if proposed
+        else "nothing of this would fit: fp8 weights made while loading, larger --tensor-parallel-size up to 8"
+    )
+    for item in proposed:
+        words = [f"--tensor-parallel-size {item.tensor_parallel_size}"] if item.tensor_parallel_size > 1 else []
+        words += [f"--quantization fp8 (made while loading) for {', '.join(item.quantized)}"] if item.quantized else []
+        yield f"  {' and '.join(words)}: {_gib(item.left_mib).strip()} are left per GPU"
 
 
 def _resident(resident: Resident, fits: bool) -> Iterator[str]:

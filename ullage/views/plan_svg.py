@@ -6,61 +6,100 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from planner.plan import Desired, GpuPlan, Replica
-from ullage.views.plan_text import headline
+from ullage.views.plan_text import fleet_line, unserved_line
+from ullage.views.svg_text import cut, listed, text_width_px, wrapped
 from ullage.views.words import MODE_WORDS
 
-WIDTH_PX, BAR_HEIGHT_PX, ROW_PX, LEFT_PX, TOP_PX = 980, 24, 50, 120, 76
-BAR_PX = WIDTH_PX - LEFT_PX - 180
-# Okabe and Ito's palette, told apart by people who see colours differently: weights, KV cache, overhead.
-WEIGHTS, KV, OVERHEAD, FREE = "#0072b2", "#56b4e9", "#e69f00", "#eeeeee"
+WIDTH_PX, BAR_HEIGHT_PX, ROW_PX, MARGIN_PX, GAP_PX = 980, 24, 50, 16, 10
+BAR_PX = 680
+HEAD_PX, HEAD_LINE_PX, LABEL_PX, NAMES_PX = 16, 22, 12, 11
+# Longest name of a GPU at the left before it is cut.
+MOST_LABEL_PX = 300
+# Okabe and Ito's palette, told apart by people who see colours differently: weights, KV cache, overhead; and vermilion for what is wrong.
+WEIGHTS, KV, OVERHEAD, FREE, WRONG = "#0072b2", "#56b4e9", "#e69f00", "#eeeeee", "#b03a00"
 FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"'
 
 
 def plan_svg(desired: Desired) -> str:
     """SVG 1.1 text; the same plan gives the same bytes."""
     replicas = {replica.name: replica for replica in desired.replicas}
-    height_px = TOP_PX + ROW_PX * len(desired.gpus) + 30
+    labels = [cut(_label(gpu), LABEL_PX, MOST_LABEL_PX) for gpu in desired.gpus]
+    words = [_words(gpu) for gpu in desired.gpus]
+    left_px = MARGIN_PX + max([104, *(round(text_width_px(label, LABEL_PX)) + GAP_PX for label in labels)])
+    width_px = max(
+        WIDTH_PX, left_px + BAR_PX + GAP_PX + max((round(text_width_px(word, LABEL_PX)) for word in words), default=0) + MARGIN_PX
+    )
+    head, legend_px = _head(desired, width_px)
+    top_px = legend_px + 32
+    height_px = top_px + ROW_PX * len(desired.gpus) + 30
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH_PX}" height="{height_px}" viewBox="0 0 {WIDTH_PX} {height_px}" {FONT}>',
-        f'<rect width="{WIDTH_PX}" height="{height_px}" fill="white"/>',
-        f'<text x="16" y="28" font-size="16" font-weight="bold">{escape(headline(desired))}</text>',
-        *_legend(),
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" viewBox="0 0 {width_px} {height_px}" {FONT}>',
+        f'<rect width="{width_px}" height="{height_px}" fill="white"/>',
+        *head,
+        *_legend(left_px, legend_px),
     ]
-    for row, gpu in enumerate(desired.gpus):
-        lines += _gpu(gpu, [replicas[name] for name in gpu.replicas], TOP_PX + ROW_PX * row)
+    for row, (gpu, label, word) in enumerate(zip(desired.gpus, labels, words, strict=True)):
+        y_px = top_px + ROW_PX * row
+        lines.append(_text(MARGIN_PX, y_px + 17, label, LABEL_PX, whole=_label(gpu)))
+        lines += _gpu(gpu, [replicas[name] for name in gpu.replicas], left_px, y_px)
+        lines.append(_text(left_px + BAR_PX + GAP_PX, y_px + 17, word, LABEL_PX))
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
-def _legend() -> Iterator[str]:
+def _head(desired: Desired, width_px: int) -> tuple[list[str], int]:
+    """The headline, what is not served first and in its own colour, and where the legend below it begins."""
+    room_px = width_px - 2 * MARGIN_PX
+    parts = [(unserved_line(desired), WRONG), (fleet_line(desired), "#000000")]
+    lines = [(line, colour) for text, colour in parts if text for line in wrapped(text, HEAD_PX, room_px, bold=True)]
+    drawn = [
+        _text(MARGIN_PX, 28 + HEAD_LINE_PX * place, line, HEAD_PX, style=f' font-weight="bold" fill="{colour}"')
+        for place, (line, colour) in enumerate(lines)
+    ]
+    return drawn, 44 + HEAD_LINE_PX * (len(lines) - 1)
+
+
+def _text(x_px: int, y_px: int, shown: str, size_px: int, *, whole: str = "", style: str = "") -> str:
+    """A line of text; whole is what it was before it was cut, to be read by pointing at it."""
+    title = f"<title>{escape(whole)}</title>" if whole and whole != shown else ""
+    return f'<text x="{x_px}" y="{y_px}" font-size="{size_px}"{style}>{escape(shown)}{title}</text>'
+
+
+def _label(gpu: GpuPlan) -> str:
+    return f"{gpu.node} GPU {gpu.index}"
+
+
+def _words(gpu: GpuPlan) -> str:
+    return f"{MODE_WORDS[gpu.mode]}, busy {gpu.busy_fraction:.0%}" if gpu.replicas else "free"
+
+
+def _legend(left_px: int, y_px: int) -> Iterator[str]:
     for place, (colour, word) in enumerate(((WEIGHTS, "weights"), (KV, "KV cache"), (OVERHEAD, "overhead"), (FREE, "free"))):
-        x_px = LEFT_PX + 110 * place
-        yield f'<rect x="{x_px}" y="44" width="14" height="14" fill="{colour}" stroke="#999999" stroke-width="0.5"/>'
-        yield f'<text x="{x_px + 20}" y="56" font-size="12">{word}</text>'
+        x_px = left_px + 110 * place
+        yield f'<rect x="{x_px}" y="{y_px}" width="14" height="14" fill="{colour}" stroke="#999999" stroke-width="0.5"/>'
+        yield _text(x_px + 20, y_px + 12, word, LABEL_PX)
 
 
-def _gpu(gpu: GpuPlan, residents: Sequence[Replica], y_px: int) -> Iterator[str]:
-    yield f'<text x="16" y="{y_px + 17}" font-size="12">{escape(gpu.node)} GPU {gpu.index}</text>'
-    yield f'<rect x="{LEFT_PX}" y="{y_px}" width="{BAR_PX}" height="{BAR_HEIGHT_PX}" fill="{FREE}" stroke="#999999" stroke-width="0.5"/>'
+def _gpu(gpu: GpuPlan, residents: Sequence[Replica], left_px: int, y_px: int) -> Iterator[str]:
+    yield f'<rect x="{left_px}" y="{y_px}" width="{BAR_PX}" height="{BAR_HEIGHT_PX}" fill="{FREE}" stroke="#999999" stroke-width="0.5"/>'
     at_mib = 0
     for replica in residents:
-        yield from _resident(replica, gpu, at_mib, y_px)
+        yield from _resident(replica, gpu, at_mib, left_px, y_px)
         at_mib += replica.ledger.total_mib
-    names = " · ".join(gpu.replicas)
-    yield f'<text x="{LEFT_PX}" y="{y_px + BAR_HEIGHT_PX + 14}" font-size="11" fill="#333333">{escape(names)}</text>'
-    words = f"{MODE_WORDS[gpu.mode]}, busy {gpu.busy_fraction:.0%}" if residents else "free"
-    yield f'<text x="{LEFT_PX + BAR_PX + 10}" y="{y_px + 17}" font-size="12">{words}</text>'
+    if gpu.replicas:
+        names = listed(gpu.replicas, NAMES_PX, BAR_PX)
+        yield _text(left_px, y_px + BAR_HEIGHT_PX + 14, names, NAMES_PX, whole=" · ".join(gpu.replicas), style=' fill="#333333"')
 
 
-def _resident(replica: Replica, gpu: GpuPlan, at_mib: int, y_px: int) -> Iterator[str]:
+def _resident(replica: Replica, gpu: GpuPlan, at_mib: int, left_px: int, y_px: int) -> Iterator[str]:
     ledger = replica.ledger
     overhead_mib = ledger.total_mib - ledger.weights_mib - ledger.kv_mib
     title = f"{replica.name}: weights {ledger.weights_mib} MiB, KV {ledger.kv_mib} MiB, overhead {overhead_mib} MiB"
     yield f"<g><title>{escape(title)}</title>"
     start_mib = at_mib
     for colour, mib in ((WEIGHTS, ledger.weights_mib), (KV, ledger.kv_mib), (OVERHEAD, overhead_mib)):
-        x_px, width_px = LEFT_PX + BAR_PX * at_mib / gpu.memory_mib, BAR_PX * mib / gpu.memory_mib
+        x_px, width_px = left_px + BAR_PX * at_mib / gpu.memory_mib, BAR_PX * mib / gpu.memory_mib
         yield f'<rect x="{x_px:.1f}" y="{y_px}" width="{width_px:.1f}" height="{BAR_HEIGHT_PX}" fill={quoteattr(colour)}/>'
         at_mib += mib
-    x_px, width_px = LEFT_PX + BAR_PX * start_mib / gpu.memory_mib, BAR_PX * ledger.total_mib / gpu.memory_mib
+    x_px, width_px = left_px + BAR_PX * start_mib / gpu.memory_mib, BAR_PX * ledger.total_mib / gpu.memory_mib
     yield f'<rect x="{x_px:.1f}" y="{y_px}" width="{width_px:.1f}" height="{BAR_HEIGHT_PX}" fill="none" stroke="#000000" stroke-width="1"/>'
     yield "</g>"

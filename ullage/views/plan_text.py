@@ -48,12 +48,28 @@ def plan_text(plan: Plan) -> str:
 
 
 def headline(desired: Desired) -> str:
-    """GPUs, cost and proof in one line."""
+    """What is not served, GPUs, cost and proof in one line."""
+    short = unserved_line(desired)
+    return f"{short}; {fleet_line(desired)}" if short else fleet_line(desired)
+
+
+def fleet_line(desired: Desired) -> str:
+    """GPUs, cost and proof."""
     certificate = desired.certificate
     return (
         f"{desired.gpus_used} of {len(desired.gpus)} GPUs, {desired.cost_usd_per_h:.2f} USD/h, "
         f"{_proof(certificate)}; engine {certificate.solver}"
     )
+
+
+def unserved_line(desired: Desired) -> str:
+    """How much of which demand no replica of the plan carries; empty when all is served."""
+    short = [workload for workload in desired.workloads if workload.unserved_rps > 0]
+    if not short:
+        return ""
+    unserved_rps, asked_rps = sum(workload.unserved_rps for workload in short), sum(workload.rate_rps for workload in short)
+    workloads = "1 workload" if len(short) == 1 else f"{len(short)} workloads"
+    return f"UNSERVED {unserved_rps:.3g} of {asked_rps:.3g} requests/s of {workloads}"
 
 
 def _proof(certificate: Certificate) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from planner.plan import State, WorkloadForecast
 from tests.fleets import fleet, workload
 from ullage.planning.plan import plan_fleet
@@ -28,17 +30,90 @@ def test_missing_replicas_are_not_called_missing_capacity() -> None:
     assert "lower min_replicas" in text
 
 
+ONE_GPU = {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"}
+ONE = {"h100": ONE_GPU}
+
+
 def test_too_much_demand_says_what_one_replica_carries_and_who_else_is_there() -> None:
-    one = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"}}
-    text = reason("large", pools=one, workloads={"small": workload("small", priority=9), "large": workload("large", "500/s", priority=1)})
+    text = reason("large", pools=ONE, workloads={"small": workload("small", priority=9), "large": workload("large", "500/s", priority=1)})
     assert text.startswith("the GPUs are used up: one replica on 1 GPU of pool h100 carries at most ")
-    assert "500 are asked for, and it may use 1 GPU, which also serve small; add nodes" in text
+    assert text.endswith("500 are asked for, and it may use 1 GPU, where small runs too; add nodes, relax slo or lower the demand")
 
 
 def test_neighbours_that_are_ruled_out_are_named() -> None:
-    one = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"}}
     apart = {"small": workload("small", priority=9, not_with=["large"]), "large": workload("large", priority=1)}
-    assert "not those of small (not_with)" in reason("large", pools=one, workloads=apart)
+    text = reason("large", pools=ONE, workloads=apart)
+    assert text.endswith("; on 1 GPU it may not sit with small (not_with); drop not_with or add nodes")
+
+
+def test_active_residents_are_named_with_the_memory_that_stays_free() -> None:
+    text = reason("small", pools=ONE, policy={"max_active_residents": 2})
+    assert re.search(
+        r"on 1 GPU active residents are the limit: 2 of 2 active residents are there, a replica counts for 1 \((\d\d\.\d) GiB free\); "
+        r"raise policy\.max_active_residents or add nodes$",
+        text,
+    )
+    # the lever is right: with three all are served
+    assert {row.unserved_rps for row in rows(pools=ONE, policy={"max_active_residents": 3}).values()} == {0.0}
+
+
+def test_a_policy_without_sharing_is_named() -> None:
+    text = reason("small", pools=ONE, policy={"max_active_residents": 1})
+    assert text.endswith("on 1 GPU large runs alone, as policy.max_active_residents is 1; raise policy.max_active_residents or add nodes")
+
+
+def test_a_guaranteed_share_that_is_too_small_is_named_with_whose_slo_it_is() -> None:
+    loads = {"small": workload("small", "20/s"), "middle": workload("middle", "8/s", priority=8), "large": workload("large", "10/s")}
+    text = reason("middle", pools=ONE, workloads=loads)
+    assert "on 1 GPU the guaranteed share is the limit: 2 of 2 active residents are there, a replica counts for 1 (" in text
+    assert text.endswith("and at 1/3 of the GPU the SLO of large would be missed; relax slo of large or add nodes")
+
+
+def test_a_workload_whose_slo_allows_no_sharing_is_named_with_its_latency_and_goal() -> None:
+    loads = {
+        "small": workload("small", slo={"ttft_p95": "60ms", "tpot_p95": "6ms"}),
+        "middle": workload("middle", slo={"ttft_p95": "100ms", "tpot_p95": "15ms"}, priority=8),
+    }
+    text = reason("middle", pools=ONE, workloads=loads)
+    assert "on 1 GPU it cannot sit beside small: beside neighbours it would be too slow: unloaded and at 1/2 of the GPU its p99 is " in text
+    assert text.endswith("the goal is TTFT 100 ms, TPOT 15.0 ms; relax slo of middle or add nodes")
+
+
+def test_memory_is_named_with_what_a_replica_takes_and_what_is_free() -> None:
+    models = {
+        "first": {"source": "Qwen/Qwen3-14B", "max_model_len": 4096},
+        "second": {"source": "Qwen/Qwen3-14B", "max_model_len": 32768},
+        "third": {"source": "Qwen/Qwen3-8B", "max_model_len": 32768},
+    }
+    loads = {name: workload(name, "0.1/s", **{"class": "background"}) for name in models}
+    found = rows(pools=ONE, models=models, workloads=loads)
+    [short] = [row for row in found.values() if row.unserved_rps]
+    assert re.search(
+        r"on 1 GPU memory is the limit: a replica takes (\d+\.\d) GiB, (\d+\.\d) GiB free beside [a-z]+, [a-z]+; "
+        r"lower max_model_len, quantise or add nodes$",
+        short.unserved_reason or "",
+    )
+
+
+def test_host_cores_that_are_used_up_are_named() -> None:
+    text = reason("small", pools={"h100": {**ONE_GPU, "host_cores": 5}})
+    assert "on 1 GPU host cores are the limit: a replica takes 3, 2 of 5 are left (" in text
+    assert text.endswith("; raise host_cores or add nodes")
+
+
+def test_free_gpus_that_pin_leaves_out_are_named() -> None:
+    text = reason("small", pools={"a": ONE_GPU, "b": ONE_GPU}, workloads={"small": workload("small", "90/s", pin=["a"])})
+    assert text.endswith("it may use 1 GPU; pin keeps it off 1 GPU of pool b, which is free; widen pin or add nodes")
+
+
+def test_gpus_that_are_left_over_by_block_size_are_named() -> None:
+    text = reason(
+        "wide",
+        pools={"h100": {**ONE_GPU, "gpus_per_node": 3}},
+        models={"wide": {"source": "meta-llama/Llama-3.1-70B", "max_model_len": 4096, "tensor_parallel": [2]}},
+        workloads={"wide": workload("wide", "400/s", **{"class": "background"})},
+    )
+    assert "on 1 GPU nothing runs, but a replica takes an aligned block of 2 GPUs of one node; allow a smaller tensor_parallel" in text
 
 
 def test_a_small_host_is_named() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet
 
 ADAPTERS = {"support": {"source": "acme/support-lora", "rank": "16"}, "legal": {"source": "./adapters/legal", "rank": "40"}}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that has the adapter."""
+    (tmp_path / "adapters" / "legal").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
 
 
 def _models(**changes: Any) -> dict[str, Any]:
@@ -95,6 +103,11 @@ def test_isolated_workloads_of_the_base_have_engines_without_adapters() -> None:
         (_models(adapters={"x": {"source": "a/b", "rank": "513"}}), {"a": workload("middle")}, "less than or equal to 512|512"),
         (_models(adapters={"x": {"source": "a=b", "rank": "8"}}), {"a": workload("middle")}, "source"),
         (_models(), {"a": workload("support", isolate="true")}, "support is an adapter and shares the replicas of middle"),
+        (
+            _models(adapters={"x": {"source": "./adapters/gone", "rank": "8"}}),
+            {"a": workload("middle")},
+            r"models\.middle\.adapters\.x\.source: there is no folder adapters/gone; engines could not load it: correct the path",
+        ),
         (_models(), {"a": workload("suport")}, "did you mean 'support'"),
         (_models(source="mistralai/Mixtral-8x7B-v0.1"), {"a": workload("middle")}, "dense attention and MLP layers only"),
     ],

@@ -127,3 +127,18 @@ def test_the_order_of_workloads_in_the_file_leaves_every_digit_of_a_group_alone(
     there, back = (fleet_dict(workloads={name: served[name] for name in order}) for order in (("w0", "w1", "w2"), ("w2", "w1", "w0")))
     groups = [service_groups(load(yaml.safe_dump(written, sort_keys=False))) for written in (there, back)]
     assert groups[0] == groups[1]
+
+
+def test_an_old_version_has_no_candidates_in_mig_instances() -> None:
+    whole = {"gpu": "H100-SXM-80GB", "nodes": 1, "gpus_per_node": 1}
+    pools = {"whole": whole, "cut": {**whole, "mig": "repartition"}}
+
+    def built(version: str) -> Blueprint:
+        models = {"small": {**fleet_dict()["models"]["small"], "engine_version": version}}
+        return build(fleet(pools=pools, models=models, workloads={"small": workload("small")}), State())
+
+    old = built("0.20.0")
+    assert {candidate.site.pool for candidate in old.candidates} == {"whole"}
+    assert {refusal.mode for refusal in old.refusals["small"]} == {"mig"}
+    assert all("crashes when its MIG instance is named by UUID" in refusal.reason for refusal in old.refusals["small"])
+    assert {candidate.site.pool for candidate in built("0.21.0").candidates} == {"whole", "cut"}

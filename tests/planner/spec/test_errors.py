@@ -60,7 +60,7 @@ def test_the_valid_fleet_has_no_problems() -> None:
         (WORKLOAD, "    labels: [a]\n", "workloads.chat.labels: a list is not a mapping of fields"),
         (WORKLOAD, "    priority: -1\n", "workloads.chat.priority: '-1' must be at least 0"),
         (POOL, POOL + "    price: 2.95\n", "7:12: pools.h100.price: '2.95' has no unit; write 2.95 USD/h"),
-        (POOL, POOL + "    price: 2.95 EUR/h\n", "pools.h100.price: '2.95 EUR/h' has the unknown unit 'EUR/h'; did you mean 2.95 USD/h?"),
+        (POOL, POOL + "    price: 2.95 EUR/h\n", "pools.h100.price: '2.95 EUR/h' is in 'EUR'; prices are in US dollars (USD): convert it, as in 2.95 USD/h"),
         (POOL, POOL + "    host_memory: 64\n", "pools.h100.host_memory: '64' has no unit; write 64GiB"),
         ("gpus_per_node: 8", "gpus_per_node: 65", "pools.h100.gpus_per_node: '65' must be at most 64"),
         # names
@@ -279,3 +279,19 @@ def test_engines_do_not_listen_everywhere_and_no_server_on_the_systems_ports() -
     assert "pools.h100.hosts[0]: 0.0.0.0 is no machine's address" in message
     for port in (0, 22, 70_000):
         assert any("policy.router.port" in said for said in problems(changed("pools:", f"policy: {{router: {{port: {port}}}}}\npools:")))
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("port: 99", "models.small.extra_args.port: --port is decided by the plan"),
+        ("no-enforce-eager: true", "--no-enforce-eager is decided by the plan"),
+        ("api-key: x", "--api-key is a secret"),
+        ("speculative-config: x", "--speculative-config changes memory, processes or step times"),
+        ("chat-template: ./nowhere.jinja", "./nowhere.jinja: there is no such file or folder beside the fleet file"),
+        ("Bad_Flag: x", "models.small.extra_args"),
+    ],
+)
+def test_flags_that_may_not_be_added(flag: str, says: str) -> None:
+    assert any(says in message for message in problems(changed(MODEL, f"{MODEL}    extra_args: {{{flag}}}\n")))
+    assert problems(changed(MODEL, f"{MODEL}    extra_args: {{tool-call-parser: hermes, enable-auto-tool-choice: true}}\n")) == ()

@@ -14,7 +14,7 @@ from planner.spec.pools import block_sizes
 from planner.spec.workloads import CLASS_DEFAULTS
 from profiles.catalogue import builtin
 from profiles.mig import legal_layouts
-from tests.planner.spec.fleet_files import FLEET, TRACE, changed, load
+from tests.planner.spec.fleet_files import FLEET, TRACE, changed, load, problems
 
 DEMAND = "{rate: 2/s, input_tokens: 500, output_tokens: {mean: 100, p99: 400}}"
 POOL = "    gpus_per_node: 8\n"
@@ -234,3 +234,54 @@ def test_a_local_model(tmp_path: Path) -> None:
 def test_equal_files_give_equal_fleets() -> None:
     assert isinstance(load(FLEET), Fleet)
     assert load(FLEET) == load(FLEET)
+
+
+@pytest.mark.parametrize(
+    ("name", "sure", "others"),
+    [
+        ("H100", "H100-SXM-80GB (79.2 GiB, 3350 GB/s)", "the others are called H100-NVL-94GB, H100-PCIE-80GB"),
+        ("a100", "A100-SXM-80GB (79.1 GiB, 2039 GB/s)", "the others are called A100-PCIE-80GB, A100-SXM-40GB"),
+        ("A100-80GB", "A100-SXM-80GB (79.1 GiB, 2039 GB/s)", "the others are called A100-PCIE-80GB"),
+        ("A800", "A800-SXM-80GB", "the others are called A800-PCIE-80GB; the catalogue does not have A800 40 GB Active"),
+        ("H800", "H800-SXM-80GB", "the catalogue does not have H800 PCIe 80 GB"),
+        ("H20", "H20-96GB", "the catalogue does not have H20 141 GB"),
+        ("RTX-PRO-6000", "RTX-PRO-6000-Server", "the others are called RTX-PRO-6000-Max-Q, RTX-PRO-6000-Workstation"),
+    ],
+)
+def test_a_name_of_several_cards_is_warned_of(name: str, sure: str, others: str) -> None:
+    [warning] = load(changed("gpu: H100-SXM-80GB", f"gpu: {name}\n    price: 2 USD/h")).warnings
+    assert warning.startswith(f"pools.h100.gpu: {name} is the name of several cards; taken for {sure}")
+    assert warning.endswith(f"write that to be sure; {others}")
+
+
+@pytest.mark.parametrize(
+    "name", ["H100-SXM-80GB", "h100-sxm-80gb", "H100-NVL", "NVIDIA H100 80GB HBM3", "L40", "A10", "GB200", "B200", "RTX-6000-Ada"]
+)
+def test_a_name_of_one_card_is_not_warned_of(name: str) -> None:
+    assert load(changed("gpu: H100-SXM-80GB", f"gpu: {name}\n    price: 2 USD/h")).warnings == ()
+
+
+def test_a_version_that_cannot_be_given_kv_bytes_is_refused() -> None:
+    text = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.6.4")
+    [problem] = problems(text)
+    assert "models.small.engine_version: vLLM 0.6.4 cannot be given the size of its KV cache in bytes" in problem
+    assert "write 0.11.0 or newer: plans give every engine its bytes" in problem
+
+
+def test_a_version_whose_flags_are_not_known_is_warned_of() -> None:
+    text = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.19.0")
+    assert load(text).warnings == (
+        "models.small.engine_version: flags of vLLM 0.19.0 are not known here and taken to be those of 0.32.0: compare with "
+        "`vllm serve --help=all`",
+    )
+
+
+def test_a_version_that_crashes_in_mig_instances_is_refused_where_there_is_nothing_else() -> None:
+    old = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.20.0")
+    mig = changed("gpus_per_node: 8", "gpus_per_node: 8\n    mig: repartition", old)
+    [problem] = problems(mig)
+    assert "models.small.engine_version: vLLM 0.20.0 crashes when its MIG instance is named by UUID" in problem
+    assert problem.endswith("write 0.21.0 or newer: workload chat may use MIG instances only (pools: h100)")
+    whole = changed("models:", "  whole: {gpu: H100-SXM-80GB, nodes: 1, gpus_per_node: 1}\nmodels:", mig)
+    assert problems(whole) == ()
+    assert problems(mig.replace("0.20.0", "0.21.0")) == ()

@@ -9,9 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.spec.nearest import nearest
-from planner.spec.units import BYTES, PRICE, RATE, SECONDS, Dimension, UnitError, duration_s, memory_bytes, price_usd_per_h, rate_rps
+from planner.spec.units import BYTES, PRICE, RATE, SECONDS, Dimension, UnitError
 
 DIMENSIONS = [BYTES, PRICE, RATE, SECONDS]
+
+
+def memory_bytes(text: object) -> int:
+    return int(BYTES.read(text))
+
+
+def duration_s(text: object) -> float:
+    return float(SECONDS.read(text))
+
+
+def rate_rps(text: object) -> float:
+    return float(RATE.read(text))
+
+
+def price_usd_per_h(text: object) -> float:
+    return float(PRICE.read(text))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +46,19 @@ def test_duration(text: str, expected_s: float) -> None:
 @pytest.mark.parametrize(("text", "expected_rps"), [("3.2/s", 3.2), ("120/min", 2.0), ("50 /h", 50 / 3600)])
 def test_rate(text: str, expected_rps: float) -> None:
     assert rate_rps(text) == expected_rps
+
+
+@pytest.mark.parametrize("text", ["2 EUR/h", "2 AUD/h", "2 €/h", "2 dollars/h"])
+def test_a_price_in_another_currency_is_not_turned_into_dollars(text: str) -> None:
+    with pytest.raises(UnitError) as error:
+        price_usd_per_h(text)
+    written = text.split()[1].removesuffix("/h")
+    assert str(error.value) == f"is in {written!r}; prices are in US dollars (USD): convert it, as in 2.95 USD/h"
+
+
+def test_a_price_per_another_time_is_corrected() -> None:
+    with pytest.raises(UnitError, match="did you mean 2 USD/h"):
+        price_usd_per_h("2 USD/hr")
 
 
 def test_price() -> None:

@@ -22,5 +22,4 @@ exec \
   --kv-cache-memory-bytes 8589934592 \
   --gpu-memory-utilization 0.34 \
   --stream-interval 1 \
-  --shutdown-timeout 30 \
-  --max-num-queued-reqs 128
+  --shutdown-timeout 30

@@ -1,0 +1,57 @@
+"""Values that a shell offers for options: called while somebody types, so each loads only what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def gpu_types(incomplete: str) -> list[str]:
+    """GPU types of the catalogue, by aliases where no name begins like that."""
+    from profiles.catalogue import builtin
+
+    gpus = builtin().gpus()
+    named = _beginning(incomplete, (gpu.name for gpu in gpus))
+    return named or _beginning(incomplete, (alias for gpu in gpus for alias in gpu.aliases if " " not in alias))
+
+
+def models(incomplete: str) -> list[str]:
+    """Models of the catalogue, by their names without organisation where no whole name begins like that."""
+    from profiles.catalogue import builtin
+
+    names = builtin().model_names
+    return _beginning(incomplete, names) or _beginning(incomplete, (name.rpartition("/")[2] for name in names))
+
+
+def solvers(incomplete: str) -> list[str]:
+    """Engines that can be asked for a plan."""
+    from ullage.plugins import SOLVERS, names
+
+    return _beginning(incomplete, names("solvers", SOLVERS))
+
+
+def targets(incomplete: str) -> list[str]:
+    """What a plan can be rendered for."""
+    from ullage.plugins import RENDERERS, names
+
+    return _beginning(incomplete, names("renderers", RENDERERS))
+
+
+def sources(incomplete: str) -> list[str]:
+    """Kinds of files that measurements are imported from."""
+    from ullage.plugins import SOURCES, names
+
+    return _beginning(incomplete, names("sources", SOURCES))
+
+
+def backends(incomplete: str) -> list[str]:
+    """What apply can start engines as."""
+    return _beginning(incomplete, ("emulated", "vllm"))
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    """Names that begin like that, letter case aside; what was typed stays as it was typed, or shells would drop it."""
+    typed = incomplete.casefold()
+    found = [name for name in names if name.casefold().startswith(typed)]
+    if incomplete == incomplete.upper():
+        return sorted({incomplete + name[len(incomplete) :] for name in found})
+    return sorted({incomplete + (name.lower() if incomplete == incomplete.lower() else name)[len(incomplete) :] for name in found})

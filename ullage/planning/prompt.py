@@ -1,0 +1,114 @@
+"""What one long prompt would do to a plan: where it fits, how long it is read there, and whom it delays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.plan import Plan, Replica
+from planner.simulation.plan_input import replica_settings
+from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
+from profiles.catalogue import builtin
+from profiles.gpu_types import GpuType
+from profiles.latency.interference import group_factor
+from profiles.latency.prediction import predict
+from profiles.latency.steptime import StepTime, attended_pairs
+from profiles.memory.admission import AnswerLengths, NewRequest, PoolState, admission
+from profiles.memory.kv import kv_blocks
+from profiles.settings import EngineSettings
+from profiles.store.measurements import Measurements
+from ullage.checking import architecture_of
+
+# The shortest answer: one token.
+_ONE_TOKEN = AnswerLengths((1,))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFit:
+    """One replica and the prompt. reason says why it cannot take it; the times are then None.
+
+    blocks are what the prompt and one token of answer take of pool_blocks. prefill_s is its reading at the guaranteed share and the sizing
+    quantile, prefill_alone_s with the GPU to itself at the median. neighbours on its GPUs are delayed by at most delay_s in all: that much
+    of the GPU's time goes to the prompt.
+    """
+
+    replica: str
+    served_name: str
+    fits: bool
+    reason: str | None
+    max_model_len: int
+    blocks: int
+    pool_blocks: int
+    share_fraction: float
+    prefill_s: float | None
+    prefill_alone_s: float | None
+    neighbours: tuple[str, ...]
+    delay_s: float | None
+
+
+def prompt_fits(plan: Plan, prompt_tokens: int, measurements: Measurements) -> tuple[PromptFit, ...]:
+    """The prompt on every replica of a plan, in the plan's order; measurements are those that the plan was made with."""
+    types = {(gpu.node, gpu.index): gpu.gpu_type for gpu in plan.desired.gpus}
+    return tuple(
+        _prompt_fit(plan, replica, builtin().gpu(types[replica.node, replica.gpus[0]]), prompt_tokens, measurements)
+        for replica in plan.desired.replicas
+    )
+
+
+def _prompt_fit(plan: Plan, replica: Replica, gpu: GpuType, prompt_tokens: int, measurements: Measurements) -> PromptFit:
+    architecture, settings = architecture_of(replica.catalogue_model), replica_settings(replica, gpu)
+    pool = kv_blocks(architecture, settings, replica.args.kv_cache_memory_bytes)
+    admitted = admission(architecture, settings, PoolState(pool, ()), NewRequest(prompt_tokens, 1), _ONE_TOKEN)
+    beside = _neighbours(plan, replica)
+    share_fraction = 1.0 / replica.max_active_residents if replica.mode == "time_shared" else 1.0
+    alone_s = delay_s = share_s = None
+    if admitted.can_ever_fit:
+        mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
+        step = predict(architecture, gpu, settings, mig, measurements)
+        alone_s = prefill_s(step, settings, prompt_tokens)
+        models = [item.catalogue_model for item in beside]
+        factor = 1.0
+        if replica.mode == "time_shared":
+            factor = group_factor(measurements, replica.catalogue_model, models, gpu.name, "time_shared", ASSUMED_INTERFERENCE_FACTOR)[0]
+        busy_s = alone_s * factor * step.quantile(plan.desired.sizing_quantile)
+        share_s = busy_s / share_fraction
+        delay_s = busy_s if beside else None
+    return PromptFit(
+        replica=replica.name,
+        served_name=replica.served_name,
+        fits=admitted.can_ever_fit,
+        reason=None if admitted.can_ever_fit else _reason(prompt_tokens, settings, admitted.most_blocks, pool),
+        max_model_len=settings.max_model_len,
+        blocks=admitted.most_blocks,
+        pool_blocks=pool - 1,
+        share_fraction=share_fraction,
+        prefill_s=share_s,
+        prefill_alone_s=alone_s,
+        neighbours=tuple(sorted(item.name for item in beside)),
+        delay_s=delay_s,
+    )
+
+
+def _neighbours(plan: Plan, replica: Replica) -> list[Replica]:
+    """Replicas that take turns with it on its GPUs; a MIG slice has nobody."""
+    if replica.mode != "time_shared":
+        return []
+    return [
+        other
+        for other in plan.desired.replicas
+        if other.name != replica.name and other.node == replica.node and set(other.gpus) & set(replica.gpus)
+    ]
+
+
+def prefill_s(step: StepTime, settings: EngineSettings, prompt_tokens: int) -> float:
+    """Seconds to read a prompt on an idle engine that has its GPUs to itself: in chunks of max_num_batched_tokens."""
+    seconds = 0.0
+    for done in range(0, prompt_tokens, settings.max_num_batched_tokens):
+        chunk = min(settings.max_num_batched_tokens, prompt_tokens - done)
+        seconds += step.step_s(chunk, 0.0, 1.0, attended_pairs(chunk, done))
+    return seconds
+
+
+def _reason(prompt_tokens: int, settings: EngineSettings, blocks: int, pool: int) -> str:
+    if prompt_tokens >= settings.max_model_len:
+        return f"{prompt_tokens} tokens and one of answer are more than max_model_len {settings.max_model_len}; raise it and plan again"
+    return f"it takes {blocks} blocks, the KV pool has {pool - 1}; give the model a longer max_model_len or more KV cache and plan again"
