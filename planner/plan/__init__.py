@@ -1,7 +1,7 @@
 """Plan, State and actions: the documents between planning and doing."""
 
 from planner.latency_classes import LatencyClass
-from planner.plan.as_applied import state_as_applied
+from planner.plan.applied import as_applied
 from planner.plan.document import (
     SCHEMA_VERSION,
     Action,
@@ -86,8 +86,8 @@ __all__ = [
     "TierResult",
     "Way",
     "WorkloadForecast",
+    "as_applied",
     "plan_from_json",
-    "state_as_applied",
     "state_from_json",
     "state_hash",
     "to_json",

@@ -84,10 +84,10 @@ def plan(
 
 def _now(fleet: Path, state: Path | None, prior: Path | None) -> State:
     """What runs: what an earlier plan leaves, else what the state folder says."""
-    from planner.plan import state_as_applied
+    from planner.plan import as_applied
     from ullage.inputs import read_plan, read_state, state_folder
 
-    return read_state(state_folder(fleet, state)) if prior is None else state_as_applied(read_plan(prior))
+    return read_state(state_folder(fleet, state)) if prior is None else as_applied(read_plan(prior))
 
 
 def _planned(fleet: Fleet, state: State, *, progress: bool, interruptible: bool, **options: Any) -> Planned:  # noqa: ANN401 -- of plan_fleet

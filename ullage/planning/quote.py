@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from planner.newcomer import PlacementEstimate, Quote, compare, estimate
-from planner.plan import Plan, State
+from planner.plan import Plan, State, as_applied
 from planner.sizing.blueprint import build
 from planner.spec import Fleet, load_fleet
 from planner.spec.yaml_tree import decode, parse
@@ -86,19 +86,6 @@ def full_quote(present: Present, newcomer: Newcomer) -> Quote:
 def _estimate(fleet: Fleet, name: str, running: State) -> PlacementEstimate:
     served_name = next(workload.served_name for workload in fleet.workloads if workload.name == name)
     return estimate(build(fleet, running), served_name)
-
-
-def as_applied(plan: Plan) -> State:
-    """The state that applying a plan leaves."""
-    desired = plan.desired
-    return State(
-        serial=plan.prior.serial + 1,
-        nodes=desired.nodes,
-        gpus=desired.gpus,
-        replicas=desired.replicas,
-        routes=desired.routes,
-        router=desired.router,
-    )
 
 
 def _free_name(wanted: str, taken: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planner.choice.beside import cheapest_addition, patterns_beside, spots_now
 from planner.choice.choose import ADDED, choose
-from planner.plan import State
+from planner.plan import State, as_applied
 from planner.problem import Pattern, Problem, blocks_used, pattern_violations
 from planner.sizing.blueprint import Blueprint, build
 from planner.spec import Fleet
@@ -19,7 +19,6 @@ from solvers.solution import answer
 from tests.fleets import fleet, workload
 from tests.strategies import problems
 from ullage.planning.plan import plan_fleet
-from ullage.planning.quote import as_applied
 
 
 @given(problems(), st.integers(1, 4))

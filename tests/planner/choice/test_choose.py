@@ -8,14 +8,13 @@ import pytest
 
 from planner.choice.choose import choose
 from planner.choice.fragmentation import unusable_gpus
-from planner.plan import State
+from planner.plan import State, as_applied
 from planner.problem import Demand, Pattern, Pool, Problem, Shape
 from planner.sizing.blueprint import build
 from planner.spec.goals import goal_tiers
 from solvers.solution import answer, with_bounds
 from tests.fleets import fleet
 from ullage.planning.plan import plan_fleet
-from ullage.planning.quote import as_applied
 
 
 def shape(demand: int, memory_mib: int, **changes: object) -> Shape:

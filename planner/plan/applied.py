@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.plan.document import Plan, State
 
 
-def state_as_applied(plan: Plan) -> State:
+def as_applied(plan: Plan) -> State:
     """What apply of a plan that changes something leaves: its desired world, one serial after the state it was made against."""
     desired = plan.desired
     return State(
