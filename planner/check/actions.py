@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from planner.check.service import weight_problems
+from planner.outages import outages
 from planner.plan import Drain, GpuPlan, MigPlace, Plan, Repartition, Replica, Route, SetRoutes, Start, State, Stop
 from profiles.gpu_types import GpuType
 from profiles.mig import legal_layouts
@@ -31,6 +32,15 @@ def action_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]
             case SetRoutes():
                 yield from world.set_routes(action.routes, where)
     yield from world.arrived()
+    told = {outage.served_name: outage for outage in plan.outages}
+    for outage in outages(state, plan.desired, plan.actions):
+        if told.pop(outage.served_name, None) != outage:
+            yield (
+                f"outages: {outage.served_name} is out of reach for {outage.unavailable_s:.0f} s and short of replicas for "
+                f"{outage.short_s:.0f} s while the actions are done, and the plan does not say so"
+            )
+    for name in sorted(told):
+        yield f"outages: the actions leave {name} in reach, the plan says otherwise"
 
 
 class _World:

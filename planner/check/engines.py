@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from planner.check.evidence import measured_constants
 from planner.plan import Desired, GpuPlan, Ledger, Replica
 from planner.plan.extra_args import refusal
+from profiles.engine_versions import MIG_BY_UUID, lacking, plan_reason
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
 from profiles.memory.ledger import memory_ledger
@@ -35,7 +36,10 @@ def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], archit
 
 
 def _added(replica: Replica, where: str) -> Iterator[str]:
-    """Flags that nobody may add."""
+    """Versions that cannot be planned, and flags that nobody may add."""
+    for reason in (plan_reason(replica.engine_version), lacking(replica.engine_version, MIG_BY_UUID) if replica.mig else None):
+        if reason is not None:
+            yield f"{where}: {reason}"
     for extra in replica.args.extra_args:
         refused = refusal(extra.flag)
         if refused is not None:

@@ -238,6 +238,13 @@ EDITS: dict[str, Callable[[dict[str, Any]], None]] = {
     "takes part in 0 routes": emptied_routes,
     "host cores, its part of node": at("desired", "nodes", 0, "host_cores", value=2),
     "is no machine's address": at("desired", "nodes", 0, "host", value="0.0.0.0"),
+    "cannot be given the size of its KV cache": at("desired", "replicas", 0, "engine_version", value="0.6.4"),
+    "the plan says otherwise": at(
+        "outages",
+        value=[
+            {"served_name": "middle", "unavailable_s": 1.0, "short_s": 1.0, "fewest_replicas": 0, "least_replicas": 1, "reason": ""},
+        ],
+    ),
     "has characters that cannot be printed": at("desired", "certificate", "solver", value="exact\x1b[2J"),
 }
 
