@@ -25,7 +25,7 @@ _DOTTED = re.compile(rf"(?<![\w./@-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+
 # the example that the guide for renderers leads through
 EXAMPLES = ("renderers/haproxy",)
 # groups of entry points are called like modules, and NAME stands for any of them
-NO_MODULES = {"benchmarks.NAME", "ullage.solvers", "ullage.renderers", "ullage.sources"}
+NO_MODULES = {"benchmarks.NAME", "ullage.solvers", "ullage.renderers", "ullage.sources", "ullage.backends"}
 
 
 def prose(path: Path) -> str:

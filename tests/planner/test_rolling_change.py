@@ -67,7 +67,7 @@ def replicated_fleets() -> st.SearchStrategy[Fleet]:
 @settings(max_examples=60)
 @given(replicated_fleets(), replicated_fleets())
 def test_no_model_loses_ready_replicas_it_needs_where_there_is_room(before: Fleet, after: Fleet) -> None:
-    """Invariant 18."""
+    """Invariant 19."""
     state = applied(State(), plan_fleet(before, State()).plan)
     plan = plan_fleet(after, state).plan
     counts = [Counter(item.served_name for item in replicas) for replicas in (state.replicas, plan.desired.replicas)]
