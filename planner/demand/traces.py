@@ -202,14 +202,16 @@ def _requests(name: str, rows: Iterable[_Row]) -> tuple[TraceRequest, ...]:
 
 
 def _request(cells: Mapping[str, Any]) -> TraceRequest:
-    tenant = cells.get("tenant")
+    tenant = "" if cells.get("tenant") is None else str(cells["tenant"])
+    if not tenant.isprintable():
+        raise _cell_error("tenant", ascii(tenant), "a name that can be printed")
     input_tokens = _tokens(cells, "input_tokens", 1, MAX_TOKENS)
     cached = cells.get("cached_prefix_tokens")
     return TraceRequest(
         arrival_s=_arrival_s(cells["arrival_s"]),
         input_tokens=input_tokens,
         output_tokens=_tokens(cells, "output_tokens", 1, MAX_TOKENS),
-        tenant="" if tenant is None else str(tenant),
+        tenant=tenant,
         cached_prefix_tokens=0 if cached is None or cached == "" else _tokens(cells, "cached_prefix_tokens", 0, input_tokens),
     )
 

@@ -217,6 +217,14 @@ def test_a_plan_that_names_what_the_catalogue_does_not_have(work: Path) -> None:
         refused(["simulate", "odd.json", "--trace", "trace.csv"], unknown)
 
 
+def test_names_do_not_steer_the_terminal(work: Path) -> None:
+    name = "x\x1b[31m\r.json"
+    result = ullage("show", name)
+    assert result.code == 1
+    assert "\\x1b[31m\\r.json: there is no such file" in result.err
+    assert "\x1b" not in result.err
+
+
 def test_replay_without_a_router(work: Path) -> None:
     port = free_ports(1)[0]
     text = (work / "plan.json").read_text(encoding="utf-8").replace('"port": 8080', f'"port": {port}')

@@ -66,9 +66,14 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except (OSError, ValueError, RuntimeError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {_printable(str(error))}", err=True)
         return 1
     return 0
+
+
+def _printable(text: str) -> str:
+    """What steers a terminal, in the names of files and what others wrote into them, as the escape that Python writes for it."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def _interrupted() -> int:

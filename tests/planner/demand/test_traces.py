@@ -66,6 +66,11 @@ def test_optional_columns_may_be_missing_and_whole_floats_are_whole() -> None:
         ("t.csv", rows("0,1,1", "nan,1,1"), "row 3, column arrival_s: 'nan' is not seconds from 0 to 3153600000"),
         ("t.csv", rows("inf,1,1"), "row 2, column arrival_s: 'inf'"),
         ("t.csv", rows("-1,1,1"), "row 2, column arrival_s: '-1'"),
+        (
+            "t.csv",
+            rows("0,1,1,a\x1b[31m", header="arrival_s,input_tokens,output_tokens,tenant"),
+            "row 2, column tenant: \"'a\\\\x1b[31m'\" is not",
+        ),
         ("t.csv", rows("1e308,1,1"), "row 2, column arrival_s: '1e308' is not seconds from 0 to 3153600000"),
         ("t.csv", rows("2,1,1", "1,1,1"), "row 3, column arrival_s: '1.0' is not a time after the row above (2 s): sort the file"),
         ("t.csv", rows("0,0,1"), "row 2, column input_tokens: '0' is not a whole number from 1 to"),
