@@ -25,12 +25,12 @@ EVERYTHING: dict[str, Any] = {
     "tensor_parallel_size": 2,
     "kv_cache_dtype": "fp8",
     "stream_interval": 4,
-    "max_num_queued_reqs": 64,
     "enforce_eager": True,
     "enable_sleep_mode": True,
     "lora_modules": ({"name": "tuned", "path": "/adapters/tuned"},),
     "max_loras": 1,
     "max_lora_rank": 32,
+    "extra_args": ({"flag": "enable-auto-tool-choice", "value": "true"}, {"flag": "tool-call-parser", "value": "hermes"}),
 }
 
 
@@ -54,6 +54,8 @@ def test_every_flag_of_a_rendered_command_is_taken_with_its_value(vllm: Path) ->
     adapters = arguments.pop("lora_modules")
     assert parsed["enable_lora"] is True
     assert all(f"name='{adapter['name']}', path='{adapter['path']}'" in parsed["lora_modules"] for adapter in adapters)
+    del arguments["extra_args"]
+    assert (parsed["enable_auto_tool_choice"], parsed["tool_call_parser"]) == (True, "hermes")
     assert {name: parsed[name] for name in arguments} == arguments
     shipped = table_for("0.32.0").table.options
     assert {flag: option.nargs for flag, option in shipped.items()} == found["options"]
