@@ -6,17 +6,21 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from planner.problem import Pattern, Problem, Spot, pattern_violations
+from planner.problem import Pattern, Problem, Spot, blocks_used, nodes_needed, pattern_violations, pool_cost
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """So many replicas of a shape: `joined` of them on GPUs in use, the others on free ones, for so much more an hour."""
+    """So many replicas of a shape: `joined` of them on GPUs in use, the others on free ones, for so much more an hour.
+
+    after has all spots with them.
+    """
 
     shape: int
     replicas: int
     joined: int
     cost_microusd_per_h: int
+    after: Counter[Spot]
 
 
 def spots_now(problem: Problem) -> Counter[Spot]:
@@ -45,8 +49,8 @@ def patterns_beside(problem: Problem, spots: Mapping[Spot, int]) -> tuple[Patter
         addition = cheapest_addition(problem, demand, after)
         if addition is None:
             return None
-        _add(problem, addition, after)
-    return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(after.items()) if count)
+        after = addition.after
+    return _patterns(after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +80,48 @@ def _addition(problem: Problem, index: int, spots: Mapping[Spot, int], need: _Ne
     replicas = max(-(-need.microrps // max(1, shape.capacity_microrps)), need.replicas)
     if replicas > need.most:
         return None
-    room = sum(count for spot, count in spots.items() if _joins(problem, index, spot)) if replicas else 0
-    joined = min(replicas, room)
-    fresh = (replicas - joined) * shape.gpus
-    used = sum(max(problem.shapes[i].gpus for i in here) * count for (pool_of, here), count in spots.items() if pool_of == shape.pool)
-    if fresh > pool.gpus - used or (fresh and not _legal(problem, shape.pool, (index,))):
+    after, joined = _joined(problem, index, spots, replicas)
+    if replicas > joined:
+        each = _together(problem, index, replicas - joined)
+        if not each:
+            return None
+        full, rest = divmod(replicas - joined, each)
+        after[shape.pool, (index,) * each] += full
+        after[shape.pool, (index,) * rest] += bool(rest)
+    if replicas > joined and nodes_needed(pool, blocks_used(problem, _patterns(after), shape.pool)) > pool.nodes:
         return None
-    paid = fresh
-    if pool.billing == "node":
-        nodes_before, nodes_after = (max(pool.min_nodes, -(-gpus // pool.gpus_per_node)) for gpus in (used, used + fresh))
-        paid = (nodes_after - nodes_before) * pool.gpus_per_node
-    return Addition(index, replicas, joined, paid * pool.price_microusd_per_h)
+    before_microusd_per_h, after_microusd_per_h = (pool_cost(problem, _patterns(where), shape.pool) for where in (spots, after))
+    return Addition(index, replicas, joined, after_microusd_per_h - before_microusd_per_h, +after)
 
 
-def _add(problem: Problem, addition: Addition, spots: Counter[Spot]) -> None:
-    """Let replicas join in the order of the spots; the others open free GPUs."""
-    left = addition.joined
-    for spot in sorted(spot for spot in spots if spots[spot] and _joins(problem, addition.shape, spot)):
-        pool, residents = spot
-        count = min(left, spots[spot])
-        spots[spot] -= count
-        spots[pool, tuple(sorted((*residents, addition.shape)))] += count
-        left -= count
-    spots[problem.shapes[addition.shape].pool, (addition.shape,)] += addition.replicas - addition.joined
+def _joined(problem: Problem, index: int, spots: Mapping[Spot, int], replicas: int) -> tuple[Counter[Spot], int]:
+    """The spots with up to so many replicas of a shape on GPUs in use, and how many found room: a round over all GPUs, then another."""
+    after, left = Counter(dict(spots)), replicas
+    while left:
+        before = left
+        for spot in sorted(spot for spot in after if after[spot] and _joins(problem, index, spot)):
+            pool, residents = spot
+            count = min(left, after[spot])
+            after[spot] -= count
+            after[pool, tuple(sorted((*residents, index)))] += count
+            left -= count
+        # elsewhere than in MIG instances no model sits twice on one GPU
+        if left == before or problem.shapes[index].mode != "mig":
+            break
+    return after, replicas - left
+
+
+def _together(problem: Problem, index: int, most: int) -> int:
+    """How many replicas of a shape one free GPU holds, at most so many: several in MIG instances only; 0 where it may not run."""
+    if problem.demands[problem.shapes[index].demand].tolerate_nodes:
+        # side by side they would be lost together
+        most = min(1, most)
+    pool = problem.shapes[index].pool
+    return next((count - 1 for count in range(1, most + 1) if not _legal(problem, pool, (index,) * count)), most)
+
+
+def _patterns(spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:
+    return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(spots.items()) if count)
 
 
 def _joins(problem: Problem, index: int, spot: Spot) -> bool:
