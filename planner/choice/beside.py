@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from planner.problem import Pattern, Problem, Spot, blocks_used, nodes_needed, pattern_violations, pool_cost
+from planner.problem import Pattern, Problem, Spot, blocks_used, cost, nodes_needed, pattern_violations, pool_cost
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
     """So many replicas of a shape: `joined` of them on GPUs in use, the others on free ones, for so much more an hour.
 
-    after has all spots with them.
+    patterns has all GPUs in use with them.
     """
 
     shape: int
     replicas: int
     joined: int
     cost_microusd_per_h: int
-    after: Counter[Spot]
+    patterns: tuple[Pattern, ...]
 
 
 def spots_now(problem: Problem) -> Counter[Spot]:
@@ -39,6 +39,24 @@ def cheapest_addition(problem: Problem, demand: int, spots: Mapping[Spot, int]) 
     return min(found, key=lambda item: (item.cost_microusd_per_h, item.replicas, problem.shapes[item.shape].name), default=None)
 
 
+def cheapest_change(problem: Problem, demand: int, spots: Mapping[Spot, int]) -> tuple[Addition, int] | None:
+    """As cheapest_addition, or new replicas in place of all that the demand has if that costs less; with the number of those replaced."""
+    added = cheapest_addition(problem, demand, spots)
+    others: Counter[Spot] = Counter()
+    for (pool, residents), count in spots.items():
+        others[pool, tuple(i for i in residents if problem.shapes[i].demand != demand)] += count
+    own = sum(len(residents) * count for (_, residents), count in spots.items()) - sum(
+        len(here) * count for (_, here), count in others.items()
+    )
+    kept = Counter({spot: count for spot, count in others.items() if spot[1]})
+    anew = cheapest_addition(problem, demand, kept) if own else None
+    if anew is None:
+        return None if added is None else (added, 0)
+    before_microusd_per_h = cost(problem, patterns_of(spots))
+    anew = replace(anew, cost_microusd_per_h=cost(problem, anew.patterns) - before_microusd_per_h)
+    return (anew, own) if added is None or anew.cost_microusd_per_h < added.cost_microusd_per_h else (added, 0)
+
+
 def patterns_beside(problem: Problem, spots: Mapping[Spot, int]) -> tuple[Pattern, ...] | None:
     """The spots with the cheapest addition for every demand that lacks some, highest priority first; None when one finds no room."""
     after = Counter(dict(spots))
@@ -49,8 +67,8 @@ def patterns_beside(problem: Problem, spots: Mapping[Spot, int]) -> tuple[Patter
         addition = cheapest_addition(problem, demand, after)
         if addition is None:
             return None
-        after = addition.after
-    return _patterns(after)
+        after = Counter({(pattern.pool, pattern.residents): pattern.count for pattern in addition.patterns})
+    return patterns_of(after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +106,10 @@ def _addition(problem: Problem, index: int, spots: Mapping[Spot, int], need: _Ne
         full, rest = divmod(replicas - joined, each)
         after[shape.pool, (index,) * each] += full
         after[shape.pool, (index,) * rest] += bool(rest)
-    if replicas > joined and nodes_needed(pool, blocks_used(problem, _patterns(after), shape.pool)) > pool.nodes:
+    if replicas > joined and nodes_needed(pool, blocks_used(problem, patterns_of(after), shape.pool)) > pool.nodes:
         return None
-    before_microusd_per_h, after_microusd_per_h = (pool_cost(problem, _patterns(where), shape.pool) for where in (spots, after))
-    return Addition(index, replicas, joined, after_microusd_per_h - before_microusd_per_h, +after)
+    before_microusd_per_h, after_microusd_per_h = (pool_cost(problem, patterns_of(where), shape.pool) for where in (spots, after))
+    return Addition(index, replicas, joined, after_microusd_per_h - before_microusd_per_h, patterns_of(after))
 
 
 def _joined(problem: Problem, index: int, spots: Mapping[Spot, int], replicas: int) -> tuple[Counter[Spot], int]:
@@ -120,7 +138,8 @@ def _together(problem: Problem, index: int, most: int) -> int:
     return next((count - 1 for count in range(1, most + 1) if not _legal(problem, pool, (index,) * count)), most)
 
 
-def _patterns(spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:
+def patterns_of(spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:
+    """Spots as patterns, in a fixed order."""
     return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(spots.items()) if count)
 
 
