@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.choice.beside import cheapest_addition, spots_now
+from planner.choice.beside import cheapest_change, spots_now
 from planner.choice.choose import MIB_PER_GIB
 from planner.plan import Plan, Start, Stop
 from planner.problem import MICRO
@@ -15,13 +15,15 @@ from planner.sizing.blueprint import Blueprint
 class PlacementEstimate:
     """A first answer without solving: replicas of one shape join GPUs in use where they may, the others open free ones.
 
-    usd_per_h None says that there is no room left beside what runs: somebody would have to move or be displaced.
+    usd_per_h None says that there is no room left beside what runs: somebody would have to move or be displaced. With replaced the
+    replicas come in place of so many that the model has.
     """
 
     usd_per_h: float | None
     replicas: int = 0
     joined: int = 0
     shape: str = ""
+    replaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,14 @@ class Quote:
 
 
 def estimate(blueprint: Blueprint, name: str) -> PlacementEstimate:
-    """The cheapest way for the group of that name beside what runs (problem.current), which stays where it is."""
+    """The cheapest way for the group of that name beside what others run (problem.current), which stays where it is."""
     problem = blueprint.problem
     demand = next(i for i, group in enumerate(blueprint.groups) if group.name == name)
-    found = cheapest_addition(problem, demand, spots_now(problem))
+    found = cheapest_change(problem, demand, spots_now(problem))
     if found is None:
         return PlacementEstimate(None)
-    return PlacementEstimate(found.cost_microusd_per_h / MICRO, found.replicas, found.joined, problem.shapes[found.shape].name)
+    way, replaced = found
+    return PlacementEstimate(way.cost_microusd_per_h / MICRO, way.replicas, way.joined, problem.shapes[way.shape].name, replaced)
 
 
 def compare(first: PlacementEstimate, before: Plan, after: Plan, workload: str) -> Quote:

@@ -46,6 +46,7 @@ COUNTS = {
         "gpus_used",
         "host_cores",
         "joined",
+        "replaced",
     ),
     *("host_cores_per_gpu", "kv_blocks", "max_active", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
     *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count", "tolerate_nodes"),

@@ -8,7 +8,7 @@ from executor.emulator import devices
 from executor.emulator.gpu_file import DeviceError
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
-from planner.plan import NodePlan, Repartition
+from planner.plan import GpuFacts, NodePlan, Repartition
 
 
 class EmulatedDevices:
@@ -18,19 +18,21 @@ class EmulatedDevices:
         """Nodes are made by `create`."""
         self._folder = folder
 
-    def create(self, nodes: tuple[NodePlan, ...]) -> None:
+    def create(self, nodes: tuple[NodePlan, ...], gpu_types: tuple[GpuFacts, ...] = ()) -> None:
         """Make nodes that are missing, anew when an idle one had other GPUs. Raises ExecutorError when one with other GPUs is in use."""
+        declared = {facts.name: facts for facts in gpu_types}
         for node in nodes:
+            own = declared.get(node.gpu_type)
             path = self._folder.node(node.name)
             try:
-                devices.create_node(path, node.gpu_type, node.gpu_count)
+                devices.create_node(path, node.gpu_type, node.gpu_count, own=own)
             except OSError as error:
                 raise ExecutorError(f"emulated devices: {path}: cannot be written: {error.strerror or error}") from error
             except (DeviceError, ValueError) as error:
                 if devices.count_gpus(path) == 0 or any(gpu.residents for gpu in devices.read_node(path).gpus):
                     raise ExecutorError(f"emulated devices: {error}; `ullage destroy` ends what runs there") from error
                 shutil.rmtree(path)
-                devices.create_node(path, node.gpu_type, node.gpu_count)
+                devices.create_node(path, node.gpu_type, node.gpu_count, own=own)
 
     def residents(self) -> frozenset[int]:
         """Processes that hold memory on any emulated GPU."""

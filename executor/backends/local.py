@@ -21,7 +21,7 @@ from executor.errors import ExecutorError, ProcessError, StartError
 from executor.processes import table as processes
 from executor.state.folder import StateFolder
 from executor.waiting import finish, wait_until
-from planner.plan import NodePlan, Plan, Repartition, Replica, State
+from planner.plan import GpuFacts, NodePlan, Plan, Repartition, Replica, State
 from renderers.manifest import RenderError
 from renderers.vllm import replica_start
 
@@ -45,8 +45,8 @@ class Deadlines:
 class Devices(Protocol):
     """The accelerators under the replicas, where this backend can see and set them."""
 
-    def create(self, nodes: tuple[NodePlan, ...]) -> None:
-        """Make sure that the nodes' devices exist."""
+    def create(self, nodes: tuple[NodePlan, ...], gpu_types: tuple[GpuFacts, ...] = ()) -> None:
+        """Make sure that the nodes' devices exist; gpu_types are those that the catalogue does not have."""
 
     def residents(self) -> frozenset[int]:
         """Processes that hold device memory now."""
@@ -88,7 +88,7 @@ class LocalBackend:
         if self._devices is None:
             self._refuse_mig(plan)
         else:
-            self._devices.create(plan.desired.nodes)
+            self._devices.create(plan.desired.nodes, plan.desired.gpu_types)
         try:
             for replica in plan.desired.replicas:
                 self._launch(replica)

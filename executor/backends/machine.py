@@ -10,7 +10,7 @@ import pynvml
 
 from executor.errors import ExecutorError
 from planner.hosts import address_of
-from planner.plan import Plan
+from planner.plan import Plan, gpu_look_up
 from profiles.catalogue import builtin
 
 # How many GPUs there are; ExecutorError says why that cannot be known.
@@ -58,9 +58,8 @@ def _one_machine_twice(plan: Plan) -> Iterator[str]:
 def _no_gpus(plan: Plan, count_gpus: CountGpus) -> Iterator[str]:
     """GPUs that the plan uses and the machine does not have; devices that are no GPUs are not looked for."""
     types = {node.name: node.gpu_type for node in plan.desired.nodes}
-    used = [
-        (index, replica) for replica in plan.desired.replicas for index in replica.gpus if builtin().gpu(types[replica.node]).engine is None
-    ]
+    look_up = gpu_look_up(plan.desired.gpu_types, builtin().gpu)
+    used = [(index, replica) for replica in plan.desired.replicas for index in replica.gpus if look_up(types[replica.node]).engine is None]
     if not used:
         return
     try:

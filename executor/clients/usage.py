@@ -19,11 +19,12 @@ import aiohttp
 from executor.backends import probes
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.emulator.devices import GpuReading
+from executor.emulator.node_gpus import node_gpu_type
 from executor.file_names import file_name
 from executor.state.folder import StateFolder
 from planner.plan import GpuPlan, Plan, Replica
 from planner.simulation.traffic_metrics import GpuUse
-from profiles.catalogue import builtin
+from profiles.gpu_types import GpuType
 
 # A scrape of one emulated engine costs it about a millisecond; every two seconds that stays below a part in a thousand.
 SAMPLE_EVERY_S = 2.0
@@ -31,9 +32,8 @@ SAMPLE_EVERY_S = 2.0
 Loads = dict[str, probes.EngineLoad]
 
 
-def gpu_busy_s(gpu: GpuReading) -> float:
+def gpu_busy_s(gpu: GpuReading, gpu_type: GpuType) -> float:
     """Seconds of work of a whole GPU's compute: MIG instances count by their part of its compute slices."""
-    gpu_type = builtin().gpu(gpu.gpu_type)
     slices = {profile.name: profile.compute_slices / gpu_type.mig_compute_slices for profile in gpu_type.mig_profiles}
     return sum(slices.get(instance.profile, 1.0) * instance.busy_s for instance in gpu.instances)
 
@@ -53,7 +53,9 @@ class UsageWatch:
     def __init__(self, plan: Plan, state_dir: Path) -> None:
         """Nothing is sampled before the body begins."""
         self._plan = plan
-        self._devices = EmulatedDevices(StateFolder(state_dir))
+        folder = StateFolder(state_dir)
+        self._devices = EmulatedDevices(folder)
+        self._nodes = folder.nodes
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="usage-watch", daemon=True)
         self._samples: list[Loads] = []
@@ -105,7 +107,11 @@ class UsageWatch:
         return min(1.0, (self._busy_after_s[key] - self._busy_before_s.get(key, 0.0)) / max(self._length_s, 1e-9))
 
     def _busy_s(self) -> dict[tuple[str, int], float]:
-        return {(node, gpu.index): gpu_busy_s(gpu) for node, reading in self._devices.readings().items() for gpu in reading.gpus}
+        return {
+            (node, gpu.index): gpu_busy_s(gpu, node_gpu_type(self._nodes / node, gpu.gpu_type))
+            for node, reading in self._devices.readings().items()
+            for gpu in reading.gpus
+        }
 
     def _sample(self) -> None:
         asyncio.run(self._sample_until_stopped())

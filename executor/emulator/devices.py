@@ -11,8 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from executor.emulator.gpu_file import UNITS, DeviceError, GpuFile, create_gpu_file
+
+if TYPE_CHECKING:
+    from planner.plan import GpuFacts
 
 DeviceLayout = Sequence[tuple[str, int]]
 
@@ -107,20 +111,26 @@ def open_gpu(node_dir: Path, index: int) -> Iterator[GpuFile]:
         gpu.close()
 
 
-def create_node(node_dir: Path, gpu_type_name: str, gpu_count: int, mig_layouts: Sequence[DeviceLayout] = ()) -> None:
-    """Make a node of `gpu_count` GPUs of a catalogue type; `mig_layouts` gives one layout per GPU, none: undivided.
+def create_node(
+    node_dir: Path, gpu_type_name: str, gpu_count: int, mig_layouts: Sequence[DeviceLayout] = (), own: GpuFacts | None = None
+) -> None:
+    """Make a node of `gpu_count` GPUs of a catalogue type or of its own; `mig_layouts` gives one layout per GPU, none: undivided.
 
     A GPU that exists already with the same type is left as it is, with its residents. Raises DeviceError when it
-    exists with another type or a layout is not legal, and the catalogue's error for an unknown type.
+    exists with another type or other facts or a layout is not legal, and the catalogue's error for an unknown type.
     """
-    from profiles.catalogue import builtin  # noqa: PLC0415 - engines import this module and start faster without it
+    from executor.emulator.node_gpus import record_facts, recorded_facts  # noqa: PLC0415 - engines import this module and start faster without it
+    from profiles.catalogue import builtin  # noqa: PLC0415 - as above
 
     if mig_layouts and len(mig_layouts) != gpu_count:
         raise DeviceError(f"{node_dir}: {len(mig_layouts)} MIG layouts for {gpu_count} GPUs; give one per GPU or none")
     if (existing_count := count_gpus(node_dir)) > gpu_count:
         raise DeviceError(f"{node_dir}: has {existing_count} GPUs already, not {gpu_count}; remove the folder to start anew")
-    gpu = builtin().gpu(gpu_type_name)
+    gpu = builtin().gpu(gpu_type_name) if own is None else own.gpu_type()
     node_dir.mkdir(parents=True, exist_ok=True)
+    if existing_count and recorded_facts(node_dir) != own:
+        raise DeviceError(f"{node_dir}: its GPUs are of a type with other facts than {gpu.name}; remove the folder to start anew")
+    record_facts(node_dir, own)
     for index in range(gpu_count):
         path = gpu_path(node_dir, index)
         if not path.exists():
@@ -139,11 +149,11 @@ def repartition(node_dir: Path, gpu: int, layout: DeviceLayout) -> None:
     As on real GPUs an instance that stays keeps its residents; one that goes must be idle. Raises DeviceError when it is not, or
     when the layout is not legal for the type.
     """
-    from profiles.catalogue import builtin  # noqa: PLC0415 - as above
+    from executor.emulator.node_gpus import node_gpu_type  # noqa: PLC0415 - as above
     from profiles.mig import legal_layouts  # noqa: PLC0415 - as above
 
     with open_gpu(node_dir, gpu) as state, state.lock():
-        gpu_type = builtin().gpu(state.gpu_type)
+        gpu_type = node_gpu_type(node_dir, state.gpu_type)
         wanted = set(layout)
         if wanted and frozenset(wanted) not in {frozenset(legal) for legal in legal_layouts(gpu_type)}:
             raise DeviceError(f"{state.path}: {tuple(layout)} is not a legal MIG layout of {gpu_type.name}")

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from executor.emulator.node_gpus import node_gpu_type
 from executor.emulator.options import ServeOptions
 from executor.emulator.residence import Residence
 from planner.simulation.configuration import engine_config
@@ -120,7 +121,7 @@ def measured() -> Measurements:
 
 def prepare(options: ServeOptions, residence: Residence, measurements: Measurements) -> EmulatedEngine:
     """Size the engine on its devices. Raises LaunchError, or what the profiles say about a configuration that cannot run."""
-    gpu = builtin().gpu(residence.gpu_type)
+    gpu = node_gpu_type(residence.node_dir, residence.gpu_type)
     architecture = find_architecture(options.model)
     settings = engine_settings(options, architecture, gpu)
     reason = quantization_reason(architecture, settings.quantization)

@@ -73,8 +73,13 @@ class Residence:
         self.busy_s = 0.0
 
     @property
+    def node_dir(self) -> Path:
+        """Folder of the emulated node."""
+        return self._devices[0][0].path.parent
+
+    @property
     def gpu_type(self) -> str:
-        """Catalogue name of the GPUs."""
+        """Name of the type of the GPUs."""
         return self._devices[0][0].gpu_type
 
     @property

@@ -33,6 +33,7 @@ from planner.plan import (
     State,
     TierResult,
     WorkloadForecast,
+    gpu_facts,
     state_hash,
 )
 from planner.problem import MICRO, DemandLoss, Placed, Solution
@@ -104,6 +105,7 @@ def assemble(
         sharing_saving=sharing_saving(gpus, asked),
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
+        gpu_types=tuple(gpu_facts(gpu) for gpu in fleet.own_gpu_types),
     )
     return _from(state, desired, churn_tier(blueprint, outcome.best, placed))
 

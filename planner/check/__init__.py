@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from planner.check.actions import action_problems
+from planner.check.brought_gpus import gpu_type_problems
 from planner.check.certificate import certificate_problems
 from planner.check.engines import engine_problems
 from planner.check.evidence import evidence_problems
@@ -17,7 +18,7 @@ from planner.check.losses import loss_problems
 from planner.check.placements import placement_problems
 from planner.check.rules import rule_problems
 from planner.check.service import service_problems
-from planner.plan import Plan, State
+from planner.plan import Plan, State, gpu_look_up
 from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 
@@ -27,6 +28,7 @@ __all__ = ["TAKEN_AS_SAID", "check"]
 TAKEN_AS_SAID = (
     "rates, token lengths, goals and priorities of workloads",
     "rules, prices and memory of others",
+    "facts of GPU types that the fleet declares itself",
     "capacities and latency forecasts of replicas",
     "bounds and baselines of the certificate",
 )
@@ -40,15 +42,17 @@ def check(
     gpu_type and architecture look up catalogue entries by the names the plan uses. With the state that the plan was made against
     its actions are followed too, step by step.
     """
+    known = gpu_look_up(plan.desired.gpu_types, gpu_type)
     found = [
+        *gpu_type_problems(plan.desired, gpu_type),
         *placement_problems(plan.desired),
-        *gpu_problems(plan.desired, gpu_type),
-        *engine_problems(plan.desired, gpu_type, architecture),
+        *gpu_problems(plan.desired, known),
+        *engine_problems(plan.desired, known, architecture),
         *service_problems(plan.desired),
         *loss_problems(plan.desired),
         *rule_problems(plan.desired),
         *evidence_problems(plan.desired),
         *certificate_problems(plan.desired),
-        *(action_problems(plan, state, gpu_type) if state is not None else ()),
+        *(action_problems(plan, state, known) if state is not None else ()),
     ]
     return tuple(dict.fromkeys(found))

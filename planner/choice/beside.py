@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from planner.problem import Pattern, Problem, Spot, pattern_violations
+from planner.problem import Pattern, Problem, Spot, blocks_used, cost, nodes_needed, pattern_violations, pool_cost
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """So many replicas of a shape: `joined` of them on GPUs in use, the others on free ones, for so much more an hour."""
+    """So many replicas of a shape: `joined` of them on GPUs in use, the others on free ones, for so much more an hour.
+
+    patterns has all GPUs in use with them.
+    """
 
     shape: int
     replicas: int
     joined: int
     cost_microusd_per_h: int
+    patterns: tuple[Pattern, ...]
 
 
 def spots_now(problem: Problem) -> Counter[Spot]:
@@ -35,6 +39,24 @@ def cheapest_addition(problem: Problem, demand: int, spots: Mapping[Spot, int]) 
     return min(found, key=lambda item: (item.cost_microusd_per_h, item.replicas, problem.shapes[item.shape].name), default=None)
 
 
+def cheapest_change(problem: Problem, demand: int, spots: Mapping[Spot, int]) -> tuple[Addition, int] | None:
+    """As cheapest_addition, or new replicas in place of all that the demand has if that costs less; with the number of those replaced."""
+    added = cheapest_addition(problem, demand, spots)
+    others: Counter[Spot] = Counter()
+    for (pool, residents), count in spots.items():
+        others[pool, tuple(i for i in residents if problem.shapes[i].demand != demand)] += count
+    own = sum(len(residents) * count for (_, residents), count in spots.items()) - sum(
+        len(here) * count for (_, here), count in others.items()
+    )
+    kept = Counter({spot: count for spot, count in others.items() if spot[1]})
+    anew = cheapest_addition(problem, demand, kept) if own else None
+    if anew is None:
+        return None if added is None else (added, 0)
+    before_microusd_per_h = cost(problem, patterns_of(spots))
+    anew = replace(anew, cost_microusd_per_h=cost(problem, anew.patterns) - before_microusd_per_h)
+    return (anew, own) if added is None or anew.cost_microusd_per_h < added.cost_microusd_per_h else (added, 0)
+
+
 def patterns_beside(problem: Problem, spots: Mapping[Spot, int]) -> tuple[Pattern, ...] | None:
     """The spots with the cheapest addition for every demand that lacks some, highest priority first; None when one finds no room."""
     after = Counter(dict(spots))
@@ -45,8 +67,8 @@ def patterns_beside(problem: Problem, spots: Mapping[Spot, int]) -> tuple[Patter
         addition = cheapest_addition(problem, demand, after)
         if addition is None:
             return None
-        _add(problem, addition, after)
-    return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(after.items()) if count)
+        after = Counter({(pattern.pool, pattern.residents): pattern.count for pattern in addition.patterns})
+    return patterns_of(after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +98,49 @@ def _addition(problem: Problem, index: int, spots: Mapping[Spot, int], need: _Ne
     replicas = max(-(-need.microrps // max(1, shape.capacity_microrps)), need.replicas)
     if replicas > need.most:
         return None
-    room = sum(count for spot, count in spots.items() if _joins(problem, index, spot)) if replicas else 0
-    joined = min(replicas, room)
-    fresh = (replicas - joined) * shape.gpus
-    used = sum(max(problem.shapes[i].gpus for i in here) * count for (pool_of, here), count in spots.items() if pool_of == shape.pool)
-    if fresh > pool.gpus - used or (fresh and not _legal(problem, shape.pool, (index,))):
+    after, joined = _joined(problem, index, spots, replicas)
+    if replicas > joined:
+        each = _together(problem, index, replicas - joined)
+        if not each:
+            return None
+        full, rest = divmod(replicas - joined, each)
+        after[shape.pool, (index,) * each] += full
+        after[shape.pool, (index,) * rest] += bool(rest)
+    if replicas > joined and nodes_needed(pool, blocks_used(problem, patterns_of(after), shape.pool)) > pool.nodes:
         return None
-    paid = fresh
-    if pool.billing == "node":
-        nodes_before, nodes_after = (max(pool.min_nodes, -(-gpus // pool.gpus_per_node)) for gpus in (used, used + fresh))
-        paid = (nodes_after - nodes_before) * pool.gpus_per_node
-    return Addition(index, replicas, joined, paid * pool.price_microusd_per_h)
+    before_microusd_per_h, after_microusd_per_h = (pool_cost(problem, patterns_of(where), shape.pool) for where in (spots, after))
+    return Addition(index, replicas, joined, after_microusd_per_h - before_microusd_per_h, patterns_of(after))
 
 
-def _add(problem: Problem, addition: Addition, spots: Counter[Spot]) -> None:
-    """Let replicas join in the order of the spots; the others open free GPUs."""
-    left = addition.joined
-    for spot in sorted(spot for spot in spots if spots[spot] and _joins(problem, addition.shape, spot)):
-        pool, residents = spot
-        count = min(left, spots[spot])
-        spots[spot] -= count
-        spots[pool, tuple(sorted((*residents, addition.shape)))] += count
-        left -= count
-    spots[problem.shapes[addition.shape].pool, (addition.shape,)] += addition.replicas - addition.joined
+def _joined(problem: Problem, index: int, spots: Mapping[Spot, int], replicas: int) -> tuple[Counter[Spot], int]:
+    """The spots with up to so many replicas of a shape on GPUs in use, and how many found room: a round over all GPUs, then another."""
+    after, left = Counter(dict(spots)), replicas
+    while left:
+        before = left
+        for spot in sorted(spot for spot in after if after[spot] and _joins(problem, index, spot)):
+            pool, residents = spot
+            count = min(left, after[spot])
+            after[spot] -= count
+            after[pool, tuple(sorted((*residents, index)))] += count
+            left -= count
+        # elsewhere than in MIG instances no model sits twice on one GPU
+        if left == before or problem.shapes[index].mode != "mig":
+            break
+    return after, replicas - left
+
+
+def _together(problem: Problem, index: int, most: int) -> int:
+    """How many replicas of a shape one free GPU holds, at most so many: several in MIG instances only; 0 where it may not run."""
+    if problem.demands[problem.shapes[index].demand].tolerate_nodes:
+        # side by side they would be lost together
+        most = min(1, most)
+    pool = problem.shapes[index].pool
+    return next((count - 1 for count in range(1, most + 1) if not _legal(problem, pool, (index,) * count)), most)
+
+
+def patterns_of(spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:
+    """Spots as patterns, in a fixed order."""
+    return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(spots.items()) if count)
 
 
 def _joins(problem: Problem, index: int, spot: Spot) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from planner.choice.beside import patterns_beside
+from planner.choice.beside import patterns_beside, patterns_of
 from planner.problem import Pattern, Problem, Shape, Spot, pattern_violations
 
 Residents = tuple[int, ...]
@@ -34,7 +34,7 @@ def settled(problem: Problem, patterns: Sequence[Pattern], spots: Mapping[Spot, 
             left[spot] -= count
             wanted[pattern] -= count
             after[mixed.pool, mixed.residents] += count
-    return _patterns(after + wanted)
+    return patterns_of(after + wanted)
 
 
 def replaced(problem: Problem, spots: Mapping[Spot, int]) -> tuple[Pattern, ...] | None:
@@ -78,7 +78,3 @@ def _mixed(problem: Problem, wanted: Residents, running: Residents) -> tuple[Res
 def _does_as_well(one: Shape, other: Shape) -> bool:
     same_kind = (one.demand, one.mode, one.gpus, one.mig_profile) == (other.demand, other.mode, other.gpus, other.mig_profile)
     return same_kind and one.capacity_microrps >= other.capacity_microrps
-
-
-def _patterns(spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:
-    return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(spots.items()) if count)

@@ -31,6 +31,7 @@ from planner.plan.document import (
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.extra_args import ExtraArg
 from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
+from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.json_files import DocumentError, plan_from_json, state_from_json, state_hash, to_json
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
@@ -51,6 +52,7 @@ __all__ = [
     "EngineReport",
     "Explanation",
     "ExtraArg",
+    "GpuFacts",
     "GpuMode",
     "GpuPlan",
     "GpuRows",
@@ -87,6 +89,8 @@ __all__ = [
     "Way",
     "WorkloadForecast",
     "as_applied",
+    "gpu_facts",
+    "gpu_look_up",
     "plan_from_json",
     "state_from_json",
     "state_hash",

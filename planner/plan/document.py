@@ -25,6 +25,7 @@ from planner.plan.bounds import (
 )
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
+from planner.plan.gpu_facts import GpuFacts
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Breaking, Explanation
 from planner.plan.vllm_args import EngineArgs
@@ -191,7 +192,10 @@ class NodeLoss(PlanPart):
 
 
 class Desired(PlanPart):
-    """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any."""
+    """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any.
+
+    gpu_types are those of its GPUs that the catalogue does not have.
+    """
 
     nodes: tuple[NodePlan, ...]
     gpus: tuple[GpuPlan, ...]
@@ -212,6 +216,7 @@ class Desired(PlanPart):
     measurements_sha256: str | None = None
     sharing_saving: SharingSaving | None = None
     warnings: tuple[str, ...] = ()
+    gpu_types: tuple[GpuFacts, ...] = ()
 
 
 class Prior(PlanPart):

@@ -75,11 +75,13 @@ def blocks_used(problem: Problem, patterns: Sequence[Pattern], pool: int) -> dic
 
 def cost(problem: Problem, patterns: Sequence[Pattern]) -> int:
     """Micro-dollars per hour of the GPUs used, or of whole nodes where the pool is billed by node."""
-    total = 0
-    for index, pool in enumerate(problem.pools):
-        used = blocks_used(problem, patterns, index)
-        gpus = sum(used.values())
-        if pool.billing == "node":
-            gpus = max(nodes_needed(pool, used), pool.min_nodes) * pool.gpus_per_node
-        total += gpus * pool.price_microusd_per_h
-    return total
+    return sum(pool_cost(problem, patterns, index) for index in range(len(problem.pools)))
+
+
+def pool_cost(problem: Problem, patterns: Sequence[Pattern], index: int) -> int:
+    """What the patterns of one pool cost."""
+    pool, used = problem.pools[index], blocks_used(problem, patterns, index)
+    gpus = sum(used.values())
+    if pool.billing == "node":
+        gpus = max(nodes_needed(pool, used), pool.min_nodes) * pool.gpus_per_node
+    return gpus * pool.price_microusd_per_h

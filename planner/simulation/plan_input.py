@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from planner.demand.traces import TraceRequest
-from planner.plan import GpuPlan, Plan, Replica
+from planner.plan import GpuPlan, Plan, Replica, gpu_look_up
 from planner.simulation.configuration import engine_config
 from planner.simulation.simulation_input import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
 from profiles.gpu_types import GpuType, settings_on
@@ -36,7 +36,8 @@ def planned_world(
     ValueError when a replica names a GPU or MIG profile that is not there, UnsupportedError when an engine cannot run.
     """
     desired = plan.desired
-    types = {(gpu.node, gpu.index): gpu_type(gpu.gpu_type) for gpu in desired.gpus}
+    look_up = gpu_look_up(desired.gpu_types, gpu_type)
+    types = {(gpu.node, gpu.index): look_up(gpu.gpu_type) for gpu in desired.gpus}
     blocks = {(item.node, index): _gpu_key(item) for item in desired.replicas if len(item.gpus) > 1 for index in item.gpus}
     engines = []
     for item in desired.replicas:

@@ -13,13 +13,13 @@ from pydantic import Field
 from planner.demand.traces import MAX_TOKENS
 from planner.latency_classes import LatencyClass
 from planner.spec.declared_demand import DeclaredDemand
+from planner.spec.declared_gpu import DeclaredGpu
 from planner.spec.field_types import (
     Count,
     CountOrNone,
     DeclaredPrice,
     DeclaredSource,
     Duration,
-    GpuName,
     Host,
     ModelName,
     Name,
@@ -65,7 +65,11 @@ class DeclaredTaken(Declared):
 class DeclaredPool(Declared):
     """Identical nodes of identical GPUs."""
 
-    gpu: GpuName = Field(description="GPU type: a catalogue name or one of its aliases.", examples=["H100-SXM-80GB"])
+    gpu: DeclaredGpu = Field(
+        description="GPU type: a catalogue name or one of its aliases; a YAML file in the catalogue's form, written ./like/this.yaml; "
+        "or its facts, see pools.NAME.gpu.",
+        examples=["H100-SXM-80GB"],
+    )
     nodes: Count = Field(description="Number of nodes.", examples=[1])
     gpus_per_node: Size = Field(description="GPUs in each node.", examples=[8])
     price_usd_per_h: DeclaredPrice | None = Field(

@@ -34,7 +34,7 @@ class Names:
 
 
 def is_local(source: str) -> bool:
-    """Whether a model source is a path (starts with ./, ../ or /) and not a catalogue name."""
+    """Whether a model source or GPU type is a path (starts with ./, ../ or /) and not a catalogue name."""
     return source.startswith(("./", "../", "/"))
 
 
@@ -76,8 +76,11 @@ def _known(kind: str, text: str, allowed: tuple[str, ...]) -> str:
 
 
 def _gpu(text: str, info: ValidationInfo) -> str:
-    if info.context is not None:
-        info.context.catalogue.gpu(text)
+    if info.context is not None and not is_local(text):
+        try:
+            info.context.catalogue.gpu(text)
+        except UnknownNameError as error:
+            raise ValueError(f"{error} (a file with its facts is written ./like/this.yaml)") from error
     return text
 
 
@@ -142,6 +145,14 @@ Sequences = Annotated[int, Field(ge=1, le=65_536), BeforeValidator(_whole)]
 Priority = Annotated[int, Field(ge=0, le=1000), BeforeValidator(_whole)]
 TokenCount = Annotated[int, Field(ge=1, le=MAX_TOKENS), BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_decimal)]
+# GB/s, TFLOP/s and USD/h of a GPU: far beyond those of any.
+DeclaredSpeed = Annotated[float, Field(ge=0.01, le=1_000_000), BeforeValidator(_decimal)]
+# 16 TiB are a hundred of today's largest GPUs.
+DeviceMib = Annotated[int, Field(ge=1, le=1 << 24), BeforeValidator(_whole)]
+DeviceMemory = Annotated[int, BeforeValidator(_mib(math.floor, "16TiB")), _schema(BYTES)]
+# NVIDIA's GPUs have eight memory slices and seven compute slices (MIG user guide).
+MigSlices = Annotated[int, Field(ge=1, le=8), BeforeValidator(_whole)]
+MigStart = Annotated[int, Field(ge=0, le=7), BeforeValidator(_whole)]
 # Ten years: longer than any plan holds.
 Duration = Annotated[float, BeforeValidator(_between(SECONDS, "3650d")), _schema(SECONDS)]
 Moment = Annotated[float, BeforeValidator(_between(SECONDS, "3650d", zero=True)), _schema(SECONDS)]

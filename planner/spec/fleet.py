@@ -169,7 +169,7 @@ class Fleet(_Part):
     """Everything that was declared, in the order of the file.
 
     hashes maps each input file, as the fleet file names it, to its SHA-256. warnings are sentences for people. measurements are under the
-    catalogue's names, empty when the file names no folder of them.
+    catalogue's names, empty when the file names no folder of them. own_gpu_types are those that the catalogue does not have, by name.
     """
 
     pools: tuple[FleetPool, ...]
@@ -179,3 +179,4 @@ class Fleet(_Part):
     measurements: InstanceOf[Measurements]
     hashes: dict[str, str]
     warnings: tuple[str, ...]
+    own_gpu_types: tuple[InstanceOf[GpuType], ...] = ()

@@ -17,6 +17,7 @@ from planner.spec.fleet import Fleet, FleetPool, Model, Policy, Ports, RouterAdd
 from planner.spec.goals import goal_tiers
 from planner.spec.messages import Loc, problem_at, problems_of
 from planner.spec.part import Declared
+from planner.spec.pool_gpus import GpuFiles, resolve_gpu_types
 from planner.spec.pools import check_size, resolve_pools
 from planner.spec.served import check_blocks, check_mig, local_config, resolve_models
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
@@ -77,7 +78,10 @@ class _Loading:
         models_named = (*self._names(raw, "models"), *_adapter_names(raw.get("models")))
         names = Names(self.catalogue, self._names(raw, "pools"), models_named, self._names(raw, "workloads"))
         self._validate(raw, names)
-        pools = resolve_pools(self._valid(raw, "pools", DeclaredPool, names), self.catalogue, self._report, self._warn)
+        declared_pools = self._valid(raw, "pools", DeclaredPool, names)
+        gpu_files = GpuFiles(self.folder, self.read, self.hashes, self.problems)
+        types = resolve_gpu_types(declared_pools, self.catalogue, gpu_files, self._report)
+        pools = resolve_pools(declared_pools, types, self.catalogue, self._report, self._warn)
         declared_models = self._valid(raw, "models", DeclaredModel, names)
         models = resolve_models(declared_models, self.catalogue, self.folder, self._report)
         declared_workloads = self._valid(raw, "workloads", DeclaredWorkload, names)
@@ -99,8 +103,12 @@ class _Loading:
         if self.problems or policy is None:
             return None
         hashes = dict(sorted(self.hashes.items()))
+        own = {
+            types[name].name: types[name] for name, pool in declared_pools.items() if not isinstance(pool.gpu, str) or is_local(pool.gpu)
+        }
         return Fleet(
             pools=pools,
+            own_gpu_types=tuple(own[name] for name in sorted(own)),
             models=models,
             workloads=workloads,
             policy=policy,

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from planner.spec.declared_demand import FORMS, DeclaredRate, DeclaredTrace, DeclaredWindows
+from planner.spec.declared_gpu import DeclaredGpuType
 from planner.spec.errors import SpecProblem
 from planner.spec.field_types import HOST_PATTERN, NAME_PATTERN
 from planner.spec.nearest import nearest
@@ -19,9 +20,14 @@ from planner.spec.yaml_tree import Node
 
 Loc = tuple[int | str, ...]
 
-_TAGGED: dict[int | str, type[Declared]] = {"<rate>": DeclaredRate, "<windows>": DeclaredWindows, "<trace>": DeclaredTrace}
-# What pydantic adds to a place and does not stand in the file: the form of a demand, and that a key is wrong.
-_MARKS = frozenset((*_TAGGED, "[key]"))
+_TAGGED: dict[int | str, type[Declared]] = {
+    "<rate>": DeclaredRate,
+    "<windows>": DeclaredWindows,
+    "<trace>": DeclaredTrace,
+    "<gpu type>": DeclaredGpuType,
+}
+# What pydantic adds to a place and does not stand in the file: the form of a demand or GPU type, and that a key is wrong.
+_MARKS = frozenset((*_TAGGED, "<gpu name>", "[key]"))
 _LIMITS = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than", "less_than_equal": "at most"}
 _PATTERNS = {
     NAME_PATTERN: "a name; allowed are up to 63 letters, digits, dots, dashes and underscores, a letter or digit first and last",

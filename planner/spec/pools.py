@@ -8,6 +8,7 @@ from typing import get_args
 
 from planner.hosts import is_everywhere, is_loopback
 from planner.spec.declared import DeclaredPool
+from planner.spec.field_types import is_local
 from planner.spec.fleet import FleetPool, Link, Sharing, Taken
 from planner.spec.messages import Loc
 from planner.spec.nearest import nearest
@@ -33,12 +34,19 @@ _MIB_PER_GB = 1e9 / (1 << 20)
 _SAME_SIZE_FRACTION = 0.2
 
 
-def resolve_pools(declared: Mapping[str, DeclaredPool], catalogue: Catalogue, report: Report, warn: Report) -> tuple[FleetPool, ...]:
-    """The pools without errors; everything else goes to report, and names that several cards carry to warn."""
+def resolve_pools(
+    declared: Mapping[str, DeclaredPool], types: Mapping[str, GpuType], catalogue: Catalogue, report: Report, warn: Report
+) -> tuple[FleetPool, ...]:
+    """The pools without errors; everything else goes to report, and names that several cards carry to warn.
+
+    types are GPU types by pool; one that has none has been reported.
+    """
     pools: list[FleetPool] = []
     for name, pool in declared.items():
-        gpu = catalogue.gpu(pool.gpu)
-        ambiguity = catalogue.gpu_ambiguity(pool.gpu)
+        gpu = types.get(name)
+        if gpu is None:
+            continue
+        ambiguity = catalogue.gpu_ambiguity(pool.gpu) if isinstance(pool.gpu, str) and not is_local(pool.gpu) else None
         if ambiguity is not None:
             warn(("pools", name, "gpu"), ambiguity)
         layout, layout_problems = _layout(pool, gpu)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
 _SECTIONS = (
     ("The file", None),
     ("pools.NAME", "DeclaredPool"),
+    ("pools.NAME.gpu: a GPU type of your own", "DeclaredGpuType"),
+    ("pools.NAME.gpu.mig", "DeclaredMig"),
+    ("pools.NAME.gpu.mig.profiles[]", "DeclaredMigProfile"),
     ("pools.NAME.taken[]", "DeclaredTaken"),
     ("models.NAME", "DeclaredModel"),
     ("models.NAME.choices", "DeclaredChoices"),
@@ -71,7 +74,7 @@ def _kind(field: Mapping[str, Any]) -> str:
     if len(options) == 1:
         return _kind({**options[0], "examples": field.get("examples", options[0].get("examples"))})
     if options:
-        return "one of several forms" if "$ref" in options[0] else "number, or {mean, p99}"
+        return _several_kinds(field, options)
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:
@@ -79,6 +82,14 @@ def _kind(field: Mapping[str, Any]) -> str:
     if "$ref" in field or field.get("type") == "object":
         return "fields"
     return _simple_kind(field)
+
+
+def _several_kinds(field: Mapping[str, Any], options: Sequence[Mapping[str, Any]]) -> str:
+    if "$ref" in options[0]:
+        return "one of several forms"
+    if options[0].get("type") == "string":
+        return f"{_kind({**options[0], 'examples': field.get('examples')})}, or fields"
+    return "number, or {mean, p99}"
 
 
 def _simple_kind(field: Mapping[str, Any]) -> str:

@@ -231,7 +231,7 @@ def _relative_evidence(engine: PredictedEngine, fit: LatencyFit, point: LatencyP
         return None
     try:
         architecture = engine.architecture if point.model == engine.architecture.name else builtin().model(point.model)
-        gpu = builtin().gpu(point.gpu)
+        gpu = engine.gpu if point.gpu == engine.gpu.name else builtin().gpu(point.gpu)
         if kind(architecture) != kind(engine.architecture):
             return None
         settings = replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,15 @@ from executor.backends.engine_kinds import vllm_backend
 from executor.clients.replay import ReplayRequest, replay
 from executor.destroy import destroy
 from executor.emulator import devices
+from executor.emulator.node_gpus import node_gpu_type
 from executor.errors import ExecutorError, StartError
 from executor.processes import table as processes
 from executor.state.folder import StateFolder
 from executor.status import status
 from planner.diff import diff
-from planner.plan import Plan, Prior, Replica, state_hash
+from planner.plan import Plan, Prior, Replica, gpu_facts, state_hash
 from planner.routes import routes_for
+from profiles.catalogue import UnknownNameError, builtin
 from renderers import vllm
 from tests.executor.worlds import FAKE_ENGINE, World, free_ports
 from tests.plans import mig_plan, replica, time_shared_plan
@@ -111,6 +114,25 @@ def test_an_idle_node_may_come_back_with_other_gpus(world: World) -> None:
         made.create((node.model_copy(update={"gpu_count": count, "gpu_type": gpu_type}),))
         [reading] = made.readings().values()
         assert [gpu.gpu_type for gpu in reading.gpus] == [gpu_type] * count
+
+
+def test_a_declared_gpu_type_comes_to_the_node_with_its_facts(world: World) -> None:
+    world.folder.create()
+    made = EmulatedDevices(world.folder)
+    node = mig_plan().desired.nodes[0].model_copy(update={"gpu_count": 1, "gpu_type": "My-GPU"})
+    folder = world.folder.node(node.name)
+    for memory_mib in (50_000, 60_000):
+        own = gpu_facts(replace(builtin().gpu("H100"), name="My-GPU", memory_usable_mib=memory_mib))
+        made.create((node,), (own,))
+        made.create((node,), (own,))
+        [gpu] = made.readings()[folder.name].gpus
+        assert (gpu.gpu_type, gpu.total_mib) == ("My-GPU", memory_mib)
+        assert node_gpu_type(folder, "My-GPU") == own.gpu_type()
+    devices.repartition(folder, 0, (("1g.10gb", 0),))
+    made.create((node.model_copy(update={"gpu_type": "L4"}),))
+    assert node_gpu_type(folder, "L4") == builtin().gpu("L4")
+    with pytest.raises(UnknownNameError):
+        node_gpu_type(folder, "My-GPU")
 
 
 def test_vllm_refuses_what_it_cannot_set(world: World, tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_a_catalogue_model_with_goals_and_replicas_of_its_own(work: Path) -> Non
     assert found["places"]
 
 
+@pytest.mark.parametrize(("ownership", "gpus_per_node"), [("owned", 2), ("rentable", 1)])
+def test_the_estimate_counts_a_larger_replica_in_place_of_the_model_s_own(work: Path, ownership: str, gpus_per_node: int) -> None:
+    """The newcomer's model has a replica on the only GPU in use: it grows there, and no other GPU is paid."""
+    pool = {"gpu": "H100", "nodes": 2, "gpus_per_node": gpus_per_node, "price": "3 USD/h", "ownership": ownership}
+    write_fleet(work / "fleet.yaml", pools={"h100": pool}, workloads={"small": workload("small", "2/s")})
+    found = quoted("small", "--rate", "1/s")
+    assert found["usd_per_h"] == 0.0
+    assert found["estimate"]["usd_per_h"] == 0.0
+    assert (found["estimate"]["replicas"], found["estimate"]["replaced"]) == (1, 1)
+    assert "in place of the 1 there" in ullage("quote", "small", "--estimate", "--rate", "1/s").out
+
+
 def test_higher_priority_displaces_lower(work: Path) -> None:
     write_fleet(work / "fleet.yaml", pools=ONE, workloads={"large": workload("large", "15/s", priority=1)})
     found = quoted("middle", "--rate", "20/s", "--priority", "900")

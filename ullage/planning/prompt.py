@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.plan import Plan, Replica
+from planner.plan import Plan, Replica, gpu_look_up
 from planner.simulation.plan_input import replica_settings
 from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
 from profiles.catalogue import builtin
@@ -48,8 +48,9 @@ class PromptFit:
 def prompt_fits(plan: Plan, prompt_tokens: int, measurements: Measurements) -> tuple[PromptFit, ...]:
     """The prompt on every replica of a plan, in the plan's order; measurements are those that the plan was made with."""
     types = {(gpu.node, gpu.index): gpu.gpu_type for gpu in plan.desired.gpus}
+    look_up = gpu_look_up(plan.desired.gpu_types, builtin().gpu)
     return tuple(
-        _prompt_fit(plan, replica, builtin().gpu(types[replica.node, replica.gpus[0]]), prompt_tokens, measurements)
+        _prompt_fit(plan, replica, look_up(types[replica.node, replica.gpus[0]]), prompt_tokens, measurements)
         for replica in plan.desired.replicas
     )
 

@@ -14,7 +14,8 @@ def estimate_line(first: PlacementEstimate) -> str:
     if not first.replicas:
         return "estimate: +0.00 USD/h, the replicas there are carry it"
     where = f"{first.joined} of {first.replicas} join GPUs in use" if first.joined else f"{first.replicas} on GPUs of their own"
-    return f"estimate: +{first.usd_per_h:.2f} USD/h, {first.shape}: {where}, everything else staying as it is"
+    instead = f", in place of the {first.replaced} there" if first.replaced else ""
+    return f"estimate: {first.usd_per_h:+.2f} USD/h, {first.shape}: {where}{instead}, everything else staying as it is"
 
 
 def quote_text(quote: Quote) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.choice.beside import cheapest_addition, patterns_beside, spots_now
 from planner.choice.choose import ADDED, choose
 from planner.plan import State, as_applied
-from planner.problem import Pattern, Problem, blocks_used, pattern_violations
+from planner.problem import MICRO, Billing, Demand, MigSlot, Pattern, Pool, Problem, Shape, Spot, blocks_used, pattern_violations
 from planner.sizing.blueprint import Blueprint, build
 from planner.spec import Fleet
 from solvers.first_fit import solve as first_fit
@@ -78,3 +79,46 @@ def test_at_equal_cost_the_answer_that_moves_nobody_wins() -> None:
     assert choice.solution.engine == ADDED
     assert choice.solution.patterns == beside
     assert choice.solution.cost_microusd_per_h == moved.cost_microusd_per_h
+
+
+SLOTS = tuple(MigSlot("1g.10gb", start) for start in range(7))
+
+
+def sliced(nodes: int, billing: Billing, asked_microrps: int, tolerate_nodes: int = 0) -> Problem:
+    """A pool of GPUs of seven MIG instances each, at 4 USD/h, and a model of which one instance carries 1 request/s."""
+    pool = Pool("sliced", nodes, 2, 9000, 4 * MICRO, billing=billing, mig_layouts=(SLOTS,))
+    shape = Shape("slice", 0, 0, "mig", 8000, MICRO, mig_profile="1g.10gb")
+    return Problem((pool,), (Demand("new", (asked_microrps,), tolerate_nodes=tolerate_nodes),), (shape,))
+
+
+@pytest.mark.parametrize(
+    ("asked_rps", "billing", "in_use", "expected"),
+    [
+        # eight instances: a GPU of seven and one more
+        (8, "gpu", (), (8, 0, 8 * MICRO)),
+        (8, "node", (), (8, 0, 8 * MICRO)),
+        (7, "gpu", (), (7, 0, 4 * MICRO)),
+        (14, "node", (), (14, 0, 8 * MICRO)),
+        (15, "node", (), (15, 0, 16 * MICRO)),
+        # one instance is in use and carries 1/s: six more join it
+        (7, "gpu", (0,), (6, 6, 0)),
+        (9, "gpu", (0,), (8, 6, 4 * MICRO)),
+    ],
+)
+def test_mig_instances_of_one_gpu_are_paid_once(
+    asked_rps: int, billing: Billing, in_use: tuple[int, ...], expected: tuple[int, int, int]
+) -> None:
+    spots: Counter[Spot] = Counter({(0, in_use): 1} if in_use else {})
+    found = cheapest_addition(sliced(2, billing, asked_rps * MICRO), 0, spots)
+    assert found is not None
+    assert (found.replicas, found.joined, found.cost_microusd_per_h) == expected
+
+
+def test_replicas_that_survive_a_node_open_gpus_of_their_own() -> None:
+    found = cheapest_addition(sliced(2, "gpu", 2 * MICRO, tolerate_nodes=1), 0, Counter())
+    assert found is not None
+    assert (found.replicas, found.cost_microusd_per_h) == (2, 8 * MICRO)
+
+
+def test_more_instances_than_the_pool_has_find_no_room() -> None:
+    assert cheapest_addition(sliced(1, "gpu", 15 * MICRO), 0, Counter()) is None
