@@ -155,3 +155,40 @@ def test_one_of_a_model_does_not_take_the_port_of_the_other(node: Node) -> None:
     node.render(_changed(first, port=second.args.port), _changed(second, port=first.args.port))
     done = node.run("start.sh")
     assert (done.returncode, "both would be down at once" in done.stderr, _pids(node, first, second)) == (1, True, before)
+
+
+def test_what_shrinks_is_restarted_before_what_grows_into_its_place(node: Node) -> None:
+    one, two = free_ports(2)
+    grows, shrinks = replica("a", "a", args={"port": one}), replica("b", "b", args={"port": two})
+    _started(node, grows, shrinks)
+    since = len(node.events())
+    larger, smaller = (grows.ledger.model_copy(update={"total_mib": mib}) for mib in (30000, 20000))
+    _started(
+        node,
+        _changed(grows, max_num_seqs=65).model_copy(update={"ledger": larger}),
+        _changed(shrinks, max_num_seqs=63).model_copy(update={"ledger": smaller}),
+    )
+    assert _turns(node, since) == [f"stop {two}", f"begin {two}", f"stop {one}", f"begin {one}"]
+
+
+def test_one_that_runs_but_does_not_answer_is_left_alone(node: Node) -> None:
+    one, never = free_ports(2)
+    item = replica("a", "a", args={"port": one}, start_s=0.0)
+    before = _started(node, item)
+    (node.folder / f"await-{one}").write_text(str(never))
+    # The limit of the rendered script is minutes; a single question shows the same.
+    script = node.scripts / "start.sh"
+    line = next(line for line in script.read_text().splitlines() if line.startswith("add_replica"))
+    script.write_text(script.read_text().replace(line, line.rpartition(" ")[0] + " 0"))
+    done = node.run("start.sh")
+    assert (done.returncode, "runs unchanged but does not answer" in done.stderr, _pids(node, item)) == (1, True, before)
+    assert alive(before[0])
+
+
+def test_a_server_without_a_record_is_restarted_once(node: Node) -> None:
+    item = replica("a", "a", args={"port": free_ports(1)[0]})
+    before = _started(node, item)
+    (node.scripts / "run" / "a.record").unlink()
+    after = _started(node, item)
+    assert after != before
+    assert _started(node, item) == after
