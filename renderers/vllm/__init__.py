@@ -1,7 +1,7 @@
 """vLLM without anything around it: one script per replica, one to start and one to stop each node.
 
-Files per node, in a folder of the node's name: `replicas/REPLICA.sh`, `start.sh`, `stop.sh`, and what they use: `processes.sh`
-and `ready.py`. Needs bash, python3, and flock and setsid of util-linux on the node.
+Files per node, in a folder of the node's name: `replicas/REPLICA.sh`, `start.sh`, `stop.sh`, and what they use: `processes.sh`,
+`rolling.sh` and `ready.py`. Needs bash, python3, and flock and setsid of util-linux on the node.
 """
 
 from __future__ import annotations
@@ -14,9 +14,18 @@ from renderers.names import file_name
 from renderers.no_credentials import refuse_credentials
 from renderers.templates import package_text, template
 from renderers.vllm.option_table import table_for
-from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, command, environment, extra_flags, mig_variable, probe_url, ready_limit_s
+from renderers.vllm.replica_start import (
+    SHUTDOWN_TIMEOUT_S,
+    arguments_sha256,
+    command,
+    environment,
+    extra_flags,
+    mig_variable,
+    probe_url,
+    ready_limit_s,
+)
 
-__all__ = ["command", "environment", "extra_flags", "mig_variable", "probe_url", "ready_limit_s", "render"]
+__all__ = ["arguments_sha256", "command", "environment", "extra_flags", "mig_variable", "probe_url", "ready_limit_s", "render"]
 
 # Our choice: the engine's own grace period, and as long again for its processes to end.
 _GRACE_S = 2 * SHUTDOWN_TIMEOUT_S
@@ -24,10 +33,10 @@ _GRACE_S = 2 * SHUTDOWN_TIMEOUT_S
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Replicas that share GPUs, directly or through others: they start one after another."""
+    """Replicas that share GPUs, directly or through others: they start one after another. `members` count in the plan's order."""
 
     gpus: tuple[int, ...]
-    starts: tuple[tuple[str, ...], ...]
+    members: tuple[int, ...]
 
 
 def render(plan: Plan) -> Manifest:
@@ -42,11 +51,14 @@ def render(plan: Plan) -> Manifest:
 def _node_files(node: str, replicas: tuple[Replica, ...]) -> list[File]:
     folder = file_name(node)
     warnings = sorted({warning for replica in replicas if (warning := table_for(replica.engine_version).warning)})
-    start = template("vllm", "start.sh.j2").render(node=node, groups=_groups(replicas), warnings=warnings, grace_s=_GRACE_S)
+    start = template("vllm", "start.sh.j2").render(
+        node=node, starts=[_start(replica) for replica in replicas], groups=_groups(replicas), warnings=warnings, grace_s=_GRACE_S
+    )
     stop = template("vllm", "stop.sh.j2").render(node=node, grace_s=_GRACE_S)
     return [
         *(File(f"{folder}/replicas/{file_name(replica.name)}.sh", _replica_script(replica), executable=True) for replica in replicas),
         File(f"{folder}/processes.sh", package_text("vllm/processes.sh")),
+        File(f"{folder}/rolling.sh", package_text("vllm/rolling.sh")),
         File(f"{folder}/ready.py", package_text("vllm/ready.py"), executable=True),
         File(f"{folder}/start.sh", start, executable=True),
         File(f"{folder}/stop.sh", stop, executable=True),
@@ -59,6 +71,7 @@ def _replica_script(replica: Replica) -> str:
         warning=table_for(replica.engine_version).warning,
         environment=environment(replica),
         command=_lines(command(replica)),
+        arguments_sha256=arguments_sha256(replica),
         mig_variable=mig_variable(replica),
         mig_help=_mig_help(replica),
     )
@@ -93,10 +106,20 @@ def _groups(replicas: tuple[Replica, ...]) -> list[_Group]:
         touching = [part for part in parts if part & set(replica.gpus)]
         parts = [part for part in parts if part not in touching] + [set(replica.gpus).union(*touching)]
     return [
-        _Group(tuple(sorted(part)), tuple(_start(replica) for replica in replicas if set(replica.gpus) <= part))
+        _Group(tuple(sorted(part)), tuple(index for index, replica in enumerate(replicas) if set(replica.gpus) <= part))
         for part in sorted(parts, key=min)
     ]
 
 
 def _start(replica: Replica) -> tuple[str, ...]:
-    return replica.name, file_name(replica.name), probe_url(replica), replica.args.served_model_name, str(ready_limit_s(replica))
+    slot = "" if replica.mig is None else f"@{replica.mig.profile}@{replica.mig.start}"
+    return (
+        replica.name,
+        file_name(replica.name),
+        probe_url(replica),
+        replica.args.served_model_name,
+        file_name(replica.args.served_model_name),
+        " ".join(f"{gpu}{slot}" for gpu in replica.gpus),
+        str(replica.ledger.total_mib),
+        str(ready_limit_s(replica)),
+    )

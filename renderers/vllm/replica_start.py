@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from math import ceil
@@ -115,6 +117,16 @@ def environment(replica: Replica) -> dict[str, str]:
             )
         variables["VLLM_SERVER_DEV_MODE"] = "1"
     return dict(sorted(variables.items()))
+
+
+def arguments_sha256(replica: Replica) -> str:
+    """SHA-256 in hex of everything the replica is started with: command line, rendered environment and MIG place.
+
+    Raises RenderError as `command` does.
+    """
+    place = None if replica.mig is None else [replica.mig.profile, replica.mig.start, *replica.gpus]
+    started_with = json.dumps([command(replica), environment(replica), place], sort_keys=True)
+    return hashlib.sha256(started_with.encode()).hexdigest()
 
 
 def mig_variable(replica: Replica) -> str | None:

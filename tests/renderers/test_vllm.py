@@ -32,7 +32,7 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 def test_rendered_scripts_are_as_reviewed(golden: Golden) -> None:
     for name, plan in PLANS.items():
         for file in vllm.render(plan):
-            if not file.path.endswith(("processes.sh", "ready.py")):
+            if not file.path.endswith(("processes.sh", "rolling.sh", "ready.py")):
                 golden(GOLDEN / name / file.path, file.text)
 
 
@@ -158,7 +158,7 @@ def test_an_unknown_version_is_checked_against_the_nearest_table_and_says_so(ver
 
 
 def _groups(replicas: tuple[Replica, ...]) -> list[tuple[tuple[int, ...], list[str]]]:
-    return [(group.gpus, [start[0] for start in group.starts]) for group in vllm._groups(replicas)]
+    return [(group.gpus, [replicas[index].name for index in group.members]) for group in vllm._groups(replicas)]
 
 
 def test_replicas_that_share_a_gpu_start_one_after_another() -> None:

@@ -17,3 +17,5 @@ for pid_file in "$run"/*.pid; do
   stop_server "$(basename -- "$pid_file" .pid)" "$pid_file" 60 &
 done
 wait
+# Nothing is meant to run any more.
+rm -f -- "$run"/*.record

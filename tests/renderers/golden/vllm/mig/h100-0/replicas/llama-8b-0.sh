@@ -2,6 +2,8 @@
 # Replica llama-8b-0 on node h100-0, GPU 0, MIG 4g.40gb at start slot 0 (mig): one vLLM server, in the foreground.
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
+# Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
+export ULLAGE_ARGUMENTS_SHA256=33d1927004a0230135ef6806a2a2301a839ca9f2c032a7d31a76daf1647e425a
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export VLLM_ENGINE_READY_TIMEOUT_S=212
 export VLLM_NO_USAGE_STATS=1

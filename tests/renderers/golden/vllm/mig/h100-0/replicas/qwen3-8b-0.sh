@@ -2,6 +2,8 @@
 # Replica qwen3-8b-0 on node h100-0, GPU 0, MIG 3g.40gb at start slot 4 (mig): one vLLM server, in the foreground.
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
+# Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
+export ULLAGE_ARGUMENTS_SHA256=f1ccf0ea1a0413df497f42429a015c63cfe0a7cf64dc33c1f6c74f365f82048e
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export VLLM_ENGINE_READY_TIMEOUT_S=212
 export VLLM_NO_USAGE_STATS=1

@@ -2,6 +2,8 @@
 # Replica llama-70b-0 on node h100-0, GPU 0, 1 (tensor_parallel): one vLLM server, in the foreground.
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
+# Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
+export ULLAGE_ARGUMENTS_SHA256=dd3c863485a6e30461e59732495a445cdd2c27fc90315e3127deb3fd6f10c024
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=0,1
 export VLLM_ENGINE_READY_TIMEOUT_S=432

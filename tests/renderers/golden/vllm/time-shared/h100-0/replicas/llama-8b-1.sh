@@ -2,6 +2,8 @@
 # Replica llama-8b-1 on node h100-0, GPU 1 (time_shared): one vLLM server, in the foreground.
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
+# Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
+export ULLAGE_ARGUMENTS_SHA256=1e9b62970b950b950df302dca1a638a3354ed41b8403af1fabb7ddb20ec74177
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=1
 export VLLM_ENGINE_READY_TIMEOUT_S=212

@@ -2,6 +2,8 @@
 # Replica mistral-7b-0 on node h100-0, GPU 1 (time_shared): one vLLM server, in the foreground.
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
+# Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
+export ULLAGE_ARGUMENTS_SHA256=f4417cdbc3b2aee39ee38e193fb923f234a3800ac9a22ea16fdb1faea795f0b0
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=1
 export VLLM_ENGINE_READY_TIMEOUT_S=212
