@@ -118,7 +118,7 @@ def test_a_removed_replica_is_stopped_last_or_before_a_start_in_its_place(node: 
 
 def test_a_failing_restart_leaves_all_others_running(node: Node) -> None:
     first, second = _two_of_one_model((0, 1))
-    leaver = replica("z", "z", gpus=(1,), args={"port": free_ports(3)[2]})
+    leaver = replica("z", "z", gpus=(2,), args={"port": free_ports(3)[2]})
     before = _started(node, first, second, leaver)
     ports = (first.args.port, second.args.port)
     for port in ports:
@@ -192,3 +192,12 @@ def test_a_server_without_a_record_is_restarted_once(node: Node) -> None:
     after = _started(node, item)
     assert after != before
     assert _started(node, item) == after
+
+
+def test_a_removed_replica_outlives_a_restart_that_needs_none_of_its_memory(node: Node) -> None:
+    one, two = free_ports(2)
+    stays, goes = replica("a", "a", args={"port": one}), replica("b", "b", args={"port": two})
+    _started(node, stays, goes)
+    since = len(node.events())
+    _started(node, _changed(stays, max_num_seqs=32))
+    assert _turns(node, since) == [f"stop {one}", f"begin {one}", f"stop {two}"]
