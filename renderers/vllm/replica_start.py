@@ -17,6 +17,8 @@ from renderers.vllm.option_table import table_for
 # Our choice, Kubernetes' default grace period: an engine told to stop finishes what it is answering for this long.
 SHUTDOWN_TIMEOUT_S = 30
 
+_START_LIMIT = "VLLM_ENGINE_READY_TIMEOUT_S"
+
 
 def command(replica: Replica) -> tuple[str, ...]:
     """Arguments of the replica's `vllm serve`, each flag and value checked against the option table of its version.
@@ -104,7 +106,7 @@ def environment(replica: Replica) -> dict[str, str]:
     refuse_credentials(replica, f"replica {replica.name!r}")
     variables = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "VLLM_ENGINE_READY_TIMEOUT_S": str(ready_limit_s(replica)),
+        _START_LIMIT: str(ready_limit_s(replica)),
         "VLLM_NO_USAGE_STATS": "1",
     }
     if replica.mig is None:
@@ -120,12 +122,13 @@ def environment(replica: Replica) -> dict[str, str]:
 
 
 def arguments_sha256(replica: Replica) -> str:
-    """SHA-256 in hex of everything the replica is started with: command line, rendered environment and MIG place.
+    """SHA-256 in hex of everything that makes the running replica what it is: command line, rendered environment and MIG place.
 
-    Raises RenderError as `command` does.
+    The limit of its start is no part of it: another forecast of the start changes nothing in an engine that runs. Raises RenderError as `command` does.
     """
     place = None if replica.mig is None else [replica.mig.profile, replica.mig.start, *replica.gpus]
-    started_with = json.dumps([command(replica), environment(replica), place], sort_keys=True)
+    variables = {name: value for name, value in environment(replica).items() if name != _START_LIMIT}
+    started_with = json.dumps([command(replica), variables, place], sort_keys=True)
     return hashlib.sha256(started_with.encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
 # Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
-export ULLAGE_ARGUMENTS_SHA256=33d1927004a0230135ef6806a2a2301a839ca9f2c032a7d31a76daf1647e425a
+export ULLAGE_ARGUMENTS_SHA256=b00f16f517c0224a51e6513a9ecd4b9600bb12fbc6fabee894b1e1a4ef8cafb3
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export VLLM_ENGINE_READY_TIMEOUT_S=212
 export VLLM_NO_USAGE_STATS=1

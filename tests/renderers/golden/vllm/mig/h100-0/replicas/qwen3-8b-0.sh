@@ -3,7 +3,7 @@
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
 # Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
-export ULLAGE_ARGUMENTS_SHA256=f1ccf0ea1a0413df497f42429a015c63cfe0a7cf64dc33c1f6c74f365f82048e
+export ULLAGE_ARGUMENTS_SHA256=d449a574fc32227a2f1ffe2306320a5a7f212cb60eb395d6dcb81d5bc6824477
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export VLLM_ENGINE_READY_TIMEOUT_S=212
 export VLLM_NO_USAGE_STATS=1

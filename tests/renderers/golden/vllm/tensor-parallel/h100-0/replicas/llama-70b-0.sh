@@ -3,7 +3,7 @@
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
 # Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
-export ULLAGE_ARGUMENTS_SHA256=dd3c863485a6e30461e59732495a445cdd2c27fc90315e3127deb3fd6f10c024
+export ULLAGE_ARGUMENTS_SHA256=69e9994656c6069972620166d0aedd3770549199f2af70385f7ddbd844988e90
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=0,1
 export VLLM_ENGINE_READY_TIMEOUT_S=432

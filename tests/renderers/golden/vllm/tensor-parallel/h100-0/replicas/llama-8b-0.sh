@@ -3,7 +3,7 @@
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
 # Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
-export ULLAGE_ARGUMENTS_SHA256=491c4c474f82fd9d73de11dc56d05db67ee6c1cf9d19d4c1bb39290b015f3e0e
+export ULLAGE_ARGUMENTS_SHA256=340d6a2f652dc61d224fb8d3a4286254f4b594b99ab171d73f7a16548f595c5e
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=2
 export VLLM_ENGINE_READY_TIMEOUT_S=212

@@ -3,7 +3,7 @@
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
 # Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
-export ULLAGE_ARGUMENTS_SHA256=c39593e4b846a46a6fa2eb2f2164bfb9ea38d05b32698592ed22a0055cd4aa0f
+export ULLAGE_ARGUMENTS_SHA256=88ee799a40fbdedfcc05f8cb8addd6d7218642a93f9f09e38b5e0cde19c0f08c
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=0
 export VLLM_ENGINE_READY_TIMEOUT_S=212

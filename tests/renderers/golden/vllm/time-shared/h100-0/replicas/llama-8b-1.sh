@@ -3,7 +3,7 @@
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
 # Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
-export ULLAGE_ARGUMENTS_SHA256=1e9b62970b950b950df302dca1a638a3354ed41b8403af1fabb7ddb20ec74177
+export ULLAGE_ARGUMENTS_SHA256=0725e4519245c8479b92ef644cc42f6ce9194c848b5958697f45f2bca9c747fe
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=1
 export VLLM_ENGINE_READY_TIMEOUT_S=212

@@ -3,7 +3,7 @@
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
 # Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
-export ULLAGE_ARGUMENTS_SHA256=f4417cdbc3b2aee39ee38e193fb923f234a3800ac9a22ea16fdb1faea795f0b0
+export ULLAGE_ARGUMENTS_SHA256=6bd4a2dd13f2b0ded9fab2f13f06e88323348447324e91a44a8323267f616cd4
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=1
 export VLLM_ENGINE_READY_TIMEOUT_S=212

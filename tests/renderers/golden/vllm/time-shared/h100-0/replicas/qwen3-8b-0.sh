@@ -3,7 +3,7 @@
 # Credentials (HF_TOKEN, VLLM_API_KEY) come from the environment of whoever starts it.
 set -euo pipefail
 # Over command line, environment and MIG place: start.sh restarts a replica that was started with another one.
-export ULLAGE_ARGUMENTS_SHA256=484f0a1e8146ea092a679329dc660b38c7266eb6210d6e40ded26db4fdc20dc1
+export ULLAGE_ARGUMENTS_SHA256=c073f53f70f2388bed932654f0df06d893a126c78c3d70998809a23ef40de631
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export CUDA_VISIBLE_DEVICES=0
 export VLLM_ENGINE_READY_TIMEOUT_S=212
