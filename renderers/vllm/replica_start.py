@@ -124,7 +124,8 @@ def environment(replica: Replica) -> dict[str, str]:
 def arguments_sha256(replica: Replica) -> str:
     """SHA-256 in hex of everything that makes the running replica what it is: command line, rendered environment and MIG place.
 
-    The limit of its start is no part of it: another forecast of the start changes nothing in an engine that runs. Raises RenderError as `command` does.
+    The limit of its start is no part of it: another forecast of the start changes nothing in an engine that runs. Raises
+    RenderError as `command` does.
     """
     place = None if replica.mig is None else [replica.mig.profile, replica.mig.start, *replica.gpus]
     variables = {name: value for name, value in environment(replica).items() if name != _START_LIMIT}
