@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Weight formats a checkpoint may come in; None in Architecture.checkpoint_quant means unquantised weights in `dtype`.
 CHECKPOINT_QUANTS = ("awq", "fp8", "gptq", "int4", "int8", "mxfp4", "nvfp4")
@@ -77,6 +77,17 @@ class SharedKv:
     double_mlp: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """What makes a model an encoder (BERT): every token attends to the whole prompt, nothing is kept in a cache.
+
+    learned_positions are the rows of its embedding of positions, 0 where positions are rotary; segments those of its token types.
+    """
+
+    learned_positions: int
+    segments: int
+
+
 # Kinds of layers that keep a state of fixed size per request instead of a growing cache.
 RECURRENT_KINDS = ("gated_delta", "mamba2")
 
@@ -118,7 +129,7 @@ class Recurrent:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A decoder-only language model as its config.json describes it; widths are in elements, lengths in tokens.
+    """A language model as its config.json describes it, a decoder unless encoder is there; widths are in elements, lengths in tokens.
 
     name is the Hugging Face id (or the folder of an imported config.json). dtype is what vLLM takes under `--dtype auto`. Of `layers`,
     sliding_layers keep only the last sliding_window_tokens tokens; the rest attend to everything. For MLA models kv_heads and head_dim
@@ -129,6 +140,9 @@ class Architecture:
     Of `layers`, recurrent.layers keep a state instead of a cache and mlp_only_layers hold nothing but an MLP (Nemotron-H, whose other
     layers then hold none). chunked: windows are chunks (Llama 4). gated_attention: queries come with a gate of their size. The largest
     image takes image_tokens tokens and image_values pixel values; 0 means not known.
+
+    pooling: each prompt gets one vector, class or score (vLLM's pooling models) and nothing is generated; it has no output head.
+    hf_overrides are JSON for vLLM's --hf-overrides without which it would not make scores of this model, "" for others.
 
     unquantized_modules are names and patterns of modules that a quantised checkpoint keeps in dtype (profiles.unquantized). weights_note
     says what about the weights is not known, for whoever reads their size.
@@ -167,6 +181,13 @@ class Architecture:
     global_layers: GlobalLayers | None = None
     per_layer_input: PerLayerInput | None = None
     shared_kv: SharedKv | None = None
+    encoder: Encoder | None = None
+    pooling: bool = False
+    hf_overrides: str = ""
+
+    def pooled(self) -> Architecture:
+        """The model as an engine loads it to make vectors or scores of whole prompts: without its output head."""
+        return replace(self, pooling=True, tie_embeddings=True)
 
     @property
     def attention_layers(self) -> int:
@@ -175,7 +196,9 @@ class Architecture:
 
     @property
     def cached_layers(self) -> tuple[int, int]:
-        """Layers with a cache of their own that attend to everything, and those that slide."""
+        """Layers with a cache of their own that attend to everything, and those that slide; an encoder has neither."""
+        if self.encoder is not None:
+            return 0, 0
         shared = self.shared_kv or SharedKv(0, 0, double_mlp=False)
         full = self.attention_layers - self.sliding_layers - (shared.layers - shared.sliding_layers)
         return full, self.sliding_layers - shared.sliding_layers
@@ -192,13 +215,19 @@ class Architecture:
 
     @property
     def embedding_parameters(self) -> int:
-        """Input embedding and output head, one matrix when they are tied, and the embeddings of the layers."""
-        return self.vocab * self.hidden * (1 if self.tie_embeddings else 2) + self.per_layer_embedding_parameters
+        """Input embedding and output head, one matrix when they are tied, and the embeddings of layers, positions and segments."""
+        matrices = 1 if self.tie_embeddings else 2
+        return self.vocab * self.hidden * matrices + self.per_layer_embedding_parameters + self.position_parameters
 
     @property
     def per_layer_embedding_parameters(self) -> int:
         """The embeddings of the layers; 0 for a model without."""
         return self.layers * self.per_layer_input.vocab * self.per_layer_input.hidden if self.per_layer_input else 0
+
+    @property
+    def position_parameters(self) -> int:
+        """The embeddings of positions and segments of an encoder; 0 for a decoder."""
+        return (self.encoder.learned_positions + self.encoder.segments) * self.hidden if self.encoder else 0
 
     @property
     def attention_parameters(self) -> int:
@@ -211,7 +240,7 @@ class Architecture:
         full_layers, full = self.attention_layers - self.sliding_layers, self.full_heads
         query_width = queries * (full_layers * full.head_dim + self.sliding_layers * self.head_dim)
         # An engine loads keys a second time as values where a checkpoint has one projection for both (vllm gemma4.py).
-        cached_full, cached_sliding = self.cached_layers
+        cached_full, cached_sliding = (full_layers, self.sliding_layers) if self.encoder else self.cached_layers
         key_value_width = 2 * (cached_full * full.kv_heads * full.head_dim + cached_sliding * self.kv_heads * self.head_dim)
         return self.hidden * (query_width + key_value_width)
 

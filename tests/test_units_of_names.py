@@ -52,6 +52,8 @@ COUNTS = {
     *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count", "tolerate_nodes"),
     # GPUs or groups of them
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
+    # rows of an encoder's embeddings
+    *("learned_positions", "segments"),
     # clients, or requests that a KV pool holds
     *("concurrency", "max_concurrency"),
     # models and starts that constants rest on, GPUs that sharing saves

@@ -45,13 +45,21 @@ async def served_names(session: aiohttp.ClientSession, host: str, port: int) -> 
         return ()
 
 
-async def one_token(session: aiohttp.ClientSession, host: str, port: int, served_name: str, limit_s: float) -> str | None:
-    """A completion of one token; None when it came, else what went wrong. Raises AccessError as served_names does."""
+async def first_answer(
+    session: aiohttp.ClientSession, host: str, port: int, served_name: str, limit_s: float, *, pooling: bool
+) -> str | None:
+    """A completion of one token, or what a pooling engine makes of one; None when it came, else what went wrong.
+
+    Raises AccessError as served_names does.
+    """
     headers = credentials.authorization(os.environ)
-    body = {"model": served_name, "prompt": [1], "max_tokens": 1, "temperature": 0}
+    # every pooling engine answers /pooling, whether it makes vectors, classes or scores
+    path = "/pooling" if pooling else "/v1/completions"
+    asked = {"input": [1]} if pooling else {"prompt": [1], "max_tokens": 1, "temperature": 0}
+    body = {"model": served_name, **asked}
     try:
         async with session.post(
-            f"{_base(host, port)}/v1/completions", json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=limit_s)
+            f"{_base(host, port)}{path}", json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=limit_s)
         ) as answer:
             _require_access(answer)
             if answer.status == 200:

@@ -38,10 +38,11 @@ async def _await_ready(session: aiohttp.ClientSession, replica: Replica, alive: 
             listed = ", ".join(names) or "no model"
             raise _failure(replica, "foreign", f"{host}:{port} is answered by another program: it serves {listed}, not {name}", log)
         if names is not None:
-            refusal = await probes.one_token(session, host, port, name, max(deadline_s - clock(), probes.QUICK_LIMIT_S))
+            left_s = max(deadline_s - clock(), probes.QUICK_LIMIT_S)
+            refusal = await probes.first_answer(session, host, port, name, left_s, pooling=replica.args.runner == "pooling")
             if refusal is None and alive():
                 return
-            trouble = f"the first completion failed: {refusal}"
+            trouble = f"the first request failed: {refusal}"
         if clock() >= deadline_s:
             raise _failure(replica, "timeout", f"not ready within {limit_s:.0f} s: {trouble}", log)
         await asyncio.sleep(_POLL_S)

@@ -40,6 +40,8 @@ class ClientExchange:
     error: str | None = None
     # what the server said beside an error status
     detail: str = ""
+    # whether the answer comes as a stream of tokens; else it comes whole, and its time is that of its last byte
+    streamed: bool = True
 
 
 class StreamConnection(asyncio.BufferedProtocol):
@@ -155,6 +157,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             raw = b"".join(self._parts)
             body = raw if self._left_bytes is not None else dechunk(raw)[0]
             exchange.detail = body[:_MOST_DETAIL].decode("utf-8", "replace")
+        elif not exchange.streamed:
+            exchange.first_token_s = exchange.last_token_s = self._stamps_s[-1]
         elif self._left_bytes is None:
             stream = read_stream(self._parts, self._stamps_s)
             exchange.output_tokens, exchange.first_token_s, exchange.last_token_s = (
@@ -187,7 +191,16 @@ def completion_request(
             "stream_options": {"include_usage": True},
         }
     )
-    body = b"".join((head[:-1].encode(), b', "prompt": [', prompt_ids, b"]}"))
+    return _post("/v1/completions", host, port, b"".join((head[:-1].encode(), b', "prompt": [', prompt_ids, b"]}")), authorization)
+
+
+def embedding_request(host: str, port: int, served_name: str, prompt_ids: bytes, authorization: Mapping[str, str]) -> bytes:
+    """The embedding of one prompt; its answer is not streamed. prompt_ids and authorization are as for a completion."""
+    head = json.dumps({"model": served_name})
+    return _post("/v1/embeddings", host, port, b"".join((head[:-1].encode(), b', "input": [', prompt_ids, b"]}")), authorization)
+
+
+def _post(path: str, host: str, port: int, body: bytes, authorization: Mapping[str, str]) -> bytes:
     headers = {"host": f"{host}:{port}", "content-type": "application/json", "content-length": str(len(body)), **authorization}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return b"".join((b"POST /v1/completions HTTP/1.1\r\n", lines.encode(), b"\r\n", body))
+    return b"".join((b"POST ", path.encode(), b" HTTP/1.1\r\n", lines.encode(), b"\r\n", body))

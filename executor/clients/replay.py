@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from executor import credentials
-from executor.clients.client import ClientExchange, StreamConnection, completion_request
+from executor.clients.client import ClientExchange, StreamConnection, completion_request, embedding_request
 from executor.clients.token_ids import FIRST_ID, ID_BYTES, IDS
 from planner.simulation.traffic_metrics import RequestRecord
 
@@ -24,13 +24,14 @@ _STRIDE = 3571
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """One request of a trace; arrival_s counts from the start of the window."""
+    """One request of a trace; arrival_s counts from the start of the window. A pooling one asks for an embedding and generates nothing."""
 
     arrival_s: float
     workload: str
     served_name: str
     input_tokens: int
     output_tokens: int
+    pooling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class _Replay:
         return tuple(_record(request, exchange) for request, exchange in zip(self._requests, self._exchanges, strict=True))
 
     async def _one(self, index: int, due_s: float) -> None:
-        exchange = ClientExchange(started_s=due_s)
+        request = self._requests[index]
+        exchange = ClientExchange(started_s=due_s, streamed=not request.pooling)
         self._exchanges[index] = exchange
         try:
             connection = await self._connection()
@@ -116,7 +118,7 @@ class _Replay:
                 self._idle.append(connection)
         except OSError:
             exchange.error = "connect"
-        if exchange.error is None and exchange.output_tokens < self._requests[index].output_tokens:
+        if exchange.error is None and not request.pooling and exchange.output_tokens < request.output_tokens:
             exchange.error = "short output"
         self._ended += 1
         self._errors += exchange.error is not None
@@ -124,6 +126,8 @@ class _Replay:
     def _body(self, index: int) -> bytes:
         request = self._requests[index]
         prompt = self._prompts.ids(index, request.input_tokens)
+        if request.pooling:
+            return embedding_request(self._host, self._port, request.served_name, prompt, self._authorization)
         return completion_request(self._host, self._port, request.served_name, prompt, request.output_tokens, self._authorization)
 
     async def _connection(self) -> StreamConnection:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +17,7 @@ from executor.emulator.engine import RealTimeEngine
 from executor.emulator.launch import EmulatedEngine
 from executor.emulator.metrics import Metrics
 from executor.emulator.options import ENGINE_VERSION, ServeOptions
+from executor.emulator.pooling import POOLING_PATHS, PooledAnswer, PooledPart, pooled_ask, pooled_prompts
 from executor.emulator.residence import OutOfMemoryError
 from executor.emulator.response_bodies import StreamAnswer, WholeAnswer, dumps
 from executor.emulator.sleep import Sleeper
@@ -52,11 +53,16 @@ class Api:
             "/version": ("GET", lambda exchange: self._finish(exchange, HTTPStatus.OK, {"version": ENGINE_VERSION})),
             "/metrics": ("GET", self._show_metrics),
             "/v1/models": ("GET", self._show_models),
-            "/v1/completions": ("POST", lambda exchange: self._generate(exchange, chat=False)),
-            "/v1/chat/completions": ("POST", lambda exchange: self._generate(exchange, chat=True)),
             "/tokenize": ("POST", self._tokenize),
             "/detokenize": ("POST", self._detokenize),
         }
+        if launch.architecture.pooling:
+            self._routes |= dict.fromkeys(POOLING_PATHS, ("POST", self._pool))
+        else:
+            self._routes |= {
+                "/v1/completions": ("POST", lambda exchange: self._generate(exchange, chat=False)),
+                "/v1/chat/completions": ("POST", lambda exchange: self._generate(exchange, chat=True)),
+            }
         if os.environ.get("VLLM_SERVER_DEV_MODE") == "1":
             self._routes |= {
                 "/sleep": ("POST", self._sleep),
@@ -117,8 +123,7 @@ class Api:
         )
         self._admit()
         self._count_request(exchange, HTTPStatus.OK)
-        self._count += 1
-        request_id = f"{self._id_prefix}{self._count:08x}"
+        request_id = self._next_id()
         shown_id = ("chatcmpl-" if chat else "cmpl-") + (exchange.request.headers.get("x-request-id", "")[:_MAX_ID] or request_id)
         created = int(time.time())
         exchange.on_disconnect = lambda: self._engine.abort(request_id)
@@ -127,6 +132,28 @@ class Api:
             self._engine.submit(request_id, ask, StreamAnswer(exchange, ask, shown_id, created, interval))
         else:
             self._engine.submit(request_id, ask, WholeAnswer(exchange, ask, shown_id, created))
+
+    def _next_id(self) -> str:
+        self._count += 1
+        return f"{self._id_prefix}{self._count:08x}"
+
+    def _pool(self, exchange: ServerExchange) -> None:
+        """Embeddings and scores: each prompt of the body is a request of its own to the engine, the answer comes when all have ended."""
+        body = parse_body(exchange.request.body)
+        model = served_model(body, self._options.served_names)
+        path = exchange.request.path
+        prompts = pooled_prompts(path, body, self._launch.settings.max_model_len, self._launch.architecture.vocab)
+        self._admit()
+        self._count_request(exchange, HTTPStatus.OK)
+        ids = [self._next_id() for _ in prompts]
+        answer = PooledAnswer(exchange, path, model, ids[0], int(time.time()), prompts, self._launch.architecture.hidden)
+        exchange.on_disconnect = lambda: self._abort(ids)
+        for request_id, prompt_tokens in zip(ids, prompts, strict=True):
+            self._engine.submit(request_id, pooled_ask(model, prompt_tokens), PooledPart(answer))
+
+    def _abort(self, request_ids: Sequence[str]) -> None:
+        for request_id in request_ids:
+            self._engine.abort(request_id)
 
     def _admit(self) -> None:
         """503 at the limits: vLLM counts requests waiting and running, and prompt tokens of those without a first token."""
@@ -150,7 +177,8 @@ class Api:
             "vllm:num_preemptions_total": core.counters.preemptions,
             "vllm:prompt_tokens_total": core.counters.prompt_tokens,
             "vllm:prompt_tokens_cached_total": core.counters.cached_prompt_tokens,
-            "vllm:generation_tokens_total": core.counters.generation_tokens,
+            # to the core an answer of a pooling model is one token
+            "vllm:generation_tokens_total": 0 if self._launch.architecture.pooling else core.counters.generation_tokens,
         }
         for family, value in current.items():
             values[family][""] = float(value)

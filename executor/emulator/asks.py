@@ -35,7 +35,8 @@ class AskError(Exception):
 class Ask:
     """A generation: lengths in tokens, how it ends, and how it is to be delivered.
 
-    max_tokens is what the client allowed, output_tokens what the emulated model will say.
+    max_tokens is what the client allowed, output_tokens what the emulated model will say. One that does not generate asks for a vector or
+    a score, which counts as one token inside the engine.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Ask:
     include_usage: bool
     continuous_usage: bool
     stream_interval: int
+    generates: bool = True
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
@@ -73,23 +75,23 @@ def text_tokens(text: str) -> int:
 def messages_tokens(messages: Json) -> int:
     """Tokens of a chat, template included."""
     if not isinstance(messages, list) or not messages:
-        raise _wrong("messages", "a non-empty list of messages", messages)
+        raise wrong_type("messages", "a non-empty list of messages", messages)
     return sum(_message_tokens(message) for message in messages)
 
 
-def prompt_tokens_of(prompt: Json, vocabulary: int) -> int:
-    """Length of a prompt: a text, token ids, or one of either in a list."""
+def prompt_tokens_of(prompt: Json, vocabulary: int, name: str = "prompt") -> int:
+    """Length of a prompt: a text, token ids, or one of either in a list; name is that of its field."""
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], (str, list)):
         if len(prompt) > 1:
-            raise AskError(HTTPStatus.BAD_REQUEST, f"the emulator answers one prompt per request, not {len(prompt)}", param="prompt")
+            raise AskError(HTTPStatus.BAD_REQUEST, f"the emulator answers one prompt per request, not {len(prompt)}", param=name)
         prompt = prompt[0]
     if isinstance(prompt, str):
         return text_tokens(prompt)
     if not isinstance(prompt, list) or set(map(type, prompt)) != {int}:
-        raise _wrong("prompt", "a text or a non-empty list of token ids (whole numbers)", prompt)
+        raise wrong_type(name, "a text or a non-empty list of token ids (whole numbers)", prompt)
     if min(prompt) < 0 or max(prompt) >= vocabulary:
         outside = max(prompt) if min(prompt) >= 0 else min(prompt)
-        raise AskError(HTTPStatus.BAD_REQUEST, f"Token id {outside} is out of vocabulary", param="prompt")
+        raise AskError(HTTPStatus.BAD_REQUEST, f"Token id {outside} is out of vocabulary", param=name)
     return len(prompt)
 
 
@@ -129,7 +131,7 @@ def served_model(body: dict[str, Any], served_names: tuple[str, ...]) -> str:
     if model is None:
         return served_names[0]
     if not isinstance(model, str):
-        raise _wrong("model", "a text", model)
+        raise wrong_type("model", "a text", model)
     if model not in served_names:
         raise AskError(HTTPStatus.NOT_FOUND, f"The model `{model}` does not exist.", "NotFoundError", "model")
     return model
@@ -142,7 +144,7 @@ def _max_tokens(body: dict[str, Any], chat: bool, room: int) -> int:
         return max(1, room) if chat or ("max_tokens" in body) else _DEFAULT_MAX_TOKENS
     value = body[name]
     if type(value) is not int:
-        raise _wrong(name, "a whole number", value)
+        raise wrong_type(name, "a whole number", value)
     if value < 1:
         raise AskError(HTTPStatus.BAD_REQUEST, f"max_tokens must be at least 1, got {value}.", param="max_tokens")
     return value
@@ -164,7 +166,7 @@ def _stream_options(body: dict[str, Any], stream: bool) -> dict[str, Any]:
     if options is None:
         return {}
     if not isinstance(options, dict):
-        raise _wrong("stream_options", "an object", options)
+        raise wrong_type("stream_options", "an object", options)
     if not stream:
         raise AskError(HTTPStatus.BAD_REQUEST, "Stream options can only be defined when `stream=True`.", param="stream_options")
     return options
@@ -172,14 +174,14 @@ def _stream_options(body: dict[str, Any], stream: bool) -> dict[str, Any]:
 
 def _message_tokens(message: Json) -> int:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise _wrong("messages", "objects with a role", message)
+        raise wrong_type("messages", "objects with a role", message)
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(_part_text(part) for part in content)
     if content is None:
         return _TEMPLATE_TOKENS
     if not isinstance(content, str):
-        raise _wrong("messages", "content as text or text parts", content)
+        raise wrong_type("messages", "content as text or text parts", content)
     return _TEMPLATE_TOKENS + text_tokens(content)
 
 
@@ -195,7 +197,7 @@ def _integer(body: dict[str, Any], name: str, default: int, least: int) -> int:
     if value is None:
         return default
     if type(value) is not int:
-        raise _wrong(name, "a whole number", value)
+        raise wrong_type(name, "a whole number", value)
     if value < least:
         raise AskError(HTTPStatus.BAD_REQUEST, f"{name} must be at least {least}, got {value}.", param=name)
     return value
@@ -206,11 +208,12 @@ def _boolean(body: dict[str, Any], name: str) -> bool:
     if value is None:
         return False
     if not isinstance(value, bool):
-        raise _wrong(name, "true or false", value)
+        raise wrong_type(name, "true or false", value)
     return value
 
 
-def _wrong(name: str, expected: str, value: Json) -> AskError:
+def wrong_type(name: str, expected: str, value: Json) -> AskError:
+    """The error answer to a field of another type than it must have."""
     # Lists and objects may be long or nested too deeply to print.
     shown = f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:80]
     return AskError(HTTPStatus.BAD_REQUEST, f"{name}: expected {expected}, got {shown}", param=name)

@@ -225,9 +225,11 @@ class RealTimeEngine:
         metrics.add("vllm:request_success_total", label=reason)
         metrics.e2e_s.observe(end_s - live.arrival_s)
         metrics.prompt_tokens.observe(ask.prompt_tokens)
-        metrics.generation_tokens.observe(live.produced)
-        metrics.max_generation_tokens.observe(live.produced)
-        metrics.max_tokens.observe(ask.max_tokens)
+        generated = live.produced if ask.generates else 0
+        metrics.generation_tokens.observe(generated)
+        metrics.max_generation_tokens.observe(generated)
+        if ask.generates:
+            metrics.max_tokens.observe(ask.max_tokens)
         metrics.params_n.observe(1)
         metrics.request_preemptions.observe(live.preemptions)
         if live.first_s:

@@ -16,7 +16,7 @@ from profiles.catalogue import architecture_from_path, builtin
 from profiles.gpu_types import GpuType, settings_on
 from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime
-from profiles.memory.kv import kv_blocks, kv_pool_tokens, min_kv_bytes
+from profiles.memory.kv import has_cache, kv_blocks, kv_pool_tokens, min_kv_bytes
 from profiles.memory.ledger import MemoryLedger, memory_ledger
 from profiles.memory.lifecycle import start_s, wake_s
 from profiles.memory.measured import measured_constants
@@ -69,6 +69,16 @@ def find_architecture(model: str) -> Architecture:
     return builtin().model(model)
 
 
+def loaded_architecture(options: ServeOptions) -> Architecture:
+    """The model under the options' --runner; LaunchError when it cannot generate."""
+    found = find_architecture(options.model)
+    if found.pooling and options.runner == "generate":
+        raise LaunchError(
+            "Embedding models do not support `--runner generate`. Use `--runner pooling` or `--runner auto` for embedding models."
+        )
+    return found.pooled() if options.runner == "pooling" else found
+
+
 def engine_settings(options: ServeOptions, architecture: Architecture, gpu: GpuType) -> EngineSettings:
     """The options with vLLM's defaults for this model and GPU; LaunchError when the length is beyond the model's."""
     big = gpu.memory_usable_mib >= _BIG_GPU_MIB and not gpu.name.upper().startswith("A100")
@@ -87,7 +97,8 @@ def engine_settings(options: ServeOptions, architecture: Architecture, gpu: GpuT
         tensor_parallel_size=options.tensor_parallel_size,
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=options.max_num_batched_tokens or max(default_tokens, max_num_seqs),
+        max_num_batched_tokens=options.max_num_batched_tokens
+        or max(default_tokens, max_num_seqs, max_model_len if architecture.pooling else 1),
         enforce_eager=options.enforce_eager,
         max_loras=options.max_loras,
         max_lora_rank=options.max_lora_rank,
@@ -122,7 +133,7 @@ def measured() -> Measurements:
 def prepare(options: ServeOptions, residence: Residence, measurements: Measurements) -> EmulatedEngine:
     """Size the engine on its devices. Raises LaunchError, or what the profiles say about a configuration that cannot run."""
     gpu = node_gpu_type(residence.node_dir, residence.gpu_type)
-    architecture = find_architecture(options.model)
+    architecture = loaded_architecture(options)
     settings = engine_settings(options, architecture, gpu)
     reason = quantization_reason(architecture, settings.quantization)
     if reason is not None:
@@ -131,11 +142,13 @@ def prepare(options: ServeOptions, residence: Residence, measurements: Measureme
     budget_mib = check_free_memory(residence, options.gpu_memory_utilization)
     held = measured_constants(measurements, gpu, settings)
     constants = held.constants if held else None
-    kv_bytes = options.kv_cache_memory_bytes
+    kv_bytes = options.kv_cache_memory_bytes if has_cache(architecture) else 0
     if kv_bytes is None:
         without_kv = memory_ledger(architecture, gpu, settings, 0, constants)
         kv_bytes = (budget_mib - without_kv.total_mib + without_kv.context_mib) * _MIB
-    _check_pool(architecture, settings, kv_bytes)
+    _check_steps(architecture, settings)
+    if has_cache(architecture):
+        _check_pool(architecture, settings, kv_bytes)
     return EmulatedEngine(
         architecture=architecture,
         settings=settings,
@@ -144,11 +157,22 @@ def prepare(options: ServeOptions, residence: Residence, measurements: Measureme
         ledger=memory_ledger(architecture, gpu, settings, kv_bytes, constants),
         step_time=predict(architecture, gpu, settings, mig, measurements),
         kv_bytes=kv_bytes,
-        kv_blocks=kv_blocks(architecture, settings, kv_bytes),
-        kv_tokens=kv_pool_tokens(architecture, settings, kv_bytes),
+        # as vLLM says it of a model without a cache: one block
+        kv_blocks=kv_blocks(architecture, settings, kv_bytes) if has_cache(architecture) else 1,
+        kv_tokens=kv_pool_tokens(architecture, settings, kv_bytes) if has_cache(architecture) else 0,
         start_s=start_s(architecture, gpu, settings),
         wake_s=wake_s(architecture, gpu, settings),
     )
+
+
+def _check_steps(architecture: Architecture, settings: EngineSettings) -> None:
+    """A prompt that is pooled must be read in one step: vLLM reads them in parts only where the last token is pooled."""
+    if architecture.pooling and settings.max_num_batched_tokens < settings.max_model_len:
+        raise LaunchError(
+            f"max_num_batched_tokens ({settings.max_num_batched_tokens}) is smaller than max_model_len ({settings.max_model_len}). This "
+            "effectively limits the maximum sequence length to max_num_batched_tokens and makes vLLM reject longer sequences. Please "
+            "increase max_num_batched_tokens or decrease max_model_len."
+        )
 
 
 def _check_pool(architecture: Architecture, settings: EngineSettings, kv_bytes: int) -> None:

@@ -118,6 +118,7 @@ class ServeOptions:
     shutdown_timeout_s: int
     enable_sleep_mode: bool
     seed: int
+    runner: str = "auto"
 
 
 @cache
@@ -201,4 +202,5 @@ def parse_serve(arguments: Sequence[str], environment: Mapping[str, str]) -> Ser
         shutdown_timeout_s=found.shutdown_timeout,
         enable_sleep_mode=found.enable_sleep_mode,
         seed=found.seed,
+        runner=found.runner,
     )

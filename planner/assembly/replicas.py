@@ -21,7 +21,7 @@ from planner.problem import Placed
 from planner.sizing.candidates import Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
 from profiles.memory.caveats import caveats
-from profiles.memory.kv import kv_pool_tokens
+from profiles.memory.kv import has_cache, kv_pool_tokens
 from profiles.memory.lifecycle import start_s
 
 
@@ -71,6 +71,14 @@ def _beside(candidates: Sequence[Candidate], seats: Sequence[Seat], state: State
             yield seat
 
 
+def _kv_fraction(candidate: Candidate, kv_tokens: float) -> float:
+    """The part of a replica's KV pool that holds so many tokens; 0 without a pool."""
+    architecture = candidate.group.model.architecture
+    if not has_cache(architecture):
+        return 0.0
+    return min(1.0, kv_tokens / kv_pool_tokens(architecture, candidate.settings, candidate.kv_bytes))
+
+
 def _seat(candidate: Candidate, item: Placed, hosts: Hosts) -> Seat:
     node = hosts.nodes[candidate.site.pool][item.node]
     mig = None
@@ -84,7 +92,6 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
     load = candidate.forecast(planned_rps, quantile)
     if load is None:
         raise AssertionError(f"{name}: no forecast at {planned_rps} requests/s although its capacity is {candidate.capacity_rps}")
-    pool_tokens = kv_pool_tokens(group.model.architecture, candidate.settings, candidate.kv_bytes)
     ledger = candidate.ledger
     return Replica(
         name=name,
@@ -117,7 +124,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             tpot_s=load.tpot_s,
             busy_fraction=load.busy_fraction,
             running_requests=load.running_requests,
-            kv_fraction=min(1.0, load.kv_tokens / pool_tokens),
+            kv_fraction=_kv_fraction(candidate, load.kv_tokens),
             provenance=candidate.step.provenance,
         ),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from planner.check.evidence import measured_constants
-from planner.plan import Desired, GpuPlan, Ledger, Replica
+from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
 from planner.plan.extra_args import refusal
+from planner.plan.vllm_args import loaded
 from profiles.engine_versions import MIG_BY_UUID, lacking, plan_reason
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
@@ -52,11 +53,13 @@ def _memory(
     args = replica.args
     settings = settings_on(gpu, args.settings(replica.engine_version))
     try:
-        model = architecture(replica.catalogue_model)
-        if architecture(args.model) != model:
+        bare = architecture(replica.catalogue_model)
+        model = loaded(bare, args.runner)
+        if architecture(args.model) != bare:
             yield f"{where}: its engine would load {args.model}, the plan is made for {replica.catalogue_model}"
         expected = memory_ledger(model, gpu, settings, args.kv_cache_memory_bytes, constants)
         small = pool_reason(model, settings, args.kv_cache_memory_bytes)
+        yield from _pooling(args, bare, where)
     except ValueError as error:
         yield f"{where}: {error}"
         return
@@ -72,6 +75,16 @@ def _memory(
         yield f"{where}: {len(args.lora_modules)} adapters in {args.max_loras or 0} slots"
     if (args.served_model_name, args.host) != (replica.served_name, replica.host):
         yield f"{where}: its engine would serve {args.served_model_name} on {args.host}, not {replica.served_name} on {replica.host}"
+
+
+def _pooling(args: EngineArgs, model: Architecture, where: str) -> Iterator[str]:
+    """Whether the engine makes what the model can make."""
+    if model.pooling and args.runner != "pooling":
+        yield f"{where}: args.runner is {args.runner or 'missing'}, {model.name} makes vectors or scores and needs pooling"
+    if args.runner == "pooling" and args.max_num_batched_tokens < args.max_model_len:
+        yield f"{where}: args.max_num_batched_tokens {args.max_num_batched_tokens} do not hold a prompt of {args.max_model_len} tokens"
+    if args.hf_overrides != ((model.hf_overrides or None) if args.runner == "pooling" else None):
+        yield f"{where}: args.hf_overrides are not those that {model.name} needs"
 
 
 def _start(replica: Replica, spot: GpuPlan, used_mib: int, gpu: GpuType, where: str) -> Iterator[str]:

@@ -87,7 +87,7 @@ def _goals(workload: WorkloadForecast, replicas: Sequence[Replica]) -> Iterator[
             ("TTFT", replica.forecast.ttft_s, workload.ttft_slo_s),
             ("TPOT", replica.forecast.tpot_s, workload.tpot_slo_s),
         ):
-            if is_s > slo_s * (1 + RELATIVE_TOLERANCE):
+            if slo_s is not None and is_s > slo_s * (1 + RELATIVE_TOLERANCE):
                 yield f"{where}: {goal} forecast {is_s:.4f} s on {replica.name} misses the goal of {slo_s:.4f} s"
     served_rps = workload.rate_rps - workload.unserved_rps
     planned_rps = sum(replica.planned_rps for replica in replicas)

@@ -18,7 +18,7 @@ class PlanPart(BaseModel):
 
 # 16 TiB: a hundred of today's largest GPUs.
 Mib = Annotated[int, Field(ge=0, le=1 << 24)]
-KvBytes = Annotated[int, Field(ge=1, le=1 << 44)]
+KvBytes = Annotated[int, Field(ge=0, le=1 << 44)]
 # below 1024 only the system's own services may listen
 Port = Annotated[int, Field(ge=1024, le=65535)]
 WholeNumber = Annotated[int, Field(ge=0, le=1_000_000)]

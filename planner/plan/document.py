@@ -161,14 +161,18 @@ class RouterPlan(PlanPart):
 
 
 class WorkloadForecast(PlanPart):
-    """A declared workload, where it is served and what is expected for it. unserved_rps > 0 carries a reason."""
+    """A declared workload, where it is served and what is expected for it.
+
+    unserved_rps > 0 carries a reason. Where nothing is generated (task: embed) tpot_slo_s is None, output_tokens 0, and the time to first
+    token is that to the answer.
+    """
 
     name: str
     served_name: str
     latency_class: LatencyClass
     priority: int
     ttft_slo_s: Seconds
-    tpot_slo_s: Seconds
+    tpot_slo_s: Seconds | None
     rate_rps: PerSecond
     input_tokens: PerSecond
     output_tokens: PerSecond

@@ -10,7 +10,7 @@ OWNED = frozenset(
         *("dtype", "enable-lora", "enable-sleep-mode", "enforce-eager", "gpu-memory-utilization", "host", "kv-cache-dtype"),
         *("kv-cache-memory-bytes", "lora-modules", "max-lora-rank", "max-loras", "max-model-len", "max-num-batched-tokens", "max-num-seqs"),
         *("model", "port", "quantization", "revision", "served-model-name", "shutdown-timeout", "stream-interval", "tensor-parallel-size"),
-        *("grpc-port", "headless", "uds"),
+        *("grpc-port", "headless", "runner", "uds"),
     }
 )
 # Beginnings of flags that change memory, processes or step times, which the ledger and the forecasts do not count.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from planner.plan.bounds import KvBytes, PlanPart, Port, Some, Tokens, Utilization
 from planner.plan.extra_args import ExtraArg
+from profiles.models import Architecture
 from profiles.settings import EngineSettings
 
 
@@ -14,8 +17,19 @@ class LoraModule(PlanPart):
     path: str
 
 
+Runner = Literal["pooling"]
+
+
+def loaded(architecture: Architecture, runner: Runner | None) -> Architecture:
+    """The model as an engine loads it with this --runner; None is the engine's default."""
+    return architecture.pooled() if runner == "pooling" else architecture
+
+
 class EngineArgs(PlanPart):
-    """Arguments of `vllm serve`, under vLLM's own names; None leaves the engine's default."""
+    """Arguments of `vllm serve`, under vLLM's own names; None leaves the engine's default.
+
+    kv_cache_memory_bytes is 0 for an encoder, which has no KV cache. hf_overrides is JSON.
+    """
 
     model: str
     served_model_name: str
@@ -37,6 +51,8 @@ class EngineArgs(PlanPart):
     lora_modules: tuple[LoraModule, ...] = ()
     max_loras: Some | None = None
     max_lora_rank: Some | None = None
+    runner: Runner | None = None
+    hf_overrides: str | None = None
     extra_args: tuple[ExtraArg, ...] = ()
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.simulation.engine_requests import EngineConfig
-from profiles.memory.kv import kv_blocks, kv_bytes_per_block, min_kv_bytes
+from profiles.memory.kv import has_cache, kv_blocks, kv_bytes_per_block, min_kv_bytes
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 
@@ -15,11 +15,16 @@ def engine_config(
 
     The core knows one kind of block, which holds block_size tokens of all layers. Where layers with a sliding window draw on the same pool
     a token takes blocks of several groups: the pool is then scaled so that as many requests of max_model_len fit as in vLLM; for shorter
-    requests that is generous, since their window layers forget nothing yet. Raises ValueError for a pool that vLLM cannot start with.
+    requests that is generous, since their window layers forget nothing yet. An engine without a pool is never short of it. Raises
+    ValueError for a pool that vLLM cannot start with.
     """
     longest_blocks = -(-settings.max_model_len // settings.block_size)
-    longest_pool_blocks = min_kv_bytes(architecture, settings) // kv_bytes_per_block(architecture, settings) - 1
-    usable_blocks = (kv_blocks(architecture, settings, kv_bytes) - 1) * longest_blocks // longest_pool_blocks
+    if has_cache(architecture):
+        longest_pool_blocks = min_kv_bytes(architecture, settings) // kv_bytes_per_block(architecture, settings) - 1
+        usable_blocks = (kv_blocks(architecture, settings, kv_bytes) - 1) * longest_blocks // longest_pool_blocks
+    else:
+        # one answer counts as one token, which must not ask for a block more than there is
+        usable_blocks = (longest_blocks + 1) * settings.max_num_seqs
     return EngineConfig(
         kv_blocks=usable_blocks + 1,
         block_size=settings.block_size,

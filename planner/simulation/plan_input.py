@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from planner.demand.traces import TraceRequest
 from planner.plan import GpuPlan, Plan, Replica, gpu_look_up
+from planner.plan.vllm_args import loaded
 from planner.simulation.configuration import engine_config
 from planner.simulation.simulation_input import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
 from profiles.gpu_types import GpuType, settings_on
@@ -44,7 +46,7 @@ def planned_world(
         device = types.get((item.node, item.gpus[0])) if item.gpus else None
         if device is None:
             raise ValueError(f"replica {item.name}: GPUs {list(item.gpus)} of node {item.node} are not in the plan")
-        engines.append(_engine(item, device, architecture(item.catalogue_model), measurements))
+        engines.append(_engine(item, device, loaded(architecture(item.catalogue_model), item.args.runner), measurements))
     return PlannedWorld(
         engines=tuple(engines),
         gpus=tuple(_gpu(gpu, types[gpu.node, gpu.index], blocks.get((gpu.node, gpu.index))) for gpu in desired.gpus),
@@ -55,6 +57,7 @@ def planned_world(
 def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[SimulatedRequest, ...]:
     """Requests whose tenant is the name of a workload, addressed to the model name that serves it. ValueError for an unknown workload."""
     served_names = {workload.name: workload.served_name for workload in plan.desired.workloads}
+    pooling = {workload.name for workload in plan.desired.workloads if workload.tpot_slo_s is None}
     addressed = []
     for request in requests:
         served_name = served_names.get(request.tenant)
@@ -69,7 +72,8 @@ def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[Sim
                 served_name=served_name,
                 arrival_s=request.arrival_s,
                 input_tokens=request.input_tokens,
-                output_tokens=request.output_tokens,
+                # the answer of a model that generates nothing
+                output_tokens=1 if request.tenant in pooling else request.output_tokens,
                 cached_prefix_tokens=request.cached_prefix_tokens,
             )
         )
@@ -77,8 +81,11 @@ def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[Sim
 
 
 def workload_slos(plan: Plan) -> dict[str, tuple[float, float]]:
-    """Workload -> (TTFT goal, TPOT goal) in seconds, as summarise() takes them."""
-    return {workload.name: (workload.ttft_slo_s, workload.tpot_slo_s) for workload in plan.desired.workloads}
+    """Workload -> (TTFT goal, TPOT goal) in seconds, as summarise() takes them; infinite where nothing is generated."""
+    return {
+        workload.name: (workload.ttft_slo_s, math.inf if workload.tpot_slo_s is None else workload.tpot_slo_s)
+        for workload in plan.desired.workloads
+    }
 
 
 def replica_settings(replica: Replica, gpu: GpuType) -> EngineSettings:

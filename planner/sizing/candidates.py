@@ -19,6 +19,7 @@ from profiles.engine_versions import MIG_BY_UUID, lacking
 from profiles.gpu_types import MigProfile
 from profiles.latency.capacity import LoadForecast, forecast
 from profiles.latency.steptime import StepTime
+from profiles.memory.kv import has_cache
 from profiles.memory.ledger import MemoryLedger
 from profiles.settings import EngineSettings, UnsupportedError
 from profiles.store.measurements import Measurements
@@ -104,7 +105,7 @@ def _alone(variant: Variant) -> Candidate:
 
 
 def kv_room_bytes(variant: Variant) -> int:
-    """Memory left for KV cache on an otherwise empty GPU or slice; UnsupportedError when not even one request fits."""
+    """Memory left for KV cache on an otherwise empty GPU or slice, 0 for a model without one; UnsupportedError when no request fits."""
     memory_mib = variant.site.memory_mib(variant.mig)
     empty = variant.ledger(0)
     need_mib = math.ceil(variant.min_kv_bytes / MIB)
@@ -115,7 +116,7 @@ def kv_room_bytes(variant: Variant) -> int:
         )
     if empty.start_peak_mib > memory_mib:
         raise UnsupportedError(f"needs {empty.start_peak_mib} MiB per GPU while it starts, {memory_mib} MiB are usable")
-    return (memory_mib - empty.total_mib) * MIB
+    return (memory_mib - empty.total_mib) * MIB if has_cache(variant.group.model.architecture) else 0
 
 
 def largest_rate(variant: Variant, level: int, kv_bytes: int) -> float:

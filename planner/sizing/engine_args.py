@@ -42,4 +42,6 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         lora_modules=tuple(LoraModule(name=adapter.name, path=adapter.engine_source) for adapter in group.adapters),
         max_loras=settings.max_loras or None,
         max_lora_rank=settings.max_lora_rank or None,
+        runner="pooling" if group.model.pooling else None,
+        hf_overrides=(group.model.architecture.hf_overrides or None) if group.model.pooling else None,
     )

@@ -157,7 +157,7 @@ class Variant:
         if best is None:
             return f"cannot finish even one request at a time {share}"
         slo = self.group.slo
-        return (
-            f"unloaded and {share} its p{self.quantile * 100:g} is TTFT {best.ttft_s * 1000:.0f} ms, TPOT {best.tpot_s * 1000:.1f} ms; "
-            f"the goal is TTFT {slo.ttft_s * 1000:.0f} ms, TPOT {slo.tpot_s * 1000:.1f} ms"
-        )
+        seen, wanted = f"TTFT {best.ttft_s * 1000:.0f} ms", f"TTFT {slo.ttft_s * 1000:.0f} ms"
+        if not self.group.model.pooling:
+            seen, wanted = f"{seen}, TPOT {best.tpot_s * 1000:.1f} ms", f"{wanted}, TPOT {slo.tpot_s * 1000:.1f} ms"
+        return f"unloaded and {share} its p{self.quantile * 100:g} is {seen}; the goal is {wanted}"

@@ -10,15 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from planner.demand.traces import MAX_TOKENS
 from planner.latency_classes import LatencyClass
 from planner.spec.declared_demand import DeclaredDemand
 from planner.spec.declared_gpu import DeclaredGpu
+from planner.spec.declared_model import DeclaredModel
 from planner.spec.field_types import (
     Count,
     CountOrNone,
     DeclaredPrice,
-    DeclaredSource,
     Duration,
     Host,
     ModelName,
@@ -29,10 +28,8 @@ from planner.spec.field_types import (
     Priority,
     Reserve,
     Room,
-    Sequences,
     Size,
     Text,
-    TokenCount,
     Whole,
     mig_word,
     sharing_word,
@@ -41,9 +38,6 @@ from planner.spec.field_types import (
 from planner.spec.fleet import Link, MigMode, Ownership, Sharing
 from planner.spec.goals import TIER_PATTERN
 from planner.spec.part import Declared
-from profiles.settings import EngineSettings
-
-_ENGINE = EngineSettings()
 
 
 class DeclaredTaken(Declared):
@@ -119,79 +113,7 @@ class DeclaredPool(Declared):
     )
 
 
-ExtraValue = Annotated[str, Field(min_length=1, max_length=4096)]
-KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
-
-
-class DeclaredChoices(Declared):
-    """Engine settings that the plan may choose instead of the model's own, replica by replica."""
-
-    max_num_seqs: tuple[Sequences, ...] = Field((), max_length=4, description="Other values of it. Default: none.", examples=[[64, 512]])
-    max_num_batched_tokens: tuple[TokenCount, ...] = Field(
-        (), max_length=4, description="Other values of it. Default: none.", examples=[[512, 8192]]
-    )
-    kv_cache_dtype: tuple[KvCacheDtype, ...] = Field((), max_length=4, description="Other values of it. Default: none.", examples=[["fp8"]])
-
-
-class DeclaredAdapter(Declared):
-    """A LoRA adapter of a model; requests name it like a model."""
-
-    source: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^-=\s][^=\s]*$")] = Field(
-        description="A Hugging Face id, or a local folder written ./like/this (from the fleet file's folder).",
-        examples=["./adapters/support"],
-    )
-    rank: Whole = Field(ge=1, le=512, description="Its rank, as in its adapter_config.json.", examples=[16])
-
-
-class DeclaredModel(Declared):
-    """A model to serve and the engine settings it is served with."""
-
-    source: DeclaredSource = Field(
-        description="A catalogue name or alias, or a local folder or config.json written ./like/this (from the fleet file's folder).",
-        examples=["meta-llama/Meta-Llama-3.1-8B", "./models/my-model"],
-    )
-    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
-        None, description="Type of weights and activations. Default: the checkpoint's."
-    )
-    quantization: Literal["awq", "fp8", "gptq", "int4", "int8", "mxfp4", "nvfp4"] | None = Field(
-        None, description="Weight quantisation, as vLLM's --quantization. Default: the checkpoint's own."
-    )
-    kv_cache_dtype: KvCacheDtype = Field("auto", description="Type of the KV cache; auto is that of the activations.")
-    max_model_len: TokenCount | None = Field(
-        None,
-        description="Longest request in tokens, input and output together. Default: 8192, or what the model can do if that is less.",
-    )
-    max_num_seqs: Whole = Field(_ENGINE.max_num_seqs, ge=1, le=65_536, description="Most requests that run together in one engine.")
-    max_num_batched_tokens: Whole = Field(
-        _ENGINE.max_num_batched_tokens, ge=1, le=MAX_TOKENS, description="Most tokens in one engine step."
-    )
-    stream_interval: Whole = Field(1, ge=1, le=1000, description="Tokens between two streamed chunks.")
-    enforce_eager: bool = Field(default=False, description="Run without CUDA graphs: less memory, slower steps.")
-    tensor_parallel: Annotated[tuple[Size, ...], Field(min_length=1)] | None = Field(
-        None,
-        description="Tensor-parallel sizes the plan may choose. Default: the powers of two up to 8 that divide the model's heads.",
-        examples=[[1, 2]],
-    )
-    engine_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?([.a-z0-9+-]*)$", max_length=40)] = Field(
-        _ENGINE.engine_version, description="Version of vLLM that serves it."
-    )
-    choices: DeclaredChoices = Field(
-        default_factory=DeclaredChoices,
-        description="Other engine settings that the plan may choose, replica by replica. Default: none.",
-    )
-    adapters: dict[Name, DeclaredAdapter] = Field(
-        default_factory=dict,
-        max_length=64,
-        description="LoRA adapters that its replicas serve beside it, by the name requests and workloads use. Default: none.",
-    )
-    extra_args: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")], ExtraValue] = Field(
-        default_factory=dict,
-        max_length=32,
-        description="Other flags of its `vllm serve`, without the dashes; of a flag that takes no value, true or false. A value "
-        "./like/this is a path from the fleet file's folder. What the plan decides or cannot count is refused. Default: none.",
-        examples=[{"enable-auto-tool-choice": True, "tool-call-parser": "hermes"}],
-    )
-    revision: Text | None = Field(None, description="Revision of the checkpoint (branch, tag or commit). Default: the main branch.")
+Task = Literal["embed", "generate"]
 
 
 class DeclaredSlo(Declared):

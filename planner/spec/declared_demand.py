@@ -22,26 +22,31 @@ def _scalar_is_mean(value: Any) -> Any:  # noqa: ANN401 - whatever stands in the
     return {"mean": value} if isinstance(value, str) else value
 
 
+def _zero_is_nothing(value: Any) -> Any:  # noqa: ANN401 - as above
+    return None if value == "0" else _scalar_is_mean(value)
+
+
 _TOKENS_SCHEMA = {"type": "number", "minimum": 1, "maximum": MAX_TOKENS}
+_LENGTHS_SCHEMA: list[dict[str, Any]] = [
+    _TOKENS_SCHEMA,
+    {
+        "type": "object",
+        "properties": {"mean": _TOKENS_SCHEMA, "p99": _TOKENS_SCHEMA},
+        "required": ["mean"],
+        "additionalProperties": False,
+    },
+]
+_LENGTHS_EXAMPLES = [500, {"mean": 500, "p99": 2000}]
 Lengths = Annotated[
-    DeclaredLengths,
-    BeforeValidator(_scalar_is_mean),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                _TOKENS_SCHEMA,
-                {
-                    "type": "object",
-                    "properties": {"mean": _TOKENS_SCHEMA, "p99": _TOKENS_SCHEMA},
-                    "required": ["mean"],
-                    "additionalProperties": False,
-                },
-            ],
-            "examples": [500, {"mean": 500, "p99": 2000}],
-        }
-    ),
+    DeclaredLengths, BeforeValidator(_scalar_is_mean), WithJsonSchema({"anyOf": _LENGTHS_SCHEMA, "examples": _LENGTHS_EXAMPLES})
+]
+OutputLengths = Annotated[
+    DeclaredLengths | None,
+    BeforeValidator(_zero_is_nothing),
+    WithJsonSchema({"anyOf": [*_LENGTHS_SCHEMA, {"const": 0}], "examples": _LENGTHS_EXAMPLES}),
 ]
 _LENGTHS_MEANING = "tokens per request: a number (all requests have this length), or {mean, p99} (log-normal in between)."
+_OUTPUT_MEANING = f"Output {_LENGTHS_MEANING} Default: none, as a model with task: embed must have it."
 
 
 class DeclaredRate(Declared):
@@ -49,7 +54,7 @@ class DeclaredRate(Declared):
 
     rate_rps: Rate = Field(alias="rate", description="Requests per time.")
     input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
-    output_tokens: Lengths = Field(description=f"Output {_LENGTHS_MEANING}")
+    output_tokens: OutputLengths = Field(None, description=_OUTPUT_MEANING)
 
 
 class DeclaredWindow(Declared):
@@ -59,7 +64,7 @@ class DeclaredWindow(Declared):
     end_s: Duration = Field(alias="end", description="End of the window, after its start.", examples=["600s"])
     rate_rps: Rate = Field(alias="rate", description="Requests per time.")
     input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
-    output_tokens: Lengths = Field(description=f"Output {_LENGTHS_MEANING}")
+    output_tokens: OutputLengths = Field(None, description=_OUTPUT_MEANING)
 
 
 class DeclaredWindows(Declared):

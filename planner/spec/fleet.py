@@ -105,12 +105,18 @@ class Model(_Part):
     choices: tuple[EngineChoice, ...] = ()
     extra_args: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def pooling(self) -> bool:
+        """Whether it makes one vector or score of each prompt (task: embed) and generates nothing."""
+        return self.architecture.pooling
+
 
 class Workload(_Part):
     """Demand for a model in one latency class. pin names pools; not_with names served models (see served_name).
 
     adapter names the one its requests ask for; None is the model itself.
-    tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. max_replicas of None is no limit.
+    tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. max_replicas of None is no limit. Where nothing
+    is generated tpot_p95_s is infinite, and lengths of outputs are 1: the answer.
     """
 
     name: str

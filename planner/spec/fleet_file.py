@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from planner.demand.traces import TraceError, parse_trace
-from planner.spec.declared import DeclaredFleet, DeclaredModel, DeclaredPolicy, DeclaredPool, DeclaredWorkload
+from planner.spec.declared import DeclaredFleet, DeclaredPolicy, DeclaredPool, DeclaredWorkload
+from planner.spec.declared_model import DeclaredModel
 from planner.spec.errors import SpecError, SpecProblem
 from planner.spec.field_types import Names, is_local
 from planner.spec.fleet import Fleet, FleetPool, Model, Policy, Ports, RouterAddress, Workload

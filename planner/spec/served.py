@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from planner.plan.extra_args import refusal
-from planner.spec.declared import DeclaredModel
+from planner.spec.declared_model import DEFAULT_MAX_MODEL_LEN, DeclaredModel
+from planner.spec.embedding import embed_problems
 from planner.spec.field_types import is_local
 from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model, Workload
 from planner.spec.messages import Loc
@@ -17,8 +18,6 @@ from profiles.memory.adapters import adapter_reason
 from profiles.models import Architecture
 from profiles.precision import quantization_reason
 
-# Long enough for most chats; each sequence of the engine must be able to hold it in the KV pool.
-DEFAULT_MAX_MODEL_LEN = 8192
 # Larger blocks than one node of eight GPUs are not planned.
 DEFAULT_TENSOR_PARALLEL = (1, 2, 4, 8)
 
@@ -36,8 +35,14 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
         except ValueError as error:
             report(("models", name, "source"), str(error))
             continue
+        if model.task == "embed":
+            architecture = architecture.pooled()
+        elif architecture.pooling:
+            report(("models", name, "task"), f"{architecture.name} makes embeddings or scores and writes no text; write task: embed")
+            continue
         problems = [
             *_problems(model, architecture),
+            *(embed_problems(model, architecture) if model.task == "embed" else ()),
             *_added_problems(model, folder),
             *_adapter_problems(name, declared, architecture, folder),
         ]
@@ -47,7 +52,7 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
             resolved = _model(name, model, architecture, _engine_model(model.source, catalogue, folder))
             found.append(
                 resolved.model_copy(
-                    update={"adapters": _adapters(model, folder), "choices": _choices(model), "extra_args": _added(model, folder)}
+                    update={"adapters": _adapters(model, folder), "choices": _choices(model, resolved), "extra_args": _added(model, folder)}
                 )
             )
     return tuple(found)
@@ -98,20 +103,21 @@ def _added_problems(declared: DeclaredModel, folder: Path) -> Iterable[tuple[Loc
             yield ("extra_args", flag), f"{value}: there is no such file or folder beside the fleet file"
 
 
-def _choices(declared: DeclaredModel) -> tuple[EngineChoice, ...]:
-    """Every combination that vLLM takes, but for the model's own settings; a step must hold a token of every request."""
+def _choices(declared: DeclaredModel, model: Model) -> tuple[EngineChoice, ...]:
+    """Every combination that vLLM takes, but for the model's own settings; a step must hold a token of every request, or a whole prompt."""
+    least_tokens = model.max_model_len if model.pooling else 1
     offered = declared.choices
     own = EngineChoice(
-        max_num_seqs=declared.max_num_seqs,
-        max_num_batched_tokens=declared.max_num_batched_tokens,
-        kv_cache_dtype=declared.kv_cache_dtype,
+        max_num_seqs=model.max_num_seqs,
+        max_num_batched_tokens=model.max_num_batched_tokens,
+        kv_cache_dtype=model.kv_cache_dtype,
     )
     found = (
         EngineChoice(max_num_seqs=seqs, max_num_batched_tokens=tokens, kv_cache_dtype=dtype)
         for seqs in (own.max_num_seqs, *offered.max_num_seqs)
         for tokens in (own.max_num_batched_tokens, *offered.max_num_batched_tokens)
         for dtype in (own.kv_cache_dtype, *offered.kv_cache_dtype)
-        if tokens >= seqs
+        if tokens >= max(seqs, least_tokens)
     )
     return tuple(choice for choice in dict.fromkeys(found) if choice != own)
 
@@ -148,6 +154,7 @@ def _adapter_problems(
 
 
 def _model(name: str, declared: DeclaredModel, architecture: Architecture, engine_model: str) -> Model:
+    max_model_len = declared.max_model_len or min(DEFAULT_MAX_MODEL_LEN, architecture.max_position)
     sizes = declared.tensor_parallel or tuple(size for size in DEFAULT_TENSOR_PARALLEL if _splits(architecture, size))
     return Model(
         name=name,
@@ -157,10 +164,11 @@ def _model(name: str, declared: DeclaredModel, architecture: Architecture, engin
         dtype=declared.dtype or architecture.dtype,
         quantization=declared.quantization,
         kv_cache_dtype=declared.kv_cache_dtype,
-        max_model_len=declared.max_model_len or min(DEFAULT_MAX_MODEL_LEN, architecture.max_position),
+        max_model_len=max_model_len,
         max_num_seqs=declared.max_num_seqs,
         max_num_seqs_stated="max_num_seqs" in declared.model_fields_set or bool(declared.choices.max_num_seqs),
-        max_num_batched_tokens=declared.max_num_batched_tokens,
+        # a prompt that is pooled is read in one step
+        max_num_batched_tokens=max(declared.max_num_batched_tokens, max_model_len if architecture.pooling else 1),
         stream_interval=declared.stream_interval,
         enforce_eager=declared.enforce_eager,
         tensor_parallel=tuple(sorted(set(sizes))),

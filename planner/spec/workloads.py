@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from planner.demand.traces import MAX_REQUESTS, TraceRequest
@@ -64,6 +65,10 @@ def index_trace(requests: Sequence[TraceRequest]) -> Trace:
     return Trace(tuple(requests), {tenant: tuple(own) for tenant, own in by_tenant.items()}, requests[-1].arrival_s)
 
 
+# What a model with task: embed answers, in the formulas that count tokens.
+ONE_ANSWER = fixed_length(1)
+
+
 class _RefusedError(ValueError):
     """A demand that cannot be used, with the place inside the workload."""
 
@@ -86,6 +91,9 @@ def resolve_workloads(
             demand = _demand(name, workload, model, traces, warn)
         except _RefusedError as error:
             report(("workloads", name, "demand", *error.loc), str(error))
+            continue
+        if model.pooling and workload.slo.tpot_p95_s is not None:
+            report(("workloads", name, "slo", "tpot_p95"), f"model {model.name} generates nothing (task: embed); leave it out")
             continue
         found.append(_workload(name, workload, model, demand))
     return tuple(found)
@@ -174,7 +182,7 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
         latency_class=declared.latency_class,
         priority=defaults.priority if declared.priority is None else declared.priority,
         ttft_p95_s=declared.slo.ttft_p95_s or defaults.ttft_p95_s,
-        tpot_p95_s=declared.slo.tpot_p95_s or defaults.tpot_p95_s,
+        tpot_p95_s=math.inf if model.pooling else declared.slo.tpot_p95_s or defaults.tpot_p95_s,
         demand=demand,
         prefix_hit_fraction=declared.prefix_hit_fraction,
         isolate=declared.isolate,
@@ -217,6 +225,10 @@ def _windows(demand: DeclaredWindows, model: Model) -> DemandProfile:
 
 def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
     inputs = _lengths(declared.input_tokens, (*here, "input_tokens"))
+    if model.pooling:
+        return _pooled(declared, inputs, here, model)
+    if declared.output_tokens is None:
+        raise _RefusedError((*here, "output_tokens"), f"missing or 0; model {model.name} generates at least 1 token for each request")
     outputs = _lengths(declared.output_tokens, (*here, "output_tokens"))
     for field, long_tokens, other_tokens, other in (
         ("input_tokens", inputs.p99_tokens, outputs.mean_tokens, "output"),
@@ -229,6 +241,19 @@ def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> t
                 f"{model.max_model_len} of model {model.name} and can never be served; raise max_model_len or lower the lengths",
             )
     return inputs, outputs
+
+
+def _pooled(declared: DeclaredRate | DeclaredWindow, inputs: TokenLengths, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
+    """Lengths of prompts that are embedded, and of their answers."""
+    if declared.output_tokens is not None:
+        raise _RefusedError((*here, "output_tokens"), f"model {model.name} generates nothing (task: embed); leave it out")
+    if inputs.p99_tokens > model.max_model_len:
+        raise _RefusedError(
+            (*here, "input_tokens"),
+            f"prompts of {inputs.p99_tokens:g} tokens (p99) are longer than max_model_len {model.max_model_len} of model {model.name} and "
+            "can never be served; raise max_model_len or lower the lengths",
+        )
+    return inputs, ONE_ANSWER
 
 
 def _lengths(declared: DeclaredLengths, here: Loc) -> TokenLengths:
@@ -259,10 +284,17 @@ def _from_trace(name: str, demand: DeclaredTrace, model: Model, trace: Trace, wa
 
 
 def _servable(name: str, requests: Sequence[TraceRequest], model: Model, warn: Report) -> Sequence[TraceRequest]:
-    fitting = [request for request in requests if request.input_tokens + request.output_tokens <= model.max_model_len]
+    if model.pooling:
+        requests = [replace(request, output_tokens=1) for request in requests]
+
+    def needs(request: TraceRequest) -> int:
+        # the answer of a model that generates nothing takes no token
+        return request.input_tokens + (0 if model.pooling else request.output_tokens)
+
+    fitting = [request for request in requests if needs(request) <= model.max_model_len]
     if len(fitting) == len(requests):
         return requests
-    longest_tokens = max(request.input_tokens + request.output_tokens for request in requests)
+    longest_tokens = max(map(needs, requests))
     message = (
         f"{len(requests) - len(fitting)} of {len(requests)} requests are longer than max_model_len {model.max_model_len} of model "
         f"{model.name} (the longest has {longest_tokens} tokens) and can never be served"

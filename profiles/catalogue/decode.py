@@ -14,6 +14,7 @@ from profiles.models import (
     QUANT_SCOPES,
     RECURRENT_KINDS,
     Architecture,
+    Encoder,
     Experts,
     GlobalLayers,
     Indexer,
@@ -79,12 +80,16 @@ MODEL_KEYS = frozenset(
         "global_layers",
         "per_layer_input",
         "shared_kv",
+        "encoder",
+        "pooling",
+        "hf_overrides",
     }
 )
 RECURRENT_KEYS = frozenset({"kind", "layers", "key_heads", "value_heads", "key_dim", "value_dim", "conv_kernel", "state_dtype"})
 EXPERTS_KEYS = frozenset({"count", "per_token", "intermediate", "layers", "shared_intermediate"})
 GLOBAL_LAYERS_KEYS = frozenset({"kv_heads", "head_dim"})
 PER_LAYER_INPUT_KEYS = frozenset({"hidden", "vocab"})
+ENCODER_KEYS = frozenset({"learned_positions", "segments"})
 SHARED_KV_KEYS = frozenset({"layers", "sliding_layers", "double_mlp"})
 INDEXER_KEYS = frozenset({"heads", "head_dim"})
 MLA_KEYS = frozenset({"kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"})
@@ -190,6 +195,9 @@ def decode_model(fields: Fields) -> Architecture:
         global_layers=_part(fields, "global_layers", GLOBAL_LAYERS_KEYS, _global_layers),
         per_layer_input=_part(fields, "per_layer_input", PER_LAYER_INPUT_KEYS, _per_layer_input),
         shared_kv=_part(fields, "shared_kv", SHARED_KV_KEYS, _shared_kv),
+        encoder=_part(fields, "encoder", ENCODER_KEYS, _encoder),
+        pooling=fields.flag("pooling", default=False),
+        hf_overrides=fields.optional_text("hf_overrides") or "",
     )
 
 
@@ -238,6 +246,10 @@ def _shared_kv(fields: Fields) -> SharedKv:
         sliding_layers=fields.integer("sliding_layers", minimum=0),
         double_mlp=fields.flag("double_mlp", default=False),
     )
+
+
+def _encoder(fields: Fields) -> Encoder:
+    return Encoder(learned_positions=fields.integer("learned_positions", minimum=0), segments=fields.integer("segments", minimum=0))
 
 
 def _indexer(fields: Fields) -> Indexer:

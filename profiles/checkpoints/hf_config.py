@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from profiles.checkpoints import hf_gemma4
 from profiles.checkpoints.hf_attention import indexer, mla, sliding
-from profiles.checkpoints.hf_keys import check_kind, check_known
+from profiles.checkpoints.hf_encoder import encoder, longest_prompt
+from profiles.checkpoints.hf_keys import ENCODER_TYPES, check_known, is_pooling
 from profiles.checkpoints.hf_quantization import quantization
 from profiles.checkpoints.hf_recurrent import GATED_ATTENTION_TYPES, mlp_only_layers, pattern_expert_layers, recurrent
 from profiles.checkpoints.hf_vision import largest_image, vision_parameters
@@ -24,7 +25,7 @@ UNSUPPORTED_KEYS = ("layers_block_type", "mamba_d_state")
 # Model types whose embeddings are tied unless the file says otherwise (transformers, their config classes).
 TIED_TYPES = ("gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "starcoder2")
 # Model types with two matrices per MLP (transformers, their modelling files).
-UNGATED_TYPES = ("gpt_neox", "nemotron", "nemotron_h", "phi", "starcoder2")
+UNGATED_TYPES = ("bert", "gpt_neox", "nemotron", "nemotron_h", "phi", "roberta", "starcoder2", "xlm-roberta")
 # Names of the number of routed experts (transformers: DeepSeek, Mixtral and Llama 4, Qwen).
 EXPERT_COUNT_KEYS = ("n_routed_experts", "num_local_experts", "num_experts")
 # Model types whose intermediate_size is the width of an expert (transformers, their modelling files).
@@ -39,21 +40,24 @@ TYPE_DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "vocab_size": 262208,
     },
 }
-# Checkpoint types under --dtype auto (vllm/config/model.py, _resolve_auto_dtype): float32 is served in bfloat16.
+# Checkpoint types under --dtype auto (vllm/config/model.py, _resolve_auto_dtype): float32 is served in bfloat16, of encoders in
+# float16.
 DTYPES = {"bfloat16": "bfloat16", "float16": "float16", "float32": "bfloat16"}
+ENCODER_DTYPES = {**DTYPES, "float32": "float16"}
 
 
 def architecture_from_path(path: Path) -> Architecture:
     """The architecture a config.json describes; FieldError names file and key of what is missing, wrong or not supported."""
     file = path / "config.json" if path.is_dir() else path
     top = Fields(str(file), _read(file))
-    check_kind(top)
+    pooling = is_pooling(top)
     text = _decoder(top)
     for key in UNSUPPORTED_KEYS:
         if text.has(key):
             raise text.error(key, "models with state-space layers of this kind are not supported")
     check_known(text, text.optional_text("model_type") or "")
-    return _architecture(file.resolve().parent.name, top, text)
+    found = _architecture(file.resolve().parent.name, top, text)
+    return found.pooled() if pooling else found
 
 
 # The largest published config.json have some thousand lines.
@@ -106,8 +110,8 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
         intermediate=_mlp_width(text, experts),
         vocab=text.integer("vocab_size"),
         tie_embeddings=text.flag("tie_word_embeddings", top.flag("tie_word_embeddings", model_type in TIED_TYPES)),
-        max_position=text.integer("max_position_embeddings"),
-        dtype=_dtype(top, text),
+        max_position=longest_prompt(text, model_type),
+        dtype=_dtype(top, text, model_type),
         checkpoint_quant=quant,
         quant_scope=quant_scope,
         experts=experts,
@@ -128,6 +132,7 @@ def _architecture(name: str, top: Fields, text: Fields) -> Architecture:
         global_layers=hf_gemma4.global_layers(text, kv_heads) if gemma4 else None,
         per_layer_input=hf_gemma4.per_layer_input(text) if gemma4 else None,
         shared_kv=hf_gemma4.shared_kv(text, layers) if gemma4 else None,
+        encoder=encoder(text, model_type),
     )
 
 
@@ -145,12 +150,13 @@ def _head_dim(text: Fields, hidden: int, heads: int) -> int:
     return hidden // heads
 
 
-def _dtype(top: Fields, text: Fields) -> str:
+def _dtype(top: Fields, text: Fields, model_type: str) -> str:
+    served_in = ENCODER_DTYPES if model_type in ENCODER_TYPES else DTYPES
     for fields in (text, top):
         for key in ("torch_dtype", "dtype"):
             if fields.has(key):
-                return DTYPES[fields.text(key, tuple(DTYPES))]
-    return DTYPES["float32"]
+                return served_in[fields.text(key, tuple(served_in))]
+    return served_in["float32"]
 
 
 def _experts(text: Fields, model_type: str, layers: int) -> Experts | None:

@@ -85,26 +85,35 @@ _TYPES: dict[str, str] = {
     "seed_oss": "",
     "smollm3": "",
     "starcoder2": "",
+    # The pooler's and type_vocab_size (transformers, BertConfig); local attention changes no weights and encoders have no cache
+    "bert": "type_vocab_size pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head",
+    "modernbert": "global_attn_every_n_layers",
+    "roberta": "type_vocab_size",
+    "xlm-roberta": "type_vocab_size",
 }
-# Encoders: they make embeddings or classes and write no text (transformers, their modelling files).
-_ENCODER_TYPES = _keys(
-    "albert bert camembert deberta deberta-v2 distilbert electra gte modernbert mpnet new nomic_bert roberta xlm-roberta xlm-roberta-xl"
-)
-# Heads that make classes or scores instead of text, whatever is below them (transformers, modeling_auto.py).
-_NO_TEXT_HEADS = ("ForMaskedLM", "ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification")
+# Encoders of which vLLM has an implementation that is modelled here (vllm/model_executor/models/registry.py, 0.32).
+ENCODER_TYPES = _keys("bert modernbert roberta xlm-roberta")
+# Other encoders (transformers, their modelling files).
+_OTHER_ENCODER_TYPES = _keys("albert camembert deberta deberta-v2 distilbert electra gte mpnet new nomic_bert xlm-roberta-xl")
+# A head that makes classes or scores of whole prompts, and others that write no text either (transformers, modeling_auto.py).
+_SCORING_HEAD = "ForSequenceClassification"
+_OTHER_HEADS = ("ForMaskedLM", "ForQuestionAnswering", "ForTokenClassification")
 
 
-def check_kind(top: Fields) -> None:
-    """FieldError for models that write no text."""
+def is_pooling(top: Fields) -> bool:
+    """Whether the model makes vectors or scores of whole prompts instead of text; FieldError for what cannot be planned at all."""
     kinds = top.texts("architectures") if top.has("architectures") else ()
     model_type = top.optional_text("model_type") or ""
     named = kinds[0] if kinds else model_type
-    if model_type in _ENCODER_TYPES or named.endswith(_NO_TEXT_HEADS):
-        key = "architectures" if kinds else "model_type"
-        makes = "an encoder for embeddings or classification" if model_type in _ENCODER_TYPES else "a model for classification or scores"
-        raise top.error(key, f"{named} is {makes} and writes no text; only models that write text are planned")
+    key = "architectures" if kinds else "model_type"
+    if model_type in _OTHER_ENCODER_TYPES:
+        known = ", ".join(sorted(ENCODER_TYPES))
+        raise top.error(key, f"{named} is an encoder of a type that is not modelled (known: {known}), so its memory cannot be counted")
+    if named.endswith(_OTHER_HEADS):
+        raise top.error(key, f"{named} writes no text and gives no vector or score per prompt, and so cannot be planned")
     if top.flag("is_encoder_decoder", default=False):
         raise top.error("is_encoder_decoder", "encoder-decoder models are not supported")
+    return model_type in ENCODER_TYPES or named.endswith(_SCORING_HEAD)
 
 
 def check_known(text: Fields, model_type: str) -> None:

@@ -20,7 +20,7 @@ from profiles.latency.linear import solve
 from profiles.latency.steptime import StepTime, distance, multiplier, step_time
 from profiles.latency.work import kind, step_work
 from profiles.memory.engine_constants import constants_for
-from profiles.memory.kv import kv_pool_tokens
+from profiles.memory.kv import has_cache, kv_pool_tokens
 from profiles.memory.ledger import kv_pool_bytes, memory_parts
 from profiles.models import Architecture
 from profiles.settings import EngineSettings, UnsupportedError
@@ -86,7 +86,7 @@ class PredictedEngine:
         return closed_loop_latency(step, share, fit.coefficients, self.settings.max_num_batched_tokens, most)
 
     def kv_tokens(self) -> float:
-        """Tokens of one rank's KV pool at vLLM's default utilisation of the memory; at least one request of max_model_len."""
+        """Tokens of one rank's KV pool at vLLM's default utilisation; one request of max_model_len at least, no limit without pool."""
         parts = memory_parts(self.architecture, self.gpu, self.settings)
         memory_mib = self.gpu.memory_usable_mib if self.mig is None else self.mig.memory_mib
         constants = constants_for(self.settings.engine_version)
@@ -94,6 +94,8 @@ class PredictedEngine:
         if self.data_parallel_size > 1:
             # the memory model counts all experts on every rank
             pool_bytes += step_work(self.architecture, self.settings, self.data_parallel_size).expert_bytes * (self.data_parallel_size - 1)
+        if not has_cache(self.architecture):
+            return math.inf
         tokens = kv_pool_tokens(self.architecture, self.settings, max(int(pool_bytes), 0))
         return float(max(tokens, self.settings.max_model_len))
 

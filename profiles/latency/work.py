@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from profiles.memory.kv import layer_token_bytes
+from profiles.memory.kv import has_cache, layer_token_bytes
 from profiles.memory.weights import weight_bytes
 from profiles.models import DTYPE_BYTES, Architecture
 from profiles.precision import dtype_bytes
@@ -68,7 +68,8 @@ def _step_work(architecture: Architecture, settings: EngineSettings, data_parall
     unread = (
         architecture.vision_parameters
         + architecture.per_layer_embedding_parameters / size
-        + (0 if architecture.tie_embeddings else architecture.vocab * architecture.hidden / size)
+        + (0 if architecture.tie_embeddings and not architecture.pooling else architecture.vocab * architecture.hidden / size)
+        + architecture.position_parameters / size
     )
     windowed, full = _attention_layers(architecture)
     full_kv_bytes = layer_token_bytes(architecture, whole)
@@ -77,15 +78,17 @@ def _step_work(architecture: Architecture, settings: EngineSettings, data_parall
     long_windows = architecture.sliding_layers - windowed
     window_tokens = architecture.sliding_window_tokens or 0
     all_reduces = 2 * architecture.layers if size > 1 else 0
+    cached = int(has_cache(architecture))
     return StepWork(
         weights_bytes=always_bytes - unread * plain_bytes,
         expert_bytes=(weight_bytes(architecture, whole) - always_bytes) / data_parallel_size,
-        kv_bytes=(full - long_windows) * full_kv_bytes + long_windows * window_kv_bytes,
-        sequence_bytes=windowed * window_kv_bytes * window_tokens + 2 * _state_bytes(architecture) / size,
+        kv_bytes=((full - long_windows) * full_kv_bytes + long_windows * window_kv_bytes) * cached,
+        sequence_bytes=windowed * window_kv_bytes * window_tokens * cached + 2 * _state_bytes(architecture) / size,
         token_flops=2 * (architecture.active_parameter_count - architecture.vocab * architecture.hidden) / size,
         window_flops=windowed * window_tokens * _pair_flops(architecture, architecture.head_dim) / size,
-        pair_flops=full * _pair_flops(architecture, architecture.full_heads.head_dim) / size,
-        kv_flops=_kv_flops(architecture) / size,
+        # Pairs are counted as a decoder attends, to what came before; an encoder's tokens attend to what comes after as well.
+        pair_flops=full * _pair_flops(architecture, architecture.full_heads.head_dim) * (1 if cached else 2) / size,
+        kv_flops=_kv_flops(architecture) * cached / size,
         # A ring all-reduce moves 2 (n - 1) / n of the data over each link (Patarasuk and Yuan, 2009).
         reduced_bytes=all_reduces * architecture.hidden * plain_bytes * 2 * (size - 1) / size,
         all_reduces=all_reduces,

@@ -4,7 +4,7 @@ Profiling runs max_num_batched_tokens tokens through the model and then samples 
 peak. With T tokens, S sequences, H hidden, I MLP width and V vocabulary, in elements of the activations' dtype unless bytes are named:
 
     forward  T * (3 I / tp + 3.7 H)
-    sampler  S * V * (12 bytes + 1 element) + SMs * V * 4 bytes + (T + 2 S) * H            (last pipeline stage only)
+    sampler  S * V * (12 bytes + 1 element) + SMs * V * 4 bytes + (T + 2 S) * H            (last pipeline stage of models that generate)
     both     + 34 MiB + expert workspaces T * experts per token * (max(I, H) + max(2 I, H)) + images of one step + pipeline buffers 2 T H
 
 The constants (profiles/memory/engine_constants) reproduce each of the 30 logged starts of vLLM 0.19 to 0.05 GiB.
@@ -31,7 +31,7 @@ def activation_bytes(architecture: Architecture, gpu: GpuType, settings: EngineS
     element_bytes = dtype_bytes(architecture, settings)
     tokens, hidden = settings.max_num_batched_tokens, architecture.hidden
     peak_bytes = _forward_bytes(architecture, settings, constants, element_bytes)
-    if stage.last:
+    if stage.last and not architecture.pooling:
         peak_bytes = max(peak_bytes, _sampler_bytes(architecture, gpu, settings, constants, element_bytes))
     if stage.first:
         peak_bytes += _image_bytes(architecture, settings, element_bytes)
@@ -41,7 +41,9 @@ def activation_bytes(architecture: Architecture, gpu: GpuType, settings: EngineS
 
 
 def sampler_binds(architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants) -> bool:
-    """Whether the sampler's warm-up and not the forward pass makes the peak."""
+    """Whether the sampler's warm-up and not the forward pass makes the peak; models that generate nothing have none."""
+    if architecture.pooling:
+        return False
     element_bytes = dtype_bytes(architecture, settings)
     forward_bytes = _forward_bytes(architecture, settings, constants, element_bytes)
     return _sampler_bytes(architecture, gpu, settings, constants, element_bytes) >= forward_bytes

@@ -4,6 +4,7 @@ Layers of one kind form groups of equal size, all groups draw blocks of equal by
 A request of `tokens` takes per group: full attention ceil(tokens / block) blocks; a sliding window of W tokens
 ceil(min(W - 1 + tokens in flight, tokens) / block) + 1; a chunk of C tokens ceil(min(C + tokens in flight, tokens) / block); a recurrent
 state one block, two when prefix caching keeps an aligned copy. Where states exist a block holds so many tokens that no state is larger.
+Encoders have no pool: what is asked of theirs is 0.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ _GROUP_RATIO = 1.5
 # attention (_align_hybrid_block_size in vllm/platforms/interface.py, 0.32).
 _STATE_ALIGNMENT_TOKENS = 16
 _LATENT_STATE_ALIGNMENT_TOKENS = 128
+
+
+def has_cache(architecture: Architecture) -> bool:
+    """Whether engines of the model have a KV pool; encoders have none (AttentionType.ENCODER_ONLY has no cache, 0.32)."""
+    return architecture.encoder is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,8 @@ def kv_bytes_for_tokens(architecture: Architecture, settings: EngineSettings, to
     in the length, so that the mean never underestimates a mixture. None counts every token as if it lay within the window, which is safe
     for all lengths, and one request's state.
     """
+    if not has_cache(architecture):
+        return 0
     groups = _groups(architecture)
     block_tokens, window_tokens = kv_block_tokens(architecture, settings), kv_block_tokens(architecture, settings, windowed=True)
     length = tokens if request_tokens is None else min(request_tokens, tokens)
@@ -232,6 +240,8 @@ def _kept_tokens(architecture: Architecture, settings: EngineSettings) -> int:
 
 
 def min_kv_bytes(architecture: Architecture, settings: EngineSettings) -> int:
-    """The least bytes per GPU with which vLLM starts: one request of max_model_len tokens and the null block."""
+    """The least bytes per GPU with which vLLM starts: one request of max_model_len tokens and the null block; 0 without a pool."""
+    if not has_cache(architecture):
+        return 0
     blocks = kv_blocks_per_request(architecture, settings, settings.max_model_len)
     return (blocks + 1) * kv_bytes_per_block(architecture, settings)

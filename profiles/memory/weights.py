@@ -60,9 +60,12 @@ def _quantised_bytes(architecture: Architecture, settings: EngineSettings) -> tu
 
 
 def _embedding_parameters(architecture: Architecture, stage: Stage) -> int:
-    """Padded rows of the input embedding and the output head that the stage holds; tied ones are one matrix where both are needed."""
+    """Padded rows of the input embedding and the output head that the stage holds; tied ones are one matrix where both are needed.
+
+    Embeddings of layers, positions and segments come on top.
+    """
     matrix = padded_vocab(architecture) * architecture.hidden
-    layers = architecture.per_layer_embedding_parameters if stage.first else 0
+    layers = architecture.per_layer_embedding_parameters + architecture.position_parameters if stage.first else 0
     if stage.first and stage.last:
         return layers + (matrix if architecture.tie_embeddings else 2 * matrix)
     return layers + matrix * (stage.first + stage.last)
@@ -70,6 +73,8 @@ def _embedding_parameters(architecture: Architecture, stage: Stage) -> int:
 
 def _rotary_elements(architecture: Architecture) -> int:
     """Sines and cosines of all positions, which vLLM computes at start-up (vllm/model_executor/layers/rotary_embedding/base.py)."""
+    if architecture.encoder is not None and architecture.encoder.learned_positions:
+        return 0
     if architecture.mla is not None:
         return architecture.max_position * architecture.mla.qk_rope_head_dim
     others = architecture.global_layers.head_dim if architecture.global_layers else 0

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Waits until a vLLM server is ready: its process lives, /health is 200, /v1/models names the model, and one token comes back.
+"""Waits until a vLLM server is ready: its process lives, /health is 200, /v1/models names the model, and it answers: with one
+token, or where it generates nothing with what it makes of a word.
 
 Needs nothing but Python's standard library: it ships with the rendered scripts. Reads VLLM_API_KEY from the environment, so that
 the key is on no command line.
@@ -73,7 +74,14 @@ def missing(url: str, model: str) -> str:
         if model not in served:
             return f"{step} names {served}, not {model!r}: another program may hold the port"
         step = f"POST {url}/v1/completions"
-        ask(f"{url}/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1})
+        try:
+            ask(f"{url}/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1})
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.NOT_FOUND:
+                raise
+            # a server that generates nothing (task: embed) has no such path
+            step = f"POST {url}/pooling"
+            ask(f"{url}/pooling", {"model": model, "input": "Hello"})
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return f"{step}: {error}"
     return ""

@@ -64,8 +64,9 @@ def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None
     yield "--max-num-seqs", str(args.max_num_seqs)
     yield "--max-num-batched-tokens", str(args.max_num_batched_tokens)
     yield "--kv-cache-dtype", args.kv_cache_dtype
-    # Plain bytes: vLLM takes 128M but refuses 128Mi.
-    yield "--kv-cache-memory-bytes", str(args.kv_cache_memory_bytes)
+    # Plain bytes: vLLM takes 128M but refuses 128Mi. Encoders have no cache.
+    if args.kv_cache_memory_bytes:
+        yield "--kv-cache-memory-bytes", str(args.kv_cache_memory_bytes)
     # vLLM holds this share against the free memory when it starts, even when the bytes of the cache are given.
     yield "--gpu-memory-utilization", repr(args.gpu_memory_utilization)
     yield "--stream-interval", str(args.stream_interval)
@@ -75,6 +76,10 @@ def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None
         yield "--max-loras", str(args.max_loras)
         yield "--max-lora-rank", str(args.max_lora_rank)
         yield "--lora-modules", tuple(f"{module.name}={module.path}" for module in args.lora_modules)
+    if args.runner is not None:
+        yield "--runner", args.runner
+    if args.hf_overrides is not None:
+        yield "--hf-overrides", args.hf_overrides
     if args.enforce_eager:
         yield "--enforce-eager", None
     if args.enable_sleep_mode:

@@ -25,7 +25,7 @@ def vllm() -> Path:
 
 @pytest.fixture(scope="session")
 def models(vllm: Path) -> Path:
-    """The folder of tiny-llama, tiny-qwen3 and tiny-gemma3, made once beside the engine."""
+    """The folder of the four tiny models, made once beside the engine."""
     folder = vllm.parents[1] / "models"
     made = folder / f"made-{MAKE_MODELS.stat().st_mtime_ns}"
     if not made.exists():

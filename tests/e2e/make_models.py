@@ -1,4 +1,4 @@
-"""Makes three tiny models with random weights, each with a tokenizer trained on made-up words: make_models.py FOLDER.
+"""Makes four tiny models with random weights, each with a tokenizer trained on made-up words: make_models.py FOLDER.
 
 Runs with the Python of the engine's environment (transformers, tokenizers and torch are among its pins), needs no network, takes
 seconds. Answers of such models are noise; their sizes, names and times are as real as anybody's.
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    BertConfig,
+    BertModel,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
@@ -48,9 +50,15 @@ WINDOWED: dict[str, Any] = {
     "query_pre_attn_scalar": 32,
 }
 
+# What an encoder has in common with the others.
+ENCODER_KEYS = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("max_position_embeddings", "pad_token_id", "dtype"),
+)
+
 
 def main() -> int:
-    """Write tiny-llama, tiny-qwen3 and tiny-gemma3 below the folder; exit status 2 without one."""
+    """Write tiny-llama, tiny-qwen3, tiny-gemma3 and tiny-bert below the folder; exit status 2 without one."""
     if len(sys.argv) != 2:
         sys.stderr.write("usage: make_models.py FOLDER\n")
         return 2
@@ -61,6 +69,7 @@ def main() -> int:
         "tiny-llama": LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=False)),
         "tiny-qwen3": Qwen3ForCausalLM(Qwen3Config(**SIZES, tie_word_embeddings=True)),
         "tiny-gemma3": Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, **WINDOWED)),
+        "tiny-bert": BertModel(BertConfig(**{key: SIZES[key] for key in ENCODER_KEYS}), add_pooling_layer=False),
     }
     for name, model in made.items():
         model.to(torch.bfloat16).save_pretrained(folder / name)

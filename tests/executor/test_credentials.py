@@ -142,7 +142,7 @@ def test_denials_are_told_from_other_answers(denial: int) -> None:
                 with pytest.raises(AccessError, match="demands an API key"):
                     await probes.served_names(session, "127.0.0.1", port)
                 with pytest.raises(AccessError, match="demands an API key"):
-                    await probes.one_token(session, "127.0.0.1", port, "llama", 5.0)
+                    await probes.first_answer(session, "127.0.0.1", port, "llama", 5.0, pooling=False)
                 assert await probes.load(session, "127.0.0.1", port) is None
         finally:
             await runner.cleanup()

@@ -1,4 +1,4 @@
-"""config.json: model types and keys that nobody knows are refused by name, Gemma 4 and DeepSeek-V3.2 are read, encoders are refused."""
+"""config.json: model types and keys that nobody knows are refused by name, Gemma 4 and DeepSeek-V3.2 are read."""
 
 from __future__ import annotations
 
@@ -140,12 +140,15 @@ def test_keys_that_change_no_shape_are_let_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({"model_type": "bert", "architectures": ["BertModel"]}, "architectures: BertModel is an encoder for embeddings"),
-        ({"model_type": "xlm-roberta"}, "model_type: xlm-roberta is an encoder for embeddings"),
-        ({"architectures": ["Qwen3ForSequenceClassification"]}, "Qwen3ForSequenceClassification is a model for classification or scores"),
+        ({"model_type": "deberta", "architectures": ["DebertaModel"]}, "architectures: DebertaModel is an encoder of a type that is not"),
+        ({"model_type": "nomic_bert"}, "model_type: nomic_bert is an encoder of a type that is not modelled"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "BertForMaskedLM writes no text and gives no vector or score"),
+        ({"architectures": ["LlamaForTokenClassification"]}, "LlamaForTokenClassification writes no text and gives no vector or score"),
     ],
 )
-def test_models_that_write_no_text_are_refused_with_their_kind(tmp_path: Path, config: Mapping[str, Any], expected: str) -> None:
+def test_models_that_can_neither_write_nor_embed_are_refused_with_their_kind(
+    tmp_path: Path, config: Mapping[str, Any], expected: str
+) -> None:
     assert expected in _refused(tmp_path, {**LLAMA, **config})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.plan import Plan, Replica, gpu_look_up
+from planner.plan.vllm_args import loaded
 from planner.simulation.plan_input import replica_settings
 from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
 from profiles.catalogue import builtin
@@ -13,7 +14,8 @@ from profiles.latency.interference import group_factor
 from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime, attended_pairs
 from profiles.memory.admission import AnswerLengths, NewRequest, PoolState, admission
-from profiles.memory.kv import kv_blocks
+from profiles.memory.kv import has_cache, kv_blocks, kv_blocks_per_request
+from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.measurements import Measurements
 from ullage.checking import architecture_of
@@ -56,13 +58,12 @@ def prompt_fits(plan: Plan, prompt_tokens: int, measurements: Measurements) -> t
 
 
 def _prompt_fit(plan: Plan, replica: Replica, gpu: GpuType, prompt_tokens: int, measurements: Measurements) -> PromptFit:
-    architecture, settings = architecture_of(replica.catalogue_model), replica_settings(replica, gpu)
-    pool = kv_blocks(architecture, settings, replica.args.kv_cache_memory_bytes)
-    admitted = admission(architecture, settings, PoolState(pool, ()), NewRequest(prompt_tokens, 1), _ONE_TOKEN)
+    architecture, settings = loaded(architecture_of(replica.catalogue_model), replica.args.runner), replica_settings(replica, gpu)
+    fits, blocks, pool = _room(architecture, settings, replica.args.kv_cache_memory_bytes, prompt_tokens)
     beside = _neighbours(plan, replica)
     share_fraction = 1.0 / replica.max_active_residents if replica.mode == "time_shared" else 1.0
     alone_s = delay_s = share_s = None
-    if admitted.can_ever_fit:
+    if fits:
         mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
         step = predict(architecture, gpu, settings, mig, measurements)
         alone_s = prefill_s(step, settings, prompt_tokens)
@@ -76,17 +77,29 @@ def _prompt_fit(plan: Plan, replica: Replica, gpu: GpuType, prompt_tokens: int, 
     return PromptFit(
         replica=replica.name,
         served_name=replica.served_name,
-        fits=admitted.can_ever_fit,
-        reason=None if admitted.can_ever_fit else _reason(prompt_tokens, settings, admitted.most_blocks, pool),
+        fits=fits,
+        reason=None if fits else _reason(prompt_tokens, architecture, settings, blocks, pool),
         max_model_len=settings.max_model_len,
-        blocks=admitted.most_blocks,
-        pool_blocks=pool - 1,
+        blocks=blocks,
+        pool_blocks=pool,
         share_fraction=share_fraction,
         prefill_s=share_s,
         prefill_alone_s=alone_s,
         neighbours=tuple(sorted(item.name for item in beside)),
         delay_s=delay_s,
     )
+
+
+def _room(architecture: Architecture, settings: EngineSettings, kv_bytes: int, prompt_tokens: int) -> tuple[bool, int, int]:
+    """Whether an engine takes the prompt, the blocks it takes with its answer, and those there are; an encoder has none."""
+    if not has_cache(architecture):
+        return prompt_tokens <= settings.max_model_len, 0, 0
+    pool = kv_blocks(architecture, settings, kv_bytes)
+    if architecture.pooling:
+        blocks = kv_blocks_per_request(architecture, settings, prompt_tokens)
+        return prompt_tokens <= settings.max_model_len and blocks < pool, blocks, pool - 1
+    admitted = admission(architecture, settings, PoolState(pool, ()), NewRequest(prompt_tokens, 1), _ONE_TOKEN)
+    return admitted.can_ever_fit, admitted.most_blocks, pool - 1
 
 
 def _neighbours(plan: Plan, replica: Replica) -> list[Replica]:
@@ -109,7 +122,9 @@ def prefill_s(step: StepTime, settings: EngineSettings, prompt_tokens: int) -> f
     return seconds
 
 
-def _reason(prompt_tokens: int, settings: EngineSettings, blocks: int, pool: int) -> str:
-    if prompt_tokens >= settings.max_model_len:
+def _reason(prompt_tokens: int, architecture: Architecture, settings: EngineSettings, blocks: int, pool: int) -> str:
+    if architecture.pooling and prompt_tokens > settings.max_model_len:
+        return f"{prompt_tokens} tokens are more than max_model_len {settings.max_model_len}; raise it and plan again"
+    if prompt_tokens >= settings.max_model_len and not architecture.pooling:
         return f"{prompt_tokens} tokens and one of answer are more than max_model_len {settings.max_model_len}; raise it and plan again"
-    return f"it takes {blocks} blocks, the KV pool has {pool - 1}; give the model a longer max_model_len or more KV cache and plan again"
+    return f"it takes {blocks} blocks, the KV pool has {pool}; give the model a longer max_model_len or more KV cache and plan again"

@@ -29,7 +29,11 @@ def replay_plan(
     """
     router = plan.desired.router
     _require(router)
-    live = [ReplayRequest(item.arrival_s, item.workload, item.served_name, item.input_tokens, item.output_tokens) for item in requests]
+    pooling = {workload.name for workload in plan.desired.workloads if workload.tpot_slo_s is None}
+    live = [
+        ReplayRequest(item.arrival_s, item.workload, item.served_name, item.input_tokens, item.output_tokens, item.workload in pooling)
+        for item in requests
+    ]
     with UsageWatch(plan, state_dir) as watch:
         records = replay(router.host, router.port, live, length_s, on_progress)
     denied = sum(record.error in credentials.DENIED_ERRORS for record in records)

@@ -137,9 +137,10 @@ def _gpu_lines(gpu: GpuPlan, replicas: dict[str, Replica]) -> Iterator[str]:
     for name in gpu.replicas:
         replica = replicas[name]
         place = f"{replica.mig.profile} at {replica.mig.start}  " if replica.mig else ""
+        tpot = "" if replica.args.runner == "pooling" else f"  TPOT {replica.forecast.tpot_s * 1000:.0f} ms"
         yield (
             f"             {place}{name}  {replica.planned_rps:.2f} of {replica.capacity_rps:.2f} requests/s"
-            f"  TTFT {replica.forecast.ttft_s * 1000:.0f} ms  TPOT {replica.forecast.tpot_s * 1000:.0f} ms"
+            f"  TTFT {replica.forecast.ttft_s * 1000:.0f} ms{tpot}"
         )
 
 
@@ -174,7 +175,7 @@ def _workloads(desired: Desired) -> Iterator[str]:
             workload.latency_class,
             f"{workload.rate_rps:.2f}",
             _against(workload.ttft_s, workload.ttft_slo_s),
-            _against(workload.tpot_s, workload.tpot_slo_s),
+            "-" if workload.tpot_slo_s is None else _against(workload.tpot_s, workload.tpot_slo_s),
             f"{workload.unserved_rps:.2f}" if workload.unserved_rps else "-",
         )
         for workload in desired.workloads

@@ -21,8 +21,9 @@ def _lines(item: PromptFit, quantile: float) -> Iterator[str]:
         yield f"  {item.replica}: does not fit: {item.reason}"
         return
     share = f"at {item.share_fraction:.0%} of the GPU" if item.share_fraction < 1 else "with its GPUs to itself"
+    pool = f", {item.blocks} of {item.pool_blocks} blocks of its KV pool" if item.pool_blocks else ""
     yield (
-        f"  {item.replica}: fits, {item.blocks} of {item.pool_blocks} blocks of its KV pool; read in {item.prefill_s:.2f} s "
+        f"  {item.replica}: fits{pool}; read in {item.prefill_s:.2f} s "
         f"{share} (p{quantile * 100:g}), in {item.prefill_alone_s:.2f} s alone (median)"
     )
     if item.delay_s is not None:
