@@ -146,7 +146,7 @@ class RouteBackend(PlanPart):
 
 
 class Route(PlanPart):
-    """Requests that name this model go to these backends."""
+    """Requests that name this model go to these backends; without any they get a 503."""
 
     served_name: str
     backends: tuple[RouteBackend, ...]

@@ -162,7 +162,7 @@ def _routes(desired: Desired) -> Iterator[str]:
     for route in desired.routes:
         total = sum(backend.weight for backend in route.backends) or 1
         shares = ", ".join(f"{backend.replica} {100 * backend.weight / total:g} %" for backend in route.backends)
-        yield f"  {route.served_name}: {shares}"
+        yield f"  {route.served_name}: {shares or 'no replica, clients get a 503'}"
 
 
 def _workloads(desired: Desired) -> Iterator[str]:
@@ -193,12 +193,12 @@ def _short(desired: Desired) -> Iterator[str]:
             continue
         unserved_rps = sum(workload.unserved_rps for workload in members)
         yield f"  {served_name}: {unserved_rps:.2f} requests/s unserved: {reason}"
-        if any(route.served_name == served_name for route in desired.routes):
+        if any(route.served_name == served_name and route.backends for route in desired.routes):
             served_rps = sum(workload.rate_rps for workload in members) - unserved_rps
             more = f"when more than {served_rps:.2f} requests/s come"
             yield f"    none is turned away: {more}, all requests for {served_name} wait and miss their goals"
         else:
-            yield "    no replica serves it: clients get a 404"
+            yield "    no replica serves it: clients get a 503"
 
 
 def _provenance(desired: Desired) -> Iterator[str]:
