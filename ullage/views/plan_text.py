@@ -302,8 +302,8 @@ def outage_lines(outages: Sequence[Outage]) -> Iterator[str]:
     if outages:
         yield "While they are executed"
     for item in outages:
-        short = f"fewer than {_counted(item.least_replicas, 'replica')} (at least {item.fewest_replicas}) for about {item.short_s:.0f} s"
-        lack = f"UNAVAILABLE for about {item.unavailable_s:.0f} s" if item.unavailable_s else short
+        short = f"fewer than {_counted(item.least_replicas, 'replica')} (at least {item.fewest_replicas}) for up to {item.short_s:.0f} s"
+        lack = f"UNAVAILABLE for up to {item.unavailable_s:.0f} s" if item.unavailable_s else short
         if item.unavailable_s and item.least_replicas > 1:
             lack += f", {short}"
         yield f"  {item.served_name}: {lack}: {item.reason}"
