@@ -73,7 +73,7 @@ class Resident:
 
     reason says why vLLM cannot run it at all; then everything else is empty. The largest_ values are those that still fit while all else
     stays as asked, 0 when none does. lowered_max_num_seqs stands where one that nobody stated is lowered to the blocks of the pool, from
-    asked_max_num_seqs. flags are the arguments of `vllm serve`.
+    asked_sequences. flags are the arguments of `vllm serve`.
     """
 
     model: str
@@ -88,7 +88,7 @@ class Resident:
     min_kv_bytes: int = 0
     largest_max_model_len: int = 0
     largest_max_num_seqs: int = 0
-    asked_max_num_seqs: int = 0
+    asked_sequences: int = 0
     lowered_max_num_seqs: int | None = None
     flags: tuple[str, ...] = ()
 
@@ -212,7 +212,7 @@ def _resident(asked: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: i
         min_kv_bytes=engine.min_kv_bytes,
         largest_max_model_len=_largest(engine, gpu, room_mib, architecture.max_position, _with_length),
         largest_max_num_seqs=_largest(strict, gpu, room_mib, settings.max_num_batched_tokens, _with_sequences),
-        asked_max_num_seqs=asked.settings.max_num_seqs,
+        asked_sequences=asked.settings.max_num_seqs,
         lowered_max_num_seqs=lowered,
         flags=_flags(engine, ledger, kv_bytes, memory_mib),
     )

@@ -57,7 +57,7 @@ def _resident(resident: Resident, fits: bool) -> Iterator[str]:
     )
     if resident.lowered_max_num_seqs is not None:
         yield (
-            f"  --max-num-seqs lowered from {resident.asked_max_num_seqs} to {resident.lowered_max_num_seqs}, the blocks of its pool: each "
+            f"  --max-num-seqs lowered from {resident.asked_sequences} to {resident.lowered_max_num_seqs}, the blocks of its pool: each "
             "sequence takes one for its state; give --max-num-seqs to have it as it is"
         )
     length, sequences = _limit(resident.largest_max_model_len), _limit(resident.largest_max_num_seqs)
