@@ -9,6 +9,14 @@ from itertools import groupby
 
 from planner.plan import Action, Desired, Outage, Replica, Route, SetRoutes, Start, State, Stop
 
+# Our choice: the longest stream that is still worth waiting for when a replica leaves; what runs longer is cut off.
+DRAIN_LIMIT_S = 60.0
+
+# What the rendered command line grants requests after SIGTERM (30 s), and 5 s to close the engine core; then the group is killed.
+STOP_LIMIT_S = 35.0
+
+_LEAVING_S = {"drain": DRAIN_LIMIT_S, "stop": STOP_LIMIT_S}
+
 
 @dataclass(slots=True)
 class _Lack:
@@ -16,34 +24,36 @@ class _Lack:
 
     none_s: float = 0.0
     short_s: float = 0.0
+    leaving_s: float = 0.0
     fewest: int = 1_000_000
     stopped: dict[str, None] = field(default_factory=dict)
     started: dict[str, None] = field(default_factory=dict)
 
 
 def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[Outage, ...]:
-    """The names served before and after that have no ready replica, or fewer than they must, while replicas start; sorted.
+    """The names served before and after that have no ready replica, or fewer than they must, on the way; sorted.
 
-    A replica counts from the switch of routes that lets it in to the one that takes it out. Time passes while replicas start: start_s each,
-    one after the other on a GPU, at once on different ones. Least is min_replicas, or what the name has before or after if that is less.
+    A replica counts from the switch of routes that lets it in to the one that takes it out. Time passes while replicas drain and stop,
+    at once, for as long as apply waits at most; and while they start: start_s each, one after the other on a GPU, at once on different
+    ones. Least is min_replicas, or what the name has before or after if that is less.
     """
     wanted = {replica.name: replica for replica in desired.replicas}
     serving = {replica.name: replica.args.names for replica in state.replicas}
     routed = _counts(state.routes)
     least = _least(routed, desired)
     lacks: defaultdict[str, _Lack] = defaultdict(_Lack)
-    for kind, batch in groupby(actions, key=lambda action: action.kind):
-        for action in batch if kind != "start" else ():
+    for kind, group in groupby(actions, key=lambda action: action.kind):
+        batch = list(group)
+        for action in batch:
             if isinstance(action, SetRoutes):
                 routed = _counts(action.routes)
             elif isinstance(action, Stop):
                 for name in serving.pop(action.replica, ()):
                     lacks[name].stopped[action.replica] = None
-        if kind != "start":
-            continue
         starts = [wanted[action.replica] for action in batch if isinstance(action, Start) and action.replica in wanted]
-        duration_s = _duration_s(starts)
-        for name, count in least.items():
+        leaving_s = _LEAVING_S.get(kind, 0.0)
+        duration_s = _duration_s(starts) + leaving_s
+        for name, count in least.items() if duration_s else ():
             has = routed.get(name, 0)
             if has >= count:
                 continue
@@ -51,6 +61,7 @@ def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[
             lack.fewest = min(lack.fewest, has)
             lack.short_s += duration_s
             lack.none_s += duration_s if has == 0 else 0.0
+            lack.leaving_s += leaving_s
             lack.started.update(dict.fromkeys(replica.name for replica in starts if name in replica.args.names))
     return tuple(_outage(name, lack, least[name]) for name, lack in sorted(lacks.items()) if lack.short_s > 0)
 
@@ -79,6 +90,7 @@ def _duration_s(starts: Sequence[Replica]) -> float:
 
 
 def _outage(name: str, lack: _Lack, least: int) -> Outage:
+    ending = f"; up to {lack.leaving_s:.0f} s of it while running requests end" if lack.leaving_s else ""
     stopped, started = ", ".join(lack.stopped) or "what serves it", ", ".join(lack.started) or "others"
     return Outage(
         served_name=name,
@@ -86,5 +98,5 @@ def _outage(name: str, lack: _Lack, least: int) -> Outage:
         short_s=lack.short_s,
         fewest_replicas=lack.fewest,
         least_replicas=least,
-        reason=f"no room for both: {stopped} must stop before {started} can start",
+        reason=f"no room for both: {stopped} must stop before {started} can start{ending}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from planner.plan import Replica, Route, RouteBackend
 
@@ -11,9 +11,12 @@ from planner.plan import Replica, Route, RouteBackend
 WEIGHT_PER_HUNDRED = 1000
 
 
-def routes_for(replicas: Sequence[Replica]) -> tuple[Route, ...]:
-    """One route per served name and adapter, weights in proportion to capacities and summing to total_weight exactly."""
-    by_name: defaultdict[str, list[Replica]] = defaultdict(list)
+def routes_for(replicas: Sequence[Replica], known: Iterable[str] = ()) -> tuple[Route, ...]:
+    """One route per served name and adapter, weights in proportion to capacities and summing to total_weight exactly.
+
+    A known name that no replica serves has a route without backends: the router then answers 503 and not 404.
+    """
+    by_name: defaultdict[str, list[Replica]] = defaultdict(list, {name: [] for name in known})
     for replica in replicas:
         for name in replica.args.names:
             by_name[name].append(replica)
@@ -28,6 +31,8 @@ def total_weight(replica_count: int) -> int:
 
 
 def _backends(replicas: Sequence[Replica]) -> tuple[RouteBackend, ...]:
+    if not replicas:
+        return ()
     weights = largest_remainder([replica.capacity_rps for replica in replicas], total_weight(len(replicas)))
     return tuple(
         RouteBackend(replica=replica.name, host=replica.host, port=replica.args.port, weight=weight)

@@ -60,10 +60,8 @@ class Transition:
         Models that are not in the plan lose their route with their last replica.
         """
         names = {replica.name for replica in leaving}
-        ready = routes_for([replica for replica in self._running.values() if replica.name not in names])
-        known = {route.served_name: route for route in ready}
-        waiting = {route.served_name: Route(served_name=route.served_name, backends=()) for route in self._desired.routes}
-        return tuple(route for _, route in sorted((waiting | known).items()))
+        staying = [replica for replica in self._running.values() if replica.name not in names]
+        return routes_for(staying, [route.served_name for route in self._desired.routes])
 
     def repartition(self) -> list[Repartition]:
         """Change the layouts that nothing keeps from changing."""

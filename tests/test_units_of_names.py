@@ -24,7 +24,7 @@ UNITS = (
 
 # vLLM's own names of its flags, and fields of the fleet file that are called like them.
 FLAGS = {
-    *("largest_max_model_len", "largest_max_num_seqs", "max_lora_rank", "max_loras"),
+    *("largest_max_model_len", "largest_max_num_seqs", "lowered_max_num_seqs", "max_lora_rank", "max_loras"),
     *("block_size", "gpu_memory_utilization", "max_model_len", "max_num_queued_reqs", "max_num_seqs", "port", "stream_interval"),
     *("pipeline_parallel_size", "tensor_parallel", "tensor_parallel_size"),
 }
@@ -54,6 +54,8 @@ COUNTS = {
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
     # rows of an encoder's embeddings
     *("learned_positions", "segments"),
+    # requests at once that an engine is asked for
+    "asked_sequences",
     # clients, or requests that a KV pool holds
     *("concurrency", "max_concurrency"),
     # models and starts that constants rest on, GPUs that sharing saves

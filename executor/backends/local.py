@@ -21,6 +21,7 @@ from executor.errors import ExecutorError, ProcessError, StartError
 from executor.processes import table as processes
 from executor.state.folder import StateFolder
 from executor.waiting import finish, wait_until
+from planner.outages import DRAIN_LIMIT_S
 from planner.plan import GpuFacts, NodePlan, Plan, Repartition, Replica, State
 from renderers.manifest import RenderError
 from renderers.vllm import replica_start
@@ -34,8 +35,8 @@ class Deadlines:
     """Deadlines of one local backend, in seconds."""
 
     start_s: Callable[[Replica], float] = replica_start.ready_limit_s
-    # the longest stream that is still worth waiting for; what runs longer is cut off
-    drain_s: float = 60.0
+    # the plan has told its readers of these
+    drain_s: float = DRAIN_LIMIT_S
     # what the rendered command line grants requests after SIGTERM, and 5 s to close the engine core; then the group is killed
     stop_grace_s: float = replica_start.SHUTDOWN_TIMEOUT_S + 5.0
     # a driver gives memory back once the last process of the group is gone
@@ -112,7 +113,7 @@ class LocalBackend:
         return found
 
     def wanted_hash(self, replica: Replica) -> str:
-        """Hash over the command line and the rendered environment."""
+        """Hash over the command line and the rendered environment, without the limit of the start."""
         return _hash(self._launch(replica))
 
     async def start(self, replica: Replica, say: Say) -> None:
@@ -221,4 +222,6 @@ def _program_path() -> str:
 
 
 def _hash(launch: LaunchCommand) -> str:
-    return processes.command_hash(launch.argv, launch.environment)
+    """Of what makes a running engine what it is: the limit of its start is no part of it."""
+    lasting = {name: value for name, value in launch.environment.items() if name != replica_start.START_LIMIT}
+    return processes.command_hash(launch.argv, lasting)

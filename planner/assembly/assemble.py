@@ -89,7 +89,7 @@ def assemble(
         nodes=nodes,
         gpus=gpus,
         replicas=replicas,
-        routes=routes_for(replicas),
+        routes=routes_for(replicas, [name for group in blueprint.groups for name in group.names]),
         router=hosts.router,
         workloads=_workloads(blueprint, outcome.best, placed, replicas, quantile),
         cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,

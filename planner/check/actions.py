@@ -36,8 +36,8 @@ def action_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]
     for outage in outages(state, plan.desired, plan.actions):
         if told.pop(outage.served_name, None) != outage:
             yield (
-                f"outages: {outage.served_name} is out of reach for {outage.unavailable_s:.0f} s and short of replicas for "
-                f"{outage.short_s:.0f} s while the actions are done, and the plan does not say so"
+                f"outages: {outage.served_name} is out of reach for up to {outage.unavailable_s:.0f} s and short of replicas for "
+                f"up to {outage.short_s:.0f} s while the actions are done, and the plan does not say so"
             )
     for name in sorted(told):
         yield f"outages: the actions leave {name} in reach, the plan says otherwise"

@@ -26,7 +26,10 @@ def service_problems(desired: Desired) -> Iterator[str]:
         by_served[replica.served_name].append(replica)
         if replica.planned_rps > replica.capacity_rps * (1 + RELATIVE_TOLERANCE):
             yield f"replica {replica.name}: planned {replica.planned_rps:.4g} requests/s, capacity {replica.capacity_rps:.4g}"
+    routed = {route.served_name for route in desired.routes}
     for workload in desired.workloads:
+        if workload.served_name not in routed:
+            yield f"workload {workload.name}: no route is named {workload.served_name}, so its clients would get a 404 and not a 503"
         yield from _goals(workload, by_served[workload.served_name])
 
 
@@ -58,7 +61,8 @@ def weight_problems(route: Route) -> Iterator[str]:
 
 def _route(route: Route, replicas: Mapping[str, Replica]) -> Iterator[str]:
     where = f"route {route.served_name}"
-    yield from weight_problems(route)
+    # without a backend it keeps a name known that no replica serves; one that serves it would be missed above
+    yield from weight_problems(route) if route.backends else ()
     for backend in route.backends:
         replica = replicas.get(backend.replica)
         if replica is None:

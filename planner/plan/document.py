@@ -146,7 +146,7 @@ class RouteBackend(PlanPart):
 
 
 class Route(PlanPart):
-    """Requests that name this model go to these backends."""
+    """Requests that name this model go to these backends; without any they get a 503."""
 
     served_name: str
     backends: tuple[RouteBackend, ...]
@@ -278,7 +278,10 @@ Action = Annotated[Repartition | Start | Drain | Stop | SetRoutes, Field(discrim
 
 
 class Outage(PlanPart):
-    """A served name that lacks replicas while the actions are done: none for unavailable_s, fewer than least_replicas for short_s."""
+    """A served name that lacks replicas while the actions are done: none for unavailable_s, fewer than least_replicas for short_s.
+
+    Both hold the forecast start times and the longest that apply waits for replicas that drain and stop.
+    """
 
     served_name: str
     unavailable_s: Seconds

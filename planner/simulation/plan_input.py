@@ -50,7 +50,11 @@ def planned_world(
     return PlannedWorld(
         engines=tuple(engines),
         gpus=tuple(_gpu(gpu, types[gpu.node, gpu.index], blocks.get((gpu.node, gpu.index))) for gpu in desired.gpus),
-        routes={route.served_name: tuple((backend.replica, backend.weight) for backend in route.backends) for route in desired.routes},
+        routes={
+            route.served_name: tuple((backend.replica, backend.weight) for backend in route.backends)
+            for route in desired.routes
+            if route.backends
+        },
     )
 
 

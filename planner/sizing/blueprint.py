@@ -119,11 +119,12 @@ def _site(fleet: Fleet, part: Part) -> Site:
     return Site(
         pool=pool.name,
         gpu=pool.gpu,
-        headroom_mib=fleet.policy.headroom_mib + part.taken_mib,
+        headroom_mib=fleet.policy.headroom_mib,
         modes=frozenset(pool.sharing),
         block_sizes=pool.block_sizes,
         max_active_residents=fleet.policy.max_active_residents,
         mig_profiles=_mig_profiles(pool),
+        taken_mib=part.taken_mib,
     )
 
 

@@ -40,7 +40,10 @@ BISECTION_STEPS = 20
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One candidate replica of a group on a site, with the ledger and the forecast that justify its capacity."""
+    """One candidate replica of a group on a site, with the ledger and the forecast that justify its capacity.
+
+    utilization_fraction is the --gpu-memory-utilization of an engine that runs and was started with another one than its ledger gives.
+    """
 
     group: ServiceGroup
     site: Site
@@ -54,6 +57,7 @@ class Candidate:
     capacity_rps: float
     active_permille: int
     compute_permille: int
+    utilization_fraction: float | None = None
 
     @property
     def gpus(self) -> int:

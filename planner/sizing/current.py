@@ -78,7 +78,8 @@ def _seat(replica: Replica, own: Sequence[Part]) -> tuple[int, Placed] | None:
 def _identity(candidate: Candidate) -> tuple[object, ...]:
     """What tells candidates of one part of a pool apart."""
     mig = candidate.mig.name if candidate.mig else None
-    return (candidate.group.name, candidate.mode, mig, candidate.max_active, candidate.settings, candidate.kv_bytes, candidate.capacity_rps)
+    size = (candidate.kv_bytes, candidate.capacity_rps, candidate.utilization_fraction)
+    return (candidate.group.name, candidate.mode, mig, candidate.max_active, candidate.settings, *size)
 
 
 def _anywhere(replica: Replica) -> EngineArgs:

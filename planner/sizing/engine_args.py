@@ -15,12 +15,31 @@ def gpu_mode(candidate: Candidate) -> GpuMode:
     return "tensor_parallel" if candidate.gpus > 1 else candidate.mode
 
 
+def starts_with(candidate: Candidate, utilization_fraction: float) -> bool:
+    """Whether an engine that was started with this --gpu-memory-utilization may stay as this candidate.
+
+    An engine that runs does not look at it again, and its KV pool has its size in bytes. But when it is started again, vLLM wants this
+    part of the GPU free, beside the context. So it may be lower than the ledger asks for, and higher as far as that is surely free:
+    alone on its GPUs or in its slice by what the site offers, beside neighbours by half of the headroom that stays free beside all
+    ledgers. The other half remains for neighbours that take more than their ledgers.
+    """
+    site, ledger = candidate.site, candidate.ledger
+    free_mib = ledger.total_mib + site.headroom_mib // 2 if candidate.mode == "time_shared" else site.memory_mib(candidate.mig)
+    return utilization_fraction * _device_mib(candidate) + ledger.context_mib <= free_mib
+
+
+def _ledger_fraction(candidate: Candidate) -> float:
+    step: int = 10**UTILIZATION_DIGITS
+    return (candidate.ledger.total_mib - candidate.ledger.context_mib) * step // _device_mib(candidate) / step
+
+
+def _device_mib(candidate: Candidate) -> int:
+    return candidate.mig.memory_mib if candidate.mig else candidate.site.gpu.memory_usable_mib
+
+
 def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
     """The arguments that make a vLLM server this candidate."""
-    group, settings = candidate.group, candidate.settings
-    total_mib = candidate.mig.memory_mib if candidate.mig else candidate.site.gpu.memory_usable_mib
-    budget_mib = candidate.ledger.total_mib - candidate.ledger.context_mib
-    step = 10**UTILIZATION_DIGITS
+    group, settings, started = candidate.group, candidate.settings, candidate.utilization_fraction
     return EngineArgs(
         model=group.model.engine_model,
         served_model_name=group.name,
@@ -31,7 +50,7 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         kv_cache_memory_bytes=candidate.kv_bytes,
-        gpu_memory_utilization=budget_mib * step // total_mib / step,
+        gpu_memory_utilization=_ledger_fraction(candidate) if started is None else started,
         tensor_parallel_size=settings.tensor_parallel_size,
         quantization=settings.quantization,
         kv_cache_dtype=settings.kv_cache_dtype,

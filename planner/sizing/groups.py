@@ -72,6 +72,11 @@ class ServiceGroup:
         """LoRA adapters that its replicas serve beside the model: all of them, unless it is an isolated workload's."""
         return self.model.adapters if self.name == self.model.name else ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that requests may name, whether a replica serves them or not: the group's own and its adapters'."""
+        return (self.name, *(adapter.name for adapter in self.adapters))
+
     def mix_at(self, rate_rps: float) -> RequestMix:
         """Its requests as a replica sees them that takes rate_rps of them.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 
 from planner.plan import Replica
 from planner.sizing.candidates import Candidate, fewest_replicas, kv_room_bytes, largest_rate, sized, split_rates
-from planner.sizing.engine_args import engine_args, gpu_mode
+from planner.sizing.engine_args import engine_args, gpu_mode, starts_with
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
 from planner.sizing.ways_to_run import Sizing, Variant, variant_of, ways
@@ -54,7 +55,15 @@ def _sizes(variant: Variant, level: int, replica: Replica, count: int) -> list[C
         rates = [*split_rates(variant, fewest), *([variant.group.peak_rps / count] if count >= fewest else [])]
     fitting = [rate_rps for rate_rps in rates if (variant.kv_need_bytes(rate_rps, level) or math.inf) <= kv_bytes]
     made = [sized(variant, level, kv_bytes, rate_rps) for rate_rps in fitting or [largest_rate(variant, level, kv_bytes)]]
-    return [candidate for candidate in made if _is(candidate, replica)]
+    started = [_as_started(candidate, replica) for candidate in made]
+    return [candidate for candidate in started if _is(candidate, replica)]
+
+
+def _as_started(candidate: Candidate, replica: Replica) -> Candidate:
+    """The candidate with the memory utilisation that the engine was started with, where that may stay."""
+    fraction = replica.args.gpu_memory_utilization
+    same = engine_args(candidate, replica.args.host, replica.args.port).gpu_memory_utilization == fraction
+    return candidate if same or not starts_with(candidate, fraction) else replace(candidate, utilization_fraction=fraction)
 
 
 def _is(candidate: Candidate, replica: Replica) -> bool:

@@ -14,7 +14,10 @@ ASSUMED_INTERFERENCE_FACTOR = 1.10
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where candidates may live: one GPU of a pool; headroom_mib of it stay free. interference_factor lengthens steps beside neighbours."""
+    """Where candidates may live: one GPU of a pool, of which headroom_mib stay free and others hold taken_mib.
+
+    interference_factor lengthens steps beside neighbours.
+    """
 
     pool: str
     gpu: GpuType
@@ -24,9 +27,11 @@ class Site:
     max_active_residents: int
     mig_profiles: tuple[MigProfile, ...] = ()
     interference_factor: float = ASSUMED_INTERFERENCE_FACTOR
+    taken_mib: int = 0
 
     def memory_mib(self, mig: MigProfile | None) -> int:
         """What engines may use of a GPU, or of a MIG slice, which bears its part of the headroom."""
+        kept_mib = self.headroom_mib + self.taken_mib
         if mig is None:
-            return self.gpu.memory_usable_mib - self.headroom_mib
-        return mig.memory_mib - -(-self.headroom_mib * mig.memory_slices // self.gpu.mig_memory_slices)
+            return self.gpu.memory_usable_mib - kept_mib
+        return mig.memory_mib - -(-kept_mib * mig.memory_slices // self.gpu.mig_memory_slices)

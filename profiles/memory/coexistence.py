@@ -15,7 +15,7 @@ from profiles.memory.caveats import kv_caveat
 from profiles.memory.engine_constants import EngineConstants, constants_for
 from profiles.memory.kv import kv_blocks, kv_bytes_per_block, kv_pool_tokens, max_concurrency
 from profiles.memory.ledger import MemoryLedger, memory_ledger
-from profiles.memory.pool import least_kv_bytes
+from profiles.memory.pool import largest_max_num_seqs, least_kv_bytes, needs_block_per_sequence
 from profiles.models import Architecture
 from profiles.precision import quantization_reason
 from profiles.settings import EngineSettings, UnsupportedError
@@ -29,7 +29,8 @@ _UTILIZATION_STEP = 10_000
 class ResidentEngine:
     """One engine that shall live there. checkpoint_bytes: weights of its files as loaded, None takes them from the dimensions.
 
-    name is what `vllm serve` is given.
+    name is what `vllm serve` is given. lowers_sequences: nobody stated max_num_seqs, and where its states find no room it may be as low as
+    the blocks of the pool.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ResidentEngine:
     settings: EngineSettings
     constants: EngineConstants | None = None
     checkpoint_bytes: float | None = None
+    lowers_sequences: bool = False
 
     def ledger(self, gpu: GpuType, kv_bytes: int) -> MemoryLedger:
         """Its ledger with that pool; UnsupportedError when vLLM could not run it."""
@@ -44,8 +46,16 @@ class ResidentEngine:
 
     @property
     def min_kv_bytes(self) -> int:
-        """The pool for one longest request, and for the state of every sequence."""
-        return least_kv_bytes(self.architecture, self.settings)
+        """The pool for one longest request, and for the state of every sequence (of one, where they may be lowered)."""
+        settings = replace(self.settings, max_num_seqs=1) if self.lowers_sequences else self.settings
+        return least_kv_bytes(self.architecture, settings)
+
+    def within(self, kv_bytes: int) -> ResidentEngine:
+        """With no more sequences than a pool of so many bytes has blocks for, where they may be lowered."""
+        if not self.lowers_sequences:
+            return self
+        sequences = largest_max_num_seqs(self.architecture, self.settings, kv_bytes)
+        return replace(self, settings=replace(self.settings, max_num_seqs=sequences))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,8 @@ class Resident:
     """One engine in the answer.
 
     reason says why vLLM cannot run it at all; then everything else is empty. The largest_ values are those that still fit while all else
-    stays as asked, 0 when none does. flags are the arguments of `vllm serve`.
+    stays as asked, 0 when none does. lowered_max_num_seqs stands where one that nobody stated is lowered to the blocks of the pool, from
+    asked_sequences. flags are the arguments of `vllm serve`.
     """
 
     model: str
@@ -77,6 +88,8 @@ class Resident:
     min_kv_bytes: int = 0
     largest_max_model_len: int = 0
     largest_max_num_seqs: int = 0
+    asked_sequences: int = 0
+    lowered_max_num_seqs: int | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -100,7 +113,16 @@ class Fit:
 
 
 def fit(engines: Sequence[ResidentEngine], gpu: GpuType, mig: MigProfile | None, headroom_mib: int) -> Fit:
-    """Whether these engines live together on one GPU (or slice) with headroom_mib free."""
+    """Whether these engines live together on one GPU (or slice) with headroom_mib free.
+
+    Where they do not, max_num_seqs of those that may lower it are lowered to the blocks of their pools.
+    """
+    found = _fit([replace(engine, lowers_sequences=False) for engine in engines], gpu, mig, headroom_mib)
+    may_lower = any(engine.lowers_sequences and needs_block_per_sequence(engine.architecture, engine.settings) for engine in engines)
+    return found if found.fits or not may_lower else _fit(engines, gpu, mig, headroom_mib)
+
+
+def _fit(engines: Sequence[ResidentEngine], gpu: GpuType, mig: MigProfile | None, headroom_mib: int) -> Fit:
     memory_mib = mig.memory_mib if mig else gpu.memory_usable_mib
     refused = [_refusal(engine, gpu, mig, len(engines) == 1) for engine in engines]
     runnable = [engine for engine, reason in zip(engines, refused, strict=True) if reason is None]
@@ -168,11 +190,14 @@ def _reasons(residents: Sequence[Resident], spare_mib: int, memory_mib: int, hea
     return reasons
 
 
-def _resident(engine: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: int, memory_mib: int) -> Resident:
+def _resident(asked: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: int, memory_mib: int) -> Resident:
     """The engine with the least pool and share_bytes more; room_mib is what it may take in all while the others have the least pool."""
-    architecture, settings = engine.architecture, engine.settings
-    block_bytes = kv_bytes_per_block(architecture, settings)
-    kv_bytes = (engine.min_kv_bytes + share_bytes) // block_bytes * block_bytes
+    architecture = asked.architecture
+    block_bytes = kv_bytes_per_block(architecture, asked.settings)
+    kv_bytes = (asked.min_kv_bytes + share_bytes) // block_bytes * block_bytes
+    engine, strict = asked.within(kv_bytes), replace(asked, lowers_sequences=False)
+    settings = engine.settings
+    lowered = settings.max_num_seqs if settings.max_num_seqs < asked.settings.max_num_seqs else None
     ledger = engine.ledger(gpu, kv_bytes)
     return Resident(
         model=engine.name,
@@ -186,7 +211,9 @@ def _resident(engine: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: 
         max_concurrency=max_concurrency(architecture, settings, kv_bytes),
         min_kv_bytes=engine.min_kv_bytes,
         largest_max_model_len=_largest(engine, gpu, room_mib, architecture.max_position, _with_length),
-        largest_max_num_seqs=_largest(engine, gpu, room_mib, settings.max_num_batched_tokens, _with_sequences),
+        largest_max_num_seqs=_largest(strict, gpu, room_mib, settings.max_num_batched_tokens, _with_sequences),
+        asked_sequences=asked.settings.max_num_seqs,
+        lowered_max_num_seqs=lowered,
         flags=_flags(engine, ledger, kv_bytes, memory_mib),
     )
 

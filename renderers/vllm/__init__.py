@@ -1,7 +1,7 @@
 """vLLM without anything around it: one script per replica, one to start and one to stop each node.
 
 Files per node, in a folder of the node's name: `replicas/REPLICA.sh`, `start.sh`, `stop.sh`, and what they use: `processes.sh`,
-`rolling.sh` and `ready.py`. Needs bash, python3, and flock and setsid of util-linux on the node.
+`rolling.sh` and `ready.py`. Needs bash 4.4 or newer, python3, and flock and setsid of util-linux on the node.
 """
 
 from __future__ import annotations

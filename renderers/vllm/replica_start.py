@@ -17,7 +17,8 @@ from renderers.vllm.option_table import table_for
 # Our choice, Kubernetes' default grace period: an engine told to stop finishes what it is answering for this long.
 SHUTDOWN_TIMEOUT_S = 30
 
-_START_LIMIT = "VLLM_ENGINE_READY_TIMEOUT_S"
+# Name of the variable with the limit of a start; it says nothing about an engine that runs.
+START_LIMIT = "VLLM_ENGINE_READY_TIMEOUT_S"
 
 
 def command(replica: Replica) -> tuple[str, ...]:
@@ -111,7 +112,7 @@ def environment(replica: Replica) -> dict[str, str]:
     refuse_credentials(replica, f"replica {replica.name!r}")
     variables = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        _START_LIMIT: str(ready_limit_s(replica)),
+        START_LIMIT: str(ready_limit_s(replica)),
         "VLLM_NO_USAGE_STATS": "1",
     }
     if replica.mig is None:
@@ -133,7 +134,7 @@ def arguments_sha256(replica: Replica) -> str:
     RenderError as `command` does.
     """
     place = None if replica.mig is None else [replica.mig.profile, replica.mig.start, *replica.gpus]
-    variables = {name: value for name, value in environment(replica).items() if name != _START_LIMIT}
+    variables = {name: value for name, value in environment(replica).items() if name != START_LIMIT}
     started_with = json.dumps([command(replica), variables, place], sort_keys=True)
     return hashlib.sha256(started_with.encode()).hexdigest()
 

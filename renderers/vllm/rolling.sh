@@ -3,6 +3,13 @@
 # FILE.record beside FILE.pid says what a replica was started with, each field ended by a NUL byte: hash of its arguments, served
 # model (as a file name), devices, MiB, URL, served model. It stays when a replica ends unasked: the replica is then down.
 
+# 4.4 is the first with "mapfile -d", and the first that takes an empty array under "set -u".
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  printf 'start.sh needs bash 4.4 or newer, this is %s.%s; install a newer bash and run it with that: bash start.sh\n' \
+    "${BASH_VERSINFO[0]}" "${BASH_VERSINFO[1]}" >&2
+  exit 1
+fi
+
 : "${here:?}" "${run:?}" "${grace_s:?}"
 names=() files=() urls=() served=() keys=() devices=() mibs=() limits_s=() hashes=()
 record=() groups=() deferred=()

@@ -60,9 +60,13 @@ def test_apply_after_a_crash_converges(world: World, tmp_path: Path, after: int,
     assert world.plan(wanted).actions == ()
 
 
-def test_an_engine_that_was_starting_when_apply_died_is_adopted(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("slower_s", [0.0, 300.0], ids=["same plan", "another forecast of its start"])
+def test_an_engine_that_was_starting_when_apply_died_is_adopted(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slower_s: float
+) -> None:
     monkeypatch.setenv("FAKE_GATE", str(tmp_path / "gate"))
-    plan = world.plan([engine("llama-0", free_ports(1)[0], mode="slow")])
+    item = engine("llama-0", free_ports(1)[0], mode="slow")
+    plan = world.plan([item])
     with subprocess.Popen(crash_command(world, plan, 10_000, tmp_path)) as tool:
         # not merely on record: a process that has not been told to go ends with the tool
         log = world.folder.logs / "replica-llama-0.log"
@@ -70,7 +74,7 @@ def test_an_engine_that_was_starting_when_apply_died_is_adopted(world: World, tm
         tool.kill()
     started = world.living()["replica-llama-0"]
     (tmp_path / "gate").touch()
-    asyncio.run(world.apply(plan))
+    asyncio.run(world.apply(world.plan([item.model_copy(update={"start_s": item.start_s + slower_s})]) if slower_s else plan))
     assert world.living()["replica-llama-0"] == started
     assert [event.detail for event in world.events if event.what == "done" and event.kind == "start"] == [
         f"runs already as process {started[0]}"

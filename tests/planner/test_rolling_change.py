@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from executor.backends.local import Deadlines
+from planner.check import check
+from planner.outages import DRAIN_LIMIT_S, STOP_LIMIT_S
 from planner.plan import Desired, Outage, Plan, Route, SetRoutes, Start, State, Stop
 from planner.spec import Fleet
+from profiles.catalogue import builtin
 from tests.fleets import fleet, fleet_dict, workload
 from tests.planner.test_diff import applied, engine
+from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet
+from ullage.views.plan_text import outage_lines
 
 MODELS: dict[str, dict[str, Any]] = fleet_dict()["models"]
 
@@ -103,10 +109,11 @@ def test_replicas_that_must_make_room_for_their_successors_go_one_after_the_othe
         Outage(
             served_name="middle",
             unavailable_s=0.0,
-            short_s=2 * start_s,
+            short_s=2 * (start_s + 60 + 35),
             fewest_replicas=1,
             least_replicas=2,
-            reason="no room for both: middle-0, middle-1 must stop before middle-0, middle-1 can start",
+            reason="no room for both: middle-0, middle-1 must stop before middle-0, middle-1 can start; up to 190 s of it while "
+            "running requests end",
         ),
     )
 
@@ -123,12 +130,22 @@ def test_a_lone_replica_that_must_make_room_leaves_a_route_without_backends() ->
     assert [action.kind for action in plan.actions] == ["set_routes", "drain", "stop", "start", "set_routes"]
     assert isinstance(plan.actions[0], SetRoutes)
     assert plan.actions[0].routes == (Route(served_name="small", backends=()),)
-    reason = "no room for both: small-0 must stop before small-0 can start"
+    reason = "no room for both: small-0 must stop before small-0 can start; up to 95 s of it while running requests end"
     start_s = plan.desired.replicas[0].start_s
     assert start_s > 10
+    # it takes no new request from the start of its drain, which lasts at most 60 s, and its end at most 35 s
+    lack_s = start_s + 95
     assert plan.outages == (
-        Outage(served_name="small", unavailable_s=start_s, short_s=start_s, fewest_replicas=0, least_replicas=1, reason=reason),
+        Outage(served_name="small", unavailable_s=lack_s, short_s=lack_s, fewest_replicas=0, least_replicas=1, reason=reason),
     )
+    assert f"  small: UNAVAILABLE for up to {lack_s:.0f} s: {reason}" in list(outage_lines(plan.outages))
+    without = plan.model_copy(update={"outages": (plan.outages[0].model_copy(update={"unavailable_s": start_s}),)})
+    [fault] = check(without, builtin().gpu, architecture_of, state)
+    assert f"small is out of reach for up to {lack_s:.0f} s" in fault
+
+
+def test_apply_waits_no_longer_than_the_plan_counts() -> None:
+    assert (Deadlines().drain_s, Deadlines().stop_grace_s) == (DRAIN_LIMIT_S, STOP_LIMIT_S)
 
 
 def test_an_engine_with_new_settings_starts_beside_the_old_one_where_there_is_room() -> None:

@@ -59,6 +59,30 @@ def _answers(port: int) -> bool:
         return False
 
 
+def _pretending(node: Node, version: str) -> subprocess.CompletedProcess[str]:
+    """start.sh in a bash that says it is of that version; bash itself lets nobody change the variable."""
+    script = node.scripts / "rolling.sh"
+    script.write_text(f"OTHER_VERSION=({version})\n" + script.read_text().replace("BASH_VERSINFO", "OTHER_VERSION"))
+    return node.run("start.sh")
+
+
+@pytest.mark.parametrize("version", ["3 2", "4 3"])
+def test_a_bash_that_is_too_old_is_named_and_nothing_is_started(node: Node, version: str) -> None:
+    node.render(replica("a", args={"port": free_ports(1)[0]}))
+    done = _pretending(node, version)
+    assert done.returncode == 1
+    assert f"needs bash 4.4 or newer, this is {version.replace(' ', '.')}" in done.stderr
+    assert "install a newer bash" in done.stderr
+    assert not node.running()
+
+
+@pytest.mark.parametrize("version", ["4 4", "5 0", "10 0"])
+def test_a_newer_bash_goes_on(node: Node, version: str) -> None:
+    node.render(replica("a", args={"port": free_ports(1)[0]}))
+    done = _pretending(node, version)
+    assert (done.returncode, "needs bash" in done.stderr) == (0, False)
+
+
 def test_the_hash_covers_command_environment_and_mig_place() -> None:
     item = replica("r")
     others = (_changed(item, port=8101), _changed(item, max_num_seqs=65), replica("r", gpus=(1,)))

@@ -73,6 +73,8 @@ def test_json_holds_plain_numbers() -> None:
     assert (gpu["memory_usable_mib"], gpu["price_usd_per_h"], gpu["mig_profiles"][2]["placement_starts"]) == (81090, 2.95, [0, 2, 4])
     model = json.loads(ullage("catalogue", "models", "Qwen/Qwen3-8B", "--json").out)
     assert (model["layers"], model["kv_heads"], model["parameters"]) == (36, 8, 8_190_726_144)
+    # 36 layers of keys and values: 8 heads of 128 values of 2 bytes
+    assert model["kv_bytes_per_token"] == 36 * 2 * 8 * 128 * 2
 
 
 @pytest.mark.parametrize(

@@ -212,3 +212,31 @@ def test_a_start_that_failed_late_counts_and_its_cause_is_said() -> None:
     assert "line 1034: the start failed (OOM): torch.OutOfMemoryError: CUDA out of memory" in result.err
     assert "What it logged before counts." in result.err
     assert read_constants("out", result.out).from_version == "0.19.0"
+
+
+def test_sequences_that_nobody_stated_are_lowered_to_the_blocks_of_the_pool_as_plan_does() -> None:
+    """256 states of Qwen3.6-27B are 12 GiB, which are not left beside Qwen3-8B."""
+    asked = ("fit", "qwen/qwen3.6-27b", "qwen3-8b", "--gpu", "h100", "--max-model-len", "8192")
+    answer = json.loads(ullage(*asked, "--json").out)
+    assert answer["fits"]
+    hybrid, dense = answer["residents"]
+    assert hybrid["lowered_max_num_seqs"] == hybrid["kv_blocks"] < 256
+    assert dense["lowered_max_num_seqs"] is None
+    for resident, sequences in ((hybrid, hybrid["kv_blocks"]), (dense, 256)):
+        assert resident["flags"][resident["flags"].index("--max-num-seqs") + 1] == str(sequences)
+    result = ullage(*asked)
+    assert result.code == 0
+    assert f"  --max-num-seqs lowered from 256 to {hybrid['kv_blocks']}, the blocks of its pool: each sequence takes one" in result.out
+    # the flags are an answer: stated as they are, they fit
+    again = json.loads(ullage(*asked, "--max-num-seqs", hybrid["kv_blocks"], "--max-num-seqs", "256", "--json").out)
+    assert (again["fits"], again["residents"][0]["lowered_max_num_seqs"]) == (True, None)
+    assert hybrid["largest_max_num_seqs"] >= hybrid["kv_blocks"]
+    # what is stated stays
+    stated = ullage(*asked, "--max-num-seqs", "256")
+    assert stated.code == 2
+    assert "lowered" not in stated.out
+
+
+def test_sequences_are_not_lowered_where_there_is_room_for_all() -> None:
+    [resident] = json.loads(ullage("fit", "qwen/qwen3.6-27b", "--gpu", "h100", "--max-model-len", "8192", "--json").out)["residents"]
+    assert (resident["lowered_max_num_seqs"], resident["kv_blocks"] >= 256) == (None, True)

@@ -100,14 +100,14 @@ def test_unserved_demand_is_in_the_table_and_its_reason_once_per_model() -> None
     assert text.startswith("UNSERVED 0.75 of 3 requests/s of 2 workloads; 1 of 1 GPUs, 2.95 USD/h, proven optimal for this problem; ")
 
 
-def test_a_model_without_replicas_is_said_to_get_a_404() -> None:
+def test_a_model_without_replicas_is_said_to_get_a_503() -> None:
     plan = mig_plan()
     lost = plan.desired.workloads[0].model_copy(
         update={"served_name": "nobody", "unserved_rps": 1.5, "unserved_reason": "no GPU is large enough"}
     )
     text = plan_text(changed(plan, workloads=(lost, plan.desired.workloads[1])))
     assert text.startswith("UNSERVED 1.5 of 1.5 requests/s of 1 workload; 1 of 1 GPUs")
-    assert "  nobody: 1.50 requests/s unserved: no GPU is large enough\n    no replica serves it: clients get a 404\n" in text
+    assert "  nobody: 1.50 requests/s unserved: no GPU is large enough\n    no replica serves it: clients get a 503\n" in text
 
 
 def test_routes_show_each_replicas_share() -> None:

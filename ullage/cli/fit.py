@@ -182,7 +182,7 @@ def _engine(
         max_num_seqs=min(settings.max_num_seqs, settings.max_num_batched_tokens) if max_num_seqs is None else max_num_seqs,
     )
     checkpoint_bytes = _checkpoint_bytes(folder, architecture, own) if folder.is_dir() else None
-    return ResidentEngine(name if local else builtin().model_id(name), architecture, own, constants, checkpoint_bytes)
+    return ResidentEngine(name if local else builtin().model_id(name), architecture, own, constants, checkpoint_bytes, max_num_seqs is None)
 
 
 def _checkpoint_bytes(folder: Path, architecture: Architecture, settings: EngineSettings) -> float | None:

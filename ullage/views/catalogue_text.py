@@ -7,7 +7,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from profiles.gpu_types import GpuType
+from profiles.memory.kv import kv_bytes_per_token
 from profiles.models import Architecture
+from profiles.settings import EngineSettings
 from ullage.views.words import MIB_PER_GIB, table
 
 _MEASURES = {
@@ -98,10 +100,16 @@ def gpu_facts(gpu: GpuType) -> dict[str, Any]:
 
 
 def model_facts(model: Architecture) -> dict[str, Any]:
-    """A model as plain data, with its counts of parameters."""
+    """A model as plain data, with its counts of parameters, and what a token takes of a KV cache in its own type, on one GPU in all."""
     facts: dict[str, Any] = _plain(model)
     source = facts.pop("source")
-    return {**facts, "parameters": model.parameter_count, "active_parameters": model.active_parameter_count, "source": source}
+    return {
+        **facts,
+        "parameters": model.parameter_count,
+        "active_parameters": model.active_parameter_count,
+        "kv_bytes_per_token": kv_bytes_per_token(model, EngineSettings()),
+        "source": source,
+    }
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 -- any part of an entry

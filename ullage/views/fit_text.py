@@ -55,6 +55,11 @@ def _resident(resident: Resident, fits: bool) -> Iterator[str]:
         f"  KV pool: {resident.kv_blocks:,} blocks, {resident.kv_tokens:,} tokens, {resident.max_concurrency:.2f} requests of full length; "
         f"it starts with {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
     )
+    if resident.lowered_max_num_seqs is not None:
+        yield (
+            f"  --max-num-seqs lowered from {resident.asked_sequences} to {resident.lowered_max_num_seqs}, the blocks of its pool: each "
+            "sequence takes one for its state; give --max-num-seqs to have it as it is"
+        )
     length, sequences = _limit(resident.largest_max_model_len), _limit(resident.largest_max_num_seqs)
     yield f"  largest that fits, all else as asked: {length} --max-model-len, {sequences} --max-num-seqs"
     if fits:

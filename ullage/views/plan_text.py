@@ -163,7 +163,7 @@ def _routes(desired: Desired) -> Iterator[str]:
     for route in desired.routes:
         total = sum(backend.weight for backend in route.backends) or 1
         shares = ", ".join(f"{backend.replica} {100 * backend.weight / total:g} %" for backend in route.backends)
-        yield f"  {route.served_name}: {shares}"
+        yield f"  {route.served_name}: {shares or 'no replica, clients get a 503'}"
 
 
 def _workloads(desired: Desired) -> Iterator[str]:
@@ -194,12 +194,12 @@ def _short(desired: Desired) -> Iterator[str]:
             continue
         unserved_rps = sum(workload.unserved_rps for workload in members)
         yield f"  {served_name}: {unserved_rps:.2f} requests/s unserved: {reason}"
-        if any(route.served_name == served_name for route in desired.routes):
+        if any(route.served_name == served_name and route.backends for route in desired.routes):
             served_rps = sum(workload.rate_rps for workload in members) - unserved_rps
             more = f"when more than {served_rps:.2f} requests/s come"
             yield f"    none is turned away: {more}, all requests for {served_name} wait and miss their goals"
         else:
-            yield "    no replica serves it: clients get a 404"
+            yield "    no replica serves it: clients get a 503"
 
 
 def _provenance(desired: Desired) -> Iterator[str]:
@@ -303,8 +303,8 @@ def outage_lines(outages: Sequence[Outage]) -> Iterator[str]:
     if outages:
         yield "While they are executed"
     for item in outages:
-        short = f"fewer than {_counted(item.least_replicas, 'replica')} (at least {item.fewest_replicas}) for about {item.short_s:.0f} s"
-        lack = f"UNAVAILABLE for about {item.unavailable_s:.0f} s" if item.unavailable_s else short
+        short = f"fewer than {_counted(item.least_replicas, 'replica')} (at least {item.fewest_replicas}) for up to {item.short_s:.0f} s"
+        lack = f"UNAVAILABLE for up to {item.unavailable_s:.0f} s" if item.unavailable_s else short
         if item.unavailable_s and item.least_replicas > 1:
             lack += f", {short}"
         yield f"  {item.served_name}: {lack}: {item.reason}"
