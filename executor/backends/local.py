@@ -112,7 +112,7 @@ class LocalBackend:
         return found
 
     def wanted_hash(self, replica: Replica) -> str:
-        """Hash over the command line and the rendered environment."""
+        """Hash over the command line, with local paths as the plan has them, and the rendered environment."""
         return _hash(self._launch(replica))
 
     async def start(self, replica: Replica, say: Say) -> None:
@@ -221,4 +221,4 @@ def _program_path() -> str:
 
 
 def _hash(launch: LaunchCommand) -> str:
-    return processes.command_hash(launch.argv, launch.environment)
+    return processes.command_hash(launch.planned, launch.environment)

@@ -38,7 +38,7 @@ def engine(name: str, port: int, mode: str = "ok", gpu: int = 0, served_name: st
 def fake_launch(replica: Replica) -> LaunchCommand:
     """The fake engine in the mode that the model's name tells."""
     argv = (sys.executable, str(FAKE_ENGINE), replica.host, str(replica.args.port), replica.served_name, replica.args.model)
-    return LaunchCommand(argv, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus))})
+    return LaunchCommand(argv, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus))}, argv)
 
 
 @dataclass

@@ -14,9 +14,10 @@ from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime, attended_pairs
 from profiles.memory.admission import AnswerLengths, NewRequest, PoolState, admission
 from profiles.memory.kv import kv_blocks
+from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.measurements import Measurements
-from ullage.checking import architecture_of
+from ullage.checking import FindArchitecture, architecture_of
 
 # The shortest answer: one token.
 _ONE_TOKEN = AnswerLengths((1,))
@@ -45,18 +46,24 @@ class PromptFit:
     delay_s: float | None
 
 
-def prompt_fits(plan: Plan, prompt_tokens: int, measurements: Measurements) -> tuple[PromptFit, ...]:
+def prompt_fits(
+    plan: Plan, prompt_tokens: int, measurements: Measurements, architecture: FindArchitecture = architecture_of
+) -> tuple[PromptFit, ...]:
     """The prompt on every replica of a plan, in the plan's order; measurements are those that the plan was made with."""
     types = {(gpu.node, gpu.index): gpu.gpu_type for gpu in plan.desired.gpus}
     look_up = gpu_look_up(plan.desired.gpu_types, builtin().gpu)
     return tuple(
-        _prompt_fit(plan, replica, look_up(types[replica.node, replica.gpus[0]]), prompt_tokens, measurements)
+        _prompt_fit(
+            plan, replica, look_up(types[replica.node, replica.gpus[0]]), architecture(replica.catalogue_model), prompt_tokens, measurements
+        )
         for replica in plan.desired.replicas
     )
 
 
-def _prompt_fit(plan: Plan, replica: Replica, gpu: GpuType, prompt_tokens: int, measurements: Measurements) -> PromptFit:
-    architecture, settings = architecture_of(replica.catalogue_model), replica_settings(replica, gpu)
+def _prompt_fit(
+    plan: Plan, replica: Replica, gpu: GpuType, architecture: Architecture, prompt_tokens: int, measurements: Measurements
+) -> PromptFit:
+    settings = replica_settings(replica, gpu)
     pool = kv_blocks(architecture, settings, replica.args.kv_cache_memory_bytes)
     admitted = admission(architecture, settings, PoolState(pool, ()), NewRequest(prompt_tokens, 1), _ONE_TOKEN)
     beside = _neighbours(plan, replica)

@@ -1,0 +1,38 @@
+"""The local files that a plan names: which folder they start from, and whether they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from planner.plan import Plan
+from planner.plan.local_paths import is_relative, local_paths, located
+
+
+def fleet_folder(plan_file: Path, chosen: Path | None) -> Path:
+    """The folder that the local paths of a plan start from: the chosen one, else the plan file's; ValueError where there is none."""
+    if chosen is not None and not chosen.is_dir():
+        raise ValueError(f"--fleet-folder {chosen}: there is no such folder; name the one that the fleet file is in")
+    return chosen if chosen is not None else plan_file.parent
+
+
+def has_relative_paths(plan: Plan) -> bool:
+    """Whether opening the plan's files depends on a folder."""
+    return any(is_relative(path) for replica in plan.desired.replicas for _, path in local_paths(replica.args))
+
+
+def require_files(plan: Plan, plan_file: Path, folder: Path) -> None:
+    """Raises ValueError naming each local file of the plan that is not there, and where it was looked for."""
+    missing = list(_missing(plan, plan_file, folder))
+    if missing:
+        raise ValueError("\n".join((*missing, "bring what is missing there, or name the folder of the fleet file: --fleet-folder FOLDER")))
+
+
+def _missing(plan: Plan, plan_file: Path, folder: Path) -> Iterator[str]:
+    for place, replica in enumerate(plan.desired.replicas):
+        for field, path in local_paths(replica.args):
+            where = located(path, folder)
+            a_folder = not field.startswith("extra_args.")
+            if not (where.is_dir() if a_folder else where.exists()):
+                kind = "folder" if a_folder else "file or folder"
+                yield f"{plan_file}: desired.replicas.{place}.args.{field}: {path}: there is no {kind} {where}"
