@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from executor.ports import obstacle
 from planner.plan import Plan
 from planner.plan.local_paths import is_relative, local_paths, located
 
@@ -21,15 +22,23 @@ def has_relative_paths(plan: Plan) -> bool:
     return any(is_relative(path) for replica in plan.desired.replicas for _, path in local_paths(replica.args))
 
 
-def require_files(plan: Plan, plan_file: Path, folder: Path) -> None:
-    """Raises ValueError naming each local file of the plan that is not there, and where it was looked for."""
-    missing = list(_missing(plan, plan_file, folder))
+def require_files(plan: Plan, plan_file: Path, folder: Path) -> tuple[str, ...]:
+    """Raises ValueError naming each local file that a replica on this machine lacks, and where it was looked for.
+
+    Returns the other hosts whose replicas need files: they cannot be looked for from here.
+    """
+    needy = sorted({replica.host for replica in plan.desired.replicas if any(local_paths(replica.args))})
+    elsewhere = tuple(host for host in needy if obstacle(host, 0) is not None)
+    missing = list(_missing(plan, plan_file, folder, elsewhere))
     if missing:
         raise ValueError("\n".join((*missing, "bring what is missing there, or name the folder of the fleet file: --fleet-folder FOLDER")))
+    return elsewhere
 
 
-def _missing(plan: Plan, plan_file: Path, folder: Path) -> Iterator[str]:
+def _missing(plan: Plan, plan_file: Path, folder: Path, elsewhere: tuple[str, ...]) -> Iterator[str]:
     for place, replica in enumerate(plan.desired.replicas):
+        if replica.host in elsewhere:
+            continue
         for field, path in local_paths(replica.args):
             where = located(path, folder)
             a_folder = not field.startswith("extra_args.")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from executor.backends.launch_command import emulated, real
 from executor.backends.local import LocalBackend
+from executor.processes import table as processes
 from executor.state.folder import StateFolder
 from planner.plan import Replica, plan_from_json
 from planner.plan.local_paths import plan_path
-from tests.ullage.commands import Result, ullage, write_fleet
+from tests.executor.worlds import until
+from tests.ports import free_ports
+from tests.ullage.commands import Result, ullage, write_fleet, write_trace
+from ullage.local_files import require_files
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -29,7 +35,7 @@ CONFIG = {
 }
 
 
-def checkout(folder: Path) -> Path:
+def checkout(folder: Path, **changes: object) -> Path:
     """A folder with a fleet file and all kinds of local files that one can name: two models, an adapter, a chat template."""
     (folder / "models" / "own").mkdir(parents=True)
     (folder / "models" / "own" / "config.json").write_text(json.dumps(CONFIG))
@@ -51,12 +57,12 @@ def checkout(folder: Path) -> Path:
     demand = {"rate": "1/s", "input_tokens": 100, "output_tokens": 50}
     workloads = {name: {"model": name, "demand": demand} for name in ("own", "here", "support")}
     pools = {"mine": {"gpu": "./gpu.yaml", "nodes": 1, "gpus_per_node": 2, "price": "3 USD/h"}}
-    write_fleet(folder / "fleet.yaml", models=models, workloads=workloads, pools=pools)
+    write_fleet(folder / "fleet.yaml", models=models, workloads=workloads, pools=pools, **changes)
     return folder
 
 
-def two(tmp_path: Path) -> tuple[Path, Path]:
-    first = checkout(tmp_path / "first")
+def two(tmp_path: Path, **changes: object) -> tuple[Path, Path]:
+    first = checkout(tmp_path / "first", **changes)
     shutil.copytree(first, tmp_path / "deeper" / "second")
     return first, tmp_path / "deeper" / "second"
 
@@ -181,6 +187,64 @@ def test_apply_on_real_engines_names_what_is_not_there_before_it_asks(tmp_path: 
     ]
     assert "--fleet-folder" in refused.err.splitlines()[3]
     assert not (first / ".ullage").exists()
+
+
+def test_files_on_other_machines_are_not_looked_for(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "here")
+    plan(folder / "fleet.yaml", "-o", folder / "plan.json")
+    found = plan_from_json((folder / "plan.json").read_text(), "plan.json")
+    # TEST-NET-1 of RFC 5737: no machine has an address of it
+    moved = tuple(each.model_copy(update={"host": "192.0.2.1"}) for each in found.desired.replicas)
+    far = found.model_copy(update={"desired": found.desired.model_copy(update={"replicas": moved})})
+    assert require_files(far, folder / "plan.json", tmp_path) == ("192.0.2.1",)
+    assert require_files(found, folder / "plan.json", folder) == ()
+    with pytest.raises(ValueError, match="there is no folder"):
+        require_files(found, folder / "plan.json", tmp_path)
+
+
+def test_simulate_takes_the_folder_too(tmp_path: Path) -> None:
+    folder, trace = checkout(tmp_path / "here"), write_trace(tmp_path / "trace.csv", "own", "here", "support")
+    plan(folder / "fleet.yaml", "-o", tmp_path / "plan.json")
+    lost = ullage("simulate", tmp_path / "plan.json", "--trace", trace)
+    assert (lost.code, "--fleet-folder" in lost.err) == (1, True)
+    assert ullage("simulate", tmp_path / "plan.json", "--trace", trace, "--fleet-folder", folder).code == 0
+
+
+def leaders(state: StateFolder) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Process and arguments by the name of the record."""
+    table = processes.ProcessTable(state.processes, state.logs)
+    return {each.name: (each.pid, each.argv) for each in table.records()}
+
+
+def test_applying_from_another_checkout_leaves_engines_and_starts_what_died_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ULLAGE_EMULATED_START_SCALE", "0.001")
+    port = free_ports(10)[0]
+    policy = {"router": {"port": port, "admin_port": port + 1}, "ports": {"start": port + 2, "end": port + 9}}
+    first, second = two(tmp_path, policy=policy)
+    state, run = StateFolder(tmp_path / "state"), ("--state", tmp_path / "state")
+    try:
+        for folder, plan_file in ((first, first / "plan.json"), (second, tmp_path / "plan.json")):
+            plan(folder / "fleet.yaml", *run, "-o", plan_file)
+            applied = ullage("apply", plan_file, *run, "-y", "--engine", "emulated", "--fleet-folder", folder)
+            assert (applied.code, "2 of 2 replicas are ready" in applied.out) == (0, True), applied.err
+            if folder == first:
+                started = leaders(state)
+        assert leaders(state) == started
+        pid, argv = started["replica-own-0"]
+        assert str(first / "models" / "own") in argv
+        os.kill(pid, signal.SIGKILL)
+        record = processes.ProcessTable(state.processes, state.logs).record("replica-own-0")
+        assert record is not None
+        assert until(lambda: not processes.alive(record))
+        again = ullage("apply", tmp_path / "plan.json", *run, "-y", "--engine", "emulated", "--fleet-folder", second)
+        assert again.code == 0, again.err
+        assert str(second / "models" / "own") in leaders(state)["replica-own-0"][1]
+        assert leaders(state)["replica-here-0"] == started["replica-here-0"]
+        assert ullage("status", *run).code == 0
+    finally:
+        assert ullage("destroy", *run, "-y").code == 0
 
 
 def test_an_edited_path_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:

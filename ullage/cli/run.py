@@ -62,7 +62,8 @@ def apply(
     _check_store(document, engine, store)
     origin = local_files.fleet_folder(plan, fleet_folder)
     if engine != "emulated":
-        local_files.require_files(document, plan, origin)
+        for host in local_files.require_files(document, plan, origin):
+            typer.echo(f"note: {host} is not this machine: whether the local files of its replicas are there is not looked for", err=True)
     checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
     typer.echo("\n".join([*action_lines(document.actions), *outage_lines(document.outages)]))
     typer.echo(f"checked; taken from the plan as it says: {'; '.join(TAKEN_AS_SAID)}")
