@@ -22,14 +22,21 @@ from executor.steps import Steps
 from planner.plan import Plan, State, to_json
 
 
-def apply(plan: Plan, state_dir: Path, open_backend: OpenBackend = emulated_backend, on_event: OnEvent = ignore) -> State:
+def apply(
+    plan: Plan,
+    state_dir: Path,
+    open_backend: OpenBackend = emulated_backend,
+    on_event: OnEvent = ignore,
+    fleet_folder: Path = Path(),
+) -> State:
     """Make reality equal to the plan on this machine and return the new state (its serial grows when anything changed).
 
-    open_backend makes what runs the engines. Raises ExecutorError: LockedError, StalePlanError, StartError (what already runs stays up),
+    open_backend makes what runs the engines; local paths of the plan start from fleet_folder.
+    Raises ExecutorError: LockedError, StalePlanError, StartError (what already runs stays up),
     InterruptedApplyError after Ctrl-C or SIGTERM. After any of them the same plan can be applied again and goes on.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(apply_to(plan, folder, open_backend(folder), EnvoyRouter(folder), on_event))
+    return asyncio.run(apply_to(plan, folder, open_backend(folder, fleet_folder), EnvoyRouter(folder), on_event))
 
 
 async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: EnvoyRouter, on_event: OnEvent = ignore) -> State:

@@ -113,7 +113,7 @@ class LocalBackend:
         return found
 
     def wanted_hash(self, replica: Replica) -> str:
-        """Hash over the command line and the rendered environment, without the limit of the start."""
+        """Hash over the command line, with local paths as the plan has them, and the rendered environment without the start's limit."""
         return _hash(self._launch(replica))
 
     async def start(self, replica: Replica, say: Say) -> None:
@@ -224,4 +224,4 @@ def _program_path() -> str:
 def _hash(launch: LaunchCommand) -> str:
     """Of what makes a running engine what it is: the limit of its start is no part of it."""
     lasting = {name: value for name, value in launch.environment.items() if name != replica_start.START_LIMIT}
-    return processes.command_hash(launch.argv, lasting)
+    return processes.command_hash(launch.planned, lasting)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from planner.assembly.naming import Seat, name_seats, seat_of
 from planner.plan import (
@@ -17,6 +16,7 @@ from planner.plan import (
     RouterPlan,
     State,
 )
+from planner.plan.local_paths import is_local
 from planner.problem import Placed
 from planner.sizing.candidates import Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
@@ -97,7 +97,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         name=name,
         served_name=group.name,
         # two folders of one name are two models: a local one is named by its whole path
-        catalogue_model=group.model.engine_model if Path(group.model.engine_model).is_absolute() else group.model.architecture.name,
+        catalogue_model=group.model.engine_model if is_local(group.model.engine_model) else group.model.architecture.name,
         pool=candidate.site.pool,
         node=seat.node,
         host=seat.host,

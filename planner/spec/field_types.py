@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from planner.demand.traces import MAX_TOKENS
+from planner.plan.local_paths import is_local
 from planner.spec.nearest import nearest
 from planner.spec.units import BYTES, NUMBER_PATTERN, PRICE, RATE, SECONDS, Dimension, UnitError
 from profiles.catalogue import Catalogue, UnknownNameError
@@ -31,11 +32,6 @@ class Names:
     pools: tuple[str, ...]
     models: tuple[str, ...]
     workloads: tuple[str, ...]
-
-
-def is_local(source: str) -> bool:
-    """Whether a model source or GPU type is a path (starts with ./, ../ or /) and not a catalogue name."""
-    return source.startswith(("./", "../", "/"))
 
 
 def _between(dimension: Dimension, high: str, *, zero: bool = False) -> Callable[[object], float]:

@@ -82,7 +82,7 @@ class Model(_Part):
     choices are settings that replicas may have instead. max_num_seqs_stated: somebody chose
     max_num_seqs; otherwise a replica may have fewer.
     extra_args are other flags of `vllm serve`, without dashes, and their values, sorted.
-    engine_model is what `vllm serve` is given: a Hugging Face id, or the absolute path of a local folder.
+    engine_model is what `vllm serve` is given: a Hugging Face id, or a local folder (planner.plan.local_paths).
     """
 
     name: str

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from planner.demand.traces import TraceError, parse_trace
+from planner.plan.local_paths import is_local
 from planner.spec.declared import DeclaredFleet, DeclaredPolicy, DeclaredPool, DeclaredWorkload
 from planner.spec.declared_model import DeclaredModel
 from planner.spec.errors import SpecError, SpecProblem
-from planner.spec.field_types import Names, is_local
+from planner.spec.field_types import Names
 from planner.spec.fleet import Fleet, FleetPool, Model, Policy, Ports, RouterAddress, Workload
 from planner.spec.goals import goal_tiers
 from planner.spec.messages import Loc, problem_at, problems_of

@@ -10,10 +10,10 @@ from statistics import median
 
 from pydantic import ValidationError
 
+from planner.plan.local_paths import is_local
 from planner.spec.declared import DeclaredPool
 from planner.spec.declared_gpu import DeclaredGpuType, DeclaredMig
 from planner.spec.errors import SpecError, SpecProblem
-from planner.spec.field_types import is_local
 from planner.spec.messages import problem_at, problems_of
 from planner.spec.pools import Report
 from planner.spec.yaml_tree import decode, parse

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
 from planner.hosts import is_everywhere, is_loopback
+from planner.plan.local_paths import is_local
 from planner.spec.declared import DeclaredPool
-from planner.spec.field_types import is_local
 from planner.spec.fleet import FleetPool, Link, Sharing, Taken
 from planner.spec.messages import Loc
 from planner.spec.nearest import nearest

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from planner.plan.extra_args import refusal
+from planner.plan.local_paths import is_local, plan_path
 from planner.spec.declared_model import DEFAULT_MAX_MODEL_LEN, DeclaredModel
 from planner.spec.embedding import embed_problems
-from planner.spec.field_types import is_local
 from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model, Workload
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
@@ -31,7 +32,7 @@ def resolve_models(declared: Mapping[str, DeclaredModel], catalogue: Catalogue, 
             report(("models", name, "source"), f"{model.source}: engines read config.json; give the file that name, or name its folder")
             continue
         try:
-            architecture = _architecture(model.source, catalogue, folder)
+            architecture = _architecture(name, model.source, catalogue, folder)
         except ValueError as error:
             report(("models", name, "source"), str(error))
             continue
@@ -64,12 +65,20 @@ def local_config(source: str, folder: Path) -> Path:
     return path if path.suffix == ".json" else path / "config.json"
 
 
-def _architecture(source: str, catalogue: Catalogue, folder: Path) -> Architecture:
-    return architecture_from_path(local_config(source, folder)) if is_local(source) else catalogue.model(source)
+def _architecture(name: str, source: str, catalogue: Catalogue, folder: Path) -> Architecture:
+    if not is_local(source):
+        return catalogue.model(source)
+    found = architecture_from_path(local_config(source, folder))
+    # a local model is called like its folder; that of the fleet file, and those around it, are called otherwise in every checkout
+    own = PurePosixPath(_engine_model(source, catalogue, folder)).name
+    return found if own not in {"", ".."} else replace(found, name=name)
 
 
 def _engine_model(source: str, catalogue: Catalogue, folder: Path) -> str:
-    return str(local_config(source, folder).parent.resolve()) if is_local(source) else catalogue.model_id(source)
+    if not is_local(source):
+        return catalogue.model_id(source)
+    path = PurePosixPath(source)
+    return plan_path(str(path.parent if path.suffix == ".json" else path), folder)
 
 
 def _splits(architecture: Architecture, size: int) -> bool:
@@ -123,8 +132,8 @@ def _choices(declared: DeclaredModel, model: Model) -> tuple[EngineChoice, ...]:
 
 
 def _added(declared: DeclaredModel, folder: Path) -> tuple[tuple[str, str], ...]:
-    """Flags and values by flag; of local paths where they lead, as the engine starts in another folder."""
-    values = {flag: str((folder / value).resolve()) if is_local(value) else value for flag, value in declared.extra_args.items()}
+    """Flags and values by flag; local paths as the plan has them."""
+    values = {flag: plan_path(value, folder) if is_local(value) else value for flag, value in declared.extra_args.items()}
     return tuple(sorted(values.items()))
 
 
@@ -132,7 +141,7 @@ def _adapters(declared: DeclaredModel, folder: Path) -> tuple[Adapter, ...]:
     return tuple(
         Adapter(
             name=name,
-            engine_source=str((folder / adapter.source).resolve()) if is_local(adapter.source) else adapter.source,
+            engine_source=plan_path(adapter.source, folder) if is_local(adapter.source) else adapter.source,
             rank=adapter.rank,
         )
         for name, adapter in sorted(declared.adapters.items())

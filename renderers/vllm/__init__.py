@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.plan import Plan, Replica
+from planner.plan.local_paths import is_relative, local_paths, with_relative_paths
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
 from renderers.no_credentials import refuse_credentials
-from renderers.templates import package_text, template
+from renderers.templates import package_text, shell_word, template
 from renderers.vllm.option_table import table_for
 from renderers.vllm.replica_start import (
     SHUTDOWN_TIMEOUT_S,
@@ -29,6 +30,8 @@ __all__ = ["arguments_sha256", "command", "environment", "extra_flags", "mig_var
 
 # Our choice: the engine's own grace period, and as long again for its processes to end.
 _GRACE_S = 2 * SHUTDOWN_TIMEOUT_S
+# Stands for the folder of the fleet file until words are quoted; no word of a command can hold a NUL byte.
+_FLEET_FOLDER = "\0fleet folder\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,12 @@ def _node_files(node: str, replicas: tuple[Replica, ...]) -> list[File]:
     folder = file_name(node)
     warnings = sorted({warning for replica in replicas if (warning := table_for(replica.engine_version).warning)})
     start = template("vllm", "start.sh.j2").render(
-        node=node, starts=[_start(replica) for replica in replicas], groups=_groups(replicas), warnings=warnings, grace_s=_GRACE_S
+        node=node,
+        starts=[(_start(replica), _local_paths(replica)) for replica in replicas],
+        groups=_groups(replicas),
+        local=any(map(_local_paths, replicas)),
+        warnings=warnings,
+        grace_s=_GRACE_S,
     )
     stop = template("vllm", "stop.sh.j2").render(node=node, grace_s=_GRACE_S)
     return [
@@ -70,11 +78,31 @@ def _replica_script(replica: Replica) -> str:
         replica=replica,
         warning=table_for(replica.engine_version).warning,
         environment=environment(replica),
-        command=_lines(command(replica)),
+        command=[[_shell(word) for word in line] for line in _lines(command(_from_anywhere(replica)))],
+        local_paths=_local_paths(replica),
         arguments_sha256=arguments_sha256(replica),
         mig_variable=mig_variable(replica),
         mig_help=_mig_help(replica),
     )
+
+
+def _local_paths(replica: Replica) -> tuple[str, ...]:
+    """Files that its engine opens, from the folder of the fleet file."""
+    return tuple(dict.fromkeys(path for _, path in local_paths(replica.args) if is_relative(path)))
+
+
+def _from_anywhere(replica: Replica) -> Replica:
+    """The replica with paths that start from wherever the fleet file is where the script runs."""
+    args = with_relative_paths(replica.args, lambda path: f"{_FLEET_FOLDER}{path.removeprefix('./')}")
+    return replica.model_copy(update={"args": args})
+
+
+def _shell(word: str) -> str:
+    """A word quoted for the shell; the folder of the fleet file is the script's variable."""
+    before, folder, path = word.partition(_FLEET_FOLDER)
+    if not folder:
+        return shell_word(word)
+    return f'{shell_word(before) if before else ""}"$fleet_folder"/{shell_word(path) if path else ""}'
 
 
 def _lines(words: tuple[str, ...]) -> list[list[str]]:

@@ -12,7 +12,7 @@ fi
 
 : "${here:?}" "${run:?}" "${grace_s:?}"
 names=() files=() urls=() served=() keys=() devices=() mibs=() limits_s=() hashes=()
-record=() groups=() deferred=()
+record=() groups=() deferred=() needed=() needed_by=()
 # 1 when something failed or had to wait for good.
 failed=0
 # 1 in the second round, in which what had to wait in the first has its last chance.
@@ -22,6 +22,27 @@ final=0
 add_replica() {
   names+=("$1") files+=("$2") urls+=("$3") served+=("$4") keys+=("$5") devices+=("$6") mibs+=("$7") limits_s+=("$8")
   hashes+=("$(sed -n '/^export ULLAGE_ARGUMENTS_SHA256=/{s/.*=//p;q;}' "$here/replicas/$2.sh")")
+}
+
+# needs PATH...: local files of the replica added last, from the folder of the fleet file.
+needs() {
+  local path
+  for path in "$@"; do
+    needed+=("$path") needed_by+=("$((${#names[@]} - 1))")
+  done
+}
+
+# has_files INDEX: whether the local files of a replica are there: nothing is stopped for one that could not start.
+has_files() {
+  local at status=0
+  for at in "${!needed[@]}"; do
+    if ((needed_by[at] == $1)) && [[ ! -e "$ULLAGE_FLEET_FOLDER/${needed[at]}" ]]; then
+      printf '%s: there is no %s in %s: set ULLAGE_FLEET_FOLDER to the folder of the fleet file\n' \
+        "${names[$1]}" "${needed[at]}" "$ULLAGE_FLEET_FOLDER" >&2
+      status=1
+    fi
+  done
+  return "$status"
 }
 
 read_record() {
@@ -213,6 +234,7 @@ bring() {
     leave "$i"
     return
   fi
+  has_files "$i" || return
   clear_way "$i" || return
   if [[ -n "$(server_leader "$run/${files[i]}.pid")" ]]; then
     restart "$i"

@@ -111,7 +111,7 @@ def test_an_engine_that_was_started_with_another_key_is_not_called_foreign(world
     plan = one_engine(world)
     [wanted] = plan.desired.replicas
     world.folder.create()
-    backend = emulated_backend(world.folder)
+    backend = emulated_backend(world.folder, Path())
     backend.preflight(plan, world.folder.load())
     asyncio.run(backend.start(wanted, lambda _: None))
     monkeypatch.delenv("VLLM_API_KEY")

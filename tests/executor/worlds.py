@@ -39,7 +39,7 @@ def fake_launch(replica: Replica) -> LaunchCommand:
     """The fake engine in the mode that the model's name tells."""
     argv = (sys.executable, str(FAKE_ENGINE), replica.host, str(replica.args.port), replica.served_name, replica.args.model)
     limit = {"VLLM_ENGINE_READY_TIMEOUT_S": f"{replica.start_s:.0f}"}
-    return LaunchCommand(argv, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus)), **limit})
+    return LaunchCommand(argv, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus)), **limit}, argv)
 
 
 @dataclass

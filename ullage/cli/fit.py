@@ -12,6 +12,7 @@ import typer
 
 from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
+from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 
 if TYPE_CHECKING:
     from profiles.gpu_types import GpuType
@@ -59,6 +60,7 @@ def fit(
     constants: Annotated[Path | None, CONSTANTS_OPTION] = None,
     store: Annotated[Path | None, STORE_OPTION] = None,
     prompt_tokens: Annotated[int | None, PROMPT_OPTION] = None,
+    fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Tell whether models live together on one GPU: the ledger, what is left, the largest limits, the flags. Exit code 2: they do not.
@@ -67,7 +69,7 @@ def fit(
     Example: ullage fit llama-3.1-8b-instruct qwen3-8b --gpu h100 --max-model-len 16384
     """
     if prompt_tokens is not None:
-        _prompt(models, prompt_tokens, store, as_json)
+        _prompt(models, prompt_tokens, store, fleet_folder, as_json)
         return
     settings = _settings(
         engine_version=engine_version,
@@ -114,7 +116,9 @@ def _together(
         raise ExitCode(NO_FIT)
 
 
-def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, as_json: bool) -> None:
+def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, fleet_folder: Path | None, as_json: bool) -> None:
+    from ullage import local_files
+    from ullage.checking import architectures_from
     from ullage.inputs import read_plan
     from ullage.planning.prompt import prompt_fits
     from ullage.profiling.imports import stored
@@ -122,8 +126,9 @@ def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, as_js
 
     if len(models) != 1:
         raise ValueError(f"--prompt-tokens is about one plan file, and {len(models)} names are given")
-    plan = read_plan(Path(models[0]))
-    found = prompt_fits(plan, prompt_tokens, stored(store))
+    file = Path(models[0])
+    plan, architecture = read_plan(file), architectures_from(local_files.fleet_folder(file, fleet_folder))
+    found = prompt_fits(plan, prompt_tokens, stored(store), architecture)
     if as_json:
         typer.echo(json.dumps({"prompt_tokens": prompt_tokens, "replicas": [asdict(item) for item in found]}, indent=2))
     else:

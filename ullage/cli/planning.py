@@ -10,9 +10,10 @@ import typer
 
 from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
+from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 
 if TYPE_CHECKING:
-    from planner.plan import State
+    from planner.plan import Plan, State
     from planner.spec import Fleet
     from ullage.planning.plan import Planned
 
@@ -74,12 +75,26 @@ def plan(
     if out is not None:
         write_text(out, to_json(planned.plan))
     typer.echo(json.dumps(summary(planned), sort_keys=True) if as_json else plan_text(planned.plan), nl=as_json)
-    if out is not None and not as_json:
-        typer.echo(f"\nwrote {out}; next: ullage apply {out}")
+    if out is not None:
+        _tell_next(planned.plan, fleet, out, as_json=as_json)
     if fail_on_unserved and any(workload.unserved_rps > 0 for workload in planned.plan.desired.workloads):
         raise ExitCode(UNSERVED)
     if detailed_exitcode and planned.plan.actions:
         raise ExitCode(CHANGES)
+
+
+def _tell_next(plan: Plan, fleet: Path, out: Path, *, as_json: bool) -> None:
+    """What to do with the plan file; where its local paths do not start from its own folder, which option says from which."""
+    from shlex import quote
+
+    from ullage.local_files import has_relative_paths
+
+    option = ""
+    if has_relative_paths(plan) and out.parent.resolve() != fleet.parent.resolve():
+        option = f" --fleet-folder {quote(str(fleet.parent))}"
+        typer.echo(f"note: local paths in {out} start from the folder of {fleet}, which is not its own: give{option} with it", err=True)
+    if not as_json:
+        typer.echo(f"\nwrote {out}; next: ullage apply {out}{option}")
 
 
 def _now(fleet: Path, state: Path | None, prior: Path | None) -> State:
@@ -136,21 +151,31 @@ def summary(planned: Planned) -> dict[str, Any]:
 def show(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")] = Path("plan.json"),
     svg: Annotated[Path | None, typer.Option("--svg", help="Write a picture of the GPUs to this file as well.")] = None,
+    fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
 ) -> None:
     """Print a plan file as text, or draw it.
 
     Example: ullage show plan.json --svg plan.svg
     """
-    from ullage.checking import checked
-    from ullage.inputs import check_target, read_plan, write_text
+    from ullage.inputs import check_target, write_text
     from ullage.views.plan_svg import plan_svg
     from ullage.views.plan_text import plan_text
 
-    plan = checked(read_plan(plan_file), str(plan_file))
+    plan = _sound(plan_file, fleet_folder)
     if svg is not None:
         check_target(svg, plan_file)
         write_text(svg, plan_svg(plan.desired))
     typer.echo(plan_text(plan), nl=False)
+
+
+def _sound(plan_file: Path, fleet_folder: Path | None) -> Plan:
+    """The plan of a file, checked."""
+    from ullage import local_files
+    from ullage.checking import architectures_from, checked
+    from ullage.inputs import read_plan
+
+    architecture = architectures_from(local_files.fleet_folder(plan_file, fleet_folder))
+    return checked(read_plan(plan_file), str(plan_file), architecture=architecture)
 
 
 def render(
@@ -158,17 +183,16 @@ def render(
     to: Annotated[str, typer.Option("--to", autocompletion=completion.targets, help="Target: envoy, vllm, or one added by a plug-in.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder differs.")] = False,
+    fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
 ) -> None:
     """Render a plan for a system that runs it; the same plan gives the same bytes.
 
     Example: ullage render plan.json --to vllm -o deploy/
     """
     from renderers.files import write
-    from ullage.checking import checked
-    from ullage.inputs import read_plan
     from ullage.plugins import RENDERERS, load
 
-    manifest = load("renderers", RENDERERS, to)(checked(read_plan(plan_file), str(plan_file)))
+    manifest = load("renderers", RENDERERS, to)(_sound(plan_file, fleet_folder))
     report = write(manifest, out, check=check)
     typer.echo(str(report))
     if check and report.differs:

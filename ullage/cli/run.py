@@ -11,6 +11,7 @@ import typer
 
 from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
+from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 
 if TYPE_CHECKING:
     from executor.events import Event
@@ -38,6 +39,7 @@ def apply(
         ),
     ] = "vllm",
     store: Annotated[Path | None, typer.Option("--store", help="Emulated engines are as fast as the measurements of this folder.")] = None,
+    fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Execute a plan's actions: start, route, drain, stop; can be repeated after a crash and then goes on.
@@ -47,7 +49,8 @@ def apply(
     from executor.apply import apply as apply_plan
     from planner.check import TAKEN_AS_SAID
     from planner.hosts import is_everywhere
-    from ullage.checking import checked
+    from ullage import local_files
+    from ullage.checking import architectures_from, checked
     from ullage.inputs import read_plan, read_state, state_folder
     from ullage.plugins import BACKENDS, load
     from ullage.traffic.emulated import emulated_store
@@ -57,7 +60,11 @@ def apply(
     folder = state_folder(plan, state)
     document = read_plan(plan)
     _check_store(document, engine, store)
-    checked(document, str(plan), _made_against(document, read_state(folder)))
+    origin = local_files.fleet_folder(plan, fleet_folder)
+    if engine != "emulated":
+        for host in local_files.require_files(document, plan, origin):
+            typer.echo(f"note: {host} is not this machine: whether the local files of its replicas are there is not looked for", err=True)
+    checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
     typer.echo("\n".join([*action_lines(document.actions), *outage_lines(document.outages)]))
     typer.echo(f"checked; taken from the plan as it says: {'; '.join(TAKEN_AS_SAID)}")
     if is_everywhere(document.desired.router.host):
@@ -65,7 +72,7 @@ def apply(
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
-        result = apply_plan(document, folder, open_backend, _print_event)
+        result = apply_plan(document, folder, open_backend, _print_event, origin)
     _tell_what_runs(folder, result)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,6 +44,7 @@ def simulate(
         float, typer.Option("--interference", min=1.0, max=100.0, help="Slow down neighbours on shared GPUs by this factor.")
     ] = 1.0,
     store: Annotated[Path | None, typer.Option("--store", help="Step times as corrected by the measurements of this folder.")] = None,
+    fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     slow: Annotated[bool, typer.Option("--slow", help="Every step takes the 90th percentile of its measured spread.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -49,6 +52,8 @@ def simulate(
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
+    from ullage import local_files
+    from ullage.checking import architectures_from
     from ullage.profiling.imports import stored
     from ullage.traffic.emulated import store_warning
     from ullage.traffic.simulate import SLOW_QUANTILE, simulate_plan
@@ -59,7 +64,13 @@ def simulate(
     if warning is not None:
         typer.echo(f"warning: {warning}", err=True)
     summary, gpus = simulate_plan(
-        document, requests, seed=seed, interference_factor=interference, step_quantile=quantile, measurements=measurements
+        document,
+        requests,
+        seed=seed,
+        interference_factor=interference,
+        step_quantile=quantile,
+        measurements=measurements,
+        architecture=architectures_from(local_files.fleet_folder(plan, fleet_folder)),
     )
     _print(summary, gpus, as_json)
 

@@ -7,10 +7,12 @@ from time import perf_counter
 
 from planner.assembly.assemble import Tolerance, assemble
 from planner.plan import Plan, State
+from planner.plan.local_paths import is_local
 from planner.problem import Watch
 from planner.sizing.blueprint import build
 from planner.spec import Fleet
-from ullage.checking import checked
+from profiles.models import Architecture
+from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, SolveLimits, ask
 from ullage.planning.tolerance import answer_with_places
 from ullage.planning.what_if import resolve
@@ -46,4 +48,14 @@ def plan_fleet(
     resolved = resolve(fleet, decided, answered.outcome.best, limits, started_s, explain=explain)
     tolerance = Tolerance(answered.losses, answered.cost_microusd_per_h)
     plan = assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
-    return Planned(checked(plan, "plan", state), perf_counter() - started_s)
+    return Planned(checked(plan, "plan", state, _architectures(fleet)), perf_counter() - started_s)
+
+
+def _architectures(fleet: Fleet) -> FindArchitecture:
+    """Those of local models as the fleet has read them: it may be anywhere."""
+    local = {model.engine_model: model.architecture for model in fleet.models if is_local(model.engine_model)}
+
+    def find(name: str) -> Architecture:
+        return local[name] if name in local else architecture_of(name)
+
+    return find

@@ -18,7 +18,7 @@ from profiles.memory.kv import has_cache, kv_blocks, kv_blocks_per_request
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
 from profiles.store.measurements import Measurements
-from ullage.checking import architecture_of
+from ullage.checking import FindArchitecture, architecture_of
 
 # The shortest answer: one token.
 _ONE_TOKEN = AnswerLengths((1,))
@@ -47,18 +47,29 @@ class PromptFit:
     delay_s: float | None
 
 
-def prompt_fits(plan: Plan, prompt_tokens: int, measurements: Measurements) -> tuple[PromptFit, ...]:
+def prompt_fits(
+    plan: Plan, prompt_tokens: int, measurements: Measurements, architecture: FindArchitecture = architecture_of
+) -> tuple[PromptFit, ...]:
     """The prompt on every replica of a plan, in the plan's order; measurements are those that the plan was made with."""
     types = {(gpu.node, gpu.index): gpu.gpu_type for gpu in plan.desired.gpus}
     look_up = gpu_look_up(plan.desired.gpu_types, builtin().gpu)
     return tuple(
-        _prompt_fit(plan, replica, look_up(types[replica.node, replica.gpus[0]]), prompt_tokens, measurements)
+        _prompt_fit(
+            plan,
+            replica,
+            look_up(types[replica.node, replica.gpus[0]]),
+            loaded(architecture(replica.catalogue_model), replica.args.runner),
+            prompt_tokens,
+            measurements,
+        )
         for replica in plan.desired.replicas
     )
 
 
-def _prompt_fit(plan: Plan, replica: Replica, gpu: GpuType, prompt_tokens: int, measurements: Measurements) -> PromptFit:
-    architecture, settings = loaded(architecture_of(replica.catalogue_model), replica.args.runner), replica_settings(replica, gpu)
+def _prompt_fit(
+    plan: Plan, replica: Replica, gpu: GpuType, architecture: Architecture, prompt_tokens: int, measurements: Measurements
+) -> PromptFit:
+    settings = replica_settings(replica, gpu)
     fits, blocks, pool = _room(architecture, settings, replica.args.kv_cache_memory_bytes, prompt_tokens)
     beside = _neighbours(plan, replica)
     share_fraction = 1.0 / replica.max_active_residents if replica.mode == "time_shared" else 1.0

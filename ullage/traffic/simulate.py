@@ -12,7 +12,7 @@ from planner.simulation.traffic_metrics import GpuUse, Summary, WorkloadRow, sum
 from planner.simulation.virtual_time import simulate
 from profiles.catalogue import builtin
 from profiles.store.measurements import Measurements
-from ullage.checking import architecture_of
+from ullage.checking import FindArchitecture, architecture_of
 
 _NOTHING = Measurements()
 # What a forecast is judged at besides the nominal run: every step at its 90th percentile, and neighbours that cost 30 %.
@@ -28,13 +28,14 @@ def simulate_plan(
     interference_factor: float = 1.0,
     step_quantile: float | None = None,
     measurements: Measurements = _NOTHING,
+    architecture: FindArchitecture = architecture_of,
 ) -> tuple[Summary, tuple[GpuUse, ...]]:
     """Results per workload and per used GPU; the same seed gives the same result.
 
     step_quantile makes every step take that quantile of its measured spread; None draws each step's from the seed.
     measurements are those of the fleet the plan was made for (Fleet.measurements): a plan does not carry them.
     """
-    world = planned_world(plan, builtin().gpu, architecture_of, measurements)
+    world = planned_world(plan, builtin().gpu, architecture, measurements)
     # step times are drawn from measured residuals: nothing here is secret
     seeded = random.Random(seed).random  # noqa: S311
     draw = seeded if step_quantile is None else lambda: step_quantile

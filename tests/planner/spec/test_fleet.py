@@ -221,7 +221,7 @@ def test_a_local_model(tmp_path: Path) -> None:
         text = changed("Qwen/Qwen2.5-1.5B", source)
         fleet = load_fleet(tmp_path / "fleet.yaml", text, builtin())
         model = fleet.models[0]
-        assert (model.engine_model, model.max_model_len, model.tensor_parallel) == (str(folder), 2048, (1, 2))
+        assert (model.engine_model, model.max_model_len, model.tensor_parallel) == ("./mine", 2048, (1, 2))
         assert fleet.hashes[source] == hashlib.sha256(raw).hexdigest()
     for broken in (b"{", b"[]", b"\xff", b"{}"):
         (folder / "config.json").write_bytes(broken)
