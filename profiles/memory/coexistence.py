@@ -13,7 +13,7 @@ from profiles.engine_versions import KV_BYTES, MIG_BY_UUID, OWN_BUDGET, has, lac
 from profiles.gpu_types import GpuType, MigProfile
 from profiles.memory.caveats import kv_caveat
 from profiles.memory.engine_constants import EngineConstants, constants_for
-from profiles.memory.kv import kv_blocks, kv_bytes_per_block, kv_pool_tokens, max_concurrency
+from profiles.memory.kv import has_cache, kv_blocks, kv_bytes_per_block, kv_pool_tokens, max_concurrency
 from profiles.memory.ledger import MemoryLedger, memory_ledger
 from profiles.memory.pool import largest_max_num_seqs, least_kv_bytes, needs_block_per_sequence
 from profiles.models import Architecture
@@ -126,10 +126,11 @@ def _fit(engines: Sequence[ResidentEngine], gpu: GpuType, mig: MigProfile | None
     memory_mib = mig.memory_mib if mig else gpu.memory_usable_mib
     refused = [_refusal(engine, gpu, mig, len(engines) == 1) for engine in engines]
     runnable = [engine for engine, reason in zip(engines, refused, strict=True) if reason is None]
+    pools = sum(has_cache(engine.architecture) for engine in runnable)
     empty = [engine.ledger(gpu, engine.min_kv_bytes) for engine in runnable]
     spare_mib = memory_mib - headroom_mib - _needed_mib(empty)
     fits = spare_mib >= 0 and len(runnable) == len(engines)
-    share_bytes = max(spare_mib, 0) * _MIB // max(len(runnable), 1)
+    share_bytes = max(spare_mib, 0) * _MIB // max(pools, 1)
     residents = []
     for engine, reason in zip(engines, refused, strict=True):
         if reason is not None:
@@ -165,13 +166,24 @@ def _refusal(engine: ResidentEngine, gpu: GpuType, mig: MigProfile | None, alone
     if not alone and (old := lacking(settings.engine_version, KV_BYTES, OWN_BUDGET)) is not None:
         return f"{old}: engines of this version cannot share a GPU as planned"
     try:
-        reason = quantization_reason(engine.architecture, settings.quantization)
+        reason = quantization_reason(engine.architecture, settings.quantization) or _prompt_reason(engine)
         if reason is not None:
             return reason
         engine.ledger(gpu, engine.min_kv_bytes)
     except UnsupportedError as error:
         return str(error)
     return None
+
+
+def _prompt_reason(engine: ResidentEngine) -> str | None:
+    """Why the longest prompt cannot be embedded: it is read in one step."""
+    settings = engine.settings
+    if not engine.architecture.pooling or settings.max_num_batched_tokens >= settings.max_model_len:
+        return None
+    return (
+        f"a prompt of max_model_len {settings.max_model_len} tokens is embedded in one step, which holds max_num_batched_tokens "
+        f"{settings.max_num_batched_tokens}; raise it or lower max_model_len"
+    )
 
 
 def _needed_mib(ledgers: Sequence[MemoryLedger]) -> int:
@@ -193,8 +205,9 @@ def _reasons(residents: Sequence[Resident], spare_mib: int, memory_mib: int, hea
 def _resident(asked: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: int, memory_mib: int) -> Resident:
     """The engine with the least pool and share_bytes more; room_mib is what it may take in all while the others have the least pool."""
     architecture = asked.architecture
-    block_bytes = kv_bytes_per_block(architecture, asked.settings)
-    kv_bytes = (asked.min_kv_bytes + share_bytes) // block_bytes * block_bytes
+    cached = has_cache(architecture)
+    block_bytes = kv_bytes_per_block(architecture, asked.settings) if cached else 1
+    kv_bytes = (asked.min_kv_bytes + share_bytes) // block_bytes * block_bytes if cached else 0
     engine, strict = asked.within(kv_bytes), replace(asked, lowers_sequences=False)
     settings = engine.settings
     lowered = settings.max_num_seqs if settings.max_num_seqs < asked.settings.max_num_seqs else None
@@ -206,16 +219,21 @@ def _resident(asked: ResidentEngine, gpu: GpuType, share_bytes: int, room_mib: i
         total_mib=ledger.total_mib,
         start_peak_mib=ledger.start_peak_mib,
         kv_bytes=kv_bytes,
-        kv_blocks=kv_blocks(architecture, settings, kv_bytes),
-        kv_tokens=kv_pool_tokens(architecture, settings, kv_bytes),
-        max_concurrency=max_concurrency(architecture, settings, kv_bytes),
+        kv_blocks=kv_blocks(architecture, settings, kv_bytes) if cached else 0,
+        kv_tokens=kv_pool_tokens(architecture, settings, kv_bytes) if cached else 0,
+        max_concurrency=max_concurrency(architecture, settings, kv_bytes) if cached else 0.0,
         min_kv_bytes=engine.min_kv_bytes,
-        largest_max_model_len=_largest(engine, gpu, room_mib, architecture.max_position, _with_length),
+        largest_max_model_len=_largest(engine, gpu, room_mib, _longest(architecture, settings), _with_length),
         largest_max_num_seqs=_largest(strict, gpu, room_mib, settings.max_num_batched_tokens, _with_sequences),
         asked_sequences=asked.settings.max_num_seqs,
         lowered_max_num_seqs=lowered,
         flags=_flags(engine, ledger, kv_bytes, memory_mib),
     )
+
+
+def _longest(architecture: Architecture, settings: EngineSettings) -> int:
+    """Tokens of the longest prompt: where it is pooled it is read in one step."""
+    return min(architecture.max_position, settings.max_num_batched_tokens) if architecture.pooling else architecture.max_position
 
 
 def _lines(engine: ResidentEngine, gpu: GpuType, ledger: MemoryLedger) -> tuple[Line, ...]:
@@ -267,7 +285,10 @@ def _flags(engine: ResidentEngine, ledger: MemoryLedger, kv_bytes: int, memory_m
         words += ["--pipeline-parallel-size", str(settings.pipeline_parallel_size)]
     words += ["--max-model-len", str(settings.max_model_len), "--max-num-seqs", str(settings.max_num_seqs)]
     words += ["--max-num-batched-tokens", str(settings.max_num_batched_tokens), "--kv-cache-dtype", settings.kv_cache_dtype]
-    if has(settings.engine_version, KV_BYTES):
+    if engine.architecture.pooling:
+        words += ["--runner", "pooling"]
+        words += ["--hf-overrides", engine.architecture.hf_overrides] if engine.architecture.hf_overrides else []
+    if kv_bytes and has(settings.engine_version, KV_BYTES):
         words += ["--kv-cache-memory-bytes", str(kv_bytes)]
     words += ["--gpu-memory-utilization", repr(utilization)]
     return tuple([*words, "--enforce-eager"] if settings.enforce_eager else words)

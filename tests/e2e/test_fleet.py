@@ -57,17 +57,19 @@ def planned(models: Path, *names: str) -> Plan:
     """The plan of the tiny models of these names on two CPU devices; gemma shares with nobody."""
     first = free_ports(10)[0]
     limits = {"max_model_len": 1024, "max_num_seqs": 8, "max_num_batched_tokens": 1024, "enforce_eager": True}
-    folders = {"llama": "tiny-llama", "qwen": "tiny-qwen3", "gemma": "tiny-gemma3"}
+    folders = {"llama": "tiny-llama", "qwen": "tiny-qwen3", "gemma": "tiny-gemma3", "bert": "tiny-bert"}
     apart = {"gemma": {"not_with": [name for name in names if name != "gemma"]}}
     fleet = {
         "schema_version": 1,
         "pools": {"cpu": {"gpu": "CPU", "nodes": 1, "gpus_per_node": 2, "price": "0.1 USD/h"}},
-        "models": {name: {"source": str(models / folders[name]), **limits} for name in names},
+        "models": {
+            name: {"source": str(models / folders[name]), **limits, **({"task": "embed"} if name == "bert" else {})} for name in names
+        },
         "workloads": {
             name: {
                 "model": name,
-                "slo": {"ttft_p95": "10s", "tpot_p95": "500ms"},
-                "demand": {"rate": "0.2/s", "input_tokens": 100, "output_tokens": 20},
+                "slo": {"ttft_p95": "10s"} if name == "bert" else {"ttft_p95": "10s", "tpot_p95": "500ms"},
+                "demand": {"rate": "0.2/s", "input_tokens": 100, "output_tokens": 0 if name == "bert" else 20},
                 **apart.get(name, {}),
             }
             for name in names
@@ -115,6 +117,23 @@ def test_three_models_on_two_devices_answer_through_envoy(place: Path, models: P
     assert len(living(place / ".ullage")) == 4
     gone = ullage("destroy", "-y")
     assert (gone.code, gone.out.splitlines()[-1]) == (0, "no process is left")
+    assert living(place / ".ullage") == {}
+
+
+def test_an_encoder_is_planned_started_and_asked_through_envoy(place: Path, models: Path) -> None:
+    plan = planned(models, "bert")
+    (replica,) = plan.desired.replicas
+    assert (replica.args.kv_cache_memory_bytes, replica.args.runner) == (0, "pooling")
+
+    applied = ullage("apply", "plan.json", "-y", "--engine", "vllm")
+    assert applied.code == 0, applied.err
+    router = plan.desired.router
+    answer = post(f"http://{router.host}:{router.port}/v1/embeddings", {"model": "bert", "input": [[5, 6, 7], [8, 9]]})
+    assert [len(row["embedding"]) for row in answer["data"]] == [128, 128]
+    assert (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]) == (5, 0)
+    ranked: dict[str, object] = {"model": "bert", "query": "one", "documents": ["two", "three"]}
+    assert len(post(f"http://{router.host}:{router.port}/v1/rerank", ranked)["results"]) == 2
+    assert ullage("destroy", "-y").code == 0
     assert living(place / ".ullage") == {}
 
 

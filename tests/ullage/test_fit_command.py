@@ -240,3 +240,33 @@ def test_sequences_that_nobody_stated_are_lowered_to_the_blocks_of_the_pool_as_p
 def test_sequences_are_not_lowered_where_there_is_room_for_all() -> None:
     [resident] = json.loads(ullage("fit", "qwen/qwen3.6-27b", "--gpu", "h100", "--max-model-len", "8192", "--json").out)["residents"]
     assert (resident["lowered_max_num_seqs"], resident["kv_blocks"] >= 256) == (None, True)
+
+
+def test_an_encoder_has_no_pool_and_the_flags_of_pooling_models() -> None:
+    result = ullage("fit", "bge-m3", "--gpu", "l4")
+    assert (result.code, result.err) == (0, "")
+    assert "no KV pool: an encoder has no KV cache" in result.out
+    (command,) = (line for line in result.out.splitlines() if "vllm serve" in line)
+    assert "--max-num-batched-tokens 8192 --kv-cache-dtype auto --runner pooling --gpu-memory-utilization" in command
+    assert "--kv-cache-memory-bytes" not in command
+
+
+def test_what_is_left_goes_to_those_who_have_a_pool() -> None:
+    both, alone = (json.loads(ullage("fit", *names, "--gpu", "l4", "--json").out) for names in (["bge-m3", "qwen3-0.6b"], ["qwen3-0.6b"]))
+    encoder, decoder = both["residents"]
+    assert (encoder["kv_bytes"], encoder["kv_blocks"]) == (0, 0)
+    taken_mib = alone["residents"][0]["kv_bytes"] // 2**20 - decoder["kv_bytes"] // 2**20
+    assert taken_mib == pytest.approx(encoder["total_mib"], rel=0.2)
+
+
+def test_the_task_of_a_decoder_is_asked_for_and_that_of_an_encoder_is_known() -> None:
+    result = ullage("fit", "qwen3-reranker-0.6b", "--task", "embed", "--gpu", "l4", "--json")
+    flags = json.loads(result.out)["residents"][0]["flags"]
+    assert (flags[flags.index("--runner") + 1], "Qwen3ForSequenceClassification" in flags[flags.index("--hf-overrides") + 1]) == (
+        "pooling",
+        True,
+    )
+    refused = ullage("fit", "bge-m3", "--task", "generate", "--gpu", "l4")
+    assert (refused.code, "bge-m3 makes embeddings or scores and writes no text" in refused.err) == (1, True)
+    short = ullage("fit", "bge-m3", "--gpu", "l4", "--max-num-batched-tokens", "1000")
+    assert (short.code, "a prompt of max_model_len 8192 tokens is embedded in one step, which holds" in short.out) == (2, True)

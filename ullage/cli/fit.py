@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
+
+
+class Task(StrEnum):
+    """What a model does; see models.NAME.task of a fleet file."""
+
+    EMBED = "embed"
+    GENERATE = "generate"
+
+
+Value = TypeVar("Value")
 
 if TYPE_CHECKING:
     from profiles.gpu_types import GpuType
@@ -29,6 +40,9 @@ MODELS_ARGUMENT = typer.Argument(
     autocompletion=completion.models,
 )
 LENGTH_OPTION = typer.Option("--max-model-len", help="Longest request in tokens: once for all models, or once per model in order.")
+TASK_OPTION = typer.Option(
+    "--task", help="generate or embed (one vector or score per prompt): once for all models, or once per model in order."
+)
 SEQUENCES_OPTION = typer.Option("--max-num-seqs", help="Sequences at once: once for all models, or once per model in order.")
 STORE_OPTION = typer.Option("--store", help="Folder of measurements: constants rest on its starts of this version, GPU type and size.")
 GPU_OPTION = typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type, for example H100.")
@@ -46,6 +60,7 @@ def fit(
     gpu: Annotated[str | None, GPU_OPTION] = None,
     max_model_len: Annotated[list[int] | None, LENGTH_OPTION] = None,
     max_num_seqs: Annotated[list[int] | None, SEQUENCES_OPTION] = None,
+    task: Annotated[list[Task] | None, TASK_OPTION] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1, help="Tokens per step.")] = None,
     mig: Annotated[str | None, typer.Option("--mig", help="MIG profile, for example 3g.40gb.")] = None,
     tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs each layer is divided over.")] = 1,
@@ -82,11 +97,24 @@ def fit(
         enforce_eager=enforce_eager,
     )
     lengths, counts = _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs")
-    _together(list(zip(models, lengths, counts, strict=True)), gpu, mig, settings, headroom_mib, (constants, store), as_json)
+    tasks = _per_model(task, len(models), "--task")
+    asked = [AskedModel(*each, max_num_batched_tokens) for each in zip(models, tasks, lengths, counts, strict=True)]
+    _together(asked, gpu, mig, settings, headroom_mib, (constants, store), as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedModel:
+    """One model as it was asked about; None was left out."""
+
+    name: str
+    task: Task | None
+    max_model_len: int | None
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
 
 
 def _together(
-    models: Sequence[tuple[str, int | None, int | None]],
+    models: Sequence[AskedModel],
     gpu: str | None,
     mig: str | None,
     settings: EngineSettings,
@@ -94,7 +122,7 @@ def _together(
     evidence: tuple[Path | None, Path | None],
     as_json: bool,
 ) -> None:
-    """Whether models, each with its longest request and its sequences at once, live on one GPU, and what would fit if they do not."""
+    """Whether models live on one GPU, and what would fit if they do not."""
     from profiles.catalogue import builtin
     from profiles.gpu_types import settings_on
     from profiles.memory.coexistence import fit as fit_of
@@ -107,7 +135,7 @@ def _together(
     slot = gpu_type.mig_profile(mig) if mig else None
     settings = settings_on(gpu_type, settings)
     held = _constants(*evidence, gpu_type, settings)
-    engines = [_engine(name, settings, length, count, held) for name, length, count in models]
+    engines = [_engine(asked, settings, held) for asked in models]
     answer = fit_of(engines, gpu_type, slot, headroom_mib)
     found = () if answer.fits else proposals(engines, gpu_type, slot, headroom_mib)
     document = {**asdict(answer), "proposals": [asdict(item) for item in found]}
@@ -145,7 +173,7 @@ def _settings(**given: Any) -> EngineSettings:  # noqa: ANN401 -- the fields of 
     return EngineSettings(async_scheduling=True, **{field: value for field, value in given.items() if value is not None})
 
 
-def _per_model(values: list[int] | None, count: int, option: str) -> list[int | None]:
+def _per_model(values: list[Value] | None, count: int, option: str) -> list[Value | None]:
     """One value per model: none, the same for all, or each its own."""
     if not values:
         return [None] * count
@@ -170,24 +198,31 @@ def _constants(path: Path | None, store: Path | None, gpu: GpuType, settings: En
     return read_constants(str(path), read_bytes(path, "`ullage profile calibrate` writes such a file").decode("utf-8", errors="replace"))
 
 
-def _engine(
-    name: str, settings: EngineSettings, max_model_len: int | None, max_num_seqs: int | None, constants: EngineConstants | None
-) -> ResidentEngine:
+def _engine(asked: AskedModel, settings: EngineSettings, constants: EngineConstants | None) -> ResidentEngine:
     from dataclasses import replace
 
     from profiles.catalogue import architecture_from_path, builtin
     from profiles.memory.coexistence import ResidentEngine
 
-    folder = Path(name)
+    folder = Path(asked.name)
     local = folder.is_dir() or folder.suffix == ".json"
-    architecture = architecture_from_path(folder) if local else builtin().model(name)
+    architecture = architecture_from_path(folder) if local else builtin().model(asked.name)
+    if asked.task == Task.EMBED:
+        architecture = architecture.pooled()
+    elif asked.task == Task.GENERATE and architecture.pooling:
+        raise ValueError(f"{asked.name} makes embeddings or scores and writes no text; leave --task out, or give --task embed")
+    longest = min(settings.max_model_len, architecture.max_position) if asked.max_model_len is None else asked.max_model_len
+    # a prompt that is embedded is read in one step
+    step_tokens = longest if architecture.pooling and asked.max_num_batched_tokens is None else 0
     own = replace(
         settings,
-        max_model_len=min(settings.max_model_len, architecture.max_position) if max_model_len is None else max_model_len,
-        max_num_seqs=min(settings.max_num_seqs, settings.max_num_batched_tokens) if max_num_seqs is None else max_num_seqs,
+        max_model_len=longest,
+        max_num_seqs=min(settings.max_num_seqs, settings.max_num_batched_tokens) if asked.max_num_seqs is None else asked.max_num_seqs,
+        max_num_batched_tokens=max(settings.max_num_batched_tokens, step_tokens),
     )
     checkpoint_bytes = _checkpoint_bytes(folder, architecture, own) if folder.is_dir() else None
-    return ResidentEngine(name if local else builtin().model_id(name), architecture, own, constants, checkpoint_bytes, max_num_seqs is None)
+    name = asked.name if local else builtin().model_id(asked.name)
+    return ResidentEngine(name, architecture, own, constants, checkpoint_bytes, asked.max_num_seqs is None)
 
 
 def _checkpoint_bytes(folder: Path, architecture: Architecture, settings: EngineSettings) -> float | None:

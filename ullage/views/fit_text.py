@@ -51,10 +51,13 @@ def _resident(resident: Resident, fits: bool) -> Iterator[str]:
     yield f"  {'total per GPU':<28} {_gib(resident.total_mib)}"
     if resident.start_peak_mib > resident.total_mib:
         yield f"  {'most while it starts':<28} {_gib(resident.start_peak_mib)}"
-    yield (
-        f"  KV pool: {resident.kv_blocks:,} blocks, {resident.kv_tokens:,} tokens, {resident.max_concurrency:.2f} requests of full length; "
-        f"it starts with {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
-    )
+    if resident.kv_blocks:
+        yield (
+            f"  KV pool: {resident.kv_blocks:,} blocks, {resident.kv_tokens:,} tokens, {resident.max_concurrency:.2f} requests of full "
+            f"length; it starts with {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
+        )
+    else:
+        yield "  no KV pool: an encoder has no KV cache"
     if resident.lowered_max_num_seqs is not None:
         yield (
             f"  --max-num-seqs lowered from {resident.asked_sequences} to {resident.lowered_max_num_seqs}, the blocks of its pool: each "
