@@ -24,6 +24,7 @@ from profiles.memory.pool import largest_max_num_seqs
 from profiles.models import Architecture
 from profiles.precision import quantization_reason
 from profiles.settings import EngineSettings
+from profiles.speculation import SpeculationError, speculating
 from profiles.store.canonical import canonical
 from profiles.store.measurements import Measurements
 from profiles.store.store_folder import read_store
@@ -70,12 +71,17 @@ def find_architecture(model: str) -> Architecture:
 
 
 def loaded_architecture(options: ServeOptions) -> Architecture:
-    """The model under the options' --runner; LaunchError when it cannot generate."""
+    """The model under the options' --runner and --speculative-config; LaunchError for what it cannot do."""
     found = find_architecture(options.model)
     if found.pooling and options.runner == "generate":
         raise LaunchError(
             "Embedding models do not support `--runner generate`. Use `--runner pooling` or `--runner auto` for embedding models."
         )
+    if options.speculative_config is not None:
+        try:
+            return speculating(found, options.speculative_config, find_architecture)
+        except SpeculationError as error:
+            raise LaunchError(f"argument --speculative-config: {error}") from error
     return found.pooled() if options.runner == "pooling" else found
 
 

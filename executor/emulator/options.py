@@ -35,7 +35,6 @@ _NOT_EMULATED: dict[str, Any] = {
     "api_server_count": None,
     "num_gpu_blocks_override": None,
     "kv_transfer_config": None,
-    "speculative_config": None,
     "scheduling_policy": "fcfs",
 }
 
@@ -119,6 +118,7 @@ class ServeOptions:
     enable_sleep_mode: bool
     seed: int
     runner: str = "auto"
+    speculative_config: str | None = None
 
 
 @cache
@@ -203,4 +203,5 @@ def parse_serve(arguments: Sequence[str], environment: Mapping[str, str]) -> Ser
         enable_sleep_mode=found.enable_sleep_mode,
         seed=found.seed,
         runner=found.runner,
+        speculative_config=found.speculative_config,
     )

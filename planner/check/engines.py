@@ -54,7 +54,7 @@ def _memory(
     settings = settings_on(gpu, args.settings(replica.engine_version))
     try:
         bare = architecture(replica.catalogue_model)
-        model = loaded(bare, args.runner)
+        model = loaded(bare, args, architecture)
         if architecture(args.model) != bare:
             yield f"{where}: its engine would load {args.model}, the plan is made for {replica.catalogue_model}"
         expected = memory_ledger(model, gpu, settings, args.kv_cache_memory_bytes, constants)

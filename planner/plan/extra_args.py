@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planner.plan.bounds import PlanPart
+from profiles.speculation import FLAG
 
 # What the plan decides, or renders for every engine.
 OWNED = frozenset(
@@ -13,6 +14,8 @@ OWNED = frozenset(
         *("grpc-port", "headless", "runner", "uds"),
     }
 )
+# What changes memory and step times, and is counted: speculative decoding (profiles.speculation).
+COUNTED = frozenset({FLAG})
 # Beginnings of flags that change memory, processes or step times, which the ledger and the forecasts do not count.
 UNCOUNTED = (
     *("additional-config", "attention-config", "block-size", "compilation-config", "config", "cp-", "cpu-offload"),
@@ -49,6 +52,6 @@ def refusal(flag: str) -> str | None:
         return "is decided by the plan"
     if name in SECRET:
         return "is a secret, which never stands on a command line; set VLLM_API_KEY or HF_TOKEN in the environment"
-    if name.startswith(UNCOUNTED):
+    if flag not in COUNTED and name.startswith(UNCOUNTED):
         return "changes memory, processes or step times, which the plan does not count for it"
     return None

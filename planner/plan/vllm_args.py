@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from planner.plan.bounds import KvBytes, PlanPart, Port, Some, Tokens, Utilization
 from planner.plan.extra_args import ExtraArg
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
+from profiles.speculation import FLAG, speculating
 
 
 class LoraModule(PlanPart):
@@ -18,11 +20,6 @@ class LoraModule(PlanPart):
 
 
 Runner = Literal["pooling"]
-
-
-def loaded(architecture: Architecture, runner: Runner | None) -> Architecture:
-    """The model as an engine loads it with this --runner; None is the engine's default."""
-    return architecture.pooled() if runner == "pooling" else architecture
 
 
 class EngineArgs(PlanPart):
@@ -77,3 +74,14 @@ class EngineArgs(PlanPart):
             # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
             async_scheduling=True,
         )
+
+
+def loaded(architecture: Architecture, args: EngineArgs, find: Callable[[str], Architecture]) -> Architecture:
+    """The model as an engine with these arguments runs it: pooled, or decoding speculatively. find looks a draft model up.
+
+    ValueError for speculative decoding that cannot be counted.
+    """
+    if args.runner == "pooling":
+        return architecture.pooled()
+    config = next((extra.value for extra in args.extra_args if extra.flag == FLAG), None)
+    return architecture if config is None else speculating(architecture, config, find)

@@ -46,7 +46,7 @@ def planned_world(
         device = types.get((item.node, item.gpus[0])) if item.gpus else None
         if device is None:
             raise ValueError(f"replica {item.name}: GPUs {list(item.gpus)} of node {item.node} are not in the plan")
-        engines.append(_engine(item, device, loaded(architecture(item.catalogue_model), item.args.runner), measurements))
+        engines.append(_engine(item, device, loaded(architecture(item.catalogue_model), item.args, architecture), measurements))
     return PlannedWorld(
         engines=tuple(engines),
         gpus=tuple(_gpu(gpu, types[gpu.node, gpu.index], blocks.get((gpu.node, gpu.index))) for gpu in desired.gpus),

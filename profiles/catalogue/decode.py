@@ -8,21 +8,8 @@ from typing import TypeVar
 
 from profiles.fields import Fields
 from profiles.gpu_types import LINKS, EngineTraits, GpuType, MigProfile
-from profiles.models import (
-    CHECKPOINT_QUANTS,
-    DTYPE_BYTES,
-    QUANT_SCOPES,
-    RECURRENT_KINDS,
-    Architecture,
-    Encoder,
-    Experts,
-    GlobalLayers,
-    Indexer,
-    Mla,
-    PerLayerInput,
-    Recurrent,
-    SharedKv,
-)
+from profiles.model_parts import RECURRENT_KINDS, Encoder, Experts, GlobalLayers, Indexer, Mla, PerLayerInput, Recurrent, SharedKv
+from profiles.models import CHECKPOINT_QUANTS, DTYPE_BYTES, QUANT_SCOPES, Architecture
 from profiles.unquantized import module_patterns
 
 GPU_KEYS = frozenset(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from profiles.fields import Fields
-from profiles.models import Indexer, Mla
+from profiles.model_parts import Indexer, Mla
 
 # Kinds of layers in `layer_types` (transformers): those with a growing cache and those bounded by a window or chunk.
 FULL_KINDS = frozenset({"full_attention"})

@@ -15,7 +15,8 @@ from profiles.checkpoints.hf_quantization import quantization
 from profiles.checkpoints.hf_recurrent import GATED_ATTENTION_TYPES, mlp_only_layers, pattern_expert_layers, recurrent
 from profiles.checkpoints.hf_vision import largest_image, vision_parameters
 from profiles.fields import FieldError, Fields
-from profiles.models import Architecture, Experts
+from profiles.model_parts import Experts
+from profiles.models import Architecture
 from profiles.regular_files import read_regular
 
 # Nested decoder configurations of multimodal models (transformers: Gemma3Config, Mistral3Config, Llama4Config, Qwen3VLConfig, KimiK25).

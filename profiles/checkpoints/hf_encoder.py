@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from profiles.checkpoints.hf_keys import ENCODER_TYPES
 from profiles.fields import Fields
-from profiles.models import Encoder
+from profiles.model_parts import Encoder
 
 # Their positions are numbered from pad_token_id + 1 on (transformers, create_position_ids_from_input_ids), so that many rows are unused.
 _OFFSET_TYPES = ("roberta", "xlm-roberta")

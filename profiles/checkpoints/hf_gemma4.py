@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from profiles.fields import Fields
-from profiles.models import Experts, GlobalLayers, PerLayerInput, SharedKv
+from profiles.model_parts import Experts, GlobalLayers, PerLayerInput, SharedKv
 
 MODEL_TYPE = "gemma4_text"
 # Defaults of Gemma4TextConfig: one layer in six, and the last one, attends to everything.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from profiles.fields import Fields
-from profiles.models import DTYPE_BYTES, Recurrent
+from profiles.model_parts import Recurrent
+from profiles.models import DTYPE_BYTES
 
 LINEAR_KIND = "linear_attention"
 # Model types whose attention has a gate of the size of its queries (transformers, their modelling files).

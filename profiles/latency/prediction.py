@@ -17,6 +17,7 @@ from profiles.gpu_types import GpuType, MigProfile
 from profiles.latency.closed_loop import ClosedLoop, ClosedLoopLatency, closed_loop_latency
 from profiles.latency.fits import LatencyFit, Quantiles, fit_for
 from profiles.latency.linear import solve
+from profiles.latency.speculative import speculative_step
 from profiles.latency.steptime import StepTime, distance, multiplier, step_time
 from profiles.latency.work import kind, step_work
 from profiles.memory.engine_constants import constants_for
@@ -24,6 +25,7 @@ from profiles.memory.kv import has_cache, kv_pool_tokens
 from profiles.memory.ledger import kv_pool_bytes, memory_parts
 from profiles.models import Architecture
 from profiles.settings import EngineSettings, UnsupportedError
+from profiles.speculation import draft_settings
 from profiles.store.measurements import LatencyPoint, Measurements, preferred
 
 _NOTHING = Measurements()
@@ -108,6 +110,11 @@ def predict(
     measurements: Measurements = _NOTHING,
 ) -> StepTime:
     """Step time of an engine, with the band and provenance of what it rests on; UnsupportedError when vLLM cannot run it."""
+    if architecture.speculation is not None:
+        plain = predict(replace(architecture, speculation=None), gpu, settings, mig, measurements)
+        draft = architecture.draft
+        drafted = predict(draft, gpu, draft_settings(draft, settings), mig, measurements) if draft else None
+        return speculative_step(plain, drafted, architecture.speculation.tokens)
     engine, fit = PredictedEngine(architecture, gpu, settings, mig), fit_for()
     if not measurements.latency:
         return engine.step(fit)

@@ -68,7 +68,8 @@ def _mlp_width(architecture: Architecture) -> int:
 def _sampler_bytes(
     architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants, element_bytes: int
 ) -> float:
-    sequences = min(settings.max_num_seqs, settings.max_num_batched_tokens)
+    # speculative decoding verifies all proposed tokens of a request at once
+    sequences = min(settings.max_num_seqs * architecture.tokens_per_decode, settings.max_num_batched_tokens)
     logits_bytes = sequences * architecture.vocab * (constants.sampler_bytes_per_logit + element_bytes)
     rows = constants.sampler_rows_per_sm * min(gpu.sm_count or _UNKNOWN_SM_COUNT, sequences)
     hidden = (settings.max_num_batched_tokens + constants.sampled_hidden_copies * sequences) * architecture.hidden

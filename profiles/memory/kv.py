@@ -13,7 +13,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from profiles.models import DTYPE_BYTES, Architecture, GlobalLayers, Recurrent
+from profiles.model_parts import GlobalLayers, Recurrent
+from profiles.models import DTYPE_BYTES, Architecture
 from profiles.pipeline import largest_stage_layers
 from profiles.precision import dtype_bytes, kv_element_bytes
 from profiles.settings import EngineSettings
@@ -122,10 +123,14 @@ def _largest_token_bytes(architecture: Architecture, settings: EngineSettings) -
 
 
 def kv_bytes_per_token(architecture: Architecture, settings: EngineSettings) -> int:
-    """Bytes that one token within every window takes over all attention layers of the largest pipeline stage, per GPU."""
+    """Bytes that one token within every window takes over all attention layers of the largest pipeline stage, per GPU.
+
+    A draft model keeps its own keys and values in the same blocks (UniformTypeKVCacheSpecs in vllm/v1/kv_cache_interface.py, 0.32).
+    """
     full, windowed = (_stage_layers(layers, architecture, settings) for layers in architecture.cached_layers)
     window_bytes = windowed * layer_token_bytes(architecture, settings, windowed=True)
-    return full * layer_token_bytes(architecture, settings) + window_bytes
+    drafted = kv_bytes_per_token(architecture.draft, settings) if architecture.draft else 0
+    return full * layer_token_bytes(architecture, settings) + window_bytes + drafted
 
 
 def _stage_layers(layers: int, architecture: Architecture, settings: EngineSettings) -> int:
@@ -143,7 +148,8 @@ def _block_bytes(architecture: Architecture, settings: EngineSettings) -> int:
     layers = _stage_layers(_groups(architecture).layers, architecture, settings)
     if architecture.recurrent is not None:
         return layers * kv_block_tokens(architecture, settings) * layer_token_bytes(architecture, settings)
-    return layers * settings.block_size * _largest_token_bytes(architecture, settings)
+    drafted = kv_bytes_per_token(architecture.draft, settings) if architecture.draft else 0
+    return settings.block_size * (layers * _largest_token_bytes(architecture, settings) + drafted)
 
 
 def tokens_in_flight(settings: EngineSettings) -> int:
@@ -153,8 +159,9 @@ def tokens_in_flight(settings: EngineSettings) -> int:
     return batches * settings.max_num_batched_tokens
 
 
-def _state_blocks(settings: EngineSettings) -> int:
-    return 2 if settings.mamba_cache_mode == "align" else 1
+def _state_blocks(architecture: Architecture, settings: EngineSettings) -> int:
+    """Blocks with a state of one request: speculative decoding keeps one more for each proposed token (MambaSpec, 0.32)."""
+    return (2 if settings.mamba_cache_mode == "align" else 1) + architecture.tokens_per_decode - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +194,7 @@ def request_blocks(architecture: Architecture, settings: EngineSettings) -> Requ
     return RequestBlocks(
         full=groups.full,
         windowed=groups.windowed,
-        state_blocks=groups.states * _state_blocks(settings),
+        state_blocks=groups.states * _state_blocks(architecture, settings),
         block_tokens=kv_block_tokens(architecture, settings),
         kept_tokens=_kept_tokens(architecture, settings),
         window_slack=0 if architecture.chunked else 1,
@@ -228,7 +235,7 @@ def kv_bytes_for_tokens(architecture: Architecture, settings: EngineSettings, to
     block_tokens, window_tokens = kv_block_tokens(architecture, settings), kv_block_tokens(architecture, settings, windowed=True)
     length = tokens if request_tokens is None else min(request_tokens, tokens)
     requests = math.ceil(tokens / length) if tokens else 0
-    blocks = groups.full * -(-tokens // block_tokens) + groups.states * _state_blocks(settings) * requests
+    blocks = groups.full * -(-tokens // block_tokens) + groups.states * _state_blocks(architecture, settings) * requests
     if groups.windowed:
         kept = length if request_tokens is None else min(_kept_tokens(architecture, settings), length)
         blocks += groups.windowed * (math.ceil(tokens * kept / length / window_tokens) + requests)

@@ -20,6 +20,7 @@ from profiles.models import Architecture
 from profiles.pipeline import Stage, stages
 from profiles.precision import dtype_bytes
 from profiles.settings import EngineSettings
+from profiles.speculation import draft_settings
 from profiles.support import check_supported, padded_vocab
 
 __all__ = ["MemoryLedger", "MemoryParts", "kv_pool_bytes", "memory_ledger", "memory_parts", "stage_parts", "weight_bytes"]
@@ -144,6 +145,8 @@ def _all_parts(
     architecture: Architecture, gpu: GpuType, settings: EngineSettings, constants: EngineConstants, checkpoint_bytes: float | None
 ) -> tuple[MemoryParts, ...]:
     check_supported(architecture, gpu, settings)
+    if architecture.draft is not None:
+        check_supported(architecture.draft, gpu, draft_settings(architecture.draft, settings))
     scale = 1.0 if checkpoint_bytes is None else checkpoint_bytes / whole_weight_bytes(architecture, settings)
     return tuple(_stage_parts(architecture, gpu, settings, constants, scale))
 
@@ -153,16 +156,22 @@ def _stage_parts(
 ) -> Iterator[MemoryParts]:
     for stage in stages(architecture, settings):
         yield MemoryParts(
-            weights_bytes=stage_weight_bytes(architecture, settings, stage, weights_scale),
+            weights_bytes=stage_weight_bytes(architecture, settings, stage, weights_scale) + _draft_bytes(architecture, settings),
             activation_bytes=activation_bytes(architecture, gpu, settings, stage, constants),
             non_torch_bytes=constants.non_torch.of_mib(settings) * _MIB,
             spread_bytes=constants.non_torch_spread.of_mib(settings) * _MIB,
             graphs_bytes=_graphs_mib(architecture, settings, stage, constants) * _MIB,
-            graphs_estimate_bytes=_graphs_estimate_mib(settings, constants) * _MIB,
+            graphs_estimate_bytes=_graphs_estimate_mib(architecture, settings, constants) * _MIB,
             context_bytes=(gpu.engine.context_mib if gpu.engine else constants.context.of_mib(settings)) * _MIB,
             # Loading holds the embedding twice for a while: 1.30 GiB (gemma-3-4b) and 0.44 (granite-3.1-8b) logged, 1.25 and 0.38 by size.
             load_peak_bytes=padded_vocab(architecture) * architecture.hidden * dtype_bytes(architecture, settings),
         )
+
+
+def _draft_bytes(architecture: Architecture, settings: EngineSettings) -> float:
+    """Weights of a draft model, which comes in its own format and is divided over the same ranks; every stage counts as the one with it."""
+    draft = architecture.draft
+    return weight_bytes(draft, draft_settings(draft, settings)) if draft else 0.0
 
 
 def kv_pool_bytes(parts: MemoryParts, total_bytes: float, utilization_fraction: float, constants: EngineConstants) -> float:
@@ -175,17 +184,21 @@ def _graphs_mib(architecture: Architecture, settings: EngineSettings, stage: Sta
     """An upper value: a fixed part, and one per layer that shrinks with the number of graphs."""
     if settings.enforce_eager:
         return 0.0
-    graphs_mib = constants.graphs_per_layer_mib * stage.layers + (constants.graphs_experts_mib if architecture.experts else 0)
-    return constants.graphs_fixed_mib + graphs_mib * graph_count(settings) / _ALL_GRAPHS
+    layers = stage.layers + (architecture.draft.layers if architecture.draft else 0)
+    graphs_mib = constants.graphs_per_layer_mib * layers + (constants.graphs_experts_mib if architecture.experts else 0)
+    count = graph_count(settings, architecture.tokens_per_decode)
+    return constants.graphs_fixed_mib + graphs_mib * count / _ALL_GRAPHS
 
 
-def _graphs_estimate_mib(settings: EngineSettings, constants: EngineConstants) -> float:
+def _graphs_estimate_mib(architecture: Architecture, settings: EngineSettings, constants: EngineConstants) -> float:
     if settings.enforce_eager:
         return 0.0
-    return constants.graphs_estimate_first_mib + constants.graphs_estimate_each_mib * (graph_count(settings) - 2)
+    count = graph_count(settings, architecture.tokens_per_decode)
+    return constants.graphs_estimate_first_mib + constants.graphs_estimate_each_mib * (count - 2)
 
 
-def graph_count(settings: EngineSettings) -> int:
+def graph_count(settings: EngineSettings, tokens_per_decode: int = 1) -> int:
     """CUDA graphs that are captured with these settings: batch sizes of mixed steps, and those that decode steps can have."""
-    largest = min(2 * settings.max_num_seqs, _LARGEST_GRAPH_TOKENS, settings.max_num_batched_tokens)
-    return bisect_right(_GRAPH_SIZES, largest) + bisect_right(_GRAPH_SIZES, min(largest, settings.max_num_seqs))
+    decoding = settings.max_num_seqs * tokens_per_decode
+    largest = min(2 * decoding, _LARGEST_GRAPH_TOKENS, settings.max_num_batched_tokens)
+    return bisect_right(_GRAPH_SIZES, largest) + bisect_right(_GRAPH_SIZES, min(largest, decoding))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from profiles.catalogue import architecture_from_path
@@ -9,8 +12,9 @@ from profiles.memory.kv import kv_blocks, kv_pool_tokens, max_concurrency
 from profiles.settings import EngineSettings
 from profiles.sources import engine_metrics, vllm_log
 from profiles.sources.source import Context
+from profiles.speculation import speculating
 from profiles.store.measurements import StartPoint
-from tests.e2e.engines import BLOCK_TOKENS, KV_BYTES, Engine
+from tests.e2e.engines import BLOCK_TOKENS, KV_BYTES, Engine, running
 
 pytestmark = pytest.mark.vllm
 
@@ -37,6 +41,16 @@ def test_the_pool_is_the_predicted_one(engine: Engine) -> None:
     assert scraped.max_concurrency == pytest.approx(max_concurrency(architecture, SETTINGS, KV_BYTES))
     assert logged.max_concurrency == pytest.approx(max_concurrency(architecture, SETTINGS, KV_BYTES), abs=0.005)
     assert scraped.block_size == BLOCK_TOKENS
+
+
+def test_a_draft_model_keeps_its_keys_and_values_in_the_same_pool(vllm: Path, models: Path, tmp_path: Path) -> None:
+    config = json.dumps({"method": "draft_model", "model": str(models / "tiny-qwen3"), "num_speculative_tokens": 3})
+    architecture = speculating(architecture_from_path(models / "tiny-llama"), config, lambda name: architecture_from_path(Path(name)))
+    with running(vllm, models / "tiny-llama", tmp_path, "speculating", speculative_config=config) as server:
+        scraped = from_metrics(server)
+        assert scraped.kv_blocks == kv_blocks(architecture, SETTINGS, KV_BYTES)
+        assert scraped.kv_tokens == kv_pool_tokens(architecture, SETTINGS, KV_BYTES)
+        assert server.complete("one two three", 9)["usage"]["completion_tokens"] == 9
 
 
 def test_the_log_tells_model_version_and_settings(engine: Engine) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 from pathlib import Path
@@ -220,3 +221,17 @@ def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:
     engine.process.stderr.close()
     assert read_node(node).gpus[0].used_mib == 0
     assert gpu_path(node, 0).exists()
+
+
+def test_a_draft_model_takes_memory_and_blocks_and_a_method_without_figures_is_refused(tmp_path: Path) -> None:
+    node = make_node(tmp_path)
+    blocks = []
+    for added in ((), ("--speculative-config", f'{{"model": "{MODEL}", "num_speculative_tokens": 2}}')):
+        with running(node, MODEL, *SMALL_SHARE, *added) as engine:
+            blocks.append(re.search(r'num_gpu_blocks="(\d+)"', engine.get("/metrics").body.decode())[1])  # type: ignore[index]
+            body = {"model": MODEL, "prompt": [1, 2], "max_tokens": 3, "ignore_eos": True}
+            assert engine.post("/v1/completions", body).json["usage"]["completion_tokens"] == 3
+    assert int(blocks[0]) == 2 * int(blocks[1]) + int(blocks[0]) % 2
+    code, log = refused(node, MODEL, *SMALL_SHARE, "--speculative-config", '{"method": "mtp", "num_speculative_tokens": 1}')
+    assert code != 0
+    assert "argument --speculative-config: method: 'mtp' is not counted" in log

@@ -12,7 +12,7 @@ TABLE = json.loads((Path(__file__).parents[2] / "renderers/vllm/options/0.32.0.j
 # Options that would make the emulator something else are named in its error instead.
 REFUSED = {"--config", "--uds", "--grpc", "--headless", "--root-path", "--device-ids", "--num-gpu-blocks-override"} | {
     *("--ssl-keyfile", "--ssl-certfile", "--pipeline-parallel-size", "--data-parallel-size", "--api-server-count"),
-    *("--kv-transfer-config", "--speculative-config"),
+    "--kv-transfer-config",
 }
 SAMPLES = {"int": "2", "float": "0.5", "loads": "[]", "human_readable_int": "4K", "human_readable_int_or_auto": "auto"}
 NUMBERS = {"max_num_queued_reqs", "max_num_queued_tokens", "kv_cache_memory_bytes"}

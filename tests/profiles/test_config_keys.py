@@ -14,7 +14,8 @@ from profiles.catalogue import architecture_from_path, builtin
 from profiles.catalogue.decode import decode_model
 from profiles.fields import FieldError, Fields
 from profiles.memory.kv import kv_blocks_per_request, kv_bytes_per_block, kv_bytes_per_token, min_kv_bytes, request_blocks
-from profiles.models import Architecture, Experts, GlobalLayers, Indexer, PerLayerInput, SharedKv
+from profiles.model_parts import Experts, GlobalLayers, Indexer, PerLayerInput, SharedKv
+from profiles.models import Architecture
 from profiles.settings import EngineSettings
 
 MIB, GIB = 1 << 20, 1 << 30

@@ -16,7 +16,8 @@ from profiles.latency.work import step_work
 from profiles.memory.kv import has_cache, kv_bytes_for_tokens, min_kv_bytes
 from profiles.memory.ledger import memory_ledger, weight_bytes
 from profiles.memory.pool import least_kv_bytes, pool_reason
-from profiles.models import Architecture, Encoder
+from profiles.model_parts import Encoder
+from profiles.models import Architecture
 from profiles.settings import EngineSettings
 
 # The dimensions of BAAI/bge-m3, as XLMRobertaConfig writes them.

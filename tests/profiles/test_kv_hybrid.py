@@ -20,7 +20,7 @@ from profiles.memory.kv import (
     request_blocks,
     state_bytes_per_layer,
 )
-from profiles.models import Recurrent
+from profiles.model_parts import Recurrent
 from profiles.settings import EngineSettings
 
 FIXTURE = (Path(__file__).parent / "fixtures" / "kv_vllm_functions.txt").read_text(encoding="utf-8")

@@ -16,14 +16,14 @@ from ullage.cli.exit_code import ExitCode
 from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 
 
-class Task(StrEnum):
+class ModelUse(StrEnum):
     """What a model does; see models.NAME.task of a fleet file."""
 
     EMBED = "embed"
     GENERATE = "generate"
 
 
-Value = TypeVar("Value")
+PerModel = TypeVar("PerModel")
 
 if TYPE_CHECKING:
     from profiles.gpu_types import GpuType
@@ -60,7 +60,7 @@ def fit(
     gpu: Annotated[str | None, GPU_OPTION] = None,
     max_model_len: Annotated[list[int] | None, LENGTH_OPTION] = None,
     max_num_seqs: Annotated[list[int] | None, SEQUENCES_OPTION] = None,
-    task: Annotated[list[Task] | None, TASK_OPTION] = None,
+    task: Annotated[list[ModelUse] | None, TASK_OPTION] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1, help="Tokens per step.")] = None,
     mig: Annotated[str | None, typer.Option("--mig", help="MIG profile, for example 3g.40gb.")] = None,
     tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs each layer is divided over.")] = 1,
@@ -107,7 +107,7 @@ class AskedModel:
     """One model as it was asked about; None was left out."""
 
     name: str
-    task: Task | None
+    task: ModelUse | None
     max_model_len: int | None
     max_num_seqs: int | None
     max_num_batched_tokens: int | None
@@ -173,7 +173,7 @@ def _settings(**given: Any) -> EngineSettings:  # noqa: ANN401 -- the fields of 
     return EngineSettings(async_scheduling=True, **{field: value for field, value in given.items() if value is not None})
 
 
-def _per_model(values: list[Value] | None, count: int, option: str) -> list[Value | None]:
+def _per_model(values: list[PerModel] | None, count: int, option: str) -> list[PerModel | None]:
     """One value per model: none, the same for all, or each its own."""
     if not values:
         return [None] * count
@@ -207,9 +207,9 @@ def _engine(asked: AskedModel, settings: EngineSettings, constants: EngineConsta
     folder = Path(asked.name)
     local = folder.is_dir() or folder.suffix == ".json"
     architecture = architecture_from_path(folder) if local else builtin().model(asked.name)
-    if asked.task == Task.EMBED:
+    if asked.task == ModelUse.EMBED:
         architecture = architecture.pooled()
-    elif asked.task == Task.GENERATE and architecture.pooling:
+    elif asked.task == ModelUse.GENERATE and architecture.pooling:
         raise ValueError(f"{asked.name} makes embeddings or scores and writes no text; leave --task out, or give --task embed")
     longest = min(settings.max_model_len, architecture.max_position) if asked.max_model_len is None else asked.max_model_len
     # a prompt that is embedded is read in one step

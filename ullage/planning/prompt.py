@@ -58,7 +58,7 @@ def prompt_fits(
             plan,
             replica,
             look_up(types[replica.node, replica.gpus[0]]),
-            loaded(architecture(replica.catalogue_model), replica.args.runner),
+            loaded(architecture(replica.catalogue_model), replica.args, architecture),
             prompt_tokens,
             measurements,
         )
