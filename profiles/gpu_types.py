@@ -16,7 +16,8 @@ class MigProfile:
     """One MIG profile of a GPU type, in NVML's terms.
 
     An instance at start slot s occupies the memory slices s .. s + memory_slices - 1 and takes compute_slices of the GPU's compute
-    slices. memory_mib is what the driver lists for the profile; it moves with the driver, so a live reading beats it.
+    slices. memory_mib is what the driver lists for the profile; it moves with the driver, so a live reading beats it. older_driver: what
+    older drivers have instead of another profile of this GPU type, under another name; a layout may name it, none is made of it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class MigProfile:
     sm_count: int | None
     max_count: int
     placement_starts: tuple[int, ...]
+    older_driver: bool = False
 
 
 @dataclass(frozen=True, slots=True)

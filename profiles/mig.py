@@ -6,7 +6,7 @@ at most max_count instances of a profile (nvmlGpuInstancePlacement_t, nvmlGpuIns
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from profiles.gpu_types import GpuType, MigProfile
@@ -53,6 +53,18 @@ def _instances(gpu: GpuType) -> tuple[_Instance, ...]:
     return tuple(sorted(offered, key=lambda instance: (instance.start, instance.profile.name)))
 
 
+def _as_older_drivers_have_it(gpu: GpuType) -> GpuType:
+    """The GPU type with the profiles of older drivers in place of those that took their slices."""
+    older = [profile for profile in gpu.mig_profiles if profile.older_driver]
+    replaced = {(profile.compute_slices, profile.memory_slices) for profile in older}
+    kept = [profile for profile in gpu.mig_profiles if (profile.compute_slices, profile.memory_slices) not in replaced]
+    return replace(gpu, mig_profiles=(*kept, *older))
+
+
+def _as_drivers_have_it_now(gpu: GpuType) -> GpuType:
+    return replace(gpu, mig_profiles=tuple(profile for profile in gpu.mig_profiles if not profile.older_driver))
+
+
 def _legal_sets(gpu: GpuType) -> list[_Placed]:
     """Every legal set once: an instance is only added behind the last one in the order of _instances."""
     instances = _instances(gpu)
@@ -69,16 +81,21 @@ def _legal_sets(gpu: GpuType) -> list[_Placed]:
 
 @lru_cache(maxsize=64)
 def legal_layouts(gpu: GpuType) -> tuple[Layout, ...]:
-    """Every legal set of (profile, start), the empty one included, sorted; only the empty one when the type has no MIG."""
-    return tuple(sorted(placed.layout() for placed in _legal_sets(gpu)))
+    """Every legal set of (profile, start), the empty one included, sorted; only the empty one when the type has no MIG.
+
+    Those of older drivers are among them: no set has profiles of both.
+    """
+    kinds = dict.fromkeys((_as_drivers_have_it_now(gpu), _as_older_drivers_have_it(gpu)))
+    return tuple(sorted({placed.layout() for kind in kinds for placed in _legal_sets(kind)}))
 
 
 @lru_cache(maxsize=64)
 def maximal_layouts(gpu: GpuType) -> tuple[Layout, ...]:
     """The legal layouts that no instance can be added to, with all their start variants, sorted.
 
-    Every legal layout is a subset of at least one of them.
+    Every legal layout of the profiles that drivers have now is a subset of at least one of them.
     """
-    instances = _instances(gpu)
-    full = (placed for placed in _legal_sets(gpu) if not any(placed.fits(instance, gpu.mig_compute_slices) for instance in instances))
+    now = _as_drivers_have_it_now(gpu)
+    instances = _instances(now)
+    full = (placed for placed in _legal_sets(now) if not any(placed.fits(instance, gpu.mig_compute_slices) for instance in instances))
     return tuple(sorted(placed.layout() for placed in full))

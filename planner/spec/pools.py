@@ -211,8 +211,8 @@ def _hint(name: str, gpu: GpuType) -> str:
         if meant is not None:
             more = f", without {attributes}: media engines are not planned" if attributes else ""
             return (
-                f"names move with the driver: write {meant.name} for {meant.compute_slices} of {gpu.mig_compute_slices} compute slices and "
-                f"{meant.memory_mib} MiB{more} (`nvidia-smi mig -lgip` says what yours has); "
+                f"names move with the driver: {meant.name} has {meant.compute_slices} of {gpu.mig_compute_slices} compute slices and "
+                f"{meant.memory_mib} MiB{more}; write it where `nvidia-smi mig -lgip` lists as much; "
             )
     close = nearest(name, [profile.name for profile in gpu.mig_profiles])
     return f"did you mean {close}? " if close else ""

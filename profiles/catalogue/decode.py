@@ -32,7 +32,9 @@ GPU_KEYS = frozenset(
 )
 ENGINE_KEYS = frozenset({"kv_block_tokens", "async_scheduling", "context_mib", "process_s"})
 MIG_KEYS = frozenset({"compute_slices", "memory_slices", "profiles"})
-MIG_PROFILE_KEYS = frozenset({"name", "compute_slices", "memory_slices", "memory_mib", "sm_count", "max_count", "placement_starts"})
+MIG_PROFILE_KEYS = frozenset(
+    {"name", "compute_slices", "memory_slices", "memory_mib", "sm_count", "max_count", "placement_starts", "older_driver"}
+)
 MODEL_KEYS = frozenset(
     {
         "name",
@@ -137,6 +139,7 @@ def _mig_profile(fields: Fields) -> MigProfile:
         sm_count=fields.optional_integer("sm_count"),
         max_count=fields.integer("max_count"),
         placement_starts=tuple(start for start in starts if isinstance(start, int)),
+        older_driver=fields.flag("older_driver", default=False),
     )
 
 

@@ -46,7 +46,9 @@ def test_the_catalogue_has_seven_slice_gpus() -> None:
 
 @pytest.mark.parametrize("name", SEVEN_SLICE_GPUS)
 def test_seven_slice_gpus_have_723_layouts_of_78_multisets_28_of_them_maximal(name: str) -> None:
-    layouts = legal_layouts(CATALOGUE.gpu(name))
+    gpu = CATALOGUE.gpu(name)
+    older = {profile.name for profile in gpu.mig_profiles if profile.older_driver}
+    layouts = [layout for layout in legal_layouts(gpu) if not older & {named for named, _ in layout}]
     multisets = {_profiles(layout) for layout in layouts}
     maximal = [one for one in multisets if not any(one != other and _contained(one, other) for other in multisets)]
     assert len(layouts) == len(set(layouts)) == 723
@@ -72,7 +74,9 @@ def test_every_layout_is_legal_sorted_by_start_and_part_of_a_maximal_one(name: s
     for layout in legal_layouts(gpu):
         assert _is_legal(gpu, layout)
         assert [start for _, start in layout] == sorted(start for _, start in layout)
-        assert any(set(layout) <= full for full in maximal)
+        named = {name for name, _ in layout}
+        if not any(profile.older_driver and profile.name in named for profile in gpu.mig_profiles):
+            assert any(set(layout) <= full for full in maximal)
 
 
 @pytest.mark.parametrize("name", MIG_GPUS)
@@ -83,6 +87,15 @@ def test_nothing_can_be_added_to_a_maximal_layout(name: str) -> None:
     for layout in maximal_layouts(gpu):
         assert frozenset(layout) in legal
         assert not any(frozenset(layout) | {instance} in legal for instance in offered - set(layout))
+
+
+def test_profiles_of_older_drivers_are_never_mixed_with_those_that_took_their_place_and_make_no_layout() -> None:
+    gpu = CATALOGUE.gpu("GB200")
+    named = [{name for name, _ in layout} for layout in legal_layouts(gpu)]
+    assert {"1g.24gb"} in named
+    assert {"1g.24gb", "2g.47gb"} in named
+    assert not any({"1g.24gb", "1g.23gb"} <= names for names in named)
+    assert not any(name == "1g.24gb" for layout in maximal_layouts(gpu) for name, _ in layout)
 
 
 @given(st.data())

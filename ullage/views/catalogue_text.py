@@ -65,7 +65,7 @@ def gpu_text(gpu: GpuType) -> str:
             continue
         lines.append(f"  {name:<28} {_shown(value)}{' ' + _MEASURES[name] if name in _MEASURES and value is not None else ''}")
     for profile in gpu.mig_profiles:
-        starts = ", ".join(map(str, profile.placement_starts))
+        starts = ", ".join(map(str, profile.placement_starts)) + (" (older drivers)" if profile.older_driver else "")
         lines.append(
             f"  MIG {profile.name:<24} {profile.memory_mib} MiB, {profile.compute_slices} compute and {profile.memory_slices} memory "
             f"slices, at most {profile.max_count}, at start slots {starts}"

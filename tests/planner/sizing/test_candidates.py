@@ -7,14 +7,18 @@ from typing import Any
 
 import yaml
 
+from planner.check import check
 from planner.plan import Refusal, State
 from planner.problem import Problem
 from planner.sizing.blueprint import Blueprint, build
 from planner.sizing.candidates import Candidate
 from planner.sizing.groups import service_groups
+from profiles.catalogue import builtin
 from profiles.memory.kv import kv_bytes_for_tokens
 from tests.fleets import fleet, fleet_dict, workload
 from tests.planner.spec.fleet_files import load
+from ullage.checking import architecture_of
+from ullage.planning.plan import plan_fleet
 
 QUANTILE = 0.99
 
@@ -142,3 +146,15 @@ def test_an_old_version_has_no_candidates_in_mig_instances() -> None:
     assert {refusal.mode for refusal in old.refusals["small"]} == {"mig"}
     assert all("crashes when its MIG instance is named by UUID" in refusal.reason for refusal in old.refusals["small"])
     assert {candidate.site.pool for candidate in built("0.21.0").candidates} == {"whole", "cut"}
+
+
+def test_a_layout_of_an_older_driver_has_the_memory_that_it_gives() -> None:
+    pool = {"gpu": "GB200", "nodes": 1, "gpus_per_node": 1, "price": "1 USD/h", "mig": "fixed", "mig_layout": ["1g.24gb", "1g.24gb"]}
+    models = {"small": {"source": "Qwen/Qwen2.5-0.5B-Instruct", "max_model_len": 2048}}
+    plan = plan_fleet(fleet(pools={"p": pool}, models=models, workloads={"small": workload("small")}), State()).plan
+    (replica,) = plan.desired.replicas
+    assert replica.mig is not None
+    assert replica.mig.profile == "1g.24gb"
+    # 20 GiB of the slice, less its part of 1 GiB of headroom (an eighth), where 1g.23gb of newer drivers has 22
+    assert replica.ledger.total_mib == 20480 - 1024 // 8
+    assert check(plan, builtin().gpu, architecture_of) == ()

@@ -171,8 +171,8 @@ def test_machines_belong_to_one_node() -> None:
 @pytest.mark.parametrize(
     ("gpu", "wrong", "hint"),
     [
-        ("GB200", "1g.24gb", "write 1g.23gb for 1 of 7 compute slices and 22528 MiB"),
-        ("H100", "1g.10gb+me", "write 1g.10gb for 1 of 7 compute slices and 9984 MiB, without +me"),
+        ("GB200", "1g.25gb", "1g.23gb has 1 of 7 compute slices and 22528 MiB; write it where `nvidia-smi mig -lgip` lists as much"),
+        ("H100", "1g.10gb+me", "1g.10gb has 1 of 7 compute slices and 9984 MiB, without +me"),
         ("H100", "3g.20gb", "did you mean 3g.40gb?"),
         ("A30", "5g.1gb", "allowed: 1g.6gb"),
     ],
