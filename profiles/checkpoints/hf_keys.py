@@ -95,8 +95,11 @@ _TYPES: dict[str, str] = {
 ENCODER_TYPES = _keys("bert modernbert roberta xlm-roberta")
 # Other encoders (transformers, their modelling files).
 _OTHER_ENCODER_TYPES = _keys("albert camembert deberta deberta-v2 distilbert electra gte mpnet new nomic_bert xlm-roberta-xl")
-# A head that makes classes or scores of whole prompts, and others that write no text either (transformers, modeling_auto.py).
-_SCORING_HEAD = "ForSequenceClassification"
+# Ends of names of architectures that generate and, of the others, of those that make a vector or score of each prompt: a model without
+# any head does (_SUFFIX_TO_DEFAULTS in vllm/config/model.py, 0.32).
+_GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel")
+_POOLING = ("ForTextEncoding", "ForSequenceClassification", "ForRewardModeling", "Model")
+# Heads that write no text either, and say something of each token (transformers, modeling_auto.py).
 _OTHER_HEADS = ("ForMaskedLM", "ForQuestionAnswering", "ForTokenClassification")
 
 
@@ -113,7 +116,7 @@ def is_pooling(top: Fields) -> bool:
         raise top.error(key, f"{named} writes no text and gives no vector or score per prompt, and so cannot be planned")
     if top.flag("is_encoder_decoder", default=False):
         raise top.error("is_encoder_decoder", "encoder-decoder models are not supported")
-    return model_type in ENCODER_TYPES or named.endswith(_SCORING_HEAD)
+    return model_type in ENCODER_TYPES or (not named.endswith(_GENERATING) and named.endswith(_POOLING))
 
 
 def check_known(text: Fields, model_type: str) -> None:

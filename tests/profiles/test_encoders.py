@@ -100,6 +100,24 @@ def test_a_head_for_scores_makes_a_pooling_model_of_any_type(tmp_path: Path) -> 
     assert (decoder.pooling, decoder.encoder, decoder.tie_embeddings) == (True, None, True)
 
 
+@pytest.mark.parametrize(
+    ("named", "pooling"),
+    [
+        ("LlamaForCausalLM", False),
+        ("LlamaModel", True),
+        ("LlamaForRewardModeling", True),
+        ("Qwen2RewardModel", True),
+        ("QWenLMHeadModel", False),
+        ("Gemma3ForConditionalGeneration", False),
+        (None, False),
+    ],
+)
+def test_the_name_of_the_architecture_tells_what_a_decoder_makes(tmp_path: Path, named: str | None, pooling: bool) -> None:
+    kept = {key: BGE_M3[key] for key in ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")}
+    written = {} if named is None else {"architectures": [named]}
+    assert _read(tmp_path, {**kept, **written, "model_type": "llama", "max_position_embeddings": 4096}).pooling is pooling
+
+
 def test_an_encoder_has_no_kv_cache() -> None:
     model = builtin().model("BAAI/bge-m3")
     assert not has_cache(model)
