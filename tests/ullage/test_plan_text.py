@@ -62,7 +62,7 @@ def test_gpu_lines_hold_memory_in_gib_mode_and_residents() -> None:
     [first] = [line for line in text if line.startswith("    GPU 0 ")]
     assert "weights  29.9  KV  16.0  overhead   5.3  free  27.0 GiB  busy  60%  time-shared  interference assumed" in first
     assert "             llama-8b-0  1.50 of 4.00 requests/s  TTFT 210 ms  TPOT 31 ms" in text
-    assert text[0] == "2 of 2 GPUs, 5.90 USD/h, proven optimal for this problem; engine test"
+    assert text[0] == "2 of 2 GPUs, 5.90 USD/h, proven optimal for this problem; solver test"
 
 
 def test_free_gpus_are_one_line_per_stretch() -> None:

@@ -58,7 +58,7 @@ def fleet_line(desired: Desired) -> str:
     certificate = desired.certificate
     return (
         f"{desired.gpus_used} of {len(desired.gpus)} GPUs, {desired.cost_usd_per_h:.2f} USD/h, "
-        f"{_proof(certificate)}; engine {certificate.solver}"
+        f"{_proof(certificate)}; solver {certificate.solver}"
     )
 
 
