@@ -54,7 +54,7 @@ def test_limits_that_cannot_be_get_the_reason_and_nothing_is_left_over(options: 
     result = ullage("fit", "qwen3-8b", "--gpu", "h100", *options)
     assert result.code == 2
     assert reason in result.out
-    assert "left beyond" not in result.out
+    assert "left when" not in result.out
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_unserved_demand_is_in_the_table_and_its_reason_once_per_model() -> None
     assert "llama-8b-chat   llama-8b   interactive  1.50        -/500 ms       31/50 ms   0.50" in text
     assert text.count("the GPUs are used up") == 1
     assert (
-        "  llama-8b: 0.75 requests/s unserved: the GPUs are used up\n    none is turned away: when more than 2.25 requests/s come, all "
+        "  llama-8b: 0.75 requests/s unserved: the GPUs are used up\n    the router turns no request away: when more than 2.25 requests/s arrive, all "
         in text
     )
     assert "qwen3-8b-chat   qwen3-8b   interactive  1.50        210/500 ms     31/50 ms   -" in text

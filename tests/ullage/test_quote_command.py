@@ -57,7 +57,7 @@ def test_the_estimate_counts_a_larger_replica_in_place_of_the_model_s_own(work: 
     assert found["usd_per_h"] == 0.0
     assert found["estimate"]["usd_per_h"] == 0.0
     assert (found["estimate"]["replicas"], found["estimate"]["replaced"]) == (1, 1)
-    assert "in place of the 1 there" in ullage("quote", "small", "--estimate", "--rate", "1/s").out
+    assert "in place of the 1 existing" in ullage("quote", "small", "--estimate", "--rate", "1/s").out
 
 
 def test_higher_priority_displaces_lower(work: Path) -> None:
