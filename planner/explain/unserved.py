@@ -35,7 +35,7 @@ def why_unserved(blueprint: Blueprint, solution: Solution, index: int, quantile:
     if _by_count(problem.demands[index], len(own), capacity_microrps):
         return (
             f"min_replicas asks for {group.min_replicas} replicas and there is room for {len(own)}, each on its own GPUs or MIG slice: "
-            f"{around}{limits}; each missing replica counts as its part of the demand; {_or([*levers, 'add nodes', 'lower min_replicas'])}"
+            f"{around}{limits}; the part of a missing replica counts as unserved; {_or([*levers, 'add nodes', 'lower min_replicas'])}"
         )
     more = ["add nodes"] if levers else ["add nodes", "relax slo", "lower the demand"]
     head = "" if limits else "the GPUs are used up: "
