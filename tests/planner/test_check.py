@@ -186,7 +186,7 @@ def _lost_demand(desired: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_memory, "a H100-SXM-80GB gives 81090 MiB"),
+        (_memory, "a H100-SXM-80GB has 81090 MiB"),
         (_line, "the ledger says weights_mib is"),
         (_utilization, "MiB free at its start"),
         (_other_model, "its engine would load meta-llama/Llama-3.1-70B"),
