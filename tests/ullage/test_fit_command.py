@@ -133,7 +133,6 @@ def test_limits_are_given_once_or_per_model() -> None:
     ("arguments", "expected"),
     [
         (("fit", "nope", "--gpu", "h100"), "unknown model 'nope'"),
-        (("fit", "BAAI/bge-m3", "--gpu", "h100"), "BAAI/bge-m3 is an encoder and has no KV cache"),
         (("fit", "qwen3-8b", "--gpu", "h1000"), "unknown GPU type"),
         (("fit", "qwen3-8b", "--gpu", "t4", "--mig", "1g"), "has no MIG profile '1g'"),
         (("fit", "qwen3-8b", "--gpu", "h100", "--constants", "missing.yaml"), "missing.yaml: there is no such file"),

@@ -193,8 +193,6 @@ def _engine(
     folder = Path(name)
     local = folder.is_dir() or folder.suffix == ".json"
     architecture = architecture_from_path(folder) if local else builtin().model(name)
-    if architecture.encoder is not None:
-        raise ValueError(f"{name} is an encoder and has no KV cache, so fit cannot count it; plan it with task: embed in a fleet file")
     own = replace(
         settings,
         max_model_len=min(settings.max_model_len, architecture.max_position) if max_model_len is None else max_model_len,
