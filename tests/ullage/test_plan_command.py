@@ -95,7 +95,7 @@ def test_detailed_exitcode(work: Path) -> None:
     settled(work)
     unchanged = ullage("plan", "--detailed-exitcode")
     assert unchanged.code == 0
-    assert "No changes: what was applied is what is desired (ullage status tells whether it still runs)." in unchanged.out
+    assert "No changes: the plan is already applied (`ullage status` shows whether it still runs)." in unchanged.out
     write_fleet(work / "fleet.yaml", workloads={"small": workload("small")})
     assert ullage("plan", "--detailed-exitcode").code == 2
     (work / "fleet.yaml").write_text("pools: [", encoding="utf-8")

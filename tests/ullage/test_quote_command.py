@@ -39,7 +39,7 @@ def test_who_fits_beside_the_others_costs_nothing_and_says_where(work: Path) -> 
     assert result.out.startswith("estimate: +0.00 USD/h")
     assert "confirmed: +0.00 USD/h (exact: both plans are proven optimal)" in result.out
     assert "h100-0 GPU 0" in result.out
-    assert "displaces nobody" in result.out
+    assert "displaces no other workload" in result.out
 
 
 def test_a_catalogue_model_with_goals_and_replicas_of_its_own(work: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_estimate_counts_a_larger_replica_in_place_of_the_model_s_own(work: 
     assert found["usd_per_h"] == 0.0
     assert found["estimate"]["usd_per_h"] == 0.0
     assert (found["estimate"]["replicas"], found["estimate"]["replaced"]) == (1, 1)
-    assert "in place of the 1 there" in ullage("quote", "small", "--estimate", "--rate", "1/s").out
+    assert "in place of the 1 existing" in ullage("quote", "small", "--estimate", "--rate", "1/s").out
 
 
 def test_higher_priority_displaces_lower(work: Path) -> None:

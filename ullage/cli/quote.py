@@ -1,4 +1,4 @@
-"""quote: what a newcomer would add to a fleet."""
+"""quote: what one more workload would add to a fleet."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ullage.cli.exit_code import ExitCode
 if TYPE_CHECKING:
     from ullage.planning.quote import Present
 
-# Exit code of an answer: not all of it can be served.
+# Exit code of an answer: not all of the new workload can be served.
 NOT_SERVED = 2
 
 SLO_HELP = "Goals TTFT/TPOT at p95, for example 500ms/50ms; default: by class."
 
-FLEET_HELP = "The fleet file that a plan was made from; default: the one beside the plan."
+FLEET_HELP = "Only with a plan: the fleet file that it was made from; default: the one beside the plan."
 
 
 def register(app: typer.Typer) -> None:
@@ -37,13 +37,17 @@ def quote(
     slo: Annotated[str | None, typer.Option("--slo", help=SLO_HELP)] = None,
     latency_class: Annotated[str, typer.Option("--class", help="Latency class: interactive, standard or background.")] = "standard",
     priority: Annotated[str | None, typer.Option("--priority", help="Priority; default: by class.")] = None,
-    isolate: Annotated[bool, typer.Option("--isolate", help="With replicas of its own, even where the model is served already.")] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Give the new workload its own replicas, even if the model is served already.")
+    ] = False,
     plan_of: Annotated[Path | None, typer.Option("--fleet", help=FLEET_HELP)] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
-    only_estimate: Annotated[bool, typer.Option("--estimate", help="Only the first answer, without solving for the newcomer.")] = False,
+    only_estimate: Annotated[bool, typer.Option("--estimate", help="Print only the estimate, without running a solver.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Tell what one workload more would cost, where it would live and whom it would displace. Exit code 2: not all of it can be served.
+    """Tell what one more workload would cost, where it would run, and which workloads would lose capacity.
+
+    Exit code 2: not all of the new workload can be served.
 
     Example: ullage quote qwen3-8b fleet.yaml --rate 2/s --slo 500ms/50ms
     """
