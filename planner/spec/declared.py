@@ -208,8 +208,15 @@ class DeclaredPolicy(Declared):
         description="Replicas are sized so that this share of requests is predicted to meet the goals. The goals are for p95; the "
         "difference is the safety margin.",
     )
+    step_quantile: Number = Field(
+        0.9,
+        ge=0.5,
+        le=1,
+        description="How slow engines may turn out: each step takes the time at this quantile of its predicted spread. It says how sure "
+        "the plan is of an engine's speed, apart from the share of requests that meets the goals.",
+    )
     max_active_residents: Whole = Field(
-        3, ge=1, le=16, description="Largest number of engines on one time-shared GPU that may be active at the same time."
+        4, ge=1, le=16, description="Largest number of engines on one time-shared GPU that may be active at the same time."
     )
     isolate_teams: bool = Field(
         default=False,

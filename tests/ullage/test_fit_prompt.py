@@ -43,8 +43,8 @@ def test_blocks_times_and_delays_are_those_of_the_plan(work: Path) -> None:
     # 1000 tokens and one of answer in blocks of 16
     assert (answer["fits"], answer["blocks"]) == (True, math.ceil(1001 / 16))
     assert answer["prefill_alone_s"] == pytest.approx(alone_s)
-    # neighbours cost 10 % until they are measured, and the plan is sized for p99
-    busy_s = alone_s * 1.10 * step.quantile(0.99)
+    # neighbours cost 10 % until they are measured, and the plan is sized for steps at p90 of their spread
+    busy_s = alone_s * 1.10 * step.quantile(0.9)
     assert answer["delay_s"] == pytest.approx(busy_s)
     assert answer["prefill_s"] == pytest.approx(busy_s * large.max_active_residents)
     assert answer["neighbours"] == ["middle-0", "small-0"]
