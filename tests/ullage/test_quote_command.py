@@ -111,7 +111,7 @@ def test_the_estimate_alone(work: Path) -> None:
     [
         (["nobody"], "models.nobody.source"),
         (["small", "--rate", "soon"], "workloads.quote.demand.rate"),
-        (["small", "--slo", "fast"], "--slo fast: write TTFT/TPOT"),
+        (["small", "--slo", "500ms/"], "--slo 500ms/: write TTFT/TPOT"),
         (["small", "--class", "hasty"], "workloads.quote.class"),
         (["small", "--fleet", "fleet.yaml"], "--fleet fleet.yaml: only with a plan"),
         (["small", "plan.json", "--state", "here"], "--state here: plan.json is a plan"),
@@ -123,3 +123,12 @@ def test_bad_input_names_the_place(arguments: list[str], words: str, work: Path)
     assert result.code == 1
     assert words in result.err
     assert "Traceback" not in result.err
+
+
+def test_a_model_that_embeds_has_no_output_and_one_goal(work: Path) -> None:
+    result = ullage("quote", "BAAI/bge-m3", "fleet.yaml", "--rate", "5/s", "--slo", "500ms", "--json")
+    assert (result.code, result.err) == (0, "")
+    found = json.loads(result.out)
+    assert (found["served_rps"], found["unserved_rps"]) == (5.0, 0.0)
+    refused = ullage("quote", "BAAI/bge-m3", "fleet.yaml", "--output-tokens", "20")
+    assert (refused.code, "generates nothing (task: embed); leave it out" in refused.err) == (1, True)

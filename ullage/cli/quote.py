@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # Exit code of an answer: not all of the new workload can be served.
 NOT_SERVED = 2
 
-SLO_HELP = "Goals TTFT/TPOT at p95, for example 500ms/50ms; default: by class."
+SLO_HELP = "Goals TTFT/TPOT at p95, for example 500ms/50ms, or only TTFT; default: by class."
+OUTPUT_HELP = "Output tokens per request; default: 200, and none for a model that embeds."
 
 FLEET_HELP = "Only with a plan: the fleet file that it was made from; default: the one beside the plan."
 
@@ -33,7 +34,7 @@ def quote(
     fleet: Annotated[Path, typer.Argument(help="The fleet file, or a plan (.json) made from it.")] = Path("fleet.yaml"),
     rate: Annotated[str, typer.Option("--rate", help="Requests per time, for example 2/s.")] = "1/s",
     input_tokens: Annotated[str, typer.Option("--input-tokens", help="Input tokens per request.")] = "500",
-    output_tokens: Annotated[str, typer.Option("--output-tokens", help="Output tokens per request.")] = "200",
+    output_tokens: Annotated[str | None, typer.Option("--output-tokens", help=OUTPUT_HELP)] = None,
     slo: Annotated[str | None, typer.Option("--slo", help=SLO_HELP)] = None,
     latency_class: Annotated[str, typer.Option("--class", help="Latency class: interactive, standard or background.")] = "standard",
     priority: Annotated[str | None, typer.Option("--priority", help="Priority; default: by class.")] = None,
@@ -56,8 +57,10 @@ def quote(
 
     workload: dict[str, Any] = {
         "class": latency_class,
-        "demand": {"rate": rate, "input_tokens": input_tokens, "output_tokens": output_tokens},
+        "demand": {"rate": rate, "input_tokens": input_tokens},
     }
+    if output_tokens is not None:
+        workload["demand"]["output_tokens"] = output_tokens
     if slo is not None:
         workload["slo"] = _goals(slo)
     if priority is not None:
@@ -90,8 +93,8 @@ def _present(file: Path, plan_of: Path | None, state: Path | None) -> Present:
 
 
 def _goals(text: str) -> dict[str, str]:
-    """TTFT and TPOT of --slo as the fleet file says them."""
+    """TTFT and TPOT of --slo, or only TTFT, as the fleet file says them."""
     ttft, slash, tpot = text.partition("/")
-    if not (slash and ttft.strip() and tpot.strip()):
-        raise ValueError(f"--slo {text}: write TTFT/TPOT, for example 500ms/50ms")
-    return {"ttft_p95": ttft.strip(), "tpot_p95": tpot.strip()}
+    if not ttft.strip() or bool(slash) != bool(tpot.strip()):
+        raise ValueError(f"--slo {text}: write TTFT/TPOT, for example 500ms/50ms, or only TTFT, for example 500ms")
+    return {"ttft_p95": ttft.strip(), **({"tpot_p95": tpot.strip()} if slash else {})}
