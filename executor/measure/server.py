@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,9 @@ _FIRST_LIMIT_S = 60.0
 _SETTLE_LIMIT_S = 10.0
 _LOOK_EVERY_S = 0.2
 _MOST_BODY = 300
+
+_COMPLETIONS = "/v1/completions"
+_NO_COMPLETIONS = "; a server of a model that embeds (task: embed) writes no text, and is not measured"
 # The first question to the engine itself: so many tokens in, so many out.
 _PROBE_INPUT_TOKENS, _PROBE_OUTPUT_TOKENS = 16, 2
 
@@ -157,14 +161,14 @@ async def _probe(session: aiohttp.ClientSession, server: Server) -> None:
         "temperature": 0,
         "ignore_eos": True,
     }
-    answer = _json(target, "/v1/completions", await _ask(session, target, "POST", "/v1/completions", body))
+    answer = _json(target, _COMPLETIONS, await _ask(session, target, "POST", _COMPLETIONS, body))
     try:
         seen = int(answer["usage"]["prompt_tokens"]), int(answer["usage"]["completion_tokens"])
     except (KeyError, TypeError, ValueError):
-        raise MeasureError(f"{target.url}/v1/completions: the answer has no usage with prompt_tokens and completion_tokens") from None
+        raise MeasureError(f"{target.url}{_COMPLETIONS}: the answer has no usage with prompt_tokens and completion_tokens") from None
     if seen != (asked[0], body["max_tokens"]):
         raise MeasureError(
-            f"{target.url}/v1/completions: the server counts {seen[0]} prompt and {seen[1]} answer tokens where "
+            f"{target.url}{_COMPLETIONS}: the server counts {seen[0]} prompt and {seen[1]} answer tokens where "
             f"{asked[0]} token ids were sent and {body['max_tokens']} tokens asked for: lengths would be wrong"
         )
 
@@ -189,7 +193,8 @@ async def _ask(session: aiohttp.ClientSession, target: Target, method: str, path
     if answer.status in credentials.DENIALS:
         raise AccessError(f"{target.url}: {credentials.DEMAND}")
     if answer.status != 200:
-        raise MeasureError(f"{where}: HTTP {answer.status}: {text.strip()[:_MOST_BODY] or 'without a body'}")
+        hint = _NO_COMPLETIONS if answer.status == HTTPStatus.NOT_FOUND and path == _COMPLETIONS else ""
+        raise MeasureError(f"{where}: HTTP {answer.status}: {text.strip()[:_MOST_BODY] or 'without a body'}{hint}")
     return text
 
 

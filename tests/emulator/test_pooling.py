@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.emulator.processes import EngineProcess, make_node, refused, running
+from tests.ullage.commands import ullage
 
 # What vLLM 0.32 answers for a BertModel, recorded from its CPU build.
 EMBEDDING_KEYS = {"id", "object", "created", "model", "data", "usage"}
@@ -88,3 +89,9 @@ def test_what_vllm_refuses_is_refused(tmp_path: Path, flags: tuple[str, ...], ex
     code, log = refused(make_node(tmp_path), "BAAI/bge-m3", "--max-num-seqs", "16", "--gpu-memory-utilization", "0.2", *flags)
     assert code != 0
     assert expected in log
+
+
+def test_profile_measure_says_why_it_cannot_measure_such_a_server(engine: EngineProcess) -> None:
+    result = ullage("profile", "measure", "--url", f"http://127.0.0.1:{engine.port}", "--model", "vectors", "--gpu", "h100")
+    assert result.code == 1
+    assert "a server of a model that embeds (task: embed) writes no text, and is not measured" in result.err

@@ -212,3 +212,10 @@ def test_a_point_that_physics_forbids_is_refused_and_nothing_is_kept(tmp_path: P
     assert "tpot_s 1 ms at 128 + 128 tokens, concurrency 1 is below the" in result.err
     assert "nothing was imported" in result.err
     assert not (tmp_path / "store").exists()
+
+
+def test_an_estimate_for_a_model_that_embeds_is_the_time_to_its_answer() -> None:
+    result = ullage("profile", "estimate", "bge-m3", "--gpu", "l4")
+    assert (result.code, result.err) == (0, "")
+    assert "answer of an idle engine" in result.out
+    assert "TPOT" not in result.out

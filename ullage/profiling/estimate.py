@@ -32,6 +32,8 @@ class BatchEstimate:
 class LatencyEstimate:
     """Prefill of one prompt on an idle engine, and decode steps by batch. kind is always estimated; provenance says from what.
 
+    A model that makes vectors or scores has no decode steps: output_tokens is 0, and the prefill is the time to the answer.
+
     does_not_fit says how much memory is missing per GPU where the engine could not hold one longest request; None: it could.
     """
 
@@ -76,9 +78,11 @@ def estimate(
         quantization=settings.quantization or architecture.checkpoint_quant,
         kv_cache_dtype=settings.kv_cache_dtype,
         input_tokens=input_tokens,
-        output_tokens=output_tokens,
+        output_tokens=0 if architecture.pooling else output_tokens,
         prefill=_band(step, _prefill_s(step, settings, input_tokens)),
-        batches=tuple(BatchEstimate(size, _band(step, step.step_s(size, size * context, size))) for size in batches),
+        batches=tuple(
+            BatchEstimate(size, _band(step, step.step_s(size, size * context, size))) for size in (() if architecture.pooling else batches)
+        ),
         kind="estimated",
         provenance=step.provenance,
         does_not_fit=_missing(architecture, device, settings, mig.memory_mib if mig else device.memory_usable_mib),

@@ -13,18 +13,19 @@ def estimate_text(found: LatencyEstimate) -> str:
     weights = found.quantization or "unquantised"
     lines = [
         f"{found.model} on {device}, tensor parallel {found.tensor_parallel_size}, {weights}: estimated",
-        f"{found.input_tokens} + {found.output_tokens} tokens; {found.provenance}",
+        f"{found.input_tokens}{f' + {found.output_tokens}' if found.batches else ''} tokens; {found.provenance}",
         *([f"does not fit: {found.does_not_fit}"] if found.does_not_fit else []),
         "",
         *table(
             [
                 ("", "p10 ms", "p50 ms", "p90 ms"),
-                ("TTFT on an idle engine", *_cells(found.prefill)),
+                ("TTFT on an idle engine" if found.batches else "answer of an idle engine", *_cells(found.prefill)),
                 *((f"TPOT of {row.requests} together", *_cells(row.tpot)) for row in found.batches),
             ]
         ),
         "",
-        "These times contain no queueing and no prefills between decode steps: `ullage plan` adds them for the declared load.",
+        f"These times contain no queueing{' and no prefills between decode steps' if found.batches else ''}: `ullage plan` adds them for "
+        "the declared load.",
     ]
     return "\n".join(lines) + "\n"
 
