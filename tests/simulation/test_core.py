@@ -5,7 +5,7 @@ import re
 import pytest
 
 from planner.simulation import EngineConfig, EngineCore, EngineRequest, RejectReason
-from planner.simulation.core import seconds
+from planner.simulation.engine_steps import seconds
 from profiles.latency.steptime import StepTime
 from tests.simulation.driving import Outcome, add, config, run, step_once
 
