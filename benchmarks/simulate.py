@@ -2,7 +2,7 @@
 
     python -m benchmarks.simulate [--minutes 10] [--loads clients,0.1,0.5,0.9]
 
-Twenty replicas of the models of benchmarks.queueing on H100 GPUs: eight have theirs alone, six share it with one neighbour and six with
+Twenty replicas of the models of benchmarks.queueing on H100: eight have their GPUs alone, six share one with a neighbour and six with
 two. At the load `clients` each gets the lengths and the peak rate of one of the first clients of the ServeGen trace, at most 0.9 of what it
 bears at its guaranteed share; at a number, a mix of benchmarks.queueing at that fraction of what it bears. Times are processor seconds of
 this process, both ways in the same run; a real_time_ratio is simulated seconds per processor second, speedup_ratio the one way over the
@@ -29,7 +29,7 @@ from profiles.latency.capacity import RequestMix, capacity_rps, forecast
 from profiles.latency.steptime import step_time
 from profiles.settings import EngineSettings
 
-# Residents of each GPU: twenty replicas on thirteen GPUs.
+# Residents of each GPU, or block of GPUs for one tensor-parallel replica: twenty replicas.
 RESIDENTS = (1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3)
 CLIENTS = "clients"
 # Of what a replica bears at its share, where its client asks for more.

@@ -171,15 +171,12 @@ class EngineCore:
         """
         if step is not self._in_flight:
             raise RuntimeError("this is not the step in flight: finish() each step once, in order")
-        if steps > 1:
-            self._decode(step, steps - 1)
+        if not 1 <= steps <= step.alike:
+            raise RuntimeError(f"{steps} steps cannot end together: 1 to {step.alike} are known to be alike, see steps_alike()")
         self._in_flight = None
-        tokens, first, ended = [], [], []
-        for sequence in step.decodes:
-            computed = sequence.computed = sequence.computed + 1
-            tokens.append(sequence.request_id)
-            if computed == sequence.last:
-                ended.append(sequence.request_id)
+        ended = self._decode(step.decodes, steps)
+        tokens, first = [sequence.request_id for sequence in step.decodes], []
+        self.counters.generation_tokens += (steps - 1) * len(tokens)
         for sequence, chunk in step.chunks:
             sequence.computed += chunk
             if sequence.computed == sequence.target:
@@ -198,14 +195,17 @@ class EngineCore:
             raise RuntimeError("no step is in flight: schedule() one first")
         return self._in_flight
 
-    def _decode(self, step: Step, steps: int) -> None:
-        """Let steps that end nobody pass, up to the blocks that the step after them needs."""
-        if steps >= step.alike:
-            raise RuntimeError(f"{steps + 1} steps cannot end together: {step.alike} are known to be alike, see steps_alike()")
-        for sequence in step.decodes:
-            sequence.computed += steps
-            self._grow(sequence, sequence.computed + 1)
-        self.counters.generation_tokens += steps * len(step.decodes)
+    def _decode(self, decodes: list[EngineSequence], steps: int) -> list[str]:
+        """Give each so many tokens; returns the ids of those that have all of theirs."""
+        ended: list[str] = []
+        for sequence in decodes:
+            computed = sequence.computed = sequence.computed + steps
+            # schedule() gave the block that the first step needs
+            if computed > sequence.capacity:
+                self._grow(sequence, computed)
+            if computed == sequence.last:
+                ended.append(sequence.request_id)
+        return ended
 
     def _refusal(self, request: EngineRequest) -> RequestRejection | None:
         config = self.config
