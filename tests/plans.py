@@ -112,6 +112,7 @@ def plan_of(replicas: tuple[Replica, ...], gpu_count: int, mig_layouts: dict[int
         cost_usd_per_h=2.95 * sum(gpu.mode != "free" for gpu in gpus),
         gpus_used=sum(gpu.mode != "free" for gpu in gpus),
         sizing_quantile=0.99,
+        step_quantile=0.9,
         certificate=_certificate(),
         input_hashes={"fleet.yaml": "0" * 64},
         rules=Rules(

@@ -95,6 +95,7 @@ def assemble(
         cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,
         gpus_used=gpus_used(blueprint.problem, outcome.best),
         sizing_quantile=quantile,
+        step_quantile=fleet.policy.step_quantile,
         certificate=_certificate(blueprint, outcome, resolved),
         explanation=_explanation(blueprint, placed, quantile, resolved),
         input_hashes=dict(sorted(fleet.hashes.items())),

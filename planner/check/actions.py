@@ -36,11 +36,11 @@ def action_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]
     for outage in outages(state, plan.desired, plan.actions):
         if told.pop(outage.served_name, None) != outage:
             yield (
-                f"outages: {outage.served_name} is out of reach for up to {outage.unavailable_s:.0f} s and short of replicas for "
-                f"up to {outage.short_s:.0f} s while the actions are done, and the plan does not say so"
+                f"outages: {outage.served_name} is unavailable for up to {outage.unavailable_s:.0f} s and has too few replicas for "
+                f"up to {outage.short_s:.0f} s while the actions are done, but the plan does not say so"
             )
     for name in sorted(told):
-        yield f"outages: the actions leave {name} in reach, the plan says otherwise"
+        yield f"outages: the plan says that {name} is unavailable or short of replicas, but the actions keep it available"
 
 
 class _World:
@@ -59,7 +59,7 @@ class _World:
     def start(self, action: Start, where: str) -> Iterator[str]:
         replica = self.wanted.get(action.replica)
         if replica is None or (action.node, action.gpus) != (replica.node, replica.gpus):
-            yield f"{where}: starts {action.replica} on node {action.node}, GPUs {list(action.gpus)}, which is not where the plan wants it"
+            yield f"{where}: starts {action.replica} on node {action.node}, GPUs {list(action.gpus)}, but the plan places it elsewhere"
             return
         if replica.name in self.running:
             yield f"{where}: starts {replica.name}, which runs already"
@@ -84,7 +84,7 @@ class _World:
         gpu = self.gpus.get(key)
         used_mib = replica.ledger.total_mib + replica.ledger.start_extra_mib + sum(other.ledger.total_mib for other in here)
         if gpu is not None and used_mib + gpu.headroom_mib + gpu.taken_mib > gpu.memory_mib:
-            yield f"{place}, where {used_mib} MiB and {gpu.headroom_mib} MiB headroom would be asked of {gpu.memory_mib} MiB"
+            yield f"{place}, where {used_mib} MiB and {gpu.headroom_mib} MiB headroom would be needed, but it has {gpu.memory_mib} MiB"
 
     def drain(self, name: str, where: str) -> Iterator[str]:
         if name not in self.running:
@@ -141,7 +141,7 @@ class _World:
         """A model has a route without backends only while no replica of it runs that stays."""
         stays = [name for name, item in self.running.items() if served_name in item.args.names and self._stays(item)]
         if stays:
-            yield f"{where}: routes {served_name} nowhere, which {', '.join(sorted(stays))} serves"
+            yield f"{where}: leaves the route of {served_name} empty, although {', '.join(sorted(stays))} serves it"
 
     def _stays(self, replica: Replica) -> bool:
         wanted = self.wanted.get(replica.name)
@@ -153,7 +153,7 @@ class _World:
         for name in sorted({route.served_name for route in self.routes} - routed):
             stays = [item.name for item in self.running.values() if name in item.args.names and self.wanted.get(item.name) == item]
             if stays:
-                yield f"{where}: takes the route of {name} away, which {', '.join(sorted(stays))} still serves"
+                yield f"{where}: removes the route of {name}, although {', '.join(sorted(stays))} still serves it"
 
     def arrived(self) -> Iterator[str]:
         if self.running.keys() != self.wanted.keys():

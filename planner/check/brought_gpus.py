@@ -15,11 +15,11 @@ def gpu_type_problems(desired: Desired, catalogue: Callable[[str], GpuType]) -> 
     names = Counter(facts.name for facts in desired.gpu_types)
     for name, times in sorted(names.items()):
         if times > 1:
-            yield f"gpu_types: {name} stands there {times} times"
+            yield f"gpu_types: {name} is listed {times} times"
         if name not in used:
             yield f"gpu_types: no node has GPUs of type {name}"
         if _knows(catalogue, name):
-            yield f"gpu_types: the catalogue has {name} already; its facts are not the plan's to say"
+            yield f"gpu_types: the catalogue has {name} already; the plan must not state other facts about it"
     for facts in desired.gpu_types:
         for profile in facts.mig_profiles:
             if profile.memory_mib > facts.memory_usable_mib:

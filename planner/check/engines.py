@@ -103,6 +103,6 @@ def _start(replica: Replica, spot: GpuPlan, used_mib: int, gpu: GpuType, where: 
     free_mib = total_mib - neighbours_mib - replica.ledger.context_mib
     if asked_mib > free_mib:
         yield (
-            f"{where}: gpu_memory_utilization {replica.args.gpu_memory_utilization} asks for {asked_mib:.0f} MiB free at its start, beside "
+            f"{where}: gpu_memory_utilization {replica.args.gpu_memory_utilization} needs {asked_mib:.0f} MiB free at its start; beside "
             f"its neighbours and its own context there are {free_mib} MiB on GPU {spot.index} of node {spot.node}"
         )

@@ -63,11 +63,11 @@ def _too_low(item: MeasuredMemory, where: str) -> Iterator[str]:
     for name, is_value in _shipped(item).items():
         said = getattr(item, name)
         if said < is_value and name in {"graphs_fixed_mib", "non_torch_spread_mib"}:
-            yield f"{where}: {name} is {said:g}, shipped are {is_value:g}, and measurements only raise it"
+            yield f"{where}: {name} is {said:g}, below the shipped {is_value:g}; measurements may only raise this value"
         elif said < is_value and few:
             yield (
-                f"{where}: {name} is {said:g}, shipped are {is_value:g}: {item.starts} starts of {item.models} models may only raise it, "
-                f"less takes {LEAST_STARTS} starts of {LEAST_MODELS} models"
+                f"{where}: {name} is {said:g}, below the shipped {is_value:g}: {item.starts} starts of {item.models} models may only "
+                f"raise it; to lower it, {LEAST_STARTS} starts of {LEAST_MODELS} models are needed"
             )
 
 

@@ -28,7 +28,7 @@ def gpu_problems(desired: Desired, gpu_type: Callable[[str], GpuType]) -> Iterat
         if gpu.headroom_mib != desired.rules.headroom_mib:
             yield f"{where}: keeps {gpu.headroom_mib} MiB headroom, the policy says {desired.rules.headroom_mib} MiB"
         if any(replica.mode == "time_shared" and replica.max_active_residents > desired.rules.max_active_residents for replica in here):
-            yield f"{where}: residents are sized for more active ones than the {desired.rules.max_active_residents} of the policy"
+            yield f"{where}: replicas are sized for more than the {desired.rules.max_active_residents} active residents of the policy"
         yield from _sums(gpu, here, where)
         yield from _host(here, nodes.get(gpu.node), where)
         node = nodes.get(gpu.node)
@@ -61,14 +61,14 @@ def _host(residents: Sequence[Replica], node: NodePlan | None, where: str) -> It
     memory_mib = sum(host_needs(len(replica.gpus))[1] / len(replica.gpus) for replica in residents)
     part_cores, part_mib = node.host_cores // node.gpu_count, node.host_memory_mib // node.gpu_count
     if cores > part_cores:
-        yield f"{where}: its engines take {cores:g} host cores, its part of node {node.name} is {part_cores}"
+        yield f"{where}: its engines take {cores:g} host cores, but its part of node {node.name} is {part_cores}"
     if memory_mib > part_mib:
-        yield f"{where}: its engines take {memory_mib:.0f} MiB of host memory, its part of node {node.name} is {part_mib} MiB"
+        yield f"{where}: its engines take {memory_mib:.0f} MiB of host memory, but its part of node {node.name} is {part_mib} MiB"
 
 
 def _gpu(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) -> Iterator[str]:
     if gpu.memory_mib > kind.memory_usable_mib:
-        yield f"{where}: is said to have {gpu.memory_mib} MiB, a {kind.name} gives {kind.memory_usable_mib} MiB"
+        yield f"{where}: the plan says {gpu.memory_mib} MiB, but a {kind.name} has {kind.memory_usable_mib} MiB"
     if sorted(gpu.replicas) != sorted(replica.name for replica in residents):
         yield f"{where}: lists {sorted(gpu.replicas)}, placed there are {sorted(replica.name for replica in residents)}"
     if any(replica.mode != gpu.mode for replica in residents):
@@ -89,14 +89,14 @@ def _whole(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[s
         yield f"{where}: residents need {used_mib} MiB and {gpu.headroom_mib} MiB headroom, the GPU has {gpu.memory_mib} MiB{others}"
     start_mib = used_mib + max((replica.ledger.start_extra_mib for replica in residents), default=0)
     if used_mib + gpu.headroom_mib + gpu.taken_mib <= gpu.memory_mib < start_mib + gpu.headroom_mib + gpu.taken_mib:
-        yield f"{where}: {start_mib} MiB and {gpu.headroom_mib} MiB headroom while one of its residents starts, of {gpu.memory_mib} MiB"
+        yield f"{where}: while a resident starts, {start_mib} MiB and {gpu.headroom_mib} MiB headroom are needed of {gpu.memory_mib} MiB"
     if len(residents) > 1 and gpu.mode != "time_shared":
         yield f"{where}: {len(residents)} residents on a GPU that is {gpu.mode}"
     if residents and gpu.mig_layout:
         yield f"{where}: is cut into MIG instances and used whole by {sorted(replica.name for replica in residents)}"
     for name, times in sorted(Counter(replica.served_name for replica in residents).items()):
         if times > 1:
-            yield f"{where}: {name} sits there {times} times"
+            yield f"{where}: {name} has {times} replicas there; one is allowed"
     yield from _active(residents, where)
 
 
@@ -107,7 +107,7 @@ def _active(residents: Sequence[Replica], where: str) -> Iterator[str]:
     allowed = min(replica.max_active_residents for replica in residents)
     active = sum(_active_count(replica) for replica in residents)
     if active > allowed + RELATIVE_TOLERANCE:
-        yield f"{where}: counts {active:.2f} active residents, they are sized for {allowed} at a time"
+        yield f"{where}: has {active:.2f} active residents, but they are sized for {allowed} at a time"
 
 
 def _active_count(replica: Replica) -> float:

@@ -29,5 +29,5 @@ def _model(served_name: str, replicas: Sequence[Replica], said: NodeLoss | None)
         if planned_rps - left_rps > admitted_rps + rounding_rps:
             yield (
                 f"{served_name}: without node {node} its other replicas carry {left_rps:.4g} of {planned_rps:.4g} requests/s, "
-                f"the plan admits a loss of {admitted_rps:.4g}"
+                f"but the plan states a loss of {admitted_rps:.4g}"
             )

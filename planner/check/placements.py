@@ -18,12 +18,15 @@ def placement_problems(desired: Desired) -> Iterator[str]:
     takers += [(desired.router.host, port) for port in (desired.router.port, desired.router.admin_port)]
     for (host, port), times in sorted(Counter((address_of(host), port) for host, port in takers).items()):
         if times > 1:
-            yield f"port {port} on {host} is given out {times} times"
+            yield f"port {port} on {host} is used {times} times"
     yield from _node_gpus(desired)
     gpus = {(gpu.node, gpu.index) for gpu in desired.gpus}
     nodes = {node.name: node for node in desired.nodes}
     everywhere = [node for node in desired.nodes if is_everywhere(node.host)]
-    yield from (f"node {item.name}: host {item.host} is no machine's address: its engines would listen everywhere" for item in everywhere)
+    yield from (
+        f"node {item.name}: host {item.host} is not the address of one machine: its engines would listen on every interface"
+        for item in everywhere
+    )
     for replica in desired.replicas:
         yield from _block(replica)
         for index in replica.gpus:

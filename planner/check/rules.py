@@ -30,9 +30,9 @@ def _known(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
             yield f"{name}: has rules {times} times"
     asked = {workload.served_name for workload in desired.workloads}
     for name in sorted(asked - models.keys()):
-        yield f"{name}: a workload asks for it, and the rules of the plan do not know it"
+        yield f"{name}: a workload uses this model, but the rules of the plan do not contain it"
     for name in sorted(models.keys() - asked):
-        yield f"{name}: has rules, and no workload of the plan asks for it"
+        yield f"{name}: has rules, but no workload of the plan uses this model"
     pools = Counter(pool.name for pool in desired.rules.pools)
     for name, times in sorted(pools.items()):
         if times > 1:

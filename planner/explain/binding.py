@@ -40,16 +40,16 @@ def binding(
     )
     where = _where(candidate)
     if factor is None or limit is None:
-        return "nothing", f"{where} a replica could carry {MOST_FACTOR:g} times its {candidate.capacity_rps:.3g} requests/s"
+        return "nothing", f"{where}, a replica could carry more than {MOST_FACTOR:g} times its {candidate.capacity_rps:.3g} requests/s"
     rate_rps = candidate.capacity_rps * factor * _JUST_BELOW
     short = _short_of_memory(candidate, rate_rps, quantile)
     if short is not None:
-        return "memory", f"{where} {short}"
+        return "memory", f"{where}, {short}"
     goals_ms = {"ttft": candidate.group.slo.ttft_s * 1000, "tpot": candidate.group.slo.tpot_s * 1000}
     goal = f" of {goals_ms[limit]:.0f} ms" if limit in goals_ms else ""
     return limit, (
-        f"{where} a replica reaches its limit, {_MEANING[limit]}{goal} at p{quantile * 100:g}, at {rate_rps:.3g} requests/s; "
-        f"its part of the demand is {candidate.capacity_rps:.3g}"
+        f"{where}, a replica reaches the limit at {rate_rps:.3g} requests/s: {_MEANING[limit]}{goal} at p{quantile * 100:g}; "
+        f"its part of the demand is {candidate.capacity_rps:.3g} requests/s"
     )
 
 
@@ -73,6 +73,6 @@ def _short_of_memory(candidate: Candidate, rate_rps: float, quantile: float) -> 
     if need_mib <= room_mib:
         return None
     return (
-        f"memory limits a replica: beside {candidate.ledger.weights_mib} MiB of weights {room_mib} MiB are left for KV cache, "
-        f"{rate_rps:.3g} requests/s, which latency would allow, need {need_mib} MiB"
+        f"latency would allow {rate_rps:.3g} requests/s, which need {need_mib} MiB of KV cache; "
+        f"{room_mib} MiB are left beside {candidate.ledger.weights_mib} MiB of weights"
     )

@@ -130,7 +130,7 @@ def _own(blueprint: Blueprint, demand: int) -> str:
 def _words(blueprint: Blueprint, member: Member) -> str:
     demand = blueprint.problem.demands[member.demand]
     if member.kind == "min_replicas":
-        return f"{demand.name} wants {demand.min_replicas} replicas (min_replicas)"
+        return f"{demand.name} needs at least {demand.min_replicas} replicas (min_replicas)"
     if member.kind == "isolate_teams":
         return "no GPU is shared between teams (policy.isolate_teams)"
     if member.kind == "not_with":

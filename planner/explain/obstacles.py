@@ -113,15 +113,19 @@ def _holds(problem: Problem, pattern: Pattern, demand: int) -> bool:
 
 def _unused(blueprint: Blueprint, own: Sequence[int], solution: Solution) -> Obstacle:
     if not own:
-        return Obstacle("free", "no replica of it is possible (ullage explain tells why)")
+        return Obstacle("free", "no replica of it is possible (`ullage explain` shows why)")
     smallest = min(blueprint.problem.shapes[item].gpus for item in own)
     if smallest > 1:
         return Obstacle(
-            "free", f"nothing runs, but a replica takes an aligned block of {smallest} GPUs of one node", "allow a smaller tensor_parallel"
+            "free",
+            f"nothing runs there, but a replica takes an aligned block of {smallest} GPUs of one node",
+            "allow a smaller tensor_parallel",
         )
     if solution.status != "optimal":
-        return Obstacle("free", "nothing runs: the search ended before it found a use for them", "plan with a longer --time-limit")
-    return Obstacle("free", "nothing runs, and one more replica would not lessen what is unserved")
+        return Obstacle(
+            "free", "nothing runs there: the search ended before it found a use for these GPUs", "plan with a longer --time-limit"
+        )
+    return Obstacle("free", "nothing runs there, and one more replica would not reduce the unserved demand")
 
 
 def _kept_out(tried: _Try) -> Iterator[Obstacle]:
@@ -147,7 +151,7 @@ def _rules(tried: _Try) -> Iterator[Obstacle]:
         if tried.problem.shapes[index].demand in tried.problem.demands[tried.shape.demand].not_with
     )
     if apart:
-        yield Obstacle("rules", f"it may not sit with {', '.join(apart)} (not_with)", "drop not_with")
+        yield Obstacle("rules", f"it may not share a GPU with {', '.join(apart)} (not_with)", "drop not_with")
     if {shape.colocation_class for shape in tried.residents} != {tried.shape.colocation_class}:
         yield Obstacle("rules", f"{tried.names} belong to another team (policy.isolate_teams)", "lift policy.isolate_teams")
 
@@ -178,9 +182,9 @@ def _alone(tried: _Try) -> Iterator[Obstacle]:
     shared = _shared_shapes(tried, tried.shape.demand)
     others = _shared_shapes(tried, tried.residents[0].demand)
     if tried.pool.max_active_residents == 1 and "time_shared" in tried.blueprint.pools[tried.pattern.pool].sharing:
-        yield Obstacle("policy", f"{tried.names} runs alone, as policy.max_active_residents is 1", "raise policy.max_active_residents")
+        yield Obstacle("policy", f"{tried.names} runs alone, because policy.max_active_residents is 1", "raise policy.max_active_residents")
     elif not shared:
-        yield _cannot_share(tried, tried.new, f"it cannot sit beside {tried.names}")
+        yield _cannot_share(tried, tried.new, f"it cannot share a GPU with {tried.names}")
     elif tried.residents[0].mode == "exclusive" and not others:
         yield _cannot_share(tried, tried.pattern.residents[0], f"{tried.names} runs alone")
     elif tried.residents[0].mode == "exclusive":
@@ -221,11 +225,13 @@ def _too_small_a_share(tried: _Try, others: Sequence[int]) -> Obstacle:
     needed, alone = (math.ceil(owner.group.peak_rps / candidate.capacity_rps - 1e-9) for candidate in (best, owner))
     name = owner.group.name
     if needed <= alone:
-        return Obstacle("search", f"{name} runs alone, though it could share: the search ended before", "plan with a longer --time-limit")
+        return Obstacle(
+            "search", f"{name} runs alone: the search ended before it found out whether {name} can share", "plan with a longer --time-limit"
+        )
     return Obstacle(
         "share",
-        f"{name} runs alone, as its guaranteed share is the limit: at 1/{best.max_active} of a GPU it would take {needed} replicas to "
-        f"carry its {owner.group.peak_rps:.3g} requests/s, alone {alone}",
+        f"{name} runs alone, because its guaranteed share is the limit: at 1/{best.max_active} of a GPU, {needed} replicas would be needed "
+        f"for its {owner.group.peak_rps:.3g} requests/s, alone {alone}",
         f"relax slo of {name}",
     )
 

@@ -34,14 +34,14 @@ def why_unserved(blueprint: Blueprint, solution: Solution, index: int, quantile:
     limits, levers = _limits(blueprint, solution, index, quantile)
     if _by_count(problem.demands[index], len(own), capacity_microrps):
         return (
-            f"min_replicas asks for {group.min_replicas} replicas and {len(own)} found room, each on GPUs or in a MIG slice of its own: "
-            f"{around}{limits}; missing replicas count as that part of the demand; {_or([*levers, 'add nodes', 'lower min_replicas'])}"
+            f"min_replicas asks for {group.min_replicas} replicas and there is room for {len(own)}, each on its own GPUs or MIG slice: "
+            f"{around}{limits}; the part of a missing replica counts as unserved; {_or([*levers, 'add nodes', 'lower min_replicas'])}"
         )
     more = ["add nodes"] if levers else ["add nodes", "relax slo", "lower the demand"]
     head = "" if limits else "the GPUs are used up: "
     return (
         f"{head}one replica on {_gpus(most.gpus)} of pool {most.site.pool} carries at most {most.capacity_rps:.3g} requests/s "
-        f"within the SLO, {group.peak_rps:.3g} are asked for, and {around}{limits}; {_or(levers + more)}"
+        f"within the SLO; the demand is {group.peak_rps:.3g} requests/s, and {around}{limits}; {_or(levers + more)}"
     )
 
 
@@ -75,7 +75,7 @@ def _pinned_away(blueprint: Blueprint, solution: Solution, index: int) -> tuple[
     if not open_pools:
         return "", []
     listed = ", ".join(f"{_gpus(count)} of pool {name}" for name, count in sorted(open_pools.items()))
-    return f"; pin keeps it off {listed}, which {'is' if sum(open_pools.values()) == 1 else 'are'} free", ["widen pin"]
+    return f"; pin excludes {listed}, which {'is' if sum(open_pools.values()) == 1 else 'are'} free", ["widen pin"]
 
 
 def _where(blueprint: Blueprint, index: int) -> str:
@@ -89,7 +89,7 @@ def _also_served(blueprint: Blueprint, solution: Solution, index: int) -> str:
     allowed = {i for i, pool in enumerate(blueprint.pools) if blueprint.groups[index].allows(pool.name)}
     residents = [item for pattern in solution.patterns if pattern.pool in allowed for item in pattern.residents]
     others = sorted({blueprint.candidates[item].group.name for item in residents} - {blueprint.groups[index].name})
-    return f", where {_few(others)} {'runs' if len(others) == 1 else 'run'} too" if others else ""
+    return f", where {_few(others)} also {'runs' if len(others) == 1 else 'run'}" if others else ""
 
 
 def _few(names: Sequence[str]) -> str:
@@ -108,7 +108,7 @@ def _impossible(refusals: Sequence[Refusal], group: ServiceGroup) -> str:
     if not refusals:
         return (
             f"no pool that {group.name} may use allows a sharing mode and block size for it; change pin, sharing, tensor_parallel, or "
-            "policy.max_active_residents where pools only share"
+            "policy.max_active_residents (for pools that only share)"
         )
     ways: defaultdict[str, set[str]] = defaultdict(set)
     for item in refusals:
@@ -127,6 +127,6 @@ def _possible_with(reasons: Sequence[str]) -> list[str]:
             "quantise it",
             "lower max_model_len",
             "allow a larger tensor_parallel",
-            "give it larger GPUs (ullage fit tells what would fit)",
+            "use larger GPUs (`ullage fit` shows what would fit)",
         ]
     return [_or(levers)] if levers else []

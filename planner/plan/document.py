@@ -210,6 +210,7 @@ class Desired(PlanPart):
     cost_usd_per_h: Money
     gpus_used: WholeNumber
     sizing_quantile: Fraction
+    step_quantile: Fraction
     certificate: Certificate
     input_hashes: dict[str, str]
     explanation: Explanation | None = None

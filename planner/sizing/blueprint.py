@@ -57,8 +57,11 @@ class Blueprint:
 def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blueprint:
     """All candidates of all groups on all pools, as a Problem.
 
-    With band_quantile step times are taken as known at that quantile of their error band: what if engines turn out so fast, or so slow?
+    With band_quantile step times are taken at that quantile of their error band, instead of the policy's: what if engines turn out so fast,
+    or so slow?
     """
+    step_quantile = fleet.policy.step_quantile if band_quantile is None else band_quantile
+    sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, step_quantile)
     groups = service_groups(fleet)
     neighbours = Neighbours(fleet, groups)
     own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]
@@ -72,10 +75,9 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
                 key = (part.pool.name, part.taken_mib)
                 if key not in offers:
                     site = replace(sites[index], interference_factor=neighbours.interference_factor(group, part.pool))
-                    offers[key], bad = _offers(fleet, group, part.pool, site, band_quantile)
+                    offers[key], bad = _offers(group, part.pool, site, sizing)
                     refused[group.name].extend(bad)
                 found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
-    sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
     runs = current(found, own, Grounds(groups, sites, neighbours, sizing), state)
     demand_of = {group.name: i for i, group in enumerate(groups)}
     shapes = tuple(_shape(candidate, demand_of[candidate.group.name], pool, fleet.policy) for candidate, pool in found)
@@ -95,11 +97,9 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
     )
 
 
-def _offers(
-    fleet: Fleet, group: ServiceGroup, pool: FleetPool, site: Site, band_quantile: float | None
-) -> tuple[tuple[Candidate, ...], list[Refusal]]:
+def _offers(group: ServiceGroup, pool: FleetPool, site: Site, sizing: Sizing) -> tuple[tuple[Candidate, ...], list[Refusal]]:
     """Candidates of a group on GPUs of a pool that their machines can hold, and why others are none."""
-    good, bad = candidates(group, site, fleet.policy.sizing_quantile, fleet.measurements, band_quantile)
+    good, bad = candidates(group, site, sizing)
     cramped = [too_much_for_host(candidate, pool) for candidate in good]
     fitting = tuple(candidate for candidate, refusal in zip(good, cramped, strict=True) if refusal is None)
     return fitting, [*bad, *(refusal for refusal in cramped if refusal is not None)]

@@ -22,12 +22,12 @@ from profiles.latency.steptime import StepTime
 from profiles.memory.kv import has_cache
 from profiles.memory.ledger import MemoryLedger
 from profiles.settings import EngineSettings, UnsupportedError
-from profiles.store.measurements import Measurements
 
 MIB = 1024 * 1024
 
-# A replica that has work less than a tenth of the time counts for a third of an active resident: with k=3 allowed, nine
-# of them are active more than three at once in 0.8 % of the time (binomial), inside the default sizing quantile of 99 %.
+# A replica that has work less than a tenth of the time counts for a third of an active resident: with k=4 allowed, twelve
+# of them are active more than four at once in 0.4 % of the time (binomial), with k=3 nine more than three in 0.8 %: inside the default
+# sizing quantile of 99 %.
 IDLE_BUSY_FRACTION = 0.10
 IDLE_ACTIVE_PERMILLE = 334
 
@@ -74,20 +74,15 @@ class Candidate:
         return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, self.share_fraction, self.settings, quantile)
 
 
-def candidates(
-    group: ServiceGroup, site: Site, quantile: float, measurements: Measurements, band_quantile: float | None = None
-) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...]]:
-    """All candidates of a group on a site, and for what is impossible the reason. All rests on measurements where it can.
-
-    With band_quantile step times count as known: as long as at that quantile of their error band.
-    """
+def candidates(group: ServiceGroup, site: Site, sizing: Sizing) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...]]:
+    """All candidates of a group on a site, and for what is impossible the reason. All rests on measurements where it can."""
     found: list[Candidate] = []
     refused: list[Refusal] = []
     for way in ways(group, site):
         mode, settings, mig = way
         try:
             _check_version(settings, mig)
-            variant = variant_of(way, group, site, Sizing(quantile, measurements, band_quantile))
+            variant = variant_of(way, group, site, sizing)
             found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
         except UnsupportedError as error:
             where = f"{site.pool} {mig.name}" if mig else site.pool

@@ -33,25 +33,29 @@ WayToRun = tuple[Sharing, EngineSettings, MigProfile | None]
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """What replicas are sized by. With band_quantile step times count as known: as long as at that quantile of their error band."""
+    """What replicas are sized by: the share of requests that meets the goals, and the quantile of their error band that steps take.
+
+    The two are apart: one is what is promised to clients, the other how sure one is of an engine's speed, which is slow in all its steps or
+    in none.
+    """
 
     quantile: float
     measurements: Measurements
-    band_quantile: float | None = None
+    step_quantile: float
 
 
 def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -> Variant:
     """A way with its step times; UnsupportedError when the engine or GPU cannot do it."""
     mode, settings, mig = way
-    step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, sizing.measurements), sizing.band_quantile)
+    step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, sizing.measurements), sizing.step_quantile)
     if mode == "time_shared":
         step = step.slower(site.interference_factor)
     return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured_constants(sizing.measurements, site.gpu, settings))
 
 
-def _at_band(step: StepTime, band_quantile: float | None) -> StepTime:
-    """Step times as at a quantile of their band, which then has no width; None leaves them with their band."""
-    return step if band_quantile is None else replace(step.slower(step.quantile(band_quantile)), residual_quantiles=())
+def _at_band(step: StepTime, quantile: float) -> StepTime:
+    """Step times as at a quantile of their band, which then has no width."""
+    return replace(step.slower(step.quantile(quantile)), residual_quantiles=())
 
 
 def ways(group: ServiceGroup, site: Site) -> Iterator[WayToRun]:

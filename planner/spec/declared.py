@@ -43,15 +43,15 @@ from planner.spec.part import Declared
 class DeclaredTaken(Declared):
     """GPUs of one node that others use."""
 
-    node: CountOrNone = Field(description="Number of the node, from 0.")
+    node: CountOrNone = Field(description="Index of the node, from 0.")
     gpus: Annotated[tuple[CountOrNone, ...], Field(min_length=1)] = Field(
-        description="Numbers of the GPUs on it, from 0.", examples=[[0, 1]]
+        description="Indexes of the GPUs on this node, from 0.", examples=[[0, 1]]
     )
     memory_mib: Room | None = Field(
         None,
         alias="memory",
-        description="Memory that something with little work to do holds on each of them; the plan uses the rest. "
-        "Default: all of it, the GPUs are not used.",
+        description="Memory that others hold on each of these GPUs while they hardly compute; the plan uses the rest. "
+        "Default: all of it, the plan does not use these GPUs.",
         examples=["20GiB"],
     )
 
@@ -61,18 +61,22 @@ class DeclaredPool(Declared):
 
     gpu: DeclaredGpu = Field(
         description="GPU type: a catalogue name or one of its aliases; a YAML file in the catalogue's form, written ./like/this.yaml; "
-        "or its facts, see pools.NAME.gpu.",
+        "or the facts of the GPU type, see pools.NAME.gpu.",
         examples=["H100-SXM-80GB"],
     )
     nodes: Count = Field(description="Number of nodes.", examples=[1])
     gpus_per_node: Size = Field(description="GPUs in each node.", examples=[8])
     price_usd_per_h: DeclaredPrice | None = Field(
-        None, alias="price", description="Price per GPU-hour. Default: the catalogue's median for this GPU; required when it lists none."
+        None,
+        alias="price",
+        description="Price per GPU-hour. Default: the median price in the catalogue; "
+        "required when the catalogue lists no price for this GPU.",
     )
     link: Link | None = Field(
         None,
-        description="How the GPUs of a node are connected, which decides the tensor-parallel sizes: nvswitch and pcie (every power of "
-        "two; over PCIe all-reduces are slow, and step times count that), pairs (1 and 2). Default: as the catalogue has the GPU type.",
+        description="How the GPUs of a node are connected. This decides the possible tensor-parallel sizes. nvswitch and pcie: every power "
+        "of two (all-reduces over PCIe are slow; step times include this). pairs: 1 and 2. Default: the link of the GPU type in the "
+        "catalogue.",
     )
     host_cores: Count | None = Field(None, description="CPU cores of a node. Default: 12 per GPU.")
     host_memory_mib: Room | None = Field(
@@ -83,15 +87,15 @@ class DeclaredPool(Declared):
     )
     hosts: tuple[Host, ...] | None = Field(
         None,
-        description="Addresses of the nodes, one per node (per max_nodes when rentable), without ports. A machine may be a node of several "
-        "pools, for example where some of its GPUs are in MIG mode: then each pool lists the GPUs of the others under taken. "
-        "Default: 127.0.0.1 for each, which suits emulated engines.",
+        description="Addresses of the nodes without ports: one per node, in a rentable pool as many as max_nodes. A machine may be a node "
+        "of several pools, for example if only some of its GPUs are in MIG mode. Each of these pools then lists the GPUs of the others "
+        "under taken. Default: 127.0.0.1 for each node, for emulated engines.",
         examples=[["10.0.0.1", "10.0.0.2"]],
     )
     mig: Annotated[MigMode, mig_word] = Field(
         "off",
-        description="off; repartition: the plan chooses the MIG layout of each GPU; fixed: every GPU keeps mig_layout. "
-        "A pool in MIG mode runs MIG slices only.",
+        description="off: no MIG. repartition: the plan chooses the MIG layout of each GPU. fixed: every GPU keeps mig_layout. "
+        "With repartition or fixed, the pool runs replicas in MIG slices only.",
     )
     mig_layout: tuple[Text, ...] | None = Field(
         None,
@@ -100,17 +104,15 @@ class DeclaredPool(Declared):
     )
     sharing: Annotated[tuple[Annotated[Sharing, sharing_word], ...], Field(min_length=1)] | None = Field(
         None,
-        description="Sharing modes the plan may choose: exclusive, time_shared, mig. Default: [exclusive, time_shared], "
-        "[mig] when the pool is in MIG mode.",
+        description="Sharing modes that the plan may choose: exclusive, time_shared, mig. Default: [exclusive, time_shared]; "
+        "[mig] if mig is not off.",
     )
     ownership: Ownership = Field(
-        "owned", description="owned: each GPU that is used costs its price; rentable: each node that is used is paid whole."
+        "owned", description="owned: each used GPU costs its price. rentable: each used node costs the price of all its GPUs."
     )
-    min_nodes: CountOrNone | None = Field(None, description="Nodes of a rentable pool that are paid in any case. Default: 0.")
-    max_nodes: Count | None = Field(None, description="Most nodes of a rentable pool. Default: nodes.")
-    taken: tuple[DeclaredTaken, ...] = Field(
-        (), description="GPUs of an owned pool that others use, in full or some memory. Default: none."
-    )
+    min_nodes: CountOrNone | None = Field(None, description="Nodes of a rentable pool that are always paid. Default: 0.")
+    max_nodes: Count | None = Field(None, description="Largest number of nodes of a rentable pool. Default: the value of nodes.")
+    taken: tuple[DeclaredTaken, ...] = Field((), description="GPUs of an owned pool that others use, completely or in part. Default: none.")
 
 
 Task = Literal["embed", "generate"]
@@ -120,13 +122,13 @@ class DeclaredSlo(Declared):
     """Latency goals; attainment is the share of requests that meet both."""
 
     ttft_p95_s: Duration | None = Field(
-        None, alias="ttft_p95", description="Time to first token that 95 % of requests stay under. Default: by class."
+        None, alias="ttft_p95", description="95 % of requests must get their first token within this time. Default: by class."
     )
     tpot_p95_s: Duration | None = Field(
         None,
         alias="tpot_p95",
         examples=["50ms"],
-        description="Time per output token after the first that 95 % of requests stay under. Default: by class.",
+        description="For 95 % of requests, the time per output token after the first must be below this. Default: by class.",
     )
 
 
@@ -135,14 +137,16 @@ class DeclaredWorkload(Declared):
 
     later = frozenset({"spread", "deadline"})
 
-    model: ModelName = Field(description="Name of an entry under models, or of an adapter of one.", examples=["llama-8b"])
+    model: ModelName = Field(description="Name of an entry under models, or of an adapter of such an entry.", examples=["llama-8b"])
     latency_class: LatencyClass = Field(
         "standard",
         alias="class",
-        description="Gives the defaults of slo and priority. interactive: ttft_p95 500ms, tpot_p95 50ms, priority 100; "
+        description="Sets the defaults of slo and priority. interactive: ttft_p95 500ms, tpot_p95 50ms, priority 100; "
         "standard: 2s, 100ms, 50; background: 30s, 500ms, 0.",
     )
-    priority: Priority | None = Field(None, description="When capacity is short, higher is served first. Default: by class.")
+    priority: Priority | None = Field(
+        None, description="If capacity is short, workloads with a higher priority are served first. Default: by class."
+    )
     slo: DeclaredSlo = Field(
         default_factory=DeclaredSlo,
         description="Latency goals. Default: by class, each on its own.",
@@ -153,31 +157,31 @@ class DeclaredWorkload(Declared):
         0.0,
         ge=0,
         le=1,
-        description="Share of every prompt's tokens that replicas are counted on to find in their prefix cache: they are not computed, but "
-        "hold KV cache. A trace's cached_prefix_tokens are not counted on.",
+        description="Share of the tokens of every prompt that the plan expects in the prefix cache. These tokens are not computed, but "
+        "they take KV cache. The plan does not use cached_prefix_tokens of a trace.",
         examples=[0.5],
     )
     isolate: bool = Field(default=False, description="Give this workload replicas of its own, served under the workload's name.")
-    team: Text | None = Field(None, description="Whom it belongs to, for reports. Default: none.")
+    team: Text | None = Field(None, description="Team that owns the workload, for reports and for policy.isolate_teams. Default: none.")
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64, description="Free key-value pairs, for reports. Default: none.")
-    min_replicas: Whole = Field(1, ge=0, le=10_000, description="Fewest replicas.")
-    max_replicas: Count | None = Field(None, description="Most replicas. Default: as many as the demand needs.")
+    min_replicas: Whole = Field(1, ge=0, le=10_000, description="Smallest number of replicas.")
+    max_replicas: Count | None = Field(None, description="Largest number of replicas. Default: as many as the demand needs.")
     tolerate: Literal["1 node"] | None = Field(
         None,
-        description="1 node: after the loss of any one node the replicas on the others still carry the whole demand within its goals, "
-        "at once, without starting anything. Default: none.",
+        description="1 node: after the loss of any one node, the replicas on the other nodes still carry the whole demand within its "
+        "goals, at once and without new starts. Default: none.",
         examples=["1 node"],
     )
-    pin: tuple[PoolName, ...] = Field((), description="Pools its replicas may live in. Default: any.", examples=[["h100"]])
+    pin: tuple[PoolName, ...] = Field((), description="Pools in which its replicas may run. Default: any.", examples=[["h100"]])
     not_with: tuple[Neighbour, ...] = Field(
-        (), description="Workloads or models that may not share a GPU with it. Default: none.", examples=[["batch"]]
+        (), description="Workloads or models that may not share a GPU with this workload. Default: none.", examples=[["batch"]]
     )
 
 
 class DeclaredRouter(Declared):
     """Where the router listens."""
 
-    host: Host = Field("127.0.0.1", description="Address the router listens on; 0.0.0.0 or :: for every interface.")
+    host: Host = Field("127.0.0.1", description="Address on which the router listens; 0.0.0.0 or :: for every interface.")
     port: Whole = Field(8080, ge=1024, le=65_535, description="Port for requests.")
     admin_port: Whole = Field(9901, ge=1024, le=65_535, description="Port of the router's own admin page.")
 
@@ -201,20 +205,29 @@ class DeclaredPolicy(Declared):
         0.99,
         ge=0.5,
         lt=1,
-        description="Replicas are sized so that this share of requests is predicted to meet the goals: above the p95 of the goals, "
-        "the difference is the safety margin.",
+        description="Replicas are sized so that this share of requests is predicted to meet the goals. The goals are for p95; the "
+        "difference is the safety margin.",
     )
-    max_active_residents: Whole = Field(3, ge=1, le=16, description="Most engines on one time-shared GPU that can be active together.")
+    step_quantile: Number = Field(
+        0.9,
+        ge=0.5,
+        le=1,
+        description="How slow engines may turn out: each step takes the time at this quantile of its predicted spread. It says how sure "
+        "the plan is of an engine's speed, apart from the share of requests that meets the goals.",
+    )
+    max_active_residents: Whole = Field(
+        4, ge=1, le=16, description="Largest number of engines on one time-shared GPU that may be active at the same time."
+    )
     isolate_teams: bool = Field(
         default=False,
-        description="Workloads of different teams never share a GPU, not even in MIG slices; those without a team are one more team.",
+        description="Workloads of different teams never share a GPU, not even in MIG slices; those without a team count as one more team.",
     )
     cost_slack_fraction: Number = Field(
-        0.01, ge=0, le=1, description="What runs stays as it is unless another placement is cheaper by more than this part of the cost."
+        0.01, ge=0, le=1, description="The running placement is kept unless another one is cheaper by more than this part of the cost."
     )
     goals: Annotated[tuple[Annotated[str, Field(pattern=TIER_PATTERN)], ...], Field(max_length=3)] = Field(
         (),
-        description="Order of the goals after unserved demand, each of them cost, churn or fragmentation, or a weighted sum of them. "
+        description="Order of the goals after unserved demand. Each goal is cost, churn or fragmentation, or a weighted sum of them. "
         "Default: cost, churn, fragmentation.",
         examples=[["cost + 0.01 churn", "fragmentation"]],
     )
@@ -226,13 +239,13 @@ class DeclaredFleet(Declared):
     """A fleet file: what there is (pools), what can be served (models), what is asked for (workloads), and rules (policy)."""
 
     schema_version: Annotated[Literal[1], version] = Field(description="Version of this format: 1.")
-    pools: dict[Name, DeclaredPool] = Field(min_length=1, description="GPUs there are, by pool name.")
-    models: dict[Name, DeclaredModel] = Field(min_length=1, description="Models to serve, by the name requests use.")
-    workloads: dict[Name, DeclaredWorkload] = Field(min_length=1, description="What is asked for, by workload name.")
+    pools: dict[Name, DeclaredPool] = Field(min_length=1, description="The GPUs, by pool name.")
+    models: dict[Name, DeclaredModel] = Field(min_length=1, description="The models, by the name that requests use.")
+    workloads: dict[Name, DeclaredWorkload] = Field(min_length=1, description="The demand, by workload name.")
     policy: DeclaredPolicy = Field(default_factory=DeclaredPolicy, description="Rules for the whole plan. Default: as below.")
     measurements: Text | None = Field(
         None,
-        description="Folder of measurements, as `ullage profile import` fills it: times, memory and interference rest on them. "
+        description="Folder of measurements that `ullage profile` fills; the plan uses them for times, memory and interference. "
         "Default: none, everything is predicted from the catalogue.",
         examples=["./measurements"],
     )

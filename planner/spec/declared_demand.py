@@ -45,8 +45,8 @@ OutputLengths = Annotated[
     BeforeValidator(_zero_is_nothing),
     WithJsonSchema({"anyOf": [*_LENGTHS_SCHEMA, {"const": 0}], "examples": _LENGTHS_EXAMPLES}),
 ]
-_LENGTHS_MEANING = "tokens per request: a number (all requests have this length), or {mean, p99} (log-normal in between)."
-_OUTPUT_MEANING = f"Output {_LENGTHS_MEANING} Default: none, as a model with task: embed must have it."
+_LENGTHS_MEANING = "tokens per request: a number (all requests have this length), or {mean, p99} (log-normal)."
+_OUTPUT_MEANING = f"Output {_LENGTHS_MEANING} Default: none; leave it out for a model with task: embed, give it for all others."
 
 
 class DeclaredRate(Declared):
@@ -60,8 +60,8 @@ class DeclaredRate(Declared):
 class DeclaredWindow(Declared):
     """One stretch of time with its demand."""
 
-    start_s: Moment = Field(alias="start", description="Start of the window, from the start of the horizon.", examples=["0s"])
-    end_s: Duration = Field(alias="end", description="End of the window, after its start.", examples=["600s"])
+    start_s: Moment = Field(alias="start", description="Start of the window, counted from the start of the planned time.", examples=["0s"])
+    end_s: Duration = Field(alias="end", description="End of the window, counted like start; later than start.", examples=["600s"])
     rate_rps: Rate = Field(alias="rate", description="Requests per time.")
     input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
     output_tokens: OutputLengths = Field(None, description=_OUTPUT_MEANING)
@@ -78,7 +78,7 @@ class DeclaredTrace(Declared):
 
     trace: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
         description="File with columns arrival_s, input_tokens, output_tokens and optionally tenant, cached_prefix_tokens; "
-        "csv, csv.gz or parquet; from the fleet file's folder.",
+        "csv, csv.gz or parquet. The path starts from the folder of the fleet file.",
         examples=["arena27.csv.gz"],
     )
     tenant: Text | None = Field(None, description="Take the requests of this tenant only. Default: all requests.")
@@ -86,11 +86,11 @@ class DeclaredTrace(Declared):
         None,
         alias="window",
         examples=["60s", "10min"],
-        description="Length of the windows demand is measured in; the trace is cut into equal windows of about this length. "
+        description="Length of the windows in which demand is measured. The trace is cut into equal windows of about this length. "
         "Default: a sixtieth of the trace, at least 60s.",
     )
     repeat_rate: Whole = Field(
-        1, ge=1, le=10_000, description="Multiply the rate: every window has its requests so many times, evenly shifted."
+        1, ge=1, le=10_000, description="Multiply the rate: every window gets each of its requests so many times, evenly shifted."
     )
 
 

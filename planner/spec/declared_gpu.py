@@ -22,9 +22,9 @@ class DeclaredMigProfile(Declared):
     memory_slices: MigSlices = Field(description="Memory slices of an instance.")
     memory_mib: DeviceMib = Field(description="Memory of an instance in MiB.")
     sm_count: Count | None = Field(None, description="Streaming multiprocessors of an instance. Default: not known.")
-    max_count: MigSlices = Field(description="Most instances of the profile on one GPU.")
+    max_count: MigSlices = Field(description="Largest number of instances of this profile on one GPU.")
     placement_starts: Annotated[tuple[MigStart, ...], Field(min_length=1, max_length=8)] = Field(
-        description="Memory slices at which an instance may start (nvidia-smi mig -lgipp).", examples=[[0, 2, 4]]
+        description="Indexes of the memory slices at which an instance may start (nvidia-smi mig -lgipp).", examples=[[0, 2, 4]]
     )
 
 
@@ -43,27 +43,31 @@ class DeclaredGpuType(Declared):
     memory_mib: DeviceMemory | None = Field(
         None,
         alias="memory_usable",
-        description="Memory that a process gets, a little less than the card has. This or memory_usable_mib is required. Default: none.",
+        description="Memory that a process gets, a little less than the card has. Give either this or memory_usable_mib. Default: none.",
         examples=["94GiB"],
     )
     memory_usable_mib: DeviceMib | None = Field(None, description="The same in MiB. Default: none.")
     memory_bandwidth_gb_per_s: DeclaredSpeed = Field(description="Memory bandwidth in GB/s.", examples=[3350])
     bf16_tflops: DeclaredSpeed = Field(description="Dense bfloat16 TFLOP/s.", examples=[989])
     fp8_tflops: DeclaredSpeed | None = Field(
-        None, description="Dense fp8 TFLOP/s, used from compute_capability 8.9. Default: not known, fp8 is no faster."
+        None, description="Dense fp8 TFLOP/s, used from compute_capability 8.9. Default: not known, fp8 is as fast as bf16."
     )
-    link: Link = Field("pcie", description="How the GPUs of a node are joined.")
-    link_gb_per_s: DeclaredSpeed | None = Field(None, description="Speed of the link, one way, in GB/s. Default: that of PCIe.")
+    link: Link = Field("pcie", description="How the GPUs of a node are connected.")
+    link_gb_per_s: DeclaredSpeed | None = Field(
+        None, description="Speed of the link, one way, in GB/s. Default: the value of pcie_gb_per_s."
+    )
     pcie_gb_per_s: DeclaredSpeed = Field(DEFAULT_PCIE_GB_PER_S, description="Speed of PCIe, one way, in GB/s.")
     sm_count: Count | None = Field(None, description="Streaming multiprocessors. Default: not known.")
     compute_capability: Annotated[str, Field(pattern=r"^[0-9]{1,2}\.[0-9]$")] = Field(
-        "8.0", description="CUDA compute capability: decides which formats run, and how well step times are known.", examples=["9.0"]
+        "8.0",
+        description="CUDA compute capability. It decides which formats run, and how wide the band of step times is.",
+        examples=["9.0"],
     )
     listed_prices_usd_per_h: dict[Text, DeclaredSpeed] = Field(
-        {}, description="Prices by seller; their median is the pool's price where it gives none. Default: none."
+        {}, description="Prices by seller. A pool without price uses their median. Default: none."
     )
     mig: DeclaredMig | None = Field(None, description="MIG slices and profiles. Default: no MIG.")
-    aliases: tuple[Text, ...] = Field((), description="Not used: the name alone is looked up. Default: none.")
+    aliases: tuple[Text, ...] = Field((), description="Not used: only the name is looked up. Default: none.")
     sources: dict[Text, Text] = Field({}, description="Where the facts come from, for people. Default: none.")
 
     @model_validator(mode="after")

@@ -185,6 +185,7 @@ class _Loading:
         return Policy(
             headroom_mib=declared.headroom_mib,
             sizing_quantile=declared.sizing_quantile,
+            step_quantile=declared.step_quantile,
             max_active_residents=declared.max_active_residents,
             isolate_teams=declared.isolate_teams,
             cost_slack_fraction=declared.cost_slack_fraction,

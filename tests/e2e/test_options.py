@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -30,6 +31,8 @@ EVERYTHING: dict[str, Any] = {
     "lora_modules": ({"name": "tuned", "path": "/adapters/tuned"},),
     "max_loras": 1,
     "max_lora_rank": 32,
+    "runner": "pooling",
+    "hf_overrides": '{"architectures": ["Qwen3ForSequenceClassification"], "is_original_qwen3_reranker": true}',
     "extra_args": ({"flag": "enable-auto-tool-choice", "value": "true"}, {"flag": "tool-call-parser", "value": "hermes"}),
 }
 
@@ -56,6 +59,7 @@ def test_every_flag_of_a_rendered_command_is_taken_with_its_value(vllm: Path) ->
     assert all(f"name='{adapter['name']}', path='{adapter['path']}'" in parsed["lora_modules"] for adapter in adapters)
     del arguments["extra_args"]
     assert (parsed["enable_auto_tool_choice"], parsed["tool_call_parser"]) == (True, "hermes")
+    assert ast.literal_eval(parsed["hf_overrides"]) == json.loads(arguments.pop("hf_overrides"))
     assert {name: parsed[name] for name in arguments} == arguments
     shipped = table_for("0.32.0").table.options
     assert {flag: option.nargs for flag, option in shipped.items()} == found["options"]

@@ -186,7 +186,7 @@ def _lost_demand(desired: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_memory, "a H100-SXM-80GB gives 81090 MiB"),
+        (_memory, "a H100-SXM-80GB has 81090 MiB"),
         (_line, "the ledger says weights_mib is"),
         (_utilization, "MiB free at its start"),
         (_other_model, "its engine would load meta-llama/Llama-3.1-70B"),
@@ -202,7 +202,7 @@ def _lost_demand(desired: dict[str, Any]) -> None:
         (_kv, "cannot hold one request of"),
         (_weight, "weights sum to"),
         (_lost_route, "takes part in 0 routes"),
-        (_port, "is given out 2 times"),
+        (_port, "is used 2 times"),
         (_twice, "is listed 2 times"),
         (_no_such_gpu, "does not exist"),
         (_block, "are not an aligned block of 2"),
@@ -212,7 +212,7 @@ def _lost_demand(desired: dict[str, Any]) -> None:
         (_silent_shortfall, "without a reason"),
         (_count, "GPUs hold replicas"),
         (_exclusive, "residents on a GPU that is exclusive"),
-        (_start_peak, "headroom while one of its residents starts, of 81090 MiB"),
+        (_start_peak, "headroom are needed of 81090 MiB"),
         (_active, "they are sized for 1 at a time"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
@@ -267,14 +267,14 @@ def test_starts_before_there_is_room_are_found() -> None:
     after = plan_fleet(fleet(pools=one, workloads={"middle": workload("middle", "30/s")}), state).plan
     assert [action.kind for action in after.actions] == ["set_routes", "drain", "stop", "start", "set_routes"]
     eager = after.model_copy(update={"actions": (after.actions[3], *after.actions[:3], after.actions[4])})
-    assert "MiB headroom would be asked of" in follow(eager, state)
+    assert "MiB headroom would be needed, but it has" in follow(eager, state)
     assert "which is not free for" in follow(eager, state)
 
 
 def test_a_start_elsewhere_is_found() -> None:
     plan = sound()
     first = plan.actions[0].model_copy(update={"gpus": (1,), "node": "nowhere"})
-    assert "which is not where the plan wants it" in follow(plan.model_copy(update={"actions": (first, *plan.actions[1:])}), State())
+    assert "but the plan places it elsewhere" in follow(plan.model_copy(update={"actions": (first, *plan.actions[1:])}), State())
 
 
 def test_a_forgotten_repartition_is_found() -> None:

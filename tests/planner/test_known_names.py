@@ -92,7 +92,7 @@ def test_the_checker_misses_the_name_of_a_workload() -> None:
 
 def test_people_read_503() -> None:
     text = plan_text(short())
-    assert "no replica serves it: clients get a 503" in text
+    assert "no replica serves this model: clients get a 503" in text
     assert "  large: no replica, clients get a 503\n" in text
     assert "404" not in text
 

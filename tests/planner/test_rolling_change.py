@@ -141,7 +141,7 @@ def test_a_lone_replica_that_must_make_room_leaves_a_route_without_backends() ->
     assert f"  small: UNAVAILABLE for up to {lack_s:.0f} s: {reason}" in list(outage_lines(plan.outages))
     without = plan.model_copy(update={"outages": (plan.outages[0].model_copy(update={"unavailable_s": start_s}),)})
     [fault] = check(without, builtin().gpu, architecture_of, state)
-    assert f"small is out of reach for up to {lack_s:.0f} s" in fault
+    assert f"small is unavailable for up to {lack_s:.0f} s" in fault
 
 
 def test_apply_waits_no_longer_than_the_plan_counts() -> None:

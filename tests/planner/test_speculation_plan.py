@@ -38,7 +38,7 @@ def test_its_memory_is_in_the_ledger_and_its_time_in_the_forecast(plan: Plan) ->
     (with_draft,), (plain,) = plan.desired.replicas, _plan(None).desired.replicas
     # the 596 million parameters of the draft model, in two bytes each
     assert with_draft.ledger.weights_mib - plain.ledger.weights_mib == pytest.approx(596e6 * 2 / 2**20, rel=0.02)
-    assert with_draft.forecast.tpot_s > plain.forecast.tpot_s
+    assert with_draft.forecast.busy_fraction > plain.forecast.busy_fraction
     assert "as if no proposed token was accepted" in with_draft.forecast.provenance
     words = command(with_draft)
     assert words[words.index("--speculative-config") + 1] == CONFIG

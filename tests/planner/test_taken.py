@@ -84,7 +84,7 @@ def test_the_checker_knows_what_is_taken() -> None:
         wrong = plan.model_copy(update={"desired": desired.model_copy(update={"gpus": gpus})})
         found = "\n".join(check(wrong, builtin().gpu, architecture_of, State()))
         assert said in found
-        assert "headroom would be asked of" in found
+        assert "headroom would be needed, but it has" in found
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_plan_render_apply_status_replay_unchanged_destroy(ports: int) -> None:
 
     unchanged = ullage("plan", "--detailed-exitcode")
     assert unchanged.code == 0
-    assert "No changes: what was applied is what is desired (ullage status tells whether it still runs)." in unchanged.out
+    assert "No changes: the plan is already applied (`ullage status` shows whether it still runs)." in unchanged.out
     stale = ullage("apply", "plan.json", "-y", "--engine", "emulated")
     assert (stale.code, "plan again" in stale.err) == (1, True)
     assert living(Path(".ullage")) == running

@@ -21,7 +21,7 @@ from ullage.views.solve_progress import line
 def test_the_whole_plan_in_short(work: Path) -> None:
     result = ullage("explain", "plan.json")
     assert (result.code, result.err) == (0, "")
-    assert "What limits each model" in result.out
+    assert "What limits each model, and what would break it first" in result.out
     assert "loss of h100-0" in result.out
 
 

@@ -54,7 +54,7 @@ def test_limits_that_cannot_be_get_the_reason_and_nothing_is_left_over(options: 
     result = ullage("fit", "qwen3-8b", "--gpu", "h100", *options)
     assert result.code == 2
     assert reason in result.out
-    assert "left beyond" not in result.out
+    assert "left when" not in result.out
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_an_old_version_is_given_no_flag_it_lacks_and_no_neighbour() -> None:
 def test_models_need_a_gpu_type() -> None:
     result = ullage("fit", "qwen3-8b")
     assert result.code == 1
-    assert "give --gpu: the GPU type that the models shall share" in result.err
+    assert "give --gpu: the GPU type that the models should share" in result.err
 
 
 def test_json_has_the_whole_answer() -> None:
@@ -210,7 +210,7 @@ def test_a_start_that_failed_late_counts_and_its_cause_is_said() -> None:
     result = ullage("profile", "calibrate", "--log", str(path), "--gpu", "h100")
     assert result.code == 0
     assert "line 1034: the start failed (OOM): torch.OutOfMemoryError: CUDA out of memory" in result.err
-    assert "What it logged before counts." in result.err
+    assert "Values that were logged before the failure still count." in result.err
     assert read_constants("out", result.out).from_version == "0.19.0"
 
 
@@ -226,7 +226,10 @@ def test_sequences_that_nobody_stated_are_lowered_to_the_blocks_of_the_pool_as_p
         assert resident["flags"][resident["flags"].index("--max-num-seqs") + 1] == str(sequences)
     result = ullage(*asked)
     assert result.code == 0
-    assert f"  --max-num-seqs lowered from 256 to {hybrid['kv_blocks']}, the blocks of its pool: each sequence takes one" in result.out
+    assert (
+        f"  --max-num-seqs is lowered from 256 to {hybrid['kv_blocks']}, the blocks of the pool: each sequence takes one block"
+        in result.out
+    )
     # the flags are an answer: stated as they are, they fit
     again = json.loads(ullage(*asked, "--max-num-seqs", hybrid["kv_blocks"], "--max-num-seqs", "256", "--json").out)
     assert (again["fits"], again["residents"][0]["lowered_max_num_seqs"]) == (True, None)

@@ -43,8 +43,8 @@ def test_blocks_times_and_delays_are_those_of_the_plan(work: Path) -> None:
     # 1000 tokens and one of answer in blocks of 16
     assert (answer["fits"], answer["blocks"]) == (True, math.ceil(1001 / 16))
     assert answer["prefill_alone_s"] == pytest.approx(alone_s)
-    # neighbours cost 10 % until they are measured, and the plan is sized for p99
-    busy_s = alone_s * 1.10 * step.quantile(0.99)
+    # neighbours cost 10 % until they are measured, and the plan is sized for steps at p90 of their spread
+    busy_s = alone_s * 1.10 * step.quantile(0.9)
     assert answer["delay_s"] == pytest.approx(busy_s)
     assert answer["prefill_s"] == pytest.approx(busy_s * large.max_active_residents)
     assert answer["neighbours"] == ["middle-0", "small-0"]
@@ -79,9 +79,9 @@ def test_a_slice_of_its_own_delays_nobody(tmp_path: Path) -> None:
     plan = write_plan(tmp_path / "mig.json", mig_plan())
     answer = asked(4000, str(plan))["llama-8b-0"]
     assert (answer["fits"], answer["neighbours"], answer["delay_s"], answer["share_fraction"]) == (True, [], None, 1.0)
-    assert "    delays nobody on its GPU\n" in ullage("fit", plan, "--prompt-tokens", 4000).out
+    assert "    delays no other replica\n" in ullage("fit", plan, "--prompt-tokens", 4000).out
 
 
 def test_models_and_a_prompt_are_two_questions() -> None:
     result = ullage("fit", "qwen3-8b", "llama-3.1-8b", "--prompt-tokens", "100")
-    assert (result.code, result.err) == (1, "error: --prompt-tokens is about one plan file, and 2 names are given\n")
+    assert (result.code, result.err) == (1, "error: --prompt-tokens needs one plan file, but 2 names are given\n")

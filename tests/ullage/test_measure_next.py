@@ -29,7 +29,7 @@ def changes() -> dict[str, Any]:
             "large": {"source": "Qwen/Qwen3-14B", "max_model_len": 4096, "tensor_parallel": [1]},
             "small": {"source": "Qwen/Qwen3-0.6B", "max_model_len": 2048},
         },
-        "workloads": {"large": workload("large", "30/s"), "small": workload("small")},
+        "workloads": {"large": workload("large", "32/s"), "small": workload("small")},
     }
 
 
@@ -84,7 +84,7 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
     result = ullage("profile", "measure", "--next", file, "--limit", "1")
     assert result.code == 0, result.err
     assert result.out.startswith("the plan costs 6.00 USD/h\n")
-    assert "looked into 1 of " in result.out
+    assert "examined 1 of " in result.out
     assert "3 plans made" in result.out
     found = json.loads(ullage("profile", "measure", "--next", file, "--limit", "1", "--json").out)
     assert (found["now"], found["worths"][0]["swing_usd_per_h"]) == ({"cost_usd_per_h": 6.0, "unserved_rps": 0.0}, 0.0)

@@ -75,7 +75,7 @@ def test_few_cheap_starts_change_nothing_and_many_of_several_models_lower_the_le
         ({"context_mib": 300.0}, "the ledger says context_mib is 400 MiB, the memory model 300 MiB"),
         ({"starts": 4}, "4 starts of 3 models may only raise it"),
         ({"models": 1}, "6 starts of 1 models may only raise it"),
-        ({"non_torch_spread_mib": 0.0}, "measurements only raise it"),
+        ({"non_torch_spread_mib": 0.0}, "measurements may only raise this value"),
         ({"gpu_type": "other"}, "the ledger says context_mib is 400 MiB, the memory model 523 MiB"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from planner.plan import State
 from planner.simulation.plan_input import planned_world
 from planner.simulation.simulation_input import SimulatedRequest
@@ -59,7 +61,9 @@ def test_the_plan_says_what_its_step_times_rest_on_and_the_simulation_uses_them(
     world = planned_world(plan, builtin().gpu, architecture_of, measurements)
     simulated = {item.name: item.step_time for item in world.engines}
     name = next(item.name for item in plan.desired.replicas if item.served_name == "middle")
-    assert simulated[name] == alone(asked).step
+    # the plan takes steps at p90 of the spread that the simulation draws from
+    drawn = simulated[name]
+    assert replace(drawn.slower(drawn.quantile(0.9)), residual_quantiles=()) == alone(asked).step
 
 
 def test_simulated_answers_are_as_slow_as_was_measured() -> None:

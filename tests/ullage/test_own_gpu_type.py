@@ -86,7 +86,7 @@ def edited(plan: Plan, **facts: object) -> str:
 
 def test_the_checker_judges_by_the_facts(plan: Plan) -> None:
     assert edited(plan) == ""
-    assert "is said to have 96256 MiB, a My-GPU gives 90000 MiB" in edited(plan, memory_usable_mib=90_000)
+    assert "the plan says 96256 MiB, but a My-GPU has 90000 MiB" in edited(plan, memory_usable_mib=90_000)
     assert "not a legal MIG layout of My-GPU" in edited(plan, mig_profiles=plan.desired.gpu_types[0].mig_profiles[:0])
 
 
@@ -94,10 +94,10 @@ def test_a_plan_cannot_say_other_facts_of_what_the_catalogue_knows(plan: Plan) -
     more = (*plan.desired.gpu_types, gpu_facts(builtin().gpu("L4")))
     changed = plan.model_copy(update={"desired": plan.desired.model_copy(update={"gpu_types": more})})
     found = "\n".join(check(changed, builtin().gpu, architecture_of, State()))
-    assert "gpu_types: the catalogue has L4 already; its facts are not the plan's to say" in found
+    assert "gpu_types: the catalogue has L4 already; the plan must not state other facts about it" in found
     assert "gpu_types: no node has GPUs of type L4" in found
     twice = plan.desired.model_copy(update={"gpu_types": plan.desired.gpu_types * 2})
-    assert "gpu_types: My-GPU stands there 2 times" in check(
+    assert "gpu_types: My-GPU is listed 2 times" in check(
         plan.model_copy(update={"desired": twice}), builtin().gpu, architecture_of, State()
     )
 

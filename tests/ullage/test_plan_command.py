@@ -55,7 +55,8 @@ def test_json_is_one_object_that_agrees_with_the_plan(work: Path) -> None:
         == next(tier.bound for tier in certificate.tiers if tier.goal == "cost_usd_per_h")
         <= figures["cost_usd_per_h"]
     )
-    assert (figures["solver"], figures["status"], figures["gap_fraction"]) == ("exact", "optimal", 0.0)
+    assert (figures["status"], figures["gap_fraction"]) == ("optimal", 0.0)
+    assert figures["solver"] in {"exact", *figures["baselines"]}
     assert figures["baselines"].keys() == {"best-fit", "exclusive", "first-fit-decreasing", "squishy"}
     assert figures["baselines"]["exclusive"] == {"cost_usd_per_h": 9.0, "fits": False, "gpus": 3, "unserved_rps": 0.0}
     assert all(figures["cost_usd_per_h"] <= item["cost_usd_per_h"] for item in figures["baselines"].values() if item["fits"])
@@ -95,7 +96,7 @@ def test_detailed_exitcode(work: Path) -> None:
     settled(work)
     unchanged = ullage("plan", "--detailed-exitcode")
     assert unchanged.code == 0
-    assert "No changes: what was applied is what is desired (ullage status tells whether it still runs)." in unchanged.out
+    assert "No changes: the plan is already applied (`ullage status` shows whether it still runs)." in unchanged.out
     write_fleet(work / "fleet.yaml", workloads={"small": workload("small")})
     assert ullage("plan", "--detailed-exitcode").code == 2
     (work / "fleet.yaml").write_text("pools: [", encoding="utf-8")

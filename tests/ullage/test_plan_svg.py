@@ -136,7 +136,7 @@ def test_unserved_demand_stands_first_and_in_a_colour_of_its_own() -> None:
     assert head.text == "UNSERVED 10 of 30 requests/s of 20 workloads"
     assert head.get("fill") == "#b03a00"
     [head, *_] = root_of(mig_plan()).iter(f"{SVG}text")
-    assert (head.text, head.get("fill")) == ("1 of 1 GPUs, 2.95 USD/h, proven optimal for this problem; engine test", "#000000")
+    assert (head.text, head.get("fill")) == ("1 of 1 GPUs, 2.95 USD/h, proven optimal for this problem; solver test", "#000000")
 
 
 def test_texts_are_cut_listed_and_wrapped_to_their_room() -> None:

@@ -62,7 +62,7 @@ def test_gpu_lines_hold_memory_in_gib_mode_and_residents() -> None:
     [first] = [line for line in text if line.startswith("    GPU 0 ")]
     assert "weights  29.9  KV  16.0  overhead   5.3  free  27.0 GiB  busy  60%  time-shared  interference assumed" in first
     assert "             llama-8b-0  1.50 of 4.00 requests/s  TTFT 210 ms  TPOT 31 ms" in text
-    assert text[0] == "2 of 2 GPUs, 5.90 USD/h, proven optimal for this problem; engine test"
+    assert text[0] == "2 of 2 GPUs, 5.90 USD/h, proven optimal for this problem; solver test"
 
 
 def test_free_gpus_are_one_line_per_stretch() -> None:
@@ -92,8 +92,8 @@ def test_unserved_demand_is_in_the_table_and_its_reason_once_per_model() -> None
     assert "llama-8b-chat   llama-8b   interactive  1.50        -/500 ms       31/50 ms   0.50" in text
     assert text.count("the GPUs are used up") == 1
     assert (
-        "  llama-8b: 0.75 requests/s unserved: the GPUs are used up\n    none is turned away: when more than 2.25 requests/s come, all "
-        in text
+        "  llama-8b: 0.75 requests/s unserved: the GPUs are used up\n    the router turns no request away: when more than 2.25 "
+        "requests/s arrive, all " in text
     )
     assert "qwen3-8b-chat   qwen3-8b   interactive  1.50        210/500 ms     31/50 ms   -" in text
     assert "  this plan  1     2.95   0.75\n" in text
@@ -107,7 +107,7 @@ def test_a_model_without_replicas_is_said_to_get_a_503() -> None:
     )
     text = plan_text(changed(plan, workloads=(lost, plan.desired.workloads[1])))
     assert text.startswith("UNSERVED 1.5 of 1.5 requests/s of 1 workload; 1 of 1 GPUs")
-    assert "  nobody: 1.50 requests/s unserved: no GPU is large enough\n    no replica serves it: clients get a 503\n" in text
+    assert "  nobody: 1.50 requests/s unserved: no GPU is large enough\n    no replica serves this model: clients get a 503\n" in text
 
 
 def test_routes_show_each_replicas_share() -> None:
@@ -163,7 +163,7 @@ def test_actions_are_listed_in_the_order_in_which_apply_does_them() -> None:
         "  + start qwen3-8b-0 on h100-0 GPU 0  (new)",
         "  ~ set routes of 2 models  (new replicas)",
     ]
-    assert list(action_lines(())) == ["No changes: what was applied is what is desired (ullage status tells whether it still runs)."]
+    assert list(action_lines(())) == ["No changes: the plan is already applied (`ullage status` shows whether it still runs)."]
 
 
 def test_warnings_are_shown_and_a_plan_of_nothing_can_be_shown() -> None:

@@ -41,7 +41,7 @@ def test_the_package_is_a_program_too(tmp_path: Path) -> None:
 def test_nobody_can_be_asked_without_a_standard_input(work: Path) -> None:
     done = run(["apply", "plan.json"], closed_input=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: nobody can be asked here")
+    assert done.stderr.startswith("error: standard input is no terminal, so nobody can confirm")
 
 
 def test_a_full_disk_behind_standard_output(work: Path) -> None:

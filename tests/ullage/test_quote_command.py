@@ -39,7 +39,7 @@ def test_who_fits_beside_the_others_costs_nothing_and_says_where(work: Path) -> 
     assert result.out.startswith("estimate: +0.00 USD/h")
     assert "confirmed: +0.00 USD/h (exact: both plans are proven optimal)" in result.out
     assert "h100-0 GPU 0" in result.out
-    assert "displaces nobody" in result.out
+    assert "displaces no other workload" in result.out
 
 
 def test_a_catalogue_model_with_goals_and_replicas_of_its_own(work: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_estimate_counts_a_larger_replica_in_place_of_the_model_s_own(work: 
     assert found["usd_per_h"] == 0.0
     assert found["estimate"]["usd_per_h"] == 0.0
     assert (found["estimate"]["replicas"], found["estimate"]["replaced"]) == (1, 1)
-    assert "in place of the 1 there" in ullage("quote", "small", "--estimate", "--rate", "1/s").out
+    assert "in place of the 1 existing" in ullage("quote", "small", "--estimate", "--rate", "1/s").out
 
 
 def test_higher_priority_displaces_lower(work: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_estimate_alone(work: Path) -> None:
     [
         (["nobody"], "models.nobody.source"),
         (["small", "--rate", "soon"], "workloads.quote.demand.rate"),
-        (["small", "--slo", "fast"], "--slo fast: write TTFT/TPOT"),
+        (["small", "--slo", "500ms/"], "--slo 500ms/: write TTFT/TPOT"),
         (["small", "--class", "hasty"], "workloads.quote.class"),
         (["small", "--fleet", "fleet.yaml"], "--fleet fleet.yaml: only with a plan"),
         (["small", "plan.json", "--state", "here"], "--state here: plan.json is a plan"),
@@ -123,3 +123,12 @@ def test_bad_input_names_the_place(arguments: list[str], words: str, work: Path)
     assert result.code == 1
     assert words in result.err
     assert "Traceback" not in result.err
+
+
+def test_a_model_that_embeds_has_no_output_and_one_goal(work: Path) -> None:
+    result = ullage("quote", "BAAI/bge-m3", "fleet.yaml", "--rate", "5/s", "--slo", "500ms", "--json")
+    assert (result.code, result.err) == (0, "")
+    found = json.loads(result.out)
+    assert (found["served_rps"], found["unserved_rps"]) == (5.0, 0.0)
+    refused = ullage("quote", "BAAI/bge-m3", "fleet.yaml", "--output-tokens", "20")
+    assert (refused.code, "generates nothing (task: embed); leave it out" in refused.err) == (1, True)

@@ -63,13 +63,13 @@ def test_a_state_folder_that_is_not_there_is_named(work: object) -> None:
     status = ullage("status", "--state", "tpyo")
     assert (status.code, status.out) == (1, "")
     assert status.err == (
-        "error: tpyo: there is no such state folder, so nothing was applied from it; --state names another one; "
-        "`ullage apply plan.json` makes one\n"
+        "error: tpyo: this state folder does not exist, so nothing was applied from it; name another one with --state; "
+        "`ullage apply plan.json` creates one\n"
     )
     # what is not there is destroyed already
     destroy = ullage("destroy", "--state", "tpyo")
     assert destroy.code == 0
-    assert destroy.out.startswith("tpyo: there is no such state folder, so nothing was applied from it")
+    assert destroy.out.startswith("tpyo: this state folder does not exist, so nothing was applied from it")
 
 
 def test_progress_into_a_log_is_a_plain_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:

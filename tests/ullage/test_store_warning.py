@@ -37,4 +37,4 @@ def test_apply_warns_for_emulated_engines_and_refuses_a_store_for_real_ones(tmp_
     told = ullage("apply", tmp_path / "plan.json", "--engine", "emulated", "--store", tmp_path / "own")
     assert REST not in told.err
     real = ullage("apply", tmp_path / "plan.json", "--store", tmp_path / "own")
-    assert (real.code, "--store is for --engine emulated" in real.err) == (1, True)
+    assert (real.code, "--store works with --engine emulated only" in real.err) == (1, True)

@@ -1,1 +1,1 @@
-"""The command line: one module per family of verbs, each importing what it needs only when it runs."""
+"""The command line: one module per family of commands. Each command imports its packages only when it runs."""

@@ -1,4 +1,4 @@
-"""profile calibrate: re-fit the engine constants of the memory model from starts of one engine version."""
+"""profile calibrate: fit the engine constants of the memory model again, from starts of one engine version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOG_OPTION = typer.Option("--log", help="Start-up log of vLLM, also gzip; may be repeated.")
 METRICS_OPTION = typer.Option("--metrics", help="Saved /metrics page of a running vLLM server; may be repeated.")
 PLAN_OPTION = typer.Option("--startup-plan", help="startup_plan_*.json of vLLM; may be repeated.")
-UTILIZATION_OPTION = typer.Option("--gpu-memory-utilization", min=0.01, max=1.0, help="The engine's, where the files do not say it.")
+UTILIZATION_OPTION = typer.Option("--gpu-memory-utilization", min=0.01, max=1.0, help="The engine's value, if the files do not state it.")
 OUTPUT_OPTION = typer.Option("-o", "--output", help="File for the fitted constants (YAML); default: standard output.")
 
 
@@ -34,12 +34,12 @@ def calibrate(
     model: Annotated[
         str | None, typer.Option("--model", autocompletion=completion.models, help="Model; replaces the name in the files.")
     ] = None,
-    engine_version: Annotated[str | None, typer.Option("--engine-version", help="Version, where the files do not say it.")] = None,
+    engine_version: Annotated[str | None, typer.Option("--engine-version", help="vLLM version, if the files do not state it.")] = None,
     gpu_memory_utilization: Annotated[float | None, UTILIZATION_OPTION] = None,
     output: Annotated[Path | None, OUTPUT_OPTION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Re-fit what an engine version takes beside weights and KV cache from logged starts.
+    """Fit the memory that an engine takes beside weights and KV cache, from logged starts of one vLLM version.
 
     `ullage fit --constants FILE` uses the result. Example: ullage profile calibrate --log start.log --gpu h100 -o constants.yaml
     """
@@ -86,7 +86,7 @@ def _starts(source: Source, path: Path, context: Context, utilization: float | N
 
 
 def _tell_failure(source: Source, path: Path, raw: bytes) -> None:
-    """A start that failed after it had logged some of its memory counts with what it logged; why it failed is said beside."""
+    """Warn when a logged start failed, with the cause. What it logged before the failure still counts."""
     from profiles.sources import vllm_log
     from profiles.sources.reading import text_of
 
@@ -96,7 +96,7 @@ def _tell_failure(source: Source, path: Path, raw: bytes) -> None:
     if failure is not None:
         typer.echo(
             f"warning: {path}: line {failure.line}: the start failed ({failure.kind}): {failure.text}; {failure.advice}. "
-            "What it logged before counts.",
+            "Values that were logged before the failure still count.",
             err=True,
         )
 

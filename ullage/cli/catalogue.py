@@ -13,9 +13,9 @@ HELP = """List what is known of GPU types and models, or everything about one of
 
 Example: ullage catalogue gpus H100
 """
-GPU_ARGUMENT = typer.Argument(help="A GPU type or an alias: everything about it.", autocompletion=completion.gpu_types)
-MODEL_ARGUMENT = typer.Argument(help="A model or an alias: everything about it.", autocompletion=completion.models)
-JSON_OPTION = typer.Option("--json", help="Print JSON instead of text: a list, or with NAME one object.")
+GPU_ARGUMENT = typer.Argument(help="A GPU type or alias; print everything about it.", autocompletion=completion.gpu_types)
+MODEL_ARGUMENT = typer.Argument(help="A model or alias; print everything about it.", autocompletion=completion.models)
+JSON_OPTION = typer.Option("--json", help="Print JSON instead of text: a list, or one object with NAME.")
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def gpus(name: Annotated[str | None, GPU_ARGUMENT] = None, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """List GPU types with memory and listed price, or tell everything about one.
+    """List GPU types with memory and listed price, or print everything about one.
 
     Example: ullage catalogue gpus H100
     """
@@ -45,7 +45,7 @@ def gpus(name: Annotated[str | None, GPU_ARGUMENT] = None, as_json: Annotated[bo
 
 
 def models(name: Annotated[str | None, MODEL_ARGUMENT] = None, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """List models with layers and parameters, or tell everything about one.
+    """List models with layers and parameters, or print everything about one.
 
     Example: ullage catalogue models Qwen/Qwen3-8B
     """

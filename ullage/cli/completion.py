@@ -1,4 +1,4 @@
-"""Values that a shell offers for options: called while somebody types, so each loads only what it needs."""
+"""Values that a shell offers for options. Called while somebody types, so each function loads only what it needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def gpu_types(incomplete: str) -> list[str]:
-    """GPU types of the catalogue, by aliases where no name begins like that."""
+    """GPU types of the catalogue that begin with the typed text; aliases, if no name does."""
     from profiles.catalogue import builtin
 
     gpus = builtin().gpus()
@@ -15,7 +15,7 @@ def gpu_types(incomplete: str) -> list[str]:
 
 
 def models(incomplete: str) -> list[str]:
-    """Models of the catalogue, by their names without organisation where no whole name begins like that."""
+    """Models of the catalogue that begin with the typed text; names without organisation, if no whole name does."""
     from profiles.catalogue import builtin
 
     names = builtin().model_names
@@ -23,14 +23,14 @@ def models(incomplete: str) -> list[str]:
 
 
 def solvers(incomplete: str) -> list[str]:
-    """Engines that can be asked for a plan."""
+    """Solvers that can make a plan."""
     from ullage.plugins import SOLVERS, names
 
     return _beginning(incomplete, names("solvers", SOLVERS))
 
 
 def targets(incomplete: str) -> list[str]:
-    """What a plan can be rendered for."""
+    """Targets that a plan can be rendered for."""
     from ullage.plugins import RENDERERS, names
 
     return _beginning(incomplete, names("renderers", RENDERERS))
@@ -44,12 +44,12 @@ def sources(incomplete: str) -> list[str]:
 
 
 def backends(incomplete: str) -> list[str]:
-    """What apply can start engines as."""
+    """Values of apply --engine."""
     return _beginning(incomplete, ("emulated", "vllm"))
 
 
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
-    """Names that begin like that, letter case aside; what was typed stays as it was typed, or shells would drop it."""
+    """Names that begin with the typed text in any letter case. The typed text keeps its case, or shells would drop the offer."""
     typed = incomplete.casefold()
     found = [name for name in names if name.casefold().startswith(typed)]
     if incomplete == incomplete.upper():

@@ -1,4 +1,4 @@
-"""validate, schema, init: what people declare."""
+"""validate, schema, init: the fleet file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""demo: the whole path on emulated engines, from a fleet file to a torn-down fleet, in one command."""
+"""demo: plan, start, replay and stop a fleet on emulated engines, in one command."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Length of the replayed stretch.")] = 45.0,
-    folder: Annotated[Path | None, typer.Option("--folder", help="Keep plan, logs and state here; default: a temporary folder.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Length of the replayed part of the trace.")] = 45.0,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Keep plan, logs and state in this folder; default: a temporary folder.")
+    ] = None,
 ) -> None:
     """Plan 27 tenants of 13 models onto shared H100s, run them on emulated engines behind a real Envoy, replay a real trace.
 

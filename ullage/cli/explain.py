@@ -20,7 +20,7 @@ def explain(
     subject: Annotated[str | None, SUBJECT_ARGUMENT] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan's reasons as one JSON object instead of text.")] = False,
 ) -> None:
-    """Tell why something is where it is, what else was possible, what limits it and what would break it.
+    """Explain a plan: why a replica is where it is, what else was possible, what limits it and what would break it.
 
     Example: ullage explain plan.json llama-8b
     """
@@ -28,7 +28,7 @@ def explain(
     from ullage.views.explain_text import explain_text
 
     desired = read_plan(plan_file).desired
-    # also with --json: a subject that does not exist, or a plan without reasons, is an error
+    # also with --json: a subject that does not exist, or a plan without an explanation, is an error
     text = explain_text(desired, subject)
     if as_json and desired.explanation is not None:
         typer.echo(desired.explanation.model_dump_json())

@@ -1,4 +1,4 @@
-"""fit: do these models live together on one GPU, MIG slice or tensor-parallel block?"""
+"""fit: whether models fit together on one GPU, MIG slice or tensor-parallel block."""
 
 from __future__ import annotations
 
@@ -36,18 +36,26 @@ if TYPE_CHECKING:
 NO_FIT = 2
 
 MODELS_ARGUMENT = typer.Argument(
-    help="Models of the catalogue, or folders with a config.json (weights from its safetensors files); or a plan.",
+    help="Models of the catalogue, or folders with a config.json (weights from the safetensors files there). With --prompt-tokens: a plan.",
     autocompletion=completion.models,
 )
 LENGTH_OPTION = typer.Option("--max-model-len", help="Longest request in tokens: once for all models, or once per model in order.")
 TASK_OPTION = typer.Option(
     "--task", help="generate or embed (one vector or score per prompt): once for all models, or once per model in order."
 )
-SEQUENCES_OPTION = typer.Option("--max-num-seqs", help="Sequences at once: once for all models, or once per model in order.")
-STORE_OPTION = typer.Option("--store", help="Folder of measurements: constants rest on its starts of this version, GPU type and size.")
+SEQUENCES_OPTION = typer.Option(
+    "--max-num-seqs", help="Sequences that run at the same time: once for all models, or once per model in order."
+)
+STORE_OPTION = typer.Option(
+    "--store", help="Folder of measurements: take the constants from measured starts of this version, GPU type and size."
+)
 GPU_OPTION = typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type, for example H100.")
-PROMPT_OPTION = typer.Option("--prompt-tokens", min=1, help="The argument is a plan: what a prompt of that length would do to it.")
-CONSTANTS_OPTION = typer.Option("--constants", help="Engine constants from `ullage profile calibrate`, instead of those shipped.")
+PROMPT_OPTION = typer.Option(
+    "--prompt-tokens", min=1, help="Show what a prompt of this length would do to a plan; the argument is then a plan file."
+)
+CONSTANTS_OPTION = typer.Option(
+    "--constants", help="File with engine constants from `ullage profile calibrate`, instead of the shipped ones."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -61,15 +69,19 @@ def fit(
     max_model_len: Annotated[list[int] | None, LENGTH_OPTION] = None,
     max_num_seqs: Annotated[list[int] | None, SEQUENCES_OPTION] = None,
     task: Annotated[list[ModelUse] | None, TASK_OPTION] = None,
-    max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1, help="Tokens per step.")] = None,
+    max_num_batched_tokens: Annotated[
+        int | None, typer.Option("--max-num-batched-tokens", min=1, help="Largest number of tokens per step.")
+    ] = None,
     mig: Annotated[str | None, typer.Option("--mig", help="MIG profile, for example 3g.40gb.")] = None,
-    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs each layer is divided over.")] = 1,
+    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs that each layer is divided over.")] = 1,
     tensor_parallel: Annotated[int | None, typer.Option("--tensor-parallel", min=1, hidden=True)] = None,
-    pipeline_parallel: Annotated[int, typer.Option("--pipeline-parallel", min=1, help="Stages the layers are divided over.")] = 1,
+    pipeline_parallel: Annotated[
+        int, typer.Option("--pipeline-parallel", min=1, help="Pipeline stages that the layers are divided over.")
+    ] = 1,
     dtype: Annotated[str, typer.Option("--dtype", help="Element type of unquantised weights and activations.")] = "auto",
     quantization: Annotated[str | None, typer.Option("--quantization", help="Weight format; default: the checkpoint's own.")] = None,
     kv_cache_dtype: Annotated[str, typer.Option("--kv-cache-dtype", help="Element type of the KV cache.")] = "auto",
-    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="Without CUDA graphs.")] = False,
+    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="Run without CUDA graphs.")] = False,
     engine_version: Annotated[str | None, typer.Option("--engine-version", help="vLLM version; default: the newest known.")] = None,
     headroom_mib: Annotated[int, typer.Option("--headroom-mib", min=0, help="Memory that stays free.")] = 1024,
     constants: Annotated[Path | None, CONSTANTS_OPTION] = None,
@@ -78,9 +90,9 @@ def fit(
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Tell whether models live together on one GPU: the ledger, what is left, the largest limits, the flags. Exit code 2: they do not.
+    """Show whether models fit together on one GPU: memory ledger, free memory, largest limits, flags. Exit code 2: they do not fit.
 
-    With --prompt-tokens: whether one prompt fits the replicas of a plan, how long it is read there, and whom it delays.
+    With --prompt-tokens: show whether one prompt fits the replicas of a plan, how long they read it, and which replicas it delays.
     Example: ullage fit llama-3.1-8b-instruct qwen3-8b --gpu h100 --max-model-len 16384
     """
     if prompt_tokens is not None:
@@ -122,7 +134,7 @@ def _together(
     evidence: tuple[Path | None, Path | None],
     as_json: bool,
 ) -> None:
-    """Whether models live on one GPU, and what would fit if they do not."""
+    """Print whether models fit together on one GPU, and what would fit if they do not."""
     from profiles.catalogue import builtin
     from profiles.gpu_types import settings_on
     from profiles.memory.coexistence import fit as fit_of
@@ -130,7 +142,7 @@ def _together(
     from ullage.views.fit_text import fit_text
 
     if gpu is None:
-        raise ValueError("give --gpu: the GPU type that the models shall share (`ullage catalogue gpus` lists them)")
+        raise ValueError("give --gpu: the GPU type that the models should share (`ullage catalogue gpus` lists them)")
     gpu_type = builtin().gpu(gpu)
     slot = gpu_type.mig_profile(mig) if mig else None
     settings = settings_on(gpu_type, settings)
@@ -153,7 +165,7 @@ def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, fleet
     from ullage.views.prompt_text import prompt_text
 
     if len(models) != 1:
-        raise ValueError(f"--prompt-tokens is about one plan file, and {len(models)} names are given")
+        raise ValueError(f"--prompt-tokens needs one plan file, but {len(models)} names are given")
     file = Path(models[0])
     plan, architecture = read_plan(file), architectures_from(local_files.fleet_folder(file, fleet_folder))
     found = prompt_fits(plan, prompt_tokens, stored(store), architecture)
@@ -185,7 +197,7 @@ def _per_model(values: list[PerModel] | None, count: int, option: str) -> list[P
 def _constants(path: Path | None, store: Path | None, gpu: GpuType, settings: EngineSettings) -> EngineConstants | None:
     """From a file, or from the starts of a store; None: those shipped."""
     if path is not None and store is not None:
-        raise ValueError("--constants and --store contradict each other: each says what an engine takes; give one of them")
+        raise ValueError("--constants and --store contradict each other: both say how much memory an engine takes; give one of them")
     if path is None:
         from profiles.memory.measured import measured_constants
         from ullage.profiling.imports import stored

@@ -1,4 +1,4 @@
-"""Entry point: the command tree, and the one place where errors become a sentence and an exit code."""
+"""Entry point: the command tree, and the only place where an error becomes a message and an exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="ullage",
-    help="Plan which model servers share which GPU, with proof; render, apply and check the plan.",
+    help="Plan which vLLM servers share which GPU, with proof; render, apply and check the plan.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -37,7 +37,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _options(
     _: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version; `ullage version` tells more.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version; `ullage version` prints more.")
     ] = False,
 ) -> None:
     """Options of the program itself."""
@@ -52,7 +52,8 @@ def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; an error is one message on standard error, never a traceback.
 
     0 success, 1 any error (usage errors included), 2 only as an answer (`plan --detailed-exitcode`: there are changes;
-    `render --check`: files differ; `fit`: no), 3 only as `plan --fail-on-unserved`: demand stays unserved, 130 after Ctrl-C.
+    `render --check`: files differ; `fit`: no; `quote`: not all can be served), 3 only as `plan --fail-on-unserved`: demand stays
+    unserved, 130 after Ctrl-C.
     """
     try:
         app(arguments, prog_name="ullage")
@@ -72,7 +73,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _printable(text: str) -> str:
-    """What steers a terminal, in the names of files and what others wrote into them, as the escape that Python writes for it."""
+    """The text with control characters as Python escapes: file names and contents that others wrote must not control the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 

@@ -1,4 +1,4 @@
-"""profile measure: a live engine under rising load."""
+"""profile measure: measure live engines, and rank missing measurements."""
 
 from __future__ import annotations
 
@@ -21,27 +21,35 @@ STORE_OPTION = typer.Option("--store", help="The folder that holds the measureme
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of text.")
 URL_OPTION = typer.Option("--url", help="The live vLLM server: http://HOST:PORT.")
 MODEL_OPTION = typer.Option(
-    "--model", autocompletion=completion.models, help="Model it serves: a catalogue name or alias, or its own name."
+    "--model", autocompletion=completion.models, help="Model that the server runs: a catalogue name or alias, or its own name."
 )
-GPU_OPTION = typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type it runs on: a catalogue name or alias.")
-SERVED_OPTION = typer.Option("--served-name", help="Name in the server's API, where it tells nothing of the model.")
-MIG_OPTION = typer.Option("--mig-profile", help="MIG profile it runs on.")
+GPU_OPTION = typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type that the server runs on: a catalogue name or alias.")
+SERVED_OPTION = typer.Option(
+    "--served-name", help="Name of the model in the server's API, if the server does not tell which model it serves."
+)
+MIG_OPTION = typer.Option("--mig-profile", help="MIG profile that the server runs on.")
 TP_OPTION = typer.Option("--tensor-parallel-size", min=1, help="GPUs per layer.")
 QUANTIZATION_OPTION = typer.Option("--quantization", help="Weight quantisation; default the checkpoint's own.")
-CONCURRENCY_OPTION = typer.Option("--concurrency", help="Clients: 1,2,4; default 1,2,4 and so on to 128.")
+CONCURRENCY_OPTION = typer.Option("--concurrency", help="Numbers of clients, for example 1,2,4; default 1,2,4 and so on to 128.")
 INPUT_OPTION = typer.Option("--input-tokens", help="Prompt lengths; default 128,1024.")
 OUTPUT_OPTION = typer.Option("--output-tokens", help="Answer lengths; default 128.")
-SECONDS_OPTION = typer.Option("--seconds", min=1.0, help="Most time for everything; default 1800, of a pair 300 and at most 600.")
-LOAD_SECONDS_OPTION = typer.Option("--load-seconds", min=0.1, help="Most time for one load, without its warm-up.")
-CONFIDENCE_OPTION = typer.Option("--confidence", min=0.001, max=1.0, help="A load is known when the mean TPOT is, to this part of it.")
-TTFT_OPTION = typer.Option("--ttft-ms", min=0.1, help="TTFT goal: loads far beyond it are left out.")
-TPOT_OPTION = typer.Option("--tpot-ms", min=0.1, help="TPOT goal: loads far beyond it are left out.")
-REQUEST_OPTION = typer.Option("--request-seconds", min=0.1, help="A request that takes longer has failed.")
-PAIR_OPTION = typer.Option("--pair", metavar="MODEL=URL MODEL=URL", help="Two live servers on one GPU, measured alone and together.")
+SECONDS_OPTION = typer.Option(
+    "--seconds", min=1.0, help="Longest time for the whole command; default 1800 (for --pair: default 300, at most 600)."
+)
+LOAD_SECONDS_OPTION = typer.Option("--load-seconds", min=0.1, help="Longest time for one load, without its warm-up.")
+CONFIDENCE_OPTION = typer.Option(
+    "--confidence", min=0.001, max=1.0, help="End a load when the mean TPOT is known within this fraction of it."
+)
+TTFT_OPTION = typer.Option("--ttft-ms", min=0.1, help="TTFT goal: stop raising the load when TTFT is far beyond it.")
+TPOT_OPTION = typer.Option("--tpot-ms", min=0.1, help="TPOT goal: stop raising the load when TPOT is far beyond it.")
+REQUEST_OPTION = typer.Option("--request-seconds", min=0.1, help="A request that takes longer counts as failed.")
+PAIR_OPTION = typer.Option("--pair", metavar="MODEL=URL MODEL=URL", help="Measure two live servers on one GPU, alone and together.")
 SHARING_OPTION = typer.Option("--sharing", help="How the pair shares its GPU: time_shared or mps.")
-NEXT_OPTION = typer.Option("--next", metavar="FLEET", help="Fleet file, or a plan beside it: what to measure next, by what it is worth.")
-LIMIT_OPTION = typer.Option("--limit", min=1, help="Most measurements that --next looks into: two plans each.")
-AGAIN_OPTION = typer.Option("--again", help="Measure also what the store has.")
+NEXT_OPTION = typer.Option(
+    "--next", metavar="FLEET", help="Rank missing measurements of this fleet file (or of the fleet file beside this plan) by their worth."
+)
+LIMIT_OPTION = typer.Option("--limit", min=1, help="Largest number of measurements that --next examines; each takes two plans.")
+AGAIN_OPTION = typer.Option("--again", help="Also measure points that the store already has.")
 
 # a sweep of some lengths that a team waits for over lunch
 _SWEEP_S = 1800.0
@@ -74,10 +82,10 @@ def measure(
     limit: Annotated[int, LIMIT_OPTION] = 8,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Measure a live vLLM server under rising load. Each point is kept as it ends: the same command goes on where one stopped.
+    """Measure a live vLLM server under rising load. Each finished point is kept; run the same command again to continue.
 
-    --pair measures two servers that share a GPU, alone and together: what each costs the other. --next ranks what is not measured yet
-    by what it is worth to a plan.
+    --pair measures how much two servers on one GPU slow each other down. --next ranks missing measurements by how much the cost of
+    the plan depends on them.
     Example: ullage profile measure --url http://127.0.0.1:8000 --model llama-3.1-8b --gpu h100
     """
     from executor.measure.stops import Stops

@@ -1,4 +1,4 @@
-"""plan and render: from a fleet file to a reviewed plan and to files."""
+"""plan, show, render: from a fleet file to a plan, and from a plan to text, pictures and files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 CHANGES = 2
 UNSERVED = 3
 
-EXPLAIN_HELP = "Solve again for conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
-PRIOR_HELP = "Plan as if this plan had been applied, instead of from a state folder."
-REPRODUCIBLE_HELP = "Only limits that count work: the same bytes on every machine. Ctrl-C then gives up instead of ending early."
+EXPLAIN_HELP = "Also find conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
+PRIOR_HELP = "Plan as if this plan had been applied; no state folder is read."
+REPRODUCIBLE_HELP = (
+    "Use only limits that count work, so that every machine gives the same bytes. Ctrl-C then gives up instead of ending early."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -38,23 +40,23 @@ def plan(
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
     prior: Annotated[Path | None, typer.Option("--prior", metavar="PLAN", help=PRIOR_HELP)] = None,
     solver: Annotated[
-        str, typer.Option("--solver", autocompletion=completion.solvers, help="Engine asked besides the baselines.")
+        str, typer.Option("--solver", autocompletion=completion.solvers, help="Solver that is used in addition to the baselines.")
     ] = "exact",
     time_limit: Annotated[
-        float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best so far.")
+        float | None, typer.Option("--time-limit", min=0.0, help="Stop each solver after so many seconds, with the best plan so far.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help=EXPLAIN_HELP)] = False,
     reproducible: Annotated[bool, typer.Option("--reproducible", help=REPRODUCIBLE_HELP)] = False,
-    progress: Annotated[bool, typer.Option("--progress", help="Tell how far engines are, also where there is no terminal.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Print progress also where there is no terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 when nothing changes, 2 when there are changes, 1 on errors.")
     ] = False,
     fail_on_unserved: Annotated[
-        bool, typer.Option("--fail-on-unserved", help="Exit with 3 when demand stays unserved, whatever changes; 1 on errors.")
+        bool, typer.Option("--fail-on-unserved", help="Exit with 3 when demand stays unserved, even with --detailed-exitcode; 1 on errors.")
     ] = False,
 ) -> None:
-    """Decide which servers share which GPU, and show the difference to what runs.
+    """Decide which vLLM servers share which GPU, and show the difference to what runs.
 
     Example: ullage plan fleet.yaml -o plan.json
     """
@@ -63,9 +65,9 @@ def plan(
     from ullage.views.plan_text import plan_text
 
     if prior is not None and state is not None:
-        raise ValueError("--prior and --state contradict each other: each says what runs now")
+        raise ValueError("--prior and --state contradict each other: both say what runs now; give one of them")
     if reproducible and time_limit is not None:
-        raise ValueError("--reproducible and --time-limit contradict each other: a limit in seconds ends at another point on every run")
+        raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
     if out is not None:
         check_target(out, fleet)
     spec, now = read_fleet(fleet), _now(fleet, state, prior)
@@ -84,7 +86,7 @@ def plan(
 
 
 def _tell_next(plan: Plan, fleet: Path, out: Path, *, as_json: bool) -> None:
-    """What to do with the plan file; where its local paths do not start from its own folder, which option says from which."""
+    """Print the next command, with --fleet-folder if local paths do not start from the folder of the plan file."""
     from shlex import quote
 
     from ullage.local_files import has_relative_paths
@@ -92,13 +94,16 @@ def _tell_next(plan: Plan, fleet: Path, out: Path, *, as_json: bool) -> None:
     option = ""
     if has_relative_paths(plan) and out.parent.resolve() != fleet.parent.resolve():
         option = f" --fleet-folder {quote(str(fleet.parent))}"
-        typer.echo(f"note: local paths in {out} start from the folder of {fleet}, which is not its own: give{option} with it", err=True)
+        typer.echo(
+            f"note: local paths in {out} start from the folder of {fleet}, not from the folder of the plan: give{option} with this plan",
+            err=True,
+        )
     if not as_json:
         typer.echo(f"\nwrote {out}; next: ullage apply {out}{option}")
 
 
 def _now(fleet: Path, state: Path | None, prior: Path | None) -> State:
-    """What runs: what an earlier plan leaves, else what the state folder says."""
+    """What runs: the result of the earlier plan if one is given, else what the state folder says."""
     from planner.plan import as_applied
     from ullage.inputs import read_plan, read_state, state_folder
 
@@ -106,7 +111,7 @@ def _now(fleet: Path, state: Path | None, prior: Path | None) -> State:
 
 
 def _planned(fleet: Fleet, state: State, *, progress: bool, interruptible: bool, **options: Any) -> Planned:  # noqa: ANN401 -- of plan_fleet
-    """The plan; the first Ctrl-C ends the search with the best so far, unless it must not depend on the moment."""
+    """The plan. The first Ctrl-C ends the search with the best plan so far, unless the plan must be reproducible."""
     from planner.problem import Watch
     from ullage.planning.interrupt import watched
     from ullage.planning.plan import plan_fleet
@@ -150,10 +155,10 @@ def summary(planned: Planned) -> dict[str, Any]:
 
 def show(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")] = Path("plan.json"),
-    svg: Annotated[Path | None, typer.Option("--svg", help="Write a picture of the GPUs to this file as well.")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Also draw the GPUs into this SVG file.")] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
 ) -> None:
-    """Print a plan file as text, or draw it.
+    """Print a plan file as text, and draw it with --svg.
 
     Example: ullage show plan.json --svg plan.svg
     """
@@ -182,10 +187,12 @@ def render(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
     to: Annotated[str, typer.Option("--to", autocompletion=completion.targets, help="Target: envoy, vllm, or one added by a plug-in.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder differs.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder is not what would be written.")
+    ] = False,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
 ) -> None:
-    """Render a plan for a system that runs it; the same plan gives the same bytes.
+    """Write launch scripts or router configuration for a plan; the same plan gives the same bytes.
 
     Example: ullage render plan.json --to vllm -o deploy/
     """

@@ -1,4 +1,4 @@
-"""profile: what was measured of engines, in a folder that is reviewed in git."""
+"""profile: measurements of engines, in a folder that is kept in git."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ullage.cli.calibrate import calibrate
 from ullage.cli.exit_code import ExitCode
 from ullage.cli.measure import measure
 
-HELP = """Keep what was measured of engines, and estimate the rest.
+HELP = """Keep measurements of engines, and estimate what was not measured.
 
 Example: ullage profile import bench.json --gpu h100
 """
@@ -39,10 +39,11 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Results of benchmarks, logs, saved /metrics pages, tables.")],
+    files: Annotated[list[Path], typer.Argument(help="Benchmark results, logs, saved /metrics pages or tables.")],
     store: Annotated[Path, STORE_OPTION] = STORE,
     kind: Annotated[
-        str | None, typer.Option("--kind", autocompletion=completion.sources, help="Kind of the files; default: each is looked at.")
+        str | None,
+        typer.Option("--kind", autocompletion=completion.sources, help="Kind of the files; default: recognised by their content."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", autocompletion=completion.models, help="Model; replaces the name in the files.")
@@ -50,21 +51,21 @@ def import_(
     gpu: Annotated[
         str | None, typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type; replaces the one in the files.")
     ] = None,
-    mig_profile: Annotated[str | None, typer.Option("--mig-profile", help="MIG profile it ran on.")] = None,
+    mig_profile: Annotated[str | None, typer.Option("--mig-profile", help="MIG profile that the engine ran on.")] = None,
     tensor_parallel_size: Annotated[int | None, typer.Option("--tensor-parallel-size", min=1, help="GPUs per layer.")] = None,
     pipeline_parallel_size: Annotated[int | None, typer.Option("--pipeline-parallel-size", min=1, help="Pipeline stages.")] = None,
     quantization: Annotated[str | None, typer.Option("--quantization", help="Weight quantisation; default the checkpoint's own.")] = None,
     kv_cache_dtype: Annotated[str | None, typer.Option("--kv-cache-dtype", help="Type of the KV cache.")] = None,
     input_tokens: Annotated[int | None, typer.Option("--input-tokens", min=1, help="Mean prompt length.")] = None,
     output_tokens: Annotated[int | None, typer.Option("--output-tokens", min=1, help="Mean answer length.")] = None,
-    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Clients, or the batch size.")] = None,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Number of clients, or the batch size.")] = None,
     date: Annotated[str | None, typer.Option("--date", help="Day of the measurement, YYYY-MM-DD.")] = None,
     engine_version: Annotated[str | None, typer.Option("--engine-version", help="Version of the engine.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Add measurements to the store: all files or, when one is wrong, none.
+    """Add measurements to the store. If one file is wrong, nothing is added.
 
-    The options say what the files do not. Example: ullage profile import bench.json --gpu h100 --engine-version 0.32.0
+    Options add what the files do not state. Example: ullage profile import bench.json --gpu h100 --engine-version 0.32.0
     """
     from profiles.sources.source import Context
     from ullage.profiling.imports import import_files
@@ -89,7 +90,7 @@ def import_(
 
 
 def list_(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """List what the store holds: models, GPUs, engine versions, numbers of points.
+    """List the models, GPUs, engine versions and numbers of points in the store.
 
     Example: ullage profile list
     """
@@ -122,7 +123,7 @@ def show(
 
 
 def check(store: Annotated[Path, STORE_OPTION] = STORE, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """Find entries that contradict each other or the data sheets; exit code 1 when one cannot be true.
+    """Find measurements that contradict each other or the data sheets; exit code 1 when one cannot be true.
 
     Example: ullage profile check --store measurements
     """
@@ -147,9 +148,9 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file; default: standard output.")] = None,
     model: Annotated[str | None, typer.Option("--model", autocompletion=completion.models, help="Only this model.")] = None,
     gpu: Annotated[str | None, GPU_OPTION] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All points as one JSON object; default: latency points as CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write all points as one JSON object; default: latency points as CSV.")] = False,
 ) -> None:
-    """Write measurements for other tools; what is written can be imported again.
+    """Write measurements to a file that other tools and `profile import` can read.
 
     Example: ullage profile export --gpu h100 -o h100.csv
     """
@@ -175,18 +176,22 @@ def export(
 def estimate(
     model: Annotated[str, typer.Argument(help="Model: a catalogue name or alias.", autocompletion=completion.models)],
     gpu: Annotated[str, GPU_OPTION],
-    mig_profile: Annotated[str | None, typer.Option("--mig-profile", help="One MIG slice of it.")] = None,
+    mig_profile: Annotated[str | None, typer.Option("--mig-profile", help="MIG profile, for one slice of the GPU.")] = None,
     tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", min=1, help="GPUs per layer.")] = 1,
     quantization: Annotated[str | None, typer.Option("--quantization", help="Weight quantisation; default the checkpoint's own.")] = None,
     kv_cache_dtype: Annotated[str, typer.Option("--kv-cache-dtype", help="Type of the KV cache.")] = "auto",
-    max_num_batched_tokens: Annotated[int, typer.Option("--max-num-batched-tokens", min=1, help="Most tokens in one step.")] = 2048,
+    max_num_batched_tokens: Annotated[
+        int, typer.Option("--max-num-batched-tokens", min=1, help="Largest number of tokens in one step.")
+    ] = 2048,
     input_tokens: Annotated[int, typer.Option("--input-tokens", min=1, help="Prompt length.")] = 1024,
     output_tokens: Annotated[int, typer.Option("--output-tokens", min=1, help="Answer length.")] = 128,
-    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Requests together; may be repeated.")] = None,
-    store: Annotated[Path | None, typer.Option("--store", help="Correct the estimate by the measurements of this folder.")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option("--batch", min=1, help="Number of requests that decode together; may be repeated.")
+    ] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Correct the estimate by the measurements in this folder.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Estimate the times of a model on a GPU that nobody measured, with the band of the error.
+    """Estimate TTFT and TPOT of a model on a GPU without a measurement, with the band of the error.
 
     Example: ullage profile estimate llama-3.1-8b --gpu h100 --batch 1 --batch 32
     """

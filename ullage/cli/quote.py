@@ -1,4 +1,4 @@
-"""quote: what a newcomer would add to a fleet."""
+"""quote: what one more workload would add to a fleet."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from ullage.cli.exit_code import ExitCode
 if TYPE_CHECKING:
     from ullage.planning.quote import Present
 
-# Exit code of an answer: not all of it can be served.
+# Exit code of an answer: not all of the new workload can be served.
 NOT_SERVED = 2
 
-SLO_HELP = "Goals TTFT/TPOT at p95, for example 500ms/50ms; default: by class."
+SLO_HELP = "Goals TTFT/TPOT at p95, for example 500ms/50ms, or only TTFT; default: by class."
+OUTPUT_HELP = "Output tokens per request; default: 200, and none for a model that embeds."
 
-FLEET_HELP = "The fleet file that a plan was made from; default: the one beside the plan."
+FLEET_HELP = "Only with a plan: the fleet file that it was made from; default: the one beside the plan."
 
 
 def register(app: typer.Typer) -> None:
@@ -33,17 +34,21 @@ def quote(
     fleet: Annotated[Path, typer.Argument(help="The fleet file, or a plan (.json) made from it.")] = Path("fleet.yaml"),
     rate: Annotated[str, typer.Option("--rate", help="Requests per time, for example 2/s.")] = "1/s",
     input_tokens: Annotated[str, typer.Option("--input-tokens", help="Input tokens per request.")] = "500",
-    output_tokens: Annotated[str, typer.Option("--output-tokens", help="Output tokens per request.")] = "200",
+    output_tokens: Annotated[str | None, typer.Option("--output-tokens", help=OUTPUT_HELP)] = None,
     slo: Annotated[str | None, typer.Option("--slo", help=SLO_HELP)] = None,
     latency_class: Annotated[str, typer.Option("--class", help="Latency class: interactive, standard or background.")] = "standard",
     priority: Annotated[str | None, typer.Option("--priority", help="Priority; default: by class.")] = None,
-    isolate: Annotated[bool, typer.Option("--isolate", help="With replicas of its own, even where the model is served already.")] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Give the new workload its own replicas, even if the model is served already.")
+    ] = False,
     plan_of: Annotated[Path | None, typer.Option("--fleet", help=FLEET_HELP)] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
-    only_estimate: Annotated[bool, typer.Option("--estimate", help="Only the first answer, without solving for the newcomer.")] = False,
+    only_estimate: Annotated[bool, typer.Option("--estimate", help="Print only the estimate, without running a solver.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Tell what one workload more would cost, where it would live and whom it would displace. Exit code 2: not all of it can be served.
+    """Tell what one more workload would cost, where it would run, and which workloads would lose capacity.
+
+    Exit code 2: not all of the new workload can be served.
 
     Example: ullage quote qwen3-8b fleet.yaml --rate 2/s --slo 500ms/50ms
     """
@@ -52,8 +57,10 @@ def quote(
 
     workload: dict[str, Any] = {
         "class": latency_class,
-        "demand": {"rate": rate, "input_tokens": input_tokens, "output_tokens": output_tokens},
+        "demand": {"rate": rate, "input_tokens": input_tokens},
     }
+    if output_tokens is not None:
+        workload["demand"]["output_tokens"] = output_tokens
     if slo is not None:
         workload["slo"] = _goals(slo)
     if priority is not None:
@@ -86,8 +93,8 @@ def _present(file: Path, plan_of: Path | None, state: Path | None) -> Present:
 
 
 def _goals(text: str) -> dict[str, str]:
-    """TTFT and TPOT of --slo as the fleet file says them."""
+    """TTFT and TPOT of --slo, or only TTFT, as the fleet file says them."""
     ttft, slash, tpot = text.partition("/")
-    if not (slash and ttft.strip() and tpot.strip()):
-        raise ValueError(f"--slo {text}: write TTFT/TPOT, for example 500ms/50ms")
-    return {"ttft_p95": ttft.strip(), "tpot_p95": tpot.strip()}
+    if not ttft.strip() or bool(slash) != bool(tpot.strip()):
+        raise ValueError(f"--slo {text}: write TTFT/TPOT, for example 500ms/50ms, or only TTFT, for example 500ms")
+    return {"ttft_p95": ttft.strip(), **({"tpot_p95": tpot.strip()} if slash else {})}

@@ -1,4 +1,4 @@
-"""apply, status, destroy: make reality equal to a plan, look at it, take it down."""
+"""apply, status, destroy: start what a plan describes, compare it with what runs, stop it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from executor.events import Event
     from planner.plan import Plan, State
 
-STATE_OPTION = typer.Option("--state", help="State folder; default .ullage beside the plan or fleet file.")
+STATE_OPTION = typer.Option("--state", help="State folder; default .ullage beside the plan.")
 STATE_ARGUMENT = typer.Option("--state", help="State folder.")
 ERROR = 1
 
@@ -35,14 +35,18 @@ def apply(
     engine: Annotated[
         str,
         typer.Option(
-            "--engine", autocompletion=completion.backends, help="emulated: emulated GPUs and engines; vllm: the vLLM of this environment."
+            "--engine",
+            autocompletion=completion.backends,
+            help="vllm: the vLLM of this environment, on real GPUs; emulated: emulated GPUs and engines.",
         ),
     ] = "vllm",
-    store: Annotated[Path | None, typer.Option("--store", help="Emulated engines are as fast as the measurements of this folder.")] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Only for emulated engines: folder of measurements that set their times and memory.")
+    ] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Execute a plan's actions: start, route, drain, stop; can be repeated after a crash and then goes on.
+    """Execute the actions of a plan: start, route, drain, stop. After a crash, run it again to continue.
 
     Example: ullage apply plan.json --engine emulated
     """
@@ -63,10 +67,10 @@ def apply(
     origin = local_files.fleet_folder(plan, fleet_folder)
     if engine != "emulated":
         for host in local_files.require_files(document, plan, origin):
-            typer.echo(f"note: {host} is not this machine: whether the local files of its replicas are there is not looked for", err=True)
+            typer.echo(f"note: {host} is not this machine: the local files of its replicas are not checked", err=True)
     checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
     typer.echo("\n".join([*action_lines(document.actions), *outage_lines(document.outages)]))
-    typer.echo(f"checked; taken from the plan as it says: {'; '.join(TAKEN_AS_SAID)}")
+    typer.echo(f"checked; the checker cannot confirm, and takes from the plan: {'; '.join(TAKEN_AS_SAID)}")
     if is_everywhere(document.desired.router.host):
         typer.echo(f"warning: the router listens on every interface ({document.desired.router.host}), as the plan says", err=True)
     if document.actions and not auto_approve:
@@ -77,7 +81,7 @@ def apply(
 
 
 def _tell_what_runs(folder: Path, state: State) -> None:
-    """What is seen to run now, which may be less than what was started; exits with 1 then."""
+    """Print what runs now; exit with 1 when this is not what was applied."""
     from executor.status import status as observe
 
     report = observe(folder)
@@ -90,13 +94,13 @@ def _tell_what_runs(folder: Path, state: State) -> None:
 
 
 def _check_store(plan: Plan, engine: str, store: Path | None) -> None:
-    """Real engines take the time and the memory that they take; emulated ones those of the store, which should be the plan's."""
+    """Refuse --store for real engines; warn when emulated engines use other measurements than the plan."""
     from ullage.profiling.imports import stored
     from ullage.traffic.emulated import store_warning
 
     if engine != "emulated":
         if store is not None:
-            raise ValueError(f"--store is for --engine emulated; {engine} engines are as fast as they are")
+            raise ValueError(f"--store works with --engine emulated only; leave it out for --engine {engine}")
         return
     warning = store_warning(plan, stored(store))
     if warning is not None:
@@ -104,7 +108,7 @@ def _check_store(plan: Plan, engine: str, store: Path | None) -> None:
 
 
 def _made_against(plan: Plan, now: State) -> State | None:
-    """The state whose world the actions start from; None when it has moved on, which apply itself refuses or resumes."""
+    """The state that the plan was made against; None when the state has changed since, which apply itself refuses or resumes."""
     from planner.plan import state_hash
 
     return now if plan.prior.state_hash == state_hash(now) else None
@@ -112,7 +116,7 @@ def _made_against(plan: Plan, now: State) -> State | None:
 
 def _confirm() -> None:
     if sys.stdin is None or not sys.stdin.isatty():
-        raise ValueError("nobody can be asked here (standard input is no terminal); give --auto-approve to apply")
+        raise ValueError("standard input is no terminal, so nobody can confirm; give --auto-approve to go on without a question")
     if not typer.confirm("Execute these actions?"):
         typer.echo("nothing was done")
         raise ExitCode(ERROR)
@@ -127,11 +131,11 @@ def _print_event(event: Event) -> None:
 
 
 def _nothing_applied(state: Path) -> str:
-    return f"{state}: there is no such state folder, so nothing was applied from it; --state names another one"
+    return f"{state}: this state folder does not exist, so nothing was applied from it; name another one with --state"
 
 
 def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
-    """Planned against observed; exits with 1 when they differ, or when there is no such state folder.
+    """Compare what should run with what runs; exit with 1 when they differ, or when the state folder does not exist.
 
     Example: ullage status --state .ullage
     """
@@ -139,7 +143,7 @@ def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
     from ullage.views.status_text import status_text
 
     if not state.exists():
-        raise ValueError(f"{_nothing_applied(state)}; `ullage apply plan.json` makes one")
+        raise ValueError(f"{_nothing_applied(state)}; `ullage apply plan.json` creates one")
     report = observe(state)
     typer.echo(status_text(report), nl=False)
     if report.drift:

@@ -1,4 +1,4 @@
-"""simulate and replay: a plan under the load of a trace, in virtual time or live."""
+"""simulate and replay: test a plan with the requests of a trace, in virtual time or live."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from planner.simulation.traffic_metrics import GpuUse, Summary
 
 PLAN_ARGUMENT = typer.Argument(help="A plan file.")
-TRACE_OPTION = typer.Option("--trace", help="csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant.")
-START_OPTION = typer.Option("--start", min=0.0, help="Start of the stretch in seconds; default: the busiest stretch.")
-REPEAT_OPTION = typer.Option("--repeat-rate", min=1, max=10_000, help="Send every request so many times, evenly shifted.")
-MAP_OPTION = typer.Option("--map", help="TENANT=WORKLOAD, where they are not named alike; may be repeated.")
+TRACE_OPTION = typer.Option("--trace", help="Trace: csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant.")
+START_OPTION = typer.Option("--start", min=0.0, help="Second of the trace at which to start; default: where it is busiest.")
+REPEAT_OPTION = typer.Option("--repeat-rate", min=1, max=10_000, help="Send every request this many times, evenly shifted.")
+MAP_OPTION = typer.Option("--map", help="TENANT=WORKLOAD, if their names differ; may be repeated.")
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of tables.")
 
 
@@ -35,20 +35,28 @@ def register(app: typer.Typer) -> None:
 def simulate(
     plan: Annotated[Path, PLAN_ARGUMENT],
     trace: Annotated[Path, TRACE_OPTION],
-    seconds: Annotated[float | None, typer.Option("--seconds", min=1.0, help="Length of the stretch; default: the whole trace.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=1.0, help="Length of the part of the trace that is used; default: the whole trace.")
+    ] = None,
     start: Annotated[float | None, START_OPTION] = None,
     repeat_rate: Annotated[int, REPEAT_OPTION] = 1,
     tenant_map: Annotated[list[str] | None, MAP_OPTION] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the drawn step times.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random step times.")] = 0,
     interference: Annotated[
-        float, typer.Option("--interference", min=1.0, max=100.0, help="Slow down neighbours on shared GPUs by this factor.")
+        float,
+        typer.Option(
+            "--interference",
+            min=1.0,
+            max=100.0,
+            help="Slow down active neighbours on shared GPUs by this factor, in addition to their equal share.",
+        ),
     ] = 1.0,
-    store: Annotated[Path | None, typer.Option("--store", help="Step times as corrected by the measurements of this folder.")] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Correct step times by the measurements in this folder.")] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     slow: Annotated[bool, typer.Option("--slow", help="Every step takes the 90th percentile of its measured spread.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Run a trace against a plan in virtual time: same input, same result.
+    """Simulate the requests of a trace on a plan, in virtual time. The same input gives the same result.
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
@@ -78,14 +86,14 @@ def simulate(
 def replay(
     plan: Annotated[Path, PLAN_ARGUMENT],
     trace: Annotated[Path, TRACE_OPTION],
-    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Length of the stretch.")] = 60.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Length of the part of the trace that is used.")] = 60.0,
     start: Annotated[float | None, START_OPTION] = None,
     repeat_rate: Annotated[int, REPEAT_OPTION] = 1,
     tenant_map: Annotated[list[str] | None, MAP_OPTION] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the plan.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Send a trace's requests to the running router and measure what clients see; requests in flight at the end finish.
+    """Send the requests of a trace to the running router, and measure what clients see. Requests in flight at the end finish.
 
     Example: ullage replay plan.json --trace trace.csv.gz --seconds 45 --repeat-rate 14
     """

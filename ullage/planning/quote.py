@@ -14,14 +14,19 @@ from planner.plan import Plan, State, as_applied
 from planner.sizing.blueprint import build
 from planner.spec import Fleet, load_fleet
 from planner.spec.yaml_tree import decode, parse
-from profiles.catalogue import builtin
+from profiles.catalogue import UnknownNameError, builtin
 from ullage.inputs import fleet_of, read_bytes, read_fleet, read_plan
 from ullage.planning.plan import plan_fleet
+
+DEFAULT_OUTPUT_TOKENS = "200"
 
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """A workload that somebody asks for, as the fleet file would say it; model is a name under models, or a catalogue name."""
+    """A workload that somebody asks for, as the fleet file would say it; model is a name under models, or a catalogue name.
+
+    Where its demand names no output_tokens there are DEFAULT_OUTPUT_TOKENS, and none for a model with task: embed.
+    """
 
     model: str
     workload: Mapping[str, Any]
@@ -36,11 +41,23 @@ def with_newcomer(path: Path, newcomer: Newcomer) -> tuple[Fleet, str]:
     model = newcomer.model
     if model not in models:
         model = _free_name(model.rpartition("/")[2].lower(), models)
-        models[model] = {"source": newcomer.model}
+        models[model] = {"source": newcomer.model, **({"task": "embed"} if _makes_vectors(newcomer.model) else {})}
+    embeds = isinstance(models[model], Mapping) and models[model].get("task") == "embed"
+    demand = dict(newcomer.workload["demand"])
+    if not embeds:
+        demand.setdefault("output_tokens", DEFAULT_OUTPUT_TOKENS)
     name = _free_name("quote", {**workloads, **models})
-    workloads[name] = {"model": model, **newcomer.workload}
+    workloads[name] = {"model": model, **newcomer.workload, "demand": demand}
     text = yaml.safe_dump({**written, "models": models, "workloads": workloads}, sort_keys=False)
     return load_fleet(path, text, builtin()), name
+
+
+def _makes_vectors(name: str) -> bool:
+    """Whether a model of the catalogue embeds; a name that it does not have is refused where the fleet is loaded."""
+    try:
+        return builtin().model(name).pooling
+    except UnknownNameError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

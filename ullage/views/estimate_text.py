@@ -24,7 +24,7 @@ def estimate_text(found: LatencyEstimate) -> str:
             ]
         ),
         "",
-        "Queueing, and prefills among the decode steps, come on top: `ullage plan` counts them at the load that is declared.",
+        "These times contain no queueing and no prefills between decode steps: `ullage plan` adds them for the declared load.",
     ]
     return "\n".join(lines) + "\n"
 

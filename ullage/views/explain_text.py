@@ -25,7 +25,7 @@ def explain_text(desired: Desired, subject: str | None) -> str:
     """Text for a terminal, ends in a newline. ValueError for a subject that the plan does not have, or a plan without reasons in it."""
     reasons = desired.explanation
     if reasons is None:
-        raise ValueError("this plan was made before plans were explained; make it again with `ullage plan`")
+        raise ValueError("this plan contains no explanation; make it again with `ullage plan`")
     if subject is None:
         return "\n".join([*_overview(desired, reasons), *_resolved(desired, reasons)]) + "\n"
     served_names = _served_names(desired, subject)
@@ -46,12 +46,12 @@ def _served_names(desired: Desired, subject: str) -> set[str]:
 
 
 def _overview(desired: Desired, reasons: Explanation) -> Iterator[str]:
-    yield "What limits each model, and what breaks it first"
+    yield "What limits each model, and what would break it first"
     for model in reasons.models:
         rows = [workload for workload in desired.workloads if workload.served_name == model.served_name]
         points = [row.breaking for row in rows if row.breaking is not None]
-        yield f"  {model.served_name}: {LIMIT_WORDS[model.limit]}; {_first_break(points) if points else 'not fully served'}"
-    yield "What is full on each GPU in use"
+        yield f"  {model.served_name}: limited by {LIMIT_WORDS[model.limit]}; {_first_break(points) if points else 'not fully served'}"
+    yield "How full each GPU in use is"
     for row in reasons.gpus:
         parts = f"memory {row.memory_fraction:.0%}, active residents {row.active_fraction:.0%}, compute {row.compute_fraction:.0%}"
         yield f"  {row.node} GPU {row.gpu}: {parts}"
@@ -62,9 +62,9 @@ def _first_break(points: list[Breaking]) -> str:
     slower = min((point.interference_factor for point in points if point.interference_factor), default=None)
     nodes = sorted({node for point in points for node in point.nodes})
     grown = f"demand x{demand:.2f}" if demand else "no demand up to x32"
-    slowed = f"steps x{slower:.2f}" if slower else "no slowdown up to x32"
-    lost = f"loss of {', '.join(nodes[:3])}{' ...' if len(nodes) > 3 else ''}" if nodes else "no loss of one node"
-    return f"{grown}, {slowed}, {lost}"
+    slowed = f"step times x{slower:.2f}" if slower else "no step times up to x32"
+    lost = f"the loss of {' or '.join(nodes[:3])}{' ...' if len(nodes) > 3 else ''}" if nodes else "the loss of no single node"
+    return f"broken by {grown}, by {slowed}, by {lost}"
 
 
 def _model(desired: Desired, reasons: Explanation, model: ModelReasons, replicas: list[Replica]) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _model(desired: Desired, reasons: Explanation, model: ModelReasons, replicas
     for replica in replicas:
         if replica.served_name == model.served_name:
             yield from _replica(desired, replica)
-    yield f"  what limits a replica: {LIMIT_WORDS[model.limit]}: {model.limit_reason}"
+    yield f"  what limits a replica: {LIMIT_WORDS[model.limit]}; {model.limit_reason}"
     for workload in desired.workloads:
         if workload.served_name == model.served_name:
             yield f"  {_workload(workload)}"
@@ -111,14 +111,14 @@ def _workload(row: WorkloadForecast) -> str:
     point = row.breaking
     if point is None:
         return f"workload {row.name}: {row.rate_rps:.3g} requests/s"
-    demand = f"x{point.demand_factor:.2f} ({LIMIT_WORDS[point.demand_limit or 'nothing']})" if point.demand_factor else "none up to x32"
+    demand = f"x{point.demand_factor:.2f} ({LIMIT_WORDS[point.demand_limit or 'nothing']})" if point.demand_factor else "up to x32: none"
     slower = (
         f"x{point.interference_factor:.2f} ({LIMIT_WORDS[point.interference_limit or 'nothing']})"
         if point.interference_factor
-        else "none up to x32"
+        else "up to x32: none"
     )
-    nodes = ", ".join(point.nodes) or "none"
-    return f"workload {row.name}: {row.rate_rps:.3g} requests/s; broken by demand {demand}, by steps {slower}, by the loss of: {nodes}"
+    nodes = " or ".join(point.nodes) or "no single node"
+    return f"workload {row.name}: {row.rate_rps:.3g} requests/s; broken by demand {demand}, by step times {slower}, by the loss of {nodes}"
 
 
 def _way(way: Way) -> str:
@@ -132,7 +132,9 @@ def _against(way: Way, chosen: list[Way]) -> str:
     if not chosen:
         return ""
     more = way.usd_per_h - min(item.usd_per_h for item in chosen)
-    return f" ({more:.2f} USD/h more)" if more > 0 else " (no dearer by itself; what else shares its GPUs decides)"
+    return (
+        f" ({more:.2f} USD/h more)" if more > 0 else " (costs no more by itself; it was not chosen because of the other models on its GPUs)"
+    )
 
 
 def _other_gpus(desired: Desired, reasons: Explanation, replicas: list[Replica]) -> Iterator[str]:
@@ -155,25 +157,25 @@ def _fullness(row: GpuRows) -> float:
 def _kept_out(gpu: GpuPlan, fullest: str, fullness: float, need_mib: int, names: dict[str, Replica]) -> str:
     free_mib = gpu.free_mib - gpu.headroom_mib
     if gpu.mode in {"exclusive", "tensor_parallel"}:
-        return f"{', '.join(gpu.replicas)} has it alone ({MODE_WORDS[gpu.mode]})"
+        return f"{', '.join(gpu.replicas)} uses this GPU alone ({MODE_WORDS[gpu.mode]})"
     if gpu.mode != "mig" and free_mib < need_mib:
-        return f"{free_mib} MiB are free, a replica takes {need_mib} MiB"
+        return f"{free_mib} MiB are free, but a replica takes {need_mib} MiB"
     if fullness >= _FULL_FRACTION:
         limit = max((names[name].max_active_residents for name in gpu.replicas), default=0)
-        detail = f", sized for {limit} that are active together" if fullest == "active residents" else ""
-        return f"its {fullest} row is {fullness:.0%} full with {', '.join(gpu.replicas)}{detail}"
-    return f"it has room ({fullest} {fullness:.0%}): moving there would not free a GPU"
+        detail = f", which are sized for {limit} replicas that are active together" if fullest == "active residents" else ""
+        return f"its {fullest} limit is {fullness:.0%} used by {', '.join(gpu.replicas)}{detail}"
+    return f"it has room ({fullest}: {fullness:.0%} used), but moving there would not free a GPU"
 
 
 def _resolved(desired: Desired, reasons: Explanation) -> Iterator[str]:
     for conflict in reasons.conflicts:
         if conflict.members:
-            kind = "cannot all be met, and without any one of them the rest can" if conflict.proven else "cannot all be met"
+            kind = "cannot all be met; without any one of them, the others can" if conflict.proven else "cannot all be met"
             yield f"Conflict: these {kind}:"
             yield from (f"  {member}" for member in conflict.members)
         else:
-            yield f"Conflict of {conflict.served_name}: none was proven within the limits of the search"
+            yield f"Conflict of {conflict.served_name}: the search ended before it could prove one"
     yield from (one_more_line(desired, item) for item in reasons.one_more)
     band = desired.certificate.cost_band
     if band is not None:
-        yield f"Cost with step times at p10 and p90 of what is known: {band.p10_usd_per_h:.2f} and {band.p90_usd_per_h:.2f} USD/h"
+        yield f"Cost if step times are at p10 and p90 of their band: {band.p10_usd_per_h:.2f} and {band.p90_usd_per_h:.2f} USD/h"

@@ -33,7 +33,7 @@ def _proposals(fit: Fit, proposed: Sequence[Proposal]) -> Iterator[str]:
     yield (
         "what would fit:"
         if proposed
-        else "nothing of this would fit: fp8 weights made while loading, larger --tensor-parallel-size up to 8"
+        else "neither fp8 weights made while loading nor a larger --tensor-parallel-size up to 8 would make them fit"
     )
     for item in proposed:
         words = [f"--tensor-parallel-size {item.tensor_parallel_size}"] if item.tensor_parallel_size > 1 else []
@@ -50,30 +50,30 @@ def _resident(resident: Resident, fits: bool) -> Iterator[str]:
         yield f"  {line.name:<28} {_gib(line.memory_mib)}"
     yield f"  {'total per GPU':<28} {_gib(resident.total_mib)}"
     if resident.start_peak_mib > resident.total_mib:
-        yield f"  {'most while it starts':<28} {_gib(resident.start_peak_mib)}"
+        yield f"  {'highest while it starts':<28} {_gib(resident.start_peak_mib)}"
     if resident.kv_blocks:
         yield (
             f"  KV pool: {resident.kv_blocks:,} blocks, {resident.kv_tokens:,} tokens, {resident.max_concurrency:.2f} requests of full "
-            f"length; it starts with {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
+            f"length; smallest pool to start: {_gib(-(-resident.min_kv_bytes // (1 << 20))).strip()}"
         )
     else:
         yield "  no KV pool: an encoder has no KV cache"
     if resident.lowered_max_num_seqs is not None:
         yield (
-            f"  --max-num-seqs lowered from {resident.asked_sequences} to {resident.lowered_max_num_seqs}, the blocks of its pool: each "
-            "sequence takes one for its state; give --max-num-seqs to have it as it is"
+            f"  --max-num-seqs is lowered from {resident.asked_sequences} to {resident.lowered_max_num_seqs}, the blocks of the pool: "
+            "each sequence takes one block for its state; give --max-num-seqs to keep your own value"
         )
     length, sequences = _limit(resident.largest_max_model_len), _limit(resident.largest_max_num_seqs)
-    yield f"  largest that fits, all else as asked: {length} --max-model-len, {sequences} --max-num-seqs"
+    yield f"  largest values that fit, each with all other options as given: --max-model-len {length}, --max-num-seqs {sequences}"
     if fits:
         yield f"  vllm serve {shlex.quote(resident.model)} {shlex.join(resident.flags)}"
 
 
 def _footer(fit: Fit) -> Iterator[str]:
     if fit.binding:
-        yield f"largest line: {fit.binding}"
+        yield f"takes most memory: {fit.binding}"
     if fit.fits:
-        yield f"left beyond one longest request each: {_gib(fit.left_mib).strip()}, divided evenly over the KV pools"
+        yield f"left when each KV pool holds one longest request: {_gib(fit.left_mib).strip()}, divided evenly over the KV pools"
     yield f"memory: {_gib(fit.memory_mib).strip()}, of which {_gib(fit.headroom_mib).strip()} stay free"
     sources: dict[str, list[str]] = {}
     for resident in fit.residents:

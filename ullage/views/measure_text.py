@@ -22,7 +22,8 @@ def measured_text(found: Measured, store: Path) -> str:
         lines += table((head, *(_row(point) for point in found.points)))
     lines += [*found.stopped, *map(str, found.findings)]
     lines.append(
-        f"{len(found.points)} points added to {store}, {found.known} were there; `ullage profile check --store {store}` looks at all"
+        f"{len(found.points)} points added to {store}, {found.known} were there already; "
+        f"`ullage profile check --store {store}` checks all points"
     )
     return "\n".join(lines) + "\n"
 
@@ -35,7 +36,7 @@ def pair_text(found: MeasuredPair, store: Path) -> str:
     for model, factor in zip(found.models, found.factors, strict=True):
         lines.append(f"{model}: interference factor {factor:.2f}" if factor else f"{model}: no factor yet, phases are missing")
     lines += found.warnings
-    lines.append(f"{len(found.cells)} pairs added to {store}, {found.known} were there")
+    lines.append(f"{len(found.cells)} pairs added to {store}, {found.known} were there already")
     return "\n".join(lines) + "\n"
 
 
@@ -47,8 +48,8 @@ def ranking_text(found: Ranking) -> str:
         lines += table((head, *(_worth(each) for each in found.worths)))
         lines += ["to measure:", *(f"  {each.command}" for each in found.worths)]
     else:
-        lines.append("everything it rests on is measured")
-    lines.append(f"looked into {found.looked_into} of {found.missing} missing measurements (--limit), {found.plans} plans made")
+        lines.append("all engines and pairs that this plan uses are measured")
+    lines.append(f"examined {found.looked_into} of {found.missing} missing measurements (--limit), {found.plans} plans made")
     return "\n".join(lines) + "\n"
 
 

@@ -58,7 +58,7 @@ def fleet_line(desired: Desired) -> str:
     certificate = desired.certificate
     return (
         f"{desired.gpus_used} of {len(desired.gpus)} GPUs, {desired.cost_usd_per_h:.2f} USD/h, "
-        f"{_proof(certificate)}; engine {certificate.solver}"
+        f"{_proof(certificate)}; solver {certificate.solver}"
     )
 
 
@@ -84,7 +84,7 @@ def _distance(certificate: Certificate) -> str:
     optimised = [tier for tier in certificate.tiers if tier.optimised]
     worst = next((tier for tier in optimised if tier.gap_fraction > 0), optimised[-1])
     if worst.bound <= 0:
-        return f"no bound on {worst.goal} was found, so how far the best possible is away is not known"
+        return f"no bound on {worst.goal} was found, so a better plan may exist"
     return f"within {worst.gap_fraction:.2%} of the best possible {worst.goal} (bound {worst.bound:.6g})"
 
 
@@ -110,9 +110,10 @@ def _nodes(desired: Desired) -> Iterator[str]:
 def _saving_line(saving: SharingSaving) -> str:
     both_usd_per_h = saving.measured_usd_per_h + saving.assumed_usd_per_h
     return (
-        f"  sharing saves {saving.measured_gpus + saving.assumed_gpus} GPUs ({both_usd_per_h:.2f} USD/h) against one per replica: "
-        f"{saving.measured_gpus} ({saving.measured_usd_per_h:.2f} USD/h) with interference measured, "
-        f"{saving.assumed_gpus} ({saving.assumed_usd_per_h:.2f} USD/h) assumed"
+        f"  sharing saves {saving.measured_gpus + saving.assumed_gpus} GPUs ({both_usd_per_h:.2f} USD/h) compared with one GPU per "
+        "replica: "
+        f"{saving.measured_gpus} ({saving.measured_usd_per_h:.2f} USD/h) where interference is measured, "
+        f"{saving.assumed_gpus} ({saving.assumed_usd_per_h:.2f} USD/h) where it is assumed"
     )
 
 
@@ -196,10 +197,10 @@ def _short(desired: Desired) -> Iterator[str]:
         yield f"  {served_name}: {unserved_rps:.2f} requests/s unserved: {reason}"
         if any(route.served_name == served_name and route.backends for route in desired.routes):
             served_rps = sum(workload.rate_rps for workload in members) - unserved_rps
-            more = f"when more than {served_rps:.2f} requests/s come"
-            yield f"    none is turned away: {more}, all requests for {served_name} wait and miss their goals"
+            more = f"when more than {served_rps:.2f} requests/s arrive"
+            yield f"    the router turns no request away: {more}, all requests for {served_name} wait and miss their goals"
         else:
-            yield "    no replica serves it: clients get a 503"
+            yield "    no replica serves this model: clients get a 503"
 
 
 def _provenance(desired: Desired) -> Iterator[str]:
@@ -225,7 +226,7 @@ def _against(is_s: float | None, goal_s: float) -> str:
 
 def _node_losses(desired: Desired) -> Iterator[str]:
     if desired.tolerance_cost_usd_per_h is not None:
-        yield f"loss of any one node (surviving it costs {desired.tolerance_cost_usd_per_h:.2f} USD/h)"
+        yield f"loss of any one node (to survive it costs {desired.tolerance_cost_usd_per_h:.2f} USD/h)"
     for loss in desired.node_losses:
         if loss.unserved_rps:
             without = f"without {loss.node} {loss.unserved_rps:.4g} requests/s"
@@ -235,7 +236,7 @@ def _node_losses(desired: Desired) -> Iterator[str]:
 
 
 def _baselines(desired: Desired) -> Iterator[str]:
-    yield "Cost against simpler methods"
+    yield "Cost compared with simpler methods"
     rows = [("method", "GPUs", "USD/h", "unserved/s", "")]
     rows.append(("this plan", str(desired.gpus_used), f"{desired.cost_usd_per_h:.2f}", _unserved(desired), ""))
     for name, baseline in desired.certificate.baselines.items():
@@ -260,7 +261,7 @@ def _bought(desired: Desired) -> Iterator[str]:
         yield one_more_line(desired, item)
     band = desired.certificate.cost_band
     if band is not None:
-        yield f"Cost with step times at p10 and p90 of what is known: {band.p10_usd_per_h:.2f} and {band.p90_usd_per_h:.2f} USD/h"
+        yield f"Cost if step times are at p10 and p90 of their band: {band.p10_usd_per_h:.2f} and {band.p90_usd_per_h:.2f} USD/h"
 
 
 def one_more_line(desired: Desired, item: OneMore) -> str:
@@ -277,7 +278,7 @@ def one_more_line(desired: Desired, item: OneMore) -> str:
 def action_lines(actions: Sequence[Action]) -> Iterator[str]:
     """What apply will execute, one line each, in order."""
     if not actions:
-        yield "No changes: what was applied is what is desired (ullage status tells whether it still runs)."
+        yield "No changes: the plan is already applied (`ullage status` shows whether it still runs)."
         return
     yield f"Actions ({len(actions)}), in this order"
     for action in actions:
@@ -301,7 +302,7 @@ def _action_line(action: Action) -> str:
 def outage_lines(outages: Sequence[Outage]) -> Iterator[str]:
     """What clients will miss while apply executes the actions."""
     if outages:
-        yield "While they are executed"
+        yield "While the actions are executed"
     for item in outages:
         short = f"fewer than {_counted(item.least_replicas, 'replica')} (at least {item.fewest_replicas}) for up to {item.short_s:.0f} s"
         lack = f"UNAVAILABLE for up to {item.unavailable_s:.0f} s" if item.unavailable_s else short

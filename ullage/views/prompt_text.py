@@ -20,13 +20,13 @@ def _lines(item: PromptFit, quantile: float) -> Iterator[str]:
     if item.prefill_s is None or item.prefill_alone_s is None:
         yield f"  {item.replica}: does not fit: {item.reason}"
         return
-    share = f"at {item.share_fraction:.0%} of the GPU" if item.share_fraction < 1 else "with its GPUs to itself"
+    share = f"at {item.share_fraction:.0%} of the GPU" if item.share_fraction < 1 else "with no neighbour on its GPUs"
     pool = f", {item.blocks} of {item.pool_blocks} blocks of its KV pool" if item.pool_blocks else ""
     yield (
         f"  {item.replica}: fits{pool}; read in {item.prefill_s:.2f} s "
         f"{share} (p{quantile * 100:g}), in {item.prefill_alone_s:.2f} s alone (median)"
     )
     if item.delay_s is not None:
-        yield f"    delays {', '.join(item.neighbours)} by {item.delay_s:.2f} s at most: their requests that run meanwhile"
+        yield f"    delays {', '.join(item.neighbours)} by {item.delay_s:.2f} s at most (requests that run at the same time)"
     else:
-        yield "    delays nobody on its GPU"
+        yield "    delays no other replica"

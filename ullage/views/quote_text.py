@@ -10,12 +10,16 @@ from planner.newcomer import PlacementEstimate, Quote
 def estimate_line(first: PlacementEstimate) -> str:
     """The first answer in one line."""
     if first.usd_per_h is None:
-        return "estimate: no room beside what the plan has; something would have to move, or be displaced"
+        return "estimate: no room beside the replicas of the plan; others would have to move, or lose capacity"
     if not first.replicas:
-        return "estimate: +0.00 USD/h, the replicas there are carry it"
-    where = f"{first.joined} of {first.replicas} join GPUs in use" if first.joined else f"{first.replicas} on GPUs of their own"
-    instead = f", in place of the {first.replaced} there" if first.replaced else ""
-    return f"estimate: {first.usd_per_h:+.2f} USD/h, {first.shape}: {where}{instead}, everything else staying as it is"
+        return "estimate: +0.00 USD/h, the existing replicas carry it"
+    where = f"{_new(first.replicas)}, {first.joined} on GPUs in use" if first.joined else f"{_new(first.replicas)} on free GPUs"
+    instead = f", in place of the {first.replaced} existing" if first.replaced else ""
+    return f"estimate: {first.usd_per_h:+.2f} USD/h, {first.shape}: {where}{instead}; everything else stays as it is"
+
+
+def _new(replicas: int) -> str:
+    return "1 new replica" if replicas == 1 else f"{replicas} new replicas"
 
 
 def quote_text(quote: Quote) -> str:
@@ -35,4 +39,4 @@ def _lines(quote: Quote) -> Iterator[str]:
     for name, lost_rps in sorted(quote.displaced_rps.items()):
         yield f"  displaces {lost_rps:.3g} requests/s of {name}"
     if not quote.displaced_rps:
-        yield "  displaces nobody"
+        yield "  displaces no other workload"

@@ -26,7 +26,7 @@ def test_a_served_workload_has_no_reason() -> None:
 
 def test_missing_replicas_are_not_called_missing_capacity() -> None:
     text = reason("small", workloads={"small": workload("small", min_replicas=3)})
-    assert text.startswith("min_replicas asks for 3 replicas and 2 found room")
+    assert text.startswith("min_replicas asks for 3 replicas and there is room for 2")
     assert "lower min_replicas" in text
 
 
@@ -37,13 +37,15 @@ ONE = {"h100": ONE_GPU}
 def test_too_much_demand_says_what_one_replica_carries_and_who_else_is_there() -> None:
     text = reason("large", pools=ONE, workloads={"small": workload("small", priority=9), "large": workload("large", "500/s", priority=1)})
     assert text.startswith("the GPUs are used up: one replica on 1 GPU of pool h100 carries at most ")
-    assert text.endswith("500 are asked for, and it may use 1 GPU, where small runs too; add nodes, relax slo or lower the demand")
+    assert text.endswith(
+        "the demand is 500 requests/s, and it may use 1 GPU, where small also runs; add nodes, relax slo or lower the demand"
+    )
 
 
 def test_neighbours_that_are_ruled_out_are_named() -> None:
     apart = {"small": workload("small", priority=9, not_with=["large"]), "large": workload("large", priority=1)}
     text = reason("large", pools=ONE, workloads=apart)
-    assert text.endswith("; on 1 GPU it may not sit with small (not_with); drop not_with or add nodes")
+    assert text.endswith("; on 1 GPU it may not share a GPU with small (not_with); drop not_with or add nodes")
 
 
 def test_active_residents_are_named_with_the_memory_that_stays_free() -> None:
@@ -69,7 +71,9 @@ def test_gpus_that_are_full_for_one_reason_are_counted_together() -> None:
 
 def test_a_policy_without_sharing_is_named() -> None:
     text = reason("small", pools=ONE, policy={"max_active_residents": 1})
-    assert text.endswith("on 1 GPU large runs alone, as policy.max_active_residents is 1; raise policy.max_active_residents or add nodes")
+    assert text.endswith(
+        "on 1 GPU large runs alone, because policy.max_active_residents is 1; raise policy.max_active_residents or add nodes"
+    )
 
 
 def test_a_guaranteed_share_that_is_too_small_is_named_with_whose_slo_it_is() -> None:
@@ -85,7 +89,10 @@ def test_a_workload_whose_slo_allows_no_sharing_is_named_with_its_latency_and_go
         "middle": workload("middle", slo={"ttft_p95": "100ms", "tpot_p95": "15ms"}, priority=8),
     }
     text = reason("middle", pools=ONE, workloads=loads)
-    assert "on 1 GPU it cannot sit beside small: beside neighbours it would be too slow: unloaded and at 1/2 of the GPU its p99 is " in text
+    assert (
+        "on 1 GPU it cannot share a GPU with small: beside neighbours it would be too slow: unloaded and at 1/2 of the GPU its p99 is "
+        in text
+    )
     assert text.endswith("the goal is TTFT 100 ms, TPOT 15.0 ms; relax slo of middle or add nodes")
 
 
@@ -113,7 +120,7 @@ def test_host_cores_that_are_used_up_are_named() -> None:
 
 def test_free_gpus_that_pin_leaves_out_are_named() -> None:
     text = reason("small", pools={"a": ONE_GPU, "b": ONE_GPU}, workloads={"small": workload("small", "90/s", pin=["a"])})
-    assert text.endswith("it may use 1 GPU; pin keeps it off 1 GPU of pool b, which is free; widen pin or add nodes")
+    assert text.endswith("it may use 1 GPU; pin excludes 1 GPU of pool b, which is free; widen pin or add nodes")
 
 
 def test_gpus_that_are_left_over_by_block_size_are_named() -> None:
@@ -123,7 +130,9 @@ def test_gpus_that_are_left_over_by_block_size_are_named() -> None:
         models={"wide": {"source": "meta-llama/Llama-3.1-70B", "max_model_len": 4096, "tensor_parallel": [2]}},
         workloads={"wide": workload("wide", "400/s", **{"class": "background"})},
     )
-    assert "on 1 GPU nothing runs, but a replica takes an aligned block of 2 GPUs of one node; allow a smaller tensor_parallel" in text
+    assert (
+        "on 1 GPU nothing runs there, but a replica takes an aligned block of 2 GPUs of one node; allow a smaller tensor_parallel" in text
+    )
 
 
 def test_a_model_that_fits_no_gpu_says_by_how_much_and_what_would_help() -> None:
@@ -131,7 +140,7 @@ def test_a_model_that_fits_no_gpu_says_by_how_much_and_what_would_help() -> None
     text = reason("huge", models=models, workloads={"huge": workload("huge")})
     assert re.match(r"no replica of it is possible: h100, exclusive on 1 GPU.*: needs \d+ MiB per GPU \(weights \d+ MiB, ", text)
     assert text.endswith(
-        "; quantise it, lower max_model_len, allow a larger tensor_parallel or give it larger GPUs (ullage fit tells what would fit)"
+        "; quantise it, lower max_model_len, allow a larger tensor_parallel or use larger GPUs (`ullage fit` shows what would fit)"
     )
 
 

@@ -58,7 +58,7 @@ def test_an_impossible_model_names_every_refusal_with_numbers() -> None:
 
 
 def test_one_more_gpu_serves_what_is_short_and_says_at_what_cost() -> None:
-    desired = planned(pools=ONE, workloads={"large": workload("large", "25/s")})
+    desired = planned(pools=ONE, workloads={"large": workload("large", "30/s")})
     short_rps = desired.workloads[0].unserved_rps
     assert short_rps > 0
     [item] = reasons(desired).one_more

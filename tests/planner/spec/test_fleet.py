@@ -36,8 +36,9 @@ def test_defaults() -> None:
     assert fleet.policy.model_dump() == {
         "headroom_mib": 1024,
         "sizing_quantile": 0.99,
+        "step_quantile": 0.9,
         "isolate_teams": False,
-        "max_active_residents": 3,
+        "max_active_residents": 4,
         "cost_slack_fraction": 0.01,
         "goals": tuple(({"goal": goal, "weight": 1.0},) for goal in ("cost", "churn", "fragmentation")),
         "router": {"host": "127.0.0.1", "port": 8080, "admin_port": 9901},
