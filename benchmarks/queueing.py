@@ -162,7 +162,7 @@ def _records(point: Point, neighbours: int, count: int) -> list[RequestRecord]:
         [SimulatedGpu("gpu", (("gpu", 1.0),))],
         [request for name in names for request in point.requests(name, draw, count)],
         {name: ((name, 1),) for name in names},
-        draw.random,
+        seed=draw.getrandbits(32),
     )
     return [record for record in result.records if record.served_name == names[0]]
 

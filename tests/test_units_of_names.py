@@ -91,6 +91,8 @@ COUNTS = {
     *("rows", "starts"),
     # all-reduces of a step, pairs of a query and a key that attention multiplies
     *("all_reduces", "pairs"),
+    # steps in a row
+    "alike",
     # rows of a LoRA adapter's matrices
     "rank",
 }

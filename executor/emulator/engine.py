@@ -11,8 +11,9 @@ from executor.emulator.metrics import Metrics
 from executor.emulator.pace import Pace
 from executor.emulator.residence import Residence
 from executor.emulator.response_bodies import TokenSink
-from planner.simulation.core import EngineCore, Step, seconds
+from planner.simulation.core import EngineCore
 from planner.simulation.engine_requests import EngineRequest
+from planner.simulation.engine_steps import Step, seconds
 from profiles.latency.steptime import StepTime
 
 # Steps that a late engine catches up on before it lets the network have a turn.

@@ -14,6 +14,16 @@ schedule(), an aborted one gets no further token. Between schedule() and finish(
 RuntimeError. A request appears in result.tokens exactly output_tokens times, in result.first once and in result.ended once; after that
 the core has forgotten it and its id may be used again.
 
+Most steps are followed by many that are the same but for the growing context. Whoever needs not see each of them asks after schedule()
+how many there are, and ends them together:
+
+    count = core.steps_alike()                                                     # this step and those like it that are bound to follow
+    ...                                  # let seconds_each(step_time, step, count) pass, or those of the first few of them
+    result = core.finish(step, steps=count)                                        # or fewer
+
+A request may be added meanwhile; when core.admits_next then holds, the step that runs at that moment must be the last one of them.
+abort() lets no more than one step end together.
+
 Rules, after vllm/v1/core/sched/scheduler.py (0.32, first come first served, no speculative decoding):
   * A step computes at most max_num_batched_tokens. Running requests go first, in order of admission: one token for those that decode,
     the rest of the budget for the one whose prefill is unfinished. Then waiting requests are admitted while max_num_seqs, the budget
@@ -29,54 +39,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from planner.simulation.engine_requests import EngineConfig, EngineRequest, RejectReason, RequestRejection
-from profiles.latency.steptime import StepTime
-
-
-class _Sequence:
-    """A request inside the engine. While it decodes only `computed` moves: the tokens whose keys and values are in its blocks."""
-
-    __slots__ = ("cached", "capacity", "computed", "last", "prefilling", "prompt", "request_id", "target")
-
-    def __init__(self, request: EngineRequest) -> None:
-        self.request_id = request.request_id
-        self.prompt = request.input_tokens
-        self.cached = min(request.cached_prefix_tokens, request.input_tokens - 1)
-        self.computed = self.cached
-        self.target = request.input_tokens
-        self.last = request.input_tokens + request.output_tokens - 1
-        self.capacity = 0
-        self.prefilling = True
-
-
-@dataclass(slots=True)
-class Step:
-    """One forward pass: tokens computed in it and kv_tokens read from the KV cache (context computed before it).
-
-    pairs counts, over its prefill chunks, each computed token with every token it attends to: those before it and itself.
-    """
-
-    tokens: int
-    kv_tokens: int
-    decodes: list[_Sequence]
-    chunks: list[tuple[_Sequence, int]]
-    pairs: int = 0
-
-    def take(self, sequence: _Sequence, chunk: int) -> None:
-        """Add a chunk of a prompt, whose cached context is read once."""
-        computed = sequence.computed
-        self.chunks.append((sequence, chunk))
-        self.tokens += chunk
-        self.kv_tokens += computed
-        self.pairs += chunk * computed + chunk * (chunk + 1) // 2
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """Request ids that got one token in a step, and those among them whose first or last token it was."""
-
-    tokens: tuple[str, ...]
-    first: tuple[str, ...]
-    ended: tuple[str, ...]
+from planner.simulation.engine_steps import EngineSequence, Step, StepResult
 
 
 @dataclass(slots=True)
@@ -89,11 +52,6 @@ class EngineCounters:
     preemptions: int = 0
 
 
-def seconds(step_time: StepTime, step: Step) -> float:
-    """Seconds of a step on an engine alone, at the median."""
-    return step_time.step_s(step.tokens, step.kv_tokens, len(step.decodes) + len(step.chunks), step.pairs)
-
-
 class EngineCore:
     """One engine; see the module's docstring for how to drive it."""
 
@@ -102,10 +60,10 @@ class EngineCore:
         self.config = config
         self.counters = EngineCounters()
         self._free_blocks = config.usable_blocks
-        self._sequences: dict[str, _Sequence] = {}
-        self._waiting: deque[_Sequence] = deque()
+        self._sequences: dict[str, EngineSequence] = {}
+        self._waiting: deque[EngineSequence] = deque()
         # In order of admission. At most one of them is mid-prefill, and that one is the last: a chunk is cut only where the budget ends.
-        self._running: list[_Sequence] = []
+        self._running: list[EngineSequence] = []
         self._in_flight: Step | None = None
 
     @property
@@ -128,13 +86,20 @@ class EngineCore:
         """Share of the usable KV blocks that is held, 0 to 1 (vLLM's kv_cache_usage_perc)."""
         return self.used_blocks / self.config.usable_blocks
 
+    @property
+    def admits_next(self) -> bool:
+        """Whether the request at the front of the queue fits beside those that run, with the blocks that are free now."""
+        if not self._waiting or len(self._running) >= self.config.max_num_seqs:
+            return False
+        return self._blocks(self._waiting[0].target) <= self._free_blocks
+
     def add(self, request: EngineRequest) -> RequestRejection | None:
         """Queue a request. Returns why it is refused, or None. Raises ValueError when its id is in use."""
         if request.request_id in self._sequences:
             raise ValueError(f"request id {request.request_id!r} is already in this engine; use another")
         refused = self._refusal(request)
         if refused is None:
-            sequence = _Sequence(request)
+            sequence = EngineSequence(request)
             self._sequences[request.request_id] = sequence
             self._waiting.append(sequence)
         return refused
@@ -152,6 +117,7 @@ class EngineCore:
         if self._in_flight is not None:
             self._in_flight.decodes = [other for other in self._in_flight.decodes if other is not sequence]
             self._in_flight.chunks = [chunk for chunk in self._in_flight.chunks if chunk[0] is not sequence]
+            self._in_flight.alike = 1
         return True
 
     def schedule(self) -> Step | None:
@@ -168,17 +134,49 @@ class EngineCore:
         self._in_flight = step
         return step
 
-    def finish(self, step: Step) -> StepResult:
-        """Account for the step that schedule() returned: hand out its tokens and free what ended."""
+    def steps_alike(self) -> int:
+        """How many steps in a row, from the one in flight on, only decode for the same requests: nobody ends before the last of them.
+
+        Until somebody ends, free blocks only become fewer, so that who cannot be admitted now cannot be before; and before a block is
+        missing for a token, which would preempt somebody, the row ends.
+        """
+        step = self._step_in_flight()
+        decodes = step.decodes
+        if step.chunks or len(decodes) < len(self._running) or self.admits_next:
+            return 1
+        count = min(sequence.last - sequence.computed for sequence in decodes)
+        block_size = self.config.block_size
+        rounds, rest = divmod(self._free_blocks, len(decodes))
+        # Each of them takes one block in any block_size steps: a check that costs nothing, then the step before a block is missing.
+        if count > rounds * block_size:
+            room = sorted(sequence.capacity - sequence.computed for sequence in decodes)
+            count = min(count, room[rest] + rounds * block_size)
+        step.alike = count
+        return count
+
+    def blocks_taken(self, steps: int) -> list[int]:
+        """The step that takes it, for each KV block newly held in that many steps; the one in flight, number 0, has taken its own."""
+        block_size = self.config.block_size
+        found: list[int] = []
+        for sequence in self._step_in_flight().decodes:
+            room = sequence.capacity - sequence.computed
+            if room < steps:
+                found += range(room, steps, block_size)
+        return found
+
+    def finish(self, step: Step, steps: int = 1) -> StepResult:
+        """Account for the step that schedule() returned, and for those like it that followed: hand out tokens and free what ended.
+
+        steps, up to steps_alike(), is how many there were; every request of the result's tokens got one in each of them.
+        """
         if step is not self._in_flight:
             raise RuntimeError("this is not the step in flight: finish() each step once, in order")
+        if not 1 <= steps <= step.alike:
+            raise RuntimeError(f"{steps} steps cannot end together: 1 to {step.alike} are known to be alike, see steps_alike()")
         self._in_flight = None
-        tokens, first, ended = [], [], []
-        for sequence in step.decodes:
-            computed = sequence.computed = sequence.computed + 1
-            tokens.append(sequence.request_id)
-            if computed == sequence.last:
-                ended.append(sequence.request_id)
+        ended = self._decode(step.decodes, steps)
+        tokens, first = [sequence.request_id for sequence in step.decodes], []
+        self.counters.generation_tokens += (steps - 1) * len(tokens)
         for sequence, chunk in step.chunks:
             sequence.computed += chunk
             if sequence.computed == sequence.target:
@@ -191,6 +189,23 @@ class EngineCore:
         if ended:
             self._retire(ended)
         return StepResult(tuple(tokens), tuple(first), tuple(ended))
+
+    def _step_in_flight(self) -> Step:
+        if self._in_flight is None:
+            raise RuntimeError("no step is in flight: schedule() one first")
+        return self._in_flight
+
+    def _decode(self, decodes: list[EngineSequence], steps: int) -> list[str]:
+        """Give each so many tokens; returns the ids of those that have all of theirs."""
+        ended: list[str] = []
+        for sequence in decodes:
+            computed = sequence.computed = sequence.computed + steps
+            # schedule() gave the block that the first step needs
+            if computed > sequence.capacity:
+                self._grow(sequence, computed)
+            if computed == sequence.last:
+                ended.append(sequence.request_id)
+        return ended
 
     def _refusal(self, request: EngineRequest) -> RequestRejection | None:
         config = self.config
@@ -226,11 +241,9 @@ class EngineCore:
 
     def _admit(self, step: Step) -> None:
         budget = self.config.max_num_batched_tokens - step.tokens
-        while self._waiting and budget > 0 and len(self._running) < self.config.max_num_seqs:
-            sequence = self._waiting[0]
-            if self._blocks(sequence.target) > self._free_blocks:
-                break
-            self._running.append(self._waiting.popleft())
+        while budget > 0 and self.admits_next:
+            sequence = self._waiting.popleft()
+            self._running.append(sequence)
             chunk = min(sequence.target - sequence.computed, budget)
             self._grow(sequence, sequence.computed + chunk)
             step.take(sequence, chunk)
@@ -239,7 +252,7 @@ class EngineCore:
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self.config.block_size)
 
-    def _grow(self, sequence: _Sequence, tokens: int) -> bool:
+    def _grow(self, sequence: EngineSequence, tokens: int) -> bool:
         """Give the sequence blocks for that many tokens, preempting the newest ones for it; False when it had to go itself."""
         held = sequence.capacity // self.config.block_size
         missing = self._blocks(tokens) - held
@@ -253,7 +266,7 @@ class EngineCore:
             sequence.capacity = (held + missing) * self.config.block_size
         return True
 
-    def _preempt(self, sequence: _Sequence) -> None:
+    def _preempt(self, sequence: EngineSequence) -> None:
         self._release(sequence)
         if not sequence.prefilling:
             # The token generated last is known but not yet in the cache; the recomputation covers it too.
@@ -263,11 +276,11 @@ class EngineCore:
         self._waiting.appendleft(sequence)
         self.counters.preemptions += 1
 
-    def _release(self, sequence: _Sequence) -> None:
+    def _release(self, sequence: EngineSequence) -> None:
         self._free_blocks += sequence.capacity // self.config.block_size
         sequence.capacity = 0
 
-    def _complete_prefill(self, sequence: _Sequence) -> bool:
+    def _complete_prefill(self, sequence: EngineSequence) -> bool:
         """Let the sequence decode from now on; True when this was its prompt and not the recomputation after a preemption."""
         sequence.prefilling = False
         if sequence.target != sequence.prompt:

@@ -1,6 +1,12 @@
-"""Compute shared by neighbours: engines with a step in flight get equal round-robin slices of one GPU."""
+"""Compute shared by neighbours: engines with work in flight get equal round-robin slices of one GPU."""
 
 from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from planner.simulation.engine_steps import Array
 
 
 class SharedCompute:
@@ -9,57 +15,111 @@ class SharedCompute:
     With n engines active each progresses at 1/n of full speed, at 1/(n * interference_factor) where n > 1: the factor stands for
     context switches and for caches and memory bandwidth lost to neighbours (1.0: none). Shares change at the instant an engine comes or
     goes. Engines are numbers; times and work are seconds, work at full speed.
+
+    What an engine gets, every active one gets: one clock, the service attained, runs for all of them at the common speed and restarts when
+    one is alone to begin. Work ends when the clock is where it was at its start, plus the work.
     """
 
-    __slots__ = ("_interference_factor", "_remaining_s", "_since_s", "busy_s", "next_engine", "next_s")
+    __slots__ = (
+        "_attained_s",
+        "_bends",
+        "_ends_at_s",
+        "_interference_factor",
+        "_since_s",
+        "_started_at_s",
+        "busy_s",
+        "next_engine",
+        "next_s",
+    )
 
     def __init__(self, interference_factor: float) -> None:
         """Start idle at time 0. Raises ValueError for a factor below 1."""
         if not interference_factor >= 1.0:
             raise ValueError(f"interference_factor is {interference_factor}; neighbours never speed an engine up, give 1.0 or more")
         self._interference_factor = interference_factor
-        self._remaining_s: dict[int, float] = {}
+        # By engine, in attained service.
+        self._started_at_s: dict[int, float] = {}
+        self._ends_at_s: dict[int, float] = {}
+        self._attained_s = 0.0
         self._since_s = 0.0
+        # (service attained, time) where the speed may have changed, back to the start of the oldest work in flight.
+        self._bends: deque[tuple[float, float]] = deque()
         self.busy_s = 0.0
         self.next_s = 0.0
         self.next_engine: int | None = None
 
     def start(self, now_s: float, engine: int, work_s: float) -> None:
-        """Let an idle engine begin a step."""
-        remaining = self._remaining_s
-        if remaining:
-            done_s = (now_s - self._since_s) / self._slowdown()
-            for other in remaining:
-                remaining[other] = max(0.0, remaining[other] - done_s)
-            self.busy_s += now_s - self._since_s
-        self._since_s = now_s
-        remaining[engine] = work_s
+        """Let an idle engine begin."""
+        if self._ends_at_s:
+            self._advance(now_s)
+        else:
+            self._attained_s = 0.0
+            self._since_s = now_s
+            self._bends.clear()
+        self._bend()
+        self._started_at_s[engine] = self._attained_s
+        self._ends_at_s[engine] = self._attained_s + work_s
         self._foresee()
 
+    def attained_s(self, now_s: float, engine: int) -> float:
+        """Seconds of an active engine's work that are done."""
+        self._advance(now_s)
+        return self._attained_s - self._started_at_s[engine]
+
+    def shorten(self, engine: int, work_s: float) -> None:
+        """Let an active engine have less work than it began with, though no less than is done."""
+        self._ends_at_s[engine] = self._started_at_s[engine] + work_s
+        self._foresee()
+
+    def times_s(self, engine: int, work_s: Array) -> Array:
+        """When so much of its work was done, for the engine that ends next."""
+        started_at_s, ends_at_s = self._started_at_s[engine], self._ends_at_s[engine]
+        if self._bends[-1][0] <= started_at_s:
+            return self.next_s - (ends_at_s - started_at_s - work_s) * self._slowdown()
+        attained_s, times_s = [ends_at_s], [self.next_s]
+        for at_s, time_s in reversed(self._bends):
+            attained_s.append(at_s)
+            times_s.append(time_s)
+            if at_s <= started_at_s:
+                break
+        return np.interp(started_at_s + work_s, attained_s[::-1], times_s[::-1])
+
     def end(self) -> int:
-        """Let time run to next_s, where the step of next_engine ends; returns that engine. Needs an active engine."""
+        """Let time run to next_s, where the work of next_engine ends; returns that engine. Needs an active engine."""
         engine = self.next_engine
         if engine is None:
             raise RuntimeError("no step is in flight here")
-        remaining = self._remaining_s
-        # Subtracting the work itself, not elapsed time over n, keeps engines in lockstep exactly in step.
-        done_s = remaining.pop(engine)
-        for other in remaining:
-            remaining[other] -= done_s
         self.busy_s += self.next_s - self._since_s
+        # The work itself, not elapsed time over n, keeps engines in lockstep exactly in step.
+        self._attained_s = self._ends_at_s.pop(engine)
         self._since_s = self.next_s
+        del self._started_at_s[engine]
+        self._bend()
+        if self._started_at_s:
+            oldest_s = min(self._started_at_s.values())
+            while len(self._bends) > 1 and self._bends[1][0] <= oldest_s:
+                self._bends.popleft()
         self._foresee()
         return engine
 
+    def _advance(self, now_s: float) -> None:
+        self._attained_s += (now_s - self._since_s) / self._slowdown()
+        self.busy_s += now_s - self._since_s
+        self._since_s = now_s
+
+    def _bend(self) -> None:
+        if not self._bends or self._bends[-1][0] != self._attained_s:
+            self._bends.append((self._attained_s, self._since_s))
+
     def _slowdown(self) -> float:
-        active = len(self._remaining_s)
+        active = len(self._ends_at_s)
         return 1.0 if active == 1 else active * self._interference_factor
 
     def _foresee(self) -> None:
-        remaining = self._remaining_s
-        if not remaining:
+        ends_at_s = self._ends_at_s
+        if not ends_at_s:
             self.next_engine = None
             return
-        # Ties end in the order in which the steps began: dictionaries keep it.
-        self.next_engine = min(remaining, key=remaining.__getitem__)
-        self.next_s = self._since_s + remaining[self.next_engine] * self._slowdown()
+        # Ties end in the order in which the work began: dictionaries keep it.
+        engine = self.next_engine = min(ends_at_s, key=ends_at_s.__getitem__)
+        self.next_s = self._since_s + max(0.0, ends_at_s[engine] - self._attained_s) * self._slowdown()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from planner.simulation.core import EngineCore, Step, seconds
 from planner.simulation.engine_requests import EngineRequest
 from planner.simulation.gpu_usage import gpu_uses, per
+from planner.simulation.live_engine import LiveEngine, StepSpread
 from planner.simulation.routing import SmoothWeightedRoundRobin
 from planner.simulation.sharing import SharedCompute
 from planner.simulation.simulation_input import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
@@ -34,79 +34,47 @@ def simulate(
     gpus: Sequence[SimulatedGpu],
     requests: Sequence[SimulatedRequest],
     routes: Routes,
-    draw: Callable[[], float],
     *,
+    seed: int = 0,
+    step_quantile: float | None = None,
     interference_factor: float = 1.0,
+    one_by_one: bool = False,
 ) -> SimulationResult:
     """Run every request to its end.
 
-    draw gives U(0, 1) numbers, one per step in order of time: a seeded generator for the measured spread, a constant for a quantile
-    (`lambda: 0.9` is a slow run). interference_factor slows engines with active neighbours beyond their equal share.
+    Each step takes a multiplier that its engine draws from its measured spread: seed and the engine's name decide what it draws.
+    step_quantile gives every step that quantile instead (0.9 is a slow run). interference_factor slows engines with active neighbours
+    beyond their equal share. Steps that are bound to be alike pass as one event; one_by_one makes an event of each, for the same result up
+    to rounding in many times the time.
     Raises ValueError for duplicate engine names, for routes or engines that name what is not there, and for arrivals before 0 s.
     """
     _check(engines, gpus, requests, routes)
-    world = _World(engines, requests, routes, draw, interference_factor)
+    spreads = [StepSpread(engine.step_time, engine.name, seed, step_quantile) for engine in engines]
+    live = [LiveEngine(engine, spread, one_by_one=one_by_one) for engine, spread in zip(engines, spreads, strict=True)]
+    world = _World(live, requests, routes, interference_factor)
     end_s = world.run()
-    uses = tuple(live.use(end_s) for live in world.engines)
+    uses = tuple(engine.use(end_s) for engine in live)
     busy_fraction = {key: per(world.computes[index].busy_s, end_s) for key, index in world.compute_index.items()}
     return SimulationResult(tuple(world.records()), uses, gpu_uses(gpus, engines, uses, busy_fraction), end_s)
 
 
-class _LiveEngine:
-    """An engine during the simulation: its core, the step in flight and what it used so far."""
-
-    __slots__ = ("busy_s", "compute", "core", "kv_block_s", "kv_peak_blocks", "spec", "started_s", "step")
-
-    def __init__(self, spec: SimulatedEngine, compute: int) -> None:
-        self.spec = spec
-        self.compute = compute
-        self.core = EngineCore(spec.config)
-        self.step: Step | None = None
-        self.started_s = 0.0
-        self.busy_s = 0.0
-        self.kv_block_s = 0.0
-        self.kv_peak_blocks = 0
-
-    def account(self, now_s: float) -> None:
-        """Book the step that ends now; its blocks were held throughout, and an engine without a step holds none."""
-        blocks = self.core.used_blocks
-        elapsed_s = now_s - self.started_s
-        self.busy_s += elapsed_s
-        self.kv_block_s += blocks * elapsed_s
-        self.kv_peak_blocks = max(self.kv_peak_blocks, blocks)
-
-    def use(self, end_s: float) -> EngineUse:
-        counters = self.core.counters
-        usable = self.spec.config.usable_blocks
-        computed_tokens = counters.generation_tokens + counters.prompt_tokens - counters.cached_prompt_tokens
-        return EngineUse(
-            replica=self.spec.name,
-            busy_fraction=per(self.busy_s, end_s),
-            kv_mean_fraction=per(self.kv_block_s / usable, end_s),
-            kv_peak_fraction=self.kv_peak_blocks / usable,
-            tokens_per_s=per(computed_tokens, end_s),
-            preemptions=counters.preemptions,
-        )
-
-
 class _World:
-    """The event loop: arrivals in order of time, and per unit of compute the end of its next step."""
+    """The event loop: arrivals in order of time, and per unit of compute the end of what ends next there."""
 
     def __init__(
         self,
-        engines: Sequence[SimulatedEngine],
+        engines: Sequence[LiveEngine],
         requests: Sequence[SimulatedRequest],
         routes: Routes,
-        draw: Callable[[], float],
         interference_factor: float,
     ) -> None:
-        self.compute_index = {key: index for index, key in enumerate(dict.fromkeys(engine.gpu_key for engine in engines))}
+        self.compute_index = {key: index for index, key in enumerate(dict.fromkeys(engine.spec.gpu_key for engine in engines))}
         self.computes = [SharedCompute(interference_factor) for _ in self.compute_index]
-        self.engines = [_LiveEngine(engine, self.compute_index[engine.gpu_key]) for engine in engines]
-        self._by_name = {engine.name: index for index, engine in enumerate(engines)}
+        self._engines = engines
+        self._compute_of = [self.compute_index[engine.spec.gpu_key] for engine in engines]
+        self._by_name = {engine.spec.name: index for index, engine in enumerate(engines)}
         self._requests = requests
         self._routes = {name: SmoothWeightedRoundRobin(backends) for name, backends in routes.items()}
-        self._draw = draw
         # (time, compute, version): an entry counts only while its version is the compute's current one.
         self._ends: list[tuple[float, int, int]] = []
         self._versions = [0] * len(self.computes)
@@ -122,11 +90,11 @@ class _World:
         for index in sorted(range(len(self._requests)), key=lambda index: self._requests[index].arrival_s):
             arrival_s = self._requests[index].arrival_s
             while self._ends and self._ends[0][0] < arrival_s:
-                now_s = self._end_step(now_s)
+                now_s = self._end(now_s)
             now_s = arrival_s
             self._arrive(index)
         while self._ends:
-            now_s = self._end_step(now_s)
+            now_s = self._end(now_s)
         return now_s
 
     def records(self) -> list[RequestRecord]:
@@ -141,39 +109,46 @@ class _World:
             return
         name = route.next()
         engine_index = self._by_name[name]
-        engine = self.engines[engine_index]
+        engine = self._engines[engine_index]
         self._replicas[index] = name
         refused = engine.core.add(EngineRequest(str(index), request.input_tokens, request.output_tokens, request.cached_prefix_tokens))
         if refused is not None:
             self._errors[index] = refused.reason.value
-        elif engine.step is None:
-            self._start_step(engine_index, request.arrival_s)
-            self._foresee(engine.compute)
+        elif engine.idle:
+            self._begin(engine_index, request.arrival_s)
+            self._foresee(self._compute_of[engine_index])
+        elif engine.may_be_cut:
+            self._cut(engine_index, request.arrival_s)
 
-    def _start_step(self, engine_index: int, now_s: float) -> None:
-        engine = self.engines[engine_index]
-        engine.step = engine.core.schedule()
-        if engine.step is not None:
-            step_time = engine.spec.step_time
-            work_s = seconds(step_time, engine.step) * step_time.quantile(self._draw())
-            engine.started_s = now_s
-            self.computes[engine.compute].start(now_s, engine_index, work_s)
+    def _begin(self, engine_index: int, now_s: float) -> None:
+        work_s = self._engines[engine_index].begin(now_s)
+        if work_s is not None:
+            self.computes[self._compute_of[engine_index]].start(now_s, engine_index, work_s)
 
-    def _end_step(self, now_s: float) -> float:
+    def _cut(self, engine_index: int, now_s: float) -> None:
+        """Let the engine look at its queue when the step that runs now has ended."""
+        compute_index = self._compute_of[engine_index]
+        compute = self.computes[compute_index]
+        work_s = self._engines[engine_index].cut(compute.attained_s(now_s, engine_index))
+        if work_s is not None:
+            compute.shorten(engine_index, work_s)
+            self._foresee(compute_index)
+
+    def _end(self, now_s: float) -> float:
         end_s, compute_index, version = heappop(self._ends)
         if version != self._versions[compute_index]:
             return now_s
-        engine_index = self.computes[compute_index].end()
-        engine = self.engines[engine_index]
-        if engine.step is None:
-            raise RuntimeError(f"engine {engine.spec.name} ended a step it never began")
-        engine.account(end_s)
-        result = engine.core.finish(engine.step)
+        compute = self.computes[compute_index]
+        engine_index = compute.next_engine
+        if engine_index is None:
+            raise RuntimeError("an end was foreseen where nothing is in flight")
+        result = self._engines[engine_index].end(end_s, compute, engine_index)
+        compute.end()
         for request_id in result.first:
             self._first_s[int(request_id)] = end_s
         for request_id in result.ended:
             self._last_s[int(request_id)] = end_s
-        self._start_step(engine_index, end_s)
+        self._begin(engine_index, end_s)
         self._foresee(compute_index)
         return end_s
 
@@ -187,7 +162,7 @@ class _World:
         replica = self._replicas[index]
         served = self._errors[index] is None and replica is not None
         # tokenizer, HTTP and the way back are no part of any step and delay the first token only
-        frontend_s = self.engines[self._by_name[replica]].spec.step_time.frontend_s if replica is not None else 0.0
+        frontend_s = self._engines[self._by_name[replica]].spec.step_time.frontend_s if replica is not None else 0.0
         intervals = request.output_tokens - 1
         return RequestRecord(
             workload=request.workload,

@@ -7,8 +7,9 @@ from statistics import fmean, median
 import pytest
 
 from planner.simulation.configuration import engine_config
-from planner.simulation.core import EngineCore, seconds
+from planner.simulation.core import EngineCore
 from planner.simulation.engine_requests import EngineRequest
+from planner.simulation.engine_steps import seconds
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop, closed_loop_latency
 from profiles.latency.fits import fit_for

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from planner.simulation import EngineConfig, EngineCore, EngineRequest, RejectReason
-from planner.simulation.core import seconds
+from planner.simulation.engine_steps import seconds
 from profiles.latency.steptime import StepTime
 from tests.simulation.driving import Outcome, add, config, run, step_once
 
@@ -241,3 +241,73 @@ def test_kv_fraction_leaves_the_null_block_out() -> None:
     add(core, "a", 64 - 1, 1)
     assert core.schedule() is not None
     assert core.kv_fraction == 1.0
+
+
+def test_how_many_steps_are_alike() -> None:
+    core = EngineCore(config(blocks=8, block_size=4, seqs=2))
+    add(core, "a", 4, 9)
+    add(core, "b", 8, 20)
+    step = core.schedule()
+    assert step is not None
+    assert core.steps_alike() == 1
+    core.finish(step)
+    step = core.schedule()
+    assert step is not None
+    # 2 + 3 of 7 blocks are held; each request has room for four tokens, then takes one of the two blocks that are left; "a" ends then
+    assert core.steps_alike() == 8
+    assert core.blocks_taken(8) == [4, 4]
+    add(core, "c", 1, 1)
+    full = not core.admits_next
+    result = core.finish(step, 8)
+    assert (result.tokens, result.ended) == (("a", "b"), ("a",))
+    assert (full, core.admits_next) == (True, True)
+
+
+def test_steps_are_alike_until_a_block_is_missing() -> None:
+    core = EngineCore(config(blocks=6, block_size=4, seqs=2))
+    add(core, "a", 6, 12)
+    add(core, "b", 4, 16)
+    step = core.schedule()
+    assert step is not None
+    core.finish(step)
+    step = core.schedule()
+    assert step is not None
+    # "a" has room for two tokens, "b" for four, and one block is left: "a" takes it, and "b" lacks one in the fifth step
+    assert core.steps_alike() == 4
+    core.finish(step, 4)
+    assert core.counters.preemptions == 0
+    assert core.used_blocks == 5
+    core.schedule()
+    assert core.counters.preemptions == 1
+
+
+def test_steps_that_are_not_known_to_be_alike_cannot_end_together() -> None:
+    core = EngineCore(config())
+    with pytest.raises(RuntimeError, match="no step is in flight"):
+        core.steps_alike()
+    add(core, "a", 4, 9)
+    add(core, "b", 4, 9)
+    step = core.schedule()
+    assert step is not None
+    core.finish(step)
+    step = core.schedule()
+    assert step is not None
+    assert core.steps_alike() == 8
+    core.abort("b")
+    with pytest.raises(RuntimeError, match="8 steps cannot end together: 1 to 1 are known to be alike"):
+        core.finish(step, 8)
+    with pytest.raises(RuntimeError, match="0 steps cannot end together"):
+        core.finish(step, 0)
+
+
+def test_nothing_follows_a_step_after_which_a_request_is_admitted() -> None:
+    core = EngineCore(config(seqs=2))
+    for name in ("a", "b", "c"):
+        add(core, name, 4, 9)
+    step = core.schedule()
+    assert step is not None
+    core.finish(step)
+    core.schedule()
+    before = (core.admits_next, core.steps_alike())
+    core.abort("b")
+    assert (before, core.admits_next, core.steps_alike()) == ((False, 8), True, 1)

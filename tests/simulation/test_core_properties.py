@@ -100,3 +100,31 @@ def test_same_input_same_steps(limits: EngineConfig, requests: Lengths) -> None:
     _add_all(first, requests)
     _add_all(second, requests)
     assert run(first) == run(second)
+
+
+@given(small_pools, lengths, st.data())
+def test_steps_that_end_together_leave_what_they_leave_one_by_one(limits: EngineConfig, requests: Lengths, data: st.DataObject) -> None:
+    """Invariant 20. Requests come at any step; so do they in the middle of a row, which then ends there."""
+    together, single = EngineCore(limits), EngineCore(limits)
+    for index, (input_tokens, output_tokens, cached) in enumerate(requests):
+        for core in (together, single):
+            core.add(EngineRequest(str(index), input_tokens, output_tokens, cached))
+        for _ in range(data.draw(st.integers(0, 6)) if index < len(requests) - 1 else 10_000):
+            step = together.schedule()
+            if step is None:
+                break
+            count = data.draw(st.integers(1, together.steps_alike()))
+            held, taken = together.used_blocks, together.blocks_taken(count)
+            result = together.finish(step, count)
+            tokens: list[str] = []
+            for number in range(count):
+                other = single.schedule()
+                assert other is not None
+                assert (other.tokens, other.kv_tokens) == (step.tokens, step.kv_tokens + number * len(step.decodes))
+                assert single.used_blocks == held + sum(at <= number for at in taken)
+                last = single.finish(other)
+                tokens += last.tokens
+            assert sorted(tokens) == sorted(result.tokens * count)
+            assert (result.first, result.ended) == (last.first, last.ended)
+            assert (together.used_blocks, together.counters) == (single.used_blocks, single.counters)
+    assert single.schedule() is None

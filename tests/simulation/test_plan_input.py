@@ -70,7 +70,7 @@ def test_a_light_load_meets_every_goal(plan: Plan) -> None:
     tenants = [workload.name for workload in plan.desired.workloads]
     requests = workload_requests(plan, [TraceRequest(index * 0.5, 200, 50, tenants[index % len(tenants)]) for index in range(60)])
     planned = world(plan)
-    result = simulate(planned.engines, planned.gpus, requests, planned.routes, lambda: 0.5)
+    result = simulate(planned.engines, planned.gpus, requests, planned.routes, step_quantile=0.5)
     summary = summarise(result.records, workload_slos(plan))
     assert (summary.total.requests, summary.total.errors, summary.total.attained) == (60, 0, 60)
     assert {gpu.gpu for gpu in result.gpus if gpu.busy_fraction} == {gpu.name for gpu in planned.gpus}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,29 @@ def test_idle_time_is_not_busy() -> None:
     assert compute.next_s == 6.0
     compute.end()
     assert compute.busy_s == 2.0
+
+
+def test_work_may_be_shortened_while_it_is_done() -> None:
+    compute = SharedCompute(1.0)
+    compute.start(0.0, 0, 4.0)
+    compute.start(1.0, 1, 2.0)
+    assert compute.attained_s(2.0, 0) == 1.5
+    compute.shorten(0, 2.0)
+    assert _ends(compute) == [(0, 3.0), (1, 4.0)]
+    assert compute.busy_s == 4.0
+
+
+def test_when_parts_of_the_work_were_done() -> None:
+    """Alone for one second, with a neighbour for two seconds (one second of work), alone again."""
+    compute = SharedCompute(1.0)
+    compute.start(0.0, 0, 4.0)
+    compute.start(1.0, 1, 1.0)
+    assert compute.end() == 1
+    assert compute.times_s(0, np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0])).tolist() == [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0]
+    # a neighbour that comes and goes meanwhile is not forgotten before the oldest work has ended
+    compute.start(3.5, 1, 0.25)
+    compute.end()
+    assert compute.times_s(0, np.array([1.5, 2.5, 2.75, 4.0])).tolist() == [2.0, 3.5, 4.0, 5.25]
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 2.0), st.floats(0.001, 1.0)), min_size=1, max_size=12))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import pytest
@@ -35,7 +34,7 @@ def run(engines: Sequence[SimulatedEngine], requests: Sequence[SimulatedRequest]
     """Every engine serves the model of its own name."""
     names = tuple(dict.fromkeys(item.gpu_key for item in engines))
     routes = {item.name: ((item.name, 1),) for item in engines}
-    return simulate(engines, gpus(*names), requests, routes, random.Random(1).random, interference_factor=factor)
+    return simulate(engines, gpus(*names), requests, routes, seed=1, interference_factor=factor)
 
 
 @pytest.mark.parametrize("arrival_s", [0.0, 0.375])
@@ -90,7 +89,7 @@ def test_an_idle_neighbour_costs_nothing() -> None:
 def test_requests_of_one_route_are_split_by_weight() -> None:
     engines = [engine("a", "g0"), engine("b", "g1")]
     requests = [request("m", index / 8) for index in range(40)]
-    result = simulate(engines, gpus("g0", "g1"), requests, {"m": (("a", 750), ("b", 250))}, lambda: 0.5)
+    result = simulate(engines, gpus("g0", "g1"), requests, {"m": (("a", 750), ("b", 250))}, step_quantile=0.5)
     assert [record.replica for record in result.records].count("a") == 30
 
 
@@ -106,7 +105,7 @@ def test_refused_requests_are_errors_with_a_reason() -> None:
 def test_use_of_engines_and_gpus() -> None:
     block = SimulatedEngine("tp", config(), EXACT, "g1+2", 500)
     world = (*gpus("g0"), SimulatedGpu("g1", (("g1+2", 1.0),)), SimulatedGpu("g2", (("g1+2", 1.0),)), *gpus("g3"))
-    result = simulate([engine("a"), block], world, [request("tp", 0.0, 32, 33)], {"tp": (("tp", 1),)}, lambda: 0.5)
+    result = simulate([engine("a"), block], world, [request("tp", 0.0, 32, 33)], {"tp": (("tp", 1),)}, step_quantile=0.5)
     idle, left, right, empty = result.gpus
     assert idle.busy_fraction == empty.busy_fraction == 0.0
     assert left.busy_fraction == right.busy_fraction == 1.0
@@ -121,7 +120,7 @@ def test_use_of_engines_and_gpus() -> None:
 def test_mig_slices_count_by_their_share_of_the_gpu() -> None:
     engines = [engine("a", "g0/4g", kv_mib=3000), engine("b", "g0/3g", kv_mib=1000)]
     world = (SimulatedGpu("g0", (("g0/4g", 4 / 7), ("g0/3g", 3 / 7))),)
-    result = simulate(engines, world, [request("a")], {"a": (("a", 1),)}, lambda: 0.5)
+    result = simulate(engines, world, [request("a")], {"a": (("a", 1),)}, step_quantile=0.5)
     assert result.gpus[0].busy_fraction == pytest.approx(4 / 7)
     assert result.gpus[0].kv_mean_fraction == pytest.approx(result.engines[0].kv_mean_fraction * 0.75)
 
@@ -143,7 +142,7 @@ def test_inputs_that_do_not_belong_together(
     engines: list[SimulatedEngine], world: tuple[SimulatedGpu, ...], routes: dict[str, tuple[tuple[str, int], ...]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        simulate(engines, world, [], routes, lambda: 0.5)
+        simulate(engines, world, [], routes, step_quantile=0.5)
 
 
 @pytest.mark.parametrize("arrival_s", [-0.1, float("nan"), float("inf")])
@@ -165,11 +164,11 @@ crowds = st.lists(
 def test_a_seed_gives_one_result_whatever_the_order_of_requests(requests: list[SimulatedRequest], seed: int) -> None:
     engines = [engine(f"m{index}", f"g{index // 2}", SPREAD, blocks=30, seqs=4, budget=64) for index in range(4)]
     routes = {item.name: ((item.name, 1),) for item in engines}
-    first = simulate(engines, gpus("g0", "g1"), requests, routes, random.Random(seed).random)
-    second = simulate(engines, gpus("g0", "g1"), requests, routes, random.Random(seed).random)
+    first = simulate(engines, gpus("g0", "g1"), requests, routes, seed=seed)
+    second = simulate(engines, gpus("g0", "g1"), requests, routes, seed=seed)
     assert first == second
     if len({item.arrival_s for item in requests}) == len(requests):
-        shuffled = simulate(engines, gpus("g0", "g1"), requests[::-1], routes, random.Random(seed).random)
+        shuffled = simulate(engines, gpus("g0", "g1"), requests[::-1], routes, seed=seed)
         assert shuffled.records == first.records[::-1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 from planner.plan import Plan
@@ -36,10 +35,15 @@ def simulate_plan(
     measurements are those of the fleet the plan was made for (Fleet.measurements): a plan does not carry them.
     """
     world = planned_world(plan, builtin().gpu, architecture, measurements)
-    # step times are drawn from measured residuals: nothing here is secret
-    seeded = random.Random(seed).random  # noqa: S311
-    draw = seeded if step_quantile is None else lambda: step_quantile
-    result = simulate(world.engines, world.gpus, requests, world.routes, draw, interference_factor=interference_factor)
+    result = simulate(
+        world.engines,
+        world.gpus,
+        requests,
+        world.routes,
+        seed=seed,
+        step_quantile=step_quantile,
+        interference_factor=interference_factor,
+    )
     used = {f"{gpu.node}/gpu{gpu.index}" for gpu in plan.desired.gpus if gpu.replicas}
     return summarise(result.records, workload_slos(plan)), tuple(gpu for gpu in result.gpus if gpu.gpu in used)
 
