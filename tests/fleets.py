@@ -10,6 +10,19 @@ import yaml
 from planner.spec import Fleet, load_fleet
 from profiles.catalogue import builtin
 
+# A small Llama without its hidden_size, as a local config.json says it.
+SMALL_CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "intermediate_size": 5632,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "num_hidden_layers": 16,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+    "torch_dtype": "bfloat16",
+}
+
 
 def fleet_dict(**changes: Any) -> dict[str, Any]:
     """Two H100 that three models share comfortably; `changes` replaces whole sections."""

@@ -218,9 +218,10 @@ def cache_config(options: ServeOptions, launch: EmulatedEngine) -> dict[str, str
         "enable_prefix_caching": "False",
         "gpu_memory_utilization": str(options.gpu_memory_utilization),
         "kv_cache_dtype_skip_layers": "[]",
-        "kv_cache_max_concurrency": str(launch.kv_tokens / settings.max_model_len),
-        "kv_cache_memory_bytes": str(launch.kv_bytes),
-        "kv_cache_size_tokens": str(launch.kv_tokens),
+        # an encoder, which has no pool, says None of all three
+        "kv_cache_max_concurrency": str(launch.kv_tokens / settings.max_model_len if launch.kv_tokens else None),
+        "kv_cache_memory_bytes": str(launch.kv_bytes or None),
+        "kv_cache_size_tokens": str(launch.kv_tokens or None),
         "kv_offloading_backend": "native",
         "mamba_cache_dtype": "auto",
         "mamba_cache_mode": "none",

@@ -11,7 +11,6 @@ from planner.plan.document import (
     GpuPlan,
     Ledger,
     MigPlace,
-    NodeLoss,
     NodePlan,
     Outage,
     Plan,
@@ -26,7 +25,6 @@ from planner.plan.document import (
     Start,
     State,
     Stop,
-    WorkloadForecast,
 )
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.extra_args import ExtraArg
@@ -36,6 +34,7 @@ from planner.plan.json_files import DocumentError, plan_from_json, state_from_js
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
 from planner.plan.vllm_args import EngineArgs, LoraModule
+from planner.plan.workload_forecast import NodeLoss, WorkloadForecast
 
 __all__ = [
     "SCHEMA_VERSION",

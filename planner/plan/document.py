@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from planner.latency_classes import LatencyClass
 from planner.plan.bounds import (
     Fraction,
     Mib,
@@ -27,8 +26,9 @@ from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
 from planner.plan.gpu_facts import GpuFacts
 from planner.plan.proof import Certificate, TierResult
-from planner.plan.reasons import Breaking, Explanation
+from planner.plan.reasons import Explanation
 from planner.plan.vllm_args import EngineArgs
+from planner.plan.workload_forecast import NodeLoss, WorkloadForecast
 
 SCHEMA_VERSION = 1
 
@@ -158,41 +158,6 @@ class RouterPlan(PlanPart):
     host: str
     port: Port
     admin_port: Port
-
-
-class WorkloadForecast(PlanPart):
-    """A declared workload, where it is served and what is expected for it.
-
-    unserved_rps > 0 carries a reason. Where nothing is generated (task: embed) tpot_slo_s is None, output_tokens 0, and the time to first
-    token is that to the answer.
-    """
-
-    name: str
-    served_name: str
-    latency_class: LatencyClass
-    priority: int
-    ttft_slo_s: Seconds
-    tpot_slo_s: Seconds | None
-    rate_rps: PerSecond
-    input_tokens: PerSecond
-    output_tokens: PerSecond
-    ttft_s: Seconds | None
-    tpot_s: Seconds | None
-    unserved_rps: PerSecond
-    unserved_reason: str | None = None
-    breaking: Breaking | None = None
-    tolerate_nodes: WholeNumber = 0
-
-
-class NodeLoss(PlanPart):
-    """The node whose loss hurts a served model most, and what the replicas elsewhere cannot carry of its peak then.
-
-    One for each model with a workload that tolerates the loss of a node; unserved_rps 0 says that it survives any.
-    """
-
-    served_name: str
-    node: str
-    unserved_rps: PerSecond
 
 
 class Desired(PlanPart):

@@ -61,7 +61,7 @@ def planned_world(
 def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[SimulatedRequest, ...]:
     """Requests whose tenant is the name of a workload, addressed to the model name that serves it. ValueError for an unknown workload."""
     served_names = {workload.name: workload.served_name for workload in plan.desired.workloads}
-    pooling = {workload.name for workload in plan.desired.workloads if workload.tpot_slo_s is None}
+    pooling = {workload.name for workload in plan.desired.workloads if not workload.generates}
     addressed = []
     for request in requests:
         served_name = served_names.get(request.tenant)

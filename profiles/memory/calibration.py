@@ -9,7 +9,7 @@ from statistics import fmean, median
 from profiles.gpu_types import GpuType
 from profiles.memory.activation import sampler_binds
 from profiles.memory.engine_constants import ByLayout, EngineConstants, constants_for
-from profiles.memory.kv import kv_bytes_per_block
+from profiles.memory.kv import has_cache, kv_bytes_per_block
 from profiles.memory.ledger import MemoryParts, kv_pool_bytes, stage_parts
 from profiles.models import Architecture
 from profiles.precision import dtype_bytes
@@ -54,7 +54,9 @@ class LoggedStart:
 
     @property
     def kv_bytes(self) -> int | None:
-        """The KV pool as the start tells it: in bytes, or in blocks."""
+        """The KV pool as the start tells it: in bytes, or in blocks; an encoder tells of one block, which it does not have."""
+        if not has_cache(self.architecture):
+            return None
         if self.point.kv_bytes is not None or self.point.kv_blocks is None or self.point.block_size is None:
             return self.point.kv_bytes
         return self.point.kv_blocks * kv_bytes_per_block(self.architecture, self.settings)

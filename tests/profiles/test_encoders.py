@@ -13,12 +13,14 @@ import pytest
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.fields import FieldError
 from profiles.latency.work import step_work
+from profiles.memory.calibration import LoggedStart
 from profiles.memory.kv import has_cache, kv_bytes_for_tokens, min_kv_bytes
 from profiles.memory.ledger import memory_ledger, weight_bytes
 from profiles.memory.pool import least_kv_bytes, pool_reason
 from profiles.model_parts import Encoder
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
+from profiles.store.measurements import Provenance, StartPoint
 
 # The dimensions of BAAI/bge-m3, as XLMRobertaConfig writes them.
 BGE_M3 = {
@@ -152,3 +154,10 @@ def test_tokens_of_an_encoder_attend_in_both_directions_and_read_no_cache() -> N
     assert both.token_flops == causal.token_flops
     # only rows of its tokens are read of the embeddings
     assert both.weights_bytes == pytest.approx(2 * (24 * 12 * 1024 * 1024 + 49 * 1024), rel=1e-3)
+
+
+def test_a_start_of_an_encoder_tells_nothing_of_a_pool() -> None:
+    provenance = Provenance(kind="measured", source="test", engine_version="0.32.0")
+    # what vLLM's metrics of an encoder say
+    point = StartPoint(model="BAAI/bge-m3", gpu="L4", kv_blocks=1, block_size=16, provenance=provenance)
+    assert LoggedStart(builtin().model("BAAI/bge-m3"), builtin().gpu("L4"), point).kv_bytes is None

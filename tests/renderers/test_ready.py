@@ -51,6 +51,9 @@ GOOD = {"/health": (200, b""), "/v1/models": (200, b'{"data": [{"id": "m"}]}'), 
         ({"/v1/models": (200, b"<html>")}, "/v1/models: "),
         ({"/v1/models": (200, b"[]")}, "/v1/models: "),
         ({"/v1/completions": (500, b"")}, "/v1/completions: HTTP Error 500"),
+        # a server that generates nothing has no completions
+        ({"/v1/completions": (404, b""), "/pooling": (200, b"{}")}, ""),
+        ({"/v1/completions": (404, b""), "/pooling": (500, b"")}, "/pooling: HTTP Error 500"),
     ],
 )
 def test_says_what_a_server_lacks(changes: dict[str, tuple[int, bytes]], lack: str) -> None:

@@ -17,30 +17,18 @@ from executor.state.folder import StateFolder
 from planner.plan import Replica, plan_from_json
 from planner.plan.local_paths import plan_path
 from tests.executor.worlds import until
+from tests.fleets import SMALL_CONFIG
 from tests.ports import free_ports
 from tests.ullage.commands import Result, ullage, write_fleet, write_trace
 from ullage.local_files import require_files
-
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 1024,
-    "intermediate_size": 5632,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-    "num_hidden_layers": 16,
-    "vocab_size": 32000,
-    "max_position_embeddings": 4096,
-    "torch_dtype": "bfloat16",
-}
 
 
 def checkout(folder: Path, **changes: object) -> Path:
     """A folder with a fleet file and all kinds of local files that one can name: two models, an adapter, a chat template."""
     (folder / "models" / "own").mkdir(parents=True)
-    (folder / "models" / "own" / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "models" / "own" / "config.json").write_text(json.dumps({**SMALL_CONFIG, "hidden_size": 1024}))
     # the fleet file may stand in the model's own folder
-    (folder / "config.json").write_text(json.dumps({**CONFIG, "hidden_size": 2048}))
+    (folder / "config.json").write_text(json.dumps({**SMALL_CONFIG, "hidden_size": 2048}))
     (folder / "adapters" / "support").mkdir(parents=True)
     (folder / "chat.jinja").write_text("{{ x }}")
     gpu = {"name": "My-GPU", "memory_usable_mib": 81000, "memory_bandwidth_gb_per_s": 3000, "bf16_tflops": 900}

@@ -29,7 +29,7 @@ def replay_plan(
     """
     router = plan.desired.router
     _require(router)
-    pooling = {workload.name for workload in plan.desired.workloads if workload.tpot_slo_s is None}
+    pooling = {workload.name for workload in plan.desired.workloads if not workload.generates}
     live = [
         ReplayRequest(item.arrival_s, item.workload, item.served_name, item.input_tokens, item.output_tokens, item.workload in pooling)
         for item in requests

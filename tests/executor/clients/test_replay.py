@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.clients.client import ClientExchange, StreamConnection, completion_request
+from executor.clients.client import ClientExchange, StreamConnection, completion_request, embedding_request
 from executor.clients.replay import ReplayProgress, ReplayRequest, replay
 from tests.executor.worlds import free_ports
 
@@ -142,6 +142,23 @@ def test_every_request_is_sent_at_its_time_and_read_to_its_end() -> None:
     assert all(body["ignore_eos"] is True and body["temperature"] == 0 and body["model"] == "llama" for body in seen)
 
 
+def test_an_embedding_comes_whole_and_has_no_tokens() -> None:
+    seen: list[dict[str, object]] = []
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body: dict[str, object]) -> None:
+        seen.append(body)
+        writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{"data"')
+        await writer.drain()
+        writer.write(b": []}")
+        await writer.drain()
+
+    with server(answer) as port:
+        records = replay("127.0.0.1", port, [ReplayRequest(0.0, "search", "bge", 3, 1, pooling=True)] * 2, 1.0)
+    assert [(record.error, record.tpot_s) for record in records] == [(None, None)] * 2
+    assert all(record.ttft_s is not None and record.ttft_s > 0 for record in records)
+    assert [(body["model"], len(str(body["input"]).split(",")), "max_tokens" in body) for body in seen] == [("bge", 3, False)] * 2
+
+
 async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body: dict[str, object]) -> None:
     writer.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy")
     await writer.drain()
@@ -189,6 +206,13 @@ def test_a_request_is_valid_json_with_its_length() -> None:
     assert head.endswith(b"\r\nAuthorization: Bearer abc")
     parsed = json.loads(body)
     assert (parsed["model"], parsed["prompt"], parsed["max_tokens"]) == ('a "quoted" name', [1000, 1001], 7)
+
+
+def test_a_request_for_an_embedding_goes_to_its_own_path() -> None:
+    head, _, body = embedding_request("127.0.0.1", 80, "bge", b"1000,1001", {}).partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/embeddings HTTP/1.1\r\n")
+    assert f"content-length: {len(body)}".encode() in head
+    assert json.loads(body) == {"model": "bge", "input": [1000, 1001]}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""What a plan expects for each declared workload, and for the loss of a node."""
+
+from __future__ import annotations
+
+from planner.latency_classes import LatencyClass
+from planner.plan.bounds import PerSecond, PlanPart, Seconds, WholeNumber
+from planner.plan.reasons import Breaking
+
+
+class WorkloadForecast(PlanPart):
+    """A declared workload, where it is served and what is expected for it.
+
+    unserved_rps > 0 carries a reason. Where nothing is generated (task: embed) tpot_slo_s is None, output_tokens 0, and the time to first
+    token is that to the answer.
+    """
+
+    name: str
+    served_name: str
+    latency_class: LatencyClass
+    priority: int
+    ttft_slo_s: Seconds
+    tpot_slo_s: Seconds | None
+    rate_rps: PerSecond
+    input_tokens: PerSecond
+    output_tokens: PerSecond
+    ttft_s: Seconds | None
+    tpot_s: Seconds | None
+    unserved_rps: PerSecond
+    unserved_reason: str | None = None
+    breaking: Breaking | None = None
+    tolerate_nodes: WholeNumber = 0
+
+    @property
+    def generates(self) -> bool:
+        """Whether its model writes text; it makes vectors or scores otherwise."""
+        return self.tpot_slo_s is not None
+
+
+class NodeLoss(PlanPart):
+    """The node whose loss hurts a served model most, and what the replicas elsewhere cannot carry of its peak then.
+
+    One for each model with a workload that tolerates the loss of a node; unserved_rps 0 says that it survives any.
+    """
+
+    served_name: str
+    node: str
+    unserved_rps: PerSecond
