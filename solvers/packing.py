@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from planner.problem import Pattern, Pool, Problem, Shape, fits_layout, nodes_needed, shortfall
+from planner.problem import Pattern, Pool, Problem, Shape, active_by_window, fits_layout, nodes_needed, shortfall
 from solvers.useful_shapes import takes_whole_gpus
 
 
@@ -49,7 +49,7 @@ def _shares_fit(pool: Pool, together: Sequence[Shape]) -> bool:
         )
     compute_permille = sum(s.compute_permille for s in together) + pool.resident_cost_permille * (len(together) - 1)
     return (
-        sum(s.active_permille for s in together) <= 1000 * allowed
+        max(active_by_window(together)) <= 1000 * allowed
         and compute_permille <= pool.compute_limit_permille
         and sum(s.bandwidth_permille for s in together) <= pool.compute_limit_permille
     )

@@ -61,7 +61,11 @@ COUNTS = {
     # models and starts that constants rest on, GPUs that sharing saves
     *("models", "measured_gpus", "assumed_gpus"),
     # mean numbers of requests
-    *("decoding", "present", "running_requests"),
+    *("decoding", "present", "running_requests", "running_requests_by_window"),
+    # windows
+    "stands_for",
+    # numbers of days of the week
+    "days",
     # slices of a GPU
     *("compute_slices", "memory_slices", "mig_compute_slices", "mig_memory_slices"),
     # widths, ranks and numbers of a model's layers, under the names of its config.json

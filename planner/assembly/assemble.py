@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.assembly.certificate import Outcome, certificate, gpus_used
-from planner.assembly.forecasts import workload_forecasts
+from planner.assembly.forecasts import planned_windows, workload_forecasts
 from planner.assembly.gpus import build_gpus
 from planner.assembly.measured_memory import measured_memory
 from planner.assembly.replicas import Hosts, build_replicas
@@ -107,6 +107,7 @@ def assemble(
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
         gpu_types=tuple(gpu_facts(gpu) for gpu in fleet.own_gpu_types),
+        windows=planned_windows(blueprint),
     )
     return _from(state, desired, churn_tier(blueprint, outcome.best, placed))
 

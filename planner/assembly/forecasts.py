@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from planner.explain import why_unserved
-from planner.plan import Replica, WorkloadForecast
+from planner.plan import PlannedWindow, Replica, WorkloadForecast
 from planner.problem import MICRO, Solution
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.groups import ServiceGroup
@@ -47,3 +47,19 @@ def _rows(group: ServiceGroup, replicas: Sequence[Replica], missing_fraction: fl
         )
         for workload in group.workloads
     ]
+
+
+def planned_windows(blueprint: Blueprint) -> tuple[PlannedWindow, ...]:
+    """The joint windows of a plan; none where all demand is constant."""
+    if len(blueprint.windows) < 2:
+        return ()
+    return tuple(
+        PlannedWindow(
+            timeline=window.first.timeline or "",
+            start_s=window.first.start_s,
+            end_s=window.first.end_s,
+            stands_for=window.count,
+            rates_rps=dict(window.rates_rps),
+        )
+        for window in blueprint.windows
+    )

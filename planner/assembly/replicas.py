@@ -79,6 +79,15 @@ def _kv_fraction(candidate: Candidate, kv_tokens: float) -> float:
     return min(1.0, kv_tokens / kv_pool_tokens(architecture, candidate.settings, candidate.kv_bytes))
 
 
+def _running_by_window(candidate: Candidate, planned_rps: float, quantile: float) -> tuple[float, ...]:
+    """Mean number of requests in flight in each joint window; nothing where there is one window only."""
+    group = candidate.group
+    if len(group.windows_rps) < 2:
+        return ()
+    loads = [candidate.forecast(planned_rps * rate_rps / group.peak_rps, quantile) if rate_rps else None for rate_rps in group.windows_rps]
+    return tuple(load.running_requests if load else 0.0 for load in loads)
+
+
 def _seat(candidate: Candidate, item: Placed, hosts: Hosts) -> Seat:
     node = hosts.nodes[candidate.site.pool][item.node]
     mig = None
@@ -125,6 +134,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             busy_fraction=load.busy_fraction,
             running_requests=load.running_requests,
             kv_fraction=_kv_fraction(candidate, load.kv_tokens),
+            running_requests_by_window=_running_by_window(candidate, planned_rps, quantile),
             provenance=candidate.step.provenance,
         ),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),

@@ -105,14 +105,21 @@ def _active(residents: Sequence[Replica], where: str) -> Iterator[str]:
     if len(residents) < 2:
         return
     allowed = min(replica.max_active_residents for replica in residents)
-    active = sum(_active_count(replica) for replica in residents)
-    if active > allowed + RELATIVE_TOLERANCE:
-        yield f"{where}: has {active:.2f} active residents, but they are sized for {allowed} at a time"
+    running = [replica.forecast.running_requests_by_window or (replica.forecast.running_requests,) for replica in residents]
+    for window, at_once in enumerate(zip(*running, strict=False)):
+        pairs = zip(residents, at_once, strict=True)
+        active = sum(_active_count(replica, requests) for replica, requests in pairs)
+        if active > allowed + RELATIVE_TOLERANCE:
+            when = f" in window {window}" if len(running[0]) > 1 else ""
+            yield f"{where}: has {active:.2f} active residents{when}, but they are sized for {allowed} at a time"
+            return
 
 
-def _active_count(replica: Replica) -> float:
-    busy_fraction = -math.expm1(-replica.forecast.running_requests)
-    return 0.334 if busy_fraction <= 0.1 else 1.0
+def _active_count(replica: Replica, running_requests: float) -> float:
+    if running_requests <= 0.0:
+        return 0.0
+    # where one may be active at a time, no other is while it has requests at all
+    return 0.334 if replica.max_active_residents > 1 and -math.expm1(-running_requests) <= 0.1 else 1.0
 
 
 def _layout(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) -> Iterator[str]:

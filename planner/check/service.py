@@ -26,11 +26,36 @@ def service_problems(desired: Desired) -> Iterator[str]:
         by_served[replica.served_name].append(replica)
         if replica.planned_rps > replica.capacity_rps * (1 + RELATIVE_TOLERANCE):
             yield f"replica {replica.name}: planned {replica.planned_rps:.4g} requests/s, capacity {replica.capacity_rps:.4g}"
+    yield from _windows(desired, by_served)
     routed = {route.served_name for route in desired.routes}
     for workload in desired.workloads:
         if workload.served_name not in routed:
             yield f"workload {workload.name}: no route is named {workload.served_name}, so its clients would get a 404 and not a 503"
         yield from _goals(workload, by_served[workload.served_name])
+
+
+def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> Iterator[str]:
+    """Windows in which workloads are planned together: every replica says what it does in each, and nobody's peak is left out."""
+    for replica in desired.replicas:
+        if len(replica.forecast.running_requests_by_window) != len(desired.windows):
+            yield (
+                f"replica {replica.name}: has forecasts of {len(replica.forecast.running_requests_by_window)} windows, "
+                f"the plan has {len(desired.windows)}"
+            )
+    for served_name in sorted({workload.served_name for workload in desired.workloads}) if desired.windows else ():
+        rates_rps = [window.rates_rps.get(served_name, 0.0) for window in desired.windows]
+        planned_rps = sum(replica.planned_rps for replica in by_served.get(served_name, ()))
+        if planned_rps > max(rates_rps) * (1 + RELATIVE_TOLERANCE) + MICRO_RPS:
+            yield f"{served_name}: {planned_rps:.4g} requests/s are planned, no window has more than {max(rates_rps):.4g}"
+        for replica in by_served.get(served_name, ()):
+            running = replica.forecast.running_requests_by_window
+            for window, (rate_rps, requests) in enumerate(zip(rates_rps, running, strict=False)):
+                # requests in flight grow at least in proportion to the rate
+                if (requests > 0) != (rate_rps > 0) or requests > replica.forecast.running_requests * (1 + RELATIVE_TOLERANCE):
+                    yield (
+                        f"replica {replica.name}: {requests:.4g} requests in flight in window {window} at {rate_rps:.4g} requests/s of "
+                        f"{served_name}, {replica.forecast.running_requests:.4g} at the peak"
+                    )
 
 
 def _routes(desired: Desired) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from planner.problem import Pattern, Pool, Problem, Shape, Solution, fits_layout
+from planner.problem import Pattern, Pool, Problem, Shape, Solution, active_by_window, fits_layout
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.candidates import Candidate
 from planner.sizing.ways_to_run import TRICKLE_RPS
@@ -253,7 +253,7 @@ def _active(tried: _Try) -> Iterator[Obstacle]:
     """Residents that may be active together, and their shares of compute."""
     shapes = [*tried.residents, tried.shape]
     allowed = min(tried.pool.max_active_residents, *(shape.max_active for shape in shapes))
-    active = sum(shape.active_permille for shape in shapes) / 1000
+    active = max(active_by_window(shapes)) / 1000
     if active > allowed:
         yield _too_many(tried, allowed, active)
         return
@@ -267,7 +267,7 @@ def _active(tried: _Try) -> Iterator[Obstacle]:
 
 
 def _too_many(tried: _Try, allowed: int, active: float) -> Obstacle:
-    each = tried.shape.active_permille / 1000
+    each = max(tried.shape.active_permille) / 1000
     taken = f"{active - each:.3g} of {allowed} active residents are there, a replica counts for {each:.3g} ({tried.free_gib})"
     tight = _tight(tried, allowed + 1)
     if tight:

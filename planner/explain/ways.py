@@ -59,8 +59,8 @@ def gpu_fraction_of(blueprint: Blueprint, index: int) -> float:
         gpu = candidate.site.gpu
         return max(candidate.mig.memory_slices / gpu.mig_memory_slices, candidate.mig.compute_slices / gpu.mig_compute_slices)
     allowed = min(pool.max_active_residents, shape.max_active)
-    active_fraction = shape.active_permille / (1000 * allowed)
-    compute_fraction = max(shape.compute_permille, shape.bandwidth_permille) / pool.compute_limit_permille
+    active_fraction = max(shape.active_permille) / (1000 * allowed)
+    compute_fraction = max(*candidate.compute_permille, shape.bandwidth_permille) / pool.compute_limit_permille
     return max(shape.memory_mib / pool.memory_mib, active_fraction, compute_fraction)
 
 

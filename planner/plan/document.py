@@ -28,7 +28,7 @@ from planner.plan.gpu_facts import GpuFacts
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Explanation
 from planner.plan.vllm_args import EngineArgs
-from planner.plan.workload_forecast import NodeLoss, WorkloadForecast
+from planner.plan.workload_forecast import NodeLoss, PlannedWindow, WorkloadForecast
 
 SCHEMA_VERSION = 1
 
@@ -70,6 +70,7 @@ class ReplicaForecast(PlanPart):
     """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share.
 
     provenance says what its step times rest on and how wide they are spread; empty in plans made before it was kept.
+    running_requests_by_window are those of each of the plan's windows; empty where it has none.
     """
 
     ttft_s: Seconds
@@ -77,6 +78,7 @@ class ReplicaForecast(PlanPart):
     busy_fraction: Fraction
     running_requests: PerSecond
     kv_fraction: Fraction
+    running_requests_by_window: tuple[PerSecond, ...] = ()
     provenance: str = ""
 
 
@@ -163,7 +165,8 @@ class RouterPlan(PlanPart):
 class Desired(PlanPart):
     """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any.
 
-    gpu_types are those of its GPUs that the catalogue does not have.
+    gpu_types are those of its GPUs that the catalogue does not have. windows are those in which workloads are planned together, of their
+    peaks at different times; empty where all demand is constant.
     """
 
     nodes: tuple[NodePlan, ...]
@@ -187,6 +190,7 @@ class Desired(PlanPart):
     sharing_saving: SharingSaving | None = None
     warnings: tuple[str, ...] = ()
     gpu_types: tuple[GpuFacts, ...] = ()
+    windows: tuple[PlannedWindow, ...] = ()
 
 
 class Prior(PlanPart):

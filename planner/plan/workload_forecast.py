@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.latency_classes import LatencyClass
-from planner.plan.bounds import PerSecond, PlanPart, Seconds, WholeNumber
+from planner.plan.bounds import PerSecond, PlanPart, Seconds, Some, WholeNumber
 from planner.plan.reasons import Breaking
 
 
@@ -34,6 +34,20 @@ class WorkloadForecast(PlanPart):
     def generates(self) -> bool:
         """Whether its model writes text; it makes vectors or scores otherwise."""
         return self.tpot_slo_s is not None
+
+
+class PlannedWindow(PlanPart):
+    """A window in which workloads are planned together: from start_s to end_s, and for stands_for such windows in all.
+
+    rates_rps holds the rate of each served model; none of the windows that it stands for asks for more of any. timeline is that of the
+    times: the clock's, or that of a trace file.
+    """
+
+    timeline: str
+    start_s: Seconds
+    end_s: Seconds
+    stands_for: Some
+    rates_rps: dict[str, PerSecond]
 
 
 class NodeLoss(PlanPart):

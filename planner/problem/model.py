@@ -95,7 +95,8 @@ class Shape:
 
     gpus > 1 is tensor parallelism over an aligned block, which is always exclusive. On a time-shared GPU
     capacity_microrps holds while at most max_active residents are active together; active_permille is how much of
-    one such resident this shape counts for (1000, or its busy fraction when it idles most of the time). Under MPS
+    one such resident this shape counts for (1000, less when it idles most of the time, 0 without demand): once per window of the
+    Problem, or one number for all of them. Memory is the same in all windows. Under MPS
     compute_permille is its percentage of active threads and max_active the number of residents that it was sized for.
     memory_mib, compute_permille and bandwidth_permille are per GPU (for a MIG shape: memory of its slice).
     start_extra_mib is what it takes beyond memory_mib for a while as it starts: what is resident and the largest of these must fit,
@@ -112,7 +113,7 @@ class Shape:
     mig_profile: str | None = None
     compute_permille: int = 1000
     bandwidth_permille: int = 0
-    active_permille: int = 1000
+    active_permille: tuple[int, ...] = (1000,)
     max_active: int = 1
     host_cores: int = 0
     host_memory_mib: int = 0

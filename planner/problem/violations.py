@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from planner.problem.accounting import blocks_used, cost, nodes_needed, unserved, unserved_by_priority
+from planner.problem.accounting import active_by_window, blocks_used, cost, nodes_needed, unserved, unserved_by_priority
 from planner.problem.model import MigSlot, Pattern, Placed, Pool, Problem, Shape, Solution
 
 
@@ -84,10 +84,7 @@ def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Itera
         yield from _mps_violations(pool, shapes, where)
     if shapes[0].mode != "time_shared":
         return
-    active_permille = sum(shape.active_permille for shape in shapes)
-    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
-    if active_permille > 1000 * allowed:
-        yield f"{where}: {active_permille / 1000:.3f} active residents where {allowed} may be active together"
+    yield from _active_violations(pool, shapes, where)
     extra_permille = pool.resident_cost_permille * (len(shapes) - 1)
     for row, used in (
         ("compute", sum(shape.compute_permille for shape in shapes) + extra_permille),
@@ -95,6 +92,15 @@ def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Itera
     ):
         if used > pool.compute_limit_permille:
             yield f"{where}: {used} per mille of {row} of {pool.compute_limit_permille}"
+
+
+def _active_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+    """No window has more active residents than the tightest of them is sized for."""
+    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
+    for window, active_permille in enumerate(active_by_window(shapes)):
+        if active_permille > 1000 * allowed:
+            yield f"{where}: {active_permille / 1000:.3f} active residents in window {window} where {allowed} may be active together"
+            return
 
 
 def _mps_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:

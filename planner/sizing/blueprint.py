@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from planner.demand.joint import JointWindow
 from planner.plan import Refusal, State
 from planner.problem import MICRO, Demand, MigSlot, Placed, Pool, Problem, Shape
 from planner.sizing.candidates import Candidate, candidates
 from planner.sizing.current import Grounds, current
-from planner.sizing.groups import ServiceGroup, service_groups
+from planner.sizing.groups import ServiceGroup, joint_demand
 from planner.sizing.host_room import too_much_for_host
 from planner.sizing.neighbours import Neighbours
 from planner.sizing.parts import Part, node_name, parts
@@ -42,6 +43,7 @@ class Blueprint:
     groups: tuple[ServiceGroup, ...]
     pools: tuple[FleetPool, ...]
     parts: tuple[Part, ...]
+    windows: tuple[JointWindow, ...]
     # why some ways of running a group are impossible, by its name
     refusals: Mapping[str, tuple[Refusal, ...]]
 
@@ -62,7 +64,7 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
     """
     step_quantile = fleet.policy.step_quantile if band_quantile is None else band_quantile
     sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, step_quantile)
-    groups = service_groups(fleet)
+    groups, windows = joint_demand(fleet)
     neighbours = Neighbours(fleet, groups)
     own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]
     sites = [_site(fleet, part) for part in own]
@@ -93,6 +95,7 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
         groups=groups,
         pools=tuple(_declared(part) for part in own),
         parts=tuple(own),
+        windows=windows,
         refusals={name: tuple(listed) for name, listed in refused.items()},
     )
 
@@ -195,8 +198,9 @@ def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shap
         capacity_microrps=microrps,
         gpus=candidate.gpus,
         mig_profile=candidate.mig.name if candidate.mig else None,
-        compute_permille=candidate.compute_permille,
-        active_permille=candidate.active_permille,
+        # of time-shared ones the rule on active residents says more: k that are sized for 1/k of the GPU never take more than all of it
+        compute_permille=0 if candidate.mode == "time_shared" else 1000,
+        active_permille=_as_few(candidate.active_permille),
         max_active=candidate.max_active,
         host_cores=host_cores,
         host_memory_mib=host_memory_mib,
@@ -204,6 +208,11 @@ def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shap
         colocation_class=candidate.group.team or "" if policy.isolate_teams else "",
         start_extra_mib=_start_extra_mib(candidate),
     )
+
+
+def _as_few(by_window: tuple[int, ...]) -> tuple[int, ...]:
+    """One number where it is the same in all windows."""
+    return by_window[:1] if len(set(by_window)) == 1 else by_window
 
 
 def _start_extra_mib(candidate: Candidate) -> int:

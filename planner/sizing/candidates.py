@@ -42,6 +42,9 @@ BISECTION_STEPS = 20
 class Candidate:
     """One candidate replica of a group on a site, with the ledger and the forecast that justify its capacity.
 
+    active_permille and compute_permille are per joint window of the fleet: what it counts for of an active resident, and its part of the
+    GPU's time.
+
     utilization_fraction is the --gpu-memory-utilization of an engine that runs and was started with another one than its ledger gives.
     """
 
@@ -55,8 +58,8 @@ class Candidate:
     ledger: MemoryLedger
     step: StepTime
     capacity_rps: float
-    active_permille: int
-    compute_permille: int
+    active_permille: tuple[int, ...]
+    compute_permille: tuple[int, ...]
     utilization_fraction: float | None = None
 
     @property
@@ -152,7 +155,7 @@ def _time_shared(variant: Variant) -> list[Candidate]:
     room_bytes = kv_room_bytes(variant)
     found: list[Candidate] = []
     reasons: list[str] = []
-    for level in range(2, variant.site.max_active_residents + 1):
+    for level in levels(variant.group, variant.site):
         try:
             fewest = fewest_replicas(variant, level, room_bytes)
         except UnsupportedError as error:
@@ -168,6 +171,11 @@ def _time_shared(variant: Variant) -> list[Candidate]:
     return found
 
 
+def levels(group: ServiceGroup, site: Site) -> range:
+    """How many may be active together beside a time-shared replica: one, itself, only where its demand leaves windows to others."""
+    return range(1 if 0.0 in group.windows_rps else 2, site.max_active_residents + 1)
+
+
 def fewest_replicas(variant: Variant, level: int, room_bytes: int) -> int:
     """The fewest replicas of one size that carry the demand and are as many as are asked for; UnsupportedError when none can."""
     return max(1, variant.group.min_replicas, math.ceil(variant.group.peak_rps / largest_rate(variant, level, room_bytes)))
@@ -181,10 +189,8 @@ def split_rates(variant: Variant, fewest: int) -> list[float]:
 def sized(alone: Variant, level: int, kv_bytes: int, rate_rps: float) -> Candidate:
     """The candidate with a KV pool of so many bytes that carries so much."""
     variant = alone.within(kv_bytes)
-    load = variant.load(rate_rps, level)
-    # busy at the worst-case share: a station like M/G/infinity with N requests in the mean is empty exp(-N) of the time
-    busy_fraction = 1.0 if load is None else -math.expm1(-load.running_requests)
-    idle = variant.mode == "time_shared" and busy_fraction <= IDLE_BUSY_FRACTION
+    parts = [window_rps / variant.group.peak_rps for window_rps in variant.group.windows_rps]
+    busy_fractions = [_busy_fraction(variant, rate_rps * part, level) for part in parts]
     return Candidate(
         group=variant.group,
         site=variant.site,
@@ -196,7 +202,22 @@ def sized(alone: Variant, level: int, kv_bytes: int, rate_rps: float) -> Candida
         ledger=variant.ledger(kv_bytes),
         step=variant.step,
         capacity_rps=rate_rps,
-        active_permille=IDLE_ACTIVE_PERMILLE if idle else 1000,
+        active_permille=tuple(_active_permille(busy_fraction, level) for busy_fraction in busy_fractions),
         # k residents that are always active fill the GPU exactly: rounding up must not turn k times 1/k into more than all
-        compute_permille=min(1000 // level, math.ceil(1000 * busy_fraction / level)),
+        compute_permille=tuple(min(1000 // level, math.ceil(1000 * busy_fraction / level)) for busy_fraction in busy_fractions),
     )
+
+
+def _busy_fraction(variant: Variant, rate_rps: float, level: int) -> float:
+    """Share of time with work at the worst-case share: a station like M/G/infinity with N requests in the mean is empty exp(-N) of it."""
+    if rate_rps <= 0.0:
+        return 0.0
+    load = variant.load(rate_rps, level)
+    return 1.0 if load is None else -math.expm1(-load.running_requests)
+
+
+def _active_permille(busy_fraction: float, level: int) -> int:
+    """What a replica that is busy for so much of a window counts for; where one may be active at a time, no other is then."""
+    if busy_fraction <= 0.0:
+        return 0
+    return IDLE_ACTIVE_PERMILLE if level > 1 and busy_fraction <= IDLE_BUSY_FRACTION else 1000

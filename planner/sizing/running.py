@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from planner.plan import Replica
-from planner.sizing.candidates import Candidate, fewest_replicas, kv_room_bytes, largest_rate, sized, split_rates
+from planner.sizing.candidates import Candidate, fewest_replicas, kv_room_bytes, largest_rate, levels, sized, split_rates
 from planner.sizing.engine_args import engine_args, gpu_mode, starts_with
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
@@ -30,7 +30,7 @@ def as_it_runs(replica: Replica, group: ServiceGroup, site: Site, sizing: Sizing
         profile = mig.name if mig else None
         if settings.tensor_parallel_size != replica.args.tensor_parallel_size or profile != (replica.mig.profile if replica.mig else None):
             continue
-        for level in range(2, site.max_active_residents + 1) if mode == "time_shared" else (1,):
+        for level in levels(group, site) if mode == "time_shared" else (1,):
             # what is too slow beside two neighbours may do beside one
             with suppress(UnsupportedError):
                 found += _sizes(variant_of(way, group, site, sizing), level, replica, count)

@@ -68,8 +68,8 @@ def test_legal_pair_has_no_violation() -> None:
         ({"compute_permille": 690}, {"resident_cost_permille": 20}, "1010 per mille of compute of 1000"),
         ({"bandwidth_permille": 901}, {}, "1001 per mille of memory bandwidth of 1000"),
         ({"start_extra_mib": 41}, {}, "101 MiB while one of them starts, of 100 MiB"),
-        ({"max_active": 1}, {}, "2.000 active residents where 1 may be active together"),
-        ({}, {"max_active_residents": 1}, "2.000 active residents where 1 may be active together"),
+        ({"max_active": 1}, {}, "2.000 active residents in window 0 where 1 may be active together"),
+        ({}, {"max_active_residents": 1}, "2.000 active residents in window 0 where 1 may be active together"),
         ({"host_cores": 9}, {"host_cores_per_gpu": 8}, "9 host cores of 8"),
         ({"host_memory_mib": 9}, {"host_memory_mib_per_gpu": 8}, "9 MiB of host memory of 8 MiB"),
         ({"demand": 0}, {}, "the same model sits twice"),
@@ -86,8 +86,8 @@ def test_every_rule_of_a_shared_gpu_is_judged(change: dict[str, object], pool: d
 
 
 def test_an_idle_resident_counts_by_its_busy_fraction() -> None:
-    idle = replace(SHARED, demand=1, active_permille=400, max_active=1)
-    problem = _problem(replace(SHARED, active_permille=600, max_active=1), idle)
+    idle = replace(SHARED, demand=1, active_permille=(400,), max_active=1)
+    problem = _problem(replace(SHARED, active_permille=(600,), max_active=1), idle)
     assert _found(problem, Pattern(0, (0, 1))) == ""
 
 
@@ -258,7 +258,7 @@ def test_a_demand_that_tolerates_the_loss_of_a_node_cannot_count_on_its_largest_
     ],
 )
 def test_every_rule_of_mps_is_judged(change: dict[str, object], pool: dict[str, object], said: str) -> None:
-    first = replace(SHARED, mode="mps", active_permille=10)
+    first = replace(SHARED, mode="mps", active_permille=(10,))
     second = replace(first, **{"demand": 1, **change})  # type: ignore[arg-type]
     problem = _problem(first, second, pool=replace(POOL, **pool), demands=(Demand("a", (1,)), Demand("b", (1,))))  # type: ignore[arg-type]
     found = _found(problem, Pattern(0, (0, 1)))
