@@ -82,7 +82,8 @@ def _dominates(rival: Shape, shape: Shape) -> bool:
         and rival.compute_permille <= shape.compute_permille
         and rival.bandwidth_permille <= shape.bandwidth_permille
         and _never_more_active(rival, shape)
-        and rival.max_active >= shape.max_active
+        and rival.max_residents >= shape.max_residents
+        and rival.active_limit_permille >= shape.active_limit_permille
     )
 
 

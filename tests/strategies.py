@@ -81,7 +81,8 @@ def _shape(rng: Random, index: int, demand: int, pool: int, of: Pool, windows: i
         compute_permille=rng.randint(1, 600),
         bandwidth_permille=rng.randint(0, 600),
         active_permille=_active(rng, windows),
-        max_active=rng.randint(1, 3),
+        max_residents=rng.choice([1, 2, 3, 3, 1000]),
+        active_limit_permille=rng.choice([400, 1000, 1500, 2000, 3000]),
         start_extra_mib=rng.choice([0, 0, 10, 40]),
     )
 

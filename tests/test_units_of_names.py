@@ -48,7 +48,7 @@ COUNTS = {
         "joined",
         "replaced",
     ),
-    *("host_cores_per_gpu", "kv_blocks", "max_active", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
+    *("host_cores_per_gpu", "kv_blocks", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
     *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count", "tolerate_nodes"),
     # GPUs or groups of them
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
@@ -61,9 +61,11 @@ COUNTS = {
     # models and starts that constants rest on, GPUs that sharing saves
     *("models", "measured_gpus", "assumed_gpus"),
     # mean numbers of requests
-    *("decoding", "present", "running_requests", "running_requests_by_window"),
+    *("decoding", "present", "running_requests"),
     # windows
     "stands_for",
+    # residents, and means of how many are active
+    *("active_at_worst", "active_fractions", "active_limit", "max_residents", "mean_active"),
     # numbers of days of the week
     "days",
     # slices of a GPU

@@ -81,7 +81,8 @@ def assemble(
     pools = {pool.name: pool for pool in sorted(fleet.pools, key=lambda pool: pool.name)}
     nodes = tuple(node for name in pools for node in hosts.nodes[name])
     quantile = fleet.policy.sizing_quantile
-    built = build_replicas(blueprint.candidates, blueprint.real(placed), hosts, state, quantile)
+    places = blueprint.real(placed)
+    built = build_replicas([blueprint.candidates[item.shape] for item in places], places, hosts, state, quantile)
     replicas, memory = measured_memory(built, {name: pool.gpu for name, pool in pools.items()}, fleet.measurements)
     gpus = build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state, fleet.measurements)
     asked = rules(fleet, blueprint.groups)
@@ -91,7 +92,7 @@ def assemble(
         replicas=replicas,
         routes=routes_for(replicas, [name for group in blueprint.groups for name in group.names]),
         router=hosts.router,
-        workloads=_workloads(blueprint, outcome.best, placed, replicas, quantile),
+        workloads=_workloads(blueprint, outcome.best, placed, replicas),
         cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,
         gpus_used=gpus_used(blueprint.problem, outcome.best),
         sizing_quantile=quantile,
@@ -135,10 +136,10 @@ def _explanation(blueprint: Blueprint, placed: Sequence[Placed], quantile: float
 
 
 def _workloads(
-    blueprint: Blueprint, solution: Solution, placed: Sequence[Placed], replicas: Sequence[Replica], quantile: float
+    blueprint: Blueprint, solution: Solution, placed: Sequence[Placed], replicas: Sequence[Replica]
 ) -> tuple[WorkloadForecast, ...]:
     points = breaking_points(blueprint, solution, placed)
-    rows = workload_forecasts(blueprint, solution, replicas, quantile)
+    rows = workload_forecasts(blueprint, solution, replicas)
     return tuple(row.model_copy(update={"breaking": points.get(row.name)}) for row in rows)
 
 

@@ -12,9 +12,7 @@ from planner.sizing.blueprint import Blueprint
 from planner.sizing.groups import ServiceGroup
 
 
-def workload_forecasts(
-    blueprint: Blueprint, solution: Solution, replicas: Sequence[Replica], quantile: float
-) -> tuple[WorkloadForecast, ...]:
+def workload_forecasts(blueprint: Blueprint, solution: Solution, replicas: Sequence[Replica]) -> tuple[WorkloadForecast, ...]:
     """One row per declared workload, sorted by name; workloads of a group share its shortfall in proportion to their rates."""
     by_served: defaultdict[str, list[Replica]] = defaultdict(list)
     for replica in replicas:
@@ -22,7 +20,7 @@ def workload_forecasts(
     rows: list[WorkloadForecast] = []
     for index, (group, missing_microrps) in enumerate(zip(blueprint.groups, solution.unserved_microrps, strict=True)):
         missing_fraction = min(1.0, missing_microrps / MICRO / group.peak_rps)
-        reason = why_unserved(blueprint, solution, index, quantile) if missing_microrps else None
+        reason = why_unserved(blueprint, solution, index) if missing_microrps else None
         rows.extend(_rows(group, by_served[group.name], missing_fraction, reason))
     return tuple(sorted(rows, key=lambda row: row.name))
 

@@ -37,17 +37,15 @@ class Hosts:
 def build_replicas(
     candidates: Sequence[Candidate], placed: Sequence[Placed], hosts: Hosts, state: State, quantile: float
 ) -> tuple[Replica, ...]:
-    """Named replicas with ports, engine arguments and forecasts, sorted by name."""
-    seats = [_seat(candidates[item.shape], item, hosts) for item in placed]
-    anew = frozenset(_beside([candidates[item.shape] for item in placed], seats, state))
+    """Named replicas with ports, engine arguments and forecasts, sorted by name; candidates are those of the places."""
+    seats = [_seat(candidate, item, hosts) for candidate, item in zip(candidates, placed, strict=True)]
+    anew = frozenset(_beside(candidates, seats, state))
     names = name_seats(seats, state, hosts.ports, (hosts.router.port, hosts.router.admin_port), anew)
     total_rps: defaultdict[str, float] = defaultdict(float)
-    for item in placed:
-        candidate = candidates[item.shape]
+    for candidate in candidates:
         total_rps[candidate.group.name] += candidate.capacity_rps
     replicas = []
-    for item, seat, (name, port) in zip(placed, seats, names, strict=True):
-        candidate = candidates[item.shape]
+    for candidate, seat, (name, port) in zip(candidates, seats, names, strict=True):
         group = candidate.group
         served_rps = min(group.peak_rps, total_rps[group.name])
         planned_rps = served_rps * candidate.capacity_rps / total_rps[group.name]
@@ -79,15 +77,6 @@ def _kv_fraction(candidate: Candidate, kv_tokens: float) -> float:
     return min(1.0, kv_tokens / kv_pool_tokens(architecture, candidate.settings, candidate.kv_bytes))
 
 
-def _running_by_window(candidate: Candidate, planned_rps: float, quantile: float) -> tuple[float, ...]:
-    """Mean number of requests in flight in each joint window; nothing where there is one window only."""
-    group = candidate.group
-    if len(group.windows_rps) < 2:
-        return ()
-    loads = [candidate.forecast(planned_rps * rate_rps / group.peak_rps, quantile) if rate_rps else None for rate_rps in group.windows_rps]
-    return tuple(load.running_requests if load else 0.0 for load in loads)
-
-
 def _seat(candidate: Candidate, item: Placed, hosts: Hosts) -> Seat:
     node = hosts.nodes[candidate.site.pool][item.node]
     mig = None
@@ -113,7 +102,9 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         gpus=seat.gpus,
         mig=seat.mig,
         mode=gpu_mode(candidate),
-        max_active_residents=candidate.max_active,
+        max_residents=candidate.limit.max_residents,
+        active_limit=candidate.limit.active_limit,
+        active_at_worst=candidate.active_at_worst,
         engine_version=candidate.settings.engine_version,
         args=engine_args(candidate, seat.host, port),
         ledger=Ledger(
@@ -134,7 +125,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             busy_fraction=load.busy_fraction,
             running_requests=load.running_requests,
             kv_fraction=_kv_fraction(candidate, load.kv_tokens),
-            running_requests_by_window=_running_by_window(candidate, planned_rps, quantile),
+            active_fractions=tuple(active_permille / 1000 for active_permille in candidate.active_permille),
             provenance=candidate.step.provenance,
         ),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),

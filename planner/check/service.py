@@ -37,10 +37,10 @@ def service_problems(desired: Desired) -> Iterator[str]:
 def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> Iterator[str]:
     """Windows in which workloads are planned together: every replica says what it does in each, and nobody's peak is left out."""
     for replica in desired.replicas:
-        if len(replica.forecast.running_requests_by_window) != len(desired.windows):
+        if len(replica.forecast.active_fractions) != max(1, len(desired.windows)):
             yield (
-                f"replica {replica.name}: has forecasts of {len(replica.forecast.running_requests_by_window)} windows, "
-                f"the plan has {len(desired.windows)}"
+                f"replica {replica.name}: has forecasts of {len(replica.forecast.active_fractions)} windows, "
+                f"the plan has {max(1, len(desired.windows))}"
             )
     for served_name in sorted({workload.served_name for workload in desired.workloads}) if desired.windows else ():
         rates_rps = [window.rates_rps.get(served_name, 0.0) for window in desired.windows]
@@ -48,14 +48,9 @@ def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> It
         if planned_rps > max(rates_rps) * (1 + RELATIVE_TOLERANCE) + MICRO_RPS:
             yield f"{served_name}: {planned_rps:.4g} requests/s are planned, no window has more than {max(rates_rps):.4g}"
         for replica in by_served.get(served_name, ()):
-            running = replica.forecast.running_requests_by_window
-            for window, (rate_rps, requests) in enumerate(zip(rates_rps, running, strict=False)):
-                # requests in flight grow at least in proportion to the rate
-                if (requests > 0) != (rate_rps > 0) or requests > replica.forecast.running_requests * (1 + RELATIVE_TOLERANCE):
-                    yield (
-                        f"replica {replica.name}: {requests:.4g} requests in flight in window {window} at {rate_rps:.4g} requests/s of "
-                        f"{served_name}, {replica.forecast.running_requests:.4g} at the peak"
-                    )
+            for window, (rate_rps, fraction) in enumerate(zip(rates_rps, replica.forecast.active_fractions, strict=False)):
+                if rate_rps > 0 and not fraction:
+                    yield f"replica {replica.name}: never active in window {window}, which has {rate_rps:.4g} requests/s of {served_name}"
 
 
 def _routes(desired: Desired) -> Iterator[str]:

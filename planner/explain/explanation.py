@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from planner.explain.binding import binding
-from planner.explain.ways import refusals, ways
+from planner.explain.ways import active_fraction_of, refusals, ways
 from planner.plan import Explanation, GpuRows, ModelReasons
-from planner.problem import Placed, Pool, Shape, active_by_window
+from planner.problem import Placed, Pool, Shape
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.candidates import Candidate
 from planner.sizing.parts import node_name
@@ -66,9 +66,11 @@ def rows_of(blueprint: Blueprint, residents: Sequence[int]) -> tuple[float, floa
     memory_fraction = sum(shape.memory_mib for shape in shapes) / pool.memory_mib
     if shapes[0].mode == "exclusive":
         return memory_fraction, 1.0, 1.0
-    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
-    active_fraction = max(active_by_window(shapes)) / (1000 * allowed)
-    return memory_fraction, active_fraction, _compute_fraction(pool, shapes, [blueprint.candidates[index] for index in residents])
+    return (
+        memory_fraction,
+        active_fraction_of(pool, shapes),
+        _compute_fraction(pool, shapes, [blueprint.candidates[index] for index in residents]),
+    )
 
 
 def _compute_fraction(pool: Pool, shapes: Sequence[Shape], residents: Sequence[Candidate]) -> float:

@@ -70,7 +70,7 @@ class ReplicaForecast(PlanPart):
     """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share.
 
     provenance says what its step times rest on and how wide they are spread; empty in plans made before it was kept.
-    running_requests_by_window are those of each of the plan's windows; empty where it has none.
+    active_fractions are the part of time in which it has work beside its neighbours, in each of the plan's windows (one where it has none).
     """
 
     ttft_s: Seconds
@@ -78,12 +78,16 @@ class ReplicaForecast(PlanPart):
     busy_fraction: Fraction
     running_requests: PerSecond
     kv_fraction: Fraction
-    running_requests_by_window: tuple[PerSecond, ...] = ()
+    active_fractions: tuple[Fraction, ...] = (1.0,)
     provenance: str = ""
 
 
 class Replica(PlanPart):
-    """One engine process group: where it lives, how it is started and what it is expected to do."""
+    """One engine process group: where it lives, how it is started and what it is expected to do.
+
+    It bears at most max_residents on its GPU, itself counted, whose active fractions add up to at most active_limit. active_at_worst is
+    the number of residents active at once, itself counted, for which its forecast is made.
+    """
 
     name: str
     served_name: str
@@ -94,7 +98,9 @@ class Replica(PlanPart):
     gpus: tuple[WholeNumber, ...]
     mig: MigPlace | None = None
     mode: GpuMode
-    max_active_residents: Some = 1
+    max_residents: Some = 1
+    active_limit: PerSecond = 1.0
+    active_at_worst: Some = 1
     engine: Literal["vllm"] = "vllm"
     engine_version: str
     args: EngineArgs

@@ -95,17 +95,20 @@ def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Itera
 
 
 def _active_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
-    """No window has more active residents than the tightest of them is sized for."""
-    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
+    """No more residents, and no window with more activity, than the tightest of them is sized for."""
+    most = min(shape.max_residents for shape in shapes)
+    if len(shapes) > most:
+        yield f"{where}: {len(shapes)} residents where {most} may sit together"
+    limit_permille = min(1000 * pool.max_active_residents, *(shape.active_limit_permille for shape in shapes))
     for window, active_permille in enumerate(active_by_window(shapes)):
-        if active_permille > 1000 * allowed:
-            yield f"{where}: {active_permille / 1000:.3f} active residents in window {window} where {allowed} may be active together"
+        if active_permille > limit_permille:
+            yield f"{where}: active {active_permille / 1000:.3f} in window {window} where the residents bear {limit_permille / 1000:.3f}"
             return
 
 
 def _mps_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
     """Thread percentages and memory bandwidth of the residents add up to one GPU at most."""
-    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
+    allowed = min(pool.max_active_residents, *(shape.max_residents for shape in shapes))
     if len(shapes) > allowed:
         yield f"{where}: {len(shapes)} residents under MPS where {allowed} may be active together"
     for row, used in (

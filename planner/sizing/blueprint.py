@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from planner.demand.joint import JointWindow
 from planner.plan import Refusal, State
 from planner.problem import MICRO, Demand, MigSlot, Placed, Pool, Problem, Shape
+from planner.sizing.activity import ANY
 from planner.sizing.candidates import Candidate, candidates
 from planner.sizing.current import Grounds, current
 from planner.sizing.groups import ServiceGroup, joint_demand
@@ -198,10 +199,11 @@ def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shap
         capacity_microrps=microrps,
         gpus=candidate.gpus,
         mig_profile=candidate.mig.name if candidate.mig else None,
-        # of time-shared ones the rule on active residents says more: k that are sized for 1/k of the GPU never take more than all of it
+        # of time-shared ones the rule on activities says more
         compute_permille=0 if candidate.mode == "time_shared" else 1000,
         active_permille=_as_few(candidate.active_permille),
-        max_active=candidate.max_active,
+        max_residents=candidate.limit.max_residents,
+        active_limit_permille=math.floor(1000 * candidate.limit.active_limit),
         host_cores=host_cores,
         host_memory_mib=host_memory_mib,
         # those without a team are one more team
@@ -222,8 +224,11 @@ def _start_extra_mib(candidate: Candidate) -> int:
     return min(-(-exact_mib // START_STEP_MIB) * START_STEP_MIB, max(exact_mib, room_mib))
 
 
+def _beside(candidate: Candidate) -> str:
+    among = f"{candidate.limit.max_residents} " if candidate.limit.max_residents < ANY else ""
+    return f"active {candidate.limit.active_limit:g} {among}".strip()
+
+
 def _shape_name(candidate: Candidate) -> str:
-    how = (
-        candidate.mig.name if candidate.mig else f"1/{candidate.max_active}" if candidate.mode == "time_shared" else f"{candidate.gpus} GPU"
-    )
+    how = candidate.mig.name if candidate.mig else _beside(candidate) if candidate.mode == "time_shared" else f"{candidate.gpus} GPU"
     return f"{candidate.group.name} on {candidate.site.pool}, {how}, {candidate.capacity_rps:.4g}/s"

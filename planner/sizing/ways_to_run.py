@@ -91,9 +91,10 @@ class Variant:
     quantile: float
     measured: MeasuredConstants | None
 
-    def load(self, rate_rps: float, level: int) -> LoadForecast | None:
-        """Latency and load at a rate while so many residents are active."""
-        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, 1.0 / level, self.settings, self.quantile)
+    def load(self, rate_rps: float, level: float, quantile: float | None = None) -> LoadForecast | None:
+        """Latency (at the sizing quantile, or another) and load at a rate while so many residents are active."""
+        at = self.quantile if quantile is None else quantile
+        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, 1.0 / level, self.settings, at)
 
     def largest_rps(self, level: int) -> float:
         """Largest rate that meets the SLO; a replica with part of a bursty demand sees only its part of each burst."""
@@ -111,7 +112,7 @@ class Variant:
             low_rps, high_rps = (middle_rps, high_rps) if meets else (low_rps, middle_rps)
         return low_rps
 
-    def kv_need_bytes(self, rate_rps: float, level: int) -> int | None:
+    def kv_need_bytes(self, rate_rps: float, level: float) -> int | None:
         """KV bytes that hold its requests in flight at p99; None at a rate without steady state."""
         load = self.load(rate_rps, level)
         if load is None:

@@ -79,12 +79,12 @@ def test_each_model_meets_its_goals_in_its_window() -> None:
     assert [row.attainment_fraction for row in summary.workloads] == [1.0, 1.0]
 
 
-def _tampered(plan: Plan, running: tuple[float, ...] | None = None, windows: tuple[PlannedWindow, ...] | None = None) -> Plan:
-    """The plan with other requests in flight of its first replica, or with other windows."""
+def _tampered(plan: Plan, active: tuple[float, ...] | None = None, windows: tuple[PlannedWindow, ...] | None = None) -> Plan:
+    """The plan with other activities of its first replica, or with other windows."""
     first, *others = plan.desired.replicas
     changed: Replica = first
-    if running is not None:
-        changed = first.model_copy(update={"forecast": first.forecast.model_copy(update={"running_requests_by_window": running})})
+    if active is not None:
+        changed = first.model_copy(update={"forecast": first.forecast.model_copy(update={"active_fractions": active})})
     update = {"replicas": (changed, *others), "windows": plan.desired.windows if windows is None else windows}
     return plan.model_copy(update={"desired": plan.desired.model_copy(update=update)})
 
@@ -92,13 +92,16 @@ def _tampered(plan: Plan, running: tuple[float, ...] | None = None, windows: tup
 def test_the_checker_refuses_windows_that_do_not_fit() -> None:
     plan = _day_and_night()
     night, day = plan.desired.windows
-    peak = plan.desired.replicas[0].forecast.running_requests
     with pytest.raises(CheckError, match=r"GPU 0: has 2\.00 active residents in window 0, but they are sized for 1 at a time"):
-        checked(_tampered(plan, (peak, peak)), "plan")
-    with pytest.raises(CheckError, match="in flight in window 0 at 0 requests/s of llama-8b"):
-        checked(_tampered(plan, (peak, peak)), "plan")
+        checked(_tampered(plan, (1.0, 1.0)), "plan")
+    with pytest.raises(CheckError, match="llama-8b-0: never active in window 1, which has 30 requests/s of llama-8b"):
+        checked(_tampered(plan, (0.0, 0.0)), "plan")
+    with pytest.raises(
+        CheckError, match=r"llama-8b-0 is active 50\.0% of the time at most, though even alone it would have work 100\.0% of it"
+    ):
+        checked(_tampered(plan, (0.0, 0.5)), "plan")
     with pytest.raises(CheckError, match="has forecasts of 1 windows, the plan has 2"):
-        checked(_tampered(plan, (peak,)), "plan")
+        checked(_tampered(plan, (1.0,)), "plan")
     with pytest.raises(CheckError, match=r"llama-8b: 30 requests/s are planned, no window has more than 15"):
         checked(_tampered(plan, windows=(night, day.model_copy(update={"rates_rps": {"llama-8b": 15.0, "qwen-7b": 0.0}}))), "plan")
     assert checked(plan, "plan") == plan

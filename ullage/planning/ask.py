@@ -10,6 +10,7 @@ from planner.choice.choose import choose
 from planner.plan import StoppedBy
 from planner.problem import Problem, Solution, Watch
 from planner.sizing.blueprint import Blueprint
+from planner.sizing.together import loosened
 from planner.spec import Fleet
 from solvers.portfolio import SolverReport, solve_all
 from solvers.unlimited import unlimited
@@ -44,8 +45,8 @@ def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limit
     baselines = (*BASELINES, PEAKS) if len(blueprint.windows) > 1 else BASELINES
     engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *baselines))}
     answer = solve_all(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
-    solutions = [report.solution for report in answer.reports if report.solution is not None]
-    choice = choose(fleet, replace(blueprint, problem=problem), answer.solution, solutions)
+    solutions = [loosened(blueprint, problem, report.solution) for report in answer.reports if report.solution is not None]
+    choice = choose(fleet, replace(blueprint, problem=problem), loosened(blueprint, problem, answer.solution), solutions)
     return Outcome(
         best=choice.solution,
         asked=tuple(Asked(report.engine, report.solution, report.skipped or None) for report in answer.reports),
