@@ -51,9 +51,16 @@ def stressed(plan: Plan, requests: Sequence[SimulatedRequest], *, seed: int = 0)
     return {stress.name: under(plan, requests, stress, seed=seed).total for stress in (NOMINAL, SLOW, INTERFERENCE)}
 
 
-def under(plan: Plan, requests: Sequence[SimulatedRequest], stress: Stress, *, seed: int = 0) -> Summary:
-    """Results per workload under a stress."""
+def under(
+    plan: Plan, requests: Sequence[SimulatedRequest], stress: Stress, *, seed: int = 0, measurements: Measurements = _NOTHING
+) -> Summary:
+    """Results per workload under a stress; the rest as simulate_plan()."""
     summary, _ = simulate_plan(
-        plan, requests, seed=seed, step_quantile=stress.step_quantile, interference_factor=stress.interference_factor
+        plan,
+        requests,
+        seed=seed,
+        step_quantile=stress.step_quantile,
+        interference_factor=stress.interference_factor,
+        measurements=measurements,
     )
     return summary
