@@ -99,6 +99,8 @@ COUNTS = {
     *("all_reduces", "pairs"),
     # steps in a row
     "alike",
+    # what a judgement costs
+    *("most_requests", "most_trials", "rarest_requests", "trials"),
     # rows of a LoRA adapter's matrices
     "rank",
 }
@@ -137,8 +139,10 @@ PLAIN = {
     *("burstiness", "residual_quantiles", "rho", "slowdown", "slowdown_p90", "spread", "tpot_quantiles", "ttft_quantiles"),
     # Site: multiple of a step beside neighbours
     "interference_factor",
-    # Breaking: a multiple of the planned demand
-    "demand_factor",
+    # multiples of a load, and how such a multiple is searched for
+    *("demand_factor", "factor", "highest_factor", "load_factor", "lowest_factor", "step_factor"),
+    # Effort: seconds of a simulation over those of a goal
+    "goals_per_horizon",
     # CoefficientPrior: bounds of a coefficient, in the coefficient's unit
     *("high", "low"),
     # Length.mean is in tokens, as its docstring says

@@ -60,16 +60,16 @@ def simulate(
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
+    from planner.verification.stress import SLOW
     from ullage import local_files
     from ullage.checking import architectures_from
     from ullage.profiling.imports import stored
     from ullage.traffic.emulated import store_warning
-    from ullage.traffic.simulate import SLOW_QUANTILE, simulate_plan
+    from ullage.traffic.simulate import simulate_plan
 
     document, requests, _ = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
-    quantile, measurements = SLOW_QUANTILE if slow else None, stored(store)
-    warning = store_warning(document, measurements)
-    if warning is not None:
+    quantile, measurements = SLOW.step_quantile if slow else None, stored(store)
+    if (warning := store_warning(document, measurements)) is not None:
         typer.echo(f"warning: {warning}", err=True)
     summary, gpus = simulate_plan(
         document,
