@@ -66,6 +66,8 @@ COUNTS = {
     "stands_for",
     # residents, and means of how many are active
     *("active_at_worst", "active_fractions", "active_limit", "max_residents", "mean_active"),
+    # factors of step times by served name
+    "slower",
     # numbers of days of the week
     "days",
     # slices of a GPU

@@ -30,6 +30,8 @@ START_STEP_MIB = 1024
 # Replicas of a demand without a limit: more than any fleet has GPUs.
 UNLIMITED = 1_000_000
 
+NOBODY: Mapping[str, float] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
@@ -57,14 +59,14 @@ class Blueprint:
         return tuple(self.parts[self.problem.shapes[item.shape].pool].real(item) for item in placed)
 
 
-def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blueprint:
+def build(fleet: Fleet, state: State, band_quantile: float | None = None, slower: Mapping[str, float] = NOBODY) -> Blueprint:
     """All candidates of all groups on all pools, as a Problem.
 
     With band_quantile step times are taken at that quantile of their error band, instead of the policy's: what if engines turn out so fast,
-    or so slow?
+    or so slow? slower holds, by served name, by how much longer than known steps are taken to be.
     """
     step_quantile = fleet.policy.step_quantile if band_quantile is None else band_quantile
-    sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, step_quantile)
+    sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, step_quantile, slower)
     groups, windows = joint_demand(fleet)
     neighbours = Neighbours(fleet, groups)
     own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]

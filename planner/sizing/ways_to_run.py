@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
@@ -36,12 +36,14 @@ class Sizing:
     """What replicas are sized by: the share of requests that meets the goals, and the quantile of their error band that steps take.
 
     The two are apart: one is what is promised to clients, the other how sure one is of an engine's speed, which is slow in all its steps or
-    in none.
+    in none. slower is by how much longer than known the steps of a group's replicas are taken to be, where a simulation showed that they
+    fall short otherwise.
     """
 
     quantile: float
     measurements: Measurements
     step_quantile: float
+    slower: Mapping[str, float] = field(default_factory=dict)
 
 
 def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -> Variant:
@@ -50,6 +52,8 @@ def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -
     step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, sizing.measurements), sizing.step_quantile)
     if mode == "time_shared":
         step = step.slower(site.interference_factor)
+    if group.name in sizing.slower:
+        step = step.slower(sizing.slower[group.name])
     return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured_constants(sizing.measurements, site.gpu, settings))
 
 

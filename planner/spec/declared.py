@@ -216,7 +216,10 @@ class DeclaredPolicy(Declared):
         "the plan is of an engine's speed, apart from the share of requests that meets the goals.",
     )
     max_active_residents: Whole = Field(
-        4, ge=1, le=16, description="Largest number of engines on one time-shared GPU that may be active at the same time."
+        4,
+        ge=1,
+        le=16,
+        description="Largest sum of activities (parts of time with work) of the engines on one time-shared GPU. 1: no time-sharing.",
     )
     isolate_teams: bool = Field(
         default=False,

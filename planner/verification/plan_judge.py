@@ -1,0 +1,148 @@
+"""A whole plan judged GPU by GPU: which part of each model's requests meets its goals when it gets the load it was planned for."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from planner.plan import Attainment, Desired, Replica, WorkloadForecast
+from planner.simulation.offered_load import OfferedLoad
+from planner.simulation.plan_input import PlannedWorld
+from planner.simulation.simulation_input import SimulatedEngine
+from planner.simulation.traffic_metrics import WorkloadRow
+from planner.verification.gpu_judge import JudgedResident, JudgeEffort, judged
+from planner.verification.stress import INTERFERENCE, NOMINAL, SLOW, Stress
+from profiles.latency.mix import RequestMix
+
+# Requests of all GPUs together, under each stress: what a plan costs to judge does not grow with the fleet. Each GPU gets its part of
+# them, but never fewer than tell 99 % from 97 %.
+_ALL_REQUESTS, _LEAST_REQUESTS = 20_000, 800
+
+# Windows in which a GPU is judged: those in which its residents are most active, and each resident's peak, the busiest first.
+_MOST_WINDOWS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """A replica, its engine, and the forecasts of the workloads that it serves."""
+
+    replica: Replica
+    engine: SimulatedEngine
+    workloads: tuple[WorkloadForecast, ...]
+
+
+def attainments(desired: Desired, world: PlannedWorld, *, seed: int = 0) -> dict[str, tuple[Attainment, ...]]:
+    """Per served model its attainment under each stress: the worst of its GPUs and of their busiest windows.
+
+    GPUs with the same engines and loads are judged once. Nothing for models without a replica.
+    """
+    gpus = list(_gpus(desired, world))
+    effort = JudgeEffort(most_requests=max(_LEAST_REQUESTS, _ALL_REQUESTS // max(1, len(gpus))))
+    worst: dict[tuple[str, str], WorkloadRow] = {}
+    for seats in gpus:
+        for window in _windows(desired, seats):
+            residents = [_resident(desired, seat, window) for seat in seats]
+            for stress in (NOMINAL, SLOW, INTERFERENCE) if len(seats) > 1 else (NOMINAL, SLOW):
+                for row in judged(residents, stress, effort, seed=seed).workloads:
+                    known = worst.get((row.workload, stress.name))
+                    if row.requests and (known is None or _fraction(row) < _fraction(known)):
+                        worst[row.workload, stress.name] = row
+    names = sorted({served_name for served_name, _ in worst})
+    return {
+        name: tuple(_attainment(worst, name, stress) for stress in (NOMINAL, SLOW, INTERFERENCE) if (name, stress.name) in worst)
+        for name in names
+    }
+
+
+def falls_short(found: Sequence[Attainment], goal_fraction: float) -> bool:
+    """Whether the simulation denies that so many requests meet their goals: the whole interval of some stress lies below it."""
+    return any(item.high_fraction < goal_fraction for item in found)
+
+
+def _attainment(worst: Mapping[tuple[str, str], WorkloadRow], name: str, stress: Stress) -> Attainment:
+    row = worst[name, stress.name]
+    return Attainment(
+        stress=stress.name,
+        requests=row.requests,
+        fraction=_fraction(row),
+        low_fraction=row.attainment_low_fraction or 0.0,
+        high_fraction=1.0 if row.attainment_high_fraction is None else row.attainment_high_fraction,
+    )
+
+
+def _fraction(row: WorkloadRow) -> float:
+    return 1.0 if row.attainment_fraction is None else row.attainment_fraction
+
+
+def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[list[_Seat]]:
+    """The residents of each GPU, block or slice in use; of those that are alike the first."""
+    engines = {engine.name: engine for engine in world.engines}
+    serving: defaultdict[str, list[WorkloadForecast]] = defaultdict(list)
+    for workload in desired.workloads:
+        serving[workload.served_name].append(workload)
+    gpu_types = {(gpu.node, gpu.index): gpu.gpu_type for gpu in desired.gpus}
+    together: defaultdict[str, list[_Seat]] = defaultdict(list)
+    for replica in desired.replicas:
+        if serving[replica.served_name] and replica.planned_rps > 0:
+            seat = _Seat(replica, engines[replica.name], tuple(serving[replica.served_name]))
+            together[seat.engine.gpu_key].append(seat)
+    seen: set[tuple[object, ...]] = set()
+    for _, seats in sorted(together.items()):
+        alike = tuple(sorted(_kind(seat.replica, gpu_types) for seat in seats))
+        if alike not in seen:
+            seen.add(alike)
+            yield seats
+
+
+def _kind(replica: Replica, gpu_types: Mapping[tuple[str, int], str]) -> tuple[str, ...]:
+    args = replica.args.model_copy(update={"host": "", "port": 1024})
+    profile = replica.mig.profile if replica.mig is not None else ""
+    return (replica.served_name, gpu_types[replica.node, replica.gpus[0]], profile, args.model_dump_json(), f"{replica.planned_rps:.9g}")
+
+
+def _windows(desired: Desired, seats: Sequence[_Seat]) -> list[int]:
+    """Windows that a GPU is judged in; -1 stands for the only one that a plan without windows has."""
+    if not desired.windows:
+        return [-1]
+    active = [sum(seat.replica.forecast.active_fractions[window] for seat in seats) for window in range(len(desired.windows))]
+    peaks = {max(range(len(active)), key=lambda window, seat=seat: _part(desired, seat, window)) for seat in seats}  # type: ignore[misc]
+    busiest = max(range(len(active)), key=lambda window: (active[window], -window))
+    return [busiest, *sorted(peaks - {busiest}, key=lambda window: (-active[window], window))][:_MOST_WINDOWS]
+
+
+def _part(desired: Desired, seat: _Seat, window: int) -> float:
+    """The part of its peak that a model has in a window."""
+    if window < 0:
+        return 1.0
+    name = seat.replica.served_name
+    peak_rps = max(item.rates_rps.get(name, 0.0) for item in desired.windows)
+    return desired.windows[window].rates_rps.get(name, 0.0) / peak_rps if peak_rps else 0.0
+
+
+def _resident(desired: Desired, seat: _Seat, window: int) -> JudgedResident:
+    """A replica with its planned load, judged by the tightest goals among its workloads, as it was planned."""
+    name, workloads = seat.replica.served_name, seat.workloads
+    load = OfferedLoad(
+        workload=name,
+        served_name=name,
+        rate_rps=seat.replica.planned_rps * _part(desired, seat, window),
+        mix=mix_of(workloads[0]),
+        max_model_len=seat.replica.args.max_model_len,
+    )
+    tpot_goals_s = [workload.tpot_slo_s for workload in workloads if workload.tpot_slo_s is not None]
+    return JudgedResident(seat.engine, load, min(workload.ttft_slo_s for workload in workloads), min(tpot_goals_s, default=math.inf))
+
+
+def mix_of(workload: WorkloadForecast) -> RequestMix:
+    """The requests of a workload's model, as the plan has them."""
+    output_tokens = max(1.0, workload.output_tokens)
+    return RequestMix(
+        workload.input_tokens,
+        output_tokens,
+        max(workload.input_tokens, workload.input_p99_tokens),
+        max(output_tokens, workload.output_p99_tokens),
+        burstiness=workload.burstiness,
+        prefix_hit_fraction=workload.prefix_hit_fraction,
+    )
