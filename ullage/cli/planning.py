@@ -21,6 +21,7 @@ CHANGES = 2
 UNSERVED = 3
 
 EXPLAIN_HELP = "Also find conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
+VERIFY_HELP = "Simulate every GPU with its planned load, and plan again with more room for models that fall short."
 PRIOR_HELP = "Plan as if this plan had been applied; no state folder is read."
 REPRODUCIBLE_HELP = (
     "Use only limits that count work, so that every machine gives the same bytes. Ctrl-C then gives up instead of ending early."
@@ -46,6 +47,7 @@ def plan(
         float | None, typer.Option("--time-limit", min=0.0, help="Stop each solver after so many seconds, with the best plan so far.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help=EXPLAIN_HELP)] = False,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help=VERIFY_HELP)] = True,
     reproducible: Annotated[bool, typer.Option("--reproducible", help=REPRODUCIBLE_HELP)] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Print progress also where there is no terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
@@ -72,7 +74,7 @@ def plan(
         check_target(out, fleet)
     spec, now = read_fleet(fleet), _now(fleet, state, prior)
     planned = _planned(
-        spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain
+        spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain, verify=verify
     )
     if out is not None:
         write_text(out, to_json(planned.plan))

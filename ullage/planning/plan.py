@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -15,6 +16,7 @@ from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, SolveLimits, ask
 from ullage.planning.tolerance import answer_with_places
+from ullage.planning.verified import confirmed
 from ullage.planning.what_if import resolve
 
 
@@ -34,21 +36,34 @@ def plan_fleet(
     time_limit_s: float | None = None,
     watch: Watch | None = None,
     explain: bool = False,
+    verify: bool = False,
 ) -> Planned:
     """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input).
 
     explain solves again for what only that tells: conflicts, what one more GPU of any full pool would buy, cost at p10 and p90 step times.
-    Without it only what is unserved is looked into. watch may end everything early with the best plan so far.
+    Without it only what is unserved is looked into. verify simulates every GPU with its planned load, and plans again with more room for
+    models that fall short. watch may end everything early with the best plan so far.
     """
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
-    blueprint = build(fleet, state)
+
+    def plan_with(slower: Mapping[str, float]) -> Plan:
+        return _plan(fleet, state, solver, limits, started_s, slower, explain=explain)
+
+    architecture = _architectures(fleet)
+    plan = confirmed(fleet, plan_with, architecture, lambda: limits.stopped) if verify else plan_with({})
+    return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
+
+
+def _plan(
+    fleet: Fleet, state: State, solver: str, limits: SolveLimits, started_s: float, slower: Mapping[str, float], *, explain: bool
+) -> Plan:
+    blueprint = build(fleet, state, slower=slower)
     answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits))
     decided = replace(blueprint, problem=answered.problem)
     resolved = resolve(fleet, decided, answered.outcome.best, limits, started_s, explain=explain)
     tolerance = Tolerance(answered.losses, answered.cost_microusd_per_h)
-    plan = assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
-    return Planned(checked(plan, "plan", state, _architectures(fleet)), perf_counter() - started_s)
+    return assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
 
 
 def _architectures(fleet: Fleet) -> FindArchitecture:

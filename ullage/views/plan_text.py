@@ -22,6 +22,7 @@ from planner.plan import (
     Start,
     Stop,
 )
+from ullage.views.simulated_text import simulated_lines
 from ullage.views.windows_text import window_lines
 from ullage.views.words import MIB_PER_GIB, MODE_WORDS, table
 
@@ -39,6 +40,7 @@ def plan_text(plan: Plan) -> str:
         list(_routes(desired)),
         list(_workloads(desired)),
         list(window_lines(desired)),
+        list(simulated_lines(desired)),
         list(_node_losses(desired)),
         list(_baselines(desired)),
         list(_bought(desired)),
