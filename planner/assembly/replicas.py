@@ -20,6 +20,7 @@ from planner.plan.local_paths import is_local
 from planner.problem import Placed
 from planner.sizing.candidates import Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
+from profiles.latency.capacity import LoadForecast
 from profiles.memory.caveats import caveats
 from profiles.memory.kv import has_cache, kv_pool_tokens
 from profiles.memory.lifecycle import start_s
@@ -90,7 +91,6 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
     load = candidate.forecast(planned_rps, quantile)
     if load is None:
         raise AssertionError(f"{name}: no forecast at {planned_rps} requests/s although its capacity is {candidate.capacity_rps}")
-    ledger = candidate.ledger
     return Replica(
         name=name,
         served_name=group.name,
@@ -107,26 +107,37 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         active_at_worst=candidate.active_at_worst,
         engine_version=candidate.settings.engine_version,
         args=engine_args(candidate, seat.host, port),
-        ledger=Ledger(
-            weights_mib=ledger.weights_mib,
-            activation_mib=ledger.activation_mib,
-            cuda_graphs_mib=ledger.cuda_graphs_mib,
-            context_mib=ledger.context_mib,
-            kv_mib=ledger.kv_mib,
-            total_mib=ledger.total_mib,
-            start_peak_mib=ledger.start_peak_mib,
-            caveats=caveats(group.model.architecture, candidate.site.gpu, candidate.settings),
-        ),
+        ledger=_ledger(candidate),
         capacity_rps=candidate.capacity_rps,
         planned_rps=planned_rps,
-        forecast=ReplicaForecast(
-            ttft_s=load.ttft_s,
-            tpot_s=load.tpot_s,
-            busy_fraction=load.busy_fraction,
-            running_requests=load.running_requests,
-            kv_fraction=_kv_fraction(candidate, load.kv_tokens),
-            active_fractions=tuple(active_permille / 1000 for active_permille in candidate.active_permille),
-            provenance=candidate.step.provenance,
-        ),
+        # what is sized with less room may have no steady state beside neighbours at their worst
+        forecast=_forecast(candidate, load, candidate.expected(planned_rps, quantile) or load),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),
+    )
+
+
+def _ledger(candidate: Candidate) -> Ledger:
+    ledger = candidate.ledger
+    return Ledger(
+        weights_mib=ledger.weights_mib,
+        activation_mib=ledger.activation_mib,
+        cuda_graphs_mib=ledger.cuda_graphs_mib,
+        context_mib=ledger.context_mib,
+        kv_mib=ledger.kv_mib,
+        total_mib=ledger.total_mib,
+        start_peak_mib=ledger.start_peak_mib,
+        caveats=caveats(candidate.group.model.architecture, candidate.site.gpu, candidate.settings),
+    )
+
+
+def _forecast(candidate: Candidate, load: LoadForecast, expected: LoadForecast) -> ReplicaForecast:
+    """Load as it is sized for, latencies as they are expected."""
+    return ReplicaForecast(
+        ttft_s=expected.ttft_s,
+        tpot_s=expected.tpot_s,
+        busy_fraction=load.busy_fraction,
+        running_requests=load.running_requests,
+        kv_fraction=_kv_fraction(candidate, load.kv_tokens),
+        active_fractions=tuple(active_permille / 1000 for active_permille in candidate.active_permille),
+        provenance=candidate.step.provenance,
     )

@@ -21,7 +21,8 @@ class WorkloadForecast(PlanPart):
     """A declared workload, where it is served and what is expected for it.
 
     Lengths (means and p99), burstiness (index of dispersion) and prefix_hit_fraction are those of all requests of its model. simulated is
-    what its replicas keep of their goals under their planned load; empty when nobody asked.
+    what its replicas keep of their goals under their planned load; empty when nobody asked. best_effort: it is served, but the simulation
+    denies that it keeps its goals.
     unserved_rps > 0 carries a reason. Where nothing is generated (task: embed) tpot_slo_s is None, output_tokens 0, and the time to first
     token is that to the answer.
     """
@@ -46,6 +47,7 @@ class WorkloadForecast(PlanPart):
     breaking: Breaking | None = None
     tolerate_nodes: WholeNumber = 0
     simulated: tuple[Attainment, ...] = ()
+    best_effort: bool = False
 
     @property
     def generates(self) -> bool:

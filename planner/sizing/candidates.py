@@ -39,7 +39,8 @@ class Candidate:
     sizing quantile; mean_active of them are in the mean while it is itself. active_permille and compute_permille are per joint window of
     the fleet: the part of time in which it has work, beside its neighbours and alone.
 
-    utilization_fraction is the --gpu-memory-utilization of an engine that runs and was started with another one than its ledger gives.
+    Steps are taken to be slower times as long as they are known to be. utilization_fraction is the --gpu-memory-utilization of an engine
+    that runs and was started with another one than its ledger gives.
     """
 
     group: ServiceGroup
@@ -53,6 +54,7 @@ class Candidate:
     kv_bytes: int
     ledger: MemoryLedger
     step: StepTime
+    slower: float
     capacity_rps: float
     active_permille: tuple[int, ...]
     compute_permille: tuple[int, ...]
@@ -67,6 +69,10 @@ class Candidate:
     def share_fraction(self) -> float:
         """The part of a GPU's time that is this replica's at worst."""
         return 1.0 / self.active_at_worst
+
+    def expected(self, rate_rps: float, quantile: float) -> LoadForecast | None:
+        """Latency and load at a rate with steps as long as they are known to be; None as for forecast()."""
+        return self.forecast(rate_rps, quantile, 1.0 / self.slower)
 
     def forecast(self, rate_rps: float, quantile: float, slower: float = 1.0) -> LoadForecast | None:
         """Latency at a rate beside as many active neighbours as at worst, and load beside as many as in the mean.
@@ -191,6 +197,7 @@ def sized(whole: Variant, limit: SharingLimit, kv_bytes: int, rate_rps: float) -
         kv_bytes=kv_bytes,
         ledger=variant.ledger(kv_bytes),
         step=variant.step,
+        slower=variant.slower,
         capacity_rps=rate_rps,
         active_permille=active_permille,
         compute_permille=compute_permille,

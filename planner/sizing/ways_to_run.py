@@ -54,7 +54,8 @@ def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -
         step = step.slower(site.interference_factor)
     if group.name in sizing.slower:
         step = step.slower(sizing.slower[group.name])
-    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured_constants(sizing.measurements, site.gpu, settings))
+    measured = measured_constants(sizing.measurements, site.gpu, settings)
+    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured, sizing.slower.get(group.name, 1.0))
 
 
 def _at_band(step: StepTime, quantile: float) -> StepTime:
@@ -84,7 +85,7 @@ def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterato
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A group on a site in one mode, before its size is chosen."""
+    """A group on a site in one mode, before its size is chosen; its steps are taken to be slower times as long as they are known to be."""
 
     group: ServiceGroup
     site: Site
@@ -94,6 +95,7 @@ class Variant:
     step: StepTime
     quantile: float
     measured: MeasuredConstants | None
+    slower: float = 1.0
 
     def load(self, rate_rps: float, level: float, quantile: float | None = None) -> LoadForecast | None:
         """Latency (at the sizing quantile, or another) and load at a rate while so many residents are active."""

@@ -221,6 +221,11 @@ class DeclaredPolicy(Declared):
         le=16,
         description="Largest sum of activities (parts of time with work) of the engines on one time-shared GPU. 1: no time-sharing.",
     )
+    strict: bool = Field(
+        default=False,
+        description="Leave demand unserved rather than serve it without keeping its goals. Default: what cannot be promised is served as "
+        "best effort, where it costs the others least.",
+    )
     isolate_teams: bool = Field(
         default=False,
         description="Workloads of different teams never share a GPU, not even in MIG slices; those without a team count as one more team.",

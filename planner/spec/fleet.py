@@ -165,6 +165,7 @@ class Policy(_Part):
     sizing_quantile: float
     step_quantile: float
     max_active_residents: int
+    strict: bool = False
     isolate_teams: bool
     cost_slack_fraction: float
     goals: tuple[GoalTier, ...]

@@ -187,6 +187,7 @@ class _Loading:
             sizing_quantile=declared.sizing_quantile,
             step_quantile=declared.step_quantile,
             max_active_residents=declared.max_active_residents,
+            strict=declared.strict,
             isolate_teams=declared.isolate_teams,
             cost_slack_fraction=declared.cost_slack_fraction,
             goals=goal_tiers(declared.goals),

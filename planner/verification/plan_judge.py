@@ -61,6 +61,11 @@ def falls_short(found: Sequence[Attainment], goal_fraction: float) -> bool:
     return any(item.high_fraction < goal_fraction for item in found)
 
 
+def keeps(found: Sequence[Attainment], goal_fraction: float) -> bool:
+    """Whether so many requests or more meet their goals in the simulation under every stress."""
+    return all(item.fraction >= goal_fraction for item in found)
+
+
 def _attainment(worst: Mapping[tuple[str, str], WorkloadRow], name: str, stress: Stress) -> Attainment:
     row = worst[name, stress.name]
     return Attainment(

@@ -66,10 +66,7 @@ def plan(
     from ullage.inputs import check_target, read_fleet, write_text
     from ullage.views.plan_text import plan_text
 
-    if prior is not None and state is not None:
-        raise ValueError("--prior and --state contradict each other: both say what runs now; give one of them")
-    if reproducible and time_limit is not None:
-        raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
+    _check_options(prior, state, reproducible=reproducible, time_limit_s=time_limit)
     if out is not None:
         check_target(out, fleet)
     spec, now = read_fleet(fleet), _now(fleet, state, prior)
@@ -85,6 +82,14 @@ def plan(
         raise ExitCode(UNSERVED)
     if detailed_exitcode and planned.plan.actions:
         raise ExitCode(CHANGES)
+
+
+def _check_options(prior: Path | None, state: Path | None, *, reproducible: bool, time_limit_s: float | None) -> None:
+    """ValueError for options that contradict each other."""
+    if prior is not None and state is not None:
+        raise ValueError("--prior and --state contradict each other: both say what runs now; give one of them")
+    if reproducible and time_limit_s is not None:
+        raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
 
 
 def _tell_next(plan: Plan, fleet: Path, out: Path, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from planner.assembly.assemble import Tolerance, assemble
+from planner.assembly.assemble import NOTHING_RESOLVED, Resolved, Tolerance, assemble
 from planner.plan import Plan, State
 from planner.plan.local_paths import is_local
 from planner.problem import Watch
@@ -16,7 +16,7 @@ from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, SolveLimits, ask
 from ullage.planning.tolerance import answer_with_places
-from ullage.planning.verified import confirmed
+from ullage.planning.verified import Draft, confirmed
 from ullage.planning.what_if import resolve
 
 
@@ -47,23 +47,35 @@ def plan_fleet(
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
 
-    def plan_with(slower: Mapping[str, float]) -> Plan:
-        return _plan(fleet, state, solver, limits, started_s, slower, explain=explain)
+    def draft_with(slower: Mapping[str, float]) -> Draft:
+        return _draft(fleet, state, solver, limits, started_s, slower, explain=explain)
 
     architecture = _architectures(fleet)
-    plan = confirmed(fleet, plan_with, architecture, lambda: limits.stopped) if verify else plan_with({})
+
+    def stopped() -> bool:
+        late = time_limit_s is not None and perf_counter() - started_s > time_limit_s
+        return late or limits.stopped
+
+    plan = confirmed(fleet, draft_with, architecture, stopped) if verify else draft_with({}).resolved()
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
 
 
-def _plan(
+def _draft(
     fleet: Fleet, state: State, solver: str, limits: SolveLimits, started_s: float, slower: Mapping[str, float], *, explain: bool
-) -> Plan:
+) -> Draft:
+    """A plan with step times as given, not yet explained."""
     blueprint = build(fleet, state, slower=slower)
     answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits))
     decided = replace(blueprint, problem=answered.problem)
-    resolved = resolve(fleet, decided, answered.outcome.best, limits, started_s, explain=explain)
     tolerance = Tolerance(answered.losses, answered.cost_microusd_per_h)
-    return assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
+
+    def assembled(resolved: Resolved) -> Plan:
+        return assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
+
+    def explained() -> Plan:
+        return assembled(resolve(fleet, decided, answered.outcome.best, limits, started_s, explain=explain))
+
+    return Draft(assembled(NOTHING_RESOLVED), explained)
 
 
 def _architectures(fleet: Fleet) -> FindArchitecture:

@@ -21,6 +21,9 @@ def simulated_lines(desired: Desired) -> Iterator[str]:
         rows = {name: item for name, items in found.items() for item in items if item.stress == stress}
         worst = min(rows, key=lambda name: (rows[name].fraction, name))
         yield f"  {stress}: at least {_shown(rows[worst])} ({worst})"
+    effort = sorted(row.name for row in desired.workloads if row.best_effort)
+    if effort:
+        yield f"  best effort: {', '.join(effort)} (policy.strict leaves such demand unserved)"
     for name in short:
         for item in found[name]:
             if falls_short([item], desired.sizing_quantile):

@@ -39,6 +39,7 @@ def test_defaults() -> None:
         "step_quantile": 0.9,
         "isolate_teams": False,
         "max_active_residents": 4,
+        "strict": False,
         "cost_slack_fraction": 0.01,
         "goals": tuple(({"goal": goal, "weight": 1.0},) for goal in ("cost", "churn", "fragmentation")),
         "router": {"host": "127.0.0.1", "port": 8080, "admin_port": 9901},
