@@ -6,9 +6,9 @@ actions (what apply executes). Nothing in it depends on the clock: same input, s
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from planner.plan.bounds import (
     Fraction,
@@ -109,16 +109,6 @@ class Replica(PlanPart):
     planned_rps: PerSecond
     forecast: ReplicaForecast
     start_s: Seconds
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_it_was_called(cls, read: Any) -> Any:  # noqa: ANN401 - whatever stands in the file
-        """Plans and states of before said how many residents may be active at once, and nothing of how active each is."""
-        if isinstance(read, dict) and "max_active_residents" in read:
-            read = dict(read)
-            residents = read.pop("max_active_residents")
-            read.update(max_residents=residents, active_limit=residents, active_at_worst=residents)
-        return read
 
 
 class GpuPlan(PlanPart):

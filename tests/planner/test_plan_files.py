@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from planner.plan import DocumentError, State, plan_from_json, state_from_json, state_hash, to_json
 from tests.fleets import fleet
-from tests.plans import time_shared_plan
 from ullage.planning.plan import plan_fleet
 
 
@@ -57,13 +56,3 @@ def test_no_text_gives_anything_but_a_document_error(text: str) -> None:
 def test_a_number_too_long_to_read_is_an_error_with_the_file() -> None:
     with pytest.raises(DocumentError, match=r"^plan\.json: not JSON that can be read"):
         plan_from_json('{"schema_version": ' + "1" * 5000 + "}", "plan.json")
-
-
-def test_plans_of_before_say_how_many_residents_may_be_active() -> None:
-    plan = time_shared_plan()
-    read = json.loads(to_json(plan))
-    for item in read["desired"]["replicas"]:
-        for name in ("max_residents", "active_limit", "active_at_worst"):
-            del item[name]
-        item["max_active_residents"] = 2
-    assert plan_from_json(json.dumps(read), "old.json") == plan
