@@ -28,9 +28,11 @@ from planner.plan import Plan, State
 from planner.simulation.offered_load import OfferedLoad
 from planner.simulation.plan_input import planned_world, workload_slos
 from planner.simulation.traffic_metrics import quantile
+from planner.sizing.blueprint import build
 from planner.verification import INTERFERENCE, FactorSearch, JudgedResident, JudgeEffort, breaking_load, judged, largest_factor
 from profiles.catalogue import builtin
 from ullage.checking import architecture_of
+from ullage.planning.ask import NO_LIMITS, answer_exactly
 from ullage.planning.plan import plan_fleet
 
 ATTAINMENT_FRACTION = 0.99
@@ -82,16 +84,14 @@ def row_of(gpu: GridGpu, effort: JudgeEffort, seed: int) -> Row:
 
 
 def planned(gpu: GridGpu) -> tuple[float, int, Plan | None]:
-    """The largest factor at which the plan serves everything, the plans that were made, and the plan at that factor."""
-    plans: dict[float, Plan] = {}
+    """The largest factor at which the exact solver serves everything, the problems that it solved, and the plan at that factor."""
 
     def served(factor: float) -> bool:
-        plan = plan_fleet(gpu.fleet(factor), State()).plan
-        plans[factor] = plan
-        return not any(workload.unserved_rps for workload in plan.desired.workloads)
+        problem = build(gpu.fleet(factor), State()).problem
+        return not any(answer_exactly(problem, NO_LIMITS).unserved_microrps)
 
     found = largest_factor(served, _PLANNED)
-    return found.factor, found.trials, plans.get(found.factor)
+    return found.factor, found.trials, plan_fleet(gpu.fleet(found.factor), State()).plan if found.factor else None
 
 
 def judged_residents(gpu: GridGpu, plan: Plan, factor: float) -> list[JudgedResident]:
