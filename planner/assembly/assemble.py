@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from planner.assembly.certificate import Outcome, certificate, gpus_used
 from planner.assembly.forecasts import planned_windows, workload_forecasts
 from planner.assembly.gpus import build_gpus
+from planner.assembly.growth import grow
 from planner.assembly.measured_memory import measured_memory
 from planner.assembly.replicas import Hosts, build_replicas
 from planner.assembly.rules import rules
@@ -82,7 +83,8 @@ def assemble(
     nodes = tuple(node for name in pools for node in hosts.nodes[name])
     quantile = fleet.policy.sizing_quantile
     places = blueprint.real(placed)
-    built = build_replicas([blueprint.candidates[item.shape] for item in places], places, hosts, state, quantile)
+    grown = grow(blueprint, placed, hosts.nodes, state, fleet.policy.burst_factor)
+    built = build_replicas(grown.candidates, places, hosts, state, quantile)
     replicas, memory = measured_memory(built, {name: pool.gpu for name, pool in pools.items()}, fleet.measurements)
     gpus = build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state, fleet.measurements)
     asked = rules(fleet, blueprint.groups)
@@ -110,7 +112,7 @@ def assemble(
         gpu_types=tuple(gpu_facts(gpu) for gpu in fleet.own_gpu_types),
         windows=planned_windows(blueprint),
     )
-    return _from(state, desired, churn_tier(blueprint, outcome.best, placed))
+    return _from(state, desired, churn_tier(blueprint, outcome.best, grown.placed))
 
 
 def _from(state: State, desired: Desired, churn: TierResult) -> Plan:

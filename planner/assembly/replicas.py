@@ -18,8 +18,9 @@ from planner.plan import (
 )
 from planner.plan.local_paths import is_local
 from planner.problem import Placed
-from planner.sizing.candidates import Candidate
+from planner.sizing.candidates import MIB, Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
+from planner.sizing.kv_targets import floor_bytes
 from profiles.memory.caveats import caveats
 from profiles.memory.kv import has_cache, kv_pool_tokens
 from profiles.memory.lifecycle import start_s
@@ -107,6 +108,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         active_at_worst=candidate.active_at_worst,
         engine_version=candidate.settings.engine_version,
         args=engine_args(candidate, seat.host, port),
+        kv_floor_mib=-(-floor_bytes(candidate, planned_rps) // MIB),
         ledger=Ledger(
             weights_mib=ledger.weights_mib,
             activation_mib=ledger.activation_mib,
