@@ -11,31 +11,38 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from planner.choice.beside import patterns_of, spots_now
 from planner.plan import NodePlan, Replica, State
-from planner.problem import Placed
-from planner.sizing.blueprint import Blueprint
+from planner.problem import Pattern, Placed
+from planner.sizing.blueprint import Blueprint, start_extra_mib
 from planner.sizing.candidates import MIB, Candidate, sized
 from planner.sizing.kv_steps import steps_below
 from planner.sizing.kv_targets import burst_bytes, sequences_bytes
 from planner.sizing.running import with_its_pool
+from planner.sizing.together import identity
 from profiles.memory.kv import has_cache
 from profiles.settings import UnsupportedError
 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """Candidates with the pools they get, in the order of the places; and the places, with those of today where an engine stays."""
+    """A blueprint with the engines as they will run, their places in it, and the patterns that these are.
 
-    candidates: tuple[Candidate, ...]
+    settled are the same places for the count of what must be loaded: with the shapes of today where an engine stays.
+    """
+
+    blueprint: Blueprint
     placed: tuple[Placed, ...]
+    settled: tuple[Placed, ...]
+    patterns: tuple[Pattern, ...]
 
 
 def grow(
     blueprint: Blueprint, placed: Sequence[Placed], nodes: Mapping[str, tuple[NodePlan, ...]], state: State, burst_factor: float
 ) -> Grown:
-    """The candidates of all places with grown KV pools; nodes are the machines of each declared pool."""
+    """What was placed, with grown KV pools; nodes are the machines of each declared pool."""
     found = [blueprint.candidates[item.shape] for item in placed]
     settled = list(placed)
     running = _running(state)
@@ -46,17 +53,46 @@ def grow(
     sizes = _Sizes(burst_factor)
     for key, indexes in by_gpu.items():
         here = running.get(key, {})
-        kept = _kept([found[index] for index in indexes], here)
-        for index, candidate in zip(indexes, kept, strict=True):
-            found[index] = candidate or found[index]
-            settled[index] = placed[index] if candidate is None else _today(blueprint, placed[index])
-        staying = {candidate.group.name for candidate in kept if candidate is not None}
-        going_mib = sum(replica.ledger.total_mib for name, replica in here.items() if name not in staying)
-        anew = [index for index, candidate in zip(indexes, kept, strict=True) if candidate is None]
-        free_mib = _free_mib([found[index] for index in indexes], going_mib)
-        for index, candidate in zip(anew, sizes.shared_out([found[index] for index in anew], free_mib), strict=True):
+        residents, stays = _grown_on_gpu([found[index] for index in indexes], here, sizes)
+        for index, candidate, staying in zip(indexes, residents, stays, strict=True):
             found[index] = candidate
-    return Grown(tuple(found), tuple(settled))
+            settled[index] = _today(blueprint, placed[index]) if staying else placed[index]
+    return _as_run(blueprint, placed, found, settled)
+
+
+def _grown_on_gpu(residents: Sequence[Candidate], here: Mapping[str, Replica], sizes: _Sizes) -> tuple[list[Candidate], list[bool]]:
+    """The residents of a GPU with the pools that they get, and which of them run already; here is what runs, by served name."""
+    kept = _kept(residents, here)
+    world = [stays or own for own, stays in zip(residents, kept, strict=True)]
+    staying = {stays.group.name for stays in kept if stays is not None}
+    going_mib = sum(replica.ledger.total_mib for name, replica in here.items() if name not in staying)
+    anew = [index for index, stays in enumerate(kept) if stays is None]
+    larger = sizes.shared_out([world[index] for index in anew], _free_mib(world, going_mib))
+    for index, candidate in zip(anew, larger, strict=True):
+        world[index] = candidate
+    return world, [stays is not None for stays in kept]
+
+
+def _as_run(blueprint: Blueprint, placed: Sequence[Placed], found: Sequence[Candidate], settled: Sequence[Placed]) -> Grown:
+    """The blueprint with a shape for every candidate that was found; those that are known keep theirs."""
+    candidates, shapes = list(blueprint.candidates), list(blueprint.problem.shapes)
+    # the first of those that are alike
+    known = {_key(candidates[index], shapes[index].pool): index for index in reversed(range(len(shapes)))}
+    grown: list[Placed] = []
+    for item, candidate in zip(placed, found, strict=True):
+        own = shapes[item.shape]
+        index = item.shape if candidate is candidates[item.shape] else known.setdefault(_key(candidate, own.pool), len(shapes))
+        if index == len(shapes):
+            candidates.append(candidate)
+            shapes.append(replace(own, memory_mib=candidate.ledger.total_mib, start_extra_mib=start_extra_mib(candidate)))
+        grown.append(replace(item, shape=index))
+    problem = replace(blueprint.problem, shapes=tuple(shapes))
+    spots = spots_now(replace(problem, current=tuple(grown)))
+    return Grown(replace(blueprint, problem=problem, candidates=tuple(candidates)), tuple(grown), tuple(settled), patterns_of(spots))
+
+
+def _key(candidate: Candidate, pool: int) -> tuple[object, ...]:
+    return pool, candidate.limit, identity(candidate)
 
 
 def _running(state: State) -> dict[tuple[str, int], dict[str, Replica]]:
@@ -107,10 +143,8 @@ def _free_mib(residents: Sequence[Candidate], going_mib: int) -> int:
     """What pools may grow by on a GPU, beside what must stay free for starts, and for what runs there until its successor is ready."""
     left_mib = residents[0].site.memory_mib(None) - sum(own.ledger.total_mib for own in residents)
     extra_mib = max(_extra_mib(own) for own in residents)
-    successor_mib = max(own.ledger.start_peak_mib for own in residents)
-    beside_mib = going_mib + extra_mib
-    wishes = (max(beside_mib, successor_mib), beside_mib, successor_mib)
-    return max(0, left_mib - next((wish_mib for wish_mib in wishes if wish_mib <= left_mib), extra_mib))
+    wishes = (extra_mib, going_mib + extra_mib, *(own.ledger.start_peak_mib for own in residents))
+    return left_mib - max((wish_mib for wish_mib in wishes if wish_mib <= left_mib), default=left_mib)
 
 
 class _Sizes:

@@ -39,7 +39,8 @@ class Candidate:
     sizing quantile; mean_active of them are in the mean while it is itself. active_permille and compute_permille are per joint window of
     the fleet: the part of time in which it has work, beside its neighbours and alone.
 
-    whole is the variant before the size of the KV pool limits its max_num_seqs. utilization_fraction is the --gpu-memory-utilization of an engine that runs and was started with another one than its ledger gives.
+    whole is the variant before the size of the KV pool limits its max_num_seqs. utilization_fraction is the --gpu-memory-utilization of an
+    engine that runs and was started with another one than its ledger gives.
     """
 
     group: ServiceGroup
