@@ -91,7 +91,6 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
     load = candidate.forecast(planned_rps, quantile)
     if load is None:
         raise AssertionError(f"{name}: no forecast at {planned_rps} requests/s although its capacity is {candidate.capacity_rps}")
-    ledger = candidate.ledger
     return Replica(
         name=name,
         served_name=group.name,
@@ -109,16 +108,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         engine_version=candidate.settings.engine_version,
         args=engine_args(candidate, seat.host, port),
         kv_floor_mib=-(-floor_bytes(candidate, planned_rps) // MIB),
-        ledger=Ledger(
-            weights_mib=ledger.weights_mib,
-            activation_mib=ledger.activation_mib,
-            cuda_graphs_mib=ledger.cuda_graphs_mib,
-            context_mib=ledger.context_mib,
-            kv_mib=ledger.kv_mib,
-            total_mib=ledger.total_mib,
-            start_peak_mib=ledger.start_peak_mib,
-            caveats=caveats(group.model.architecture, candidate.site.gpu, candidate.settings),
-        ),
+        ledger=_ledger(candidate),
         capacity_rps=candidate.capacity_rps,
         planned_rps=planned_rps,
         forecast=ReplicaForecast(
@@ -131,4 +121,18 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
             provenance=candidate.step.provenance,
         ),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),
+    )
+
+
+def _ledger(candidate: Candidate) -> Ledger:
+    ledger = candidate.ledger
+    return Ledger(
+        weights_mib=ledger.weights_mib,
+        activation_mib=ledger.activation_mib,
+        cuda_graphs_mib=ledger.cuda_graphs_mib,
+        context_mib=ledger.context_mib,
+        kv_mib=ledger.kv_mib,
+        total_mib=ledger.total_mib,
+        start_peak_mib=ledger.start_peak_mib,
+        caveats=caveats(candidate.group.model.architecture, candidate.site.gpu, candidate.settings),
     )

@@ -114,6 +114,11 @@ class Replica(PlanPart):
     forecast: ReplicaForecast
     start_s: Seconds
 
+    @property
+    def kv_grown_mib(self) -> int:
+        """The part of its KV pool beyond what the plan needs; 0 where the plan does not say what that is."""
+        return 0 if self.kv_floor_mib is None else self.ledger.kv_mib - self.kv_floor_mib
+
 
 class GpuPlan(PlanPart):
     """One GPU of the fleet: how it is used and what is left of it. taken_mib is what others hold of its memory."""
