@@ -142,7 +142,7 @@ PLAIN = {
     # Site: multiple of a step beside neighbours
     "interference_factor",
     # multiples of a load, and how such a multiple is searched for
-    *("demand_factor", "factor", "highest_factor", "load_factor", "lowest_factor", "step_factor"),
+    *("burst_factor", "demand_factor", "factor", "highest_factor", "load_factor", "lowest_factor", "step_factor"),
     # Effort: seconds of a simulation over those of a goal
     "goals_per_horizon",
     # CoefficientPrior: bounds of a coefficient, in the coefficient's unit

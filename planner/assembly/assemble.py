@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.assembly.certificate import Outcome, certificate, gpus_used
 from planner.assembly.forecasts import planned_windows, workload_forecasts
 from planner.assembly.gpus import build_gpus
+from planner.assembly.growth import grow
 from planner.assembly.measured_memory import measured_memory
 from planner.assembly.replicas import Hosts, build_replicas
 from planner.assembly.rules import rules
@@ -81,8 +82,10 @@ def assemble(
     pools = {pool.name: pool for pool in sorted(fleet.pools, key=lambda pool: pool.name)}
     nodes = tuple(node for name in pools for node in hosts.nodes[name])
     quantile = fleet.policy.sizing_quantile
-    places = blueprint.real(placed)
-    built = build_replicas([blueprint.candidates[item.shape] for item in places], places, hosts, state, quantile)
+    grown = grow(blueprint, placed, hosts.nodes, state, fleet.policy.burst_factor)
+    blueprint, placed = grown.blueprint, grown.placed
+    outcome = replace(outcome, best=replace(outcome.best, patterns=grown.patterns))
+    built = build_replicas([blueprint.candidates[item.shape] for item in placed], blueprint.real(placed), hosts, state, quantile)
     replicas, memory = measured_memory(built, {name: pool.gpu for name, pool in pools.items()}, fleet.measurements)
     gpus = build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state, fleet.measurements)
     asked = rules(fleet, blueprint.groups)
@@ -110,7 +113,7 @@ def assemble(
         gpu_types=tuple(gpu_facts(gpu) for gpu in fleet.own_gpu_types),
         windows=planned_windows(blueprint),
     )
-    return _from(state, desired, churn_tier(blueprint, outcome.best, placed))
+    return _from(state, desired, churn_tier(blueprint, outcome.best, grown.settled))
 
 
 def _from(state: State, desired: Desired, churn: TierResult) -> Plan:

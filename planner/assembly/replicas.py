@@ -18,8 +18,9 @@ from planner.plan import (
 )
 from planner.plan.local_paths import is_local
 from planner.problem import Placed
-from planner.sizing.candidates import Candidate
+from planner.sizing.candidates import MIB, Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
+from planner.sizing.kv_targets import floor_bytes
 from profiles.latency.capacity import LoadForecast
 from profiles.memory.caveats import caveats
 from profiles.memory.kv import has_cache, kv_pool_tokens
@@ -107,6 +108,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         active_at_worst=candidate.active_at_worst,
         engine_version=candidate.settings.engine_version,
         args=engine_args(candidate, seat.host, port),
+        kv_floor_mib=-(-floor_bytes(candidate, planned_rps) // MIB),
         ledger=_ledger(candidate),
         capacity_rps=candidate.capacity_rps,
         planned_rps=planned_rps,

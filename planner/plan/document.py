@@ -87,6 +87,9 @@ class Replica(PlanPart):
 
     It bears at most max_residents on its GPU, itself counted, whose active fractions add up to at most active_limit. active_at_worst is
     the number of residents active at once, itself counted, for which its forecast is made.
+
+    kv_floor_mib is the part of its KV pool that the plan needs; the rest of ledger.kv_mib has grown into memory that nobody in the plan
+    uses. None in plans made before it was kept.
     """
 
     name: str
@@ -105,10 +108,16 @@ class Replica(PlanPart):
     engine_version: str
     args: EngineArgs
     ledger: Ledger
+    kv_floor_mib: Mib | None = None
     capacity_rps: PerSecond
     planned_rps: PerSecond
     forecast: ReplicaForecast
     start_s: Seconds
+
+    @property
+    def kv_grown_mib(self) -> int:
+        """The part of its KV pool beyond what the plan needs; 0 where the plan does not say what that is."""
+        return 0 if self.kv_floor_mib is None else self.ledger.kv_mib - self.kv_floor_mib
 
 
 class GpuPlan(PlanPart):

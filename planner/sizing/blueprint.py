@@ -210,7 +210,7 @@ def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shap
         host_memory_mib=host_memory_mib,
         # those without a team are one more team
         colocation_class=candidate.group.team or "" if policy.isolate_teams else "",
-        start_extra_mib=_start_extra_mib(candidate),
+        start_extra_mib=start_extra_mib(candidate),
     )
 
 
@@ -219,7 +219,7 @@ def _as_few(by_window: tuple[int, ...]) -> tuple[int, ...]:
     return by_window[:1] if len(set(by_window)) == 1 else by_window
 
 
-def _start_extra_mib(candidate: Candidate) -> int:
+def start_extra_mib(candidate: Candidate) -> int:
     """What a start takes beyond the steady state, in steps, which keeps the engines' groups of shapes few, but no more than is there."""
     exact_mib = candidate.ledger.start_peak_mib - candidate.ledger.total_mib
     room_mib = candidate.site.memory_mib(candidate.mig) - candidate.ledger.total_mib

@@ -39,8 +39,9 @@ class Candidate:
     sizing quantile; mean_active of them are in the mean while it is itself. active_permille and compute_permille are per joint window of
     the fleet: the part of time in which it has work, beside its neighbours and alone.
 
-    Steps are taken to be slower times as long as they are known to be. utilization_fraction is the --gpu-memory-utilization of an engine
-    that runs and was started with another one than its ledger gives.
+    whole is the variant before the size of the KV pool limits its max_num_seqs. Steps are taken to be slower times as long as they are
+    known to be. utilization_fraction is the --gpu-memory-utilization of an engine that runs and was started with another one than its
+    ledger gives.
     """
 
     group: ServiceGroup
@@ -58,6 +59,7 @@ class Candidate:
     capacity_rps: float
     active_permille: tuple[int, ...]
     compute_permille: tuple[int, ...]
+    whole: Variant
     utilization_fraction: float | None = None
 
     @property
@@ -201,4 +203,5 @@ def sized(whole: Variant, limit: SharingLimit, kv_bytes: int, rate_rps: float) -
         capacity_rps=rate_rps,
         active_permille=active_permille,
         compute_permille=compute_permille,
+        whole=whole,
     )

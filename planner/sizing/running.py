@@ -81,6 +81,17 @@ def _rates(variant: Variant, replica: Replica, count: int, room_bytes: int) -> l
     return [(largest_borne_rps(variant, own, kv_bytes), own)]
 
 
+def with_its_pool(candidate: Candidate, replica: Replica) -> Candidate | None:
+    """A candidate with the KV pool of an engine that runs, where it then is that engine; None where it is not, or its pool is smaller."""
+    kv_bytes = replica.args.kv_cache_memory_bytes
+    if kv_bytes < candidate.kv_bytes:
+        return None
+    with suppress(UnsupportedError):
+        found = _as_started(sized(candidate.whole, candidate.limit, kv_bytes, candidate.capacity_rps), replica)
+        return found if _is(found, replica) else None
+    return None
+
+
 def _as_started(candidate: Candidate, replica: Replica) -> Candidate:
     """The candidate with the memory utilisation that the engine was started with, where that may stay."""
     fraction = replica.args.gpu_memory_utilization

@@ -164,6 +164,7 @@ class Policy(_Part):
     headroom_mib: int
     sizing_quantile: float
     step_quantile: float
+    burst_factor: float
     max_active_residents: int
     strict: bool = False
     isolate_teams: bool

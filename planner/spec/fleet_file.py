@@ -186,6 +186,7 @@ class _Loading:
             headroom_mib=declared.headroom_mib,
             sizing_quantile=declared.sizing_quantile,
             step_quantile=declared.step_quantile,
+            burst_factor=declared.burst_factor,
             max_active_residents=declared.max_active_residents,
             strict=declared.strict,
             isolate_teams=declared.isolate_teams,

@@ -37,6 +37,7 @@ def test_defaults() -> None:
         "headroom_mib": 1024,
         "sizing_quantile": 0.99,
         "step_quantile": 0.9,
+        "burst_factor": 2.0,
         "isolate_teams": False,
         "max_active_residents": 4,
         "strict": False,
