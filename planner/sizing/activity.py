@@ -52,7 +52,7 @@ class SharingLimit:
 
 ALONE = SharingLimit(1, 1.0)
 
-# What activities may add up to. Each value makes the solvers' problem larger: these three gain nearly all that six would.
+# What activities may add up to. Each value makes the solvers' problem larger, and their search longer.
 _ACTIVE_LIMITS = (0.6, 1.0, 1.4, 2.0)
 
 

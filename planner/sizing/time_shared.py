@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 
 from planner.sizing.activity import BesideNeighbours, SharingLimit, sharing_limits
 from planner.sizing.ways_to_run import Variant
@@ -51,11 +52,7 @@ def borne(variant: Variant, rate_rps: float, limits: Sequence[SharingLimit]) -> 
     """The classes of neighbours that a replica bears at its peak and when it is least busy, when there is most room for theirs."""
     peak_rps = variant.group.peak_rps
     parts = sorted({1.0, min(window_rps for window_rps in variant.group.windows_rps if window_rps > 0) / peak_rps}, reverse=True)
-    known: dict[float, BesideNeighbours] = {}
-
-    def beside(at_rps: float) -> BesideNeighbours:
-        return known.setdefault(at_rps, BesideNeighbours(variant, at_rps))
-
+    beside = cache(partial(BesideNeighbours, variant))
     return [limit for limit in limits if all(beside(rate_rps * part * limit.rate_margin).bears(limit) for part in parts)]
 
 

@@ -230,8 +230,8 @@ class DeclaredPolicy(Declared):
     )
     strict: bool = Field(
         default=False,
-        description="Leave demand unserved rather than serve it without keeping its goals. Default: what cannot be promised is served as "
-        "best effort, where it costs the others least.",
+        description="Leave demand unserved where sizing finds no room for it. Default: it is served as best effort where the simulation of "
+        "the plan loses least by that.",
     )
     isolate_teams: bool = Field(
         default=False,

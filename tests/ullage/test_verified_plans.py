@@ -109,3 +109,13 @@ def test_the_checker_refuses_promises_that_the_simulation_denies() -> None:
         checked(changed(simulated=(), best_effort=False), "plan")
     with pytest.raises(CheckError, match=r"an attainment of 0\.5000 is not within its interval of 0\.9900 to 1\.0000"):
         checked(changed(simulated=(_attained(0.5, 0.99, 1.0),), best_effort=False), "plan")
+
+
+def test_a_model_that_few_requests_leave_in_doubt_is_named() -> None:
+    plan = plan_fleet(fleet(), State(), verify=True).plan
+    rows = tuple(
+        row.model_copy(update={"simulated": (_attained(0.985, 0.97, 0.994),)}) if row.name == "large" else row
+        for row in plan.desired.workloads
+    )
+    doubtful = plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": rows})})
+    assert "Simulated, each GPU with its planned load: not sure for large (" in plan_text(doubtful)

@@ -82,7 +82,7 @@ class _Tried:
 def confirmed(fleet: Fleet, draft_with: DraftWith, architecture: FindArchitecture, stopped: Callable[[], bool]) -> Plan:
     """The plan that loses least goodput in its own simulation, then costs least, with what the simulation says of each workload.
 
-    The rounds are bounded, and stopped ends them early. With policy.strict nothing is served that cannot keep its goals.
+    The rounds are bounded, and stopped ends them early. With policy.strict, no demand is placed for which sizing finds no room.
     """
     names = sorted({workload.served_name for workload in fleet.workloads})
 

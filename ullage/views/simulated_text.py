@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.plan import Attainment, Desired
-from planner.verification.plan_judge import falls_short
+from planner.verification.plan_judge import falls_short, keeps
 
 
 def simulated_lines(desired: Desired) -> Iterator[str]:
@@ -15,7 +15,8 @@ def simulated_lines(desired: Desired) -> Iterator[str]:
         return
     goal = f"{desired.sizing_quantile * 100:g} %"
     short = sorted(name for name, items in found.items() if falls_short(items, desired.sizing_quantile))
-    verdict = f"NOT CONFIRMED for {', '.join(short)}" if short else "confirmed"
+    unsure = sorted(name for name, items in found.items() if name not in short and not keeps(items, desired.sizing_quantile))
+    verdict = f"NOT CONFIRMED for {', '.join(short)}" if short else f"not sure for {', '.join(unsure)}" if unsure else "confirmed"
     yield f"Simulated, each GPU with its planned load: {verdict} (goals met by {goal} of the requests of each model)"
     for stress in dict.fromkeys(item.stress for items in found.values() for item in items):
         rows = {name: item for name, items in found.items() for item in items if item.stress == stress}
@@ -23,7 +24,7 @@ def simulated_lines(desired: Desired) -> Iterator[str]:
         yield f"  {stress}: at least {_shown(rows[worst])} ({worst})"
     effort = sorted(row.name for row in desired.workloads if row.best_effort)
     if effort:
-        yield f"  best effort: {', '.join(effort)} (policy.strict leaves such demand unserved)"
+        yield f"  best effort: {', '.join(effort)} (the simulation denies that they keep their goals)"
     for name in short:
         for item in found[name]:
             if falls_short([item], desired.sizing_quantile):
