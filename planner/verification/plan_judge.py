@@ -12,8 +12,8 @@ from planner.simulation.offered_load import OfferedLoad
 from planner.simulation.plan_input import PlannedWorld
 from planner.simulation.simulation_input import SimulatedEngine
 from planner.simulation.traffic_metrics import WorkloadRow
-from planner.verification.gpu_judge import JudgedResident, JudgeEffort, judged
-from planner.verification.stress import INTERFERENCE, NOMINAL, SLOW, Stress
+from planner.verification.gpu_judge import JudgedResident, JudgeEffort, bears, judged
+from planner.verification.stress import INTERFERENCE, NOMINAL, SLOW, Stress, stresses
 from profiles.latency.mix import RequestMix
 
 # Requests of all GPUs together, under each stress: what a plan costs to judge does not grow with the fleet. Each GPU gets its part of
@@ -33,27 +33,78 @@ class _Seat:
     workloads: tuple[WorkloadForecast, ...]
 
 
-def attainments(desired: Desired, world: PlannedWorld, *, seed: int = 0) -> dict[str, tuple[Attainment, ...]]:
-    """Per served model its attainment under each stress: the worst of its GPUs and of their busiest windows.
+class PlanJudge:
+    """Judges plans of one fleet one after the other: a GPU that was judged before, with the same engines and loads, is not judged again."""
 
-    GPUs with the same engines and loads are judged once. Nothing for models without a replica.
-    """
-    gpus = list(_gpus(desired, world))
-    effort = JudgeEffort(most_requests=max(_LEAST_REQUESTS, _ALL_REQUESTS // max(1, len(gpus))))
-    worst: dict[tuple[str, str], WorkloadRow] = {}
-    for seats in gpus:
-        for window in _windows(desired, seats):
-            residents = [_resident(desired, seat, window) for seat in seats]
-            for stress in (NOMINAL, SLOW, INTERFERENCE) if len(seats) > 1 else (NOMINAL, SLOW):
-                for row in judged(residents, stress, effort, seed=seed).workloads:
+    def __init__(self, goal_fraction: float, seed: int = 0) -> None:
+        """goal_fraction of each model's requests is to meet its goals; requests and step times are drawn from the seed."""
+        self._goal_fraction = goal_fraction
+        self._seed = seed
+        self._rows: dict[tuple[object, ...], tuple[WorkloadRow, ...]] = {}
+        self._borne: dict[tuple[object, ...], bool] = {}
+
+    def attainments(self, desired: Desired, world: PlannedWorld) -> dict[str, tuple[Attainment, ...]]:
+        """Per served model its attainment under each stress: the worst of its GPUs and of their busiest windows.
+
+        Nothing for models without a replica.
+        """
+        worst: dict[tuple[str, str], WorkloadRow] = {}
+        for gpu in self._gpus(desired, world):
+            for stress in (NOMINAL, SLOW, INTERFERENCE) if len(gpu.names) > 1 else (NOMINAL, SLOW):
+                for row in (row for load in gpu.loads for row in self._judged(gpu, load, stress)):
                     known = worst.get((row.workload, stress.name))
                     if row.requests and (known is None or _fraction(row) < _fraction(known)):
                         worst[row.workload, stress.name] = row
-    names = sorted({served_name for served_name, _ in worst})
-    return {
-        name: tuple(_attainment(worst, name, stress) for stress in (NOMINAL, SLOW, INTERFERENCE) if (name, stress.name) in worst)
-        for name in names
-    }
+        names = sorted({served_name for served_name, _ in worst})
+        return {
+            name: tuple(_attainment(worst, name, stress) for stress in (NOMINAL, SLOW, INTERFERENCE) if (name, stress.name) in worst)
+            for name in names
+        }
+
+    def crowded(self, desired: Desired, world: PlannedWorld, load_factor: float) -> frozenset[str]:
+        """Models on GPUs where somebody does not keep its goals under load_factor times the load: any of them may be too many there."""
+        return frozenset(
+            name
+            for gpu in self._gpus(desired, world)
+            if not all(self._bears(gpu, load, stress, load_factor) for load in gpu.loads for stress in stresses(len(gpu.names)))
+            for name in gpu.names
+        )
+
+    def _judged(self, gpu: _Gpu, load: tuple[JudgedResident, ...], stress: Stress) -> tuple[WorkloadRow, ...]:
+        key = (gpu.kind, _rates_rps(load), stress, gpu.effort)
+        if key not in self._rows:
+            self._rows[key] = judged(load, stress, gpu.effort, seed=self._seed).workloads
+        return self._rows[key]
+
+    def _bears(self, gpu: _Gpu, load: tuple[JudgedResident, ...], stress: Stress, load_factor: float) -> bool:
+        key = (gpu.kind, _rates_rps(load), stress, gpu.effort, load_factor)
+        if key not in self._borne:
+            goal = self._goal_fraction
+            self._borne[key] = bears(load, stress, gpu.effort, attainment_fraction=goal, load_factor=load_factor, seed=self._seed)
+        return self._borne[key]
+
+    @staticmethod
+    def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[_Gpu]:
+        """Each kind of GPU in use, with the loads of its busiest windows."""
+        gpus = list(_gpus(desired, world))
+        effort = JudgeEffort(most_requests=max(_LEAST_REQUESTS, _ALL_REQUESTS // max(1, len(gpus))))
+        for kind, seats in gpus:
+            loads = [tuple(_resident(desired, seat, window) for seat in seats) for window in _windows(desired, seats)]
+            yield _Gpu(kind, tuple(seat.replica.served_name for seat in seats), tuple(loads), effort)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gpu:
+    """A GPU, block or slice with what tells it from others, its served models, their loads in each window, and how long it is watched."""
+
+    kind: object
+    names: tuple[str, ...]
+    loads: tuple[tuple[JudgedResident, ...], ...]
+    effort: JudgeEffort
+
+
+def _rates_rps(load: Sequence[JudgedResident]) -> tuple[float, ...]:
+    return tuple(resident.load.rate_rps for resident in load)
 
 
 def falls_short(found: Sequence[Attainment], goal_fraction: float) -> bool:
@@ -81,8 +132,8 @@ def _fraction(row: WorkloadRow) -> float:
     return 1.0 if row.attainment_fraction is None else row.attainment_fraction
 
 
-def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[list[_Seat]]:
-    """The residents of each GPU, block or slice in use; of those that are alike the first."""
+def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[tuple[object, list[_Seat]]]:
+    """What tells it from others, and the residents, of each GPU, block or slice in use; of those that are alike the first."""
     engines = {engine.name: engine for engine in world.engines}
     serving: defaultdict[str, list[WorkloadForecast]] = defaultdict(list)
     for workload in desired.workloads:
@@ -98,7 +149,7 @@ def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[list[_Seat]]:
         alike = tuple(sorted(_kind(seat.replica, gpu_types) for seat in seats))
         if alike not in seen:
             seen.add(alike)
-            yield seats
+            yield alike, sorted(seats, key=lambda seat: _kind(seat.replica, gpu_types))
 
 
 def _kind(replica: Replica, gpu_types: Mapping[tuple[str, int], str]) -> tuple[str, ...]:

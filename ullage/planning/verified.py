@@ -1,8 +1,8 @@
 """Plans that their own simulation confirms, with as little margin as it takes.
 
 Sizing is closed form and on the safe side, by how much differs from GPU to GPU. So a plan is simulated: models that fall short are sized
-with more room and planned again. Where the plan holds, or leaves demand unserved, all models are sized with less room, and what comes of it
-counts if the simulation confirms it.
+with more room and planned again. Where the plan holds, models are sized with less room, round by round, and what comes of it counts if the
+simulation confirms it with a tenth more load.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from planner.plan import Attainment, Plan, WorkloadForecast
-from planner.simulation.plan_input import planned_world
+from planner.simulation.plan_input import PlannedWorld, planned_world
 from planner.spec import Fleet
-from planner.verification.plan_judge import attainments, falls_short, keeps
+from planner.verification.plan_judge import PlanJudge, falls_short
+from planner.verification.room_search import RoomSearch
 from profiles.catalogue import builtin
 from ullage.checking import FindArchitecture
 
-# By how much longer the steps of a model that falls short are taken to be in each further round, and how many such rounds there are.
-_SLOWER, _MOST_ROUNDS = 1.15, 3
+# Rounds in which room is searched for.
+_MOST_ROUNDS = 8
 
-# As how much shorter than known steps are taken, all of them, to see whether less room is enough; and those of models that no replica
-# serves even then, which are served as well as it goes.
-_LESS_ROOM, _BEST_EFFORT = (0.8, 0.65), 0.2
+# A plan with less room than sizing asks for is to keep its goals with so much more load: what one simulation shows is partly luck.
+_SPARE_FACTOR = 1.1
+
+# With steps so short all demand finds a place that ever will: what such a plan does not better, no plan with less room does. Models that
+# no replica serves even then are served as well as it goes.
+_LEAST_ROOM = 0.2
 
 # Goodput is compared to a millionth of a request/s.
 _DIGITS = 6
@@ -42,10 +46,10 @@ DraftWith = Callable[[Mapping[str, float]], Draft]
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """A plan, the step times that it was made with, and what its simulation says, by served name."""
+    """A plan, the factors on step times that it was made with, and what its simulation says, by served name."""
 
     draft: Draft
-    slower: Mapping[str, float]
+    factors: Mapping[str, float]
     found: Mapping[str, tuple[Attainment, ...]]
     goal_fraction: float
 
@@ -84,38 +88,50 @@ def confirmed(fleet: Fleet, draft_with: DraftWith, architecture: FindArchitectur
 
     The rounds are bounded, and stopped ends them early. With policy.strict, no demand is placed for which sizing finds no room.
     """
-    names = sorted({workload.served_name for workload in fleet.workloads})
-
-    def judged(draft: Draft, slower: Mapping[str, float]) -> _Tried:
-        world = planned_world(draft.plan, builtin().gpu, architecture, fleet.measurements)
-        return _Tried(draft, dict(slower), attainments(draft.plan.desired, world), fleet.policy.sizing_quantile)
-
-    best = _with_more_room(judged(draft_with({}), {}), lambda slower: judged(draft_with(slower), slower), stopped)
-    room = dict(best.slower)
-    tries = [{name: factor * room.get(name, 1.0) for name in names} for factor in _LESS_ROOM]
-    while tries and not stopped():
-        slower = tries.pop(0)
-        draft = draft_with(slower)
+    judge = _Judge(fleet, architecture)
+    search = RoomSearch(dict.fromkeys(sorted({workload.served_name for workload in fleet.workloads}), 1.0))
+    best = judge.tried(draft_with({}), {})
+    search = search.after(best.short)
+    ideal = None if best.short else draft_with(dict.fromkeys(search.factors, _LEAST_ROOM)).plan
+    effort = not fleet.policy.strict
+    for _ in range(_MOST_ROUNDS):
+        if search.settled or stopped() or (ideal is not None and not _could_be_better(ideal, best)):
+            break
+        draft = draft_with(search.factors)
+        crowded: frozenset[str] = frozenset()
         if _could_be_better(draft.plan, best):
-            less = judged(draft, slower)
-            if _acceptable(less, best, strict=fleet.policy.strict):
-                best = min(best, less, key=lambda item: item.rank)
-        if not tries and best.lacking and not fleet.policy.strict and _BEST_EFFORT not in slower.values():
-            tries.append({**slower, **dict.fromkeys(best.lacking, _BEST_EFFORT)})
+            crowded = judge.crowded(draft, search.factors)
+            if not crowded or best.short or (best.lacking and effort):
+                best = min(best, judge.tried(draft, search.factors), key=lambda item: item.rank)
+        search = search.after(crowded)
+    if best.lacking and effort and not stopped():
+        factors = {**best.factors, **dict.fromkeys(best.lacking, _LEAST_ROOM)}
+        draft = draft_with(factors)
+        best = min(best, judge.tried(draft, factors), key=lambda item: item.rank) if _could_be_better(draft.plan, best) else best
     return _told(best)
 
 
-def _with_more_room(first: _Tried, judged: Callable[[Mapping[str, float]], _Tried], stopped: Callable[[], bool]) -> _Tried:
-    """The best of plans in which models that fall short get more room, round by round."""
-    best = last = first
-    slower: dict[str, float] = {}
-    for _ in range(_MOST_ROUNDS):
-        if not last.short or stopped():
-            break
-        slower.update({name: slower.get(name, 1.0) * _SLOWER for name in last.short})
-        last = judged(slower)
-        best = min(best, last, key=lambda item: item.rank)
-    return best
+class _Judge:
+    """Simulates plans of one fleet."""
+
+    def __init__(self, fleet: Fleet, architecture: FindArchitecture) -> None:
+        self._architecture = architecture
+        self._measurements = fleet.measurements
+        self._goal_fraction = fleet.policy.sizing_quantile
+        self._judge = PlanJudge(fleet.policy.sizing_quantile)
+
+    def tried(self, draft: Draft, factors: Mapping[str, float]) -> _Tried:
+        """A plan with what the simulation says of it."""
+        return _Tried(draft, factors, self._judge.attainments(draft.plan.desired, self._world(draft)), self._goal_fraction)
+
+    def crowded(self, draft: Draft, factors: Mapping[str, float]) -> frozenset[str]:
+        """Models that fall short, and those with less room than sizing asks for where somebody on the GPU has no load to spare."""
+        crowded = self._judge.crowded(draft.plan.desired, self._world(draft), _SPARE_FACTOR)
+        short = frozenset(self.tried(draft, factors).short) if any(factors[name] >= 1.0 for name in crowded) else frozenset()
+        return short | frozenset(name for name in crowded if factors[name] < 1.0)
+
+    def _world(self, draft: Draft) -> PlannedWorld:
+        return planned_world(draft.plan, builtin().gpu, self._architecture, self._measurements)
 
 
 def _could_be_better(plan: Plan, best: _Tried) -> bool:
@@ -123,12 +139,6 @@ def _could_be_better(plan: Plan, best: _Tried) -> bool:
     served, desired = best.plan.desired, plan.desired
     lacks_rps, best_rps = (round(sum(row.unserved_rps for row in item.workloads), _DIGITS) for item in (desired, served))
     return lacks_rps < best_rps or (lacks_rps == best_rps and (bool(best.short) or desired.cost_usd_per_h < served.cost_usd_per_h))
-
-
-def _acceptable(less: _Tried, best: _Tried, *, strict: bool) -> bool:
-    """Whether a plan with less room keeps what it promises, not only perhaps; or, unless strict, serves what nobody can promise."""
-    unsure = any(not keeps(items, less.goal_fraction) for items in less.found.values())
-    return not unsure or (not strict and bool(best.lacking))
 
 
 def _told(tried: _Tried) -> Plan:
