@@ -15,6 +15,7 @@ from typing import Any
 # In the order in which the portfolio asks them: of equal answers the earlier engine's is taken.
 SOLVERS: Mapping[str, str] = {
     "exact": "solvers.exact:solve",
+    "quick": "solvers.exact:quick",
     "pulp:cbc": "solvers.portable:solve",
     "exclusive": "solvers.exclusive:solve",
     "first-fit-decreasing": "solvers.first_fit:solve",

@@ -23,23 +23,23 @@ class RoomSearch:
     """Per model the factor of the round, the smallest with which it was not denied, and the largest with which it was."""
 
     factors: Mapping[str, float]
-    enough: Mapping[str, float] = field(default_factory=dict)
-    denied: Mapping[str, float] = field(default_factory=dict)
+    enough_factors: Mapping[str, float] = field(default_factory=dict)
+    denied_factors: Mapping[str, float] = field(default_factory=dict)
 
     def after(self, crowded: Collection[str]) -> RoomSearch:
         """What to try next, after a round in which the simulation denied the GPUs of these models and no other."""
         enough = {name: self.factors[name] for name in self.factors if name not in crowded} | {
-            name: factor for name, factor in self.enough.items() if name in crowded and factor > self.factors[name]
+            name: factor for name, factor in self.enough_factors.items() if name in crowded and factor > self.factors[name]
         }
         denied = {name: self.factors[name] for name in crowded} | {
-            name: factor for name, factor in self.denied.items() if name not in crowded and factor < self.factors[name]
+            name: factor for name, factor in self.denied_factors.items() if name not in crowded and factor < self.factors[name]
         }
         return RoomSearch({name: _next(enough.get(name), denied.get(name)) for name in self.factors}, enough, denied)
 
     @property
     def settled(self) -> bool:
         """Whether another round would find nothing new: what is to be tried has been enough, for every model."""
-        return all(self.enough.get(name) == factor for name, factor in self.factors.items())
+        return all(self.enough_factors.get(name) == factor for name, factor in self.factors.items())
 
 
 def _next(enough: float | None, denied: float | None) -> float:

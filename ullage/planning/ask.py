@@ -19,6 +19,9 @@ from ullage.plugins import BASELINES, PEAKS, SOLVERS, load
 # What is asked besides the baselines unless the user names one engine.
 DEFAULT_ENGINE = "exact"
 
+# What is asked in its place while plans are only tried.
+QUICK_ENGINE = "quick"
+
 # Greedy engines look at every open GPU for each replica: beyond this many GPUs, which is beyond every fleet of one owner, a baseline
 # keeps its answer for the pools as they are, with what it leaves unserved.
 MOST_PRICED_GPUS = 4096
@@ -40,9 +43,12 @@ class SolveLimits:
 NO_LIMITS = SolveLimits()
 
 
-def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: SolveLimits) -> Outcome:
-    """The best answer by the fleet's goals, with every engine's report and the baselines; problem is the blueprint's or a variant of it."""
-    baselines = (*BASELINES, PEAKS) if len(blueprint.windows) > 1 else BASELINES
+def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: SolveLimits, *, alone: bool = False) -> Outcome:
+    """The best answer by the fleet's goals, with every engine's report and the baselines; problem is the blueprint's or a variant of it.
+
+    alone asks the one solver and no baseline: the exact engine starts from their answers, and nobody is shown what they cost.
+    """
+    baselines = () if alone else (*BASELINES, PEAKS) if len(blueprint.windows) > 1 else BASELINES
     engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *baselines))}
     answer = solve_all(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
     solutions = [loosened(blueprint, problem, report.solution) for report in answer.reports if report.solution is not None]

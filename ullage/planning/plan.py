@@ -14,9 +14,9 @@ from planner.sizing.blueprint import build
 from planner.spec import Fleet
 from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
-from ullage.planning.ask import DEFAULT_ENGINE, SolveLimits, ask
+from ullage.planning.ask import DEFAULT_ENGINE, QUICK_ENGINE, SolveLimits, ask
 from ullage.planning.tolerance import answer_with_places
-from ullage.planning.verified import Draft, confirmed
+from ullage.planning.verified import Draft, Drafts, DraftWith, confirmed
 from ullage.planning.what_if import resolve
 
 
@@ -47,25 +47,36 @@ def plan_fleet(
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
 
-    def draft_with(slower: Mapping[str, float]) -> Draft:
-        return _draft(fleet, state, solver, limits, started_s, slower, explain=explain)
+    def drafts_of(engine: str, *, alone: bool = False) -> DraftWith:
+        return lambda slower: _draft(fleet, state, engine, limits, started_s, slower, explain=explain, alone=alone)
 
+    # others decline some problems, or start from nothing: the baselines stay beside them
+    quick = QUICK_ENGINE if solver == DEFAULT_ENGINE else solver
+    drafts = Drafts(quick=drafts_of(quick, alone=quick == QUICK_ENGINE), shown=drafts_of(quick), full=drafts_of(solver))
     architecture = _architectures(fleet)
 
     def stopped() -> bool:
         late = time_limit_s is not None and perf_counter() - started_s > time_limit_s
         return late or limits.stopped
 
-    plan = confirmed(fleet, draft_with, architecture, stopped) if verify else draft_with({}).resolved()
+    plan = confirmed(fleet, drafts, architecture, stopped) if verify else drafts.full({}).resolved()
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
 
 
 def _draft(
-    fleet: Fleet, state: State, solver: str, limits: SolveLimits, started_s: float, slower: Mapping[str, float], *, explain: bool
+    fleet: Fleet,
+    state: State,
+    solver: str,
+    limits: SolveLimits,
+    started_s: float,
+    slower: Mapping[str, float],
+    *,
+    explain: bool,
+    alone: bool = False,
 ) -> Draft:
-    """A plan with step times as given, not yet explained."""
+    """A plan with step times as given, not yet explained; alone: without baselines."""
     blueprint = build(fleet, state, slower=slower)
-    answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits))
+    answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits, alone=alone))
     decided = replace(blueprint, problem=answered.problem)
     tolerance = Tolerance(answered.losses, answered.cost_microusd_per_h)
 

@@ -28,6 +28,9 @@ _SPARE_FACTOR = 1.1
 # no replica serves even then are served as well as it goes.
 _LEAST_ROOM = 0.2
 
+# As much less room than they have get all others meanwhile, in turn.
+_LESS_FOR_OTHERS = (1.0, 0.75, 0.5)
+
 # Goodput is compared to a millionth of a request/s.
 _DIGITS = 6
 
@@ -40,8 +43,17 @@ class Draft:
     resolved: Callable[[], Plan]
 
 
-# A draft with these step times, by served name; a model that is not named keeps its own.
+# A draft with these factors on step times, by served name; a model that is not named keeps its own.
 DraftWith = Callable[[Mapping[str, float]], Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """How to make plans: quickly, to try what comes of it; the same with all that a plan shows; and that with all the work for a proof."""
+
+    quick: DraftWith
+    shown: DraftWith
+    full: DraftWith
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,6 @@ class _Tried:
         """Models of which the simulation denies that they keep the goal."""
         return tuple(name for name, items in self.found.items() if falls_short(items, self.goal_fraction))
 
-    @property
     def rank(self) -> tuple[float, ...]:
         """Goodput that is lost against what is asked for, by priority, highest first; then demand without a replica; then cost."""
         rows = self.plan.desired.workloads
@@ -83,17 +94,32 @@ class _Tried:
         return row.unserved_rps + (row.rate_rps - row.unserved_rps) * missed
 
 
-def confirmed(fleet: Fleet, draft_with: DraftWith, architecture: FindArchitecture, stopped: Callable[[], bool]) -> Plan:
+def confirmed(fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stopped: Callable[[], bool]) -> Plan:
     """The plan that loses least goodput in its own simulation, then costs least, with what the simulation says of each workload.
 
     The rounds are bounded, and stopped ends them early. With policy.strict, no demand is placed for which sizing finds no room.
     """
-    judge = _Judge(fleet, architecture)
-    search = RoomSearch(dict.fromkeys(sorted({workload.served_name for workload in fleet.workloads}), 1.0))
+    judge, effort = _Judge(fleet, architecture), not fleet.policy.strict
+    best = _searched(drafts.quick, judge, stopped, effort=effort)
+    for others in _LESS_FOR_OTHERS if best.lacking and effort and not stopped() else ():
+        factors = {name: others * best.factors.get(name, 1.0) for name in judge.names} | dict.fromkeys(best.lacking, _LEAST_ROOM)
+        draft = drafts.quick(factors)
+        best = min(best, judge.tried(draft, factors), key=_Tried.rank) if _could_be_better(draft.plan, best) else best
+    full = judge.tried(drafts.full(best.factors), best.factors)
+    # the full answer may be another one, which nobody has tried
+    worse = full.rank() > best.rank() or len(judge.crowded(full.draft, best.factors)) > len(judge.crowded(best.draft, best.factors))
+    return _told(judge.tried(drafts.shown(best.factors), best.factors) if worse else full)
+
+
+def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool], *, effort: bool) -> _Tried:
+    """The best plan of those with as much room as sizing asks for, with more where models fall short, and with less where all holds.
+
+    With effort, less demand without a replica is worth somewhat more that is late.
+    """
+    search = RoomSearch(dict.fromkeys(judge.names, 1.0))
     best = judge.tried(draft_with({}), {})
     search = search.after(best.short)
     ideal = None if best.short else draft_with(dict.fromkeys(search.factors, _LEAST_ROOM)).plan
-    effort = not fleet.policy.strict
     for _ in range(_MOST_ROUNDS):
         if search.settled or stopped() or (ideal is not None and not _could_be_better(ideal, best)):
             break
@@ -102,19 +128,16 @@ def confirmed(fleet: Fleet, draft_with: DraftWith, architecture: FindArchitectur
         if _could_be_better(draft.plan, best):
             crowded = judge.crowded(draft, search.factors)
             if not crowded or best.short or (best.lacking and effort):
-                best = min(best, judge.tried(draft, search.factors), key=lambda item: item.rank)
+                best = min(best, judge.tried(draft, search.factors), key=_Tried.rank)
         search = search.after(crowded)
-    if best.lacking and effort and not stopped():
-        factors = {**best.factors, **dict.fromkeys(best.lacking, _LEAST_ROOM)}
-        draft = draft_with(factors)
-        best = min(best, judge.tried(draft, factors), key=lambda item: item.rank) if _could_be_better(draft.plan, best) else best
-    return _told(best)
+    return best
 
 
 class _Judge:
     """Simulates plans of one fleet."""
 
     def __init__(self, fleet: Fleet, architecture: FindArchitecture) -> None:
+        self.names = sorted({workload.served_name for workload in fleet.workloads})
         self._architecture = architecture
         self._measurements = fleet.measurements
         self._goal_fraction = fleet.policy.sizing_quantile
@@ -127,8 +150,8 @@ class _Judge:
     def crowded(self, draft: Draft, factors: Mapping[str, float]) -> frozenset[str]:
         """Models that fall short, and those with less room than sizing asks for where somebody on the GPU has no load to spare."""
         crowded = self._judge.crowded(draft.plan.desired, self._world(draft), _SPARE_FACTOR)
-        short = frozenset(self.tried(draft, factors).short) if any(factors[name] >= 1.0 for name in crowded) else frozenset()
-        return short | frozenset(name for name in crowded if factors[name] < 1.0)
+        short = frozenset(self.tried(draft, factors).short) if any(factors.get(name, 1.0) >= 1.0 for name in crowded) else frozenset()
+        return short | frozenset(name for name in crowded if factors.get(name, 1.0) < 1.0)
 
     def _world(self, draft: Draft) -> PlannedWorld:
         return planned_world(draft.plan, builtin().gpu, self._architecture, self._measurements)
