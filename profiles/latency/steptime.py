@@ -122,7 +122,7 @@ def step_time(
     """
     check_supported(architecture, gpu, settings)
     held = fit or fit_for()
-    found = held.coefficients
+    found = held.coefficients_for(gpu)
     work = step_work(architecture, settings, data_parallel_size)
     rates = _rates(architecture, gpu, settings, mig, found)
     stages = settings.pipeline_parallel_size
@@ -134,7 +134,8 @@ def step_time(
     return StepTime(
         base_s=_fixed_s(architecture, settings, work, found) + work.weights_bytes / weights_bytes_per_s,
         per_token_s=(
-            work.token_flops / rates.flops_per_s
+            (work.token_flops - work.expert_flops) / rates.flops_per_s
+            + work.expert_flops / (rates.flops_per_s * found.expert_compute_fraction)
             + work.window_flops / attention_flops_per_s
             + work.reduced_bytes / (rates.link_bytes_per_s * found.link_fraction)
         ),
@@ -178,7 +179,8 @@ _MEANING = {
     "known": "this model on this GPU type",
     "other_model": "other models on this GPU type",
     "other_gpu": "other GPU types of this generation, scaled by the data sheets",
-    "other_generation": "GPU types of another generation, scaled by the data sheets",
+    "other_generation": "another generation of GPUs, or other models on other GPU types, scaled by the data sheets",
+    "other_kind": "other kinds of model that have its parts, or other models on another generation of GPUs, scaled by the data sheets",
     "roofline": "data sheets alone: nothing of this kind was measured",
 }
 
