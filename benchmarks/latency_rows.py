@@ -171,8 +171,8 @@ def _format(row: Mapping[str, str], architecture: Architecture) -> str | None:
 def _kv_cache_dtype(row: Mapping[str, str], backend: str, architecture: Architecture) -> str:
     """8 bits with TensorRT-LLM's 8- and 4-bit checkpoints, where vLLM takes what NVIDIA's ask for, and where InferenceMAX asks for them.
 
-    Its launch scripts do for Llama-70B on Hopper and Blackwell and for gpt-oss on Blackwell (benchmarks/70b_fp8_h200_slurm.sh,
-    70b_fp4_b200_docker.sh, gptoss_fp4_b200.sh). Llama's rows on H100 wait for their cache as one of 16 bits makes them: they keep that.
+    Its launch scripts do for Llama-70B on Hopper and Blackwell and for gpt-oss on Blackwell (70b_fp8_h200_slurm, 70b_fp4_b200_docker and
+    gptoss_fp4_b200 of SemiAnalysisAI/InferenceX). Llama's rows on H100 wait for their cache as one of 16 bits makes them: they keep that.
     """
     if backend == "trtllm":
         return "fp8" if _format(row, architecture) in ("fp8", "nvfp4") else "auto"

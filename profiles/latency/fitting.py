@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from profiles.latency.closed_loop import ClosedLoop, ClosedLoopLatency
-from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, LatencyFit, Measured, Residuals
+from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, LatencyFit, FittedPair, Residuals
 from profiles.latency.linear import solve
 from profiles.latency.prediction import PredictedEngine
 from profiles.latency.work import kind
@@ -126,7 +126,7 @@ def fit_of(rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], 
         for name in (names if len(names) > 1 else ())
     }
     pairs = {
-        Measured(kind(engine.architecture), engine.gpu.compute_capability, engine.gpu.name, engine.architecture.name): None
+        FittedPair(kind(engine.architecture), engine.gpu.compute_capability, engine.gpu.name, engine.architecture.name): None
         for engine in (row.engine for row in rows)
     }
     return replace(bare_fit(found), rows=len(rows), generations=generations, measured=tuple(sorted(pairs, key=repr)))

@@ -22,8 +22,9 @@ class StepWork:
 
     weights_bytes is read by every step, expert_bytes by a step whose tokens touch all routed experts, kv_bytes per cached token read,
     sequence_bytes per request (windows that are always full, recurrent states read and written). token_flops are products with weights
-    per token, of them expert_flops with routed experts; window_flops attention within windows per token, pair_flops attention per pair of
-    tokens, kv_flops attention per cached token read by one that decodes. reduced_bytes cross each link per token, in all_reduces transfers per step.
+    per token, of them expert_flops with routed experts; window_flops attention within windows per token, pair_flops attention per pair
+    of tokens, kv_flops attention per cached token read by one that decodes. reduced_bytes cross each link per token, in all_reduces
+    transfers per step.
     """
 
     weights_bytes: float

@@ -12,8 +12,8 @@ Quantiles = tuple[tuple[float, float], ...]
 """Ascending (quantile, measured over predicted) pairs."""
 
 # How far what is asked for is from what was measured, the nearest first: this model on this GPU type; its kind of model on this GPU type,
-# on another one of the same generation (compute capability), on another generation; kinds that together have its parts; a part of which there
-# is nothing (or a MIG slice, a pipeline, attention in parallel). A model that was measured nowhere is one further on other GPU types.
+# on another one of the same generation (compute capability), on another generation; kinds that together have its parts; a part of which
+# there is nothing (or a MIG slice, a pipeline, attention in parallel). A model that was measured nowhere is one further on other GPU types.
 DISTANCES = ("known", "other_model", "other_gpu", "other_generation", "other_kind", "roofline")
 
 
@@ -65,7 +65,7 @@ class Residuals:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class FittedPair:
     """One pair that rows were measured of: a model of a kind (profiles.latency.work.kind) on a GPU type of a compute capability."""
 
     kind: str
@@ -85,7 +85,7 @@ class LatencyFit:
     engine: str
     source: str
     rows: int
-    measured: tuple[Measured, ...]
+    measured: tuple[FittedPair, ...]
     tpot_error_fraction: float
     coefficients: Coefficients
     generations: Mapping[str, Coefficients]
@@ -132,10 +132,10 @@ def decode_fit(record: Fields) -> LatencyFit:
     )
 
 
-def _measured(record: Fields) -> Measured:
-    names = tuple(field.name for field in fields(Measured))
+def _measured(record: Fields) -> FittedPair:
+    names = tuple(field.name for field in fields(FittedPair))
     record.only(frozenset(names))
-    return Measured(**{name: record.text(name) for name in names})
+    return FittedPair(**{name: record.text(name) for name in names})
 
 
 def _coefficients(record: Fields) -> Coefficients:
