@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from profiles.latency.closed_loop import ClosedLoop, ClosedLoopLatency
-from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, LatencyFit, FittedPair, Residuals
+from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, FittedPair, LatencyFit, Residuals
 from profiles.latency.linear import solve
 from profiles.latency.prediction import PredictedEngine
 from profiles.latency.work import kind

@@ -170,9 +170,12 @@ def distance(
     data_parallel_size: int = 1,
 ) -> str:
     """How far an engine is from those the fit saw: one of profiles.latency.fits.DISTANCES."""
-    if mig is not None or gpu.engine is not None or settings.pipeline_parallel_size > 1 or data_parallel_size > 1:
+    found = fit.distance(architecture.name, gpu, kind(architecture))
+    if gpu.engine is not None or found == "roofline":
         return "roofline"
-    return fit.distance(architecture.name, gpu, kind(architecture))
+    # parts of what was measured, in another combination
+    divided = mig is not None or settings.pipeline_parallel_size > 1 or data_parallel_size > 1
+    return "other_kind" if divided else found
 
 
 _MEANING = {
@@ -180,7 +183,7 @@ _MEANING = {
     "other_model": "other models on this GPU type",
     "other_gpu": "other GPU types of this generation, scaled by the data sheets",
     "other_generation": "another generation of GPUs, or other models on other GPU types, scaled by the data sheets",
-    "other_kind": "other kinds of model that have its parts, or other models on another generation of GPUs, scaled by the data sheets",
+    "other_kind": "other combinations of what was measured (kind of model, GPU generation, slices, pipelines), scaled by the data sheets",
     "roofline": "data sheets alone: nothing of this kind was measured",
 }
 

@@ -12,8 +12,8 @@ Quantiles = tuple[tuple[float, float], ...]
 """Ascending (quantile, measured over predicted) pairs."""
 
 # How far what is asked for is from what was measured, the nearest first: this model on this GPU type; its kind of model on this GPU type,
-# on another one of the same generation (compute capability), on another generation; kinds that together have its parts; a part of which
-# there is nothing (or a MIG slice, a pipeline, attention in parallel). A model that was measured nowhere is one further on other GPU types.
+# on another one of the same generation (compute capability), on another generation; kinds that together have its parts (also a MIG slice, a
+# pipeline, attention in parallel); a part of which there is nothing. A model that was measured nowhere is one further on other GPU types.
 DISTANCES = ("known", "other_model", "other_gpu", "other_generation", "other_kind", "roofline")
 
 
