@@ -10,15 +10,16 @@ import pytest
 
 from benchmarks.fit_latency import usable
 from benchmarks.latency import main
-from benchmarks.latency_rows import Refused, Row, read_rows
-from profiles.latency.fits import fit_for
-from profiles.latency.fitting import PRIORS, centred, fitted
+from benchmarks.latency_rows import Refused, Row, read_rows, read_tables
+from profiles.latency.fits import COEFFICIENT_NAMES, fit_for
+from profiles.latency.fitting import PRIORS, fit_of
 
 FIXTURE = Path(__file__).parents[1] / "profiles" / "fixtures" / "serving_measured.csv.gz"
+FURTHER = FIXTURE.with_name("serving_measured_b200_moe.csv.gz")
 
 
-def figures(path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[dict[str, Any], str]:
-    assert main([str(path), *options]) == 0
+def figures(paths: Path | list[Path], capsys: pytest.CaptureFixture[str], *options: str) -> tuple[dict[str, Any], str]:
+    assert main([*(str(path) for path in (paths if isinstance(paths, list) else [paths])), *options]) == 0
     out = capsys.readouterr().out
     return json.loads(out.splitlines()[-1]), out
 
@@ -31,8 +32,8 @@ def write(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def measured() -> list[dict[str, str]]:
-    with gzip.open(FIXTURE, "rt", encoding="utf-8", newline="") as file:
+def measured(path: Path = FIXTURE) -> list[dict[str, str]]:
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -64,14 +65,36 @@ def test_vllm_rows_left_out_are_within_the_targets(tmp_path: Path, capsys: pytes
         assert fold["ttft_inside_fraction"] >= 0.75
 
 
-def test_the_shipped_coefficients_of_a_generation_are_near_those_of_its_rows() -> None:
-    observed = usable(list(read_rows(FIXTURE)), "vllm")
+def test_bands_hold_of_rows_left_out_what_they_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [
+        write(tmp_path / f"{index}.csv", [row for row in measured(path) if row["backend"] == "vllm"])
+        for index, path in enumerate((FIXTURE, FURTHER))
+    ]
+    found, _ = figures(parts, capsys, "--folds")
+    errors = {"known": 0.08, "unseen model": 0.15, "unseen GPU": 0.15, "unseen generation": 0.20}
+    for name, tpot_target in errors.items():
+        fold = found["folds"][f"vllm {name}"]
+        assert fold["tpot_median_abs_error_fraction"] <= tpot_target
+        assert fold["ttft_median_abs_error_fraction"] <= 0.30
+        # of few rows (an unseen GPU: 49) some more may lie inside
+        for measure in ("tpot", "ttft"):
+            assert 0.75 <= fold[f"{measure}_inside_fraction"] <= (0.90 if fold["rows"] >= 100 else 0.99)
+
+
+def test_the_shipped_coefficients_are_those_of_the_rows() -> None:
+    observed = usable(list(read_tables([FIXTURE, FURTHER])), "vllm")
     shipped = fit_for()
-    assert len(observed) == 94
-    again = fitted(observed, centred(PRIORS, shipped.coefficients), shipped.generations["9.0"])
-    # the shipped ones saw a mixture of experts on H100 as well
-    for name in ("bandwidth_fraction", "kv_bandwidth_fraction", "compute_fraction", "fp8_compute_fraction"):
-        assert getattr(again, name) == pytest.approx(getattr(shipped.generations["9.0"], name), rel=0.15)
+    assert len(observed) == shipped.rows == 266
+    again = fit_of(observed, PRIORS, shipped.coefficients)
+    assert again.generations.keys() == shipped.generations.keys()
+    pairs = [
+        (again.coefficients, shipped.coefficients),
+        *((again.generations[name], shipped.generations[name]) for name in again.generations),
+    ]
+    for found, known in pairs:
+        for name in COEFFICIENT_NAMES:
+            # along the flattest directions (fixed times per step and per layer) the search ends up to 3 % apart
+            assert getattr(found, name) == pytest.approx(getattr(known, name), rel=0.03), name
 
 
 def test_rows_whose_requests_wait_for_no_room_of_the_model_are_not_fitted_on(tmp_path: Path) -> None:
