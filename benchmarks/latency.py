@@ -1,11 +1,13 @@
 """How far the latency model is from measured serving, and how fast it is.
 
-    python -m benchmarks.latency FILE.csv.gz [--folds] [--rows] [--sweep]
+    python -m benchmarks.latency FILE.csv.gz [FILE ...] [--folds] [--rows] [--sweep]
 
-The file is aiconfigurator's table of measured serving (benchmarks.latency_rows says how its rows are read). Rows are judged with the
-shipped fit of their engine; --folds also fits anew with one model, then one GPU type left out. Printed by engine and by how far a row is
-from what the fit saw: rows, refused, median errors of TPOT and TTFT, and the share of rows inside the stated p10 - p90 band. --sweep times
-the catalogue: 45 models, 16 GPU types, every tensor-parallel size, 5 loads. The last line of standard output is one JSON object.
+The files are aiconfigurator's tables of measured serving (benchmarks.latency_rows says how their rows are read). Rows are judged with the
+shipped fit of their engine; --folds also fits anew with each model, GPU type, generation and kind of model left out, and with each engine
+and a fifth of the loads left out of what is known. Rows left out are judged with the shipped band of their distance from what was not.
+Printed by engine and by how far a row is from what the fit saw: rows, refused, median errors of TPOT and TTFT, and the share of rows
+inside the stated p10 - p90 band. --sweep times the catalogue: 45 models, 16 GPU types, every tensor-parallel size, 5 loads. The last line
+of standard output is one JSON object.
 """
 
 from __future__ import annotations
@@ -14,19 +16,20 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from benchmarks.fit_latency import centred, usable
-from benchmarks.latency_rows import ENGINES, Refused, Row, read_rows
+from benchmarks.fit_latency import usable
+from benchmarks.latency_rows import ENGINES, Refused, Row, read_tables
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.fits import LatencyFit, fit_for
-from profiles.latency.fitting import PRIORS, CoefficientPrior, Observation, left_out
+from profiles.latency.fitting import PRIORS, CoefficientPrior, Observation, centred
 from profiles.latency.prediction import LatencyPrediction, PredictedEngine, predict_latency
+from profiles.latency.residuals import FOLDS, held_out
 from profiles.latency.steptime import distance
 from profiles.settings import EngineSettings, UnsupportedError
 
@@ -60,13 +63,13 @@ class Judged:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description="Error of the latency model against measured rows.")
-    parser.add_argument("file", type=Path, help="table of measured rows, .csv or .csv.gz")
-    parser.add_argument("--folds", action="store_true", help="also fit anew with each model, then each GPU type, left out")
+    parser.add_argument("files", type=Path, nargs="+", help="tables of measured rows, .csv or .csv.gz")
+    parser.add_argument("--folds", action="store_true", help="also fit anew with each model, GPU type, generation and kind left out")
     parser.add_argument("--rows", action="store_true", help="print every row")
     parser.add_argument("--sweep", action="store_true", help="time a sweep of the catalogue")
     options = parser.parse_args(arguments)
     try:
-        read = list(read_rows(options.file))
+        read = list(read_tables(options.files))
     except (OSError, ValueError) as error:
         parser.error(str(error))
     figures = judged_by_engine(read, options.rows)
@@ -112,43 +115,37 @@ def judge(row: Observation, fit: LatencyFit, far: str | None = None) -> Judged:
 
 
 def folds(read: Sequence[Row | Refused]) -> dict[str, object]:
-    """Leave-one-model-out and leave-one-GPU-out of every engine, with the bands that ship for such rows."""
+    """Rows predicted without them, with the bands that ship: by engine, by how far they are from the others, by what was left out."""
     figures: dict[str, object] = {}
     priors: Mapping[str, CoefficientPrior] = PRIORS
     for engine in ENGINES:
         observed = usable(read, engine)
         shipped = fit_for(engine)
-        if observed:
-            figures |= _fold(f"{engine} model left out", observed, lambda row: row.fold, _as(shipped, "other_model", priors))
-        if len({row.engine.gpu.name for row in observed}) > 1:
-            figures |= _fold(f"{engine} GPU left out", observed, lambda row: row.engine.gpu.name, _as(shipped, "other_gpu", priors))
+        groups: dict[str, list[Judged]] = {}
+        for name, far, row, fit in held_out(observed, priors, shipped.coefficients):
+            judged = judge(row, replace(shipped, coefficients=fit.coefficients, generations=fit.generations), far)
+            groups.setdefault(f"{engine} {_UNSEEN[far]}", []).append(judged)
+            if name in FOLDS:
+                groups.setdefault(f"{engine} {name} left out", []).append(judged)
+                groups.setdefault(f"{engine} {name} left out: {_left_out_name(name, row)}", []).append(judged)
+        figures |= {label: _told(label, groups[label], 0) for label in sorted(groups)}
         if engine == ENGINES[0]:
             priors = centred(priors, shipped.coefficients)
     return figures
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """What a fold is judged with: the shipped fit, the distance whose band it states, the priors it is fitted under."""
-
-    shipped: LatencyFit
-    distance: str
-    priors: Mapping[str, CoefficientPrior]
-
-
-def _as(shipped: LatencyFit, far: str, priors: Mapping[str, CoefficientPrior]) -> _Setting:
-    return _Setting(shipped, far, priors)
+_UNSEEN = {
+    "known": "known",
+    "other_model": "unseen model",
+    "other_gpu": "unseen GPU",
+    "other_generation": "unseen generation",
+    "other_kind": "unseen kind of seen parts",
+    "roofline": "unseen kind",
+}
 
 
-def _fold(label: str, rows: Sequence[Observation], fold: Callable[[Observation], str], setting: _Setting) -> dict[str, object]:
-    found: list[Judged] = []
-    for row, fit in left_out(rows, fold, setting.priors, setting.shipped.coefficients):
-        found.append(judge(row, replace(setting.shipped, coefficients=fit.coefficients), setting.distance))
-    figures: dict[str, object] = {label: _told(label, found, 0)}
-    names = {row.label: (row.engine.architecture.name if setting.distance == "other_model" else row.engine.gpu.name) for row in rows}
-    for name in sorted(set(names.values())):
-        figures[f"{label}: {name}"] = _told(f"  {name}", [item for item in found if names[item.label] == name], 0)
-    return figures
+def _left_out_name(fold: str, row: Observation) -> str:
+    return row.engine.architecture.name if fold == "model" else FOLDS[fold](row)
 
 
 def _told(label: str, judged: Sequence[Judged], refused: int) -> dict[str, object]:

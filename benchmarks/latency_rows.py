@@ -9,7 +9,7 @@ rows taken. Rows with times that the GPU's data sheet does not allow are refused
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,6 +80,16 @@ def read_rows(path: Path) -> Iterator[Row | Refused]:
             continue
         cause = impossible(found.engine, found.load, found.ttft_s, found.tpot_s)
         yield Row(engine, found, series) if cause is None else Refused(engine, f"{found.label}: {cause}", series, impossible=True)
+
+
+def read_tables(paths: Sequence[Path]) -> Iterator[Row | Refused]:
+    """The rows of several such CSVs, one after the other; labels tell the file."""
+    for path in paths:
+        for item in read_rows(path):
+            if isinstance(item, Row):
+                yield replace(item, observation=replace(item.observation, label=f"{path.name} {item.observation.label}"))
+            else:
+                yield item
 
 
 def _observation(row: Mapping[str, str], backend: str, line: int) -> Observation:
@@ -154,14 +164,23 @@ def _format(row: Mapping[str, str], architecture: Architecture) -> str | None:
         return own
     if mode not in _FORMATS:
         raise ValueError(f"number format {mode!r} is not known (known: {', '.join(sorted(_FORMATS))})")
-    # the table calls both kinds of 4-bit floats fp4
-    return own if own in _FOUR_BIT_FLOATS and mode == "fp4" else _FORMATS[mode]
+    # the table calls both kinds of 4-bit floats fp4, and gpt-oss's MXFP4 nvfp4 too
+    return own if own in _FOUR_BIT_FLOATS and mode in ("fp4", "nvfp4") else _FORMATS[mode]
 
 
 def _kv_cache_dtype(row: Mapping[str, str], backend: str, architecture: Architecture) -> str:
-    """8 bits with TensorRT-LLM's 8- and 4-bit checkpoints, and where vLLM takes what NVIDIA's ask for; else as the activations."""
+    """8 bits with TensorRT-LLM's 8- and 4-bit checkpoints, where vLLM takes what NVIDIA's ask for, and where InferenceMAX asks for them.
+
+    Its launch scripts do for Llama-70B on Hopper and Blackwell and for gpt-oss on Blackwell (70b_fp8_h200_slurm, 70b_fp4_b200_docker and
+    gptoss_fp4_b200 of SemiAnalysisAI/InferenceX). Llama's rows on H100 wait for their cache as one of 16 bits makes them: they keep that.
+    """
     if backend == "trtllm":
         return "fp8" if _format(row, architecture) in ("fp8", "nvfp4") else "auto"
+    if backend == "vllm" and "aic-gap" not in cell(row, "source_group"):
+        gpu = builtin().gpu(row["system"])
+        dense = architecture.experts is None
+        if gpu.compute_capability.startswith("10.") or (dense and gpu.name.startswith("H200")):
+            return "fp8"
     asked = row["model_path"].lower().startswith("nvidia/") and architecture.checkpoint_quant in ("fp8", "nvfp4")
     recent = version_key(row.get("backend_version"))[0] >= _KV_OF_CHECKPOINT_VERSION
     return "fp8" if backend == "vllm" and asked and recent else "auto"

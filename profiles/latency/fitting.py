@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profiles.latency.closed_loop import ClosedLoop, ClosedLoopLatency
-from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, LatencyFit, Residuals
+from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, FittedPair, LatencyFit, Residuals
 from profiles.latency.linear import solve
 from profiles.latency.prediction import PredictedEngine
+from profiles.latency.work import kind
 
 # Noise of a row's TPOT: runs of one configuration repeat within 1 - 3 % and the model's form adds as much again. TTFT means rest on fewer
 # events and on the client: they count a quarter.
@@ -48,9 +49,10 @@ class CoefficientPrior:
 PRIORS: Mapping[str, CoefficientPrior] = {
     "bandwidth_fraction": CoefficientPrior(0.82, 0.08, 0.6, 0.93),
     "kv_bandwidth_fraction": CoefficientPrior(0.75, 0.15, 0.3, 0.93),
-    "expert_bandwidth_fraction": CoefficientPrior(0.75, 0.2, 0.3, 1.0),
+    "expert_bandwidth_fraction": CoefficientPrior(0.9, 0.2, 0.3, 1.4),
     "compute_fraction": CoefficientPrior(0.7, 0.2, 0.3, 0.95),
     "fp8_compute_fraction": CoefficientPrior(0.88, 0.1, 0.6, 1.0),
+    "expert_compute_fraction": CoefficientPrior(0.6, 0.3, 0.15, 1.0),
     "attention_fraction": CoefficientPrior(0.45, 0.3, 0.1, 0.8),
     "link_fraction": CoefficientPrior(0.5, 0.4, 0.1, 0.95),
     "fixed_s": CoefficientPrior(2e-3, 0.4, 2e-4, 1e-2),
@@ -88,7 +90,7 @@ def predicted(row: Observation, fit: LatencyFit) -> ClosedLoopLatency:
 def bare_fit(coefficients: Coefficients) -> LatencyFit:
     """A fit of which nothing but the coefficients is known."""
     unknown = Residuals(((0.5, 1.0),), ((0.5, 1.0),))
-    return LatencyFit("none", "none", 0, (), (), (), (), 1.0, coefficients, dict.fromkeys(DISTANCES, unknown))
+    return LatencyFit("none", "none", 0, (), 1.0, coefficients, {}, dict.fromkeys(DISTANCES, unknown))
 
 
 def prior_coefficients(priors: Mapping[str, CoefficientPrior]) -> Coefficients:
@@ -109,6 +111,30 @@ def fitted(rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior] =
         if before - search.cost <= _TOLERANCE_FRACTION * before:
             break
     return search.coefficients()
+
+
+def fit_of(rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], start: Coefficients) -> LatencyFit:
+    """Coefficients of all rows and, where they are of several generations of GPUs, of each; what was measured. No bands.
+
+    Kernels reach other fractions of the data sheet on each generation. What the rows of one do not tell stays near what all rows do.
+    """
+    found = fitted(rows, priors, start)
+    names = sorted({row.engine.gpu.compute_capability for row in rows})
+    nearby = centred(priors, found)
+    generations = {
+        name: fitted([row for row in rows if row.engine.gpu.compute_capability == name], nearby, found)
+        for name in (names if len(names) > 1 else ())
+    }
+    pairs = {
+        FittedPair(kind(engine.architecture), engine.gpu.compute_capability, engine.gpu.name, engine.architecture.name): None
+        for engine in (row.engine for row in rows)
+    }
+    return replace(bare_fit(found), rows=len(rows), generations=generations, measured=tuple(sorted(pairs, key=repr)))
+
+
+def centred(priors: Mapping[str, CoefficientPrior], found: Coefficients) -> dict[str, CoefficientPrior]:
+    """The priors with their likely values at coefficients already found."""
+    return {name: replace(priors[name], value=getattr(found, name)) for name in COEFFICIENT_NAMES}
 
 
 class _Search:
@@ -201,9 +227,9 @@ def _dot(first: Sequence[float], second: Sequence[float]) -> float:
 def left_out(
     rows: Sequence[Observation], fold: Callable[[Observation], str], priors: Mapping[str, CoefficientPrior], start: Coefficients
 ) -> list[tuple[Observation, LatencyFit]]:
-    """Each row with the coefficients fitted on all rows of the other folds; start as for fitted."""
+    """Each row with the fit of all rows of the other folds; start as for fitted."""
     found: list[tuple[Observation, LatencyFit]] = []
     for name in sorted({fold(row) for row in rows}):
-        fit = bare_fit(fitted([row for row in rows if fold(row) != name], priors, start))
+        fit = fit_of([row for row in rows if fold(row) != name], priors, start)
         found += [(row, fit) for row in rows if fold(row) == name]
     return found

@@ -85,7 +85,7 @@ class PredictedEngine:
             share = replace(load, concurrency=max(load.concurrency / self.data_parallel_size, 1.0))
         longest_tokens = load.input_tokens + load.output_tokens / 2
         most = min(float(self.settings.max_num_seqs), max(kv_tokens / longest_tokens, 1.0))
-        return closed_loop_latency(step, share, fit.coefficients, self.settings.max_num_batched_tokens, most)
+        return closed_loop_latency(step, share, fit.coefficients_for(self.gpu), self.settings.max_num_batched_tokens, most)
 
     def kv_tokens(self) -> float:
         """Tokens of one rank's KV pool at vLLM's default utilisation; one request of max_model_len at least, no limit without pool."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from profiles.latency.fits import Coefficients, LatencyFit, Quantiles, Residuals
-from profiles.latency.fitting import CoefficientPrior, Observation, left_out, predicted
+from profiles.latency.fits import DISTANCES, Coefficients, LatencyFit, Quantiles, Residuals
+from profiles.latency.fitting import CoefficientPrior, Observation, fit_of, left_out, predicted
 from profiles.latency.steptime import multiplier
+from profiles.latency.work import kind
 
-# Quantiles that are stated; with 94 rows the outermost ones are the second largest residual.
+# Quantiles that are stated; with 265 rows the outermost ones are about the third largest residual.
 _STATED = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _DIGITS = 4
-# Few models and two GPU types of one generation took part: what is unlike them may differ by more than they do from each other. The factors
-# widen the logarithms. Of another generation no rows are at hand: twice the spread is assumed (docs/latency.md says what speaks for it).
-# Of other kinds of models there are the rows of other engines: vLLM's fit, which saw dense models only, meets 68 rows of mixtures of
-# experts under SGLang and TensorRT-LLM with measured over predicted TPOT of 0.75, 1.00 and 1.32 at p10, p50, p90: three times the spread.
-_OTHER_MODEL_WIDENING = 1.2
-_OTHER_GENERATION_WIDENING = 2.0
-_ROOFLINE_WIDENING = 3.0
+# Three models and three GPU types took part: what is unlike them may differ by more than they do from each other. The factor widens the
+# logarithms of what was measured in part. The farthest distance is not widened: it is judged by rows of a kind with parts of which the fit
+# knew nothing but priors, and is wide for that.
+_UNMEASURED_WIDENING = 1.2
+# Where an engine has no rows to judge a distance by, the band of the next one that has rows is taken; where there is none further out
+# either, twice the spread of the nearer one is assumed.
+_UNTESTED_WIDENING = 2.0
 # Parts that rows are divided into, to leave out loads of engines that are otherwise seen.
 _PARTS = 5
 # A multiplier beyond this says nothing any more.
@@ -32,50 +33,88 @@ def engine_key(row: Observation) -> str:
     )
 
 
-def residuals_by_distance(rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], start: Coefficients) -> dict[str, Residuals]:
-    """Residuals of each of DISTANCES: of rows whose engine, model or GPU type took no part in the fit; further out, widened.
+# What is left out of a fit to judge it, by name: all rows that share the key go together.
+FOLDS: Mapping[str, Callable[[Observation], str]] = {
+    "model": lambda row: row.fold,
+    "GPU": lambda row: row.engine.gpu.name,
+    "generation": lambda row: row.engine.gpu.compute_capability,
+    "kind": lambda row: kind(row.engine.architecture),
+}
 
-    Of a known model on a known GPU type half of them are of engines that took part at other loads.
+
+def held_out(
+    rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], start: Coefficients
+) -> Iterator[tuple[str, str, Observation, LatencyFit]]:
+    """What was left out (of FOLDS, or "engine" and "loads" of known ones), the distance from what was not, the row, the fit without it.
+
+    Rows that are all of a model and all of its kind, say, are left out once, under the first name.
     """
     part = {row.label: str(place % _PARTS) for place, row in enumerate(rows)}
-    other_loads = left_out(rows, lambda row: part[row.label], priors, start)
-    known = _residuals([*left_out(rows, engine_key, priors, start), *other_loads])
-    other_model = _residuals(left_out(rows, lambda row: row.fold, priors, start))
-    gpu_types = {row.engine.gpu.name for row in rows}
-    other_gpu = _residuals(left_out(rows, lambda row: row.engine.gpu.name, priors, start)) if len(gpu_types) > 1 else other_model
-    other_gpu = Residuals(
-        _wide_one(other_gpu.tpot_quantiles, other_model.tpot_quantiles), _wide_one(other_gpu.ttft_quantiles, other_model.ttft_quantiles)
-    )
-    return {
-        "known": known,
-        "other_model": _wider(other_model, _OTHER_MODEL_WIDENING),
-        "other_gpu": _wider(other_gpu, _OTHER_MODEL_WIDENING),
-        "other_generation": _wider(other_gpu, _OTHER_GENERATION_WIDENING),
-        "roofline": _wider(other_gpu, _ROOFLINE_WIDENING),
-    }
+    for name, known in (("engine", engine_key), ("loads", lambda row: part[row.label])):
+        for row, fit in left_out(rows, known, priors, start):
+            yield name, "known", row, fit
+    told: set[tuple[str, ...]] = set()
+    for name, fold in FOLDS.items():
+        for value in sorted({fold(row) for row in rows}):
+            without = [row for row in rows if fold(row) == value]
+            labels = tuple(row.label for row in without)
+            if labels in told or len(without) == len(rows):
+                continue
+            told.add(labels)
+            fit = fit_of([row for row in rows if fold(row) != value], priors, start)
+            for row in without:
+                yield name, fit.distance(row.engine.architecture.name, row.engine.gpu, kind(row.engine.architecture)), row, fit
 
 
-def _residuals(judged: Sequence[tuple[Observation, LatencyFit]]) -> Residuals:
-    tpot: list[float] = []
-    ttft: list[float] = []
-    for row, fit in judged:
-        latency = predicted(row, fit)
-        tpot.append(row.tpot_s / latency.tpot_s)
-        ttft.append(row.ttft_s / latency.ttft_s)
-    return Residuals(quantiles_of(tpot), quantiles_of(ttft))
+def residuals_by_distance(rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], start: Coefficients) -> dict[str, Residuals]:
+    """Residuals of each of DISTANCES: of rows that were at this distance from those that took part in the fit.
+
+    Of a known model on a known GPU type half of them are of engines that took part at other loads, and their quantiles are stated as they
+    are. The others are of few models and GPU types, so which way they were off says little of the next: their bands reach as far to
+    either side. None is narrower than a nearer one.
+    """
+    judged: dict[str, list[tuple[Observation, LatencyFit]]] = {name: [] for name in DISTANCES}
+    for _, far, row, fit in held_out(rows, priors, start):
+        judged[far].append((row, fit))
+    tpot, ttft = _ratios(judged["known"])
+    nearer = Residuals(quantiles_of(tpot), quantiles_of(ttft))
+    found = {"known": nearer}
+    for place, far in enumerate(DISTANCES[1:], start=1):
+        tested = next((name for name in DISTANCES[place:] if judged[name]), None)
+        if tested:
+            factor = 1.0 if tested == DISTANCES[-1] else _UNMEASURED_WIDENING
+            sides = [widened(even_quantiles_of(ratios), factor) for ratios in _ratios(judged[tested])]
+        else:
+            sides = [widened(quantiles, _UNTESTED_WIDENING) for quantiles in (nearer.tpot_quantiles, nearer.ttft_quantiles)]
+        nearer = Residuals(_wide_one(sides[0], nearer.tpot_quantiles), _wide_one(sides[1], nearer.ttft_quantiles))
+        found[far] = nearer
+    return found
+
+
+def _ratios(judged: Sequence[tuple[Observation, LatencyFit]]) -> tuple[list[float], list[float]]:
+    """Measured over predicted TPOT and TTFT."""
+    latencies = [(row, predicted(row, fit)) for row, fit in judged]
+    return [row.tpot_s / latency.tpot_s for row, latency in latencies], [row.ttft_s / latency.ttft_s for row, latency in latencies]
 
 
 def quantiles_of(values: Sequence[float]) -> Quantiles:
     """The stated quantiles of a sample, linear between its sorted values."""
     ordered = sorted(values)
-    found: list[tuple[float, float]] = []
-    for probability in _STATED:
-        place = probability * (len(ordered) - 1)
-        below = math.floor(place)
-        above = min(below + 1, len(ordered) - 1)
-        value = ordered[below] + (ordered[above] - ordered[below]) * (place - below)
-        found.append((probability, round(value, _DIGITS)))
-    return tuple(found)
+    return tuple((probability, round(_quantile(ordered, probability), _DIGITS)) for probability in _STATED)
+
+
+def even_quantiles_of(values: Sequence[float]) -> Quantiles:
+    """Quantiles of a sample of ratios, as if it were even about 1: p90 and p10 hold the 80 % of it that are nearest to 1."""
+    ordered = sorted(abs(math.log(value)) for value in values)
+    sides = ((probability, math.copysign(1.0, probability - 0.5) * _quantile(ordered, abs(2 * probability - 1))) for probability in _STATED)
+    return tuple((probability, round(1.0 if probability == 0.5 else math.exp(side), _DIGITS)) for probability, side in sides)
+
+
+def _quantile(ordered: Sequence[float], probability: float) -> float:
+    place = probability * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def width(quantiles: Quantiles) -> float:
@@ -85,10 +124,6 @@ def width(quantiles: Quantiles) -> float:
 
 def _wide_one(first: Quantiles, second: Quantiles) -> Quantiles:
     return first if width(first) >= width(second) else second
-
-
-def _wider(residuals: Residuals, factor: float) -> Residuals:
-    return Residuals(widened(residuals.tpot_quantiles, factor), widened(residuals.ttft_quantiles, factor))
 
 
 def widened(quantiles: Quantiles, factor: float) -> Quantiles:

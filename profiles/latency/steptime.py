@@ -122,7 +122,7 @@ def step_time(
     """
     check_supported(architecture, gpu, settings)
     held = fit or fit_for()
-    found = held.coefficients
+    found = held.coefficients_for(gpu)
     work = step_work(architecture, settings, data_parallel_size)
     rates = _rates(architecture, gpu, settings, mig, found)
     stages = settings.pipeline_parallel_size
@@ -134,7 +134,8 @@ def step_time(
     return StepTime(
         base_s=_fixed_s(architecture, settings, work, found) + work.weights_bytes / weights_bytes_per_s,
         per_token_s=(
-            work.token_flops / rates.flops_per_s
+            (work.token_flops - work.expert_flops) / rates.flops_per_s
+            + work.expert_flops / (rates.flops_per_s * found.expert_compute_fraction)
             + work.window_flops / attention_flops_per_s
             + work.reduced_bytes / (rates.link_bytes_per_s * found.link_fraction)
         ),
@@ -169,16 +170,20 @@ def distance(
     data_parallel_size: int = 1,
 ) -> str:
     """How far an engine is from those the fit saw: one of profiles.latency.fits.DISTANCES."""
-    if mig is not None or gpu.engine is not None or settings.pipeline_parallel_size > 1 or data_parallel_size > 1:
+    found = fit.distance(architecture.name, gpu, kind(architecture))
+    if gpu.engine is not None or found == "roofline":
         return "roofline"
-    return fit.distance(architecture.name, gpu, kind(architecture))
+    # parts of what was measured, in another combination
+    divided = mig is not None or settings.pipeline_parallel_size > 1 or data_parallel_size > 1
+    return "other_kind" if divided else found
 
 
 _MEANING = {
     "known": "this model on this GPU type",
     "other_model": "other models on this GPU type",
     "other_gpu": "other GPU types of this generation, scaled by the data sheets",
-    "other_generation": "GPU types of another generation, scaled by the data sheets",
+    "other_generation": "another generation of GPUs, or other models on other GPU types, scaled by the data sheets",
+    "other_kind": "other combinations of what was measured (kind of model, GPU generation, slices, pipelines), scaled by the data sheets",
     "roofline": "data sheets alone: nothing of this kind was measured",
 }
 

@@ -22,8 +22,9 @@ class StepWork:
 
     weights_bytes is read by every step, expert_bytes by a step whose tokens touch all routed experts, kv_bytes per cached token read,
     sequence_bytes per request (windows that are always full, recurrent states read and written). token_flops are products with weights
-    per token, window_flops attention within windows per token, pair_flops attention per pair of tokens, kv_flops attention per cached
-    token read by one that decodes. reduced_bytes cross each link per token, in all_reduces transfers per step.
+    per token, of them expert_flops with routed experts; window_flops attention within windows per token, pair_flops attention per pair
+    of tokens, kv_flops attention per cached token read by one that decodes. reduced_bytes cross each link per token, in all_reduces
+    transfers per step.
     """
 
     weights_bytes: float
@@ -31,6 +32,7 @@ class StepWork:
     kv_bytes: float
     sequence_bytes: float
     token_flops: float
+    expert_flops: float
     window_flops: float
     pair_flops: float
     kv_flops: float
@@ -79,12 +81,14 @@ def _step_work(architecture: Architecture, settings: EngineSettings, data_parall
     window_tokens = architecture.sliding_window_tokens or 0
     all_reduces = 2 * architecture.layers if size > 1 else 0
     cached = int(has_cache(architecture))
+    experts = architecture.experts
     return StepWork(
         weights_bytes=always_bytes - unread * plain_bytes,
         expert_bytes=(weight_bytes(architecture, whole) - always_bytes) / data_parallel_size,
         kv_bytes=((full - long_windows) * full_kv_bytes + long_windows * window_kv_bytes) * cached,
         sequence_bytes=windowed * window_kv_bytes * window_tokens * cached + 2 * _state_bytes(architecture) / size,
         token_flops=2 * (architecture.active_parameter_count - architecture.vocab * architecture.hidden) / size,
+        expert_flops=2 * architecture.expert_parameters * (experts.per_token / experts.count) / size if experts else 0.0,
         window_flops=windowed * window_tokens * _pair_flops(architecture, architecture.head_dim) / size,
         # Pairs are counted as a decoder attends, to what came before; an encoder's tokens attend to what comes after as well.
         pair_flops=full * _pair_flops(architecture, architecture.full_heads.head_dim) * (1 if cached else 2) / size,

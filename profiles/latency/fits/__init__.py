@@ -8,10 +8,31 @@ from pathlib import Path
 import yaml
 
 from profiles.fields import FieldError, Fields
-from profiles.latency.fits.fit import COEFFICIENT_NAMES, DISTANCES, Coefficients, LatencyFit, Quantiles, Residuals, decode_fit, encode_fit
+from profiles.latency.fits.fit import (
+    COEFFICIENT_NAMES,
+    DISTANCES,
+    Coefficients,
+    FittedPair,
+    LatencyFit,
+    Quantiles,
+    Residuals,
+    decode_fit,
+    encode_fit,
+)
 from profiles.yaml_text import YamlTextError, plain_yaml
 
-__all__ = ["COEFFICIENT_NAMES", "DISTANCES", "Coefficients", "LatencyFit", "Quantiles", "Residuals", "fit_for", "fit_text", "read_fit"]
+__all__ = [
+    "COEFFICIENT_NAMES",
+    "DISTANCES",
+    "Coefficients",
+    "FittedPair",
+    "LatencyFit",
+    "Quantiles",
+    "Residuals",
+    "fit_for",
+    "fit_text",
+    "read_fit",
+]
 
 
 def read_fit(name: str, text: str) -> LatencyFit:

@@ -11,9 +11,10 @@ from profiles.gpu_types import GpuType
 Quantiles = tuple[tuple[float, float], ...]
 """Ascending (quantile, measured over predicted) pairs."""
 
-# How far what is asked for is from what was fitted, the nearest first: this model on this GPU type, another model, another GPU type of the
-# same generation (compute capability), another generation, another kind of model (or a MIG slice, a pipeline, attention in parallel).
-DISTANCES = ("known", "other_model", "other_gpu", "other_generation", "roofline")
+# How far what is asked for is from what was measured, the nearest first: this model on this GPU type; its kind of model on this GPU type,
+# on another one of the same generation (compute capability), on another generation; kinds that together have its parts (also a MIG slice, a
+# pipeline, attention in parallel); a part of which there is nothing. A model that was measured nowhere is one further on other GPU types.
+DISTANCES = ("known", "other_model", "other_gpu", "other_generation", "other_kind", "roofline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Coefficients:
 
     Of the data sheet's rates an engine reaches: bandwidth_fraction of the memory's while it reads weights, kv_bandwidth_fraction while it
     reads KV cache, expert_bandwidth_fraction of the former while it reads routed experts; compute_fraction of dense 16-bit products,
-    fp8_compute_fraction of that rate with 8-bit ones; attention_fraction of 16-bit products within attention; link_fraction of the link.
+    fp8_compute_fraction of that rate with 8-bit ones, expert_compute_fraction of either with routed experts; attention_fraction of 16-bit
+    products within attention; link_fraction of the link. expert_bandwidth_fraction is above 1 where the tokens of a step share experts.
     Seconds: fixed_s per step, layer_s per layer, expert_layer_s per layer with experts, all_reduce_s per all-reduce, sequence_s per request
     that gets a token.
 
@@ -36,6 +38,7 @@ class Coefficients:
     expert_bandwidth_fraction: float
     compute_fraction: float
     fp8_compute_fraction: float
+    expert_compute_fraction: float
     attention_fraction: float
     link_fraction: float
     fixed_s: float
@@ -62,51 +65,82 @@ class Residuals:
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyFit:
-    """One engine's fit: where it comes from, which models, GPU types, compute capabilities and kinds of model it saw, and how good it is.
+class FittedPair:
+    """One pair that rows were measured of: a model of a kind (profiles.latency.work.kind) on a GPU type of a compute capability."""
 
+    kind: str
+    compute_capability: str
+    gpu: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyFit:
+    """One engine's fit: where it comes from, what it saw, and how good it is.
+
+    coefficients are those of all rows; generations holds, by compute capability, those of one generation of GPUs where there are several.
     tpot_error_fraction is the median error when the model is left out of the fit.
     """
 
     engine: str
     source: str
     rows: int
-    models: tuple[str, ...]
-    gpus: tuple[str, ...]
-    compute_capabilities: tuple[str, ...]
-    kinds: tuple[str, ...]
+    measured: tuple[FittedPair, ...]
     tpot_error_fraction: float
     coefficients: Coefficients
+    generations: Mapping[str, Coefficients]
     residuals: Mapping[str, Residuals]
+
+    def coefficients_for(self, gpu: GpuType) -> Coefficients:
+        """Those of the GPU's generation, of all rows where it was not measured."""
+        return self.generations.get(gpu.compute_capability, self.coefficients)
 
     def distance(self, model: str, gpu: GpuType, kind: str) -> str:
         """One of DISTANCES for a model of a kind on a GPU type."""
-        if kind not in self.kinds:
-            return "roofline"
-        if gpu.compute_capability not in self.compute_capabilities:
-            return "other_generation"
-        if gpu.name not in self.gpus:
-            return "other_gpu"
-        return "known" if model in self.models else "other_model"
+        alike = [pair for pair in self.measured if pair.kind == kind]
+        if not alike:
+            seen = {part for pair in self.measured for part in _parts(pair.kind)}
+            return "other_kind" if self.measured and _parts(kind) <= seen else "roofline"
+        unseen = all(pair.model != model for pair in alike)
+        if all(pair.compute_capability != gpu.compute_capability for pair in alike):
+            return "other_kind" if unseen else "other_generation"
+        models = [pair.model for pair in alike if pair.gpu == gpu.name]
+        if not models:
+            return "other_generation" if unseen else "other_gpu"
+        return "known" if model in models else "other_model"
+
+
+def _parts(kind: str) -> frozenset[str]:
+    """What a kind of model has beyond plain dense layers."""
+    return frozenset() if kind == "dense" else frozenset(kind.split("+"))
 
 
 def decode_fit(record: Fields) -> LatencyFit:
     """LatencyFit of a mapping; FieldError names the key that is missing, unknown or wrong."""
     record.only(frozenset({field.name for field in fields(LatencyFit)}))
-    held = record.table("coefficients").only(frozenset(COEFFICIENT_NAMES))
+    generations = record.table("generations")
     residuals = record.table("residuals").only(frozenset(DISTANCES))
     return LatencyFit(
         engine=record.text("engine"),
         source=record.text("source"),
         rows=record.integer("rows"),
-        models=record.texts("models"),
-        gpus=record.texts("gpus"),
-        compute_capabilities=record.texts("compute_capabilities"),
-        kinds=record.texts("kinds"),
+        measured=tuple(_measured(record.nested(item, f"measured[{place}]")) for place, item in enumerate(record.items("measured"))),
         tpot_error_fraction=record.number("tpot_error_fraction"),
-        coefficients=Coefficients(**{name: held.number(name) for name in COEFFICIENT_NAMES}),
+        coefficients=_coefficients(record.table("coefficients")),
+        generations={name: _coefficients(generations.table(name)) for name in generations.values},
         residuals={name: _residuals(residuals.table(name)) for name in DISTANCES},
     )
+
+
+def _measured(record: Fields) -> FittedPair:
+    names = tuple(field.name for field in fields(FittedPair))
+    record.only(frozenset(names))
+    return FittedPair(**{name: record.text(name) for name in names})
+
+
+def _coefficients(record: Fields) -> Coefficients:
+    record.only(frozenset(COEFFICIENT_NAMES))
+    return Coefficients(**{name: record.number(name) for name in COEFFICIENT_NAMES})
 
 
 def _residuals(record: Fields) -> Residuals:
@@ -133,12 +167,10 @@ def encode_fit(fit: LatencyFit) -> dict[str, object]:
         "engine": fit.engine,
         "source": fit.source,
         "rows": fit.rows,
-        "models": list(fit.models),
-        "gpus": list(fit.gpus),
-        "compute_capabilities": list(fit.compute_capabilities),
-        "kinds": list(fit.kinds),
+        "measured": [asdict(pair) for pair in fit.measured],
         "tpot_error_fraction": fit.tpot_error_fraction,
         "coefficients": asdict(fit.coefficients),
+        "generations": {name: asdict(found) for name, found in fit.generations.items()},
         "residuals": {
             name: {"tpot": [list(pair) for pair in found.tpot_quantiles], "ttft": [list(pair) for pair in found.ttft_quantiles]}
             for name, found in fit.residuals.items()
