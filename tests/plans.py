@@ -29,6 +29,7 @@ from planner.plan import (
     WorkloadForecast,
     state_hash,
 )
+from planner.risk import Risk
 
 # What an 80 GB H100 gives a process: 79.19 GiB.
 H100_USABLE_MIB = 81090
@@ -113,8 +114,7 @@ def plan_of(replicas: tuple[Replica, ...], gpu_count: int, mig_layouts: dict[int
         workloads=tuple(_workload(name) for name in served),
         cost_usd_per_h=2.95 * sum(gpu.mode != "free" for gpu in gpus),
         gpus_used=sum(gpu.mode != "free" for gpu in gpus),
-        sizing_quantile=0.99,
-        step_quantile=0.9,
+        risk=Risk(),
         certificate=_certificate(),
         input_hashes={"fleet.yaml": "0" * 64},
         rules=Rules(

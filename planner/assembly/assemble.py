@@ -81,7 +81,7 @@ def assemble(
     hosts = _hosts(fleet)
     pools = {pool.name: pool for pool in sorted(fleet.pools, key=lambda pool: pool.name)}
     nodes = tuple(node for name in pools for node in hosts.nodes[name])
-    quantile = fleet.policy.sizing_quantile
+    quantile = fleet.policy.risk.attainment_fraction
     grown = grow(blueprint, placed, hosts.nodes, state, fleet.policy.burst_factor)
     blueprint, placed = grown.blueprint, grown.placed
     outcome = replace(outcome, best=replace(outcome.best, patterns=grown.patterns))
@@ -98,8 +98,7 @@ def assemble(
         workloads=_workloads(blueprint, outcome.best, placed, replicas),
         cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,
         gpus_used=gpus_used(blueprint.problem, outcome.best),
-        sizing_quantile=quantile,
-        step_quantile=fleet.policy.step_quantile,
+        risk=fleet.policy.risk,
         certificate=_certificate(blueprint, outcome, resolved),
         explanation=_explanation(blueprint, placed, quantile, resolved),
         input_hashes=dict(sorted(fleet.hashes.items())),

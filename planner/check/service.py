@@ -32,7 +32,7 @@ def service_problems(desired: Desired) -> Iterator[str]:
         if workload.served_name not in routed:
             yield f"workload {workload.name}: no route is named {workload.served_name}, so its clients would get a 404 and not a 503"
         yield from _goals(workload, by_served[workload.served_name])
-        yield from _simulated(workload, desired.sizing_quantile)
+        yield from _simulated(workload, desired.risk.attainment_fraction)
 
 
 def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> Iterator[str]:

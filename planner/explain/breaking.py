@@ -1,7 +1,7 @@
 """How far a plan is from breaking: the growth of demand, the slowdown by neighbours and the nodes whose loss its replicas do not bear.
 
-Judged at p95, for which goals are written, with steps at policy.step_quantile of their spread; replicas are sized for
-policy.sizing_quantile, and the difference is the margin that this measures. Everything is closed form: no placement changes and nothing
+Judged at p95, for which goals are written, with steps at policy.risk.step_quantile of their spread; replicas are sized for
+policy.risk.attainment, and the difference is the margin that this measures. Everything is closed form: no placement changes and nothing
 is solved again.
 """
 

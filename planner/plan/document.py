@@ -29,6 +29,7 @@ from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Explanation
 from planner.plan.vllm_args import EngineArgs
 from planner.plan.workload_forecast import NodeLoss, PlannedWindow, WorkloadForecast
+from planner.risk import Risk
 
 SCHEMA_VERSION = 1
 
@@ -192,8 +193,7 @@ class Desired(PlanPart):
     workloads: tuple[WorkloadForecast, ...]
     cost_usd_per_h: Money
     gpus_used: WholeNumber
-    sizing_quantile: Fraction
-    step_quantile: Fraction
+    risk: Risk
     certificate: Certificate
     input_hashes: dict[str, str]
     explanation: Explanation | None = None

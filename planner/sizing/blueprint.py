@@ -65,8 +65,8 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None, slower
     With band_quantile step times are taken at that quantile of their error band, instead of the policy's: what if engines turn out so fast,
     or so slow? slower holds, by served name, by how much longer than known steps are taken to be.
     """
-    step_quantile = fleet.policy.step_quantile if band_quantile is None else band_quantile
-    sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, step_quantile, slower)
+    step_quantile = fleet.policy.risk.step_quantile if band_quantile is None else band_quantile
+    sizing = Sizing(fleet.policy.risk.attainment_fraction, fleet.measurements, step_quantile, slower)
     groups, windows = joint_demand(fleet)
     neighbours = Neighbours(fleet, groups)
     own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]

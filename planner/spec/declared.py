@@ -6,6 +6,7 @@ field are made where the fleet is put together (pools.py, served.py, workloads.p
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -193,28 +194,50 @@ class DeclaredPorts(Declared):
     end: Whole = Field(8999, ge=1024, le=65_535, description="Last port for engines on each host.")
 
 
-class DeclaredPolicy(Declared):
-    """Rules for the whole plan."""
+class DeclaredRisk(Declared):
+    """How sure the plan is to be: what is promised, and under which stress."""
 
-    later = frozenset({"disruption_budget", "risk"})
-
-    headroom_mib: Reserve = Field(
-        1024, alias="headroom", description="Memory that stays free on every GPU.", examples=["1GiB"], json_schema_extra={"default": "1GiB"}
-    )
-    sizing_quantile: Number = Field(
+    attainment_fraction: Number = Field(
         0.99,
+        alias="attainment",
         ge=0.5,
         lt=1,
-        description="Replicas are sized so that this share of requests is predicted to meet the goals. The goals are for p95; the "
-        "difference is the safety margin.",
+        description="Part of each model's requests that meets both goals, under every stress below. Goals that are stated for p95 are met "
+        "at p95 from 0.95 on.",
     )
     step_quantile: Number = Field(
         0.9,
         ge=0.5,
         le=1,
-        description="How slow engines may turn out: each step takes the time at this quantile of its predicted spread. It says how sure "
-        "the plan is of an engine's speed, apart from the share of requests that meets the goals.",
+        description="Stress: how slow engines may turn out. All steps take the time at this quantile of their predicted spread.",
     )
+    interference_factor: Number = Field(
+        1.3,
+        alias="interference",
+        ge=1,
+        le=10,
+        description="Stress: neighbours on a time-shared GPU cost this many times their equal share. Where it was measured what they cost, "
+        "that counts instead.",
+    )
+    spare_load_factor: Number = Field(
+        1.1,
+        alias="spare_load",
+        ge=1,
+        le=10,
+        description="A plan with less room than closed formulas ask for keeps its goals in the simulation with so many times its load.",
+    )
+
+
+class DeclaredPolicy(Declared):
+    """Rules for the whole plan."""
+
+    later = frozenset({"disruption_budget"})
+    moved = MappingProxyType({"sizing_quantile": "risk.attainment", "step_quantile": "risk.step_quantile"})
+
+    headroom_mib: Reserve = Field(
+        1024, alias="headroom", description="Memory that stays free on every GPU.", examples=["1GiB"], json_schema_extra={"default": "1GiB"}
+    )
+    risk: DeclaredRisk = Field(default_factory=DeclaredRisk, description="How sure the plan is to be. Default: as below.")
     burst_factor: Number = Field(
         2.0,
         ge=1,

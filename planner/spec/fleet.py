@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf
 
 from planner.demand.windows import DemandProfile
 from planner.latency_classes import LatencyClass
+from planner.risk import Risk
 from planner.spec.goals import GoalTier
 from profiles.gpu_types import GpuType
 from profiles.models import Architecture
@@ -162,8 +163,7 @@ class Policy(_Part):
     """Rules for the whole plan. headroom_mib stays free on every GPU. goals are the tiers after unserved demand, in order."""
 
     headroom_mib: int
-    sizing_quantile: float
-    step_quantile: float
+    risk: Risk
     burst_factor: float
     max_active_residents: int
     strict: bool = False

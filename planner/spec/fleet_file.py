@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from planner.demand.traces import TraceError, parse_trace
 from planner.plan.local_paths import is_local
+from planner.risk import Risk
 from planner.spec.declared import DeclaredFleet, DeclaredPolicy, DeclaredPool, DeclaredWorkload
 from planner.spec.declared_model import DeclaredModel
 from planner.spec.errors import SpecError, SpecProblem
@@ -184,8 +185,7 @@ class _Loading:
             return None
         return Policy(
             headroom_mib=declared.headroom_mib,
-            sizing_quantile=declared.sizing_quantile,
-            step_quantile=declared.step_quantile,
+            risk=Risk(**declared.risk.model_dump()),
             burst_factor=declared.burst_factor,
             max_active_residents=declared.max_active_residents,
             strict=declared.strict,

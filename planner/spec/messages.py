@@ -76,9 +76,11 @@ def _problem(file: str, root: Node, prefix: Loc, part: type[Declared], details: 
 
 
 def _unknown_field(name: str, part: type[Declared]) -> str:
-    """Why a field may not stand in a part: not supported yet, or unknown with the nearest spelling."""
+    """Why a field may not stand in a part: not supported yet, moved, or unknown with the nearest spelling."""
     if name in part.later:
         return "not supported yet; leave it out"
+    if name in part.moved:
+        return f"now stands in {part.moved[name]}; write it there"
     allowed = _aliases(part)
     close = nearest(name, allowed)
     return f"unknown field; {f'did you mean {close!r}? ' if close else ''}allowed: {', '.join(allowed)}"

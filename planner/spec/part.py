@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Declared(BaseModel):
-    """A mapping of the file. later names fields that are known but not brought to life yet: they are refused."""
+    """A mapping of the file. later names fields that are known but not brought to life yet: they are refused.
+
+    moved tells where fields of before are now.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False)
     later: ClassVar[frozenset[str]] = frozenset()
+    moved: ClassVar[Mapping[str, str]] = MappingProxyType({})

@@ -31,6 +31,7 @@ _SECTIONS = (
     ("workloads.NAME.demand.windows[]", "DeclaredWindow"),
     ("workloads.NAME.demand: a trace", "DeclaredTrace"),
     ("policy", "DeclaredPolicy"),
+    ("policy.risk", "DeclaredRisk"),
     ("policy.router", "DeclaredRouter"),
     ("policy.ports", "DeclaredPorts"),
 )

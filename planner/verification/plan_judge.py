@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.plan import Attainment, Desired, Replica, WorkloadForecast
+from planner.risk import Risk
 from planner.simulation.offered_load import OfferedLoad
 from planner.simulation.plan_input import PlannedWorld
 from planner.simulation.simulation_input import SimulatedEngine
 from planner.simulation.traffic_metrics import WorkloadRow
 from planner.verification.gpu_judge import JudgedResident, JudgeEffort, bears, judged
-from planner.verification.stress import INTERFERENCE, NOMINAL, SLOW, Stress, stresses
+from planner.verification.stress import NOMINAL, Stress, interference, slow_steps, stresses
+from profiles.latency.interference import measured_factor
 from profiles.latency.mix import RequestMix
+from profiles.store.measurements import Measurements
 
 # Requests of all GPUs together, under each stress: what a plan costs to judge does not grow with the fleet. Each GPU gets its part of
 # them, but never fewer than tell 99 % from 97 %.
@@ -36,9 +39,10 @@ class _Seat:
 class PlanJudge:
     """Judges plans of one fleet one after the other: a GPU that was judged before, with the same engines and loads, is not judged again."""
 
-    def __init__(self, goal_fraction: float, seed: int = 0) -> None:
-        """goal_fraction of each model's requests is to meet its goals; requests and step times are drawn from the seed."""
-        self._goal_fraction = goal_fraction
+    def __init__(self, risk: Risk = Risk(), measurements: Measurements = Measurements(), seed: int = 0) -> None:  # noqa: B008 (both frozen)
+        """Where measurements tell what neighbours cost, they count instead of the risk; requests and step times are drawn from the seed."""
+        self._risk = risk
+        self._measurements = measurements
         self._seed = seed
         self._rows: dict[tuple[object, ...], tuple[WorkloadRow, ...]] = {}
         self._borne: dict[tuple[object, ...], bool] = {}
@@ -50,15 +54,15 @@ class PlanJudge:
         """
         worst: dict[tuple[str, str], WorkloadRow] = {}
         for gpu in self._gpus(desired, world):
-            for stress in (NOMINAL, SLOW, INTERFERENCE) if len(gpu.names) > 1 else (NOMINAL, SLOW):
+            for stress in (NOMINAL, *gpu.stresses):
                 for row in (row for load in gpu.loads for row in self._judged(gpu, load, stress)):
                     known = worst.get((row.workload, stress.name))
                     if row.requests and (known is None or _fraction(row) < _fraction(known)):
                         worst[row.workload, stress.name] = row
-        names = sorted({served_name for served_name, _ in worst})
+        order = [stress.name for stress in (NOMINAL, slow_steps(self._risk), interference(self._risk))]
         return {
-            name: tuple(_attainment(worst, name, stress) for stress in (NOMINAL, SLOW, INTERFERENCE) if (name, stress.name) in worst)
-            for name in names
+            name: tuple(_attainment(worst[name, stress], stress) for stress in order if (name, stress) in worst)
+            for name in sorted({served_name for served_name, _ in worst})
         }
 
     def crowded(self, desired: Desired, world: PlannedWorld, load_factor: float) -> frozenset[str]:
@@ -66,7 +70,7 @@ class PlanJudge:
         return frozenset(
             name
             for gpu in self._gpus(desired, world)
-            if not all(self._bears(gpu, load, stress, load_factor) for load in gpu.loads for stress in stresses(len(gpu.names)))
+            if not all(self._bears(gpu, load, stress, load_factor) for load in gpu.loads for stress in gpu.stresses)
             for name in gpu.names
         )
 
@@ -79,28 +83,50 @@ class PlanJudge:
     def _bears(self, gpu: _Gpu, load: tuple[JudgedResident, ...], stress: Stress, load_factor: float) -> bool:
         key = (gpu.kind, _rates_rps(load), stress, gpu.effort, load_factor)
         if key not in self._borne:
-            goal = self._goal_fraction
+            goal = self._risk.attainment_fraction
             self._borne[key] = bears(load, stress, gpu.effort, attainment_fraction=goal, load_factor=load_factor, seed=self._seed)
         return self._borne[key]
 
-    @staticmethod
-    def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[_Gpu]:
+    def _gpus(self, desired: Desired, world: PlannedWorld) -> Iterator[_Gpu]:
         """Each kind of GPU in use, with the loads of its busiest windows."""
         gpus = list(_gpus(desired, world))
         effort = JudgeEffort(most_requests=max(_LEAST_REQUESTS, _ALL_REQUESTS // max(1, len(gpus))))
         for kind, seats in gpus:
             loads = [tuple(_resident(desired, seat, window) for seat in seats) for window in _windows(desired, seats)]
-            yield _Gpu(kind, tuple(seat.replica.served_name for seat in seats), tuple(loads), effort)
+            names = tuple(seat.replica.served_name for seat in seats)
+            yield _Gpu(kind, names, tuple(loads), effort, self._stresses(desired, seats))
+
+    def _stresses(self, desired: Desired, seats: Sequence[_Seat]) -> tuple[Stress, ...]:
+        """Those of the risk; neighbours that were all measured cost what was measured, under the same name."""
+        first = seats[0].replica
+        gpu_type = next(gpu.gpu_type for gpu in desired.gpus if gpu.node == first.node and gpu.index in first.gpus)
+        factor = self._measured_factor(gpu_type, seats)
+        return tuple(
+            replace(stress, interference_factor=factor) if factor is not None and stress.interference_factor > 1.0 else stress
+            for stress in stresses(len(seats), self._risk)
+        )
+
+    def _measured_factor(self, gpu_type: str, seats: Sequence[_Seat]) -> float | None:
+        """The largest that any resident pays for another, None unless every pair was measured."""
+        models = [seat.replica.catalogue_model for seat in seats]
+        found = [
+            measured_factor(self._measurements, model, other, gpu_type, "time_shared")
+            for index, model in enumerate(models)
+            for other in models[:index] + models[index + 1 :]
+        ]
+        known = [factor for factor in found if factor is not None]
+        return max(known) if known and len(known) == len(found) else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Gpu:
-    """A GPU, block or slice with what tells it from others, its served models, their loads in each window, and how long it is watched."""
+    """A GPU, block or slice: what tells it from others, its served models, their loads in each window, how it is judged."""
 
     kind: object
     names: tuple[str, ...]
     loads: tuple[tuple[JudgedResident, ...], ...]
     effort: JudgeEffort
+    stresses: tuple[Stress, ...]
 
 
 def _rates_rps(load: Sequence[JudgedResident]) -> tuple[float, ...]:
@@ -117,10 +143,9 @@ def keeps(found: Sequence[Attainment], goal_fraction: float) -> bool:
     return all(item.fraction >= goal_fraction for item in found)
 
 
-def _attainment(worst: Mapping[tuple[str, str], WorkloadRow], name: str, stress: Stress) -> Attainment:
-    row = worst[name, stress.name]
+def _attainment(row: WorkloadRow, stress: str) -> Attainment:
     return Attainment(
-        stress=stress.name,
+        stress=stress,
         requests=row.requests,
         fraction=_fraction(row),
         low_fraction=row.attainment_low_fraction or 0.0,

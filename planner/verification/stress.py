@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.risk import Risk
+
 
 @dataclass(frozen=True, slots=True)
 class Stress:
@@ -16,12 +18,22 @@ class Stress:
 
 NOMINAL = Stress("nominal")
 """Steps drawn from their measured spread, neighbours that cost their equal share alone."""
-SLOW = Stress("slow steps (p90)", step_quantile=0.9)
-"""Every step at the 90th percentile of its measured spread."""
-INTERFERENCE = Stress("interference 1.3", interference_factor=1.3)
-"""Drawn steps, and neighbours that cost 30 % beyond their equal share."""
 
 
-def stresses(engines: int) -> tuple[Stress, ...]:
+def slow_steps(risk: Risk) -> Stress:
+    """Every step at the stated quantile of its measured spread."""
+    return Stress(f"slow steps (p{risk.step_quantile * 100:g})", step_quantile=risk.step_quantile)
+
+
+def interference(risk: Risk) -> Stress:
+    """Drawn steps, and neighbours that cost the stated multiple of their equal share."""
+    return Stress(f"interference {risk.interference_factor:g}", interference_factor=risk.interference_factor)
+
+
+SLOW, INTERFERENCE = slow_steps(Risk()), interference(Risk())
+"""What is stated unless somebody states other risks."""
+
+
+def stresses(engines: int, risk: Risk = Risk()) -> tuple[Stress, ...]:  # noqa: B008 (it is frozen)
     """What a GPU with so many engines is judged under: without a neighbour nothing interferes."""
-    return (SLOW,) if engines == 1 else (INTERFERENCE, SLOW)
+    return (slow_steps(risk),) if engines == 1 else (interference(risk), slow_steps(risk))

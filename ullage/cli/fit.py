@@ -172,7 +172,7 @@ def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, fleet
     if as_json:
         typer.echo(json.dumps({"prompt_tokens": prompt_tokens, "replicas": [asdict(item) for item in found]}, indent=2))
     else:
-        typer.echo(prompt_text(found, prompt_tokens, plan.desired.sizing_quantile), nl=False)
+        typer.echo(prompt_text(found, prompt_tokens, plan.desired.risk.attainment_fraction), nl=False)
     if not any(item.fits for item in found):
         raise ExitCode(NO_FIT)
 

@@ -82,7 +82,7 @@ def _prompt_fit(
         factor = 1.0
         if replica.mode == "time_shared":
             factor = group_factor(measurements, replica.catalogue_model, models, gpu.name, "time_shared", ASSUMED_INTERFERENCE_FACTOR)[0]
-        busy_s = alone_s * factor * step.quantile(plan.desired.step_quantile)
+        busy_s = alone_s * factor * step.quantile(plan.desired.risk.step_quantile)
         share_s = busy_s / share_fraction
         delay_s = busy_s if beside else None
     return PromptFit(

@@ -21,9 +21,6 @@ from ullage.checking import FindArchitecture
 # Rounds in which room is searched for.
 _MOST_ROUNDS = 8
 
-# A plan with less room than sizing asks for is to keep its goals with so much more load: what one simulation shows is partly luck.
-_SPARE_FACTOR = 1.1
-
 # With steps so short all demand finds a place that ever will: what such a plan does not better, no plan with less room does. Models that
 # no replica serves even then are served as well as it goes.
 _LEAST_ROOM = 0.2
@@ -105,9 +102,15 @@ def confirmed(fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stop
         draft = drafts.quick(factors)
         best = min(best, judge.tried(draft, factors), key=_Tried.rank) if _could_be_better(draft.plan, best) else best
     full = judge.tried(drafts.full(best.factors), best.factors)
-    # the full answer may be another one, which nobody has tried
-    worse = full.rank() > best.rank() or len(judge.crowded(full.draft, best.factors)) > len(judge.crowded(best.draft, best.factors))
-    return _told(judge.tried(drafts.shown(best.factors), best.factors) if worse else full)
+    return _told(full if _as_good(full, best, judge) else judge.tried(drafts.shown(best.factors), best.factors))
+
+
+def _as_good(full: _Tried, best: _Tried, judge: _Judge) -> bool:
+    """Whether the full answer, which may be another one that nobody has tried, is no worse than the quick one."""
+    if full.plan.desired.replicas == best.plan.desired.replicas:
+        return True
+    less_crowded = not judge.crowded(full.draft, full.factors) or bool(judge.crowded(best.draft, best.factors))
+    return full.rank() <= best.rank() and less_crowded
 
 
 def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool], *, effort: bool) -> _Tried:
@@ -138,9 +141,10 @@ class _Judge:
     def __init__(self, fleet: Fleet, architecture: FindArchitecture) -> None:
         self.names = sorted({workload.served_name for workload in fleet.workloads})
         self._architecture = architecture
+        self._spare_load_factor = fleet.policy.risk.spare_load_factor
         self._measurements = fleet.measurements
-        self._goal_fraction = fleet.policy.sizing_quantile
-        self._judge = PlanJudge(fleet.policy.sizing_quantile)
+        self._goal_fraction = fleet.policy.risk.attainment_fraction
+        self._judge = PlanJudge(fleet.policy.risk, fleet.measurements)
 
     def tried(self, draft: Draft, factors: Mapping[str, float]) -> _Tried:
         """A plan with what the simulation says of it."""
@@ -148,7 +152,7 @@ class _Judge:
 
     def crowded(self, draft: Draft, factors: Mapping[str, float]) -> frozenset[str]:
         """Models that fall short, and those with less room than sizing asks for where somebody on the GPU has no load to spare."""
-        crowded = self._judge.crowded(draft.plan.desired, self._world(draft), _SPARE_FACTOR)
+        crowded = self._judge.crowded(draft.plan.desired, self._world(draft), self._spare_load_factor)
         short = frozenset(self.tried(draft, factors).short) if any(factors.get(name, 1.0) >= 1.0 for name in crowded) else frozenset()
         return short | frozenset(name for name in crowded if factors.get(name, 1.0) < 1.0)
 

@@ -176,7 +176,8 @@ def _routes(desired: Desired) -> Iterator[str]:
 
 
 def _workloads(desired: Desired) -> Iterator[str]:
-    rows = [("workload", "served by", "class", "requests/s", f"TTFT p{desired.sizing_quantile * 100:g}/goal", "TPOT/goal", "unserved")]
+    percent = f"p{desired.risk.attainment_fraction * 100:g}"
+    rows = [("workload", "served by", "class", "requests/s", f"TTFT {percent}/goal", "TPOT/goal", "unserved")]
     rows.extend(
         (
             workload.name,

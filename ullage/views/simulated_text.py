@@ -13,9 +13,9 @@ def simulated_lines(desired: Desired) -> Iterator[str]:
     found = {row.served_name: row.simulated for row in desired.workloads if row.simulated}
     if not found:
         return
-    goal = f"{desired.sizing_quantile * 100:g} %"
-    short = sorted(name for name, items in found.items() if falls_short(items, desired.sizing_quantile))
-    unsure = sorted(name for name, items in found.items() if name not in short and not keeps(items, desired.sizing_quantile))
+    goal = f"{desired.risk.attainment_fraction * 100:g} %"
+    short = sorted(name for name, items in found.items() if falls_short(items, desired.risk.attainment_fraction))
+    unsure = sorted(name for name, items in found.items() if name not in short and not keeps(items, desired.risk.attainment_fraction))
     verdict = f"NOT CONFIRMED for {', '.join(short)}" if short else f"not sure for {', '.join(unsure)}" if unsure else "confirmed"
     yield f"Simulated, each GPU with its planned load: {verdict} (goals met by {goal} of the requests of each model)"
     for stress in dict.fromkeys(item.stress for items in found.values() for item in items):
@@ -27,7 +27,7 @@ def simulated_lines(desired: Desired) -> Iterator[str]:
         yield f"  best effort: {', '.join(effort)} (the simulation denies that they keep their goals)"
     for name in short:
         for item in found[name]:
-            if falls_short([item], desired.sizing_quantile):
+            if falls_short([item], desired.risk.attainment_fraction):
                 yield f"  {name} falls short under {item.stress}: {_shown(item)}; relax its slo, lower its demand or add nodes"
 
 

@@ -35,8 +35,7 @@ def test_defaults() -> None:
     assert (workload.min_replicas, workload.pin, workload.not_with, workload.served_name) == (1, (), (), "small")
     assert fleet.policy.model_dump() == {
         "headroom_mib": 1024,
-        "sizing_quantile": 0.99,
-        "step_quantile": 0.9,
+        "risk": {"attainment_fraction": 0.99, "step_quantile": 0.9, "interference_factor": 1.3, "spare_load_factor": 1.1},
         "burst_factor": 2.0,
         "isolate_teams": False,
         "max_active_residents": 4,
@@ -97,7 +96,7 @@ workloads:
     pin: [p]
 policy:
   headroom: 1.5MiB
-  sizing_quantile: 0.95
+  risk: {attainment: 0.95, step_quantile: 0.8, interference: 1.2, spare_load: 1}
   max_active_residents: 2
   router: {host: 0.0.0.0, port: 8880, admin_port: 8881}
   ports: {start: 9000, end: 9100}
