@@ -21,7 +21,7 @@ SMALL = {
     "queueing": (),
     "race": (str(FIXTURES / "race_8.json"),),
     "scale": ("--gpus", "8", "--models", "6", "--seed", "1", "--time-limit", "5"),
-    "simulate": ("--minutes", "1", "--loads", "clients,0.1"),
+    "simulate": ("--minutes", "1", "--loads", "clients,0.1", "--agreement-seconds", "5"),
     "sizing": ("--small",),
 }
 LEFT_OUT = ("fit_latency", "held_back", "latency", "memory")
