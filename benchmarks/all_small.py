@@ -3,7 +3,8 @@
     python -m benchmarks.all_small
 
 Each runs as its own command, one after the other. The last line of standard output is one JSON object: the benchmark's name -> its own
-last line. memory, latency and fit_latency want a table of measurements, held_back a live engine; they are named under `left_out`.
+last line. memory, latency and fit_latency want a table of measurements, held_back a live engine, interference torch; they are named under
+`left_out`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ SMALL = {
     "queueing": (),
     "race": (str(FIXTURES / "race_8.json"),),
     "scale": ("--gpus", "8", "--models", "6", "--seed", "1", "--time-limit", "5"),
-    "simulate": ("--minutes", "1", "--loads", "clients,0.1"),
+    "simulate": ("--minutes", "1", "--loads", "clients,0.1", "--agreement-seconds", "5"),
     "sizing": ("--small",),
 }
-LEFT_OUT = ("fit_latency", "held_back", "latency", "memory")
+LEFT_OUT = ("fit_latency", "held_back", "interference", "latency", "memory")
 
 
 def main() -> int:

@@ -1,12 +1,14 @@
-"""How fast the simulation is: steps that are alike as one event against an event for every step, and both against real time.
+"""How fast the simulation is, against real time and against an event for every step, and how close to emulated engines.
 
-    python -m benchmarks.simulate [--minutes 10] [--loads clients,0.1,0.5,0.9]
+    python -m benchmarks.simulate [--minutes 10] [--loads clients,0.1,0.5,0.9] [--agreement-seconds 20]
 
 Twenty replicas of the models of benchmarks.queueing on H100: eight have their GPUs alone, six share one with a neighbour and six with
 two. At the load `clients` each gets the lengths and the peak rate of one of the first clients of the ServeGen trace, at most 0.9 of what it
 bears at its guaranteed share; at a number, a mix of benchmarks.queueing at that fraction of what it bears. Times are processor seconds of
 this process, both ways in the same run; a real_time_ratio is simulated seconds per processor second, speedup_ratio the one way over the
-other. largest_difference_s is the largest difference of a TTFT or TPOT between both. The last line of standard output is one JSON object.
+other. largest_difference_s is the largest difference of a TTFT or TPOT between both. Then benchmarks.simulate_agreement sends so many
+seconds of the demo's trace to emulated engines, at two rates, and simulates the same requests; 0 leaves it out. The last line of standard
+output is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import process_time
 
+from benchmarks.instance import time_limit
 from benchmarks.queueing import MIXES, MODELS, SLO, Point
 from benchmarks.scale_fleet import Client, read_clients
+from benchmarks.simulate_agreement import agreement
 from planner.simulation.offered_load import OfferedLoad, offered_requests
 from planner.simulation.simulation_input import SimulatedEngine, SimulatedGpu, SimulatedRequest
 from planner.simulation.virtual_time import SimulationResult, simulate
@@ -115,12 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--loads", type=_loads, default=LOADS, help=f"{CLIENTS}, or fractions of what each replica bears; separated by commas"
     )
+    parser.add_argument(
+        "--agreement-seconds", type=time_limit, default=20.0, help="length of what emulated engines get too, twice; 0: nothing"
+    )
     options = parser.parse_args(arguments)
     rows = []
     for load in options.loads:
         rows.append(figures(options.minutes, load))
         print(json.dumps(rows[-1]), flush=True)
-    print(json.dumps({"minutes": options.minutes, "loads": rows}))
+    agreed = agreement(options.agreement_seconds) if options.agreement_seconds else []
+    for row in agreed:
+        print(json.dumps(row))
+    print(json.dumps({"minutes": options.minutes, "loads": rows, "agreement": agreed}))
     return 0
 
 

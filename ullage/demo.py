@@ -55,7 +55,7 @@ def run_demo(seconds: float, folder: Path | None, say: Say) -> bool:
     with ExitStack() as stack:
         work = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ullage-demo-")))
         shutil.copytree(example_folder(EXAMPLE), work, dirs_exist_ok=True)
-        fleet = _on_free_ports(read_fleet(work / "fleet.yaml"))
+        fleet = on_free_ports(read_fleet(work / "fleet.yaml"))
         say(f"1. Plan {work / 'fleet.yaml'}\n")
         planned = plan_fleet(fleet, State(), verify=True)
         plan = planned.plan
@@ -63,11 +63,18 @@ def run_demo(seconds: float, folder: Path | None, say: Say) -> bool:
         say(plan_text(plan))
         say(f"solved in {planned.solve_s:.1f} s\n\n2. Apply it: {len(plan.desired.replicas)} emulated engines and Envoy\n")
         state_dir = work / ".ullage"
-        with _start_scale(), _destroyed(state_dir, say) as reports:
-            apply(plan, state_dir, emulated_backend, lambda event: _say_event(event, say))
+        with emulated(plan, state_dir, say) as reports:
             live, simulated = _load(plan, work, seconds, state_dir, say)
         say(_verdict(plan, live, simulated, reports[0]))
         return live.total.errors == 0 and not reports[0].leftovers and not reports[0].over_commits
+
+
+@contextmanager
+def emulated(plan: Plan, state_dir: Path, say: Say) -> Iterator[list[DestroyReport]]:
+    """The plan applied on emulated engines that start quickly; taken down in the end whatever happens, the report is then in the list."""
+    with _start_scale(), _destroyed(state_dir, say) as reports:
+        apply(plan, state_dir, emulated_backend, lambda event: _say_event(event, say))
+        yield reports
 
 
 def _load(plan: Plan, work: Path, seconds: float, state_dir: Path, say: Say) -> tuple[Summary, WorkloadRow]:
@@ -130,7 +137,7 @@ def _destroyed(state_dir: Path, say: Say) -> Iterator[list[DestroyReport]]:
         say(f"stopped {len(reports[0].stopped)} processes")
 
 
-def _on_free_ports(fleet: Fleet) -> Fleet:
+def on_free_ports(fleet: Fleet) -> Fleet:
     """The fleet with ports nobody uses now: the demo must not fail because something else listens on 8080."""
     engines = len({workload.served_name for workload in fleet.workloads}) * 3
     ports = _free_ports(engines + 2, fleet.policy.router.host)

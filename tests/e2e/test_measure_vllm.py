@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks import interference
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.latency.closed_loop import ClosedLoop
 from profiles.latency.interference import GRID
@@ -66,7 +69,9 @@ def test_a_load_is_measured_kept_and_predicts_others(engine: Engine, tmp_path: P
     assert predicted.provenance.startswith("measured on this engine at 2 loads"), predicted.provenance
 
 
-def test_two_engines_are_measured_alone_and_together(engine: Engine, vllm: Path, models: Path, tmp_path: Path) -> None:
+def test_two_engines_are_measured_alone_and_together(
+    engine: Engine, vllm: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = tmp_path / "store"
     with running(vllm, models / "tiny-qwen3", tmp_path, "tiny-qwen3") as other:
         pair = (f"{engine.served_name}={engine.url}", f"{other.served_name}={other.url}")
@@ -79,3 +84,9 @@ def test_two_engines_are_measured_alone_and_together(engine: Engine, vllm: Path,
     assert result.code == 0, "\n".join(each.err for each in tries)
     assert {(point.first.phase, point.second.phase) for point in read_store(store).pairs} == set(GRID)
     assert all(factor >= 1.0 for factor in json.loads(result.out)["factors"])
+    capsys.readouterr()
+    assert interference.main(["--store", str(store)]) == 0
+    printed = capsys.readouterr().out
+    with capsys.disabled():
+        sys.stdout.write(f"\n{printed}")
+    assert 1.0 <= json.loads(printed.splitlines()[-1])["largest_factor"] < math.inf

@@ -12,18 +12,28 @@ from executor.clients.usage import UsageWatch
 from planner.plan import Plan, RouterPlan
 from planner.simulation.plan_input import workload_slos
 from planner.simulation.simulation_input import SimulatedRequest
-from planner.simulation.traffic_metrics import GpuUse, Summary, summarise
+from planner.simulation.traffic_metrics import GpuUse, RequestRecord, Summary, summarise
 
 # a router of this machine accepts at once; one across a network may need some round trips
 _CONNECT_LIMIT_S = 5.0
-
-# as executor.clients.replay names them
 
 
 def replay_plan(
     plan: Plan, requests: Sequence[SimulatedRequest], length_s: float, state_dir: Path, on_progress: OnReplayProgress | None = None
 ) -> tuple[Summary, tuple[GpuUse, ...]]:
     """Send the requests to the plan's router and wait for their ends; results per workload, and per GPU as far as it can be observed.
+
+    Raises as replayed_records().
+    """
+    with UsageWatch(plan, state_dir) as watch:
+        records = replayed_records(plan, requests, length_s, on_progress)
+    return summarise(records, workload_slos(plan)), watch.result()
+
+
+def replayed_records(
+    plan: Plan, requests: Sequence[SimulatedRequest], length_s: float, on_progress: OnReplayProgress | None = None
+) -> tuple[RequestRecord, ...]:
+    """Send the requests that arrive within length_s to the plan's router and wait for their ends; what each experienced, by arrival.
 
     Raises ConnectionError when no router answers there, PermissionError when engines demand an API key that ours is not.
     """
@@ -34,12 +44,11 @@ def replay_plan(
         ReplayRequest(item.arrival_s, item.workload, item.served_name, item.input_tokens, item.output_tokens, item.workload in pooling)
         for item in requests
     ]
-    with UsageWatch(plan, state_dir) as watch:
-        records = replay(router.host, router.port, live, length_s, on_progress)
+    records = replay(router.host, router.port, live, length_s, on_progress)
     denied = sum(record.error in credentials.DENIED_ERRORS for record in records)
     if denied:
         raise PermissionError(f"{denied} of {len(records)} requests were denied: {credentials.DEMAND}")
-    return summarise(records, workload_slos(plan)), watch.result()
+    return records
 
 
 def _require(router: RouterPlan) -> None:
