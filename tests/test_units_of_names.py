@@ -142,7 +142,17 @@ PLAIN = {
     # Site: multiple of a step beside neighbours
     "interference_factor",
     # multiples of a load, and how such a multiple is searched for
-    *("burst_factor", "demand_factor", "factor", "highest_factor", "load_factor", "lowest_factor", "spare_load_factor", "step_factor"),
+    *(
+        "burst_factor",
+        "demand_factor",
+        "factor",
+        "highest_factor",
+        "kept_load_factor",
+        "load_factor",
+        "lowest_factor",
+        "spare_load_factor",
+        "step_factor",
+    ),
     # RoomSearch: multiples of a model's step times
     *("factors", "enough_factors", "denied_factors"),
     # Effort: seconds of a simulation over those of a goal

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from planner.latency_classes import LatencyClass
 from planner.plan.bounds import Fraction, PerSecond, PlanPart, Seconds, Some, WholeNumber
 from planner.plan.reasons import Breaking
@@ -21,7 +25,8 @@ class WorkloadForecast(PlanPart):
     """A declared workload, where it is served and what is expected for it.
 
     Lengths (means and p99), burstiness (index of dispersion) and prefix_hit_fraction are those of all requests of its model. simulated is
-    what its replicas keep of their goals under their planned load; empty when nobody asked. best_effort: it is served, but the simulation
+    what its replicas keep of their goals under their planned load; empty when nobody asked. kept_load_factor is the largest multiple of
+    that load, of a few that are tried, at which nobody on their GPUs falls below the goal. best_effort: it is served, but the simulation
     denies that it keeps its goals.
     unserved_rps > 0 carries a reason. Where nothing is generated (task: embed) tpot_slo_s is None, output_tokens 0, and the time to first
     token is that to the answer.
@@ -47,6 +52,7 @@ class WorkloadForecast(PlanPart):
     breaking: Breaking | None = None
     tolerate_nodes: WholeNumber = 0
     simulated: tuple[Attainment, ...] = ()
+    kept_load_factor: Annotated[float, Field(ge=0, le=100)] | None = None
     best_effort: bool = False
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from planner.plan import Attainment, Desired, Replica, WorkloadForecast
 from planner.risk import Risk
@@ -25,6 +27,9 @@ _ALL_REQUESTS, _LEAST_REQUESTS = 20_000, 800
 
 # Windows in which a GPU is judged: those in which its residents are most active, and each resident's peak, the busiest first.
 _MOST_WINDOWS = 2
+
+# Multiples of the planned load that are tried.
+KEPT_LOAD_FACTORS = (0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,24 @@ class PlanJudge:
             name: tuple(_attainment(worst[name, stress], stress) for stress in order if (name, stress) in worst)
             for name in sorted({served_name for served_name, _ in worst})
         }
+
+    def kept_load_factors(self, desired: Desired, world: PlannedWorld) -> dict[str, float]:
+        """Per served model the largest of KEPT_LOAD_FACTORS that all its GPUs bear, 0.0 if none.
+
+        Looked for where each GPU is worst at its planned load: in that window, under that stress.
+        """
+        found: dict[str, float] = {}
+        for gpu in self._gpus(desired, world):
+            load, stress = min(
+                product(gpu.loads, gpu.stresses),
+                key=lambda at: min((_fraction(row) for row in self._judged(gpu, *at) if row.requests), default=1.0),
+            )
+            # an ordered yes and no: more load is not borne better
+            count = bisect(KEPT_LOAD_FACTORS, False, key=lambda factor: not self._bears(gpu, load, stress, factor))
+            factor = KEPT_LOAD_FACTORS[count - 1] if count else 0.0
+            for name in gpu.names:
+                found[name] = min(found.get(name, factor), factor)
+        return found
 
     def crowded(self, desired: Desired, world: PlannedWorld, load_factor: float) -> frozenset[str]:
         """Models on GPUs where somebody does not keep its goals under load_factor times the load: any of them may be too many there."""

@@ -8,7 +8,7 @@ import pytest
 
 from planner.plan import Attainment, Plan, State, WorkloadForecast
 from planner.spec import Fleet
-from planner.verification.plan_judge import falls_short, keeps
+from planner.verification.plan_judge import KEPT_LOAD_FACTORS, falls_short, keeps
 from tests.fleets import fleet, workload
 from tests.planner.spec.fleet_files import load
 from ullage.checking import CheckError, checked
@@ -119,3 +119,18 @@ def test_a_model_that_few_requests_leave_in_doubt_is_named() -> None:
     )
     doubtful = plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": rows})})
     assert "Simulated, each GPU with its planned load: not sure for large (" in plan_text(doubtful)
+
+
+def test_the_plan_says_up_to_which_load_its_goals_are_kept() -> None:
+    plan = plan_fleet(fleet(), State(), verify=True).plan
+    factors = {row.name: row.kept_load_factor for row in plan.desired.workloads}
+    assert all(factor is not None and factor in KEPT_LOAD_FACTORS and factor >= 1.0 for factor in factors.values())
+    assert "  margin: " in plan_text(plan)
+    for kept, text in (
+        (3.0, "every model keeps its goals with 3 times the load"),
+        (0.0, "less than 0.5"),
+        (1.1, "between 1.1 and 1.25 times"),
+    ):
+        rows = tuple(row.model_copy(update={"kept_load_factor": kept}) for row in plan.desired.workloads)
+        assert text in plan_text(plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": rows})}))
+    assert all(row.kept_load_factor is None for row in plan_fleet(fleet(), State()).plan.desired.workloads)

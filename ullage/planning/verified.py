@@ -102,7 +102,8 @@ def confirmed(fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stop
         draft = drafts.quick(factors)
         best = min(best, judge.tried(draft, factors), key=_Tried.rank) if _could_be_better(draft.plan, best) else best
     full = judge.tried(drafts.full(best.factors), best.factors)
-    return _told(full if _as_good(full, best, judge) else judge.tried(drafts.shown(best.factors), best.factors))
+    chosen = full if _as_good(full, best, judge) else judge.tried(drafts.shown(best.factors), best.factors)
+    return _told(chosen, judge.kept_load_factors(chosen.draft))
 
 
 def _as_good(full: _Tried, best: _Tried, judge: _Judge) -> bool:
@@ -156,6 +157,10 @@ class _Judge:
         short = frozenset(self.tried(draft, factors).short) if any(factors.get(name, 1.0) >= 1.0 for name in crowded) else frozenset()
         return short | frozenset(name for name in crowded if factors.get(name, 1.0) < 1.0)
 
+    def kept_load_factors(self, draft: Draft) -> dict[str, float]:
+        """Up to which multiple of its load each model keeps its goals."""
+        return self._judge.kept_load_factors(draft.plan.desired, self._world(draft))
+
     def _world(self, draft: Draft) -> PlannedWorld:
         return planned_world(draft.plan, builtin().gpu, self._architecture, self._measurements)
 
@@ -167,13 +172,14 @@ def _could_be_better(plan: Plan, best: _Tried) -> bool:
     return lacks_rps < best_rps or (lacks_rps == best_rps and (bool(best.short) or desired.cost_usd_per_h < served.cost_usd_per_h))
 
 
-def _told(tried: _Tried) -> Plan:
+def _told(tried: _Tried, kept_load_factors: Mapping[str, float]) -> Plan:
     """The plan with what the simulation says of its workloads."""
     plan = tried.draft.resolved()
     rows = tuple(
         row.model_copy(
             update={
                 "simulated": tried.found.get(row.served_name, ()),
+                "kept_load_factor": kept_load_factors.get(row.served_name),
                 "best_effort": row.served_name in tried.short,
             }
         )

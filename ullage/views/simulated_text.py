@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.plan import Attainment, Desired
-from planner.verification.plan_judge import falls_short, keeps
+from planner.verification.plan_judge import KEPT_LOAD_FACTORS, falls_short, keeps
 
 
 def simulated_lines(desired: Desired) -> Iterator[str]:
@@ -22,6 +22,10 @@ def simulated_lines(desired: Desired) -> Iterator[str]:
         rows = {name: item for name, items in found.items() for item in items if item.stress == stress}
         worst = min(rows, key=lambda name: (rows[name].fraction, name))
         yield f"  {stress}: at least {_shown(rows[worst])} ({worst})"
+    factors = {row.served_name: row.kept_load_factor for row in desired.workloads if row.kept_load_factor is not None}
+    if factors:
+        tightest = min(factors, key=lambda name: (factors[name], name))
+        yield f"  margin: {_margin(tightest, factors[tightest])}"
     effort = sorted(row.name for row in desired.workloads if row.best_effort)
     if effort:
         yield f"  best effort: {', '.join(effort)} (the simulation denies that they keep their goals)"
@@ -29,6 +33,16 @@ def simulated_lines(desired: Desired) -> Iterator[str]:
         for item in found[name]:
             if falls_short([item], desired.risk.attainment_fraction):
                 yield f"  {name} falls short under {item.stress}: {_shown(item)}; relax its slo, lower its demand or add nodes"
+
+
+def _margin(name: str, kept_load_factor: float) -> str:
+    """What is known of the load at which the first model breaks."""
+    above = [factor for factor in KEPT_LOAD_FACTORS if factor > kept_load_factor]
+    if not above:
+        return f"every model keeps its goals with {kept_load_factor:g} times the load"
+    if not kept_load_factor:
+        return f"{name} breaks first, with less than {above[0]:g} times the load"
+    return f"{name} breaks first, between {kept_load_factor:g} and {above[0]:g} times the load"
 
 
 def _shown(item: Attainment) -> str:
