@@ -22,6 +22,7 @@ SMALL = {
     "race": (str(FIXTURES / "race_8.json"),),
     "scale": ("--gpus", "8", "--models", "6", "--seed", "1", "--time-limit", "5"),
     "simulate": ("--minutes", "1", "--loads", "clients,0.1"),
+    "sizing": ("--small",),
 }
 LEFT_OUT = ("fit_latency", "held_back", "latency", "memory")
 

@@ -14,19 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from statistics import median
 
 from planner.simulation.engine_requests import EngineConfig
-from planner.simulation.simulation_input import SimulatedEngine, SimulatedGpu, SimulatedRequest
+from planner.simulation.offered_load import OfferedLoad, first_requests
+from planner.simulation.simulation_input import SimulatedEngine, SimulatedGpu
 from planner.simulation.traffic_metrics import RequestRecord, meets_slo, quantile
 from planner.simulation.virtual_time import simulate
 from profiles.catalogue import builtin
 from profiles.latency.capacity import RequestMix, Slo, capacity_rps, forecast
-from profiles.latency.mix import Length
 from profiles.latency.steptime import StepTime, step_time
 from profiles.memory.kv import kv_blocks, kv_bytes_for_tokens, min_kv_bytes
 from profiles.models import Architecture
@@ -87,27 +87,9 @@ class Point:
         )
         return SimulatedEngine(name, config, step, "gpu", size_bytes >> 20)
 
-    def requests(self, served_name: str, draw: random.Random, count: int) -> Iterator[SimulatedRequest]:
-        """Requests of its mix at its rate."""
-        arrival_s = 0.0
-        inputs = Length.fitted(self.mix.input_tokens, self.mix.input_p99_tokens)
-        outputs = Length.fitted(self.mix.output_tokens, self.mix.output_p99_tokens)
-        for _ in range(count):
-            arrival_s += self._interval_s(draw)
-            input_tokens = min(max(1, round(inputs.quantile(draw.gauss(0, 1)))), self.settings.max_model_len - 2)
-            output_tokens = max(1, min(round(outputs.quantile(draw.gauss(0, 1))), self.settings.max_model_len - input_tokens))
-            cached = int(input_tokens * self.mix.prefix_hit_fraction)
-            yield SimulatedRequest(served_name, served_name, arrival_s, input_tokens, output_tokens, cached)
-
-    def _interval_s(self, draw: random.Random) -> float:
-        """Time between arrivals: exponential, or a mixture of a short and a long one with the squared variation that was asked for.
-
-        Both parts of the mixture take half of the time (balanced means); a renewal stream's dispersion is its squared variation.
-        """
-        variation = self.mix.burstiness
-        short = (1 + math.sqrt((variation - 1) / (variation + 1))) / 2
-        part = short if draw.random() < short else 1 - short
-        return draw.expovariate(2 * part * self.rate_rps)
+    def load(self, served_name: str) -> OfferedLoad:
+        """Its mix at its rate."""
+        return OfferedLoad(served_name, served_name, self.rate_rps, self.mix, self.settings.max_model_len)
 
 
 def points() -> list[Point]:
@@ -152,7 +134,8 @@ def simulated(point: Point, neighbours: int) -> dict[str, float]:
 
 
 def _records(point: Point, neighbours: int, count: int) -> list[RequestRecord]:
-    draw = random.Random(f"{point.name}{neighbours}")  # noqa: S311 (a simulation)
+    # points that differ in name alone draw differently, and a point draws the same at every rate
+    seed = int.from_bytes(sha256(f"{point.name}{neighbours}".encode()).digest()[:4])
     load = forecast(point.step, point.mix, point.rate_rps, point.share_fraction, point.settings)
     kv_tokens = point.mix.input_p99_tokens * point.settings.max_num_seqs if load is None else load.kv_tokens_p99
     step = point.step if neighbours else point.step.slower(1 / point.share_fraction)
@@ -160,9 +143,9 @@ def _records(point: Point, neighbours: int, count: int) -> list[RequestRecord]:
     result = simulate(
         [point.engine(name, step, kv_tokens) for name in names],
         [SimulatedGpu("gpu", (("gpu", 1.0),))],
-        [request for name in names for request in point.requests(name, draw, count)],
+        [request for name in names for request in first_requests(point.load(name), count, seed)],
         {name: ((name, 1),) for name in names},
-        seed=draw.getrandbits(32),
+        seed=seed,
     )
     return [record for record in result.records if record.served_name == names[0]]
 

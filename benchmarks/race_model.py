@@ -153,7 +153,8 @@ def sharing_problem(race: Race) -> Problem:
                         capacity_microrps=load_microrps,
                         # an even part of the demand is rounded up to a whole micro-request, which may be that much above the capacity
                         compute_permille=min(WHOLE_GPU, compute),
-                        max_active=MOST_RESIDENTS,
+                        max_residents=MOST_RESIDENTS,
+                        active_limit_permille=1000 * MOST_RESIDENTS,
                     )
                 )
     return _problem(race, shapes)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import random
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from time import process_time
 
 from benchmarks.queueing import MIXES, MODELS, SLO, Point
 from benchmarks.scale_fleet import Client, read_clients
+from planner.simulation.offered_load import OfferedLoad, offered_requests
 from planner.simulation.simulation_input import SimulatedEngine, SimulatedGpu, SimulatedRequest
 from planner.simulation.virtual_time import SimulationResult, simulate
 from profiles.catalogue import builtin
@@ -64,15 +64,15 @@ def _mix(client: Client) -> RequestMix:
 
 def figures(minutes: float, load: str) -> dict[str, float | str]:
     """Both ways at one load, so many minutes of arrivals."""
-    draw = random.Random(f"simulate {load}")  # noqa: S311 (a simulation)
     engines: list[SimulatedEngine] = []
-    requests: list[SimulatedRequest] = []
+    offered: list[OfferedLoad] = []
     for number, (gpu, point) in enumerate(replicas(load)):
         name = f"engine{number}"
         forecasted = forecast(point.step, point.mix, point.rate_rps, point.share_fraction, point.settings)
         kv_tokens = point.mix.input_p99_tokens * point.settings.max_num_seqs if forecasted is None else forecasted.kv_tokens_p99
         engines.append(replace(point.engine(name, point.step, kv_tokens), gpu_key=gpu))
-        requests += [item for item in point.requests(name, draw, int(60 * minutes * point.rate_rps) + 1) if item.arrival_s < 60 * minutes]
+        offered.append(point.load(name))
+    requests = offered_requests(offered, 60 * minutes, seed=1)
     at_once, at_once_s = timed(engines, requests, one_by_one=False)
     one_by_one, one_by_one_s = timed(engines, requests, one_by_one=True)
     return {

@@ -45,7 +45,16 @@ def _fresh_shape(packing: Packing, shapes: Sequence[int]) -> int | None:
         shape = packing.problem.shapes[index]
         served = max(1, packing.served(index))
         dollars = packing.problem.pools[shape.pool].price_microusd_per_h * shape.gpus
-        key = (dollars / served, -served, shape.gpus, -shape.max_active, shape.memory_mib, shape.compute_permille, index)
+        key = (
+            dollars / served,
+            -served,
+            shape.gpus,
+            -shape.active_limit_permille,
+            -shape.max_residents,
+            shape.memory_mib,
+            shape.compute_permille,
+            index,
+        )
         if best is None or key < best[0]:
             best = (key, index)
     return None if best is None else best[1]

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from planner.problem import Pattern, Pool, Problem, Shape, fits_layout, nodes_needed, shortfall
+from planner.problem import Pattern, Pool, Problem, Shape, active_by_window, fits_layout, nodes_needed, shortfall
 from solvers.useful_shapes import takes_whole_gpus
 
 
@@ -38,18 +38,19 @@ def _tolerated(problem: Problem, others: Sequence[Shape], shape: Shape) -> bool:
 
 
 def _shares_fit(pool: Pool, together: Sequence[Shape]) -> bool:
-    allowed = min(pool.max_active_residents, *(s.max_active for s in together))
+    most = min(s.max_residents for s in together)
     if sum(s.memory_mib for s in together) + max(s.start_extra_mib for s in together) > pool.memory_mib:
         return False
     if together[0].mode == "mps":
         return (
-            len(together) <= allowed
+            len(together) <= min(most, pool.max_active_residents)
             and sum(s.compute_permille for s in together) <= 1000
             and sum(s.bandwidth_permille for s in together) <= 1000
         )
     compute_permille = sum(s.compute_permille for s in together) + pool.resident_cost_permille * (len(together) - 1)
     return (
-        sum(s.active_permille for s in together) <= 1000 * allowed
+        len(together) <= most
+        and max(active_by_window(together)) <= min(1000 * pool.max_active_residents, *(s.active_limit_permille for s in together))
         and compute_permille <= pool.compute_limit_permille
         and sum(s.bandwidth_permille for s in together) <= pool.compute_limit_permille
     )

@@ -5,20 +5,25 @@ slots and demands buy them. A class carries the identity of its demand only wher
 may have two replicas (never two on one time-shared GPU), or where not_with pairs name it. Resources that can never
 bind in a pool are left out of the class, which makes classes larger.
 
-The rule "the sum of active_permille stays within 1000 times the smallest max_active" is linear once the level
-is fixed, and so is the memory that one start may take for a while, once the largest of these is. So each (pool, mode, colocation
-class) becomes one group per level and start: the shapes that tolerate the level and take no more for their start, with all rows
+The rules "no more residents than the smallest max_residents" and "in each window the sum of active_permille stays
+within the smallest active_limit_permille" are linear once both smallest values, which are a level, are fixed, and so is
+the memory that one start may take for a while, once the largest of these is. So each (pool, mode, colocation class)
+becomes one group per level and start: the shapes that bear the level and take no more for their start, with all rows
 linear. A pattern is legal exactly when it is legal in one of these groups.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from planner.problem import Demand, Pool, Problem, Shape
 from solvers.useful_shapes import takes_whole_gpus
+
+# Largest number of residents, and largest sum of their active_permille.
+Level = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,7 +35,7 @@ class SlotClass:
     mig_profile: str
     colocation_class: str
     demand: int
-    max_active: int
+    level: Level
     start_extra_mib: int
     weights: tuple[int, ...]
 
@@ -68,12 +73,13 @@ def slots(problem: Problem, shapes: Sequence[int]) -> Slots:
     """Slot classes and groups of the given candidate shapes; whole-GPU shapes have no class."""
     sharing = [index for index in shapes if not takes_whole_gpus(problem.shapes[index])]
     tagged = _tagged(problem, shapes)
-    rows = _binding_rows(problem, sharing)
-    key_of = {index: _slot_class(problem, index, tagged, rows[problem.shapes[index].pool, problem.shapes[index].mode]) for index in sharing}
+    windows = _windows(problem, sharing)
+    rows = _binding_rows(problem, sharing, windows)
+    key_of = {index: _slot_class(problem, index, tagged, rows, windows) for index in sharing}
     classes = tuple(sorted(set(key_of.values())))
     position = {key: i for i, key in enumerate(classes)}
     of_shape = {index: position[key] for index, key in key_of.items()}
-    return Slots(frozenset(shapes), classes, of_shape, tuple(_groups(problem, classes, of_shape, rows)))
+    return Slots(frozenset(shapes), classes, of_shape, tuple(_groups(problem, classes, of_shape, rows, windows)))
 
 
 def at_most_one(problem: Problem, demand: int, shapes: Iterable[int]) -> bool:
@@ -100,28 +106,48 @@ def _tagged(problem: Problem, shapes: Sequence[int]) -> dict[str, frozenset[int]
     return {"mig": apart, "time_shared": apart | several, "mps": apart | several}
 
 
-def _row_weights(shape: Shape, pool: Pool) -> tuple[int, ...]:
-    """What a shape takes of each row of a GPU; the surcharge per resident beyond the first is part of every weight."""
+def _row_weights(shape: Shape, pool: Pool, windows: int) -> tuple[int, ...]:
+    """What a shape takes of each row of a GPU; the surcharge per resident beyond the first is part of every weight.
+
+    Memory is the first row; then come the number of residents and their activities, one row per window.
+    """
     host = (shape.host_cores, shape.host_memory_mib)
     if shape.mode == "mig":
         return host
     if shape.mode == "mps":
-        return (shape.memory_mib, 1000, shape.compute_permille, shape.bandwidth_permille, *host)
+        return (shape.memory_mib, 1, shape.compute_permille, shape.bandwidth_permille, *host)
     compute_permille = shape.compute_permille + pool.resident_cost_permille
-    return (shape.memory_mib, shape.active_permille, compute_permille, shape.bandwidth_permille, *host)
+    active_permille = shape.active_permille if len(shape.active_permille) == windows else shape.active_permille * windows
+    return (shape.memory_mib, 1, *active_permille, compute_permille, shape.bandwidth_permille, *host)
 
 
-def _row_limits(pool: Pool, mode: str, level: int, start_extra_mib: int) -> tuple[int, ...]:
+def _row_limits(pool: Pool, mode: str, level: Level, start_extra_mib: int, windows: int) -> tuple[int, ...]:
     host = (pool.host_cores_per_gpu, pool.host_memory_mib_per_gpu)
     if mode == "mig":
         return host
+    most, active_permille = level
     if mode == "mps":
-        return (pool.memory_mib - start_extra_mib, 1000 * level, 1000, 1000, *host)
+        return (pool.memory_mib - start_extra_mib, most, 1000, 1000, *host)
     compute_permille = pool.compute_limit_permille + pool.resident_cost_permille
-    return (pool.memory_mib - start_extra_mib, 1000 * level, compute_permille, pool.compute_limit_permille, *host)
+    return (pool.memory_mib - start_extra_mib, most, *(active_permille,) * windows, compute_permille, pool.compute_limit_permille, *host)
 
 
-def _binding_rows(problem: Problem, sharing: Sequence[int]) -> dict[tuple[int, str], tuple[int, ...]]:
+def _level(shape: Shape, pool: Pool) -> Level:
+    if shape.mode == "mps":
+        return min(shape.max_residents, pool.max_active_residents), 0
+    return shape.max_residents, min(shape.active_limit_permille, 1000 * pool.max_active_residents)
+
+
+def _bears(own: Level, level: Level) -> bool:
+    return own[0] >= level[0] and own[1] >= level[1]
+
+
+def _windows(problem: Problem, sharing: Iterable[int]) -> int:
+    """Windows in which active residents are counted."""
+    return max((len(problem.shapes[i].active_permille) for i in sharing), default=1)
+
+
+def _binding_rows(problem: Problem, sharing: Sequence[int], windows: int) -> dict[tuple[int, str], tuple[int, ...]]:
     """Per pool and mode the rows that could overflow if every demand put its largest shape on one GPU as often as it may."""
     members: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
     for i in sharing:
@@ -130,11 +156,14 @@ def _binding_rows(problem: Problem, sharing: Sequence[int]) -> dict[tuple[int, s
     for (index, mode), indexes in members.items():
         pool = problem.pools[index]
         most = max((len(layout) for layout in pool.mig_layouts), default=0)
-        weights = [(problem.shapes[i].demand, _row_weights(problem.shapes[i], pool)) for i in indexes]
-        limits = _row_limits(pool, mode, pool.max_active_residents, max(problem.shapes[i].start_extra_mib for i in indexes))
+        weights = [(problem.shapes[i].demand, _row_weights(problem.shapes[i], pool, windows)) for i in indexes]
+        # limits on residents and activities are those of the group; no group has lower ones than these
+        every = [_level(problem.shapes[i], pool) for i in indexes]
+        level = (min(most for most, _ in every), min(active_permille for _, active_permille in every))
+        limits = _row_limits(pool, mode, level, max(problem.shapes[i].start_extra_mib for i in indexes), windows)
         binding = {row for row, limit in enumerate(limits) if _largest_sum(weights, row, most) > limit}
-        # row 1 counts active residents against a limit that depends on the level, so it always stays
-        rows[index, mode] = tuple(sorted(binding if mode == "mig" else {1, *binding}))
+        # a group needs one row at least
+        rows[index, mode] = tuple(sorted(binding if mode == "mig" else binding or {1}))
     return rows
 
 
@@ -147,24 +176,26 @@ def _largest_sum(weights: Sequence[tuple[int, tuple[int, ...]]], row: int, most:
     return sum(largest.values())
 
 
-def _slot_class(problem: Problem, index: int, tagged: dict[str, frozenset[int]], rows: tuple[int, ...]) -> SlotClass:
+def _slot_class(
+    problem: Problem, index: int, tagged: dict[str, frozenset[int]], rows: dict[tuple[int, str], tuple[int, ...]], windows: int
+) -> SlotClass:
     shape = problem.shapes[index]
     pool = problem.pools[shape.pool]
-    weights = _row_weights(shape, pool)
+    weights = _row_weights(shape, pool, windows)
     return SlotClass(
         pool=shape.pool,
         mode=shape.mode,
         mig_profile=shape.mig_profile or "" if shape.mode == "mig" else "",
         colocation_class=shape.colocation_class,
         demand=shape.demand if shape.demand in tagged[shape.mode] else -1,
-        max_active=0 if shape.mode == "mig" else min(shape.max_active, pool.max_active_residents),
+        level=(0, 0) if shape.mode == "mig" else _level(shape, pool),
         start_extra_mib=0 if shape.mode == "mig" else shape.start_extra_mib,
-        weights=tuple(weights[row] for row in rows),
+        weights=tuple(weights[row] for row in rows[shape.pool, shape.mode]),
     )
 
 
 def _groups(
-    problem: Problem, classes: tuple[SlotClass, ...], of_shape: dict[int, int], rows: dict[tuple[int, str], tuple[int, ...]]
+    problem: Problem, classes: tuple[SlotClass, ...], of_shape: dict[int, int], rows: dict[tuple[int, str], tuple[int, ...]], windows: int
 ) -> list[Group]:
     strangers = _strangers(problem)
     owners: defaultdict[int, set[int]] = defaultdict(set)
@@ -178,12 +209,8 @@ def _groups(
         pool = problem.pools[index]
         slots_per_gpu = max((len(layout) for layout in pool.mig_layouts), default=0)
         most = {i: slots_per_gpu or len(owners[i]) for i in members}
-        levels, extras_mib = {classes[i].max_active for i in members}, {classes[i].start_extra_mib for i in members}
-        for level, start_extra_mib in sorted({(level, extra) for level in levels for extra in extras_mib}):
-            chosen = [i for i in members if classes[i].max_active >= level and classes[i].start_extra_mib <= start_extra_mib]
-            if not chosen:
-                continue
-            limits = _row_limits(pool, mode, level, start_extra_mib)
+        for level, start_extra_mib, chosen in _together(classes, members):
+            limits = _row_limits(pool, mode, level, start_extra_mib, windows)
             groups.append(
                 Group(
                     pool=index,
@@ -200,6 +227,21 @@ def _groups(
                 )
             )
     return groups
+
+
+def _together(classes: Sequence[SlotClass], members: Sequence[int]) -> Iterator[tuple[Level, int, list[int]]]:
+    """Levels and starts with the classes that bear them; levels at which looser ones leave the same classes are left out."""
+    most = sorted({classes[i].level[0] for i in members}, reverse=True)
+    active_permille = sorted({classes[i].level[1] for i in members}, reverse=True)
+    found: list[tuple[Level, int, list[int]]] = []
+    for start_extra_mib in sorted({classes[i].start_extra_mib for i in members}):
+        seen: list[tuple[Level, list[int]]] = []
+        for level in product(most, active_permille):
+            chosen = [i for i in members if _bears(classes[i].level, level) and classes[i].start_extra_mib <= start_extra_mib]
+            if chosen and not any(other == chosen and _bears(looser, level) for looser, other in seen):
+                seen.append((level, chosen))
+        found.extend((level, start_extra_mib, chosen) for level, chosen in seen)
+    yield from sorted(found, key=lambda item: item[:2])
 
 
 def _layouts(pool: Pool, slots: Sequence[tuple[str, tuple[int, ...]]], limits: Sequence[int]) -> tuple[tuple[str, ...], ...]:

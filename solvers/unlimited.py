@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from planner.problem import Pool, Problem
@@ -11,16 +12,20 @@ from solvers.useful_shapes import usable_shapes
 def unlimited(problem: Problem) -> Problem:
     """Pools with a node for every replica that any demand could use; an engine that does not fit can then be priced.
 
-    Node size, price and everything else stay as they are. Pools without any node stay empty: they are no place to run.
+    No mix in which every replica is needed has more of them than the smallest shape takes. Node size, price and everything else stay as
+    they are. Pools without any node stay empty: they are no place to run.
     """
-    replicas = [0] * len(problem.pools)
+    replicas: Counter[tuple[int, int]] = Counter()
     for index in usable_shapes(problem):
         shape = problem.shapes[index]
         demand = problem.demands[shape.demand]
         by_load = -(-demand.peak_microrps // shape.capacity_microrps) if shape.capacity_microrps else 0
         wanted = min(max(by_load + demand.tolerate_nodes, demand.min_replicas), demand.max_replicas)
-        replicas[shape.pool] += wanted
-    return replace(problem, pools=tuple(_grown(pool, replicas[i]) for i, pool in enumerate(problem.pools)))
+        replicas[shape.pool, shape.demand] = max(replicas[shape.pool, shape.demand], wanted)
+    nodes: Counter[int] = Counter()
+    for (pool, _), wanted in replicas.items():
+        nodes[pool] += wanted
+    return replace(problem, pools=tuple(_grown(pool, nodes[i]) for i, pool in enumerate(problem.pools)))
 
 
 def _grown(pool: Pool, replicas: int) -> Pool:

@@ -81,6 +81,14 @@ def _dominates(rival: Shape, shape: Shape) -> bool:
         and rival.start_extra_mib <= shape.start_extra_mib
         and rival.compute_permille <= shape.compute_permille
         and rival.bandwidth_permille <= shape.bandwidth_permille
-        and rival.active_permille <= shape.active_permille
-        and rival.max_active >= shape.max_active
+        and _never_more_active(rival, shape)
+        and rival.max_residents >= shape.max_residents
+        and rival.active_limit_permille >= shape.active_limit_permille
     )
+
+
+def _never_more_active(rival: Shape, shape: Shape) -> bool:
+    """Whether a shape counts for no more than another in any window."""
+    ours, theirs = rival.active_permille, shape.active_permille
+    pairs = zip(ours, theirs, strict=True) if len(ours) == len(theirs) else ((max(ours), min(theirs)),)
+    return all(mine <= other for mine, other in pairs)

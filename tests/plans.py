@@ -59,7 +59,9 @@ def replica(name: str, served_name: str = "llama-8b", model: str = "meta-llama/M
         "host": "127.0.0.1",
         "gpus": (0,),
         "mode": "time_shared",
-        "max_active_residents": 2,
+        "max_residents": 2,
+        "active_limit": 2.0,
+        "active_at_worst": 2,
         "engine_version": "0.32.0",
         "args": EngineArgs(**arguments),
         "ledger": Ledger(
@@ -145,9 +147,17 @@ def mig_plan() -> Plan:
     """One GPU cut into 4g.40gb at start slot 0 and 3g.40gb at start slot 4, one replica in each."""
     places = (MigPlace(profile="4g.40gb", start=0), MigPlace(profile="3g.40gb", start=4))
     arguments = {"gpu_memory_utilization": 0.65}
-    first = replica("llama-8b-0", mode="mig", mig=places[0], max_active_residents=1, args=arguments)
+    first = replica("llama-8b-0", mode="mig", mig=places[0], max_residents=1, active_limit=1.0, active_at_worst=1, args=arguments)
     second = replica(
-        "qwen3-8b-0", "qwen3-8b", "Qwen/Qwen3-8B", mode="mig", mig=places[1], max_active_residents=1, args={**arguments, "port": 8101}
+        "qwen3-8b-0",
+        "qwen3-8b",
+        "Qwen/Qwen3-8B",
+        mode="mig",
+        mig=places[1],
+        max_residents=1,
+        active_limit=1.0,
+        active_at_worst=1,
+        args={**arguments, "port": 8101},
     )
     return plan_of((first, second), gpu_count=1, mig_layouts={0: places})
 
@@ -160,7 +170,9 @@ def tensor_parallel_plan() -> Plan:
         "meta-llama/Meta-Llama-3.1-70B",
         gpus=(0, 1),
         mode="tensor_parallel",
-        max_active_residents=1,
+        max_residents=1,
+        active_limit=1.0,
+        active_at_worst=1,
         start_s=180.0,
         ledger=Ledger(
             weights_mib=67290,
@@ -173,7 +185,7 @@ def tensor_parallel_plan() -> Plan:
         ),
         args={"tensor_parallel_size": 2, "kv_cache_memory_bytes": 6 * 1024**3, "gpu_memory_utilization": 0.94},
     )
-    small = replica("llama-8b-0", gpus=(2,), mode="exclusive", max_active_residents=1, args={"port": 8101})
+    small = replica("llama-8b-0", gpus=(2,), mode="exclusive", max_residents=1, active_limit=1.0, active_at_worst=1, args={"port": 8101})
     return plan_of((large, small), gpu_count=3)
 
 

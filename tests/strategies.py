@@ -57,7 +57,7 @@ def _demand(rng: Random, index: int, count: int) -> Demand:
     )
 
 
-def _shape(rng: Random, index: int, demand: int, pool: int, of: Pool) -> Shape:
+def _shape(rng: Random, index: int, demand: int, pool: int, of: Pool, windows: int) -> Shape:
     shape = Shape(
         name=f"shape-{index}",
         demand=demand,
@@ -80,10 +80,15 @@ def _shape(rng: Random, index: int, demand: int, pool: int, of: Pool) -> Shape:
         memory_mib=rng.randint(1, 60),
         compute_permille=rng.randint(1, 600),
         bandwidth_permille=rng.randint(0, 600),
-        active_permille=rng.choice([1000, 1000, 400, 0]),
-        max_active=rng.randint(1, 3),
+        active_permille=_active(rng, windows),
+        max_residents=rng.choice([1, 2, 3, 3, 1000]),
+        active_limit_permille=rng.choice([400, 1000, 1500, 2000, 3000]),
         start_extra_mib=rng.choice([0, 0, 10, 40]),
     )
+
+
+def _active(rng: Random, windows: int) -> tuple[int, ...]:
+    return tuple(rng.choice([1000, 1000, 400, 0]) for _ in range(rng.choice([1, windows])))
 
 
 def random_problem(seed: int, gpus: int, demand_count: int, shape_count: int) -> Problem:
@@ -93,10 +98,11 @@ def random_problem(seed: int, gpus: int, demand_count: int, shape_count: int) ->
     pools = tuple(_pool(rng, i, max(1, gpus // pool_count)) for i in range(pool_count))
     count = rng.randint(0, 1) if rng.random() < 0.1 else rng.randint(1, demand_count)
     demands = tuple(_demand(rng, i, count) for i in range(count))
+    windows = rng.choice([1, 1, 2, 3])
     shapes: list[Shape] = []
     for index in range(rng.randint(shape_count // 2, shape_count) if count else 0):
         pool = rng.randrange(pool_count)
-        shapes.append(_shape(rng, index, rng.randrange(count), pool, pools[pool]))
+        shapes.append(_shape(rng, index, rng.randrange(count), pool, pools[pool], windows))
     return Problem(pools, demands, tuple(shapes))
 
 

@@ -48,7 +48,7 @@ COUNTS = {
         "joined",
         "replaced",
     ),
-    *("host_cores_per_gpu", "kv_blocks", "max_active", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
+    *("host_cores_per_gpu", "kv_blocks", "max_active_residents", "max_count", "max_nodes", "max_replicas", "min_nodes"),
     *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count", "tolerate_nodes"),
     # GPUs or groups of them
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
@@ -62,6 +62,14 @@ COUNTS = {
     *("models", "measured_gpus", "assumed_gpus"),
     # mean numbers of requests
     *("decoding", "present", "running_requests"),
+    # windows
+    "stands_for",
+    # residents, and means of how many are active
+    *("active_at_worst", "active_fractions", "active_limit", "max_residents", "mean_active"),
+    # factors of step times by served name
+    "slower",
+    # numbers of days of the week
+    "days",
     # slices of a GPU
     *("compute_slices", "memory_slices", "mig_compute_slices", "mig_memory_slices"),
     # widths, ranks and numbers of a model's layers, under the names of its config.json
@@ -93,6 +101,8 @@ COUNTS = {
     *("all_reduces", "pairs"),
     # steps in a row
     "alike",
+    # what a judgement costs
+    *("most_requests", "most_trials", "rarest_requests", "trials"),
     # rows of a LoRA adapter's matrices
     "rank",
 }
@@ -131,8 +141,12 @@ PLAIN = {
     *("burstiness", "residual_quantiles", "rho", "slowdown", "slowdown_p90", "spread", "tpot_quantiles", "ttft_quantiles"),
     # Site: multiple of a step beside neighbours
     "interference_factor",
-    # Breaking: a multiple of the planned demand
-    "demand_factor",
+    # multiples of a load, and how such a multiple is searched for
+    *("burst_factor", "demand_factor", "factor", "highest_factor", "load_factor", "lowest_factor", "step_factor"),
+    # RoomSearch: multiples of a model's step times
+    *("factors", "enough_factors", "denied_factors"),
+    # Effort: seconds of a simulation over those of a goal
+    "goals_per_horizon",
     # CoefficientPrior: bounds of a coefficient, in the coefficient's unit
     *("high", "low"),
     # Length.mean is in tokens, as its docstring says

@@ -57,7 +57,7 @@ def run_demo(seconds: float, folder: Path | None, say: Say) -> bool:
         shutil.copytree(example_folder(EXAMPLE), work, dirs_exist_ok=True)
         fleet = _on_free_ports(read_fleet(work / "fleet.yaml"))
         say(f"1. Plan {work / 'fleet.yaml'}\n")
-        planned = plan_fleet(fleet, State())
+        planned = plan_fleet(fleet, State(), verify=True)
         plan = planned.plan
         write_text(work / "plan.json", to_json(plan))
         say(plan_text(plan))

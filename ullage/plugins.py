@@ -15,11 +15,13 @@ from typing import Any
 # In the order in which the portfolio asks them: of equal answers the earlier engine's is taken.
 SOLVERS: Mapping[str, str] = {
     "exact": "solvers.exact:solve",
+    "quick": "solvers.exact:quick",
     "pulp:cbc": "solvers.portable:solve",
     "exclusive": "solvers.exclusive:solve",
     "first-fit-decreasing": "solvers.first_fit:solve",
     "best-fit": "solvers.best_fit:solve",
     "squishy": "solvers.squishy:solve",
+    "sum-of-peaks": "solvers.sum_of_peaks:solve",
 }
 # What runs the replicas of a plan on this machine: executor.backends.engine_kinds.OpenBackend.
 BACKENDS: Mapping[str, str] = {
@@ -27,6 +29,8 @@ BACKENDS: Mapping[str, str] = {
     "vllm": "executor.backends.engine_kinds:vllm_backend",
 }
 BASELINES = ("exclusive", "first-fit-decreasing", "best-fit", "squishy")
+# One more where demand has windows.
+PEAKS = "sum-of-peaks"
 RENDERERS: Mapping[str, str] = {
     "envoy": "renderers.envoy:render",
     "vllm": "renderers.vllm:render",

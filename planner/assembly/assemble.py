@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.assembly.certificate import Outcome, certificate, gpus_used
-from planner.assembly.forecasts import workload_forecasts
+from planner.assembly.forecasts import planned_windows, workload_forecasts
 from planner.assembly.gpus import build_gpus
+from planner.assembly.growth import grow
 from planner.assembly.measured_memory import measured_memory
 from planner.assembly.replicas import Hosts, build_replicas
 from planner.assembly.rules import rules
@@ -81,7 +82,10 @@ def assemble(
     pools = {pool.name: pool for pool in sorted(fleet.pools, key=lambda pool: pool.name)}
     nodes = tuple(node for name in pools for node in hosts.nodes[name])
     quantile = fleet.policy.sizing_quantile
-    built = build_replicas(blueprint.candidates, blueprint.real(placed), hosts, state, quantile)
+    grown = grow(blueprint, placed, hosts.nodes, state, fleet.policy.burst_factor)
+    blueprint, placed = grown.blueprint, grown.placed
+    outcome = replace(outcome, best=replace(outcome.best, patterns=grown.patterns))
+    built = build_replicas([blueprint.candidates[item.shape] for item in placed], blueprint.real(placed), hosts, state, quantile)
     replicas, memory = measured_memory(built, {name: pool.gpu for name, pool in pools.items()}, fleet.measurements)
     gpus = build_gpus(nodes, pools, replicas, fleet.policy.headroom_mib, state, fleet.measurements)
     asked = rules(fleet, blueprint.groups)
@@ -91,7 +95,7 @@ def assemble(
         replicas=replicas,
         routes=routes_for(replicas, [name for group in blueprint.groups for name in group.names]),
         router=hosts.router,
-        workloads=_workloads(blueprint, outcome.best, placed, replicas, quantile),
+        workloads=_workloads(blueprint, outcome.best, placed, replicas),
         cost_usd_per_h=outcome.best.cost_microusd_per_h / MICRO,
         gpus_used=gpus_used(blueprint.problem, outcome.best),
         sizing_quantile=quantile,
@@ -107,8 +111,9 @@ def assemble(
         tolerance_cost_usd_per_h=None if tolerance.cost_microusd_per_h is None else tolerance.cost_microusd_per_h / MICRO,
         warnings=fleet.warnings,
         gpu_types=tuple(gpu_facts(gpu) for gpu in fleet.own_gpu_types),
+        windows=planned_windows(blueprint),
     )
-    return _from(state, desired, churn_tier(blueprint, outcome.best, placed))
+    return _from(state, desired, churn_tier(blueprint, outcome.best, grown.settled))
 
 
 def _from(state: State, desired: Desired, churn: TierResult) -> Plan:
@@ -134,10 +139,10 @@ def _explanation(blueprint: Blueprint, placed: Sequence[Placed], quantile: float
 
 
 def _workloads(
-    blueprint: Blueprint, solution: Solution, placed: Sequence[Placed], replicas: Sequence[Replica], quantile: float
+    blueprint: Blueprint, solution: Solution, placed: Sequence[Placed], replicas: Sequence[Replica]
 ) -> tuple[WorkloadForecast, ...]:
     points = breaking_points(blueprint, solution, placed)
-    rows = workload_forecasts(blueprint, solution, replicas, quantile)
+    rows = workload_forecasts(blueprint, solution, replicas)
     return tuple(row.model_copy(update={"breaking": points.get(row.name)}) for row in rows)
 
 

@@ -6,15 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from planner.explain import why_unserved
-from planner.plan import Replica, WorkloadForecast
+from planner.plan import PlannedWindow, Replica, WorkloadForecast
 from planner.problem import MICRO, Solution
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.groups import ServiceGroup
 
 
-def workload_forecasts(
-    blueprint: Blueprint, solution: Solution, replicas: Sequence[Replica], quantile: float
-) -> tuple[WorkloadForecast, ...]:
+def workload_forecasts(blueprint: Blueprint, solution: Solution, replicas: Sequence[Replica]) -> tuple[WorkloadForecast, ...]:
     """One row per declared workload, sorted by name; workloads of a group share its shortfall in proportion to their rates."""
     by_served: defaultdict[str, list[Replica]] = defaultdict(list)
     for replica in replicas:
@@ -22,7 +20,7 @@ def workload_forecasts(
     rows: list[WorkloadForecast] = []
     for index, (group, missing_microrps) in enumerate(zip(blueprint.groups, solution.unserved_microrps, strict=True)):
         missing_fraction = min(1.0, missing_microrps / MICRO / group.peak_rps)
-        reason = why_unserved(blueprint, solution, index, quantile) if missing_microrps else None
+        reason = why_unserved(blueprint, solution, index) if missing_microrps else None
         rows.extend(_rows(group, by_served[group.name], missing_fraction, reason))
     return tuple(sorted(rows, key=lambda row: row.name))
 
@@ -39,6 +37,10 @@ def _rows(group: ServiceGroup, replicas: Sequence[Replica], missing_fraction: fl
             rate_rps=workload.demand.peak_rps,
             input_tokens=group.mix.input_tokens,
             output_tokens=0.0 if workload.model.pooling else group.mix.output_tokens,
+            input_p99_tokens=group.mix.input_p99_tokens,
+            output_p99_tokens=0.0 if workload.model.pooling else group.mix.output_p99_tokens,
+            burstiness=group.mix.burstiness,
+            prefix_hit_fraction=group.mix.prefix_hit_fraction,
             ttft_s=max((replica.forecast.ttft_s for replica in replicas), default=None),
             tpot_s=max((replica.forecast.tpot_s for replica in replicas), default=None),
             unserved_rps=workload.demand.peak_rps * missing_fraction,
@@ -47,3 +49,19 @@ def _rows(group: ServiceGroup, replicas: Sequence[Replica], missing_fraction: fl
         )
         for workload in group.workloads
     ]
+
+
+def planned_windows(blueprint: Blueprint) -> tuple[PlannedWindow, ...]:
+    """The joint windows of a plan; none where all demand is constant."""
+    if len(blueprint.windows) < 2:
+        return ()
+    return tuple(
+        PlannedWindow(
+            timeline=window.first.timeline or "",
+            start_s=window.first.start_s,
+            end_s=window.first.end_s,
+            stands_for=window.count,
+            rates_rps=dict(window.rates_rps),
+        )
+        for window in blueprint.windows
+    )

@@ -18,8 +18,10 @@ from planner.plan import (
 )
 from planner.plan.local_paths import is_local
 from planner.problem import Placed
-from planner.sizing.candidates import Candidate
+from planner.sizing.candidates import MIB, Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
+from planner.sizing.kv_targets import floor_bytes
+from profiles.latency.capacity import LoadForecast
 from profiles.memory.caveats import caveats
 from profiles.memory.kv import has_cache, kv_pool_tokens
 from profiles.memory.lifecycle import start_s
@@ -37,17 +39,15 @@ class Hosts:
 def build_replicas(
     candidates: Sequence[Candidate], placed: Sequence[Placed], hosts: Hosts, state: State, quantile: float
 ) -> tuple[Replica, ...]:
-    """Named replicas with ports, engine arguments and forecasts, sorted by name."""
-    seats = [_seat(candidates[item.shape], item, hosts) for item in placed]
-    anew = frozenset(_beside([candidates[item.shape] for item in placed], seats, state))
+    """Named replicas with ports, engine arguments and forecasts, sorted by name; candidates are those of the places."""
+    seats = [_seat(candidate, item, hosts) for candidate, item in zip(candidates, placed, strict=True)]
+    anew = frozenset(_beside(candidates, seats, state))
     names = name_seats(seats, state, hosts.ports, (hosts.router.port, hosts.router.admin_port), anew)
     total_rps: defaultdict[str, float] = defaultdict(float)
-    for item in placed:
-        candidate = candidates[item.shape]
+    for candidate in candidates:
         total_rps[candidate.group.name] += candidate.capacity_rps
     replicas = []
-    for item, seat, (name, port) in zip(placed, seats, names, strict=True):
-        candidate = candidates[item.shape]
+    for candidate, seat, (name, port) in zip(candidates, seats, names, strict=True):
         group = candidate.group
         served_rps = min(group.peak_rps, total_rps[group.name])
         planned_rps = served_rps * candidate.capacity_rps / total_rps[group.name]
@@ -92,7 +92,6 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
     load = candidate.forecast(planned_rps, quantile)
     if load is None:
         raise AssertionError(f"{name}: no forecast at {planned_rps} requests/s although its capacity is {candidate.capacity_rps}")
-    ledger = candidate.ledger
     return Replica(
         name=name,
         served_name=group.name,
@@ -104,28 +103,43 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         gpus=seat.gpus,
         mig=seat.mig,
         mode=gpu_mode(candidate),
-        max_active_residents=candidate.max_active,
+        max_residents=candidate.limit.max_residents,
+        active_limit=candidate.limit.active_limit,
+        active_at_worst=candidate.active_at_worst,
         engine_version=candidate.settings.engine_version,
         args=engine_args(candidate, seat.host, port),
-        ledger=Ledger(
-            weights_mib=ledger.weights_mib,
-            activation_mib=ledger.activation_mib,
-            cuda_graphs_mib=ledger.cuda_graphs_mib,
-            context_mib=ledger.context_mib,
-            kv_mib=ledger.kv_mib,
-            total_mib=ledger.total_mib,
-            start_peak_mib=ledger.start_peak_mib,
-            caveats=caveats(group.model.architecture, candidate.site.gpu, candidate.settings),
-        ),
+        kv_floor_mib=-(-floor_bytes(candidate, planned_rps) // MIB),
+        ledger=_ledger(candidate),
         capacity_rps=candidate.capacity_rps,
         planned_rps=planned_rps,
-        forecast=ReplicaForecast(
-            ttft_s=load.ttft_s,
-            tpot_s=load.tpot_s,
-            busy_fraction=load.busy_fraction,
-            running_requests=load.running_requests,
-            kv_fraction=_kv_fraction(candidate, load.kv_tokens),
-            provenance=candidate.step.provenance,
-        ),
+        # what is sized with less room may have no steady state beside neighbours at their worst
+        forecast=_forecast(candidate, load, candidate.expected(planned_rps, quantile) or load),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),
+    )
+
+
+def _ledger(candidate: Candidate) -> Ledger:
+    ledger = candidate.ledger
+    return Ledger(
+        weights_mib=ledger.weights_mib,
+        activation_mib=ledger.activation_mib,
+        cuda_graphs_mib=ledger.cuda_graphs_mib,
+        context_mib=ledger.context_mib,
+        kv_mib=ledger.kv_mib,
+        total_mib=ledger.total_mib,
+        start_peak_mib=ledger.start_peak_mib,
+        caveats=caveats(candidate.group.model.architecture, candidate.site.gpu, candidate.settings),
+    )
+
+
+def _forecast(candidate: Candidate, load: LoadForecast, expected: LoadForecast) -> ReplicaForecast:
+    """Load as it is sized for, latencies as they are expected."""
+    return ReplicaForecast(
+        ttft_s=expected.ttft_s,
+        tpot_s=expected.tpot_s,
+        busy_fraction=load.busy_fraction,
+        running_requests=load.running_requests,
+        kv_fraction=_kv_fraction(candidate, load.kv_tokens),
+        active_fractions=tuple(active_permille / 1000 for active_permille in candidate.active_permille),
+        provenance=candidate.step.provenance,
     )

@@ -12,10 +12,13 @@ from planner.plan.vllm_args import loaded
 from profiles.engine_versions import MIG_BY_UUID, lacking, plan_reason
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
+from profiles.memory.kv import min_kv_bytes
 from profiles.memory.ledger import memory_ledger
 from profiles.memory.pool import pool_reason
 from profiles.models import Architecture
 from profiles.precision import quantization_reason
+
+MIB = 1024 * 1024
 
 
 def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], architecture: Callable[[str], Architecture]) -> Iterator[str]:
@@ -68,6 +71,7 @@ def _memory(
     for line, (said_mib, is_mib) in lines.items():
         if said_mib is not None and said_mib != is_mib:
             yield f"{where}: the ledger says {line} is {said_mib} MiB, the memory model {is_mib} MiB"
+    yield from _floor(replica, min_kv_bytes(model, settings), where)
     for reason in (small, quantization_reason(model, args.quantization)):
         if reason is not None:
             yield f"{where}: {reason}"
@@ -75,6 +79,17 @@ def _memory(
         yield f"{where}: {len(args.lora_modules)} adapters in {args.max_loras or 0} slots"
     if (args.served_model_name, args.host) != (replica.served_name, replica.host):
         yield f"{where}: its engine would serve {args.served_model_name} on {args.host}, not {replica.served_name} on {replica.host}"
+
+
+def _floor(replica: Replica, request_bytes: int, where: str) -> Iterator[str]:
+    """The floor of a KV pool lies within the pool, and is one itself: it holds a longest request."""
+    floor_mib = replica.kv_floor_mib
+    if floor_mib is None:
+        return
+    if floor_mib > replica.ledger.kv_mib:
+        yield f"{where}: kv_floor_mib is {floor_mib} MiB, but its KV pool has {replica.ledger.kv_mib} MiB"
+    if floor_mib * MIB < request_bytes:
+        yield f"{where}: kv_floor_mib {floor_mib} does not hold a request of {replica.args.max_model_len} tokens, {request_bytes} bytes"
 
 
 def _pooling(args: EngineArgs, model: Architecture, where: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
@@ -27,7 +26,7 @@ def gpu_problems(desired: Desired, gpu_type: Callable[[str], GpuType]) -> Iterat
         here = residents[gpu.node, gpu.index]
         if gpu.headroom_mib != desired.rules.headroom_mib:
             yield f"{where}: keeps {gpu.headroom_mib} MiB headroom, the policy says {desired.rules.headroom_mib} MiB"
-        if any(replica.mode == "time_shared" and replica.max_active_residents > desired.rules.max_active_residents for replica in here):
+        if any(replica.mode == "time_shared" and replica.active_limit > desired.rules.max_active_residents for replica in here):
             yield f"{where}: replicas are sized for more than the {desired.rules.max_active_residents} active residents of the policy"
         yield from _sums(gpu, here, where)
         yield from _host(here, nodes.get(gpu.node), where)
@@ -101,18 +100,23 @@ def _whole(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[s
 
 
 def _active(residents: Sequence[Replica], where: str) -> Iterator[str]:
-    """Equal slices among the active: no more may be active together than the tightest resident was sized for."""
+    """Equal slices among the active: no window has more activity, and no GPU more residents, than the most sensitive is sized for."""
+    for replica in residents:
+        if max(replica.forecast.active_fractions, default=0.0) < replica.forecast.busy_fraction - RELATIVE_TOLERANCE:
+            yield (
+                f"{where}: {replica.name} is active {max(replica.forecast.active_fractions, default=0.0):.1%} of the time at most, though "
+                f"even alone it would have work {replica.forecast.busy_fraction:.1%} of it"
+            )
     if len(residents) < 2:
         return
-    allowed = min(replica.max_active_residents for replica in residents)
-    active = sum(_active_count(replica) for replica in residents)
-    if active > allowed + RELATIVE_TOLERANCE:
-        yield f"{where}: has {active:.2f} active residents, but they are sized for {allowed} at a time"
-
-
-def _active_count(replica: Replica) -> float:
-    busy_fraction = -math.expm1(-replica.forecast.running_requests)
-    return 0.334 if busy_fraction <= 0.1 else 1.0
+    most = min(replica.max_residents for replica in residents)
+    if len(residents) > most:
+        yield f"{where}: has {len(residents)} residents, but they are sized for {most}"
+    allowed = min(replica.active_limit for replica in residents)
+    for window, fractions in enumerate(zip(*(replica.forecast.active_fractions for replica in residents), strict=False)):
+        if sum(fractions) > allowed + RELATIVE_TOLERANCE:
+            yield f"{where}: has {sum(fractions):.2f} active residents in window {window}, but they are sized for {allowed:g} at a time"
+            return
 
 
 def _layout(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) -> Iterator[str]:

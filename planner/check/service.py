@@ -26,11 +26,32 @@ def service_problems(desired: Desired) -> Iterator[str]:
         by_served[replica.served_name].append(replica)
         if replica.planned_rps > replica.capacity_rps * (1 + RELATIVE_TOLERANCE):
             yield f"replica {replica.name}: planned {replica.planned_rps:.4g} requests/s, capacity {replica.capacity_rps:.4g}"
+    yield from _windows(desired, by_served)
     routed = {route.served_name for route in desired.routes}
     for workload in desired.workloads:
         if workload.served_name not in routed:
             yield f"workload {workload.name}: no route is named {workload.served_name}, so its clients would get a 404 and not a 503"
         yield from _goals(workload, by_served[workload.served_name])
+        yield from _simulated(workload, desired.sizing_quantile)
+
+
+def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> Iterator[str]:
+    """Windows in which workloads are planned together: every replica says what it does in each, and nobody's peak is left out."""
+    for replica in desired.replicas:
+        if len(replica.forecast.active_fractions) != max(1, len(desired.windows)):
+            yield (
+                f"replica {replica.name}: has forecasts of {len(replica.forecast.active_fractions)} windows, "
+                f"the plan has {max(1, len(desired.windows))}"
+            )
+    for served_name in sorted({workload.served_name for workload in desired.workloads}) if desired.windows else ():
+        rates_rps = [window.rates_rps.get(served_name, 0.0) for window in desired.windows]
+        planned_rps = sum(replica.planned_rps for replica in by_served.get(served_name, ()))
+        if planned_rps > max(rates_rps) * (1 + RELATIVE_TOLERANCE) + MICRO_RPS:
+            yield f"{served_name}: {planned_rps:.4g} requests/s are planned, no window has more than {max(rates_rps):.4g}"
+        for replica in by_served.get(served_name, ()):
+            for window, (rate_rps, fraction) in enumerate(zip(rates_rps, replica.forecast.active_fractions, strict=False)):
+                if rate_rps > 0 and not fraction:
+                    yield f"replica {replica.name}: never active in window {window}, which has {rate_rps:.4g} requests/s of {served_name}"
 
 
 def _routes(desired: Desired) -> Iterator[str]:
@@ -75,8 +96,24 @@ def _seconds(value_s: float | None) -> str:
     return "nothing" if value_s is None else f"{value_s:.4f} s"
 
 
+def _simulated(workload: WorkloadForecast, goal_fraction: float) -> Iterator[str]:
+    """What is simulated counts for more than the forecast, which is on the safe side; what it denies is not promised."""
+    denied = [item for item in workload.simulated if item.high_fraction < goal_fraction]
+    if denied and not workload.best_effort:
+        yield (
+            f"workload {workload.name}: {denied[0].fraction:.2%} of its requests meet their goals under {denied[0].stress}, not "
+            f"{goal_fraction:.2%}, and it is not marked best_effort"
+        )
+    if workload.best_effort and not denied:
+        yield f"workload {workload.name}: is marked best_effort, though no simulation denies its goals"
+    for item in workload.simulated:
+        if not item.low_fraction <= item.fraction <= item.high_fraction:
+            interval = f"{item.low_fraction:.4f} to {item.high_fraction:.4f}"
+            yield f"workload {workload.name}: an attainment of {item.fraction:.4f} is not within its interval of {interval}"
+
+
 def _goals(workload: WorkloadForecast, replicas: Sequence[Replica]) -> Iterator[str]:
-    """Each replica, at its planned rate, meets the tightest SLO among the workloads it serves."""
+    """Each replica, at its planned rate, meets the tightest SLO among the workloads it serves, unless a simulation says so of it."""
     where = f"workload {workload.name}"
     for name, said_s, seen_s in (
         ("ttft_s", workload.ttft_s, [replica.forecast.ttft_s for replica in replicas]),
@@ -91,7 +128,7 @@ def _goals(workload: WorkloadForecast, replicas: Sequence[Replica]) -> Iterator[
             ("TTFT", replica.forecast.ttft_s, workload.ttft_slo_s),
             ("TPOT", replica.forecast.tpot_s, workload.tpot_slo_s),
         ):
-            if slo_s is not None and is_s > slo_s * (1 + RELATIVE_TOLERANCE):
+            if slo_s is not None and is_s > slo_s * (1 + RELATIVE_TOLERANCE) and not workload.simulated:
                 yield f"{where}: {goal} forecast {is_s:.4f} s on {replica.name} misses the goal of {slo_s:.4f} s"
     served_rps = workload.rate_rps - workload.unserved_rps
     planned_rps = sum(replica.planned_rps for replica in replicas)

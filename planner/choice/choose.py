@@ -17,7 +17,7 @@ from planner.choice.beside import patterns_beside, spots_now
 from planner.choice.fragmentation import unusable_gpus
 from planner.choice.settled import replaced, settled
 from planner.plan import TierResult
-from planner.problem import MICRO, Pattern, Placed, Problem, Solution, Spot, cost, unserved, unserved_by_priority, violations
+from planner.problem import MICRO, Pattern, Placed, Problem, Shape, Solution, Spot, cost, unserved, unserved_by_priority, violations
 from planner.sizing.blueprint import Blueprint
 from planner.spec import Fleet
 from planner.spec.goals import Goal
@@ -62,7 +62,7 @@ def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[
         left = [solution for solution, value in zip(left, values, strict=True) if value == min(values)]
     winner = left[0]
     spared = _spared(fleet, blueprint, winner, [item for item in (running, *sparing) if item is not None and item.patterns in alike])
-    return Choice(_with_bounds(spared or winner, best), kept=spared is not None)
+    return Choice(_with_bounds(problem, spared or winner, best), kept=spared is not None)
 
 
 def _spared(fleet: Fleet, blueprint: Blueprint, winner: Solution, sparing: Sequence[Solution]) -> Solution | None:
@@ -145,10 +145,13 @@ def _legal(problem: Problem, best: Solution, patterns: tuple[Pattern, ...] | Non
     return None if violations(problem, solution) else solution
 
 
-def _with_bounds(chosen: Solution, best: Solution) -> Solution:
-    """The bounds hold for every answer that serves as much; it is optimal when it meets them, as the best one would."""
-    if chosen.patterns == best.patterns:
-        return best
+def _with_bounds(problem: Problem, chosen: Solution, best: Solution) -> Solution:
+    """The bounds hold for every answer that serves as much; it is optimal when it meets them, as the best one would.
+
+    One that differs from the best in the sizes of KV pools alone is the best one: those that run have grown.
+    """
+    if _but_for_pools(problem, chosen) == _but_for_pools(problem, best):
+        return replace(best, patterns=chosen.patterns)
     least = chosen.cost_microusd_per_h <= best.cost_microusd_per_h
     return replace(
         chosen,
@@ -156,6 +159,15 @@ def _with_bounds(chosen: Solution, best: Solution) -> Solution:
         bound_unserved_microrps=best.bound_unserved_microrps,
         status=best.status if least else "feasible",
     )
+
+
+def _but_for_pools(problem: Problem, solution: Solution) -> Counter[tuple[int, tuple[Shape, ...]]]:
+    """The patterns of an answer with shapes in place of their indexes, whatever memory they take."""
+    found: Counter[tuple[int, tuple[Shape, ...]]] = Counter()
+    for pattern in solution.patterns:
+        shapes = [replace(problem.shapes[index], memory_mib=0, start_extra_mib=0) for index in pattern.residents]
+        found[pattern.pool, tuple(sorted(shapes, key=repr))] += pattern.count
+    return found
 
 
 def _measured(blueprint: Blueprint, solution: Solution, goal: Goal) -> float:

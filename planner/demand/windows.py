@@ -31,6 +31,9 @@ DEFAULT_WINDOW_COUNT = 60
 # Requests that all arrive within less than a second are a burst, not a rate: they count as that many per second.
 SHORTEST_SPAN_S = 1.0
 
+# The timeline of windows that people declare.
+CLOCK = "clock"
+
 # A plan is computed per window; a day by minutes is the finest that is sensible.
 MAX_WINDOW_COUNT = 1440
 
@@ -63,13 +66,19 @@ class DemandProfile(_Part):
     """Demand of one workload. Windows are in order and do not overlap; between and after them there is no demand.
 
     A constant demand is one window from 0 to infinity. peak_rps is the largest rate of a window, p99_rps the rate that is
-    not exceeded 99 % of the time, mean_rps the time-weighted mean from the first start to the last end.
+    not exceeded 99 % of the time, mean_rps the time-weighted mean from the first start to the last end. timeline names what times are
+    counted on: profiles of one timeline are known to happen together (None: constant, it has no times); every_s is after
+    how long it repeats itself (None: never). steady_fraction is the part of
+    the differences between windows that chance explains: 0 for declared windows.
     """
 
     windows: tuple[DemandWindow, ...]
     peak_rps: float
     p99_rps: float
     mean_rps: float
+    timeline: str | None = None
+    every_s: float | None = None
+    steady_fraction: float = 0.0
 
 
 def fixed_length(tokens: float) -> TokenLengths:
@@ -96,8 +105,8 @@ def constant_demand(rate_rps: float, input_lengths: TokenLengths, output_lengths
     return DemandProfile(windows=(window,), peak_rps=rate_rps, p99_rps=rate_rps, mean_rps=rate_rps)
 
 
-def windowed_demand(windows: Sequence[DemandWindow]) -> DemandProfile:
-    """Demand that changes between finite windows (in order, not overlapping, at least one)."""
+def windowed_demand(windows: Sequence[DemandWindow], timeline: str = CLOCK) -> DemandProfile:
+    """Demand that changes between finite windows (in order, not overlapping, at least one) of a timeline."""
     span_s = windows[-1].end_s - windows[0].start_s
     idle_s = sum(later.start_s - earlier.end_s for earlier, later in pairwise(windows))
     weights = sorted([(0.0, idle_s)] + [(window.rate_rps, window.end_s - window.start_s) for window in windows])
@@ -111,6 +120,7 @@ def windowed_demand(windows: Sequence[DemandWindow]) -> DemandProfile:
         peak_rps=weights[-1][0],
         p99_rps=p99_rps,
         mean_rps=sum(rate_rps * length_s for rate_rps, length_s in weights) / span_s,
+        timeline=timeline,
     )
 
 
@@ -131,8 +141,10 @@ def window_edges(span_s: float, window_s: float | None) -> tuple[float, ...]:
     return tuple(width_s * i for i in range(count + 1))
 
 
-def demand_from_requests(requests: Sequence[TraceRequest], edges: Sequence[float], copies: int = 1) -> DemandProfile:
-    """Demand per window of a trace, at least one request, sorted by arrival. edges come from `window_edges`.
+def demand_from_requests(
+    requests: Sequence[TraceRequest], edges: Sequence[float], copies: int = 1, timeline: str = "trace"
+) -> DemandProfile:
+    """Demand per window of a trace, at least one request, sorted by arrival. edges come from `window_edges`, timeline names the trace.
 
     With copies every window has its own requests so many times, shifted evenly inside the window: rates are multiplied while
     peaks stay where they are. A request that arrives exactly at the last edge belongs to the last window.
@@ -155,7 +167,20 @@ def demand_from_requests(requests: Sequence[TraceRequest], edges: Sequence[float
                 output=_lengths([request.output_tokens for request in inside]) if enough else whole_output,
             )
         )
-    return windowed_demand(windows)
+    chance = steady_fraction([last - first for first, last in pairwise(cuts)], [window.burstiness for window in windows])
+    return windowed_demand(windows, timeline).model_copy(update={"steady_fraction": chance})
+
+
+def steady_fraction(counts: Sequence[int], dispersions: Sequence[float]) -> float:
+    """The part of the variance between the counts of windows that arrivals at a constant rate would show too, at most 1.
+
+    Such counts vary by their mean times the index of dispersion within windows. It is the weight of the overall mean in the usual
+    estimate of a window's rate (Buehlmann's credibility).
+    """
+    mean = sum(counts) / len(counts)
+    variance = sum((count - mean) ** 2 for count in counts) / max(1, len(counts) - 1)
+    expected = sum(count * burst for count, burst in zip(counts, dispersions, strict=True)) / len(counts)
+    return 1.0 if variance <= expected else expected / variance
 
 
 def dispersion(arrivals_s: Sequence[float], start_s: float, end_s: float) -> float:

@@ -58,7 +58,11 @@ def _where(candidate: Candidate) -> str:
         return f"in a {candidate.mig.name} slice of pool {candidate.site.pool}"
     if candidate.mode == "exclusive":
         return f"on {candidate.gpus} GPU{'s' if candidate.gpus > 1 else ''} of pool {candidate.site.pool}"
-    return f"at 1/{candidate.max_active} of a GPU of pool {candidate.site.pool}"
+    return f"beside {_counted(candidate.active_at_worst - 1)} on a GPU of pool {candidate.site.pool}"
+
+
+def _counted(neighbours: int) -> str:
+    return f"{neighbours} active neighbour{'' if neighbours == 1 else 's'}"
 
 
 def _short_of_memory(candidate: Candidate, rate_rps: float, quantile: float) -> str | None:

@@ -18,7 +18,7 @@ from planner.sizing.blueprint import Blueprint
 from planner.sizing.candidates import Candidate
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.parts import node_name
-from profiles.latency.capacity import Slo, forecast
+from profiles.latency.capacity import Slo
 from profiles.memory.kv import kv_bytes_for_tokens
 
 # docs/fleet.md: goals are latencies that 95 % of the requests stay under.
@@ -47,9 +47,7 @@ def limit_broken(
 
     With pool False its KV cache counts as large enough.
     """
-    step = candidate.step if factor == 1.0 else candidate.step.slower(factor)
-    mix = candidate.group.mix_at(rate_rps)
-    load = forecast(step, mix, rate_rps, candidate.share_fraction, candidate.settings, quantile)
+    load = candidate.forecast(rate_rps, quantile, factor)
     if load is None:
         return "throughput"
     ttft_fraction, tpot_fraction = load.ttft_s / slo.ttft_s, load.tpot_s / slo.tpot_s

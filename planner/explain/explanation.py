@@ -6,10 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from planner.explain.binding import binding
-from planner.explain.ways import refusals, ways
+from planner.explain.ways import active_fraction_of, refusals, ways
 from planner.plan import Explanation, GpuRows, ModelReasons
-from planner.problem import Placed, Problem, Shape
+from planner.problem import Placed, Pool, Shape
 from planner.sizing.blueprint import Blueprint
+from planner.sizing.candidates import Candidate
 from planner.sizing.parts import node_name
 
 
@@ -65,13 +66,16 @@ def rows_of(blueprint: Blueprint, residents: Sequence[int]) -> tuple[float, floa
     memory_fraction = sum(shape.memory_mib for shape in shapes) / pool.memory_mib
     if shapes[0].mode == "exclusive":
         return memory_fraction, 1.0, 1.0
-    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
-    active_fraction = sum(shape.active_permille for shape in shapes) / (1000 * allowed)
-    return memory_fraction, active_fraction, _compute_fraction(problem, shapes)
+    return (
+        memory_fraction,
+        active_fraction_of(pool, shapes),
+        _compute_fraction(pool, shapes, [blueprint.candidates[index] for index in residents]),
+    )
 
 
-def _compute_fraction(problem: Problem, shapes: Sequence[Shape]) -> float:
-    pool = problem.pools[shapes[0].pool]
-    used_permille = sum(shape.compute_permille for shape in shapes) + pool.resident_cost_permille * (len(shapes) - 1)
+def _compute_fraction(pool: Pool, shapes: Sequence[Shape], residents: Sequence[Candidate]) -> float:
+    """What the residents take of the GPU's time in the window in which they take most."""
+    busiest_permille = max(map(sum, zip(*(candidate.compute_permille for candidate in residents), strict=True)))
+    used_permille = busiest_permille + pool.resident_cost_permille * (len(shapes) - 1)
     bandwidth_permille = sum(shape.bandwidth_permille for shape in shapes)
     return max(used_permille, bandwidth_permille) / pool.compute_limit_permille

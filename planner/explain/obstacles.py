@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from planner.problem import Pattern, Pool, Problem, Shape, Solution, fits_layout
+from planner.problem import Pattern, Pool, Problem, Shape, Solution, active_by_window, fits_layout
+from planner.sizing.activity import ANY
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.candidates import Candidate
-from planner.sizing.ways_to_run import TRICKLE_RPS
 
 MIB_PER_GIB = 1024
 
@@ -37,9 +37,6 @@ class _Try:
     blueprint: Blueprint
     pattern: Pattern
     new: int
-    quantile: float
-    # what was found of SLOs so far, by shape, rate and level: forecasts take most of the time
-    met: dict[tuple[int, float, int], bool]
 
     @property
     def problem(self) -> Problem:
@@ -74,7 +71,7 @@ class _Try:
         return f"{max(0, self.pool.memory_mib - used_mib) / MIB_PER_GIB:.1f} GiB free"
 
 
-def obstacles(blueprint: Blueprint, solution: Solution, index: int, quantile: float) -> Iterator[tuple[Obstacle, int]]:
+def obstacles(blueprint: Blueprint, solution: Solution, index: int) -> Iterator[tuple[Obstacle, int]]:
     """Constraints that keep one more replica of the group with this index off GPUs that others use, each with their number.
 
     Of all its shapes the one that the fewest constraints keep out is judged on each GPU. GPUs that hold a replica of its own are left
@@ -87,17 +84,16 @@ def obstacles(blueprint: Blueprint, solution: Solution, index: int, quantile: fl
             own[shape.pool].append(item)
     for items in own.values():
         # of equally many constraints those of the shape for the most neighbours are told
-        items.sort(key=lambda item: -problem.shapes[item].max_active)
+        items.sort(key=lambda item: (-problem.shapes[item].active_limit_permille, -problem.shapes[item].max_residents))
     used: Counter[int] = Counter()
     for pattern in solution.patterns:
         used[pattern.pool] += problem.shapes[pattern.residents[0]].gpus * pattern.count
     common = sorted(solution.patterns, key=lambda pattern: (-pattern.count, pattern.pool, pattern.residents))
     held = [pattern for pattern in common if own[pattern.pool] and not _holds(problem, pattern, index)]
-    met: dict[tuple[int, float, int], bool] = {}
     for pattern in held[:MOST_PATTERNS]:
         residents = [problem.shapes[item] for item in pattern.residents]
         alike = [item for item in own[pattern.pool] if problem.shapes[item].mode == residents[0].mode != "exclusive"]
-        tries = [list(_kept_out(_Try(blueprint, pattern, item, quantile, met))) for item in alike or own[pattern.pool]]
+        tries = [list(_kept_out(_Try(blueprint, pattern, item))) for item in alike or own[pattern.pool]]
         for obstacle in min(tries, key=len):
             yield obstacle, residents[0].gpus * pattern.count
     for number, pool in enumerate(blueprint.pools):
@@ -189,7 +185,11 @@ def _alone(tried: _Try) -> Iterator[Obstacle]:
         yield _cannot_share(tried, tried.pattern.residents[0], f"{tried.names} runs alone")
     elif tried.residents[0].mode == "exclusive":
         pairs = [
-            _Try(tried.blueprint, replace(tried.pattern, residents=(other,)), new, tried.quantile, tried.met)
+            _Try(
+                tried.blueprint,
+                replace(tried.pattern, residents=(other,)),
+                new,
+            )
             for other in others
             for new in shared
         ]
@@ -230,7 +230,8 @@ def _too_small_a_share(tried: _Try, others: Sequence[int]) -> Obstacle:
         )
     return Obstacle(
         "share",
-        f"{name} runs alone, because its guaranteed share is the limit: at 1/{best.max_active} of a GPU, {needed} replicas would be needed "
+        f"{name} runs alone, because neighbours' activity is the limit: beside some that are active "
+        f"{best.limit.active_limit - max(best.active_permille) / 1000:.1f} at a time, {needed} replicas would be needed "
         f"for its {owner.group.peak_rps:.3g} requests/s, alone {alone}",
         f"relax slo of {name}",
     )
@@ -250,12 +251,13 @@ def _memory(tried: _Try) -> Iterator[Obstacle]:
 
 
 def _active(tried: _Try) -> Iterator[Obstacle]:
-    """Residents that may be active together, and their shares of compute."""
+    """Residents and the parts of time in which they have work, and their shares of compute."""
     shapes = [*tried.residents, tried.shape]
-    allowed = min(tried.pool.max_active_residents, *(shape.max_active for shape in shapes))
-    active = sum(shape.active_permille for shape in shapes) / 1000
-    if active > allowed:
-        yield _too_many(tried, allowed, active)
+    most = min(shape.max_residents for shape in shapes)
+    limit_permille = min(1000 * tried.pool.max_active_residents, *(shape.active_limit_permille for shape in shapes))
+    active_permille = max(active_by_window(shapes))
+    if len(shapes) > most or active_permille > limit_permille:
+        yield _too_active(tried, most, limit_permille)
         return
     taken_permille = sum(shape.compute_permille for shape in tried.residents) + tried.pool.resident_cost_permille * len(tried.residents)
     if taken_permille + tried.shape.compute_permille > tried.pool.compute_limit_permille:
@@ -266,34 +268,28 @@ def _active(tried: _Try) -> Iterator[Obstacle]:
         )
 
 
-def _too_many(tried: _Try, allowed: int, active: float) -> Obstacle:
-    each = tried.shape.active_permille / 1000
-    taken = f"{active - each:.3g} of {allowed} active residents are there, a replica counts for {each:.3g} ({tried.free_gib})"
-    tight = _tight(tried, allowed + 1)
-    if tight:
+def _too_active(tried: _Try, most: int, limit_permille: int) -> Obstacle:
+    there_permille = max(active_by_window(tried.residents))
+    if limit_permille == 1000 * tried.pool.max_active_residents:
         return Obstacle(
             "active",
-            f"the guaranteed share is the limit: {taken}, and at 1/{allowed + 1} of the GPU the SLO of {tight} would be missed",
-            f"relax slo of {tight}",
+            f"activity is the limit: residents active {there_permille / 10:.0f} % of the time together are there, a replica is "
+            f"{max(tried.shape.active_permille) / 10:.0f} %, policy.max_active_residents allows {limit_permille / 10:.0f} % "
+            f"({tried.free_gib})",
+            "raise policy.max_active_residents",
         )
-    if allowed < tried.pool.max_active_residents:
-        return Obstacle("active", f"the guaranteed share is the limit: {taken}, each sized for 1/{allowed} of the GPU")
-    return Obstacle("active", f"active residents are the limit: {taken}", "raise policy.max_active_residents")
-
-
-def _tight(tried: _Try, level: int) -> str:
-    """Who misses the SLO with that many active residents: those there at their rate, the newcomer even with a trickle of requests."""
-    rates = {index: tried.candidate(index).capacity_rps for index in tried.pattern.residents}
-    rates[tried.new] = TRICKLE_RPS
-    return ", ".join(
-        sorted({tried.candidate(index).group.name for index, rate_rps in rates.items() if not _meets(tried, index, rate_rps, level)})
+    tight = sorted(
+        {
+            tried.candidate(index).group.name
+            for index in tried.all
+            if tried.problem.shapes[index].active_limit_permille <= limit_permille or tried.problem.shapes[index].max_residents <= most
+        }
     )
-
-
-def _meets(tried: _Try, index: int, rate_rps: float, level: int) -> bool:
-    key = (index, rate_rps, level)
-    if key not in tried.met:
-        candidate = replace(tried.candidate(index), max_active=level)
-        load, slo = candidate.forecast(rate_rps, tried.quantile), candidate.group.slo
-        tried.met[key] = load is not None and load.ttft_s <= slo.ttft_s and load.tpot_s <= slo.tpot_s
-    return tried.met[key]
+    among = f" of at most {most} residents" if most < ANY else ""
+    return Obstacle(
+        "active",
+        f"the neighbours' activity is the limit: residents active {there_permille / 10:.0f} % of the time together are there, a replica is "
+        f"{max(tried.shape.active_permille) / 10:.0f} %, and {', '.join(tight)} would miss the SLO beyond "
+        f"{limit_permille / 10:.0f} %{among} ({tried.free_gib})",
+        f"relax slo of {', '.join(tight)}",
+    )

@@ -18,8 +18,8 @@ MOST_NAMES = 4
 MOST_OBSTACLES = 3
 
 
-def why_unserved(blueprint: Blueprint, solution: Solution, index: int, quantile: float) -> str:
-    """The binding constraint of the group with this index, which is not fully served; quantile is the one that replicas are sized for."""
+def why_unserved(blueprint: Blueprint, solution: Solution, index: int) -> str:
+    """The binding constraint of the group with this index, which is not fully served."""
     group, problem = blueprint.groups[index], blueprint.problem
     shapes = [candidate for candidate in blueprint.candidates if candidate.group.name == group.name]
     if not shapes:
@@ -31,7 +31,7 @@ def why_unserved(blueprint: Blueprint, solution: Solution, index: int, quantile:
         return f"max_replicas allows {len(own)}, which carry {capacity_microrps / MICRO:.3g} of {group.peak_rps:.3g} requests/s; raise it"
     most = max(shapes, key=lambda candidate: candidate.capacity_rps / candidate.gpus)
     around = f"it may use {_where(blueprint, index)}{_also_served(blueprint, solution, index)}"
-    limits, levers = _limits(blueprint, solution, index, quantile)
+    limits, levers = _limits(blueprint, solution, index)
     if _by_count(problem.demands[index], len(own), capacity_microrps):
         return (
             f"min_replicas asks for {group.min_replicas} replicas and there is room for {len(own)}, each on its own GPUs or MIG slice: "
@@ -50,10 +50,10 @@ def _by_count(demand: Demand, replicas: int, capacity_microrps: int) -> bool:
     return shortfall(demand, demand.peak_microrps, replicas, 0) > demand.peak_microrps - capacity_microrps
 
 
-def _limits(blueprint: Blueprint, solution: Solution, index: int, quantile: float) -> tuple[str, list[str]]:
+def _limits(blueprint: Blueprint, solution: Solution, index: int) -> tuple[str, list[str]]:
     """What keeps one more replica off each GPU, as the end of a sentence, and what to change, the most useful first."""
     found: defaultdict[str, Counter[Obstacle]] = defaultdict(Counter)
-    for obstacle, gpus in obstacles(blueprint, solution, index, quantile):
+    for obstacle, gpus in obstacles(blueprint, solution, index):
         found[obstacle.kind][obstacle] += gpus
     kinds = sorted(found.values(), key=lambda kind: -kind.total())[:MOST_OBSTACLES]
     ordered = [(kind.most_common(1)[0][0], kind.total(), len(kind) > 1) for kind in kinds]

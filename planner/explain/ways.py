@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from planner.plan import Refusal, Way
-from planner.problem import MICRO
+from planner.problem import MICRO, Pool, Shape, active_by_window
 from planner.sizing.blueprint import Blueprint
 
 # What is told of each model: the cheapest ways, and refusals in the order of pools. Plans stay small however many pools there are.
@@ -58,10 +58,15 @@ def gpu_fraction_of(blueprint: Blueprint, index: int) -> float:
     if candidate.mig is not None:
         gpu = candidate.site.gpu
         return max(candidate.mig.memory_slices / gpu.mig_memory_slices, candidate.mig.compute_slices / gpu.mig_compute_slices)
-    allowed = min(pool.max_active_residents, shape.max_active)
-    active_fraction = shape.active_permille / (1000 * allowed)
-    compute_fraction = max(shape.compute_permille, shape.bandwidth_permille) / pool.compute_limit_permille
+    active_fraction = active_fraction_of(pool, [shape])
+    compute_fraction: float = max(*candidate.compute_permille, shape.bandwidth_permille) / pool.compute_limit_permille
     return max(shape.memory_mib / pool.memory_mib, active_fraction, compute_fraction)
+
+
+def active_fraction_of(pool: Pool, shapes: Sequence[Shape]) -> float:
+    """How much of the activity, or of the number of residents, is used up that the most sensitive of time-shared residents bears."""
+    limit_permille = min(1000 * pool.max_active_residents, *(shape.active_limit_permille for shape in shapes))
+    return max(max(active_by_window(shapes)) / limit_permille, len(shapes) / min(shape.max_residents for shape in shapes))
 
 
 def refusals(blueprint: Blueprint, name: str) -> tuple[Refusal, ...]:

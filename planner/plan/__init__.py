@@ -34,11 +34,12 @@ from planner.plan.json_files import DocumentError, plan_from_json, state_from_js
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
 from planner.plan.vllm_args import EngineArgs, LoraModule
-from planner.plan.workload_forecast import NodeLoss, WorkloadForecast
+from planner.plan.workload_forecast import Attainment, NodeLoss, PlannedWindow, WorkloadForecast
 
 __all__ = [
     "SCHEMA_VERSION",
     "Action",
+    "Attainment",
     "Baseline",
     "Breaking",
     "Certificate",
@@ -68,6 +69,7 @@ __all__ = [
     "OneMore",
     "Outage",
     "Plan",
+    "PlannedWindow",
     "PoolRules",
     "Prior",
     "Refusal",

@@ -28,7 +28,7 @@ from planner.plan.gpu_facts import GpuFacts
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Explanation
 from planner.plan.vllm_args import EngineArgs
-from planner.plan.workload_forecast import NodeLoss, WorkloadForecast
+from planner.plan.workload_forecast import NodeLoss, PlannedWindow, WorkloadForecast
 
 SCHEMA_VERSION = 1
 
@@ -70,6 +70,7 @@ class ReplicaForecast(PlanPart):
     """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share.
 
     provenance says what its step times rest on and how wide they are spread; empty in plans made before it was kept.
+    active_fractions are the part of time in which it has work beside its neighbours, in each of the plan's windows (one where it has none).
     """
 
     ttft_s: Seconds
@@ -77,11 +78,19 @@ class ReplicaForecast(PlanPart):
     busy_fraction: Fraction
     running_requests: PerSecond
     kv_fraction: Fraction
+    active_fractions: tuple[Fraction, ...] = (1.0,)
     provenance: str = ""
 
 
 class Replica(PlanPart):
-    """One engine process group: where it lives, how it is started and what it is expected to do."""
+    """One engine process group: where it lives, how it is started and what it is expected to do.
+
+    It bears at most max_residents on its GPU, itself counted, whose active fractions add up to at most active_limit. active_at_worst is
+    the number of residents active at once, itself counted, for which its forecast is made.
+
+    kv_floor_mib is the part of its KV pool that the plan needs; the rest of ledger.kv_mib has grown into memory that nobody in the plan
+    uses. None in plans made before it was kept.
+    """
 
     name: str
     served_name: str
@@ -92,15 +101,23 @@ class Replica(PlanPart):
     gpus: tuple[WholeNumber, ...]
     mig: MigPlace | None = None
     mode: GpuMode
-    max_active_residents: Some = 1
+    max_residents: Some = 1
+    active_limit: PerSecond = 1.0
+    active_at_worst: Some = 1
     engine: Literal["vllm"] = "vllm"
     engine_version: str
     args: EngineArgs
     ledger: Ledger
+    kv_floor_mib: Mib | None = None
     capacity_rps: PerSecond
     planned_rps: PerSecond
     forecast: ReplicaForecast
     start_s: Seconds
+
+    @property
+    def kv_grown_mib(self) -> int:
+        """The part of its KV pool beyond what the plan needs; 0 where the plan does not say what that is."""
+        return 0 if self.kv_floor_mib is None else self.ledger.kv_mib - self.kv_floor_mib
 
 
 class GpuPlan(PlanPart):
@@ -163,7 +180,8 @@ class RouterPlan(PlanPart):
 class Desired(PlanPart):
     """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any.
 
-    gpu_types are those of its GPUs that the catalogue does not have.
+    gpu_types are those of its GPUs that the catalogue does not have. windows are those in which workloads are planned together, of their
+    peaks at different times; empty where all demand is constant.
     """
 
     nodes: tuple[NodePlan, ...]
@@ -187,6 +205,7 @@ class Desired(PlanPart):
     sharing_saving: SharingSaving | None = None
     warnings: tuple[str, ...] = ()
     gpu_types: tuple[GpuFacts, ...] = ()
+    windows: tuple[PlannedWindow, ...] = ()
 
 
 class Prior(PlanPart):

@@ -4,6 +4,7 @@ This package imports nothing of ours: an engine sees a Problem and never the spe
 """
 
 from planner.problem.accounting import (
+    active_by_window,
     blocks_used,
     cost,
     nodes_needed,
@@ -58,6 +59,7 @@ __all__ = [
     "Spot",
     "Status",
     "Watch",
+    "active_by_window",
     "blocks_used",
     "cost",
     "fits_layout",

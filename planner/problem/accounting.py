@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from planner.problem.model import Demand, Pattern, Pool, Problem, Solution
+from planner.problem.model import Demand, Pattern, Pool, Problem, Shape, Solution
 
 
 def priorities(problem: Problem) -> tuple[int, ...]:
@@ -37,6 +37,13 @@ def shortfall(demand: Demand, capacity_microrps: int, replicas: int, largest_mic
     by_count_microrps = -(-max(1, demand.peak_microrps) * missing // demand.min_replicas) if missing else 0
     lost_microrps = largest_microrps if demand.tolerate_nodes else 0
     return max(0, demand.peak_microrps - (capacity_microrps - lost_microrps), by_count_microrps)
+
+
+def active_by_window(shapes: Sequence[Shape]) -> tuple[int, ...]:
+    """Sum of active_permille in each window of shapes on one GPU; those with one number count the same in all windows."""
+    windows = max((len(shape.active_permille) for shape in shapes), default=1)
+    every = [shape.active_permille if len(shape.active_permille) == windows else shape.active_permille * windows for shape in shapes]
+    return tuple(map(sum, zip(*every, strict=True)))
 
 
 def unserved(problem: Problem, patterns: Sequence[Pattern]) -> tuple[int, ...]:

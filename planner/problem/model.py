@@ -36,7 +36,8 @@ class Pool:
     memory_mib is what one GPU offers our engines, headroom already taken off. price_microusd_per_h is per GPU.
     With billing "node" a node is paid whole as soon as one of its GPUs is used; min_nodes of them are paid always.
     block_sizes are the tensor-parallel sizes the links allow: aligned power-of-two blocks inside one node.
-    mig_layouts are the maximal legal layouts; it is empty when the pool is not in MIG mode. compute_limit_permille
+    mig_layouts are the maximal legal layouts; it is empty when the pool is not in MIG mode. max_active_residents bounds the sum of
+    activities on a time-shared GPU, in whole residents, and the number of residents under MPS. compute_limit_permille
     bounds the sum of busy fractions on a time-shared GPU, resident_cost_permille is added for each resident beyond
     the first. host_cores_per_gpu and host_memory_mib_per_gpu are the fair share of the node that a GPU's engines may use.
     machines numbers the machine of each node where one machine's GPUs are nodes of several pools; empty: every node is its own.
@@ -94,9 +95,10 @@ class Shape:
     """A candidate replica.
 
     gpus > 1 is tensor parallelism over an aligned block, which is always exclusive. On a time-shared GPU
-    capacity_microrps holds while at most max_active residents are active together; active_permille is how much of
-    one such resident this shape counts for (1000, or its busy fraction when it idles most of the time). Under MPS
-    compute_permille is its percentage of active threads and max_active the number of residents that it was sized for.
+    capacity_microrps holds while at most max_residents sit there, itself counted, whose active_permille add up to at most
+    active_limit_permille in every window. active_permille is the part of time in which it has work: once per window of the Problem, or
+    one number for all of them. Memory is the same in all windows. Under MPS compute_permille is its percentage of active threads and
+    max_residents the number of residents that it was sized for.
     memory_mib, compute_permille and bandwidth_permille are per GPU (for a MIG shape: memory of its slice).
     start_extra_mib is what it takes beyond memory_mib for a while as it starts: what is resident and the largest of these must fit,
     so that any one may start again beside the others. Shapes of different colocation classes never share a GPU.
@@ -112,8 +114,9 @@ class Shape:
     mig_profile: str | None = None
     compute_permille: int = 1000
     bandwidth_permille: int = 0
-    active_permille: int = 1000
-    max_active: int = 1
+    active_permille: tuple[int, ...] = (1000,)
+    max_residents: int = 1
+    active_limit_permille: int = 1000
     host_cores: int = 0
     host_memory_mib: int = 0
     colocation_class: str = ""

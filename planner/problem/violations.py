@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from planner.problem.accounting import blocks_used, cost, nodes_needed, unserved, unserved_by_priority
+from planner.problem.accounting import active_by_window, blocks_used, cost, nodes_needed, unserved, unserved_by_priority
 from planner.problem.model import MigSlot, Pattern, Placed, Pool, Problem, Shape, Solution
 
 
@@ -84,10 +84,7 @@ def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Itera
         yield from _mps_violations(pool, shapes, where)
     if shapes[0].mode != "time_shared":
         return
-    active_permille = sum(shape.active_permille for shape in shapes)
-    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
-    if active_permille > 1000 * allowed:
-        yield f"{where}: {active_permille / 1000:.3f} active residents where {allowed} may be active together"
+    yield from _active_violations(pool, shapes, where)
     extra_permille = pool.resident_cost_permille * (len(shapes) - 1)
     for row, used in (
         ("compute", sum(shape.compute_permille for shape in shapes) + extra_permille),
@@ -97,9 +94,21 @@ def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Itera
             yield f"{where}: {used} per mille of {row} of {pool.compute_limit_permille}"
 
 
+def _active_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+    """No more residents, and no window with more activity, than the tightest of them is sized for."""
+    most = min(shape.max_residents for shape in shapes)
+    if len(shapes) > most:
+        yield f"{where}: {len(shapes)} residents where {most} may sit together"
+    limit_permille = min(1000 * pool.max_active_residents, *(shape.active_limit_permille for shape in shapes))
+    for window, active_permille in enumerate(active_by_window(shapes)):
+        if active_permille > limit_permille:
+            yield f"{where}: active {active_permille / 1000:.3f} in window {window} where the residents bear {limit_permille / 1000:.3f}"
+            return
+
+
 def _mps_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
     """Thread percentages and memory bandwidth of the residents add up to one GPU at most."""
-    allowed = min(pool.max_active_residents, *(shape.max_active for shape in shapes))
+    allowed = min(pool.max_active_residents, *(shape.max_residents for shape in shapes))
     if len(shapes) > allowed:
         yield f"{where}: {len(shapes)} residents under MPS where {allowed} may be active together"
     for row, used in (

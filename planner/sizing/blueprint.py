@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from planner.demand.joint import JointWindow
 from planner.plan import Refusal, State
 from planner.problem import MICRO, Demand, MigSlot, Placed, Pool, Problem, Shape
+from planner.sizing.activity import ANY
 from planner.sizing.candidates import Candidate, candidates
 from planner.sizing.current import Grounds, current
-from planner.sizing.groups import ServiceGroup, service_groups
+from planner.sizing.groups import ServiceGroup, joint_demand
 from planner.sizing.host_room import too_much_for_host
 from planner.sizing.neighbours import Neighbours
 from planner.sizing.parts import Part, node_name, parts
@@ -28,6 +30,8 @@ START_STEP_MIB = 1024
 # Replicas of a demand without a limit: more than any fleet has GPUs.
 UNLIMITED = 1_000_000
 
+NOBODY: Mapping[str, float] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
@@ -42,6 +46,7 @@ class Blueprint:
     groups: tuple[ServiceGroup, ...]
     pools: tuple[FleetPool, ...]
     parts: tuple[Part, ...]
+    windows: tuple[JointWindow, ...]
     # why some ways of running a group are impossible, by its name
     refusals: Mapping[str, tuple[Refusal, ...]]
 
@@ -54,15 +59,15 @@ class Blueprint:
         return tuple(self.parts[self.problem.shapes[item.shape].pool].real(item) for item in placed)
 
 
-def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blueprint:
+def build(fleet: Fleet, state: State, band_quantile: float | None = None, slower: Mapping[str, float] = NOBODY) -> Blueprint:
     """All candidates of all groups on all pools, as a Problem.
 
     With band_quantile step times are taken at that quantile of their error band, instead of the policy's: what if engines turn out so fast,
-    or so slow?
+    or so slow? slower holds, by served name, by how much longer than known steps are taken to be.
     """
     step_quantile = fleet.policy.step_quantile if band_quantile is None else band_quantile
-    sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, step_quantile)
-    groups = service_groups(fleet)
+    sizing = Sizing(fleet.policy.sizing_quantile, fleet.measurements, step_quantile, slower)
+    groups, windows = joint_demand(fleet)
     neighbours = Neighbours(fleet, groups)
     own = [part for pool in sorted(fleet.pools, key=lambda pool: pool.name) for part in parts(pool)]
     sites = [_site(fleet, part) for part in own]
@@ -93,6 +98,7 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None) -> Blu
         groups=groups,
         pools=tuple(_declared(part) for part in own),
         parts=tuple(own),
+        windows=windows,
         refusals={name: tuple(listed) for name, listed in refused.items()},
     )
 
@@ -195,26 +201,36 @@ def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shap
         capacity_microrps=microrps,
         gpus=candidate.gpus,
         mig_profile=candidate.mig.name if candidate.mig else None,
-        compute_permille=candidate.compute_permille,
-        active_permille=candidate.active_permille,
-        max_active=candidate.max_active,
+        # of time-shared ones the rule on activities says more
+        compute_permille=0 if candidate.mode == "time_shared" else 1000,
+        active_permille=_as_few(candidate.active_permille),
+        max_residents=candidate.limit.max_residents,
+        active_limit_permille=math.floor(1000 * candidate.limit.active_limit),
         host_cores=host_cores,
         host_memory_mib=host_memory_mib,
         # those without a team are one more team
         colocation_class=candidate.group.team or "" if policy.isolate_teams else "",
-        start_extra_mib=_start_extra_mib(candidate),
+        start_extra_mib=start_extra_mib(candidate),
     )
 
 
-def _start_extra_mib(candidate: Candidate) -> int:
+def _as_few(by_window: tuple[int, ...]) -> tuple[int, ...]:
+    """One number where it is the same in all windows."""
+    return by_window[:1] if len(set(by_window)) == 1 else by_window
+
+
+def start_extra_mib(candidate: Candidate) -> int:
     """What a start takes beyond the steady state, in steps, which keeps the engines' groups of shapes few, but no more than is there."""
     exact_mib = candidate.ledger.start_peak_mib - candidate.ledger.total_mib
     room_mib = candidate.site.memory_mib(candidate.mig) - candidate.ledger.total_mib
     return min(-(-exact_mib // START_STEP_MIB) * START_STEP_MIB, max(exact_mib, room_mib))
 
 
+def _beside(candidate: Candidate) -> str:
+    among = f"{candidate.limit.max_residents} " if candidate.limit.max_residents < ANY else ""
+    return f"active {candidate.limit.active_limit:g} {among}".strip()
+
+
 def _shape_name(candidate: Candidate) -> str:
-    how = (
-        candidate.mig.name if candidate.mig else f"1/{candidate.max_active}" if candidate.mode == "time_shared" else f"{candidate.gpus} GPU"
-    )
+    how = candidate.mig.name if candidate.mig else _beside(candidate) if candidate.mode == "time_shared" else f"{candidate.gpus} GPU"
     return f"{candidate.group.name} on {candidate.site.pool}, {how}, {candidate.capacity_rps:.4g}/s"

@@ -7,12 +7,14 @@ capacity is the largest rate whose predicted latency at the sizing quantile meet
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.plan import Refusal
+from planner.sizing.activity import ALONE, SharingLimit
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.kv_steps import stepped_bytes
 from planner.sizing.sites import Site
+from planner.sizing.time_shared import activities, mean_active, splits
 from planner.sizing.ways_to_run import TRICKLE_RPS, Sizing, Variant, variant_of, ways
 from planner.spec.fleet import Sharing
 from profiles.engine_versions import MIG_BY_UUID, lacking
@@ -25,15 +27,6 @@ from profiles.settings import EngineSettings, UnsupportedError
 
 MIB = 1024 * 1024
 
-# A replica that has work less than a tenth of the time counts for a third of an active resident: with k=4 allowed, twelve
-# of them are active more than four at once in 0.4 % of the time (binomial), with k=3 nine more than three in 0.8 %: inside the default
-# sizing quantile of 99 %.
-IDLE_BUSY_FRACTION = 0.10
-IDLE_ACTIVE_PERMILLE = 334
-
-# Demand is split over n, n+1, n+2 equal replicas, n being the fewest that can carry it: more, smaller replicas fill gaps.
-EXTRA_SPLITS = 2
-
 # Twenty halvings leave the rate known to one millionth.
 BISECTION_STEPS = 20
 
@@ -42,7 +35,13 @@ BISECTION_STEPS = 20
 class Candidate:
     """One candidate replica of a group on a site, with the ledger and the forecast that justify its capacity.
 
-    utilization_fraction is the --gpu-memory-utilization of an engine that runs and was started with another one than its ledger gives.
+    limit is whom it bears on its GPU; with active_at_worst residents active at once, itself counted, its goals are still met at the
+    sizing quantile; mean_active of them are in the mean while it is itself. active_permille and compute_permille are per joint window of
+    the fleet: the part of time in which it has work, beside its neighbours and alone.
+
+    whole is the variant before the size of the KV pool limits its max_num_seqs. Steps are taken to be slower times as long as they are
+    known to be. utilization_fraction is the --gpu-memory-utilization of an engine that runs and was started with another one than its
+    ledger gives.
     """
 
     group: ServiceGroup
@@ -50,13 +49,17 @@ class Candidate:
     mode: Sharing
     settings: EngineSettings
     mig: MigProfile | None
-    max_active: int
+    limit: SharingLimit
+    active_at_worst: int
+    mean_active: float
     kv_bytes: int
     ledger: MemoryLedger
     step: StepTime
+    slower: float
     capacity_rps: float
-    active_permille: int
-    compute_permille: int
+    active_permille: tuple[int, ...]
+    compute_permille: tuple[int, ...]
+    whole: Variant
     utilization_fraction: float | None = None
 
     @property
@@ -66,12 +69,26 @@ class Candidate:
 
     @property
     def share_fraction(self) -> float:
-        """The part of a GPU's compute that is this replica's at worst."""
-        return 1.0 / self.max_active
+        """The part of a GPU's time that is this replica's at worst."""
+        return 1.0 / self.active_at_worst
 
-    def forecast(self, rate_rps: float, quantile: float) -> LoadForecast | None:
-        """Latency and load at a rate, at the worst-case share."""
-        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, self.share_fraction, self.settings, quantile)
+    def expected(self, rate_rps: float, quantile: float) -> LoadForecast | None:
+        """Latency and load at a rate with steps as long as they are known to be; None as for forecast()."""
+        return self.forecast(rate_rps, quantile, 1.0 / self.slower)
+
+    def forecast(self, rate_rps: float, quantile: float, slower: float = 1.0) -> LoadForecast | None:
+        """Latency at a rate beside as many active neighbours as at worst, and load beside as many as in the mean.
+
+        slower is what every step takes longer than known.
+        """
+        step, mix = self.step if slower == 1.0 else self.step.slower(slower), self.group.mix_at(rate_rps)
+        worst = forecast(step, mix, rate_rps, self.share_fraction, self.settings, quantile)
+        if worst is None or self.mean_active == self.active_at_worst:
+            return worst
+        usual = forecast(step, mix, rate_rps, 1.0 / self.mean_active, self.settings, quantile)
+        if usual is None:
+            return None
+        return replace(usual, ttft_s=worst.ttft_s, tpot_s=worst.tpot_s)
 
 
 def candidates(group: ServiceGroup, site: Site, sizing: Sizing) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...]]:
@@ -100,7 +117,7 @@ def _check_version(settings: EngineSettings, mig: MigProfile | None) -> None:
 def _alone(variant: Variant) -> Candidate:
     """The replica that has a GPU, a block or a MIG slice to itself: all memory that is left becomes KV cache."""
     kv_bytes = kv_room_bytes(variant)
-    return sized(variant, 1, kv_bytes, largest_rate(variant, 1, kv_bytes))
+    return sized(variant, ALONE, kv_bytes, largest_rate(variant, 1, kv_bytes))
 
 
 def kv_room_bytes(variant: Variant) -> int:
@@ -148,55 +165,43 @@ def largest_rate(variant: Variant, level: int, kv_bytes: int) -> float:
 
 
 def _time_shared(variant: Variant) -> list[Candidate]:
-    """Replicas for each number of residents active together, with just the KV cache that their part of the demand needs, in steps."""
+    """Replicas for each class of neighbours, with just the KV cache that their part of the demand needs, in steps."""
     room_bytes = kv_room_bytes(variant)
-    found: list[Candidate] = []
-    reasons: list[str] = []
-    for level in range(2, variant.site.max_active_residents + 1):
-        try:
-            fewest = fewest_replicas(variant, level, room_bytes)
-        except UnsupportedError as error:
-            reasons.append(str(error))
-            continue
-        for rate_rps in split_rates(variant, fewest):
-            need_bytes = variant.kv_need_bytes(rate_rps, level)
-            if need_bytes is not None and need_bytes <= room_bytes:
-                kv_bytes = stepped_bytes(max(variant.min_kv_bytes, need_bytes), room_bytes)
-                found.append(sized(variant, level, kv_bytes, rate_rps))
+    found = []
+    for rate_rps, limit in splits(variant, math.ceil(variant.group.peak_rps / largest_rate(variant, 1, room_bytes))):
+        need_bytes = variant.kv_need_bytes(rate_rps, mean_active(variant, rate_rps, limit))
+        if need_bytes is not None and need_bytes <= room_bytes:
+            kv_bytes = stepped_bytes(max(variant.min_kv_bytes, need_bytes), room_bytes)
+            found.append(sized(variant, limit, kv_bytes, rate_rps))
     if not found:
-        raise UnsupportedError(reasons[0])
+        raise UnsupportedError(variant.slo_reason(2))
     return found
 
 
-def fewest_replicas(variant: Variant, level: int, room_bytes: int) -> int:
-    """The fewest replicas of one size that carry the demand and are as many as are asked for; UnsupportedError when none can."""
-    return max(1, variant.group.min_replicas, math.ceil(variant.group.peak_rps / largest_rate(variant, level, room_bytes)))
-
-
-def split_rates(variant: Variant, fewest: int) -> list[float]:
-    """The parts that the demand is split into: by the fewest replicas and a few more."""
-    return [variant.group.peak_rps / count for count in range(fewest, fewest + EXTRA_SPLITS + 1)]
-
-
-def sized(alone: Variant, level: int, kv_bytes: int, rate_rps: float) -> Candidate:
-    """The candidate with a KV pool of so many bytes that carries so much."""
-    variant = alone.within(kv_bytes)
-    load = variant.load(rate_rps, level)
-    # busy at the worst-case share: a station like M/G/infinity with N requests in the mean is empty exp(-N) of the time
-    busy_fraction = 1.0 if load is None else -math.expm1(-load.running_requests)
-    idle = variant.mode == "time_shared" and busy_fraction <= IDLE_BUSY_FRACTION
+def sized(whole: Variant, limit: SharingLimit, kv_bytes: int, rate_rps: float) -> Candidate:
+    """The candidate with a KV pool of so many bytes that carries so much beside such neighbours."""
+    variant = whole.within(kv_bytes)
+    if variant.mode == "time_shared":
+        active_permille, compute_permille, active_at_worst = activities(variant, rate_rps, limit)
+        active_in_mean = mean_active(variant, rate_rps, limit)
+    else:
+        every = (1000,) * len(variant.group.windows_rps)
+        active_permille, compute_permille, active_at_worst, active_in_mean = every, every, 1, 1.0
     return Candidate(
         group=variant.group,
         site=variant.site,
         mode=variant.mode,
         settings=variant.settings,
         mig=variant.mig,
-        max_active=level,
+        limit=limit,
+        active_at_worst=active_at_worst,
+        mean_active=active_in_mean,
         kv_bytes=kv_bytes,
         ledger=variant.ledger(kv_bytes),
         step=variant.step,
+        slower=variant.slower,
         capacity_rps=rate_rps,
-        active_permille=IDLE_ACTIVE_PERMILLE if idle else 1000,
-        # k residents that are always active fill the GPU exactly: rounding up must not turn k times 1/k into more than all
-        compute_permille=min(1000 // level, math.ceil(1000 * busy_fraction / level)),
+        active_permille=active_permille,
+        compute_permille=compute_permille,
+        whole=whole,
     )

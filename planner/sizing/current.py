@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +15,7 @@ from planner.sizing.neighbours import Neighbours
 from planner.sizing.parts import Part, node_index
 from planner.sizing.running import as_it_runs
 from planner.sizing.sites import Site
+from planner.sizing.together import identity, together
 from planner.sizing.ways_to_run import Sizing
 
 
@@ -27,15 +28,14 @@ class Grounds:
     neighbours: Neighbours
     sizing: Sizing
 
-    def candidate(self, replica: Replica, index: int, part: Part, count: int) -> Candidate | None:
-        """What a replica on part `index` may count as, which is one of so many of its model."""
+    def candidates(self, replica: Replica, index: int, part: Part, count: int) -> tuple[Candidate, ...]:
+        """What a replica on part `index` may count as, which is one of so many of its model: one candidate per class of neighbours."""
         group = next((group for group in self.groups if group.name == replica.served_name), None)
         if group is None or not group.allows(part.pool.name):
-            return None
+            return ()
         site = replace(self.sites[index], interference_factor=self.neighbours.interference_factor(group, part.pool))
-        candidate = as_it_runs(replica, group, site, self.sizing, count)
-        fits = candidate is not None and too_much_for_host(candidate, part.pool) is None and candidate.gpus <= part.gpus_per_node
-        return candidate if fits else None
+        found = as_it_runs(replica, group, site, self.sizing, count)
+        return tuple(item for item in found if too_much_for_host(item, part.pool) is None and item.gpus <= part.gpus_per_node)
 
 
 def current(found: list[tuple[Candidate, int]], own: Sequence[Part], grounds: Grounds, state: State) -> tuple[Placed, ...]:
@@ -44,24 +44,34 @@ def current(found: list[tuple[Candidate, int]], own: Sequence[Part], grounds: Gr
     Those that are no candidate of today's sizes are added to what was found.
     """
     shapes = {(_identity(candidate), part): shape for shape, (candidate, part) in reversed(list(enumerate(found)))}
-    known: dict[tuple[object, ...], Candidate | None] = {}
+    known: dict[tuple[object, ...], tuple[Candidate, ...]] = {}
     counts = Counter(replica.served_name for replica in state.replicas)
-    placed: list[Placed] = []
+    seats: defaultdict[tuple[int, int, tuple[int, ...], int | None], list[tuple[Placed, tuple[Candidate, ...]]]] = defaultdict(list)
     for replica in state.replicas:
         seat = _seat(replica, own)
         if seat is None:
             continue
         index, place = seat
-        key = (index, replica.mode, replica.max_active_residents, replica.mig and replica.mig.profile, _anywhere(replica))
+        key = (index, replica.mode, replica.max_residents, replica.active_limit, replica.mig and replica.mig.profile, _anywhere(replica))
         if key not in known:
-            known[key] = grounds.candidate(replica, index, own[index], counts[replica.served_name])
-        candidate = known[key]
-        if candidate is not None:
+            known[key] = grounds.candidates(replica, index, own[index], counts[replica.served_name])
+        # of classes those that replicas have that are planned anew: what runs is then found among them
+        alike = tuple(candidate for candidate in known[key] if (_identity(candidate), index) in shapes) or known[key]
+        if alike:
+            seats[index, place.node, place.gpus, place.mig_start].append((place, alike))
+    placed: list[Placed] = []
+    for (index, *_), here in seats.items():
+        for (place, _), candidate in zip(here, _chosen([options for _, options in here]), strict=True):
             shape = shapes.setdefault((_identity(candidate), index), len(found))
             if shape == len(found):
                 found.append((candidate, index))
             placed.append(replace(place, shape=shape))
     return tuple(sorted(placed, key=lambda item: (item.shape, item.node, item.gpus, item.mig_start or 0)))
+
+
+def _chosen(options: Sequence[tuple[Candidate, ...]]) -> list[Candidate]:
+    """One candidate for each engine of a GPU: of one class that all bear, else each as it would be first."""
+    return together(options) or [own[0] for own in options]
 
 
 def _seat(replica: Replica, own: Sequence[Part]) -> tuple[int, Placed] | None:
@@ -77,9 +87,7 @@ def _seat(replica: Replica, own: Sequence[Part]) -> tuple[int, Placed] | None:
 
 def _identity(candidate: Candidate) -> tuple[object, ...]:
     """What tells candidates of one part of a pool apart."""
-    mig = candidate.mig.name if candidate.mig else None
-    size = (candidate.kv_bytes, candidate.capacity_rps, candidate.utilization_fraction)
-    return (candidate.group.name, candidate.mode, mig, candidate.max_active, candidate.settings, *size)
+    return (candidate.limit, identity(candidate))
 
 
 def _anywhere(replica: Replica) -> EngineArgs:

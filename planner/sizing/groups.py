@@ -5,12 +5,11 @@ Rates add up window by window, lengths mix in proportion to rates, and the tight
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from planner.demand.windows import DemandWindow
+from planner.demand.joint import JointWindow, Offered, Stretch, offered, representative, stretches
 from planner.spec import Adapter, Fleet, Model, Workload
 from profiles.latency.capacity import Slo
 from profiles.latency.mix import RequestMix
@@ -20,9 +19,10 @@ from profiles.settings import EngineSettings
 
 @dataclass(frozen=True)
 class ServiceGroup:
-    """What one served model must carry. windows_rps is its rate per window of the fleet, peak_rps the largest of them.
+    """What one served model must carry. windows_rps is its rate per joint window of the fleet, peak_rps the largest of them.
 
-    mix describes its requests: means such that peak_rps requests/s carry the tokens of the heaviest window.
+    mix describes its requests: means such that peak_rps requests/s carry the tokens of the heaviest window. Rates of windows are in such
+    requests: where its requests are longer, more of them.
     """
 
     name: str
@@ -119,61 +119,70 @@ class ServiceGroup:
 
 def service_groups(fleet: Fleet) -> tuple[ServiceGroup, ...]:
     """One group per served name, sorted by it."""
+    return joint_demand(fleet)[0]
+
+
+def joint_demand(fleet: Fleet) -> tuple[tuple[ServiceGroup, ...], tuple[JointWindow, ...]]:
+    """The groups of a fleet, sorted by served name, and the windows in which they are sized together: rates by served name."""
     members: defaultdict[str, list[Workload]] = defaultdict(list)
     # by name: sums of rates differ in the last digit with the order
     for workload in sorted(fleet.workloads, key=lambda workload: workload.name):
         members[workload.served_name].append(workload)
-    starts_s = sorted({window.start_s for workload in fleet.workloads for window in workload.demand.windows})
-    return tuple(_group(name, members[name], starts_s) for name in sorted(members))
-
-
-def _group(name: str, workloads: Sequence[Workload], starts_s: Sequence[float]) -> ServiceGroup:
-    windows = [tuple(_at(workload, start_s) for workload in workloads) for start_s in starts_s]
-    rates = tuple(sum(window.rate_rps for window in present if window) for present in windows)
-    peak_rps = max(rates)
-    busiest = [window for window in windows[rates.index(peak_rps)] if window]
-    every = [window for workload in workloads for window in workload.demand.windows if window.rate_rps > 0]
-    return ServiceGroup(
-        name=name,
-        model=workloads[0].model,
-        workloads=tuple(workloads),
-        windows_rps=rates,
-        mix=RequestMix(
-            input_tokens=max(_input_tokens_per_s(present) for present in windows) / peak_rps,
-            output_tokens=max(sum(w.rate_rps * w.output.mean_tokens for w in present if w) for present in windows) / peak_rps,
-            input_p99_tokens=max(window.input.p99_tokens for window in every),
-            output_p99_tokens=max(window.output.p99_tokens for window in every),
-            # never smoother than Poisson: a quiet sample of few requests is no promise
-            burstiness=max(1.0, sum(window.rate_rps * window.burstiness for window in busiest) / peak_rps),
-            prefix_hit_fraction=_prefix_hit_fraction(workloads, windows),
-        ),
-        slo=Slo(
-            ttft_s=min(workload.ttft_p95_s for workload in workloads),
-            tpot_s=min(workload.tpot_p95_s for workload in workloads),
-        ),
-    )
-
-
-def _input_tokens_per_s(present: Sequence[DemandWindow | None]) -> float:
-    return sum(window.rate_rps * window.input.mean_tokens for window in present if window)
-
-
-def _prefix_hit_fraction(workloads: Sequence[Workload], windows: Sequence[Sequence[DemandWindow | None]]) -> float:
-    """Share of the prompt tokens of the heaviest window that need no computing in any of them: from below, as weights shift."""
-    asked = max(_input_tokens_per_s(present) for present in windows)
-    computed = max(
-        sum(
-            (1 - workload.prefix_hit_fraction) * window.rate_rps * window.input.mean_tokens
-            for workload, window in zip(workloads, present, strict=True)
-            if window
+    times = stretches(workload.demand for workload in fleet.workloads)
+    asked = {name: _asked(members[name], times) for name in sorted(members)}
+    mixes = {name: _mix(members[name], asked[name]) for name in asked}
+    windows = representative(times, {name: [_in_requests_of(mixes[name], item) for item in asked[name]] for name in asked})
+    groups = tuple(
+        ServiceGroup(
+            name=name,
+            model=members[name][0].model,
+            workloads=tuple(members[name]),
+            windows_rps=tuple(window.rates_rps[name] for window in windows),
+            mix=mixes[name],
+            slo=Slo(
+                ttft_s=min(workload.ttft_p95_s for workload in members[name]),
+                tpot_s=min(workload.tpot_p95_s for workload in members[name]),
+            ),
         )
-        for present in windows
+        for name in asked
     )
-    return max(1 - computed / asked, 0.0) if asked else 0.0
+    return groups, windows
 
 
-def _at(workload: Workload, time_s: float) -> DemandWindow | None:
-    """The window of a workload that holds a moment; None in between and after the last."""
-    windows = workload.demand.windows
-    position = bisect_right(windows, time_s, key=lambda window: window.start_s) - 1
-    return windows[position] if position >= 0 and time_s < windows[position].end_s else None
+def _asked(workloads: Sequence[Workload], times: Sequence[Stretch]) -> list[tuple[Offered, float]]:
+    """What a group asks for in each window: all its workloads together, and the input tokens/s of them that need computing."""
+    found = []
+    for stretch in times:
+        parts = [offered(workload.demand, stretch) for workload in workloads]
+        total = Offered(
+            sum(part.rate_rps for part in parts),
+            sum(part.input_tokens_per_s for part in parts),
+            sum(part.output_tokens_per_s for part in parts),
+            sum(part.bursts_rps for part in parts),
+        )
+        pairs = zip(workloads, parts, strict=True)
+        found.append((total, sum((1 - workload.prefix_hit_fraction) * part.input_tokens_per_s for workload, part in pairs)))
+    return found
+
+
+def _mix(workloads: Sequence[Workload], asked: Sequence[tuple[Offered, float]]) -> RequestMix:
+    peak_rps, busiest = max(((item.rate_rps, item) for item, _ in asked), key=lambda pair: pair[0])
+    input_tokens_per_s = max(item.input_tokens_per_s for item, _ in asked)
+    computed_tokens_per_s = max(computed for _, computed in asked)
+    every = [window for workload in workloads for window in workload.demand.windows if window.rate_rps > 0]
+    return RequestMix(
+        input_tokens=input_tokens_per_s / peak_rps,
+        output_tokens=max(item.output_tokens_per_s for item, _ in asked) / peak_rps,
+        input_p99_tokens=max(window.input.p99_tokens for window in every),
+        output_p99_tokens=max(window.output.p99_tokens for window in every),
+        # never smoother than Poisson: a quiet sample of few requests is no promise
+        burstiness=max(1.0, busiest.bursts_rps / peak_rps),
+        # of the prompt tokens of the heaviest window those that need no computing in any: from below, as weights shift
+        prefix_hit_fraction=max(1 - computed_tokens_per_s / input_tokens_per_s, 0.0) if input_tokens_per_s else 0.0,
+    )
+
+
+def _in_requests_of(mix: RequestMix, asked: tuple[Offered, float]) -> float:
+    """Rate in requests of the mix that carries at least the requests and the tokens of a window."""
+    offer = asked[0]
+    return max(offer.rate_rps, offer.input_tokens_per_s / mix.input_tokens, offer.output_tokens_per_s / mix.output_tokens)

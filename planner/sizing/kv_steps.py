@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Iterator
+from itertools import count, takewhile
 
 # Our choice: sizes a factor 2^(1/8) = 1.09 apart cost at most a twelfth of a pool, and a change of demand of a few percent
 # mostly stays within one. Steps of less than 256 MiB are no use: headroom and the variance of CUDA contexts are larger.
@@ -18,5 +19,17 @@ def stepped_bytes(kv_bytes: int, room_bytes: int) -> int:
     >>> stepped_bytes(17 * UNIT_BYTES + 1, 17 * UNIT_BYTES + 5) - 17 * UNIT_BYTES
     5
     """
-    sizes = (-int(-(2 ** (step / STEPS_PER_OCTAVE)) // 1) * UNIT_BYTES for step in count())
-    return max(kv_bytes, min(room_bytes, next(size for size in sizes if size >= kv_bytes)))
+    return max(kv_bytes, min(room_bytes, next(size for size in _sizes() if size >= kv_bytes)))
+
+
+def steps_below(kv_bytes: int) -> tuple[int, ...]:
+    """The sizes of at most kv_bytes, the largest first.
+
+    >>> [size // UNIT_BYTES for size in steps_below(5 * UNIT_BYTES - 1)]
+    [4, 3, 2, 1]
+    """
+    return tuple(sorted(set(takewhile(lambda size: size <= kv_bytes, _sizes())), reverse=True))
+
+
+def _sizes() -> Iterator[int]:
+    return (-int(-(2 ** (step / STEPS_PER_OCTAVE)) // 1) * UNIT_BYTES for step in count())

@@ -7,10 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from planner.plan import Replica
-from planner.sizing.candidates import Candidate, fewest_replicas, kv_room_bytes, largest_rate, sized, split_rates
+from planner.sizing.activity import ALONE, SharingLimit, sharing_limits
+from planner.sizing.candidates import Candidate, kv_room_bytes, largest_rate, sized
 from planner.sizing.engine_args import engine_args, gpu_mode, starts_with
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
+from planner.sizing.time_shared import borne, largest_borne_rps, mean_active, splits
+from planner.sizing.together import loosest_first
 from planner.sizing.ways_to_run import Sizing, Variant, variant_of, ways
 from profiles.settings import UnsupportedError
 
@@ -18,45 +21,75 @@ from profiles.settings import UnsupportedError
 _RELATIVE = 1e-9
 
 
-def as_it_runs(replica: Replica, group: ServiceGroup, site: Site, sizing: Sizing, count: int) -> Candidate | None:
-    """What an engine that runs on a site may count as; None when its settings or its KV pool do not satisfy the group any more.
+def as_it_runs(replica: Replica, group: ServiceGroup, site: Site, sizing: Sizing, count: int) -> tuple[Candidate, ...]:
+    """What an engine that runs on a site may count as, one candidate per class of neighbours, the loosest class first.
 
-    Its pool is what it has: it must hold what the candidate carries, and be within the room there is. Of several sizes the one is taken
-    that carries the group's demand as one of `count` replicas, else the largest; with as many active neighbours as so far if possible.
+    Nothing when its settings or its KV pool do not satisfy the group any more. Its pool is what it has: it must hold what the candidate
+    carries, and be within the room there is. Of several sizes the one is taken that carries the group's demand as one of `count` replicas,
+    and classes where there is such a size come before all others; without any the largest.
     """
     found: list[Candidate] = []
     for way in ways(group, site):
-        mode, settings, mig = way
+        _, settings, mig = way
         profile = mig.name if mig else None
         if settings.tensor_parallel_size != replica.args.tensor_parallel_size or profile != (replica.mig.profile if replica.mig else None):
             continue
-        for level in range(2, site.max_active_residents + 1) if mode == "time_shared" else (1,):
-            # what is too slow beside two neighbours may do beside one
-            with suppress(UnsupportedError):
-                found += _sizes(variant_of(way, group, site, sizing), level, replica, count)
+        with suppress(UnsupportedError):
+            found += _sizes(variant_of(way, group, site, sizing), replica, count)
     wanted_rps = group.peak_rps / count * (1 - _RELATIVE)
-    return min(found, key=lambda item: _rank(item, replica, wanted_rps), default=None)
+    best: dict[SharingLimit, Candidate] = {}
+    for candidate in sorted(found, key=lambda item: _rank(item, wanted_rps)):
+        best.setdefault(candidate.limit, candidate)
+    return tuple(best.values())
 
 
-def _rank(candidate: Candidate, replica: Replica, wanted_rps: float) -> tuple[bool, bool, float]:
+def _rank(candidate: Candidate, wanted_rps: float) -> tuple[bool, float, float, int]:
     enough = candidate.capacity_rps >= wanted_rps
-    return candidate.max_active != replica.max_active_residents, not enough, candidate.capacity_rps if enough else -candidate.capacity_rps
+    return not enough, candidate.capacity_rps if enough else -candidate.capacity_rps, *loosest_first(candidate.limit)
 
 
-def _sizes(variant: Variant, level: int, replica: Replica, count: int) -> list[Candidate]:
+def _sizes(variant: Variant, replica: Replica, count: int) -> list[Candidate]:
     """The candidates of a variant that are exactly this engine; UnsupportedError when it is impossible by now."""
     kv_bytes = replica.args.kv_cache_memory_bytes
     room_bytes = kv_room_bytes(variant)
     if not variant.min_kv_bytes <= kv_bytes <= room_bytes:
         return []
-    rates: list[float] = []
     if variant.mode == "time_shared":
-        fewest = fewest_replicas(variant, level, room_bytes)
-        rates = [*split_rates(variant, fewest), *([variant.group.peak_rps / count] if count >= fewest else [])]
-    fitting = [rate_rps for rate_rps in rates if (variant.kv_need_bytes(rate_rps, level) or math.inf) <= kv_bytes]
-    made = [sized(variant, level, kv_bytes, rate_rps) for rate_rps in fitting or [largest_rate(variant, level, kv_bytes)]]
+        made = [sized(variant, limit, kv_bytes, rate_rps) for rate_rps, limit in _rates(variant, replica, count, room_bytes)]
+    else:
+        made = [sized(variant, ALONE, kv_bytes, largest_rate(variant, 1, kv_bytes))]
     started = [_as_started(candidate, replica) for candidate in made]
     return [candidate for candidate in started if _is(candidate, replica)]
+
+
+def _rates(variant: Variant, replica: Replica, count: int, room_bytes: int) -> list[tuple[float, SharingLimit]]:
+    """Rates that the engine's pool holds with the neighbours that it bears at each; where none is a part of the demand, the largest."""
+    kv_bytes = replica.args.kv_cache_memory_bytes
+    fewest = math.ceil(variant.group.peak_rps / largest_rate(variant, 1, room_bytes))
+    own_rps = variant.group.peak_rps / count
+    rates = [*splits(variant, fewest)]
+    if all(rate_rps != own_rps for rate_rps, _ in rates) and count >= fewest:
+        rates += [(own_rps, limit) for limit in borne(variant, own_rps, sharing_limits(variant.site.max_active_residents))]
+    fitting = [
+        (rate_rps, limit)
+        for rate_rps, limit in rates
+        if (variant.kv_need_bytes(rate_rps, mean_active(variant, rate_rps, limit)) or math.inf) <= kv_bytes
+    ]
+    if fitting:
+        return fitting
+    own = SharingLimit(replica.max_residents, replica.active_limit)
+    return [(largest_borne_rps(variant, own, kv_bytes), own)]
+
+
+def with_its_pool(candidate: Candidate, replica: Replica) -> Candidate | None:
+    """A candidate with the KV pool of an engine that runs, where it then is that engine; None where it is not, or its pool is smaller."""
+    kv_bytes = replica.args.kv_cache_memory_bytes
+    if kv_bytes < candidate.kv_bytes:
+        return None
+    with suppress(UnsupportedError):
+        found = _as_started(sized(candidate.whole, candidate.limit, kv_bytes, candidate.capacity_rps), replica)
+        return found if _is(found, replica) else None
+    return None
 
 
 def _as_started(candidate: Candidate, replica: Replica) -> Candidate:

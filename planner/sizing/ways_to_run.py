@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
@@ -36,12 +36,14 @@ class Sizing:
     """What replicas are sized by: the share of requests that meets the goals, and the quantile of their error band that steps take.
 
     The two are apart: one is what is promised to clients, the other how sure one is of an engine's speed, which is slow in all its steps or
-    in none.
+    in none. slower is by how much longer than known the steps of a group's replicas are taken to be, where a simulation showed that they
+    fall short otherwise.
     """
 
     quantile: float
     measurements: Measurements
     step_quantile: float
+    slower: Mapping[str, float] = field(default_factory=dict)
 
 
 def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -> Variant:
@@ -50,7 +52,10 @@ def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -
     step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, sizing.measurements), sizing.step_quantile)
     if mode == "time_shared":
         step = step.slower(site.interference_factor)
-    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured_constants(sizing.measurements, site.gpu, settings))
+    if group.name in sizing.slower:
+        step = step.slower(sizing.slower[group.name])
+    measured = measured_constants(sizing.measurements, site.gpu, settings)
+    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured, sizing.slower.get(group.name, 1.0))
 
 
 def _at_band(step: StepTime, quantile: float) -> StepTime:
@@ -80,7 +85,7 @@ def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterato
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A group on a site in one mode, before its size is chosen."""
+    """A group on a site in one mode, before its size is chosen; its steps are taken to be slower times as long as they are known to be."""
 
     group: ServiceGroup
     site: Site
@@ -90,10 +95,12 @@ class Variant:
     step: StepTime
     quantile: float
     measured: MeasuredConstants | None
+    slower: float = 1.0
 
-    def load(self, rate_rps: float, level: int) -> LoadForecast | None:
-        """Latency and load at a rate while so many residents are active."""
-        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, 1.0 / level, self.settings, self.quantile)
+    def load(self, rate_rps: float, level: float, quantile: float | None = None) -> LoadForecast | None:
+        """Latency (at the sizing quantile, or another) and load at a rate while so many residents are active."""
+        at = self.quantile if quantile is None else quantile
+        return forecast(self.step, self.group.mix_at(rate_rps), rate_rps, 1.0 / level, self.settings, at)
 
     def largest_rps(self, level: int) -> float:
         """Largest rate that meets the SLO; a replica with part of a bursty demand sees only its part of each burst."""
@@ -111,7 +118,7 @@ class Variant:
             low_rps, high_rps = (middle_rps, high_rps) if meets else (low_rps, middle_rps)
         return low_rps
 
-    def kv_need_bytes(self, rate_rps: float, level: int) -> int | None:
+    def kv_need_bytes(self, rate_rps: float, level: float) -> int | None:
         """KV bytes that hold its requests in flight at p99; None at a rate without steady state."""
         load = self.load(rate_rps, level)
         if load is None:

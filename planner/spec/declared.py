@@ -215,8 +215,23 @@ class DeclaredPolicy(Declared):
         description="How slow engines may turn out: each step takes the time at this quantile of its predicted spread. It says how sure "
         "the plan is of an engine's speed, apart from the share of requests that meets the goals.",
     )
+    burst_factor: Number = Field(
+        2.0,
+        ge=1,
+        le=1000,
+        description="KV caches grow into memory that nothing else in the plan uses. First each gets what a burst of this many times its "
+        "planned rate can use; the rest goes to more requests, up to max_num_seqs.",
+    )
     max_active_residents: Whole = Field(
-        4, ge=1, le=16, description="Largest number of engines on one time-shared GPU that may be active at the same time."
+        4,
+        ge=1,
+        le=16,
+        description="Largest sum of activities (parts of time with work) of the engines on one time-shared GPU. 1: no time-sharing.",
+    )
+    strict: bool = Field(
+        default=False,
+        description="Leave demand unserved where sizing finds no room for it. Default: it is served as best effort where the simulation of "
+        "the plan loses least by that.",
     )
     isolate_teams: bool = Field(
         default=False,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from planner.demand.traces import MAX_TOKENS
-from planner.spec.field_types import Duration, Moment, Number, Rate, Text, Whole
+from planner.spec.field_types import Days, Duration, Hours, Moment, Number, Rate, Text, Whole
 from planner.spec.part import Declared
 
 
@@ -58,10 +58,33 @@ class DeclaredRate(Declared):
 
 
 class DeclaredWindow(Declared):
-    """One stretch of time with its demand."""
+    """One stretch of time with its demand: by the clock (hours, and days), or counted from a start."""
 
-    start_s: Moment = Field(alias="start", description="Start of the window, counted from the start of the planned time.", examples=["0s"])
-    end_s: Duration = Field(alias="end", description="End of the window, counted like start; later than start.", examples=["600s"])
+    hours_s: Hours | None = Field(
+        None,
+        alias="hours",
+        description="Hours of the day, of one time zone in the whole file. An end that is not later goes past midnight. "
+        "Default: start and end are given.",
+        examples=["08:00-20:00", "22:00-06:00"],
+    )
+    days: Days | None = Field(
+        None,
+        description="Days of the week on which the hours begin. Default: every day.",
+        examples=["mon-fri", "sat,sun"],
+    )
+    start_s: Moment | None = Field(
+        None,
+        alias="start",
+        description="Instead of hours: start of the window, counted from midnight (Monday's where windows go on for more than a day). "
+        "Default: hours are given.",
+        examples=["0s"],
+    )
+    end_s: Duration | None = Field(
+        None,
+        alias="end",
+        description="End, counted like start and later than it. Default: hours are given.",
+        examples=["600s"],
+    )
     rate_rps: Rate = Field(alias="rate", description="Requests per time.")
     input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
     output_tokens: OutputLengths = Field(None, description=_OUTPUT_MEANING)
@@ -70,7 +93,12 @@ class DeclaredWindow(Declared):
 class DeclaredWindows(Declared):
     """Demand form 2: a rate for each of several windows; between windows there is no demand."""
 
-    windows: tuple[DeclaredWindow, ...] = Field(min_length=1, max_length=1440, description="Windows in order of time, without overlap.")
+    windows: tuple[DeclaredWindow, ...] = Field(
+        min_length=1,
+        max_length=1440,
+        description="Windows without overlap, all by the clock, or all counted from a start and in order. "
+        "Windows within a day repeat every day. Workloads whose windows do not meet may share GPUs.",
+    )
 
 
 class DeclaredTrace(Declared):

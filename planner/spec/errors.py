@@ -30,3 +30,12 @@ class SpecError(ValueError):
         """Keep the problems sorted, each once."""
         self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class RefusedDemandError(ValueError):
+    """A demand that cannot be used, with the place inside the workload's demand."""
+
+    def __init__(self, loc: tuple[str | int, ...], message: str) -> None:
+        """loc is the place, message what is wrong there."""
+        super().__init__(message)
+        self.loc = loc

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 
 from planner.demand.traces import MAX_TOKENS
 from planner.plan.local_paths import is_local
+from planner.spec.clock import DAYS_PATTERN, HOURS_PATTERN, read_days, read_hours
 from planner.spec.nearest import nearest
 from planner.spec.units import BYTES, NUMBER_PATTERN, PRICE, RATE, SECONDS, Dimension, UnitError
 from profiles.catalogue import Catalogue, UnknownNameError
@@ -151,6 +152,8 @@ MigSlices = Annotated[int, Field(ge=1, le=8), BeforeValidator(_whole)]
 MigStart = Annotated[int, Field(ge=0, le=7), BeforeValidator(_whole)]
 # Ten years: longer than any plan holds.
 Duration = Annotated[float, BeforeValidator(_between(SECONDS, "3650d")), _schema(SECONDS)]
+Hours = Annotated[tuple[float, float], BeforeValidator(read_hours), WithJsonSchema({"type": "string", "pattern": HOURS_PATTERN})]
+Days = Annotated[tuple[int, ...], BeforeValidator(read_days), WithJsonSchema({"type": "string", "pattern": DAYS_PATTERN})]
 Moment = Annotated[float, BeforeValidator(_between(SECONDS, "3650d", zero=True)), _schema(SECONDS)]
 # A million requests per second are beyond every fleet of inference servers.
 Rate = Annotated[float, BeforeValidator(_between(RATE, "1000000/s")), _schema(RATE)]

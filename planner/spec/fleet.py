@@ -164,7 +164,9 @@ class Policy(_Part):
     headroom_mib: int
     sizing_quantile: float
     step_quantile: float
+    burst_factor: float
     max_active_residents: int
+    strict: bool = False
     isolate_teams: bool
     cost_slack_fraction: float
     goals: tuple[GoalTier, ...]

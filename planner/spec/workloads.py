@@ -6,28 +6,27 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from planner.demand.traces import MAX_REQUESTS, TraceRequest
 from planner.demand.windows import (
     DemandProfile,
-    DemandWindow,
     TokenLengths,
     constant_demand,
     demand_from_requests,
     fixed_length,
     spread_length,
     window_edges,
-    windowed_demand,
 )
 from planner.latency_classes import LatencyClass
 from planner.spec.declared import DeclaredWorkload
 from planner.spec.declared_demand import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow, DeclaredWindows
+from planner.spec.errors import RefusedDemandError
 from planner.spec.fleet import FleetPool, Model, Workload
 from planner.spec.messages import Loc
 from planner.spec.nearest import nearest
 from planner.spec.pools import Report
 from planner.spec.served import usable_blocks
+from planner.spec.window_demand import demand_from_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,6 @@ def index_trace(requests: Sequence[TraceRequest]) -> Trace:
 ONE_ANSWER = fixed_length(1)
 
 
-class _RefusedError(ValueError):
-    """A demand that cannot be used, with the place inside the workload."""
-
-    def __init__(self, loc: Loc, message: str) -> None:
-        super().__init__(message)
-        self.loc = loc
-
-
 def resolve_workloads(
     declared: Mapping[str, DeclaredWorkload], models: Sequence[Model], traces: Mapping[str, Trace], report: Report, warn: Report
 ) -> tuple[Workload, ...]:
@@ -89,7 +80,7 @@ def resolve_workloads(
             continue  # what is wrong with those is reported already
         try:
             demand = _demand(name, workload, model, traces, warn)
-        except _RefusedError as error:
+        except RefusedDemandError as error:
             report(("workloads", name, "demand", *error.loc), str(error))
             continue
         if model.pooling and workload.slo.tpot_p95_s is not None:
@@ -201,26 +192,8 @@ def _demand(name: str, declared: DeclaredWorkload, model: Model, traces: Mapping
     if isinstance(demand, DeclaredRate):
         return constant_demand(demand.rate_rps, *_both(demand, (), model))
     if isinstance(demand, DeclaredWindows):
-        return _windows(demand, model)
+        return demand_from_windows(demand, lambda window, here: _both(window, here, model))
     return _from_trace(name, demand, model, traces[demand.trace], warn)
-
-
-def _windows(demand: DeclaredWindows, model: Model) -> DemandProfile:
-    windows: list[DemandWindow] = []
-    for index, window in enumerate(demand.windows):
-        here: Loc = ("windows", index)
-        if window.end_s <= window.start_s:
-            raise _RefusedError((*here, "end"), f"{window.end_s:g} s is not after the start at {window.start_s:g} s")
-        input_lengths, output_lengths = _both(window, here, model)
-        windows.append(
-            DemandWindow(start_s=window.start_s, end_s=window.end_s, rate_rps=window.rate_rps, input=input_lengths, output=output_lengths)
-        )
-    for index, (earlier, later) in enumerate(pairwise(windows), start=1):
-        if later.start_s < earlier.end_s:
-            raise _RefusedError(
-                ("windows", index, "start"), f"{later.start_s:g} s is before the end of the window above at {earlier.end_s:g} s"
-            )
-    return windowed_demand(windows)
 
 
 def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
@@ -228,14 +201,14 @@ def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> t
     if model.pooling:
         return _pooled(declared, inputs, here, model)
     if declared.output_tokens is None:
-        raise _RefusedError((*here, "output_tokens"), f"missing or 0; model {model.name} generates at least 1 token for each request")
+        raise RefusedDemandError((*here, "output_tokens"), f"missing or 0; model {model.name} generates at least 1 token for each request")
     outputs = _lengths(declared.output_tokens, (*here, "output_tokens"))
     for field, long_tokens, other_tokens, other in (
         ("input_tokens", inputs.p99_tokens, outputs.mean_tokens, "output"),
         ("output_tokens", outputs.p99_tokens, inputs.mean_tokens, "input"),
     ):
         if long_tokens + other_tokens > model.max_model_len:
-            raise _RefusedError(
+            raise RefusedDemandError(
                 (*here, field),
                 f"requests of {long_tokens:g} tokens (p99) and {other_tokens:g} {other} tokens (mean) are longer than max_model_len "
                 f"{model.max_model_len} of model {model.name} and can never be served; raise max_model_len or lower the lengths",
@@ -246,9 +219,9 @@ def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> t
 def _pooled(declared: DeclaredRate | DeclaredWindow, inputs: TokenLengths, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
     """Lengths of prompts that are embedded, and of their answers."""
     if declared.output_tokens is not None:
-        raise _RefusedError((*here, "output_tokens"), f"model {model.name} generates nothing (task: embed); leave it out")
+        raise RefusedDemandError((*here, "output_tokens"), f"model {model.name} generates nothing (task: embed); leave it out")
     if inputs.p99_tokens > model.max_model_len:
-        raise _RefusedError(
+        raise RefusedDemandError(
             (*here, "input_tokens"),
             f"prompts of {inputs.p99_tokens:g} tokens (p99) are longer than max_model_len {model.max_model_len} of model {model.name} and "
             "can never be served; raise max_model_len or lower the lengths",
@@ -260,7 +233,7 @@ def _lengths(declared: DeclaredLengths, here: Loc) -> TokenLengths:
     if declared.p99_tokens is None:
         return fixed_length(declared.mean_tokens)
     if declared.p99_tokens < declared.mean_tokens:
-        raise _RefusedError((*here, "p99"), f"{declared.p99_tokens:g} is less than the mean {declared.mean_tokens:g}")
+        raise RefusedDemandError((*here, "p99"), f"{declared.p99_tokens:g} is less than the mean {declared.mean_tokens:g}")
     return spread_length(declared.mean_tokens, declared.p99_tokens)
 
 
@@ -270,17 +243,17 @@ def _from_trace(name: str, demand: DeclaredTrace, model: Model, trace: Trace, wa
         if demand.tenant not in trace.by_tenant:
             close = nearest(demand.tenant, trace.by_tenant)
             hint = f"; did you mean {close!r}?" if close else f" among its {len(trace.by_tenant)} tenants"
-            raise _RefusedError(("tenant",), f"{demand.trace} has no tenant {demand.tenant!r}{hint}")
+            raise RefusedDemandError(("tenant",), f"{demand.trace} has no tenant {demand.tenant!r}{hint}")
         requests = trace.by_tenant[demand.tenant]
     if len(requests) * demand.repeat_rate > MAX_REQUESTS:
-        raise _RefusedError(
+        raise RefusedDemandError(
             ("repeat_rate",), f"{demand.repeat_rate} times {len(requests)} requests are more than the {MAX_REQUESTS} that are read"
         )
     try:
         edges = window_edges(trace.span_s, demand.window_s)
     except ValueError as error:
-        raise _RefusedError(("window",), str(error)) from error
-    return demand_from_requests(_servable(name, requests, model, warn), edges, demand.repeat_rate)
+        raise RefusedDemandError(("window",), str(error)) from error
+    return demand_from_requests(_servable(name, requests, model, warn), edges, demand.repeat_rate, demand.trace)
 
 
 def _servable(name: str, requests: Sequence[TraceRequest], model: Model, warn: Report) -> Sequence[TraceRequest]:
@@ -300,6 +273,6 @@ def _servable(name: str, requests: Sequence[TraceRequest], model: Model, warn: R
         f"{model.name} (the longest has {longest_tokens} tokens) and can never be served"
     )
     if not fitting:
-        raise _RefusedError(("trace",), f"{message}; raise max_model_len")
+        raise RefusedDemandError(("trace",), f"{message}; raise max_model_len")
     warn(("workloads", name, "demand", "trace"), f"{message}; they are left out of the demand")
     return fitting

@@ -133,8 +133,8 @@ def _start_peak(desired: dict[str, Any]) -> None:
 
 def _active(desired: dict[str, Any]) -> None:
     for item in desired["replicas"]:
-        item["max_active_residents"] = 1
-        item["forecast"]["running_requests"] = 5.0
+        item["active_limit"] = 1.0
+        item["forecast"]["active_fractions"] = [0.9]
 
 
 def _memory(desired: dict[str, Any]) -> None:
@@ -261,7 +261,7 @@ def test_actions_made_against_another_state_are_found() -> None:
 
 
 def test_starts_before_there_is_room_are_found() -> None:
-    one = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"}}
+    one = {"h100": {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h", "sharing": ["exclusive"]}}
     before = plan_fleet(fleet(pools=one, workloads={"large": workload("large")}), State()).plan
     state = state_after(before)
     after = plan_fleet(fleet(pools=one, workloads={"middle": workload("middle", "30/s")}), state).plan

@@ -34,7 +34,7 @@ from tests.brute_force import legal_patterns
 from tests.strategies import MIG_LAYOUTS, tiny_problems
 
 POOL = Pool("p", nodes=2, gpus_per_node=4, memory_mib=100, price_microusd_per_h=10, block_sizes=(1, 2, 4))
-SHARED = Shape("s", 0, 0, "time_shared", 30, 5, compute_permille=300, bandwidth_permille=100, max_active=2)
+SHARED = Shape("s", 0, 0, "time_shared", 30, 5, compute_permille=300, bandwidth_permille=100, max_residents=2, active_limit_permille=2000)
 
 
 def _problem(*shapes: Shape, pool: Pool = POOL, demands: tuple[Demand, ...] | None = None) -> Problem:
@@ -68,8 +68,10 @@ def test_legal_pair_has_no_violation() -> None:
         ({"compute_permille": 690}, {"resident_cost_permille": 20}, "1010 per mille of compute of 1000"),
         ({"bandwidth_permille": 901}, {}, "1001 per mille of memory bandwidth of 1000"),
         ({"start_extra_mib": 41}, {}, "101 MiB while one of them starts, of 100 MiB"),
-        ({"max_active": 1}, {}, "2.000 active residents where 1 may be active together"),
-        ({}, {"max_active_residents": 1}, "2.000 active residents where 1 may be active together"),
+        ({"max_residents": 1}, {}, "2 residents where 1 may sit together"),
+        ({"active_limit_permille": 1999}, {}, "active 2.000 in window 0 where the residents bear 1.999"),
+        ({"active_permille": (0, 1001)}, {}, "active 2.001 in window 1 where the residents bear 2.000"),
+        ({}, {"max_active_residents": 1}, "active 2.000 in window 0 where the residents bear 1.000"),
         ({"host_cores": 9}, {"host_cores_per_gpu": 8}, "9 host cores of 8"),
         ({"host_memory_mib": 9}, {"host_memory_mib_per_gpu": 8}, "9 MiB of host memory of 8 MiB"),
         ({"demand": 0}, {}, "the same model sits twice"),
@@ -86,8 +88,8 @@ def test_every_rule_of_a_shared_gpu_is_judged(change: dict[str, object], pool: d
 
 
 def test_an_idle_resident_counts_by_its_busy_fraction() -> None:
-    idle = replace(SHARED, demand=1, active_permille=400, max_active=1)
-    problem = _problem(replace(SHARED, active_permille=600, max_active=1), idle)
+    idle = replace(SHARED, demand=1, active_permille=(400,), active_limit_permille=1000)
+    problem = _problem(replace(SHARED, active_permille=(600,), active_limit_permille=1000), idle)
     assert _found(problem, Pattern(0, (0, 1))) == ""
 
 
@@ -251,14 +253,14 @@ def test_a_demand_that_tolerates_the_loss_of_a_node_cannot_count_on_its_largest_
         ({"compute_permille": 701}, {"compute_limit_permille": 2000}, "1001 per mille of compute of 1000 under MPS"),
         ({"bandwidth_permille": 901}, {}, "1001 per mille of memory bandwidth of 1000 under MPS"),
         ({"memory_mib": 71}, {}, "101 MiB of 100 MiB"),
-        ({"max_active": 1}, {}, "2 residents under MPS where 1 may be active together"),
+        ({"max_residents": 1}, {}, "2 residents under MPS where 1 may be active together"),
         ({"colocation_class": "b"}, {}, "different modes or colocation classes"),
         ({"mode": "time_shared"}, {}, "different modes or colocation classes"),
         ({"demand": 0}, {}, "the same model sits twice"),
     ],
 )
 def test_every_rule_of_mps_is_judged(change: dict[str, object], pool: dict[str, object], said: str) -> None:
-    first = replace(SHARED, mode="mps", active_permille=10)
+    first = replace(SHARED, mode="mps", active_permille=(10,))
     second = replace(first, **{"demand": 1, **change})  # type: ignore[arg-type]
     problem = _problem(first, second, pool=replace(POOL, **pool), demands=(Demand("a", (1,)), Demand("b", (1,))))  # type: ignore[arg-type]
     found = _found(problem, Pattern(0, (0, 1)))

@@ -100,7 +100,9 @@ CONTRADICTIONS = {
         (Shape("s", 0, 0, "exclusive", 9, 5),),
     ),
     "not with itself": Problem(
-        (Pool("p", 1, 8, 100, 1),), (Demand("d", (5,), not_with=frozenset([0])),), (Shape("s", 0, 0, "time_shared", 9, 5, max_active=3),)
+        (Pool("p", 1, 8, 100, 1),),
+        (Demand("d", (5,), not_with=frozenset([0])),),
+        (Shape("s", 0, 0, "time_shared", 9, 5, max_residents=3, active_limit_permille=1000 * 3),),
     ),
 }
 

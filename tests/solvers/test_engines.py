@@ -124,7 +124,8 @@ def _fleet() -> Problem:
                         weights_mib + 6_000 * size,
                         capacity_microrps,
                         compute_permille=280 * size // level,
-                        max_active=level,
+                        max_residents=level,
+                        active_limit_permille=1000 * level,
                     )
                 )
     return Problem((pool,), tuple(demands), tuple(shapes))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from planner.problem import Problem, Solution, Watch, objective, violations
+from planner.problem import Demand, Pool, Problem, Shape, Solution, Watch, objective, violations
 from solvers import best_fit, exact, exclusive, first_fit, squishy
 from solvers.errors import UnavailableError
 from solvers.portfolio import solve_all
@@ -67,3 +69,9 @@ def test_unlimited_pools_leave_nothing_unserved_that_could_be_served(problem: Pr
         assert violations(larger, solution) == ()
         again = unlimited(larger)
         assert solution.unserved_microrps == ENGINES[name](again).unserved_microrps
+
+
+def test_unlimited_pools_grow_with_the_replicas_that_a_demand_needs_and_not_with_the_ways_to_run_it() -> None:
+    one = Problem((Pool("p", 1, 8, 100, 1),), (Demand("d", (10,)),), (Shape("s", 0, 0, "exclusive", 9, 5),))
+    many = replace(one, shapes=tuple(replace(one.shapes[0], name=str(i), capacity_microrps=5 + i) for i in range(50)))
+    assert unlimited(many).pools == unlimited(one).pools == (replace(one.pools[0], nodes=2),)

@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_said(arguments: list[str], expected: str, work: Pa
         ["plan", "--time-limit", "nan"],
         ["render", "plan.json"],
         ["apply"],
-        ["simulate", "plan.json"],
+        ["replay", "plan.json"],
         *(["simulate", "plan.json", "--trace", "trace.csv", "--seconds", text] for text in ("-5", "0", "nan", "soon")),
         ["replay", "plan.json", "--trace", "trace.csv", "--seconds", "-5"],
         ["simulate", "plan.json", "--trace", "trace.csv", "--start", "-1"],

@@ -46,7 +46,7 @@ def test_blocks_times_and_delays_are_those_of_the_plan(work: Path) -> None:
     # neighbours cost 10 % until they are measured, and the plan is sized for steps at p90 of their spread
     busy_s = alone_s * 1.10 * step.quantile(0.9)
     assert answer["delay_s"] == pytest.approx(busy_s)
-    assert answer["prefill_s"] == pytest.approx(busy_s * large.max_active_residents)
+    assert answer["prefill_s"] == pytest.approx(busy_s * large.active_at_worst)
     assert answer["neighbours"] == ["middle-0", "small-0"]
 
 

@@ -12,7 +12,7 @@ from planner.plan import Ledger, Plan, ReplicaForecast
 from tests import sound_plans
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.ullage.commands import ullage, write_plan
-from ullage.views.plan_svg import BAR_PX, KV, OVERHEAD, WEIGHTS, plan_svg
+from ullage.views.plan_svg import BAR_PX, GROWN, KV, OVERHEAD, WEIGHTS, plan_svg
 from ullage.views.svg_text import cut, listed, text_width_px, wrapped
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -103,7 +103,7 @@ def test_widths_are_in_proportion_to_memory(plan: Plan) -> None:
         assert title is not None
         assert (title.text or "").startswith(f"{name}: weights {ledger.weights_mib} MiB, KV {ledger.kv_mib} MiB")
         *parts, outline = group.iter(f"{SVG}rect")
-        assert [part.get("fill") for part in parts] == [WEIGHTS, KV, OVERHEAD]
+        assert [part.get("fill") for part in parts] == [WEIGHTS, KV, GROWN, OVERHEAD]
         assert sum(float(part.attrib["width"]) for part in parts) == pytest.approx(float(outline.attrib["width"]), abs=0.2)
         assert float(outline.attrib["width"]) == pytest.approx(BAR_PX * ledger.total_mib / gpu.memory_mib, abs=0.1)
         left_px = bars(root_of(plan))[0][0]

@@ -96,3 +96,15 @@ def test_the_text_has_a_line_per_workload_and_used_gpu(work: Path) -> None:
         "GPU",
         "h100-0/gpu0",
     ]
+
+
+def test_without_a_trace_the_declared_demand_arrives(work: Path) -> None:
+    found = [json.loads(ullage("simulate", "plan.json", "--json", "--seconds", "300", "--repeat-rate", k).out) for k in (1, 3)]
+    assert [row["workload"] for row in found[0]["workloads"]] == ["large", "middle", "small"]
+    for once, often in zip(found[0]["workloads"], found[1]["workloads"], strict=True):
+        # one request a second each: three standard deviations of a Poisson count
+        assert once["requests"] == pytest.approx(300, abs=52)
+        assert often["requests"] == pytest.approx(900, abs=90)
+        assert once["attained"] == once["requests"]
+    assert ullage("simulate", "plan.json", "--start", "5").err.startswith("error: --start is about a trace, and none is given")
+    assert ullage("simulate", "plan.json", "--map", "a=b").err.startswith("error: --map is about a trace, and none is given")

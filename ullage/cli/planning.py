@@ -21,6 +21,7 @@ CHANGES = 2
 UNSERVED = 3
 
 EXPLAIN_HELP = "Also find conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
+VERIFY_HELP = "Simulate every GPU with its planned load, and plan again with more room for models that fall short."
 PRIOR_HELP = "Plan as if this plan had been applied; no state folder is read."
 REPRODUCIBLE_HELP = (
     "Use only limits that count work, so that every machine gives the same bytes. Ctrl-C then gives up instead of ending early."
@@ -46,6 +47,7 @@ def plan(
         float | None, typer.Option("--time-limit", min=0.0, help="Stop each solver after so many seconds, with the best plan so far.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help=EXPLAIN_HELP)] = False,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help=VERIFY_HELP)] = True,
     reproducible: Annotated[bool, typer.Option("--reproducible", help=REPRODUCIBLE_HELP)] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Print progress also where there is no terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
@@ -64,15 +66,12 @@ def plan(
     from ullage.inputs import check_target, read_fleet, write_text
     from ullage.views.plan_text import plan_text
 
-    if prior is not None and state is not None:
-        raise ValueError("--prior and --state contradict each other: both say what runs now; give one of them")
-    if reproducible and time_limit is not None:
-        raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
+    _check_options(prior, state, reproducible=reproducible, time_limit_s=time_limit)
     if out is not None:
         check_target(out, fleet)
     spec, now = read_fleet(fleet), _now(fleet, state, prior)
     planned = _planned(
-        spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain
+        spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain, verify=verify
     )
     if out is not None:
         write_text(out, to_json(planned.plan))
@@ -83,6 +82,14 @@ def plan(
         raise ExitCode(UNSERVED)
     if detailed_exitcode and planned.plan.actions:
         raise ExitCode(CHANGES)
+
+
+def _check_options(prior: Path | None, state: Path | None, *, reproducible: bool, time_limit_s: float | None) -> None:
+    """ValueError for options that contradict each other."""
+    if prior is not None and state is not None:
+        raise ValueError("--prior and --state contradict each other: both say what runs now; give one of them")
+    if reproducible and time_limit_s is not None:
+        raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
 
 
 def _tell_next(plan: Plan, fleet: Path, out: Path, *, as_json: bool) -> None:

@@ -23,6 +23,14 @@ TRACE_OPTION = typer.Option("--trace", help="Trace: csv, csv.gz or parquet with 
 START_OPTION = typer.Option("--start", min=0.0, help="Second of the trace at which to start; default: where it is busiest.")
 REPEAT_OPTION = typer.Option("--repeat-rate", min=1, max=10_000, help="Send every request this many times, evenly shifted.")
 MAP_OPTION = typer.Option("--map", help="TENANT=WORKLOAD, if their names differ; may be repeated.")
+SECONDS_HELP = "Length of the part of the trace that is used; default: the whole trace, without one 600."
+INTERFERENCE_HELP = "Slow down active neighbours on shared GPUs by this factor, in addition to their equal share."
+DECLARED_HELP = (
+    "Trace: csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant. "
+    "Default: requests at the declared rates, in each of the plan's windows."
+)
+# Ten minutes of requests at the declared rates: enough for patient goals, short enough to wait for.
+DECLARED_S = 600.0
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of tables.")
 
 
@@ -34,42 +42,32 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     plan: Annotated[Path, PLAN_ARGUMENT],
-    trace: Annotated[Path, TRACE_OPTION],
-    seconds: Annotated[
-        float | None, typer.Option("--seconds", min=1.0, help="Length of the part of the trace that is used; default: the whole trace.")
-    ] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help=DECLARED_HELP)] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=1.0, help=SECONDS_HELP)] = None,
     start: Annotated[float | None, START_OPTION] = None,
     repeat_rate: Annotated[int, REPEAT_OPTION] = 1,
     tenant_map: Annotated[list[str] | None, MAP_OPTION] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random step times.")] = 0,
-    interference: Annotated[
-        float,
-        typer.Option(
-            "--interference",
-            min=1.0,
-            max=100.0,
-            help="Slow down active neighbours on shared GPUs by this factor, in addition to their equal share.",
-        ),
-    ] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random step times, and of declared requests.")] = 0,
+    interference: Annotated[float, typer.Option("--interference", min=1.0, max=100.0, help=INTERFERENCE_HELP)] = 1.0,
     store: Annotated[Path | None, typer.Option("--store", help="Correct step times by the measurements in this folder.")] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     slow: Annotated[bool, typer.Option("--slow", help="Every step takes the 90th percentile of its measured spread.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Simulate the requests of a trace on a plan, in virtual time. The same input gives the same result.
+    """Simulate the requests of a trace, or the declared demand, on a plan, in virtual time. The same input gives the same result.
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
+    from planner.verification.stress import SLOW
     from ullage import local_files
     from ullage.checking import architectures_from
     from ullage.profiling.imports import stored
     from ullage.traffic.emulated import store_warning
-    from ullage.traffic.simulate import SLOW_QUANTILE, simulate_plan
+    from ullage.traffic.simulate import simulate_plan
 
-    document, requests, _ = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
-    quantile, measurements = SLOW_QUANTILE if slow else None, stored(store)
-    warning = store_warning(document, measurements)
-    if warning is not None:
+    document, requests = _asked(plan, trace, seconds, start, repeat_rate, tenant_map or [], seed)
+    quantile, measurements = SLOW.step_quantile if slow else None, stored(store)
+    if (warning := store_warning(document, measurements)) is not None:
         typer.echo(f"warning: {warning}", err=True)
     summary, gpus = simulate_plan(
         document,
@@ -105,6 +103,21 @@ def replay(
     with replay_progress() as on_progress:
         summary, gpus = replay_plan(document, requests, length_s, state_folder(plan, state), on_progress)
     _print(summary, gpus, as_json)
+
+
+def _asked(
+    plan: Path, trace: Path | None, seconds: float | None, start_s: float | None, k: int, pairs: list[str], seed: int
+) -> tuple[Plan, tuple[SimulatedRequest, ...]]:
+    """The plan, and the requests of a trace, or without one at the declared rates; k times as many."""
+    from ullage.inputs import read_plan
+    from ullage.traffic.requests import declared_requests
+
+    if trace is not None:
+        return _load(plan, trace, seconds, start_s, k, pairs)[:2]
+    if start_s is not None or pairs:
+        raise ValueError(f"{'--map' if pairs else '--start'} is about a trace, and none is given; add --trace, or leave it out")
+    document = read_plan(plan)
+    return document, declared_requests(document, DECLARED_S if seconds is None else seconds, k, seed)
 
 
 def _load(

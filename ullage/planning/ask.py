@@ -10,13 +10,17 @@ from planner.choice.choose import choose
 from planner.plan import StoppedBy
 from planner.problem import Problem, Solution, Watch
 from planner.sizing.blueprint import Blueprint
+from planner.sizing.together import loosened
 from planner.spec import Fleet
 from solvers.portfolio import SolverReport, solve_all
 from solvers.unlimited import unlimited
-from ullage.plugins import BASELINES, SOLVERS, load
+from ullage.plugins import BASELINES, PEAKS, SOLVERS, load
 
 # What is asked besides the baselines unless the user names one engine.
 DEFAULT_ENGINE = "exact"
+
+# What is asked in its place while plans are only tried.
+QUICK_ENGINE = "quick"
 
 # Greedy engines look at every open GPU for each replica: beyond this many GPUs, which is beyond every fleet of one owner, a baseline
 # keeps its answer for the pools as they are, with what it leaves unserved.
@@ -39,19 +43,23 @@ class SolveLimits:
 NO_LIMITS = SolveLimits()
 
 
-def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: SolveLimits) -> Outcome:
-    """The best answer by the fleet's goals, with every engine's report and the baselines; problem is the blueprint's or a variant of it."""
-    engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *BASELINES))}
+def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: SolveLimits, *, alone: bool = False) -> Outcome:
+    """The best answer by the fleet's goals, with every engine's report and the baselines; problem is the blueprint's or a variant of it.
+
+    alone asks the one solver and no baseline: the exact engine starts from their answers, and nobody is shown what they cost.
+    """
+    baselines = () if alone else (*BASELINES, PEAKS) if len(blueprint.windows) > 1 else BASELINES
+    engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *baselines))}
     answer = solve_all(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
-    solutions = [report.solution for report in answer.reports if report.solution is not None]
-    choice = choose(fleet, replace(blueprint, problem=problem), answer.solution, solutions)
+    solutions = [loosened(blueprint, problem, report.solution) for report in answer.reports if report.solution is not None]
+    choice = choose(fleet, replace(blueprint, problem=problem), loosened(blueprint, problem, answer.solution), solutions)
     return Outcome(
         best=choice.solution,
         asked=tuple(Asked(report.engine, report.solution, report.skipped or None) for report in answer.reports),
         baselines={
             report.engine: _priced(problem, report.engine, report.solution)
             for report in answer.reports
-            if report.engine in BASELINES and report.solution is not None
+            if report.engine in baselines and report.solution is not None
         },
         stopped_by=_stopped_by(answer.reports, limits),
         kept=choice.kept,
@@ -83,9 +91,9 @@ def _stopped_by(reports: tuple[SolverReport, ...], limits: SolveLimits) -> Stopp
 def _priced(problem: Problem, name: str, solution: Solution) -> tuple[Solution, bool]:
     """A baseline's answer; one that leaves demand unserved is answered again on pools made large enough, to have a price.
 
-    It does not fit only when larger pools would serve more: what can run nowhere is no matter of room.
+    It does not fit only when larger pools would serve more: what can run nowhere is no matter of room. A search is not run again.
     """
-    if not any(solution.unserved_microrps):
+    if not any(solution.unserved_microrps) or name == PEAKS:
         return solution, True
     larger_problem = unlimited(problem)
     if sum(pool.gpus for pool in larger_problem.pools) > MOST_PRICED_GPUS:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from planner.assembly.assemble import Tolerance, assemble
+from planner.assembly.assemble import NOTHING_RESOLVED, Resolved, Tolerance, assemble
 from planner.plan import Plan, State
 from planner.plan.local_paths import is_local
 from planner.problem import Watch
@@ -13,8 +14,9 @@ from planner.sizing.blueprint import build
 from planner.spec import Fleet
 from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
-from ullage.planning.ask import DEFAULT_ENGINE, SolveLimits, ask
+from ullage.planning.ask import DEFAULT_ENGINE, QUICK_ENGINE, SolveLimits, ask
 from ullage.planning.tolerance import answer_with_places
+from ullage.planning.verified import Draft, Drafts, DraftWith, confirmed
 from ullage.planning.what_if import resolve
 
 
@@ -34,21 +36,57 @@ def plan_fleet(
     time_limit_s: float | None = None,
     watch: Watch | None = None,
     explain: bool = False,
+    verify: bool = False,
 ) -> Planned:
     """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input).
 
     explain solves again for what only that tells: conflicts, what one more GPU of any full pool would buy, cost at p10 and p90 step times.
-    Without it only what is unserved is looked into. watch may end everything early with the best plan so far.
+    Without it only what is unserved is looked into. verify simulates every GPU with its planned load, and plans again with more room for
+    models that fall short. watch may end everything early with the best plan so far.
     """
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
-    blueprint = build(fleet, state)
-    answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits))
+
+    def drafts_of(engine: str, *, alone: bool = False) -> DraftWith:
+        return lambda slower: _draft(fleet, state, engine, limits, started_s, slower, explain=explain, alone=alone)
+
+    # others decline some problems, or start from nothing: the baselines stay beside them
+    quick = QUICK_ENGINE if solver == DEFAULT_ENGINE else solver
+    drafts = Drafts(quick=drafts_of(quick, alone=quick == QUICK_ENGINE), shown=drafts_of(quick), full=drafts_of(solver))
+    architecture = _architectures(fleet)
+
+    def stopped() -> bool:
+        late = time_limit_s is not None and perf_counter() - started_s > time_limit_s
+        return late or limits.stopped
+
+    plan = confirmed(fleet, drafts, architecture, stopped) if verify else drafts.full({}).resolved()
+    return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
+
+
+def _draft(
+    fleet: Fleet,
+    state: State,
+    solver: str,
+    limits: SolveLimits,
+    started_s: float,
+    slower: Mapping[str, float],
+    *,
+    explain: bool,
+    alone: bool = False,
+) -> Draft:
+    """A plan with step times as given, not yet explained; alone: without baselines."""
+    blueprint = build(fleet, state, slower=slower)
+    answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits, alone=alone))
     decided = replace(blueprint, problem=answered.problem)
-    resolved = resolve(fleet, decided, answered.outcome.best, limits, started_s, explain=explain)
     tolerance = Tolerance(answered.losses, answered.cost_microusd_per_h)
-    plan = assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
-    return Planned(checked(plan, "plan", state, _architectures(fleet)), perf_counter() - started_s)
+
+    def assembled(resolved: Resolved) -> Plan:
+        return assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
+
+    def explained() -> Plan:
+        return assembled(resolve(fleet, decided, answered.outcome.best, limits, started_s, explain=explain))
+
+    return Draft(assembled(NOTHING_RESOLVED), explained)
 
 
 def _architectures(fleet: Fleet) -> FindArchitecture:

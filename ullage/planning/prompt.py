@@ -72,7 +72,7 @@ def _prompt_fit(
     settings = replica_settings(replica, gpu)
     fits, blocks, pool = _room(architecture, settings, replica.args.kv_cache_memory_bytes, prompt_tokens)
     beside = _neighbours(plan, replica)
-    share_fraction = 1.0 / replica.max_active_residents if replica.mode == "time_shared" else 1.0
+    share_fraction = 1.0 / replica.active_at_worst if replica.mode == "time_shared" else 1.0
     alone_s = delay_s = share_s = None
     if fits:
         mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None

@@ -151,7 +151,7 @@ def _close(blueprint: Blueprint, used: Sequence[Candidate]) -> list[Candidate]:
         if candidate.mig is not None:
             part = candidate.mig.memory_slices / candidate.site.gpu.mig_memory_slices
         elif candidate.mode == "time_shared":
-            part = max(candidate.ledger.total_mib / candidate.site.memory_mib(None), candidate.compute_permille / 1000)
+            part = max(candidate.ledger.total_mib / candidate.site.memory_mib(None), max(candidate.compute_permille) / 1000)
         return prices[candidate.site.pool] * candidate.gpus * part / candidate.capacity_rps
 
     best: dict[str, float] = {}

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from planner.demand.traces import TraceRequest, busiest, repeat_rate
-from planner.plan import Plan
+from planner.demand.traces import MAX_TOKENS, TraceRequest, busiest, repeat_rate
+from planner.plan import Plan, PlannedWindow, WorkloadForecast
+from planner.simulation.offered_load import OfferedLoad, offered_requests
 from planner.simulation.plan_input import workload_requests
 from planner.simulation.simulation_input import SimulatedRequest
+from planner.verification.plan_judge import mix_of
 
 
 class TrafficError(ValueError):
@@ -37,6 +39,35 @@ def window_of(
             f"the trace has no request between {begin_s:g} s and {begin_s + seconds:g} s; it ends at {requests[-1].arrival_s:g} s"
         )
     return repeat_rate(inside, k, seconds), seconds
+
+
+def declared_requests(plan: Plan, seconds: float, k: int, seed: int) -> tuple[SimulatedRequest, ...]:
+    """Requests at k times the rates that the plan was made for, of seconds in all; where it has windows, of an equal part in each.
+
+    Raises TrafficError when that is no request at all.
+    """
+    windows = plan.desired.windows
+    part_s = seconds / max(1, len(windows))
+    found: list[SimulatedRequest] = []
+    for index in range(max(1, len(windows))):
+        loads = [_load(plan, workload, windows[index] if windows else None, k) for workload in plan.desired.workloads]
+        inside = offered_requests(loads, part_s, seed + index)
+        found.extend(replace(request, arrival_s=request.arrival_s + index * part_s) for request in inside)
+    if not found:
+        raise TrafficError(f"at the declared rates no request arrives within {seconds:g} s; give a longer --seconds")
+    return tuple(sorted(found, key=lambda request: request.arrival_s))
+
+
+def _load(plan: Plan, workload: WorkloadForecast, window: PlannedWindow | None, k: int) -> OfferedLoad:
+    """What a workload asks for in a window: its part of its model's rate there."""
+    name = workload.served_name
+    part = 1.0
+    if window is not None:
+        peak_rps = max(item.rates_rps.get(name, 0.0) for item in plan.desired.windows)
+        part = window.rates_rps.get(name, 0.0) / peak_rps if peak_rps else 0.0
+    longest = [replica.args.max_model_len for replica in plan.desired.replicas if replica.served_name == name]
+    # without a replica nobody takes it: any length will do
+    return OfferedLoad(workload.name, name, workload.rate_rps * part * k, mix_of(workload), max(longest, default=MAX_TOKENS))
 
 
 def tagged(plan: Plan, requests: Sequence[TraceRequest], mapping: Mapping[str, str]) -> tuple[SimulatedRequest, ...]:

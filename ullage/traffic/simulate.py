@@ -9,14 +9,12 @@ from planner.simulation.plan_input import planned_world, workload_slos
 from planner.simulation.simulation_input import SimulatedRequest
 from planner.simulation.traffic_metrics import GpuUse, Summary, WorkloadRow, summarise
 from planner.simulation.virtual_time import simulate
+from planner.verification.stress import INTERFERENCE, NOMINAL, SLOW, Stress
 from profiles.catalogue import builtin
 from profiles.store.measurements import Measurements
 from ullage.checking import FindArchitecture, architecture_of
 
 _NOTHING = Measurements()
-# What a forecast is judged at besides the nominal run: every step at its 90th percentile, and neighbours that cost 30 %.
-SLOW_QUANTILE = 0.9
-STRESS_INTERFERENCE = 1.3
 
 
 def simulate_plan(
@@ -50,9 +48,19 @@ def simulate_plan(
 
 def stressed(plan: Plan, requests: Sequence[SimulatedRequest], *, seed: int = 0) -> dict[str, WorkloadRow]:
     """Totals of three runs: nominal, slow (every step at its p90) and with neighbours that cost 30 % beyond their share."""
-    runs = {
-        "nominal": simulate_plan(plan, requests, seed=seed),
-        "slow steps (p90)": simulate_plan(plan, requests, seed=seed, step_quantile=SLOW_QUANTILE),
-        "interference 1.3": simulate_plan(plan, requests, seed=seed, interference_factor=STRESS_INTERFERENCE),
-    }
-    return {name: summary.total for name, (summary, _) in runs.items()}
+    return {stress.name: under(plan, requests, stress, seed=seed).total for stress in (NOMINAL, SLOW, INTERFERENCE)}
+
+
+def under(
+    plan: Plan, requests: Sequence[SimulatedRequest], stress: Stress, *, seed: int = 0, measurements: Measurements = _NOTHING
+) -> Summary:
+    """Results per workload under a stress; the rest as simulate_plan()."""
+    summary, _ = simulate_plan(
+        plan,
+        requests,
+        seed=seed,
+        step_quantile=stress.step_quantile,
+        interference_factor=stress.interference_factor,
+        measurements=measurements,
+    )
+    return summary

@@ -161,8 +161,8 @@ def _kept_out(gpu: GpuPlan, fullest: str, fullness: float, need_mib: int, names:
     if gpu.mode != "mig" and free_mib < need_mib:
         return f"{free_mib} MiB are free, but a replica takes {need_mib} MiB"
     if fullness >= _FULL_FRACTION:
-        limit = max((names[name].max_active_residents for name in gpu.replicas), default=0)
-        detail = f", which are sized for {limit} replicas that are active together" if fullest == "active residents" else ""
+        limit = min((names[name].active_limit for name in gpu.replicas), default=0.0)
+        detail = f", which are sized for {limit:g} residents active at a time" if fullest == "active residents" else ""
         return f"its {fullest} limit is {fullness:.0%} used by {', '.join(gpu.replicas)}{detail}"
     return f"it has room ({fullest}: {fullness:.0%} used), but moving there would not free a GPU"
 

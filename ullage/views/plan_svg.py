@@ -12,11 +12,12 @@ from ullage.views.words import MODE_WORDS
 
 WIDTH_PX, BAR_HEIGHT_PX, ROW_PX, MARGIN_PX, GAP_PX = 980, 24, 50, 16, 10
 BAR_PX = 680
-HEAD_PX, HEAD_LINE_PX, LABEL_PX, NAMES_PX = 16, 22, 12, 11
+HEAD_PX, HEAD_LINE_PX, LABEL_PX, NAMES_PX, LEGEND_PX = 16, 22, 12, 11, 136
 # Longest name of a GPU at the left before it is cut.
 MOST_LABEL_PX = 300
 # Okabe and Ito's palette, told apart by people who see colours differently: weights, KV cache, overhead; and vermilion for what is wrong.
-WEIGHTS, KV, OVERHEAD, FREE, WRONG = "#0072b2", "#56b4e9", "#e69f00", "#eeeeee", "#b03a00"
+# The part of a KV cache that has grown beyond what the plan needs is a lighter blue.
+WEIGHTS, KV, GROWN, OVERHEAD, FREE, WRONG = "#0072b2", "#56b4e9", "#b9def5", "#e69f00", "#eeeeee", "#b03a00"
 FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"'
 
 
@@ -73,8 +74,9 @@ def _words(gpu: GpuPlan) -> str:
 
 
 def _legend(left_px: int, y_px: int) -> Iterator[str]:
-    for place, (colour, word) in enumerate(((WEIGHTS, "weights"), (KV, "KV cache"), (OVERHEAD, "overhead"), (FREE, "free"))):
-        x_px = left_px + 110 * place
+    words = ((WEIGHTS, "weights"), (KV, "KV cache needed"), (GROWN, "KV cache grown"), (OVERHEAD, "overhead"), (FREE, "free"))
+    for place, (colour, word) in enumerate(words):
+        x_px = left_px + LEGEND_PX * place
         yield f'<rect x="{x_px}" y="{y_px}" width="14" height="14" fill="{colour}" stroke="#999999" stroke-width="0.5"/>'
         yield _text(x_px + 20, y_px + 12, word, LABEL_PX)
 
@@ -93,10 +95,13 @@ def _gpu(gpu: GpuPlan, residents: Sequence[Replica], left_px: int, y_px: int) ->
 def _resident(replica: Replica, gpu: GpuPlan, at_mib: int, left_px: int, y_px: int) -> Iterator[str]:
     ledger = replica.ledger
     overhead_mib = ledger.total_mib - ledger.weights_mib - ledger.kv_mib
-    title = f"{replica.name}: weights {ledger.weights_mib} MiB, KV {ledger.kv_mib} MiB, overhead {overhead_mib} MiB"
+    grown_mib = replica.kv_grown_mib
+    floor = f" (floor {ledger.kv_mib - grown_mib} MiB)" if grown_mib else ""
+    title = f"{replica.name}: weights {ledger.weights_mib} MiB, KV {ledger.kv_mib} MiB{floor}, overhead {overhead_mib} MiB"
     yield f"<g><title>{escape(title)}</title>"
     start_mib = at_mib
-    for colour, mib in ((WEIGHTS, ledger.weights_mib), (KV, ledger.kv_mib), (OVERHEAD, overhead_mib)):
+    parts = ((WEIGHTS, ledger.weights_mib), (KV, ledger.kv_mib - grown_mib), (GROWN, grown_mib), (OVERHEAD, overhead_mib))
+    for colour, mib in parts:
         x_px, width_px = left_px + BAR_PX * at_mib / gpu.memory_mib, BAR_PX * mib / gpu.memory_mib
         yield f'<rect x="{x_px:.1f}" y="{y_px}" width="{width_px:.1f}" height="{BAR_HEIGHT_PX}" fill={quoteattr(colour)}/>'
         at_mib += mib

@@ -22,6 +22,8 @@ from planner.plan import (
     Start,
     Stop,
 )
+from ullage.views.simulated_text import simulated_lines
+from ullage.views.windows_text import window_lines
 from ullage.views.words import MIB_PER_GIB, MODE_WORDS, table
 
 BAR_WIDTH = 32
@@ -37,6 +39,8 @@ def plan_text(plan: Plan) -> str:
         list(_nodes(desired)),
         list(_routes(desired)),
         list(_workloads(desired)),
+        list(window_lines(desired)),
+        list(simulated_lines(desired)),
         list(_node_losses(desired)),
         list(_baselines(desired)),
         list(_bought(desired)),
@@ -89,7 +93,7 @@ def _distance(certificate: Certificate) -> str:
 
 
 def _nodes(desired: Desired) -> Iterator[str]:
-    yield "GPUs (# weights, = KV cache, + overhead, . free; busy: forecast at planned peak rates)"
+    yield "GPUs (# weights, = KV cache the plan needs, ~ KV cache grown into spare memory, + overhead, . free; busy: at planned peak rates)"
     by_node: defaultdict[str, list[GpuPlan]] = defaultdict(list)
     for gpu in desired.gpus:
         by_node[gpu.node].append(gpu)
@@ -130,10 +134,13 @@ def _unused_line(gpus: Sequence[GpuPlan], word: str) -> str:
 
 
 def _gpu_lines(gpu: GpuPlan, replicas: dict[str, Replica]) -> Iterator[str]:
+    grown_mib = sum(replicas[name].kv_grown_mib for name in gpu.replicas)
+    floor = f" (floor {_gib(gpu.kv_mib - grown_mib).strip()})" if grown_mib else ""
     assumed = "" if gpu.interference == "none" else f"  interference {gpu.interference}"
     yield (
-        f"    GPU {gpu.index:<4} [{_bar(gpu)}]  weights {_gib(gpu.weights_mib)}  KV {_gib(gpu.kv_mib)}  overhead {_gib(gpu.overhead_mib)}"
-        f"  free {_gib(gpu.free_mib)} GiB  busy {gpu.busy_fraction:4.0%}  {MODE_WORDS[gpu.mode]}{assumed}"
+        f"    GPU {gpu.index:<4} [{_bar(gpu, grown_mib)}]  weights {_gib(gpu.weights_mib)}  KV {_gib(gpu.kv_mib)}{floor}"
+        f"  overhead {_gib(gpu.overhead_mib)}  free {_gib(gpu.free_mib)} GiB  "
+        f"busy {gpu.busy_fraction:4.0%}  {MODE_WORDS[gpu.mode]}{assumed}"
     )
     for name in gpu.replicas:
         replica = replicas[name]
@@ -145,10 +152,11 @@ def _gpu_lines(gpu: GpuPlan, replicas: dict[str, Replica]) -> Iterator[str]:
         )
 
 
-def _bar(gpu: GpuPlan) -> str:
+def _bar(gpu: GpuPlan, grown_mib: int) -> str:
     bar = ""
     filled_mib = 0
-    for sign, part_mib in (("#", gpu.weights_mib), ("=", gpu.kv_mib), ("+", gpu.overhead_mib)):
+    parts = (("#", gpu.weights_mib), ("=", gpu.kv_mib - grown_mib), ("~", grown_mib), ("+", gpu.overhead_mib))
+    for sign, part_mib in parts:
         filled_mib += part_mib
         bar += sign * (round(BAR_WIDTH * filled_mib / gpu.memory_mib) - len(bar))
     return bar.ljust(BAR_WIDTH, ".")

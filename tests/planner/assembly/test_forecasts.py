@@ -48,11 +48,11 @@ def test_neighbours_that_are_ruled_out_are_named() -> None:
     assert text.endswith("; on 1 GPU it may not share a GPU with small (not_with); drop not_with or add nodes")
 
 
-def test_active_residents_are_named_with_the_memory_that_stays_free() -> None:
+def test_activity_is_named_with_the_memory_that_stays_free() -> None:
     text = reason("small", pools=ONE, policy={"max_active_residents": 2})
     assert re.search(
-        r"on 1 GPU active residents are the limit: 2 of 2 active residents are there, a replica counts for 1 \((\d\d\.\d) GiB free\); "
-        r"raise policy\.max_active_residents or add nodes$",
+        r"on 1 GPU activity is the limit: residents active (\d+) % of the time together are there, a replica is (\d+) %, "
+        r"policy\.max_active_residents allows 200 % \((\d\d\.\d) GiB free\); raise policy\.max_active_residents or add nodes$",
         text,
     )
     # the lever is right: with three all are served
@@ -66,7 +66,7 @@ def test_gpus_that_are_full_for_one_reason_are_counted_together() -> None:
     loads = {name: workload(name, f"{number}/s") for number, name in enumerate(names, start=1)}
     found = rows(pools=two, models=models, workloads=loads, policy={"max_active_residents": 2})
     [short] = [row for row in found.values() if row.unserved_rps]
-    assert "; on 2 GPUs (for one) active residents are the limit: 2 of 2 active residents are there, " in (short.unserved_reason or "")
+    assert "; on 2 GPUs (for one) activity is the limit: residents active " in (short.unserved_reason or "")
 
 
 def test_a_policy_without_sharing_is_named() -> None:
@@ -76,11 +76,14 @@ def test_a_policy_without_sharing_is_named() -> None:
     )
 
 
-def test_a_guaranteed_share_that_is_too_small_is_named_with_whose_slo_it_is() -> None:
+def test_neighbours_that_would_be_too_active_are_named_with_whose_slo_it_is() -> None:
     loads = {"small": workload("small", "20/s"), "middle": workload("middle", "8/s", priority=8), "large": workload("large", "10/s")}
     text = reason("middle", pools=ONE, workloads=loads)
-    assert "on 1 GPU the guaranteed share is the limit: 2 of 2 active residents are there, a replica counts for 1 (" in text
-    assert text.endswith("and at 1/3 of the GPU the SLO of large would be missed; relax slo of large or add nodes")
+    assert (
+        "on 1 GPU the neighbours' activity is the limit: residents active 200 % of the time together are there, a replica is 100 %" in text
+    )
+    assert "and large would miss the SLO beyond 200 % of at most 2 residents (" in text
+    assert text.endswith("relax slo of large or add nodes")
 
 
 def test_a_workload_whose_slo_allows_no_sharing_is_named_with_its_latency_and_goal() -> None:

@@ -86,12 +86,13 @@ def test_whole_nodes_are_paid_and_the_bound_says_so() -> None:
             "ownership": "rentable",
             "min_nodes": "1",
             "max_nodes": "3",
+            "sharing": ["exclusive"],
         }
     }
     desired = _desired(pools=pools, workloads={"large": workload("large", "1/s", min_replicas="6")})
     assert len({replica.node for replica in desired.replicas}) == 2
     assert desired.cost_usd_per_h == pytest.approx(24.0)
     assert _cost_gap(desired) == 0.0
-    idle = _desired(pools=pools)
+    idle = _desired(pools=pools, workloads={"large": workload("large", "1/s")})
     assert idle.cost_usd_per_h == pytest.approx(12.0)
     assert _cost_gap(idle) == 0.0

@@ -70,10 +70,14 @@ def test_at_equal_cost_the_answer_that_moves_nobody_wins() -> None:
     beside = patterns_beside(problem, spots_now(problem))
     assert beside is not None
     (pattern,) = beside
-    # the same replicas on the GPU of the other pool
-    anonymous = [replace(shape, name="", pool=0) for shape in problem.shapes]
-    twins = [next(i for i, shape in enumerate(anonymous) if shape == anonymous[index] and i != index) for index in pattern.residents]
-    moved = answer(problem, "moves", (Pattern(1 - pattern.pool, tuple(sorted(twins))),))
+    # the same replicas, with their floors, on the GPU of the other pool
+    other = 1 - pattern.pool
+    anonymous = [replace(shape, name="", pool=0, memory_mib=0, start_extra_mib=0) for shape in problem.shapes]
+    twins = [
+        next(i for i, shape in enumerate(problem.shapes) if shape.pool == other and anonymous[i] == anonymous[index])
+        for index in pattern.residents
+    ]
+    moved = answer(problem, "moves", (Pattern(other, tuple(sorted(twins))),))
     assert not any(moved.unserved_microrps)
     choice = choose(here, blueprint, moved, [moved])
     assert choice.solution.engine == ADDED

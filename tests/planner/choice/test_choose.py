@@ -18,7 +18,9 @@ from ullage.planning.plan import plan_fleet
 
 
 def shape(demand: int, memory_mib: int, **changes: object) -> Shape:
-    base = Shape(f"shape-{demand}", demand, 0, "time_shared", memory_mib, 10, max_active=2, compute_permille=500)
+    base = Shape(
+        f"shape-{demand}", demand, 0, "time_shared", memory_mib, 10, max_residents=2, active_limit_permille=1000 * 2, compute_permille=500
+    )
     return replace(base, **changes)  # type: ignore[arg-type]
 
 

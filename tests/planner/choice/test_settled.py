@@ -15,7 +15,17 @@ from tests.strategies import problems
 
 
 def shape(demand: int, memory_mib: int, microrps: int = 10) -> Shape:
-    return Shape(f"{demand} in {memory_mib}", demand, 0, "time_shared", memory_mib, microrps, max_active=3, compute_permille=300)
+    return Shape(
+        f"{demand} in {memory_mib}",
+        demand,
+        0,
+        "time_shared",
+        memory_mib,
+        microrps,
+        max_residents=3,
+        active_limit_permille=1000 * 3,
+        compute_permille=300,
+    )
 
 
 # 0 and 1 are two sizes of one model, 2 and 3 other models; 4 is the first model with less capacity

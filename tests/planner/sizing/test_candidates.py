@@ -52,9 +52,10 @@ def test_shared_shapes_of_one_model_cover_its_demand_exactly() -> None:
             assert count * shape.capacity_microrps >= demand.peak_microrps
 
 
-def test_k_always_active_residents_fill_a_gpu_and_no_more() -> None:
+def test_a_replica_bears_itself_and_is_active_at_least_as_much_as_it_would_be_alone() -> None:
     for candidate in candidates_of():
-        assert candidate.compute_permille * candidate.max_active <= 1000
+        assert max(candidate.active_permille) <= 1000 * candidate.limit.active_limit
+        assert all(active >= alone for active, alone in zip(candidate.active_permille, candidate.compute_permille, strict=True))
 
 
 def test_a_model_too_large_for_a_gpu_says_how_much_is_missing() -> None:

@@ -36,7 +36,8 @@ def test_a_larger_pool_than_is_needed_stays_with_the_memory_it_has() -> None:
     state, large = running("8/s")
     now = one("1/s")
     fresh = plan_fleet(now, State()).plan.desired.replicas
-    assert min(item.args.kv_cache_memory_bytes for item in fresh if item.served_name == "middle") < large.args.kv_cache_memory_bytes
+    floors_mib = [item.kv_floor_mib or 0 for item in fresh if item.served_name == "middle"]
+    assert min(floors_mib) < (large.kv_floor_mib or 0) <= large.ledger.kv_mib
     plan = plan_fleet(now, state).plan
     again = next(item for item in plan.desired.replicas if item.served_name == "middle")
     assert (again.args, again.ledger) == (large.args, large.ledger)

@@ -1,0 +1,92 @@
+"""Candidates that share the time of a GPU: for each class of neighbours the replicas that bear it, with the KV cache that they need."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+
+from planner.sizing.activity import BesideNeighbours, SharingLimit, sharing_limits
+from planner.sizing.ways_to_run import Variant
+from profiles.settings import UnsupportedError
+
+# Demand is split over n, n+1, n+2 equal replicas, n being the fewest that can carry it: more, smaller replicas fill gaps.
+EXTRA_SPLITS = 2
+
+# So many counts of replicas are tried one by one; from then on each is a quarter more than the last, up to so many times the fewest.
+_ONE_BY_ONE, _GROWTH, _MOST_TIMES = 8, 1.25, 6
+
+# Activities are rounded up to a hundredth of the time: alike replicas are one class of slot for the solvers.
+_ACTIVE_STEP_PERMILLE = 10
+
+# Sixteen halvings leave a rate known to a ten-thousandth.
+_HALVINGS = 16
+
+
+def splits(variant: Variant, fewest: int) -> Iterator[tuple[float, SharingLimit]]:
+    """Rates of one of several equal replicas with the class of neighbours that each bears: per class the fewest replicas and a few more.
+
+    fewest is how many would do alone. Nothing for classes that no part of the demand, however small, bears.
+    """
+    found: Counter[SharingLimit] = Counter()
+    limits = sharing_limits(variant.site.max_active_residents)
+    for count in _counts(max(1, variant.group.min_replicas, fewest)):
+        still = [limit for limit in limits if found[limit] <= EXTRA_SPLITS]
+        if not still:
+            return
+        rate_rps = variant.group.peak_rps / count
+        for limit in borne(variant, rate_rps, still):
+            found[limit] += 1
+            yield rate_rps, limit
+
+
+def _counts(fewest: int) -> Iterator[int]:
+    count = fewest
+    while count <= _MOST_TIMES * fewest + _ONE_BY_ONE:
+        yield count
+        count = count + 1 if count < fewest + _ONE_BY_ONE else math.ceil(count * _GROWTH)
+
+
+def borne(variant: Variant, rate_rps: float, limits: Sequence[SharingLimit]) -> list[SharingLimit]:
+    """The classes of neighbours that a replica bears at its peak and when it is least busy, when there is most room for theirs."""
+    peak_rps = variant.group.peak_rps
+    parts = sorted({1.0, min(window_rps for window_rps in variant.group.windows_rps if window_rps > 0) / peak_rps}, reverse=True)
+    beside = cache(partial(BesideNeighbours, variant))
+    return [limit for limit in limits if all(beside(rate_rps * part * limit.rate_margin).bears(limit) for part in parts)]
+
+
+def mean_active(variant: Variant, rate_rps: float, limit: SharingLimit) -> float:
+    """Residents that are active at once in the mean while this one is, itself counted: what its KV cache is sized for."""
+    return 1.0 + BesideNeighbours(variant, rate_rps * limit.rate_margin).neighbours_active(limit)
+
+
+def largest_borne_rps(variant: Variant, limit: SharingLimit, kv_bytes: int) -> float:
+    """Largest rate at which a replica with so much KV cache bears its neighbours; UnsupportedError without any."""
+    low_rps, high_rps = 0.0, variant.group.peak_rps
+    for _ in range(_HALVINGS):
+        middle_rps = (low_rps + high_rps) / 2
+        need_bytes = variant.kv_need_bytes(middle_rps, mean_active(variant, middle_rps, limit))
+        good = need_bytes is not None and need_bytes <= kv_bytes and bool(borne(variant, middle_rps, [limit]))
+        low_rps, high_rps = (middle_rps, high_rps) if good else (low_rps, middle_rps)
+    if low_rps <= 0.0:
+        raise UnsupportedError(f"it bears no neighbours with a KV cache of {kv_bytes} bytes")
+    return low_rps
+
+
+def activities(variant: Variant, rate_rps: float, limit: SharingLimit) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Per joint window its activity and its part of the GPU's time (per mille), and how many may be active at worst, itself counted.
+
+    At worst: as many as those beside which its goals are met at the sizing quantile.
+    """
+    peak_rps = variant.group.peak_rps
+    beside = [BesideNeighbours(variant, rate_rps * window_rps / peak_rps * limit.rate_margin) for window_rps in variant.group.windows_rps]
+    at_peak = beside[variant.group.windows_rps.index(peak_rps)]
+    active = tuple(_stepped_permille(each.active_fraction(limit)) for each in beside)
+    alone = [variant.load(rate_rps * window_rps / peak_rps, 1) if window_rps else None for window_rps in variant.group.windows_rps]
+    compute = tuple(0 if load is None else math.ceil(1000 * load.busy_fraction) for load in alone)
+    return active, compute, 1 + (at_peak.meets_beside() or 0)
+
+
+def _stepped_permille(active_fraction: float) -> int:
+    return min(1000, math.ceil(round(1000 * active_fraction / _ACTIVE_STEP_PERMILLE, 9)) * _ACTIVE_STEP_PERMILLE)

@@ -1,0 +1,204 @@
+"""A whole plan judged GPU by GPU: which part of each model's requests meets its goals when it gets the load it was planned for."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from planner.plan import Attainment, Desired, Replica, WorkloadForecast
+from planner.simulation.offered_load import OfferedLoad
+from planner.simulation.plan_input import PlannedWorld
+from planner.simulation.simulation_input import SimulatedEngine
+from planner.simulation.traffic_metrics import WorkloadRow
+from planner.verification.gpu_judge import JudgedResident, JudgeEffort, bears, judged
+from planner.verification.stress import INTERFERENCE, NOMINAL, SLOW, Stress, stresses
+from profiles.latency.mix import RequestMix
+
+# Requests of all GPUs together, under each stress: what a plan costs to judge does not grow with the fleet. Each GPU gets its part of
+# them, but never fewer than tell 99 % from 97 %.
+_ALL_REQUESTS, _LEAST_REQUESTS = 20_000, 800
+
+# Windows in which a GPU is judged: those in which its residents are most active, and each resident's peak, the busiest first.
+_MOST_WINDOWS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """A replica, its engine, and the forecasts of the workloads that it serves."""
+
+    replica: Replica
+    engine: SimulatedEngine
+    workloads: tuple[WorkloadForecast, ...]
+
+
+class PlanJudge:
+    """Judges plans of one fleet one after the other: a GPU that was judged before, with the same engines and loads, is not judged again."""
+
+    def __init__(self, goal_fraction: float, seed: int = 0) -> None:
+        """goal_fraction of each model's requests is to meet its goals; requests and step times are drawn from the seed."""
+        self._goal_fraction = goal_fraction
+        self._seed = seed
+        self._rows: dict[tuple[object, ...], tuple[WorkloadRow, ...]] = {}
+        self._borne: dict[tuple[object, ...], bool] = {}
+
+    def attainments(self, desired: Desired, world: PlannedWorld) -> dict[str, tuple[Attainment, ...]]:
+        """Per served model its attainment under each stress: the worst of its GPUs and of their busiest windows.
+
+        Nothing for models without a replica.
+        """
+        worst: dict[tuple[str, str], WorkloadRow] = {}
+        for gpu in self._gpus(desired, world):
+            for stress in (NOMINAL, SLOW, INTERFERENCE) if len(gpu.names) > 1 else (NOMINAL, SLOW):
+                for row in (row for load in gpu.loads for row in self._judged(gpu, load, stress)):
+                    known = worst.get((row.workload, stress.name))
+                    if row.requests and (known is None or _fraction(row) < _fraction(known)):
+                        worst[row.workload, stress.name] = row
+        names = sorted({served_name for served_name, _ in worst})
+        return {
+            name: tuple(_attainment(worst, name, stress) for stress in (NOMINAL, SLOW, INTERFERENCE) if (name, stress.name) in worst)
+            for name in names
+        }
+
+    def crowded(self, desired: Desired, world: PlannedWorld, load_factor: float) -> frozenset[str]:
+        """Models on GPUs where somebody does not keep its goals under load_factor times the load: any of them may be too many there."""
+        return frozenset(
+            name
+            for gpu in self._gpus(desired, world)
+            if not all(self._bears(gpu, load, stress, load_factor) for load in gpu.loads for stress in stresses(len(gpu.names)))
+            for name in gpu.names
+        )
+
+    def _judged(self, gpu: _Gpu, load: tuple[JudgedResident, ...], stress: Stress) -> tuple[WorkloadRow, ...]:
+        key = (gpu.kind, _rates_rps(load), stress, gpu.effort)
+        if key not in self._rows:
+            self._rows[key] = judged(load, stress, gpu.effort, seed=self._seed).workloads
+        return self._rows[key]
+
+    def _bears(self, gpu: _Gpu, load: tuple[JudgedResident, ...], stress: Stress, load_factor: float) -> bool:
+        key = (gpu.kind, _rates_rps(load), stress, gpu.effort, load_factor)
+        if key not in self._borne:
+            goal = self._goal_fraction
+            self._borne[key] = bears(load, stress, gpu.effort, attainment_fraction=goal, load_factor=load_factor, seed=self._seed)
+        return self._borne[key]
+
+    @staticmethod
+    def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[_Gpu]:
+        """Each kind of GPU in use, with the loads of its busiest windows."""
+        gpus = list(_gpus(desired, world))
+        effort = JudgeEffort(most_requests=max(_LEAST_REQUESTS, _ALL_REQUESTS // max(1, len(gpus))))
+        for kind, seats in gpus:
+            loads = [tuple(_resident(desired, seat, window) for seat in seats) for window in _windows(desired, seats)]
+            yield _Gpu(kind, tuple(seat.replica.served_name for seat in seats), tuple(loads), effort)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gpu:
+    """A GPU, block or slice with what tells it from others, its served models, their loads in each window, and how long it is watched."""
+
+    kind: object
+    names: tuple[str, ...]
+    loads: tuple[tuple[JudgedResident, ...], ...]
+    effort: JudgeEffort
+
+
+def _rates_rps(load: Sequence[JudgedResident]) -> tuple[float, ...]:
+    return tuple(resident.load.rate_rps for resident in load)
+
+
+def falls_short(found: Sequence[Attainment], goal_fraction: float) -> bool:
+    """Whether the simulation denies that so many requests meet their goals: the whole interval of some stress lies below it."""
+    return any(item.high_fraction < goal_fraction for item in found)
+
+
+def keeps(found: Sequence[Attainment], goal_fraction: float) -> bool:
+    """Whether so many requests or more meet their goals in the simulation under every stress."""
+    return all(item.fraction >= goal_fraction for item in found)
+
+
+def _attainment(worst: Mapping[tuple[str, str], WorkloadRow], name: str, stress: Stress) -> Attainment:
+    row = worst[name, stress.name]
+    return Attainment(
+        stress=stress.name,
+        requests=row.requests,
+        fraction=_fraction(row),
+        low_fraction=row.attainment_low_fraction or 0.0,
+        high_fraction=1.0 if row.attainment_high_fraction is None else row.attainment_high_fraction,
+    )
+
+
+def _fraction(row: WorkloadRow) -> float:
+    return 1.0 if row.attainment_fraction is None else row.attainment_fraction
+
+
+def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[tuple[object, list[_Seat]]]:
+    """What tells it from others, and the residents, of each GPU, block or slice in use; of those that are alike the first."""
+    engines = {engine.name: engine for engine in world.engines}
+    serving: defaultdict[str, list[WorkloadForecast]] = defaultdict(list)
+    for workload in desired.workloads:
+        serving[workload.served_name].append(workload)
+    gpu_types = {(gpu.node, gpu.index): gpu.gpu_type for gpu in desired.gpus}
+    together: defaultdict[str, list[_Seat]] = defaultdict(list)
+    for replica in desired.replicas:
+        if serving[replica.served_name] and replica.planned_rps > 0:
+            seat = _Seat(replica, engines[replica.name], tuple(serving[replica.served_name]))
+            together[seat.engine.gpu_key].append(seat)
+    seen: set[tuple[object, ...]] = set()
+    for _, seats in sorted(together.items()):
+        alike = tuple(sorted(_kind(seat.replica, gpu_types) for seat in seats))
+        if alike not in seen:
+            seen.add(alike)
+            yield alike, sorted(seats, key=lambda seat: _kind(seat.replica, gpu_types))
+
+
+def _kind(replica: Replica, gpu_types: Mapping[tuple[str, int], str]) -> tuple[str, ...]:
+    args = replica.args.model_copy(update={"host": "", "port": 1024})
+    profile = replica.mig.profile if replica.mig is not None else ""
+    return (replica.served_name, gpu_types[replica.node, replica.gpus[0]], profile, args.model_dump_json(), f"{replica.planned_rps:.9g}")
+
+
+def _windows(desired: Desired, seats: Sequence[_Seat]) -> list[int]:
+    """Windows that a GPU is judged in; -1 stands for the only one that a plan without windows has."""
+    if not desired.windows:
+        return [-1]
+    active = [sum(seat.replica.forecast.active_fractions[window] for seat in seats) for window in range(len(desired.windows))]
+    peaks = {max(range(len(active)), key=lambda window, seat=seat: _part(desired, seat, window)) for seat in seats}  # type: ignore[misc]
+    busiest = max(range(len(active)), key=lambda window: (active[window], -window))
+    return [busiest, *sorted(peaks - {busiest}, key=lambda window: (-active[window], window))][:_MOST_WINDOWS]
+
+
+def _part(desired: Desired, seat: _Seat, window: int) -> float:
+    """The part of its peak that a model has in a window."""
+    if window < 0:
+        return 1.0
+    name = seat.replica.served_name
+    peak_rps = max(item.rates_rps.get(name, 0.0) for item in desired.windows)
+    return desired.windows[window].rates_rps.get(name, 0.0) / peak_rps if peak_rps else 0.0
+
+
+def _resident(desired: Desired, seat: _Seat, window: int) -> JudgedResident:
+    """A replica with its planned load, judged by the tightest goals among its workloads, as it was planned."""
+    name, workloads = seat.replica.served_name, seat.workloads
+    load = OfferedLoad(
+        workload=name,
+        served_name=name,
+        rate_rps=seat.replica.planned_rps * _part(desired, seat, window),
+        mix=mix_of(workloads[0]),
+        max_model_len=seat.replica.args.max_model_len,
+    )
+    tpot_goals_s = [workload.tpot_slo_s for workload in workloads if workload.tpot_slo_s is not None]
+    return JudgedResident(seat.engine, load, min(workload.ttft_slo_s for workload in workloads), min(tpot_goals_s, default=math.inf))
+
+
+def mix_of(workload: WorkloadForecast) -> RequestMix:
+    """The requests of a workload's model, as the plan has them."""
+    output_tokens = max(1.0, workload.output_tokens)
+    return RequestMix(
+        workload.input_tokens,
+        output_tokens,
+        max(workload.input_tokens, workload.input_p99_tokens),
+        max(output_tokens, workload.output_p99_tokens),
+        burstiness=workload.burstiness,
+        prefix_hit_fraction=workload.prefix_hit_fraction,
+    )

@@ -1,0 +1,1 @@
+"""Tests of judging a GPU by the step core."""

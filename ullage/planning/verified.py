@@ -1,0 +1,179 @@
+"""Plans that their own simulation confirms, with as little margin as it takes.
+
+Sizing is closed form and on the safe side, by how much differs from GPU to GPU. So a plan is simulated: models that fall short are sized
+with more room and planned again. Where the plan holds, models are sized with less room, round by round, and what comes of it counts if the
+simulation confirms it with a tenth more load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from planner.plan import Attainment, Plan, WorkloadForecast
+from planner.simulation.plan_input import PlannedWorld, planned_world
+from planner.spec import Fleet
+from planner.verification.plan_judge import PlanJudge, falls_short
+from planner.verification.room_search import RoomSearch
+from profiles.catalogue import builtin
+from ullage.checking import FindArchitecture
+
+# Rounds in which room is searched for.
+_MOST_ROUNDS = 8
+
+# A plan with less room than sizing asks for is to keep its goals with so much more load: what one simulation shows is partly luck.
+_SPARE_FACTOR = 1.1
+
+# With steps so short all demand finds a place that ever will: what such a plan does not better, no plan with less room does. Models that
+# no replica serves even then are served as well as it goes.
+_LEAST_ROOM = 0.2
+
+# As much less room than they have get all others meanwhile, in turn.
+_LESS_FOR_OTHERS = (1.0, 0.75, 0.5)
+
+# Goodput is compared to a millionth of a request/s.
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan, and how to look into what it leaves open, which takes as long again."""
+
+    plan: Plan
+    resolved: Callable[[], Plan]
+
+
+# A draft with these factors on step times, by served name; a model that is not named keeps its own.
+DraftWith = Callable[[Mapping[str, float]], Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """How to make plans: quickly, to try what comes of it; the same with all that a plan shows; and that with all the work for a proof."""
+
+    quick: DraftWith
+    shown: DraftWith
+    full: DraftWith
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A plan, the factors on step times that it was made with, and what its simulation says, by served name."""
+
+    draft: Draft
+    factors: Mapping[str, float]
+    found: Mapping[str, tuple[Attainment, ...]]
+    goal_fraction: float
+
+    @property
+    def plan(self) -> Plan:
+        """The plan itself."""
+        return self.draft.plan
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Models with demand that no replica takes."""
+        return tuple(sorted({row.served_name for row in self.plan.desired.workloads if row.unserved_rps > 0}))
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """Models of which the simulation denies that they keep the goal."""
+        return tuple(name for name, items in self.found.items() if falls_short(items, self.goal_fraction))
+
+    def rank(self) -> tuple[float, ...]:
+        """Goodput that is lost against what is asked for, by priority, highest first; then demand without a replica; then cost."""
+        rows = self.plan.desired.workloads
+        priorities = sorted({row.priority for row in rows}, reverse=True)
+        lost = [round(sum(self._lost_rps(row) for row in rows if row.priority == priority), _DIGITS) for priority in priorities]
+        return (*lost, round(sum(row.unserved_rps for row in rows), _DIGITS), self.plan.desired.cost_usd_per_h)
+
+    def _lost_rps(self, row: WorkloadForecast) -> float:
+        """What a workload lacks: demand without a replica, and of the rest what is missed beyond what the goal allows."""
+        kept = min((item.fraction for item in self.found.get(row.served_name, ())), default=1.0)
+        missed = max(0.0, self.goal_fraction - kept) / self.goal_fraction if row.served_name in self.short else 0.0
+        return row.unserved_rps + (row.rate_rps - row.unserved_rps) * missed
+
+
+def confirmed(fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stopped: Callable[[], bool]) -> Plan:
+    """The plan that loses least goodput in its own simulation, then costs least, with what the simulation says of each workload.
+
+    The rounds are bounded, and stopped ends them early. With policy.strict, no demand is placed for which sizing finds no room.
+    """
+    judge, effort = _Judge(fleet, architecture), not fleet.policy.strict
+    best = _searched(drafts.quick, judge, stopped, effort=effort)
+    for others in _LESS_FOR_OTHERS if best.lacking and effort and not stopped() else ():
+        factors = {name: others * best.factors.get(name, 1.0) for name in judge.names} | dict.fromkeys(best.lacking, _LEAST_ROOM)
+        draft = drafts.quick(factors)
+        best = min(best, judge.tried(draft, factors), key=_Tried.rank) if _could_be_better(draft.plan, best) else best
+    full = judge.tried(drafts.full(best.factors), best.factors)
+    # the full answer may be another one, which nobody has tried
+    worse = full.rank() > best.rank() or len(judge.crowded(full.draft, best.factors)) > len(judge.crowded(best.draft, best.factors))
+    return _told(judge.tried(drafts.shown(best.factors), best.factors) if worse else full)
+
+
+def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool], *, effort: bool) -> _Tried:
+    """The best plan of those with as much room as sizing asks for, with more where models fall short, and with less where all holds.
+
+    With effort, less demand without a replica is worth somewhat more that is late.
+    """
+    search = RoomSearch(dict.fromkeys(judge.names, 1.0))
+    best = judge.tried(draft_with({}), {})
+    search = search.after(best.short)
+    ideal = None if best.short else draft_with(dict.fromkeys(search.factors, _LEAST_ROOM)).plan
+    for _ in range(_MOST_ROUNDS):
+        if search.settled or stopped() or (ideal is not None and not _could_be_better(ideal, best)):
+            break
+        draft = draft_with(search.factors)
+        crowded: frozenset[str] = frozenset()
+        if _could_be_better(draft.plan, best):
+            crowded = judge.crowded(draft, search.factors)
+            if not crowded or best.short or (best.lacking and effort):
+                best = min(best, judge.tried(draft, search.factors), key=_Tried.rank)
+        search = search.after(crowded)
+    return best
+
+
+class _Judge:
+    """Simulates plans of one fleet."""
+
+    def __init__(self, fleet: Fleet, architecture: FindArchitecture) -> None:
+        self.names = sorted({workload.served_name for workload in fleet.workloads})
+        self._architecture = architecture
+        self._measurements = fleet.measurements
+        self._goal_fraction = fleet.policy.sizing_quantile
+        self._judge = PlanJudge(fleet.policy.sizing_quantile)
+
+    def tried(self, draft: Draft, factors: Mapping[str, float]) -> _Tried:
+        """A plan with what the simulation says of it."""
+        return _Tried(draft, factors, self._judge.attainments(draft.plan.desired, self._world(draft)), self._goal_fraction)
+
+    def crowded(self, draft: Draft, factors: Mapping[str, float]) -> frozenset[str]:
+        """Models that fall short, and those with less room than sizing asks for where somebody on the GPU has no load to spare."""
+        crowded = self._judge.crowded(draft.plan.desired, self._world(draft), _SPARE_FACTOR)
+        short = frozenset(self.tried(draft, factors).short) if any(factors.get(name, 1.0) >= 1.0 for name in crowded) else frozenset()
+        return short | frozenset(name for name in crowded if factors.get(name, 1.0) < 1.0)
+
+    def _world(self, draft: Draft) -> PlannedWorld:
+        return planned_world(draft.plan, builtin().gpu, self._architecture, self._measurements)
+
+
+def _could_be_better(plan: Plan, best: _Tried) -> bool:
+    """Whether a plan serves more, or as much for less, or something falls short that it may not."""
+    served, desired = best.plan.desired, plan.desired
+    lacks_rps, best_rps = (round(sum(row.unserved_rps for row in item.workloads), _DIGITS) for item in (desired, served))
+    return lacks_rps < best_rps or (lacks_rps == best_rps and (bool(best.short) or desired.cost_usd_per_h < served.cost_usd_per_h))
+
+
+def _told(tried: _Tried) -> Plan:
+    """The plan with what the simulation says of its workloads."""
+    plan = tried.draft.resolved()
+    rows = tuple(
+        row.model_copy(
+            update={
+                "simulated": tried.found.get(row.served_name, ()),
+                "best_effort": row.served_name in tried.short,
+            }
+        )
+        for row in plan.desired.workloads
+    )
+    return plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": rows})})

@@ -1,0 +1,35 @@
+"""What a plan's own simulation says of its promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.plan import Attainment, Desired
+from planner.verification.plan_judge import falls_short, keeps
+
+
+def simulated_lines(desired: Desired) -> Iterator[str]:
+    """Per stress what the worst model keeps, and every model that falls short; nothing where nobody asked for a simulation."""
+    found = {row.served_name: row.simulated for row in desired.workloads if row.simulated}
+    if not found:
+        return
+    goal = f"{desired.sizing_quantile * 100:g} %"
+    short = sorted(name for name, items in found.items() if falls_short(items, desired.sizing_quantile))
+    unsure = sorted(name for name, items in found.items() if name not in short and not keeps(items, desired.sizing_quantile))
+    verdict = f"NOT CONFIRMED for {', '.join(short)}" if short else f"not sure for {', '.join(unsure)}" if unsure else "confirmed"
+    yield f"Simulated, each GPU with its planned load: {verdict} (goals met by {goal} of the requests of each model)"
+    for stress in dict.fromkeys(item.stress for items in found.values() for item in items):
+        rows = {name: item for name, items in found.items() for item in items if item.stress == stress}
+        worst = min(rows, key=lambda name: (rows[name].fraction, name))
+        yield f"  {stress}: at least {_shown(rows[worst])} ({worst})"
+    effort = sorted(row.name for row in desired.workloads if row.best_effort)
+    if effort:
+        yield f"  best effort: {', '.join(effort)} (the simulation denies that they keep their goals)"
+    for name in short:
+        for item in found[name]:
+            if falls_short([item], desired.sizing_quantile):
+                yield f"  {name} falls short under {item.stress}: {_shown(item)}; relax its slo, lower its demand or add nodes"
+
+
+def _shown(item: Attainment) -> str:
+    return f"{item.fraction:.2%} [{item.low_fraction:.2%}, {item.high_fraction:.2%}] of {item.requests} requests"
