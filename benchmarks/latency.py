@@ -110,7 +110,7 @@ def judge(row: Observation, fit: LatencyFit, far: str | None = None) -> Judged:
     engine = row.engine
     held = far or distance(engine.architecture, engine.gpu, engine.settings, engine.mig, fit, engine.data_parallel_size)
     # the band asked for is the one of every distance
-    banded = replace(fit, residuals=dict.fromkeys(fit.residuals, fit.residuals[held]))
+    banded = replace(fit, residuals=dict.fromkeys(fit.residuals, fit.residuals_for(held, engine.gpu)), generation_residuals={})
     return Judged(row.label, held, predict_latency(engine, row.load, fit=banded, kv_tokens=row.kv_tokens), row.ttft_s, row.tpot_s)
 
 
@@ -125,6 +125,8 @@ def folds(read: Sequence[Row | Refused]) -> dict[str, object]:
         for name, far, row, fit in held_out(observed, priors, shipped.coefficients):
             judged = judge(row, replace(shipped, coefficients=fit.coefficients, generations=fit.generations), far)
             groups.setdefault(f"{engine} {_UNSEEN[far]}", []).append(judged)
+            if shipped.generation_residuals:
+                groups.setdefault(f"{engine} {_UNSEEN[far]}: {row.engine.gpu.compute_capability}", []).append(judged)
             if name in FOLDS:
                 groups.setdefault(f"{engine} {name} left out", []).append(judged)
                 groups.setdefault(f"{engine} {name} left out: {_left_out_name(name, row)}", []).append(judged)
