@@ -1,10 +1,11 @@
 """How close planning goes to what a GPU really bears.
 
-    python -m benchmarks.sizing [--seed S] [--gpus N] [--small]
+    python -m benchmarks.sizing [--seed S] [--gpus N] [--small] [--no-verify]
     python -m benchmarks.sizing FLEET.yaml --trace FILE [--repeat-rate K] [--seed S]
 
 Without a fleet file: generated GPUs of three types with one to six residents. The planned load is the largest common factor on the loads of
-all residents for which `ullage plan` serves everything on this one GPU. Where the GPU breaks is found by the step core: beyond that load
+all residents for which `ullage plan` serves everything on this one GPU, and its own simulation confirms it (--no-verify: whatever a
+simulation says). Where the GPU breaks is found by the step core: beyond that load
 some resident has more than 1 % of its requests miss a goal, under slow steps (p90) or, with neighbours, under interference 1.3. The ratio
 is planned over breaking load: 1 is perfect, above 1 is unsafe. With a fleet file: its plan under the requests of a trace
 (benchmarks.sizing_plan). The last line of standard output is one JSON object.
@@ -29,10 +30,11 @@ from planner.simulation.offered_load import OfferedLoad
 from planner.simulation.plan_input import planned_world, workload_slos
 from planner.simulation.traffic_metrics import quantile
 from planner.sizing.blueprint import build
-from planner.verification import INTERFERENCE, FactorSearch, JudgedResident, JudgeEffort, breaking_load, judged, largest_factor
+from planner.verification import INTERFERENCE, FactorSearch, FoundFactor, JudgedResident, JudgeEffort, breaking_load, judged, largest_factor
+from planner.verification.plan_judge import keeps
 from profiles.catalogue import builtin
 from ullage.checking import architecture_of
-from ullage.planning.ask import NO_LIMITS, answer_exactly
+from ullage.planning.ask import NO_LIMITS, QUICK_ENGINE, answer_exactly
 from ullage.planning.plan import plan_fleet
 
 ATTAINMENT_FRACTION = 0.99
@@ -44,6 +46,8 @@ _EFFORT = JudgeEffort(rarest_requests=500, most_requests=20_000)
 _SMALL_EFFORT = JudgeEffort(rarest_requests=200, most_requests=4000)
 _SMALL_GPUS = len(RESIDENTS)
 _PLANNED = FactorSearch(lowest_factor=1 / 256, highest_factor=4.0, step_factor=2.0, width_fraction=0.005, most_trials=40)
+# Verified plans bear more than sizing alone finds, seldom less.
+_VERIFIED = FactorSearch(lowest_factor=1 / 16, highest_factor=64.0, step_factor=1.6, width_fraction=0.04)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +72,50 @@ class Row:
         return min(1 / self.breaking_factor, LARGEST_RATIO) if self.breaking_factor else LARGEST_RATIO
 
 
-def row_of(gpu: GridGpu, effort: JudgeEffort, seed: int) -> Row:
+def row_of(gpu: GridGpu, effort: JudgeEffort, seed: int, *, verify: bool) -> Row:
     """Plan one GPU and judge it."""
     begun_s = perf_counter()
-    factor, trials, plan = planned(gpu)
-    plan_s = (perf_counter() - begun_s) / trials
-    if plan is None:
+    found = sized(gpu)
+    if verify:
+        found = verified(gpu, found.factor or _PLANNED.lowest_factor)
+    plan_s = (perf_counter() - begun_s) / found.trials
+    if not found.factor:
         return Row(len(gpu.residents), 0.0, None, None, plan_s, 0.0)
+    plan = planned(gpu, found.factor, verify=verify)
     begun_s = perf_counter()
-    residents = judged_residents(gpu, plan, factor)
-    found = breaking_load(residents, attainment_fraction=ATTAINMENT_FRACTION, effort=effort, seed=seed)
+    residents = judged_residents(gpu, plan, found.factor)
+    broken = breaking_load(residents, attainment_fraction=ATTAINMENT_FRACTION, effort=effort, seed=seed)
     rows = judged(residents, INTERFERENCE, effort, seed=seed).workloads
     worst_fraction = min(row.attained / row.requests for row in rows if row.requests)
-    return Row(len(residents), factor, found.load_factor, worst_fraction, plan_s, perf_counter() - begun_s)
+    return Row(len(residents), found.factor, broken.load_factor, worst_fraction, plan_s, perf_counter() - begun_s)
 
 
-def planned(gpu: GridGpu) -> tuple[float, int, Plan | None]:
-    """The largest factor at which the exact solver serves everything, the problems that it solved, and the plan at that factor."""
+def sized(gpu: GridGpu) -> FoundFactor:
+    """The largest factor at which the exact solver finds a place for everything, by sizing alone."""
 
     def served(factor: float) -> bool:
         problem = build(gpu.fleet(factor), State()).problem
         return not any(answer_exactly(problem, NO_LIMITS).unserved_microrps)
 
-    found = largest_factor(served, _PLANNED)
-    return found.factor, found.trials, plan_fleet(gpu.fleet(found.factor), State()).plan if found.factor else None
+    return largest_factor(served, _PLANNED)
+
+
+def verified(gpu: GridGpu, start_factor: float) -> FoundFactor:
+    """The largest factor at which a plan serves everything and its own simulation confirms it, looked for around a first one."""
+
+    def kept(factor: float) -> bool:
+        rows = planned(gpu, start_factor * factor, verify=True).desired.workloads
+        return not any(row.unserved_rps for row in rows) and all(keeps(row.simulated, ATTAINMENT_FRACTION) for row in rows)
+
+    found = largest_factor(kept, _VERIFIED)
+    return FoundFactor(found.factor * start_factor, found.trials)
+
+
+def planned(gpu: GridGpu, factor: float, *, verify: bool) -> Plan:
+    """The plan at a factor, without best effort; a proof of its cost takes time and changes nothing here."""
+    fleet = gpu.fleet(factor)
+    fleet = fleet.model_copy(update={"policy": fleet.policy.model_copy(update={"strict": True})})
+    return plan_fleet(fleet, State(), solver=QUICK_ENGINE, verify=verify).plan
 
 
 def judged_residents(gpu: GridGpu, plan: Plan, factor: float) -> list[JudgedResident]:
@@ -129,12 +153,12 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
     return found
 
 
-def grid_figures(seed: int, gpus: int, effort: JudgeEffort) -> dict[str, Any]:
+def grid_figures(seed: int, gpus: int, effort: JudgeEffort, *, verify: bool) -> dict[str, Any]:
     """Judge the grid, print a line per GPU, and return the figures per number of residents and in all."""
     begun_s = perf_counter()
     rows = []
     for gpu in grid(seed, gpus, _RAREST_REQUESTS / _EFFORT.most_requests):
-        row = row_of(gpu, effort, seed)
+        row = row_of(gpu, effort, seed, verify=verify)
         rows.append(row)
         names = ", ".join(f"{item.model.rpartition('/')[2]} {item.mix_name} {item.latency_class}" for item in gpu.residents)
         ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
@@ -142,7 +166,7 @@ def grid_figures(seed: int, gpus: int, effort: JudgeEffort) -> dict[str, Any]:
         print(f"{row.residents} {ratio:>5} {worst:>7} {row.plan_s:6.3f} s {row.judge_s:6.2f} s  {gpu.gpu}: {names}", flush=True)
     counts = sorted({row.residents for row in rows})
     found = {str(count): figures([row for row in rows if row.residents == count]) for count in counts}
-    return {"seed": seed, "residents": found, "all": figures(rows), "seconds": round(perf_counter() - begun_s, 1)}
+    return {"seed": seed, "verified": verify, "residents": found, "all": figures(rows), "seconds": round(perf_counter() - begun_s, 1)}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -164,12 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the grid, of requests and of step times")
     parser.add_argument("--gpus", type=_positive, default=100, help="how many GPUs to generate")
     parser.add_argument("--small", action="store_true", help=f"at most {_SMALL_GPUS} GPUs and short simulations")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="what sizing alone finds a place for")
     options = parser.parse_args(arguments)
     if (options.fleet is None) != (options.trace is None):
         parser.error("a fleet file and --trace belong together: give both or none")
     if options.fleet is None:
         gpus = min(options.gpus, _SMALL_GPUS) if options.small else options.gpus
-        found = grid_figures(options.seed, gpus, _SMALL_EFFORT if options.small else _EFFORT)
+        found = grid_figures(options.seed, gpus, _SMALL_EFFORT if options.small else _EFFORT, verify=options.verify)
         print(table(found))
     else:
         try:

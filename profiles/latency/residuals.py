@@ -66,11 +66,11 @@ def held_out(
                 yield name, fit.distance(row.engine.architecture.name, row.engine.gpu, kind(row.engine.architecture)), row, fit
 
 
-Judged = tuple[str, Observation, LatencyFit]
+Apart = tuple[str, Observation, LatencyFit]
 """A row with its distance (one of DISTANCES) from the rows of the fit it is judged by."""
 
 
-def residuals_by_distance(judged: Sequence[Judged]) -> dict[str, Residuals]:
+def residuals_by_distance(judged: Sequence[Apart]) -> dict[str, Residuals]:
     """Residuals of each of DISTANCES: of rows that were at this distance from those that took part in the fit; some must be known.
 
     Of a known model on a known GPU type half of them are of engines that took part at other loads, and their quantiles are stated as they
@@ -93,7 +93,7 @@ def residuals_by_distance(judged: Sequence[Judged]) -> dict[str, Residuals]:
     return found
 
 
-def residuals_by_generation(judged: Sequence[Judged]) -> dict[str, dict[str, Residuals]]:
+def residuals_by_generation(judged: Sequence[Apart]) -> dict[str, dict[str, Residuals]]:
     """Residuals of NEAR_DISTANCES on each generation of GPUs (compute capability), of its own rows; empty where there is one generation.
 
     Rows repeat better on some generations than on others. Further out the rows of one generation are of one or two models: those of all

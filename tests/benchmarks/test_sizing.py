@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.sizing import Row, figures, judged_residents, main, planned
+from benchmarks.sizing import Row, figures, judged_residents, main, planned, sized, verified
 from benchmarks.sizing_grid import RESIDENTS, grid
 from planner.plan import State
 from tests.fleets import fleet_dict
@@ -35,9 +35,9 @@ def test_the_summary_line_has_every_number_of_residents(capsys: pytest.CaptureFi
 
 def test_the_planned_load_is_the_largest_that_planning_serves() -> None:
     gpu = next(item for item in grid(4, 3, 0.01) if len(item.residents) == 2)
-    factor, trials, plan = planned(gpu)
-    assert plan is not None
-    assert trials > 5
+    found = sized(gpu)
+    factor, plan = found.factor, planned(gpu, found.factor, verify=False)
+    assert found.trials > 5
     assert not any(workload.unserved_rps for workload in plan.desired.workloads)
     more = plan_fleet(gpu.fleet(factor * 1.02), State()).plan
     assert any(workload.unserved_rps for workload in more.desired.workloads)
@@ -47,6 +47,16 @@ def test_the_planned_load_is_the_largest_that_planning_serves() -> None:
     # what was planned for bursts is judged with bursts
     declared = [workload.demand.windows[0].burstiness for workload in gpu.fleet(factor).workloads]
     assert declared == [item.load.mix.burstiness for item in residents]
+
+
+def test_verified_plans_bear_more_than_sizing_alone_finds_and_keep_their_goals() -> None:
+    gpu = next(item for item in grid(1, 1, 0.01))
+    alone = sized(gpu).factor
+    found = verified(gpu, alone)
+    assert found.factor > alone
+    rows = planned(gpu, found.factor, verify=True).desired.workloads
+    assert all(item.fraction >= 0.99 for row in rows for item in row.simulated)
+    assert not any(row.unserved_rps or row.best_effort for row in rows)
 
 
 def test_the_grid_is_the_same_for_the_same_seed() -> None:

@@ -90,8 +90,7 @@ class _Tried:
     def _lost_rps(self, row: WorkloadForecast) -> float:
         """What a workload lacks: demand without a replica, and of the rest what is missed beyond what the goal allows."""
         kept = min((item.fraction for item in self.found.get(row.served_name, ())), default=1.0)
-        missed = max(0.0, self.goal_fraction - kept) / self.goal_fraction if row.served_name in self.short else 0.0
-        return row.unserved_rps + (row.rate_rps - row.unserved_rps) * missed
+        return row.unserved_rps + (row.rate_rps - row.unserved_rps) * max(0.0, self.goal_fraction - kept) / self.goal_fraction
 
 
 def confirmed(fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stopped: Callable[[], bool]) -> Plan:

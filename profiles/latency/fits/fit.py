@@ -80,8 +80,8 @@ class FittedPair:
 class LatencyFit:
     """One engine's fit: where it comes from, what it saw, and how good it is.
 
-    coefficients and residuals are those of all rows. Where rows are of several generations of GPUs, generations and generation_residuals hold
-    those of one each, by compute capability: coefficients, and residuals of NEAR_DISTANCES.
+    coefficients and residuals are those of all rows. Where these are of several generations of GPUs, generations and generation_residuals
+    hold those of one each, by compute capability: coefficients, and residuals of NEAR_DISTANCES.
     tpot_error_fraction is the median error when the model is left out of the fit.
     """
 
