@@ -18,7 +18,7 @@ from statistics import median
 from benchmarks.latency_rows import ENGINES, Refused, Row, read_tables
 from profiles.latency.fits import COEFFICIENT_NAMES, Coefficients, LatencyFit, fit_text
 from profiles.latency.fitting import PRIORS, CoefficientPrior, Observation, centred, fit_of, fitted, left_out, predicted
-from profiles.latency.residuals import residuals_by_distance
+from profiles.latency.residuals import held_out, residuals_by_distance, residuals_by_generation
 
 # Requests in the engine, of those that have a place, below which a row's load is not as stated; the pool is known to about a quarter.
 _RUNNING_FRACTION = 0.7
@@ -80,6 +80,7 @@ def engine_fit(engine: str, rows: Sequence[Observation], priors: Mapping[str, Co
     found = fitted(rows, priors)
     whole = fit_of(rows, priors, found)
     judged = left_out(rows, lambda row: row.fold, priors, found)
+    rows_apart = [(far, row, fit) for _, far, row, fit in held_out(rows, priors, found)]
     errors = [abs(predicted(row, fit).tpot_s / row.tpot_s - 1) for row, fit in judged]
     return replace(
         whole,
@@ -88,7 +89,8 @@ def engine_fit(engine: str, rows: Sequence[Observation], priors: Mapping[str, Co
         coefficients=_rounded(whole.coefficients),
         generations={name: _rounded(of_one) for name, of_one in whole.generations.items()},
         tpot_error_fraction=round(median(errors), 4),
-        residuals=residuals_by_distance(rows, priors, found),
+        residuals=residuals_by_distance(rows_apart),
+        generation_residuals=residuals_by_generation(rows_apart),
     )
 
 

@@ -4,7 +4,8 @@
 
 The files are aiconfigurator's tables of measured serving (benchmarks.latency_rows says how their rows are read). Rows are judged with the
 shipped fit of their engine; --folds also fits anew with each model, GPU type, generation and kind of model left out, and with each engine
-and a fifth of the loads left out of what is known. Rows left out are judged with the shipped band of their distance from what was not.
+and a fifth of the loads left out of what is known. Rows left out are judged with the shipped band of their distance from what was not,
+and with bands made without all rows of their model or GPU type.
 Printed by engine and by how far a row is from what the fit saw: rows, refused, median errors of TPOT and TTFT, and the share of rows
 inside the stated p10 - p90 band. --sweep times the catalogue: 45 models, 16 GPU types, every tensor-parallel size, 5 loads. The last line
 of standard output is one JSON object.
@@ -26,10 +27,10 @@ from benchmarks.fit_latency import usable
 from benchmarks.latency_rows import ENGINES, Refused, Row, read_tables
 from profiles.catalogue import builtin
 from profiles.latency.closed_loop import ClosedLoop
-from profiles.latency.fits import LatencyFit, fit_for
+from profiles.latency.fits import DISTANCES, LatencyFit, fit_for
 from profiles.latency.fitting import PRIORS, CoefficientPrior, Observation, centred
 from profiles.latency.prediction import LatencyPrediction, PredictedEngine, predict_latency
-from profiles.latency.residuals import FOLDS, held_out
+from profiles.latency.residuals import FOLDS, Apart, held_out, residuals_by_distance, residuals_by_generation
 from profiles.latency.steptime import distance
 from profiles.settings import EngineSettings, UnsupportedError
 
@@ -110,7 +111,7 @@ def judge(row: Observation, fit: LatencyFit, far: str | None = None) -> Judged:
     engine = row.engine
     held = far or distance(engine.architecture, engine.gpu, engine.settings, engine.mig, fit, engine.data_parallel_size)
     # the band asked for is the one of every distance
-    banded = replace(fit, residuals=dict.fromkeys(fit.residuals, fit.residuals[held]))
+    banded = replace(fit, residuals=dict.fromkeys(fit.residuals, fit.residuals_for(held, engine.gpu)), generation_residuals={})
     return Judged(row.label, held, predict_latency(engine, row.load, fit=banded, kv_tokens=row.kv_tokens), row.ttft_s, row.tpot_s)
 
 
@@ -122,12 +123,17 @@ def folds(read: Sequence[Row | Refused]) -> dict[str, object]:
         observed = usable(read, engine)
         shipped = fit_for(engine)
         groups: dict[str, list[Judged]] = {}
-        for name, far, row, fit in held_out(observed, priors, shipped.coefficients):
+        apart = list(held_out(observed, priors, shipped.coefficients))
+        for name, far, row, fit in apart:
             judged = judge(row, replace(shipped, coefficients=fit.coefficients, generations=fit.generations), far)
             groups.setdefault(f"{engine} {_UNSEEN[far]}", []).append(judged)
+            if shipped.generation_residuals:
+                groups.setdefault(f"{engine} {_UNSEEN[far]}: {row.engine.gpu.compute_capability}", []).append(judged)
             if name in FOLDS:
                 groups.setdefault(f"{engine} {name} left out", []).append(judged)
                 groups.setdefault(f"{engine} {name} left out: {_left_out_name(name, row)}", []).append(judged)
+        for label, judged in _bands_apart([(far, row, fit) for _, far, row, fit in apart], shipped):
+            groups.setdefault(f"{engine} {label}", []).append(judged)
         figures |= {label: _told(label, groups[label], 0) for label in sorted(groups)}
         if engine == ENGINES[0]:
             priors = centred(priors, shipped.coefficients)
@@ -142,6 +148,20 @@ _UNSEEN = {
     "other_kind": "unseen kind of seen parts",
     "roofline": "unseen kind",
 }
+
+
+def _bands_apart(apart: Sequence[Apart], shipped: LatencyFit) -> Iterator[tuple[str, Judged]]:
+    """Rows far from what took part, judged with bands that were made without any row of their model, or of their GPU type."""
+    for name, nearest in (("model", 1), ("GPU", 2)):
+        for value in sorted({FOLDS[name](row) for _, row, _ in apart}):
+            rest = [item for item in apart if FOLDS[name](item[1]) != value]
+            if not rest:
+                continue
+            bands = replace(shipped, residuals=residuals_by_distance(rest), generation_residuals=residuals_by_generation(rest))
+            for far, row, fit in apart:
+                if FOLDS[name](row) == value and DISTANCES.index(far) >= nearest:
+                    judged = judge(row, replace(bands, coefficients=fit.coefficients, generations=fit.generations), far)
+                    yield f"{_UNSEEN[far]}, bands made without the {name}", judged
 
 
 def _left_out_name(fold: str, row: Observation) -> str:

@@ -90,7 +90,7 @@ def predicted(row: Observation, fit: LatencyFit) -> ClosedLoopLatency:
 def bare_fit(coefficients: Coefficients) -> LatencyFit:
     """A fit of which nothing but the coefficients is known."""
     unknown = Residuals(((0.5, 1.0),), ((0.5, 1.0),))
-    return LatencyFit("none", "none", 0, (), 1.0, coefficients, {}, dict.fromkeys(DISTANCES, unknown))
+    return LatencyFit("none", "none", 0, (), 1.0, coefficients, {}, dict.fromkeys(DISTANCES, unknown), {})
 
 
 def prior_coefficients(priors: Mapping[str, CoefficientPrior]) -> Coefficients:

@@ -140,7 +140,7 @@ def predict_latency(
     step = _corrected(engine, held, measurements) if measurements.latency else engine.step(held)
     found = engine.latency(step, held, load, engine.kv_tokens() if kv_tokens is None else kv_tokens)
     far = distance(engine.architecture, engine.gpu, engine.settings, engine.mig, held, engine.data_parallel_size)
-    ttft_quantiles = held.residuals[far].ttft_quantiles
+    ttft_quantiles = held.residuals_for(far, engine.gpu).ttft_quantiles
     return LatencyPrediction(_band(found.ttft_s, ttft_quantiles), _band(found.tpot_s, step.residual_quantiles), step.provenance)
 
 

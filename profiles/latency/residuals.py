@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from profiles.latency.fits import DISTANCES, Coefficients, LatencyFit, Quantiles, Residuals
+from profiles.latency.fits import DISTANCES, NEAR_DISTANCES, Coefficients, LatencyFit, Quantiles, Residuals
 from profiles.latency.fitting import CoefficientPrior, Observation, fit_of, left_out, predicted
 from profiles.latency.steptime import multiplier
 from profiles.latency.work import kind
 
-# Quantiles that are stated; with 265 rows the outermost ones are about the third largest residual.
+# Quantiles that are stated; with 266 rows the outermost ones are about the third largest residual.
 _STATED = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _DIGITS = 4
 # Three models and three GPU types took part: what is unlike them may differ by more than they do from each other. The factor widens the
@@ -66,28 +66,44 @@ def held_out(
                 yield name, fit.distance(row.engine.architecture.name, row.engine.gpu, kind(row.engine.architecture)), row, fit
 
 
-def residuals_by_distance(rows: Sequence[Observation], priors: Mapping[str, CoefficientPrior], start: Coefficients) -> dict[str, Residuals]:
-    """Residuals of each of DISTANCES: of rows that were at this distance from those that took part in the fit.
+Apart = tuple[str, Observation, LatencyFit]
+"""A row with its distance (one of DISTANCES) from the rows of the fit it is judged by."""
+
+
+def residuals_by_distance(judged: Sequence[Apart]) -> dict[str, Residuals]:
+    """Residuals of each of DISTANCES: of rows that were at this distance from those that took part in the fit; some must be known.
 
     Of a known model on a known GPU type half of them are of engines that took part at other loads, and their quantiles are stated as they
     are. The others are of few models and GPU types, so which way they were off says little of the next: their bands reach as far to
     either side. None is narrower than a nearer one.
     """
-    judged: dict[str, list[tuple[Observation, LatencyFit]]] = {name: [] for name in DISTANCES}
-    for _, far, row, fit in held_out(rows, priors, start):
-        judged[far].append((row, fit))
-    tpot, ttft = _ratios(judged["known"])
+    ratios = {name: _ratios([(row, fit) for far, row, fit in judged if far == name]) for name in DISTANCES}
+    tpot, ttft = ratios["known"]
     nearer = Residuals(quantiles_of(tpot), quantiles_of(ttft))
     found = {"known": nearer}
     for place, far in enumerate(DISTANCES[1:], start=1):
-        tested = next((name for name in DISTANCES[place:] if judged[name]), None)
+        tested = next((name for name in DISTANCES[place:] if ratios[name][0]), None)
         if tested:
             factor = 1.0 if tested == DISTANCES[-1] else _UNMEASURED_WIDENING
-            sides = [widened(even_quantiles_of(ratios), factor) for ratios in _ratios(judged[tested])]
+            sides = [widened(even_quantiles_of(side), factor) for side in ratios[tested]]
         else:
             sides = [widened(quantiles, _UNTESTED_WIDENING) for quantiles in (nearer.tpot_quantiles, nearer.ttft_quantiles)]
         nearer = Residuals(_wide_one(sides[0], nearer.tpot_quantiles), _wide_one(sides[1], nearer.ttft_quantiles))
         found[far] = nearer
+    return found
+
+
+def residuals_by_generation(judged: Sequence[Apart]) -> dict[str, dict[str, Residuals]]:
+    """Residuals of NEAR_DISTANCES on each generation of GPUs (compute capability), of its own rows; empty where there is one generation.
+
+    Rows repeat better on some generations than on others. Further out the rows of one generation are of one or two models: those of all
+    generations say more there.
+    """
+    names = sorted({row.engine.gpu.compute_capability for _, row, _ in judged})
+    found: dict[str, dict[str, Residuals]] = {}
+    for name in names if len(names) > 1 else ():
+        held = residuals_by_distance([item for item in judged if item[1].engine.gpu.compute_capability == name])
+        found[name] = {far: held[far] for far in NEAR_DISTANCES}
     return found
 
 

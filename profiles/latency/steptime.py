@@ -140,8 +140,8 @@ def step_time(
             + work.reduced_bytes / (rates.link_bytes_per_s * found.link_fraction)
         ),
         per_kv_token_s=max(work.kv_bytes / kv_bytes_per_s, work.kv_flops / attention_flops_per_s) / stages,
-        residual_quantiles=held.residuals[far].tpot_quantiles,
-        provenance=provenance(held, far),
+        residual_quantiles=held.residuals_for(far, gpu).tpot_quantiles,
+        provenance=provenance(held, far, gpu),
         per_sequence_s=(found.sequence_s + work.sequence_bytes / kv_bytes_per_s) / stages,
         per_pair_s=work.pair_flops / attention_flops_per_s,
         expert_s=work.expert_bytes / (weights_bytes_per_s * found.expert_bandwidth_fraction),
@@ -188,9 +188,9 @@ _MEANING = {
 }
 
 
-def provenance(fit: LatencyFit, far: str) -> str:
+def provenance(fit: LatencyFit, far: str, gpu: GpuType) -> str:
     """One line: what the prediction rests on and how far the middle 80 % of measurements are from it."""
-    low, high = (multiplier(fit.residuals[far].tpot_quantiles, probability) for probability in (0.1, 0.9))
+    low, high = (multiplier(fit.residuals_for(far, gpu).tpot_quantiles, probability) for probability in (0.1, 0.9))
     kind_of_fit = "estimated from" if far == "roofline" else "fitted on"
     return f"{kind_of_fit} {_MEANING[far]} ({fit.engine}, {fit.rows} rows; p10 - p90 of step times {low:.2f} - {high:.2f})"
 

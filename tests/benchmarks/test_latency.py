@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from benchmarks.fit_latency import usable
 from benchmarks.latency import main
 from benchmarks.latency_rows import Refused, Row, read_rows, read_tables
 from profiles.latency.fits import COEFFICIENT_NAMES, fit_for
-from profiles.latency.fitting import PRIORS, fit_of
+from profiles.latency.fitting import PRIORS, CoefficientPrior, centred, fit_of, fitted
 
 FIXTURE = Path(__file__).parents[1] / "profiles" / "fixtures" / "serving_measured.csv.gz"
 FURTHER = FIXTURE.with_name("serving_measured_b200_moe.csv.gz")
@@ -52,49 +53,54 @@ def test_rows_of_every_engine_are_within_the_targets(capsys: pytest.CaptureFixtu
         assert 0.75 <= found[name]["ttft_inside_fraction"] <= 0.90
 
 
-def test_vllm_rows_left_out_are_within_the_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "vllm.csv", [row for row in measured() if row["backend"] == "vllm"])
-    found, _ = figures(path, capsys, "--folds")
-    # the shipped bands are of more rows than these: two dense models on one generation
-    targets = {"known": 0.08, "unseen model": 0.15, "unseen GPU": 0.15, "model left out": 0.15, "GPU left out": 0.15}
-    for name, tpot_target in targets.items():
-        fold = found["folds"][f"vllm {name}"]
-        assert fold["tpot_median_abs_error_fraction"] <= tpot_target
-        assert fold["ttft_median_abs_error_fraction"] <= 0.30
-        assert fold["tpot_inside_fraction"] >= 0.75
-        assert fold["ttft_inside_fraction"] >= 0.75
-
-
 def test_bands_hold_of_rows_left_out_what_they_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = [
         write(tmp_path / f"{index}.csv", [row for row in measured(path) if row["backend"] == "vllm"])
         for index, path in enumerate((FIXTURE, FURTHER))
     ]
     found, _ = figures(parts, capsys, "--folds")
-    errors = {"known": 0.08, "unseen model": 0.15, "unseen GPU": 0.15, "unseen generation": 0.20}
-    for name, tpot_target in errors.items():
-        fold = found["folds"][f"vllm {name}"]
-        assert fold["tpot_median_abs_error_fraction"] <= tpot_target
-        assert fold["ttft_median_abs_error_fraction"] <= 0.30
-        # of few rows (an unseen GPU: 49) some more may lie inside
+    folds = {name.removeprefix("vllm "): figure for name, figure in found["folds"].items()}
+    targets = {"known": 0.08, "unseen model": 0.15, "unseen GPU": 0.15, "unseen generation": 0.20}
+    for name, tpot_target in targets.items():
+        assert folds[name]["tpot_median_abs_error_fraction"] <= tpot_target
+        assert folds[name]["ttft_median_abs_error_fraction"] <= 0.30
+    for name in (*targets, "known: 9.0", "known: 10.0", "unseen generation: 9.0", "unseen generation: 10.0", "unseen kind of seen parts"):
         for measure in ("tpot", "ttft"):
-            assert 0.75 <= fold[f"{measure}_inside_fraction"] <= (0.90 if fold["rows"] >= 100 else 0.99)
+            # an unseen GPU type has 49 rows, all of H100 and H200, which are alike: its TTFT band is that of an unseen model; bands of a
+            # generation are made of fewer rows, and wider by the same factor hold up to 2 % more of them
+            most = 1.0 if (name, measure) == ("unseen GPU", "ttft") else 0.92 if ":" in name else 0.90
+            assert 0.75 <= folds[name][f"{measure}_inside_fraction"] <= most, (name, measure)
+    # bands that were made without the model, or the GPU type, hold nearly as much of it
+    for name in ("unseen model, bands made without the model", "unseen GPU, bands made without the GPU"):
+        assert 0.75 <= folds[name]["tpot_inside_fraction"] <= 0.92
+    for name in ("unseen generation, bands made without the model", "unseen generation, bands made without the GPU"):
+        assert 0.75 <= folds[name]["tpot_inside_fraction"] <= 0.92
+        assert 0.75 <= folds[name]["ttft_inside_fraction"] <= 0.92
+    # where the quantiles are stated as they are, 80 % of the rows lie between p10 and p90
+    for name in ("known: 9.0", "known: 10.0", "unseen kind"):
+        assert folds[name]["tpot_inside_fraction"] == pytest.approx(0.8, abs=0.015)
+        assert folds[name]["ttft_inside_fraction"] == pytest.approx(0.8, abs=0.015)
 
 
 def test_the_shipped_coefficients_are_those_of_the_rows() -> None:
-    observed = usable(list(read_tables([FIXTURE, FURTHER])), "vllm")
-    shipped = fit_for()
-    assert len(observed) == shipped.rows == 266
-    again = fit_of(observed, PRIORS, shipped.coefficients)
-    assert again.generations.keys() == shipped.generations.keys()
-    pairs = [
-        (again.coefficients, shipped.coefficients),
-        *((again.generations[name], shipped.generations[name]) for name in again.generations),
-    ]
-    for found, known in pairs:
-        for name in COEFFICIENT_NAMES:
-            # along the flattest directions (fixed times per step and per layer) the search ends up to 3 % apart
-            assert getattr(found, name) == pytest.approx(getattr(known, name), rel=0.03), name
+    read = list(read_tables([FIXTURE, FURTHER]))
+    priors: Mapping[str, CoefficientPrior] = PRIORS
+    for engine, rows in (("vllm", 266), ("sglang", 104), ("trtllm", 233)):
+        observed = usable(read, engine)
+        shipped = fit_for(engine)
+        assert len(observed) == shipped.rows == rows
+        again = fit_of(observed, priors, fitted(observed, priors))
+        assert again.measured == shipped.measured
+        assert again.generations.keys() == shipped.generations.keys()
+        pairs = [
+            (again.coefficients, shipped.coefficients),
+            *((again.generations[key], shipped.generations[key]) for key in again.generations),
+        ]
+        for found, known in pairs:
+            for name in COEFFICIENT_NAMES:
+                assert getattr(found, name) == pytest.approx(getattr(known, name), rel=1e-3), (engine, name)
+        # the others start from vLLM's
+        priors = centred(PRIORS, fit_for().coefficients)
 
 
 def test_rows_whose_requests_wait_for_no_room_of_the_model_are_not_fitted_on(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from profiles.latency.fits import COEFFICIENT_NAMES, Coefficients
 from profiles.latency.fitting import PRIORS, Observation, bare_fit, fitted, left_out, predicted, prior_coefficients
 from profiles.latency.linear import solve
 from profiles.latency.prediction import PredictedEngine
-from profiles.latency.residuals import quantiles_of, residuals_by_distance, widened
+from profiles.latency.residuals import held_out, quantiles_of, residuals_by_distance, residuals_by_generation, widened
 from profiles.settings import EngineSettings
 
 LIKELY = prior_coefficients(PRIORS)
@@ -86,12 +86,15 @@ def test_left_out_rows_are_not_seen() -> None:
 
 def test_bands_widen_with_the_distance() -> None:
     made = [replace(row, tpot_s=row.tpot_s * (0.9 + 0.02 * (place % 11))) for place, row in enumerate(rows(TRUE)[::2])]
-    found = residuals_by_distance(made, PRIORS, fitted(made))
+    apart = [(far, row, fit) for _, far, row, fit in held_out(made, PRIORS, fitted(made))]
+    found = residuals_by_distance(apart)
     widths = [
         dict(found[name].tpot_quantiles)[0.9] / dict(found[name].tpot_quantiles)[0.1]
         for name in ("other_gpu", "other_generation", "roofline")
     ]
     assert widths == sorted(widths)
+    # one generation has no bands beside those of all rows
+    assert residuals_by_generation(apart) == {}
 
 
 def test_quantiles_of_a_sample() -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from profiles.fields import FieldError
-from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, Coefficients, fit_for, fit_text, read_fit
+from profiles.latency.fits import COEFFICIENT_NAMES, DISTANCES, NEAR_DISTANCES, Coefficients, fit_for, fit_text, read_fit
 from profiles.latency.fitting import PRIORS
 from profiles.latency.steptime import multiplier
 
@@ -22,7 +22,8 @@ def test_a_shipped_fit_survives_its_own_text_and_keeps_within_its_bounds(engine:
     for name in COEFFICIENT_NAMES:
         prior = PRIORS[name]
         assert prior.low * 0.999 <= getattr(fit.coefficients, name) <= prior.high * 1.001
-    for found in fit.residuals.values():
+    assert all(tuple(found) == NEAR_DISTANCES for found in fit.generation_residuals.values())
+    for found in (*fit.residuals.values(), *(found for held in fit.generation_residuals.values() for found in held.values())):
         assert multiplier(found.tpot_quantiles, 0.1) < 1.0 < multiplier(found.tpot_quantiles, 0.9)
 
 
@@ -42,6 +43,12 @@ def test_an_unknown_engine_names_the_known_ones() -> None:
         (("coefficients", "fixed_s"), -1.0, "bad.yaml: coefficients.fixed_s: must be a finite number above 0"),
         (("coefficients", "fixed_s"), float("nan"), "bad.yaml: coefficients.fixed_s"),
         (("coefficients", "speed"), 1.0, "speed"),
+        (
+            ("generation_residuals", "9.0", "known", "ttft"),
+            [],
+            "bad.yaml: generation_residuals.9.0.known.ttft: must have at least one pair",
+        ),
+        (("generation_residuals", "9.0", "roofline"), {}, "roofline"),
         (("residuals", "known", "tpot"), [], "bad.yaml: residuals.known.tpot: must have at least one pair"),
         (("residuals", "known", "tpot"), [[0.1, 1.0], [0.1, 1.1]], r"bad.yaml: residuals.known.tpot\[1\]"),
         (("residuals", "known", "tpot"), [[0.1, 1.1], [0.9, 1.0]], "multipliers must not fall"),

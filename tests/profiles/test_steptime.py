@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from profiles.catalogue import builtin
 from profiles.latency.fits import DISTANCES, fit_for
 from profiles.latency.steptime import StepTime, attended_pairs, distance, step_time
+from profiles.latency.work import step_work
 from profiles.memory.ledger import weight_bytes
 from profiles.settings import EngineSettings, UnsupportedError
 
@@ -54,8 +55,10 @@ def test_a_mig_slice_has_its_share_of_compute_and_bandwidth() -> None:
 
 def test_a_mixture_of_experts_reads_what_its_tokens_touch() -> None:
     step = step_time(EXPERTS, H100, SETTINGS)
-    # a tenth of the operations, at a third of the speed: products with experts are many and small
-    assert step.per_token_s < step_time(CATALOGUE.model("Qwen/Qwen3-32B"), H100, SETTINGS).per_token_s / 4
+    dense = CATALOGUE.model("Qwen/Qwen3-32B")
+    # less than a tenth of the operations; two thirds of them are many small products with experts, at a third of the speed
+    assert step_work(EXPERTS, SETTINGS).token_flops < step_work(dense, SETTINGS).token_flops / 10
+    assert step.per_token_s < step_time(dense, H100, SETTINGS).per_token_s / 4
     assert EXPERTS.experts is not None
     one_s = step.touched_s(1) - step.base_s
     assert one_s == pytest.approx(step.expert_s * EXPERTS.experts.per_token / EXPERTS.experts.count)
@@ -150,14 +153,28 @@ def test_distances_are_told_apart() -> None:
 
 def test_a_band_is_wider_the_further_out_and_its_words_say_so() -> None:
     fit = fit_for()
-    widths = []
-    for name in DISTANCES:
-        quantiles = dict(fit.residuals[name].tpot_quantiles)
-        widths.append(math.log(quantiles[0.9] / quantiles[0.1]))
-    assert widths == sorted(widths)
+    for gpu in (CATALOGUE.gpu("A100-SXM-80GB"), H100, CATALOGUE.gpu("B200")):
+        widths = []
+        for name in DISTANCES:
+            quantiles = dict(fit.residuals_for(name, gpu).tpot_quantiles)
+            widths.append(math.log(quantiles[0.9] / quantiles[0.1]))
+        assert widths == sorted(widths)
     assert "nothing of this kind was measured" in step_time(CATALOGUE.model("Qwen/Qwen3.5-27B"), H100, SETTINGS).provenance
     assert "other combinations of what was measured" in step_time(EXPERTS, H100, SETTINGS).provenance
     assert "other models on this GPU type (vllm, 266 rows" in step_time(LLAMA, H100, SETTINGS).provenance
+
+
+def test_bands_are_of_the_generation_where_it_was_measured() -> None:
+    fit = fit_for()
+    hopper, blackwell, ampere = (fit.residuals_for("known", CATALOGUE.gpu(name)) for name in ("H100", "B200", "A100-SXM-80GB"))
+    assert hopper == fit.generation_residuals["9.0"]["known"] != blackwell
+    assert ampere == fit.residuals["known"]
+    # farther out no generation has bands of its own
+    assert fit.residuals_for("roofline", H100) is fit.residuals["roofline"]
+    step = step_time(LLAMA, H100, SETTINGS)
+    low, high = (dict(step.residual_quantiles)[probability] for probability in (0.1, 0.9))
+    assert step.residual_quantiles == fit.generation_residuals["9.0"]["other_model"].tpot_quantiles
+    assert f"p10 - p90 of step times {low:.2f} - {high:.2f}" in step.provenance
 
 
 def test_quantiles_interpolate_and_stay_constant_outside() -> None:

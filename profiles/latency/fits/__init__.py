@@ -11,6 +11,7 @@ from profiles.fields import FieldError, Fields
 from profiles.latency.fits.fit import (
     COEFFICIENT_NAMES,
     DISTANCES,
+    NEAR_DISTANCES,
     Coefficients,
     FittedPair,
     LatencyFit,
@@ -24,6 +25,7 @@ from profiles.yaml_text import YamlTextError, plain_yaml
 __all__ = [
     "COEFFICIENT_NAMES",
     "DISTANCES",
+    "NEAR_DISTANCES",
     "Coefficients",
     "FittedPair",
     "LatencyFit",

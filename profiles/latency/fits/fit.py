@@ -15,6 +15,8 @@ Quantiles = tuple[tuple[float, float], ...]
 # on another one of the same generation (compute capability), on another generation; kinds that together have its parts (also a MIG slice, a
 # pipeline, attention in parallel); a part of which there is nothing. A model that was measured nowhere is one further on other GPU types.
 DISTANCES = ("known", "other_model", "other_gpu", "other_generation", "other_kind", "roofline")
+# Those at which each measured generation has rows enough for bands of its own.
+NEAR_DISTANCES = DISTANCES[:4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class FittedPair:
 class LatencyFit:
     """One engine's fit: where it comes from, what it saw, and how good it is.
 
-    coefficients are those of all rows; generations holds, by compute capability, those of one generation of GPUs where there are several.
+    coefficients and residuals are those of all rows. Where these are of several generations of GPUs, generations and generation_residuals
+    hold those of one each, by compute capability: coefficients, and residuals of NEAR_DISTANCES.
     tpot_error_fraction is the median error when the model is left out of the fit.
     """
 
@@ -90,10 +93,15 @@ class LatencyFit:
     coefficients: Coefficients
     generations: Mapping[str, Coefficients]
     residuals: Mapping[str, Residuals]
+    generation_residuals: Mapping[str, Mapping[str, Residuals]]
 
     def coefficients_for(self, gpu: GpuType) -> Coefficients:
         """Those of the GPU's generation, of all rows where it was not measured."""
         return self.generations.get(gpu.compute_capability, self.coefficients)
+
+    def residuals_for(self, distance: str, gpu: GpuType) -> Residuals:
+        """Those of a distance: of the GPU's generation where it has its own, else of all rows."""
+        return self.generation_residuals.get(gpu.compute_capability, {}).get(distance) or self.residuals[distance]
 
     def distance(self, model: str, gpu: GpuType, kind: str) -> str:
         """One of DISTANCES for a model of a kind on a GPU type."""
@@ -119,7 +127,7 @@ def decode_fit(record: Fields) -> LatencyFit:
     """LatencyFit of a mapping; FieldError names the key that is missing, unknown or wrong."""
     record.only(frozenset({field.name for field in fields(LatencyFit)}))
     generations = record.table("generations")
-    residuals = record.table("residuals").only(frozenset(DISTANCES))
+    near = record.table("generation_residuals")
     return LatencyFit(
         engine=record.text("engine"),
         source=record.text("source"),
@@ -128,7 +136,8 @@ def decode_fit(record: Fields) -> LatencyFit:
         tpot_error_fraction=record.number("tpot_error_fraction"),
         coefficients=_coefficients(record.table("coefficients")),
         generations={name: _coefficients(generations.table(name)) for name in generations.values},
-        residuals={name: _residuals(residuals.table(name)) for name in DISTANCES},
+        residuals=_banded(record.table("residuals"), DISTANCES),
+        generation_residuals={name: _banded(near.table(name), NEAR_DISTANCES) for name in near.values},
     )
 
 
@@ -141,6 +150,11 @@ def _measured(record: Fields) -> FittedPair:
 def _coefficients(record: Fields) -> Coefficients:
     record.only(frozenset(COEFFICIENT_NAMES))
     return Coefficients(**{name: record.number(name) for name in COEFFICIENT_NAMES})
+
+
+def _banded(record: Fields, distances: tuple[str, ...]) -> dict[str, Residuals]:
+    record.only(frozenset(distances))
+    return {name: _residuals(record.table(name)) for name in distances}
 
 
 def _residuals(record: Fields) -> Residuals:
@@ -171,8 +185,13 @@ def encode_fit(fit: LatencyFit) -> dict[str, object]:
         "tpot_error_fraction": fit.tpot_error_fraction,
         "coefficients": asdict(fit.coefficients),
         "generations": {name: asdict(found) for name, found in fit.generations.items()},
-        "residuals": {
-            name: {"tpot": [list(pair) for pair in found.tpot_quantiles], "ttft": [list(pair) for pair in found.ttft_quantiles]}
-            for name, found in fit.residuals.items()
-        },
+        "residuals": _encoded(fit.residuals),
+        "generation_residuals": {name: _encoded(found) for name, found in fit.generation_residuals.items()},
+    }
+
+
+def _encoded(residuals: Mapping[str, Residuals]) -> dict[str, object]:
+    return {
+        name: {"tpot": [list(pair) for pair in found.tpot_quantiles], "ttft": [list(pair) for pair in found.ttft_quantiles]}
+        for name, found in residuals.items()
     }

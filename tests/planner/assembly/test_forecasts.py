@@ -122,7 +122,7 @@ def test_host_cores_that_are_used_up_are_named() -> None:
 
 
 def test_free_gpus_that_pin_leaves_out_are_named() -> None:
-    text = reason("small", pools={"a": ONE_GPU, "b": ONE_GPU}, workloads={"small": workload("small", "130/s", pin=["a"])})
+    text = reason("small", pools={"a": ONE_GPU, "b": ONE_GPU}, workloads={"small": workload("small", "200/s", pin=["a"])})
     assert text.endswith("it may use 1 GPU; pin excludes 1 GPU of pool b, which is free; widen pin or add nodes")
 
 

@@ -113,7 +113,7 @@ def test_many_small_shared_replicas_are_offered_when_memory_is_short() -> None:
 
 def test_an_slo_that_only_idle_replicas_meet_is_not_bought_by_the_hundred() -> None:
     demand = {"rate": "5/s", "input_tokens": 1500, "output_tokens": 50}
-    busy = {"middle": {**workload("middle", slo={"tpot_p95": "8.2ms", "ttft_p95": "5s"}), "demand": demand}}
+    busy = {"middle": {**workload("middle", slo={"tpot_p95": "8.9ms", "ttft_p95": "5s"}), "demand": demand}}
     rare = {"middle": {**busy["middle"], "demand": {**demand, "rate": "1/d"}}}
     assert any("as long as fewer than 0.01 of the requests meet another one" in item.reason for item in every_refusal(build_one(busy)))
     assert build_one(rare).candidates

@@ -19,5 +19,5 @@ def test_the_forecast_is_safe_and_not_absurdly_cautious(measure: str) -> None:
     values = judged()[measure]
     assert len(values) >= 80
     assert sum(value >= 1 for value in values) >= 0.95 * len(values)
-    # the p99 of step times is far out (1.4 times the median): the forecast counts every step as that slow
-    assert median(values) <= (2.5 if measure.endswith("p99") else 2.0)
+    # the p99 of step times is far out (1.5 times the median on measured H100): the forecast counts every step as that slow
+    assert median(values) <= (2.3 if measure.endswith("p99") else 2.0)
