@@ -70,8 +70,12 @@ def current(found: list[tuple[Candidate, int]], own: Sequence[Part], grounds: Gr
 
 
 def _chosen(options: Sequence[tuple[Candidate, ...]]) -> list[Candidate]:
-    """One candidate for each engine of a GPU: of one class that all bear, else each as it would be first."""
-    return together(options) or [own[0] for own in options]
+    """One candidate for each engine of a GPU: of one class that all bear, else each as it would be first.
+
+    Classes in which every engine carries as much as in its first one come before looser ones in which some carry less.
+    """
+    as_much = [[item for item in own if item.capacity_rps >= own[0].capacity_rps] for own in options]
+    return together(as_much) or together(options) or [own[0] for own in options]
 
 
 def _seat(replica: Replica, own: Sequence[Part]) -> tuple[int, Placed] | None:

@@ -63,12 +63,18 @@ def mean_active(variant: Variant, rate_rps: float, limit: SharingLimit) -> float
 
 def largest_borne_rps(variant: Variant, limit: SharingLimit, kv_bytes: int) -> float:
     """Largest rate at which a replica with so much KV cache bears its neighbours; UnsupportedError without any."""
+
+    def good(rate_rps: float) -> bool:
+        need_bytes = variant.kv_need_bytes(rate_rps, mean_active(variant, rate_rps, limit))
+        return need_bytes is not None and need_bytes <= kv_bytes and bool(borne(variant, rate_rps, [limit]))
+
     low_rps, high_rps = 0.0, variant.group.peak_rps
+    if good(high_rps):
+        # what was planned to carry all of it still does, to the last digit
+        return high_rps
     for _ in range(_HALVINGS):
         middle_rps = (low_rps + high_rps) / 2
-        need_bytes = variant.kv_need_bytes(middle_rps, mean_active(variant, middle_rps, limit))
-        good = need_bytes is not None and need_bytes <= kv_bytes and bool(borne(variant, middle_rps, [limit]))
-        low_rps, high_rps = (middle_rps, high_rps) if good else (low_rps, middle_rps)
+        low_rps, high_rps = (middle_rps, high_rps) if good(middle_rps) else (low_rps, middle_rps)
     if low_rps <= 0.0:
         raise UnsupportedError(f"it bears no neighbours with a KV cache of {kv_bytes} bytes")
     return low_rps

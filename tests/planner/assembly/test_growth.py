@@ -66,6 +66,13 @@ def test_invariant_22_a_pool_between_floor_and_target_restarts_nothing(before: F
     assert [item.args for item in again.desired.replicas] == [item.args for item in reached.desired.replicas]
 
 
+def test_an_engine_that_carries_all_of_its_demand_still_does_when_planned_again() -> None:
+    """Beside fewer neighbours than it might bear, and none of the looser classes in which it carries less."""
+    two = {name: workload(name, rate) for name, rate in (("large", "20/s"), ("small", "0.2/s"))}
+    reached = planned(fleet(workloads=two), planned(fleet(workloads={"small": two["small"]})))
+    assert planned(fleet(workloads=two), reached).actions == ()
+
+
 @given(
     total=st.integers(0, 100_000),
     parts=st.lists(st.tuples(st.integers(0, 50_000), st.integers(0, 10**12)), max_size=6),
