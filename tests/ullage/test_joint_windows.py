@@ -30,7 +30,7 @@ workloads:
 
 @cache
 def _plan(day: str, night: str) -> Plan:
-    demand = [f"{{windows: [{{{when}, rate: 30/s, {_LENGTHS}}}]}}" for when in (day, night)]
+    demand = [f"{{windows: [{{{when}, rate: 35/s, {_LENGTHS}}}]}}" for when in (day, night)]
     return plan_fleet(load(_FLEET.replace("DAY", demand[0]).replace("NIGHT", demand[1])), State()).plan
 
 
@@ -53,7 +53,7 @@ def test_peaks_that_meet_are() -> None:
 
 
 def test_what_is_constant_has_no_windows() -> None:
-    constant = load(_FLEET.replace("DAY", f"{{rate: 30/s, {_LENGTHS}}}").replace("NIGHT", f"{{rate: 30/s, {_LENGTHS}}}"))
+    constant = load(_FLEET.replace("DAY", f"{{rate: 35/s, {_LENGTHS}}}").replace("NIGHT", f"{{rate: 35/s, {_LENGTHS}}}"))
     plan = plan_fleet(constant, State()).plan
     assert plan.desired.gpus_used == 4
     assert plan.desired.windows == ()
@@ -63,17 +63,17 @@ def test_what_is_constant_has_no_windows() -> None:
 
 def test_the_text_names_the_windows_and_what_they_save() -> None:
     lines = plan_text(_day_and_night()).splitlines()
-    start = lines.index("Windows planned together (peaks of all models added up: 60.00 requests/s)")
+    start = lines.index("Windows planned together (peaks of all models added up: 70.00 requests/s)")
     assert lines[start + 1 : start + 4] == [
-        "  00:00-07:00  30.00 requests/s, and for 1 that ask for no more",
-        "  08:00-20:00  30.00 requests/s",
+        "  00:00-07:00  35.00 requests/s, and for 1 that ask for no more",
+        "  08:00-20:00  35.00 requests/s",
         "  planning them together saves 2 GPUs (5.90 USD/h) against the sum of peaks",
     ]
 
 
 def test_each_model_meets_its_goals_in_its_window() -> None:
     plan = _day_and_night()
-    arrivals = [("day", "llama-8b", i / 30) for i in range(1800)] + [("night", "qwen-7b", 60 + i / 30) for i in range(1800)]
+    arrivals = [("day", "llama-8b", i / 35) for i in range(2100)] + [("night", "qwen-7b", 60 + i / 35) for i in range(2100)]
     requests = [SimulatedRequest(workload, model, at_s, 600, 250, 0) for workload, model, at_s in arrivals]
     summary, _ = simulate_plan(plan, requests, interference_factor=1.3)
     assert [row.attainment_fraction for row in summary.workloads] == [1.0, 1.0]
@@ -94,7 +94,7 @@ def test_the_checker_refuses_windows_that_do_not_fit() -> None:
     night, day = plan.desired.windows
     with pytest.raises(CheckError, match=r"GPU 0: has 2\.00 active residents in window 0, but they are sized for 1 at a time"):
         checked(_tampered(plan, (1.0, 1.0)), "plan")
-    with pytest.raises(CheckError, match="llama-8b-0: never active in window 1, which has 30 requests/s of llama-8b"):
+    with pytest.raises(CheckError, match="llama-8b-0: never active in window 1, which has 35 requests/s of llama-8b"):
         checked(_tampered(plan, (0.0, 0.0)), "plan")
     with pytest.raises(
         CheckError, match=r"llama-8b-0 is active 50\.0% of the time at most, though even alone it would have work 100\.0% of it"
@@ -102,6 +102,6 @@ def test_the_checker_refuses_windows_that_do_not_fit() -> None:
         checked(_tampered(plan, (0.0, 0.5)), "plan")
     with pytest.raises(CheckError, match="has forecasts of 1 windows, the plan has 2"):
         checked(_tampered(plan, (1.0,)), "plan")
-    with pytest.raises(CheckError, match=r"llama-8b: 30 requests/s are planned, no window has more than 15"):
+    with pytest.raises(CheckError, match=r"llama-8b: 35 requests/s are planned, no window has more than 15"):
         checked(_tampered(plan, windows=(night, day.model_copy(update={"rates_rps": {"llama-8b": 15.0, "qwen-7b": 0.0}}))), "plan")
     assert checked(plan, "plan") == plan

@@ -53,11 +53,11 @@ def test_the_estimate_counts_a_larger_replica_in_place_of_the_model_s_own(work: 
     """The newcomer's model has a replica on the only GPU in use: it grows there, and no other GPU is paid."""
     pool = {"gpu": "H100", "nodes": 2, "gpus_per_node": gpus_per_node, "price": "3 USD/h", "ownership": ownership}
     write_fleet(work / "fleet.yaml", pools={"h100": pool}, workloads={"small": workload("small", "2/s")})
-    found = quoted("small", "--rate", "20/s")
+    found = quoted("small", "--rate", "60/s")
     assert found["usd_per_h"] == 0.0
     assert found["estimate"]["usd_per_h"] == 0.0
     assert (found["estimate"]["replicas"], found["estimate"]["replaced"]) == (1, 1)
-    assert "in place of the 1 existing" in ullage("quote", "small", "--estimate", "--rate", "20/s").out
+    assert "in place of the 1 existing" in ullage("quote", "small", "--estimate", "--rate", "60/s").out
     assert "the existing replicas carry it" in ullage("quote", "small", "--estimate", "--rate", "1/s").out, "its pool has grown"
 
 
