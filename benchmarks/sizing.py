@@ -1,6 +1,6 @@
 """How close planning goes to what a GPU really bears.
 
-    python -m benchmarks.sizing [--seed S] [--gpus N] [--small] [--no-verify]
+    python -m benchmarks.sizing [--seed S] [--gpus N] [--small] [--no-verify] [--svg FILE]
     python -m benchmarks.sizing FLEET.yaml --trace FILE [--repeat-rate K] [--seed S]
 
 Without a fleet file: generated GPUs of three types with one to six residents. The planned load is the largest common factor on the loads of
@@ -24,8 +24,10 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.sizing_grid import RESIDENTS, SETTINGS, GridGpu, grid
+from benchmarks.sizing_picture import sizing_svg
 from benchmarks.sizing_plan import plan_figures
 from planner.plan import Plan, State
+from planner.problem import Solve
 from planner.simulation.offered_load import OfferedLoad
 from planner.simulation.plan_input import planned_world, workload_slos
 from planner.simulation.traffic_metrics import quantile
@@ -34,8 +36,9 @@ from planner.verification import INTERFERENCE, FactorSearch, FoundFactor, Judged
 from planner.verification.plan_judge import keeps
 from profiles.catalogue import builtin
 from ullage.checking import architecture_of
-from ullage.planning.ask import NO_LIMITS, QUICK_ENGINE, answer_exactly
+from ullage.planning.ask import QUICK_ENGINE
 from ullage.planning.plan import plan_fleet
+from ullage.plugins import SOLVERS, load
 
 ATTAINMENT_FRACTION = 0.99
 # A GPU on which everybody misses at a thirtieth of the planned load says no more than one that breaks at two thirds.
@@ -54,7 +57,8 @@ _VERIFIED = FactorSearch(lowest_factor=1 / 16, highest_factor=64.0, step_factor=
 class Row:
     """One GPU: the planned load as a factor of the grid's (0.0: planning finds no place), the break as a factor of the planned load.
 
-    worst_fraction is the attainment of the worst resident at the planned load under interference; the last two are None without a plan.
+    worst_fraction is the attainment of the worst resident at the planned load under interference; these two are None without a plan.
+    sized_factor is the planned load by sizing alone (0.0: no place), as a factor of the grid's.
     """
 
     residents: int
@@ -63,6 +67,7 @@ class Row:
     worst_fraction: float | None
     plan_s: float
     judge_s: float
+    sized_factor: float = 0.0
 
     @property
     def ratio(self) -> float | None:
@@ -71,13 +76,19 @@ class Row:
             return None
         return min(1 / self.breaking_factor, LARGEST_RATIO) if self.breaking_factor else LARGEST_RATIO
 
+    @property
+    def sized_ratio(self) -> float | None:
+        """The same for sizing alone, None where it finds no place; the break is that of the plan that was judged."""
+        if self.ratio is None or not self.sized_factor:
+            return None
+        return min(self.ratio * self.sized_factor / self.planned_factor, LARGEST_RATIO)
+
 
 def row_of(gpu: GridGpu, effort: JudgeEffort, seed: int, *, verify: bool) -> Row:
     """Plan one GPU and judge it."""
     begun_s = perf_counter()
-    found = sized(gpu)
-    if verify:
-        found = verified(gpu, found.factor or _PLANNED.lowest_factor)
+    alone = sized(gpu)
+    found = verified(gpu, alone.factor or _PLANNED.lowest_factor) if verify else alone
     plan_s = (perf_counter() - begun_s) / found.trials
     if not found.factor:
         return Row(len(gpu.residents), 0.0, None, None, plan_s, 0.0)
@@ -87,15 +98,15 @@ def row_of(gpu: GridGpu, effort: JudgeEffort, seed: int, *, verify: bool) -> Row
     broken = breaking_load(residents, attainment_fraction=ATTAINMENT_FRACTION, effort=effort, seed=seed)
     rows = judged(residents, INTERFERENCE, effort, seed=seed).workloads
     worst_fraction = min(row.attained / row.requests for row in rows if row.requests)
-    return Row(len(residents), found.factor, broken.load_factor, worst_fraction, plan_s, perf_counter() - begun_s)
+    return Row(len(residents), found.factor, broken.load_factor, worst_fraction, plan_s, perf_counter() - begun_s, alone.factor)
 
 
 def sized(gpu: GridGpu) -> FoundFactor:
-    """The largest factor at which the exact solver finds a place for everything, by sizing alone."""
+    """The largest factor at which there is a place for everything by sizing alone."""
+    solve: Solve = load("solvers", SOLVERS, QUICK_ENGINE)
 
     def served(factor: float) -> bool:
-        problem = build(gpu.fleet(factor), State()).problem
-        return not any(answer_exactly(problem, NO_LIMITS).unserved_microrps)
+        return not any(solve(build(gpu.fleet(factor), State()).problem).unserved_microrps)
 
     return largest_factor(served, _PLANNED)
 
@@ -134,6 +145,7 @@ def judged_residents(gpu: GridGpu, plan: Plan, factor: float) -> list[JudgedResi
 def figures(rows: Sequence[Row]) -> dict[str, Any]:
     """What some GPUs have in common; ratios are over those that planning finds a place for."""
     ratios = sorted(row.ratio for row in rows if row.ratio is not None)
+    sized_ratios = [row.sized_ratio or 0.0 for row in rows if row.ratio is not None]
     worst = [row.worst_fraction for row in rows if row.worst_fraction is not None]
     found: dict[str, Any] = {
         "gpus": len(rows),
@@ -143,6 +155,7 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
     }
     if ratios:
         found |= {
+            "sized_ratio_mean": round(fmean(sized_ratios), 3),
             "ratio_mean": round(fmean(ratios), 3),
             "ratio_p10": round(quantile(ratios, 100), 3),
             "ratio_p90": round(quantile(ratios, 900), 3),
@@ -153,8 +166,8 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
     return found
 
 
-def grid_figures(seed: int, gpus: int, effort: JudgeEffort, *, verify: bool) -> dict[str, Any]:
-    """Judge the grid, print a line per GPU, and return the figures per number of residents and in all."""
+def grid_figures(seed: int, gpus: int, effort: JudgeEffort, *, verify: bool, svg: Path | None = None) -> dict[str, Any]:
+    """Judge the grid, print a line per GPU, draw it if asked, and return the figures per number of residents and in all."""
     begun_s = perf_counter()
     rows = []
     for gpu in grid(seed, gpus, _RAREST_REQUESTS / _EFFORT.most_requests):
@@ -164,6 +177,9 @@ def grid_figures(seed: int, gpus: int, effort: JudgeEffort, *, verify: bool) -> 
         ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
         worst = "-" if row.worst_fraction is None else f"{row.worst_fraction:.4f}"
         print(f"{row.residents} {ratio:>5} {worst:>7} {row.plan_s:6.3f} s {row.judge_s:6.2f} s  {gpu.gpu}: {names}", flush=True)
+    if svg is not None:
+        dots = [(row.residents, row.sized_ratio, row.ratio) for row in rows if row.ratio is not None]
+        svg.write_text(sizing_svg(dots), encoding="utf-8")
     counts = sorted({row.residents for row in rows})
     found = {str(count): figures([row for row in rows if row.residents == count]) for count in counts}
     return {"seed": seed, "verified": verify, "residents": found, "all": figures(rows), "seconds": round(perf_counter() - begun_s, 1)}
@@ -171,7 +187,18 @@ def grid_figures(seed: int, gpus: int, effort: JudgeEffort, *, verify: bool) -> 
 
 def table(found: dict[str, Any]) -> str:
     """The figures as a table."""
-    keys = ("gpus", "infeasible_fraction", "ratio_mean", "ratio_p10", "ratio_p90", "above_fraction", "kept_fraction", "plan_s", "judge_s")
+    keys = (
+        "gpus",
+        "infeasible_fraction",
+        "sized_ratio_mean",
+        "ratio_mean",
+        "ratio_p10",
+        "ratio_p90",
+        "above_fraction",
+        "kept_fraction",
+        "plan_s",
+        "judge_s",
+    )
     lines = [["residents", *keys]]
     for name, figure in [*found["residents"].items(), ("all", found["all"])]:
         lines.append([name, *(str(figure.get(key, "-")) for key in keys)])
@@ -189,12 +216,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=_positive, default=100, help="how many GPUs to generate")
     parser.add_argument("--small", action="store_true", help=f"at most {_SMALL_GPUS} GPUs and short simulations")
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="what sizing alone finds a place for")
+    parser.add_argument("--svg", type=Path, help="draw the ratios of the generated GPUs into this file")
     options = parser.parse_args(arguments)
     if (options.fleet is None) != (options.trace is None):
         parser.error("a fleet file and --trace belong together: give both or none")
     if options.fleet is None:
         gpus = min(options.gpus, _SMALL_GPUS) if options.small else options.gpus
-        found = grid_figures(options.seed, gpus, _SMALL_EFFORT if options.small else _EFFORT, verify=options.verify)
+        found = grid_figures(options.seed, gpus, _SMALL_EFFORT if options.small else _EFFORT, verify=options.verify, svg=options.svg)
         print(table(found))
     else:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -19,8 +20,10 @@ TRACE = "arrival_s,input_tokens,output_tokens,tenant\n" + "".join(
 )
 
 
-def test_the_summary_line_has_every_number_of_residents(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--small", "--gpus", "3", "--seed", "2"]) == 0
+def test_the_summary_line_has_every_number_of_residents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "sizing.svg"
+    assert main(["--small", "--gpus", "3", "--seed", "2", "--svg", str(picture)]) == 0
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
     lines = capsys.readouterr().out.splitlines()
     found = json.loads(lines[-1])
     assert len(lines) == 3 + 1 + 3 + 1
@@ -95,9 +98,14 @@ def test_a_fleet_file_is_planned_and_judged_under_a_trace(tmp_path: Path, capsys
     assert found["unserved_rps"] == 0
     assert (found["gpus"], found["cost_usd_per_h"]) in {(1, 3.0), (2, 6.0)}
     assert (
-        list(found["attainment"]) == [line.partition(":")[0] for line in lines[:-1]] == ["nominal", "slow steps (p90)", "interference 1.3"]
+        list(found["attainment"]) == [line.partition(":")[0] for line in lines[:3]] == ["nominal", "slow steps (p90)", "interference 1.3"]
     )
     assert found["attainment"]["nominal"]["attainment_fraction"] > 0.95
+    off = found["attainment_when_off"]
+    assert list(off) == ["rates 1.3 times as high", "rates 1.5 times as high", "steps 1.3 times as long", "steps 1.5 times as long"]
+    assert list(off) == [line.partition(":")[0] for line in lines[3:7]]
+    assert all(list(classes) == ["standard"] and 0 < classes["standard"] <= 1 for classes in off.values())
+    assert off["steps 1.5 times as long"]["standard"] <= off["steps 1.3 times as long"]["standard"]
     assert 0 < found["breaking_factor_every"] <= found["breaking_factor"] <= 8
 
 
