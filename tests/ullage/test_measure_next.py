@@ -87,7 +87,7 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
     assert "examined 1 of " in result.out
     assert "3 plans made" in result.out
     found = json.loads(ullage("profile", "measure", "--next", file, "--limit", "1", "--json").out)
-    assert (found["now"], found["worths"][0]["swing_usd_per_h"]) == ({"cost_usd_per_h": 6.0, "unserved_rps": 0.0}, 0.0)
+    assert (found["now"], found["worths"][0]["swing_usd_per_h"]) == ({"cost_usd_per_h": 6.0, "unserved_rps": 0.0}, 3.0)
 
 
 def test_a_plan_leads_to_its_fleet(tmp_path: Path) -> None:
