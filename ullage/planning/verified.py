@@ -146,6 +146,8 @@ class _Judge:
         self._measurements = fleet.measurements
         self._goal_fraction = fleet.policy.risk.attainment_fraction
         self._judge = PlanJudge(fleet.policy.risk, fleet.measurements)
+        # the best of several tries was lucky, too: other requests say how much
+        self._second = PlanJudge(fleet.policy.risk, fleet.measurements, seed=1)
 
     def tried(self, draft: Draft, factors: Mapping[str, float]) -> _Tried:
         """A plan with what the simulation says of it."""
@@ -153,7 +155,9 @@ class _Judge:
 
     def crowded(self, draft: Draft, factors: Mapping[str, float]) -> frozenset[str]:
         """Models that fall short, and those with less room than sizing asks for where somebody on the GPU has no load to spare."""
-        crowded = self._judge.crowded(draft.plan.desired, self._world(draft), self._spare_load_factor)
+        desired, world = draft.plan.desired, self._world(draft)
+        crowded = self._judge.crowded(desired, world, self._spare_load_factor)
+        crowded = crowded or self._second.crowded(desired, world, self._spare_load_factor)
         short = frozenset(self.tried(draft, factors).short) if any(factors.get(name, 1.0) >= 1.0 for name in crowded) else frozenset()
         return short | frozenset(name for name in crowded if factors.get(name, 1.0) < 1.0)
 
