@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planner.plan import Attainment, Plan, State, WorkloadForecast
+from planner.problem import objective
+from planner.sizing.blueprint import build
 from planner.spec import Fleet
 from planner.verification.plan_judge import KEPT_LOAD_FACTORS, falls_short, keeps
 from tests.fleets import fleet, workload
 from tests.planner.spec.fleet_files import load
 from ullage.checking import CheckError, checked
+from ullage.planning.ask import NO_LIMITS, answer_exactly
 from ullage.planning.plan import plan_fleet
 from ullage.views.plan_text import plan_text
 
@@ -134,3 +139,36 @@ def test_the_plan_says_up_to_which_load_its_goals_are_kept() -> None:
         rows = tuple(row.model_copy(update={"kept_load_factor": kept}) for row in plan.desired.workloads)
         assert text in plan_text(plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": rows})}))
     assert all(row.kept_load_factor is None for row in plan_fleet(fleet(), State()).plan.desired.workloads)
+
+
+@settings(max_examples=6)
+@given(st.dictionaries(st.sampled_from(["small", "middle", "large"]), st.sampled_from(["0.2/s", "2/s", "8/s", "40/s"]), min_size=1))
+def test_invariant_23_a_simulated_plan_promises_nothing_that_its_simulation_denies(rates: dict[str, str]) -> None:
+    plan = plan_fleet(fleet(workloads={name: workload(name, rate) for name, rate in rates.items()}), State(), verify=True).plan
+    for row in plan.desired.workloads:
+        assert bool(row.simulated) == (row.unserved_rps < row.rate_rps)
+        assert falls_short(row.simulated, 0.99) == row.best_effort
+        if row.kept_load_factor is not None and row.kept_load_factor >= 1.0:
+            assert not row.best_effort
+
+
+@settings(max_examples=15)
+@given(
+    st.dictionaries(
+        st.sampled_from(["small", "middle", "large"]), st.sampled_from(["0.3/s", "1/s", "3/s", "8/s", "20/s", "60/s"]), min_size=1
+    ),
+    st.sampled_from([(0.9, 0.5), (0.95, 0.8), (0.99, 0.9)]),
+)
+def test_invariant_24_more_margin_never_costs_less(rates: dict[str, str], less: tuple[float, float]) -> None:
+    """Of the closed formulas, by unserved demand and then cost, where both answers are proven."""
+
+    def answered(attainment: float, step_quantile: float) -> tuple[tuple[int, ...], bool]:
+        policy = {"risk": {"attainment": attainment, "step_quantile": step_quantile}}
+        problem = build(fleet(workloads={name: workload(name, rate) for name, rate in rates.items()}, policy=policy), State()).problem
+        solution = answer_exactly(problem, NO_LIMITS)
+        return objective(problem, solution), solution.status == "optimal"
+
+    little, proven = answered(*less)
+    much, also_proven = answered(0.99, 0.99)
+    if proven and also_proven:
+        assert little <= much

@@ -72,7 +72,7 @@ def test_the_load_that_is_kept_is_where_crowding_begins() -> None:
 
 @settings(max_examples=20)
 @given(st.floats(0.2, 6.0), st.floats(0.2, 6.0), st.floats(0.2, 6.0), st.integers(0, 5))
-def test_a_resident_more_never_helps_its_neighbours(first_rps: float, second_rps: float, more_rps: float, seed: int) -> None:
+def test_invariant_25_a_resident_more_never_helps_its_neighbours(first_rps: float, second_rps: float, more_rps: float, seed: int) -> None:
     few = [resident("a", first_rps), resident("b", second_rps)]
     before, after = (
         {row.workload: row for row in judged(residents, NOMINAL, _MINUTE, seed=seed).workloads}
