@@ -26,14 +26,20 @@ class RoomSearch:
     enough_factors: Mapping[str, float] = field(default_factory=dict)
     denied_factors: Mapping[str, float] = field(default_factory=dict)
 
-    def after(self, crowded: Collection[str]) -> RoomSearch:
-        """What to try next, after a round in which the simulation denied the GPUs of these models and no other."""
+    def after(self, crowded: Collection[str], *, careful: bool = False) -> RoomSearch:
+        """What to try next, after a round in which the simulation denied the GPUs of these models and no other.
+
+        careful ends the search: these models get at once what sizing asks for, or more, and the others go no further.
+        """
         enough = {name: self.factors[name] for name in self.factors if name not in crowded} | {
             name: factor for name, factor in self.enough_factors.items() if name in crowded and factor > self.factors[name]
         }
         denied = {name: self.factors[name] for name in crowded} | {
             name: factor for name, factor in self.denied_factors.items() if name not in crowded and factor < self.factors[name]
         }
+        if careful:
+            safe = {name: max(1.0, factor * _MORE) if factor >= 1.0 else 1.0 for name, factor in self.factors.items()}
+            return RoomSearch({name: safe[name] if name in crowded else self.factors[name] for name in self.factors}, enough, denied)
         return RoomSearch({name: _next(enough.get(name), denied.get(name)) for name in self.factors}, enough, denied)
 
     @property

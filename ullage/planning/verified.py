@@ -18,8 +18,9 @@ from planner.verification.room_search import RoomSearch
 from profiles.catalogue import builtin
 from ullage.checking import FindArchitecture
 
-# Rounds in which room is searched for.
-_MOST_ROUNDS = 8
+# Rounds in which room is searched for. When so many were denied and none confirmed, models that crowd a GPU get what sizing asks for: of
+# many GPUs there is always one with too much.
+_MOST_ROUNDS, _MOST_DENIED = 8, 4
 
 # With steps so short all demand finds a place that ever will: what such a plan does not better, no plan with less room does. Models that
 # no replica serves even then are served as well as it goes.
@@ -123,6 +124,7 @@ def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool],
     best = judge.tried(draft_with({}), {})
     search = search.after(best.short)
     ideal = None if best.short else draft_with(dict.fromkeys(search.factors, _LEAST_ROOM)).plan
+    denied, careful = 0, False
     for _ in range(_MOST_ROUNDS):
         if search.settled or stopped() or (ideal is not None and not _could_be_better(ideal, best)):
             break
@@ -132,7 +134,9 @@ def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool],
             crowded = judge.crowded(draft, search.factors)
             if not crowded or best.short or (best.lacking and effort):
                 best = min(best, judge.tried(draft, search.factors), key=_Tried.rank)
-        search = search.after(crowded)
+        denied += bool(crowded)
+        careful = careful or (denied >= _MOST_DENIED and not best.factors)
+        search = search.after(crowded, careful=careful)
     return best
 
 
