@@ -232,7 +232,7 @@ class DeclaredPolicy(Declared):
     """Rules for the whole plan."""
 
     later = frozenset({"disruption_budget"})
-    moved = MappingProxyType({"sizing_quantile": "risk.attainment", "step_quantile": "risk.step_quantile"})
+    moved = MappingProxyType({"sizing_quantile": "policy.risk.attainment", "step_quantile": "policy.risk.step_quantile"})
 
     headroom_mib: Reserve = Field(
         1024, alias="headroom", description="Memory that stays free on every GPU.", examples=["1GiB"], json_schema_extra={"default": "1GiB"}

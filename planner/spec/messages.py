@@ -80,7 +80,7 @@ def _unknown_field(name: str, part: type[Declared]) -> str:
     if name in part.later:
         return "not supported yet; leave it out"
     if name in part.moved:
-        return f"now stands in {part.moved[name]}; write it there"
+        return f"is now {part.moved[name]}; write it there"
     allowed = _aliases(part)
     close = nearest(name, allowed)
     return f"unknown field; {f'did you mean {close!r}? ' if close else ''}allowed: {', '.join(allowed)}"

@@ -125,7 +125,7 @@ class PlanJudge:
         gpu_type = next(gpu.gpu_type for gpu in desired.gpus if gpu.node == first.node and gpu.index in first.gpus)
         factor = self._measured_factor(gpu_type, seats)
         return tuple(
-            replace(stress, interference_factor=factor) if factor is not None and stress.interference_factor > 1.0 else stress
+            replace(stress, interference_factor=factor) if factor is not None and stress.step_quantile is None else stress
             for stress in stresses(len(seats), self._risk)
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # A model that was denied gets 15 % more, or half way to what was confirmed; one that was confirmed 0.6 of it, or half way to what was
 # denied; never less than a fifth.
@@ -41,6 +41,10 @@ class RoomSearch:
             safe = {name: max(1.0, factor * _MORE) if factor >= 1.0 else 1.0 for name, factor in self.factors.items()}
             return RoomSearch({name: safe[name] if name in crowded else self.factors[name] for name in self.factors}, enough, denied)
         return RoomSearch({name: _next(enough.get(name), denied.get(name)) for name in self.factors}, enough, denied)
+
+    def at_least(self, factor: float) -> RoomSearch:
+        """The same with no factor of the round below this one."""
+        return replace(self, factors={name: max(factor, own) for name, own in self.factors.items()})
 
     @property
     def settled(self) -> bool:

@@ -15,9 +15,10 @@ from planner.spec import Fleet
 from planner.verification.plan_judge import KEPT_LOAD_FACTORS, falls_short, keeps
 from tests.fleets import fleet, workload
 from tests.planner.spec.fleet_files import load
-from ullage.checking import CheckError, checked
+from ullage.checking import CheckError, architecture_of, checked
 from ullage.planning.ask import NO_LIMITS, answer_exactly
 from ullage.planning.plan import plan_fleet
+from ullage.planning.verified import Draft, Drafts, confirmed
 from ullage.views.plan_text import plan_text
 
 # Two goals of one model in one replica, beside three others: with neighbours that cost 1.3 the first sizing misses one.
@@ -172,3 +173,15 @@ def test_invariant_24_more_margin_never_costs_less(rates: dict[str, str], less: 
     much, also_proven = answered(0.99, 0.99)
     if proven and also_proven:
         assert little <= much
+
+
+def test_whoever_says_stop_gets_the_best_plan_so_far() -> None:
+    plan = plan_fleet(fleet(), State()).plan
+
+    def never(_: object) -> Draft:
+        raise AssertionError("a solve after the stop")
+
+    drafts = Drafts(quick=lambda _: Draft(plan, lambda: plan), shown=never, full=never)
+    stopped = confirmed(fleet(), drafts, architecture_of, lambda: True)
+    assert stopped.desired.replicas == plan.desired.replicas
+    assert all(row.simulated for row in stopped.desired.workloads)

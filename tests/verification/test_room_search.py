@@ -38,6 +38,12 @@ def test_every_model_ends_just_above_what_it_needs(needed: dict[str, float]) -> 
     assert all(needed[name] <= factor <= needed[name] * _WIDTH for name, factor in search.factors.items())
 
 
+def test_a_floor_holds_for_the_round_alone() -> None:
+    search = RoomSearch({"calm": 1.0, "short": 1.0}).after({"short"}).at_least(1.0)
+    assert search.factors == {"calm": 1.0, "short": 1.15}
+    assert search.after(()).factors == {"calm": 0.6, "short": 1.15}
+
+
 def test_a_careful_end_gives_what_sizing_asks_for_to_those_that_crowd_a_gpu() -> None:
     search = RoomSearch({"calm": 0.36, "bold": 0.6, "large": 1.1}).after({"bold", "large"}, careful=True)
     assert search.factors == {"calm": 0.36, "bold": 1.0, "large": pytest.approx(1.1 * 1.15)}

@@ -102,6 +102,9 @@ def confirmed(fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stop
         factors = {name: others * best.factors.get(name, 1.0) for name in judge.names} | dict.fromkeys(best.lacking, _LEAST_ROOM)
         draft = drafts.quick(factors)
         best = min(best, judge.tried(draft, factors), key=_Tried.rank) if _could_be_better(draft.plan, best) else best
+    if stopped():
+        # whoever says stop gets the best so far; another solve would be cut short at once
+        return _told(best, {})
     full = judge.tried(drafts.full(best.factors), best.factors)
     chosen = full if _as_good(full, best, judge) else judge.tried(drafts.shown(best.factors), best.factors)
     return _told(chosen, judge.kept_load_factors(chosen.draft))
@@ -123,11 +126,14 @@ def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool],
     search = RoomSearch(dict.fromkeys(judge.names, 1.0))
     best = judge.tried(draft_with({}), {})
     search = search.after(best.short)
-    ideal = None if best.short else draft_with(dict.fromkeys(search.factors, _LEAST_ROOM)).plan
+    ideal = None if best.short or stopped() else draft_with(dict.fromkeys(search.factors, _LEAST_ROOM)).plan
     denied, careful = 0, False
     for _ in range(_MOST_ROUNDS):
         if search.settled or stopped() or (ideal is not None and not _could_be_better(ideal, best)):
             break
+        if best.short:
+            # first things first: nobody gets less than sizing asks for while somebody falls short
+            search = search.at_least(1.0)
         draft = draft_with(search.factors)
         crowded: frozenset[str] = frozenset()
         if _could_be_better(draft.plan, best):
@@ -159,6 +165,8 @@ class _Judge:
 
     def crowded(self, draft: Draft, factors: Mapping[str, float]) -> frozenset[str]:
         """Models that fall short, and those with less room than sizing asks for where somebody on the GPU has no load to spare."""
+        if all(factors.get(name, 1.0) >= 1.0 for name in self.names):
+            return frozenset(self.tried(draft, factors).short)
         desired, world = draft.plan.desired, self._world(draft)
         crowded = self._judge.crowded(desired, world, self._spare_load_factor)
         crowded = crowded or self._second.crowded(desired, world, self._spare_load_factor)

@@ -9,7 +9,7 @@ from planner.simulation.plan_input import planned_world, workload_slos
 from planner.simulation.simulation_input import SimulatedRequest
 from planner.simulation.traffic_metrics import GpuUse, Summary, WorkloadRow, summarise
 from planner.simulation.virtual_time import simulate
-from planner.verification.stress import INTERFERENCE, NOMINAL, SLOW, Stress
+from planner.verification.stress import NOMINAL, Stress, interference, slow_steps
 from profiles.catalogue import builtin
 from profiles.store.measurements import Measurements
 from ullage.checking import FindArchitecture, architecture_of
@@ -47,8 +47,9 @@ def simulate_plan(
 
 
 def stressed(plan: Plan, requests: Sequence[SimulatedRequest], *, seed: int = 0) -> dict[str, WorkloadRow]:
-    """Totals of three runs: nominal, slow (every step at its p90) and with neighbours that cost 30 % beyond their share."""
-    return {stress.name: under(plan, requests, stress, seed=seed).total for stress in (NOMINAL, SLOW, INTERFERENCE)}
+    """Totals of three runs: nominal, with slow steps, and with neighbours that cost more than their share, as the plan's risk says."""
+    risk = plan.desired.risk
+    return {stress.name: under(plan, requests, stress, seed=seed).total for stress in (NOMINAL, slow_steps(risk), interference(risk))}
 
 
 def under(

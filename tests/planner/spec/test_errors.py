@@ -119,7 +119,7 @@ def test_the_valid_fleet_has_no_problems() -> None:
         ("pools:", "policy: {router: {port: 8100}}\npools:", "policy.router.port: 8100 lies among the ports for engines, 8100 to 8999"),
         ("pools:", "policy: {router: {port: 9901}}\npools:", "policy.router.admin_port: 9901 is the router's port for requests already"),
         ("pools:", "policy: {risk: {attainment: 1}}\npools:", "policy.risk.attainment: '1' must be less than 1"),
-        ("pools:", "policy: {sizing_quantile: 0.9}\npools:", "policy.sizing_quantile: now stands in risk.attainment; write it there"),
+        ("pools:", "policy: {sizing_quantile: 0.9}\npools:", "policy.sizing_quantile: is now policy.risk.attainment; write it there"),
         ("pools:", "policy: []\npools:", "policy: a list is not a mapping of fields"),
         ("pools:", "policy:\npools:", "policy: has no value"),
     ],
