@@ -59,7 +59,7 @@ def plan_fleet(
         late = time_limit_s is not None and perf_counter() - started_s > time_limit_s
         return late or limits.stopped
 
-    plan = confirmed(fleet, drafts, architecture, stopped) if verify else drafts.full({}).resolved()
+    plan = confirmed(fleet, drafts, architecture, stopped, lambda: limits.stopped) if verify else drafts.full({}).resolved()
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
 
 

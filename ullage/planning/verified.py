@@ -91,10 +91,13 @@ class _Tried:
         return row.unserved_rps + (row.rate_rps - row.unserved_rps) * max(0.0, self.goal_fraction - kept) / self.goal_fraction
 
 
-def confirmed(fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stopped: Callable[[], bool]) -> Plan:
+def confirmed(
+    fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stopped: Callable[[], bool], interrupted: Callable[[], bool]
+) -> Plan:
     """The plan that loses least goodput in its own simulation, then costs least, with what the simulation says of each workload.
 
-    The rounds are bounded, and stopped ends them early. With policy.strict, no demand is placed for which sizing finds no room.
+    The rounds are bounded, and stopped ends them early; interrupted says that whoever waits wants no further solve.
+    With policy.strict, no demand is placed for which sizing finds no room.
     """
     judge, effort = _Judge(fleet, architecture), not fleet.policy.strict
     best = _searched(drafts.quick, judge, stopped, effort=effort)
@@ -102,8 +105,8 @@ def confirmed(fleet: Fleet, drafts: Drafts, architecture: FindArchitecture, stop
         factors = {name: others * best.factors.get(name, 1.0) for name in judge.names} | dict.fromkeys(best.lacking, _LEAST_ROOM)
         draft = drafts.quick(factors)
         best = min(best, judge.tried(draft, factors), key=_Tried.rank) if _could_be_better(draft.plan, best) else best
-    if stopped():
-        # whoever says stop gets the best so far; another solve would be cut short at once
+    if interrupted():
+        # the best so far: another solve would be cut short at once
         return _told(best, {})
     full = judge.tried(drafts.full(best.factors), best.factors)
     chosen = full if _as_good(full, best, judge) else judge.tried(drafts.shown(best.factors), best.factors)
