@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,16 +28,23 @@ _PART = 0.25
 _MOST_LOSS = 1.003
 # single columns that may be given up for it
 _MOST_GIVEN_UP = 8
-_FIRST_ROUNDS, _ROUNDS = 10, 2
 
 
-def dive(relaxation: Relaxation, over: Callable[[], bool]) -> tuple[Pattern, ...]:
+@dataclass(frozen=True, slots=True)
+class DiveRounds:
+    """Rounds of column generation before the first mix is fixed, and after each group of them."""
+
+    first: int
+    later: int
+
+
+def dive(relaxation: Relaxation, rounds: DiveRounds, over: Callable[[], bool]) -> tuple[Pattern, ...]:
     """Patterns that serve the demands as the relaxation would, in whole numbers; pools may overflow. Over tells that time is up."""
-    chosen = _mixes(relaxation, over)
+    chosen = _mixes(relaxation, rounds, over)
     return pack(relaxation, chosen)
 
 
-def _mixes(relaxation: Relaxation, over: Callable[[], bool]) -> Counter[Column]:
+def _mixes(relaxation: Relaxation, rounds: DiveRounds, over: Callable[[], bool]) -> Counter[Column]:
     """Whole numbers of mixes and replicas, fixed one group after the other.
 
     A group that costs too much is taken back by half, a single column for good; a demand that is left without any is left out.
@@ -45,7 +53,7 @@ def _mixes(relaxation: Relaxation, over: Callable[[], bool]) -> Counter[Column]:
     fixed: dict[int, float] = {}
     given_up: set[int] = set()
     batch: list[int] = []
-    before, answer = math.inf, relaxation.refine(_undecided(relaxation, fixed), 0 if over() else _FIRST_ROUNDS)
+    before, answer = math.inf, relaxation.refine(_undecided(relaxation, fixed), 0 if over() else rounds.first)
     while answer is not None:
         if batch and answer.value > before * _MOST_LOSS and len(given_up) < _MOST_GIVEN_UP:
             back = batch[len(batch) // 2 :]
@@ -64,7 +72,7 @@ def _mixes(relaxation: Relaxation, over: Callable[[], bool]) -> Counter[Column]:
             lower = [_whole(program.columns[i], float(answer.columns[i])) for i in batch]
             fixed.update(zip(batch, lower, strict=True))
             program.bound(batch, lower, [math.inf] * len(batch))
-        answer = relaxation.refine(_undecided(relaxation, fixed), 0 if over() else _ROUNDS)
+        answer = relaxation.refine(_undecided(relaxation, fixed), 0 if over() else rounds.later)
     changed = sorted({*fixed, *given_up})
     program.bound(changed, [0.0] * len(changed), [math.inf] * len(changed))
     return Counter({program.columns[i]: round(count) for i, count in fixed.items() if round(count)})

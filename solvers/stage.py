@@ -19,7 +19,7 @@ from planner.problem import Pattern, Problem, SolveProgress, Watch, cost, priori
 from solvers.assign import assign, columns_of
 from solvers.best_fit import fill
 from solvers.columns import Column
-from solvers.dive import dive
+from solvers.dive import DiveRounds, dive
 from solvers.highs import solve_integer
 from solvers.master import Master, StageGoal
 from solvers.packing import Packing
@@ -36,6 +36,7 @@ _SHARES = (0.1, 0.3, 1.0)
 _ROOT, _SETTLE, _DIVE = 0.35, 0.45, 0.6
 # after this part no proof by enumeration is begun
 _WIDEN = 0.75
+_DIVE_ROUNDS = DiveRounds(first=10, later=2)
 # columns of the integer program that improves on the dives, and the largest fleets for which it ends in time
 _MOST_COLUMNS, _MOST_GPUS = 2_500, 400
 
@@ -47,6 +48,7 @@ class Effort:
     rounds: int = 60
     nodes: int = 150
     columns: int = 8_000
+    dive: DiveRounds = _DIVE_ROUNDS
     time_limit_s: float | None = None
     time_left_s: Callable[[], float | None] = lambda: None
     watch: Watch | None = None
@@ -132,7 +134,7 @@ def run_stage(search: Search, goal: StageGoal) -> int:
     for nodes in ways or [{}]:
         if not stage.closed():
             relaxation.take(nodes)
-            search.offer(completed(search.problem, dive(relaxation, partial(search.effort.over, _DIVE))))
+            search.offer(completed(search.problem, dive(relaxation, search.effort.dive, partial(search.effort.over, _DIVE))))
             search.report(goal, stage.floor)
     if not stage.closed() and sum(pattern.count for pattern in search.incumbent) <= _MOST_GPUS:
         stage.improve(master, relaxation.cheapest(columns_of(master, search.incumbent), _MOST_COLUMNS))

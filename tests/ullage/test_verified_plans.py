@@ -181,7 +181,7 @@ def test_whoever_says_stop_gets_the_best_plan_so_far() -> None:
     def never(_: object) -> Draft:
         raise AssertionError("a solve after the stop")
 
-    drafts = Drafts(quick=lambda _: Draft(plan, lambda: plan), shown=never, full=never)
+    drafts = Drafts(greedy=never, quick=lambda _: Draft(plan, lambda: plan), shown=never, full=never)
     stopped = confirmed(fleet(), drafts, architecture_of, lambda: True, lambda: True)
     assert stopped.desired.replicas == plan.desired.replicas
     assert all(row.simulated for row in stopped.desired.workloads)

@@ -22,6 +22,9 @@ DEFAULT_ENGINE = "exact"
 # What is asked in its place while plans are only tried.
 QUICK_ENGINE = "quick"
 
+# What says in a moment how far a plan could go at all.
+GREEDY_ENGINE = "best-fit"
+
 # Greedy engines look at every open GPU for each replica: beyond this many GPUs, which is beyond every fleet of one owner, a baseline
 # keeps its answer for the pools as they are, with what it leaves unserved.
 MOST_PRICED_GPUS = 4096

@@ -14,7 +14,7 @@ from planner.sizing.blueprint import build
 from planner.spec import Fleet
 from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
-from ullage.planning.ask import DEFAULT_ENGINE, QUICK_ENGINE, SolveLimits, ask
+from ullage.planning.ask import DEFAULT_ENGINE, GREEDY_ENGINE, QUICK_ENGINE, SolveLimits, ask
 from ullage.planning.tolerance import answer_with_places
 from ullage.planning.verified import Draft, Drafts, DraftWith, confirmed
 from ullage.planning.what_if import resolve
@@ -52,7 +52,12 @@ def plan_fleet(
 
     # others decline some problems, or start from nothing: the baselines stay beside them
     quick = QUICK_ENGINE if solver == DEFAULT_ENGINE else solver
-    drafts = Drafts(quick=drafts_of(quick, alone=quick == QUICK_ENGINE), shown=drafts_of(quick), full=drafts_of(solver))
+    drafts = Drafts(
+        greedy=drafts_of(GREEDY_ENGINE, alone=True),
+        quick=drafts_of(quick, alone=quick == QUICK_ENGINE),
+        shown=drafts_of(quick),
+        full=drafts_of(solver),
+    )
     architecture = _architectures(fleet)
 
     def stopped() -> bool:

@@ -47,8 +47,11 @@ DraftWith = Callable[[Mapping[str, float]], Draft]
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """How to make plans: quickly, to try what comes of it; the same with all that a plan shows; and that with all the work for a proof."""
+    """How to make plans: at once, first come first placed; quickly, to try what comes of it; the same with all that a plan shows; and
+    that with all the work for a proof.
+    """
 
+    greedy: DraftWith
     quick: DraftWith
     shown: DraftWith
     full: DraftWith
@@ -100,7 +103,7 @@ def confirmed(
     With policy.strict, no demand is placed for which sizing finds no room.
     """
     judge, effort = _Judge(fleet, architecture), not fleet.policy.strict
-    best = _searched(drafts.quick, judge, stopped, effort=effort)
+    best = _searched(drafts, judge, stopped, effort=effort)
     for others in _LESS_FOR_OTHERS if best.lacking and effort and not stopped() else ():
         factors = {name: others * best.factors.get(name, 1.0) for name in judge.names} | dict.fromkeys(best.lacking, _LEAST_ROOM)
         draft = drafts.quick(factors)
@@ -121,15 +124,15 @@ def _as_good(full: _Tried, best: _Tried, judge: _Judge) -> bool:
     return full.rank() <= best.rank() and less_crowded
 
 
-def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool], *, effort: bool) -> _Tried:
+def _searched(drafts: Drafts, judge: _Judge, stopped: Callable[[], bool], *, effort: bool) -> _Tried:
     """The best plan of those with as much room as sizing asks for, with more where models fall short, and with less where all holds.
 
     With effort, less demand without a replica is worth somewhat more that is late.
     """
     search = RoomSearch(dict.fromkeys(judge.names, 1.0))
-    best = judge.tried(draft_with({}), {})
+    best = judge.tried(drafts.quick({}), {})
     search = search.after(best.short)
-    ideal = None if best.short or stopped() else draft_with(dict.fromkeys(search.factors, _LEAST_ROOM)).plan
+    ideal = None if best.short or stopped() else _ideal(drafts, judge, best)
     denied, careful = 0, False
     for _ in range(_MOST_ROUNDS):
         if search.settled or stopped() or (ideal is not None and not _could_be_better(ideal, best)):
@@ -137,7 +140,7 @@ def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool],
         if best.short:
             # first things first: nobody gets less than sizing asks for while somebody falls short
             search = search.at_least(1.0)
-        draft = draft_with(search.factors)
+        draft = drafts.quick(search.factors)
         crowded: frozenset[str] = frozenset()
         if _could_be_better(draft.plan, best):
             crowded = judge.crowded(draft, search.factors)
@@ -147,6 +150,13 @@ def _searched(draft_with: DraftWith, judge: _Judge, stopped: Callable[[], bool],
         careful = careful or (denied >= _MOST_DENIED and not best.factors)
         search = search.after(crowded, careful=careful)
     return best
+
+
+def _ideal(drafts: Drafts, judge: _Judge, best: _Tried) -> Plan:
+    """A plan with next to no room; where there is much to gain, first come first placed says so in no time."""
+    factors = dict.fromkeys(judge.names, _LEAST_ROOM)
+    greedy = drafts.greedy(factors).plan
+    return greedy if _could_be_better(greedy, best) else drafts.quick(factors).plan
 
 
 class _Judge:
