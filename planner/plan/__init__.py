@@ -33,6 +33,7 @@ from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.json_files import DocumentError, plan_from_json, state_from_json, state_hash, to_json
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
+from planner.plan.throughput import GpuThroughput, gpu_throughput, window_part
 from planner.plan.vllm_args import EngineArgs, LoraModule
 from planner.plan.workload_forecast import Attainment, NodeLoss, PlannedWindow, WorkloadForecast
 
@@ -56,6 +57,7 @@ __all__ = [
     "GpuMode",
     "GpuPlan",
     "GpuRows",
+    "GpuThroughput",
     "LatencyClass",
     "Ledger",
     "Limit",
@@ -92,8 +94,10 @@ __all__ = [
     "as_applied",
     "gpu_facts",
     "gpu_look_up",
+    "gpu_throughput",
     "plan_from_json",
     "state_from_json",
     "state_hash",
     "to_json",
+    "window_part",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from planner.plan import Attainment, Desired, Replica, WorkloadForecast
+from planner.plan import Attainment, Desired, Replica, WorkloadForecast, window_part
 from planner.risk import Risk
 from planner.simulation.offered_load import OfferedLoad
 from planner.simulation.plan_input import PlannedWorld
@@ -211,18 +211,14 @@ def _windows(desired: Desired, seats: Sequence[_Seat]) -> list[int]:
     if not desired.windows:
         return [-1]
     active = [sum(seat.replica.forecast.active_fractions[window] for seat in seats) for window in range(len(desired.windows))]
-    peaks = {max(range(len(active)), key=lambda window, seat=seat: _part(desired, seat, window)) for seat in seats}  # type: ignore[misc]
+    peaks = {_peak(desired, seat.replica.served_name) for seat in seats}
     busiest = max(range(len(active)), key=lambda window: (active[window], -window))
     return [busiest, *sorted(peaks - {busiest}, key=lambda window: (-active[window], window))][:_MOST_WINDOWS]
 
 
-def _part(desired: Desired, seat: _Seat, window: int) -> float:
-    """The part of its peak that a model has in a window."""
-    if window < 0:
-        return 1.0
-    name = seat.replica.served_name
-    peak_rps = max(item.rates_rps.get(name, 0.0) for item in desired.windows)
-    return desired.windows[window].rates_rps.get(name, 0.0) / peak_rps if peak_rps else 0.0
+def _peak(desired: Desired, served_name: str) -> int:
+    """The first window in which a model has most load."""
+    return max(range(len(desired.windows)), key=lambda window: window_part(desired, served_name, window))
 
 
 def _resident(desired: Desired, seat: _Seat, window: int) -> JudgedResident:
@@ -231,7 +227,7 @@ def _resident(desired: Desired, seat: _Seat, window: int) -> JudgedResident:
     load = OfferedLoad(
         workload=name,
         served_name=name,
-        rate_rps=seat.replica.planned_rps * _part(desired, seat, window),
+        rate_rps=seat.replica.planned_rps * window_part(desired, name, window),
         mix=mix_of(workloads[0]),
         max_model_len=seat.replica.args.max_model_len,
     )
