@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.repeat_rate > 1 or options.seconds:
         requests, _ = window_of(requests, options.seconds, None, options.repeat_rate)
     fleet = _fleet(options, requests)
-    planned = plan_fleet(fleet, State())
+    planned = plan_fleet(fleet, State(), verify=options.verify)
     summary, _ = simulate_plan(planned.plan, tagged(planned.plan, requests, {}), seed=options.seed)
     print(json.dumps(_figures(planned, len(fleet.workloads), summary.total, perf_counter() - started_s), sort_keys=True))
     return 0
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat-rate", type=int, default=1, help="repeat every request so many times")
     parser.add_argument("--seconds", type=float, default=None, help="use only the busiest stretch of this length")
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulated step times")
+    parser.add_argument("--verify", action=argparse.BooleanOptionalAction, default=True, help="plan as `ullage plan` does")
     return parser
 
 

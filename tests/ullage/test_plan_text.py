@@ -61,7 +61,10 @@ def test_a_full_and_an_empty_bar() -> None:
 def test_gpu_lines_hold_memory_in_gib_mode_and_residents() -> None:
     text = lines(time_shared_plan())
     [first] = [line for line in text if line.startswith("    GPU 0 ")]
-    assert "weights  29.9  KV  16.0  overhead   5.3  free  27.0 GiB  busy  60%  600 of 1600 tokens/s  time-shared  interference assumed" in first
+    assert (
+        "weights  29.9  KV  16.0  overhead   5.3  free  27.0 GiB  busy  60%  600 of 1600 tokens/s  time-shared  interference assumed"
+        in first
+    )
     assert "             llama-8b-0  1.50 of 4.00 requests/s  TTFT 210 ms  TPOT 31 ms" in text
     assert text[0] == "2 of 2 GPUs, 5.90 USD/h, proven optimal for this problem; solver test"
 
