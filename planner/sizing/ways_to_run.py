@@ -119,10 +119,22 @@ class Variant:
         return low_rps
 
     def kv_need_bytes(self, rate_rps: float, level: float) -> int | None:
-        """KV bytes that hold its requests in flight at p99; None at a rate without steady state."""
+        """KV bytes that hold its requests in flight at p99; None at a rate without steady state.
+
+        Where its steps are taken to be shorter than known, no fewer than it takes alone with steps as they are known to be.
+        """
         load = self.load(rate_rps, level)
         if load is None:
             return None
+        known = self._known.load(rate_rps, 1.0) if self.slower < 1.0 else None
+        return max(self._kv_bytes(load), self._kv_bytes(known) if known is not None else 0)
+
+    @property
+    def _known(self) -> Variant:
+        """The same with steps as long as they are known to be."""
+        return replace(self, step=self.step.slower(1.0 / self.slower), slower=1.0)
+
+    def _kv_bytes(self, load: LoadForecast) -> int:
         request_tokens = load.kv_tokens / load.running_requests
         return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(load.kv_tokens_p99), request_tokens)
 

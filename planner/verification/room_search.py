@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 # A model that was denied gets 15 % more, or half way to what was confirmed; one that was confirmed 0.6 of it, or half way to what was
-# denied; never less than a fifth.
-_MORE, _LESS, _LEAST_FACTOR = 1.15, 0.6, 0.2
+# denied; never less than a twentieth.
+_MORE, _LESS, _LEAST_FACTOR = 1.15, 0.6, 0.05
 
 # Between two factors that differ by less there is nothing to find.
 _WIDTH = 1.15

@@ -74,6 +74,19 @@ def test_slower_steps_and_worse_neighbours_make_requests_wait_longer(work: Path)
     assert tpot_s() < tpot_s("--interference", "1.3") < tpot_s("--interference", "1.3", "--slow")
 
 
+def test_slow_steps_are_those_of_the_plans_risk(work: Path) -> None:
+    (work / "trace.csv").write_text(TRACE_HEAD + "".join(f"{0.2 * index:.1f},200,40,small\n" for index in range(40)), encoding="utf-8")
+    document = json.loads((work / "plan.json").read_text(encoding="utf-8"))
+    found = {}
+    for quantile in (0.5, 0.9, 0.99):
+        document["desired"]["risk"]["step_quantile"] = quantile
+        (work / "other.json").write_text(json.dumps(document), encoding="utf-8")
+        found[quantile] = json.loads(ullage("simulate", "other.json", "--trace", "trace.csv", "--json", "--slow").out)["total"]["tpot"][
+            "p50_s"
+        ]
+    assert found[0.5] < found[0.9] < found[0.99]
+
+
 def test_fewer_than_twenty_requests_get_a_dash_and_attainment_comes_with_interval_and_count() -> None:
     few = WorkloadRow("few", 19, 1, None, None, 18, 18 / 19, 0.7536, 0.9906)
     many = WorkloadRow("many", 100, 0, Percentiles(0.1, 0.2, 0.3), Percentiles(0.01, 0.02, 0.03), 99, 0.99, 0.9455, 0.9982)

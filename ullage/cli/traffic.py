@@ -24,6 +24,7 @@ START_OPTION = typer.Option("--start", min=0.0, help="Second of the trace at whi
 REPEAT_OPTION = typer.Option("--repeat-rate", min=1, max=10_000, help="Send every request this many times, evenly shifted.")
 MAP_OPTION = typer.Option("--map", help="TENANT=WORKLOAD, if their names differ; may be repeated.")
 SECONDS_HELP = "Length of the part of the trace that is used; default: the whole trace, without one 600."
+SLOW_HELP = "Every step takes the quantile of its spread that the plan was made for (risk.step_quantile, 90th percentile by default)."
 INTERFERENCE_HELP = "Slow down active neighbours on shared GPUs by this factor, in addition to their equal share."
 DECLARED_HELP = (
     "Trace: csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant. "
@@ -51,14 +52,13 @@ def simulate(
     interference: Annotated[float, typer.Option("--interference", min=1.0, max=100.0, help=INTERFERENCE_HELP)] = 1.0,
     store: Annotated[Path | None, typer.Option("--store", help="Correct step times by the measurements in this folder.")] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
-    slow: Annotated[bool, typer.Option("--slow", help="Every step takes the 90th percentile of its measured spread.")] = False,
+    slow: Annotated[bool, typer.Option("--slow", help=SLOW_HELP)] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Simulate the requests of a trace, or the declared demand, on a plan, in virtual time. The same input gives the same result.
 
     Example: ullage simulate plan.json --trace trace.csv.gz --seconds 45
     """
-    from planner.verification.stress import SLOW
     from ullage import local_files
     from ullage.checking import architectures_from
     from ullage.profiling.imports import stored
@@ -66,7 +66,7 @@ def simulate(
     from ullage.traffic.simulate import simulate_plan
 
     document, requests = _asked(plan, trace, seconds, start, repeat_rate, tenant_map or [], seed)
-    quantile, measurements = SLOW.step_quantile if slow else None, stored(store)
+    quantile, measurements = document.desired.risk.step_quantile if slow else None, stored(store)
     if (warning := store_warning(document, measurements)) is not None:
         typer.echo(f"warning: {warning}", err=True)
     summary, gpus = simulate_plan(

@@ -24,7 +24,7 @@ _MOST_ROUNDS, _MOST_DENIED = 8, 4
 
 # With steps so short all demand finds a place that ever will: what such a plan does not better, no plan with less room does. Models that
 # no replica serves even then are served as well as it goes.
-_LEAST_ROOM = 0.2
+_LEAST_ROOM = 0.05
 
 # As much less room than they have get all others meanwhile, in turn.
 _LESS_FOR_OTHERS = (1.0, 0.75, 0.5)
@@ -169,8 +169,6 @@ class _Judge:
         self._measurements = fleet.measurements
         self._goal_fraction = fleet.policy.risk.attainment_fraction
         self._judge = PlanJudge(fleet.policy.risk, fleet.measurements)
-        # the best of several tries was lucky, too: other requests say how much
-        self._second = PlanJudge(fleet.policy.risk, fleet.measurements, seed=1)
 
     def tried(self, draft: Draft, factors: Mapping[str, float]) -> _Tried:
         """A plan with what the simulation says of it."""
@@ -182,7 +180,6 @@ class _Judge:
             return frozenset(self.tried(draft, factors).short)
         desired, world = draft.plan.desired, self._world(draft)
         crowded = self._judge.crowded(desired, world, self._spare_load_factor)
-        crowded = crowded or self._second.crowded(desired, world, self._spare_load_factor)
         short = frozenset(self.tried(draft, factors).short) if any(factors.get(name, 1.0) >= 1.0 for name in crowded) else frozenset()
         return short | frozenset(name for name in crowded if factors.get(name, 1.0) < 1.0)
 
