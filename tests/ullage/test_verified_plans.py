@@ -19,6 +19,7 @@ from ullage.checking import CheckError, architecture_of, checked
 from ullage.planning.ask import NO_LIMITS, answer_exactly
 from ullage.planning.plan import plan_fleet
 from ullage.planning.verified import Draft, Drafts, confirmed
+from ullage.views.explain_text import explain_text
 from ullage.views.plan_text import plan_text
 
 # Two goals of one model in one replica, beside three others: with neighbours that cost 1.3 the first sizing misses one.
@@ -132,14 +133,21 @@ def test_the_plan_says_up_to_which_load_its_goals_are_kept() -> None:
     factors = {row.name: row.kept_load_factor for row in plan.desired.workloads}
     assert all(factor is not None and factor in KEPT_LOAD_FACTORS and factor >= 1.0 for factor in factors.values())
     assert "  margin: " in plan_text(plan)
-    for kept, text in (
-        (3.0, "every model keeps its goals with 3 times the load"),
-        (0.0, "less than 0.5"),
-        (1.1, "between 1.1 and 1.25 times"),
+    for kept, text, borne, explained in (
+        (3.0, "every model keeps its goals with 3 times the load", "x3", "simulated to break above 3 times the load"),
+        (0.0, "less than 0.5", "x0", "simulated to break with less than 0.5 times the load"),
+        (1.1, "between 1.1 and 1.25 times", "x1.1", "simulated to break between 1.1 and 1.25 times the load"),
     ):
         rows = tuple(row.model_copy(update={"kept_load_factor": kept}) for row in plan.desired.workloads)
-        assert text in plan_text(plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": rows})}))
-    assert all(row.kept_load_factor is None for row in plan_fleet(fleet(), State()).plan.desired.workloads)
+        changed = plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": rows})})
+        assert text in plan_text(changed)
+        assert sum(borne in line.split() for line in plan_text(changed).splitlines()) == len(rows)
+        assert explained in explain_text(changed.desired, None)
+        assert explained in explain_text(changed.desired, "small")
+    plain = plan_fleet(fleet(), State()).plan
+    assert all(row.kept_load_factor is None for row in plain.desired.workloads)
+    assert " bears " not in plan_text(plain)
+    assert "simulated" not in explain_text(plain.desired, None)
 
 
 @settings(max_examples=6)

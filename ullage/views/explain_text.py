@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from planner.plan import Breaking, Desired, Explanation, GpuPlan, GpuRows, ModelReasons, Replica, Way, WorkloadForecast
 from ullage.views.plan_text import one_more_line
+from ullage.views.simulated_text import breaks_where
 from ullage.views.words import MODE_WORDS
 
 # Rows that are fuller than this keep others out: what a further replica needs is never less.
@@ -50,11 +51,17 @@ def _overview(desired: Desired, reasons: Explanation) -> Iterator[str]:
     for model in reasons.models:
         rows = [workload for workload in desired.workloads if workload.served_name == model.served_name]
         points = [row.breaking for row in rows if row.breaking is not None]
-        yield f"  {model.served_name}: limited by {LIMIT_WORDS[model.limit]}; {_first_break(points) if points else 'not fully served'}"
+        broken = f"{_simulated(rows[0])}{_first_break(points)}" if points else "not fully served"
+        yield f"  {model.served_name}: limited by {LIMIT_WORDS[model.limit]}; {broken}"
     yield "How full each GPU in use is"
     for row in reasons.gpus:
         parts = f"memory {row.memory_fraction:.0%}, active residents {row.active_fraction:.0%}, compute {row.compute_fraction:.0%}"
         yield f"  {row.node} GPU {row.gpu}: {parts}"
+
+
+def _simulated(row: WorkloadForecast) -> str:
+    """Where the simulation saw its model break, which neighbours as active as they are decide; then the formulas have the word."""
+    return "" if row.kept_load_factor is None else f"simulated to break {breaks_where(row.kept_load_factor)}; by the formulas "
 
 
 def _first_break(points: list[Breaking]) -> str:
@@ -118,7 +125,8 @@ def _workload(row: WorkloadForecast) -> str:
         else "up to x32: none"
     )
     nodes = " or ".join(point.nodes) or "no single node"
-    return f"workload {row.name}: {row.rate_rps:.3g} requests/s; broken by demand {demand}, by step times {slower}, by the loss of {nodes}"
+    broken = f"broken by demand {demand}, by step times {slower}, by the loss of {nodes}"
+    return f"workload {row.name}: {row.rate_rps:.3g} requests/s; {_simulated(row)}{broken}"
 
 
 def _way(way: Way) -> str:

@@ -99,7 +99,9 @@ def _routes(desired: Desired) -> Iterator[str]:
 
 def _workloads(desired: Desired) -> Iterator[str]:
     percent = f"p{desired.risk.attainment_fraction * 100:g}"
-    rows = [("workload", "served by", "class", "requests/s", f"TTFT {percent}/goal", "TPOT/goal", "unserved")]
+    simulated = any(workload.kept_load_factor is not None for workload in desired.workloads)
+    bears = ("bears",) if simulated else ()
+    rows = [("workload", "served by", "class", "requests/s", f"TTFT {percent}/goal", "TPOT/goal", *bears, "unserved")]
     rows.extend(
         (
             workload.name,
@@ -108,6 +110,7 @@ def _workloads(desired: Desired) -> Iterator[str]:
             f"{workload.rate_rps:.2f}",
             _against(workload.ttft_s, workload.ttft_slo_s),
             "-" if workload.tpot_slo_s is None else _against(workload.tpot_s, workload.tpot_slo_s),
+            *((_borne(workload.kept_load_factor),) if simulated else ()),
             f"{workload.unserved_rps:.2f}" if workload.unserved_rps else "-",
         )
         for workload in desired.workloads
@@ -115,6 +118,10 @@ def _workloads(desired: Desired) -> Iterator[str]:
     yield from table(rows)
     yield from _provenance(desired)
     yield from _short(desired)
+
+
+def _borne(kept_load_factor: float | None) -> str:
+    return "-" if kept_load_factor is None else f"x{kept_load_factor:g}"
 
 
 def _short(desired: Desired) -> Iterator[str]:

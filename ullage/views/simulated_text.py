@@ -37,12 +37,19 @@ def simulated_lines(desired: Desired) -> Iterator[str]:
 
 def _margin(name: str, kept_load_factor: float) -> str:
     """What is known of the load at which the first model breaks."""
+    if kept_load_factor >= KEPT_LOAD_FACTORS[-1]:
+        return f"every model keeps its goals with {kept_load_factor:g} times the load"
+    return f"{name} breaks first, {breaks_where(kept_load_factor)}"
+
+
+def breaks_where(kept_load_factor: float) -> str:
+    """The load at which a model breaks that keeps its goals with this multiple of it, and not with the next that was tried."""
     above = [factor for factor in KEPT_LOAD_FACTORS if factor > kept_load_factor]
     if not above:
-        return f"every model keeps its goals with {kept_load_factor:g} times the load"
+        return f"above {kept_load_factor:g} times the load"
     if not kept_load_factor:
-        return f"{name} breaks first, with less than {above[0]:g} times the load"
-    return f"{name} breaks first, between {kept_load_factor:g} and {above[0]:g} times the load"
+        return f"with less than {above[0]:g} times the load"
+    return f"between {kept_load_factor:g} and {above[0]:g} times the load"
 
 
 def _shown(item: Attainment) -> str:
