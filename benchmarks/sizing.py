@@ -50,7 +50,7 @@ _SMALL_EFFORT = JudgeEffort(rarest_requests=200, most_requests=4000)
 _SMALL_GPUS = len(RESIDENTS)
 _PLANNED = FactorSearch(lowest_factor=1 / 256, highest_factor=4.0, step_factor=2.0, width_fraction=0.005, most_trials=40)
 # Verified plans bear more than sizing alone finds, seldom less.
-_VERIFIED = FactorSearch(lowest_factor=1 / 16, highest_factor=64.0, step_factor=1.6, width_fraction=0.04)
+_VERIFIED = FactorSearch(lowest_factor=1 / 16, highest_factor=1024.0, step_factor=1.6, width_fraction=0.04)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from planner.simulation.offered_load import OfferedLoad, offered_requests
 from planner.simulation.simulation_input import SimulatedEngine, SimulatedGpu, SimulatedRequest
-from planner.simulation.traffic_metrics import Summary, WorkloadRow, summarise, wilson_interval
+from planner.simulation.traffic_metrics import Summary, WorkloadRow, summarise
 from planner.simulation.virtual_time import simulate
 from planner.verification.stress import Stress
 
@@ -67,11 +66,8 @@ def bears(
     attainment_fraction: float,
     load_factor: float,
     seed: int = 0,
-    unless_denied: bool = False,
 ) -> bool:
     """Whether every resident keeps attainment_fraction of its requests within its goals; errors as judged().
-
-    unless_denied: as many misses are allowed as leave it possible, that is within the 95 % interval of what is seen.
 
     A run over the first quarter of the time comes first. When it alone has more misses than the whole time may have, the answer is no:
     later requests do not help earlier ones.
@@ -81,26 +77,12 @@ def bears(
     counts = dict.fromkeys((resident.load.workload for resident in residents), 0)
     for request in requests:
         counts[request.workload] += 1
-    misses = _possible_misses if unless_denied else _allowed_misses
-    allowed = {name: misses(attainment_fraction, count) for name, count in counts.items()}
+    allowed = {name: math.floor((1 - attainment_fraction) * count + 1e-9) for name, count in counts.items()}
     glance_s = _GLANCE_FRACTION * effort.horizon_s(residents)
     for seen in ([request for request in requests if request.arrival_s < glance_s], requests):
         if any(_misses(row) > allowed[row.workload] for row in _run(residents, seen, stress, seed).workloads):
             return False
     return True
-
-
-def _allowed_misses(attainment_fraction: float, requests: int) -> int:
-    return math.floor((1 - attainment_fraction) * requests + 1e-9)
-
-
-def _possible_misses(attainment_fraction: float, requests: int) -> int:
-    """The most misses with which the whole interval does not lie below the goal."""
-
-    def denied(misses: int) -> bool:
-        return wilson_interval(requests - misses, requests)[1] < attainment_fraction
-
-    return bisect(range(requests + 1), False, key=denied) - 1 if requests else 0
 
 
 def loaded_by(residents: Sequence[JudgedResident], load_factor: float) -> tuple[JudgedResident, ...]:

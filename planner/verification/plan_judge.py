@@ -94,7 +94,7 @@ class PlanJudge:
         return found
 
     def crowded(self, desired: Desired, world: PlannedWorld, load_factor: float) -> frozenset[str]:
-        """Models on GPUs where somebody does not surely keep its goals, or is denied them under load_factor times the load.
+        """Models on GPUs where somebody does not surely keep its goals, or misses them under load_factor times the load.
 
         Any of them may be too many there. The best of several plans was lucky, too: two sets of requests are asked.
         """
@@ -106,8 +106,8 @@ class PlanJudge:
         )
 
     def _holds(self, gpu: _Gpu, load: tuple[JudgedResident, ...], stress: Stress, load_factor: float) -> bool:
-        """More load is denied to nobody, by any set of requests; at the planned load all sets together confirm it, with some to spare."""
-        if not all(self._bears(gpu, load, stress, load_factor, seed=seed, unless_denied=True) for seed in _SEEDS):
+        """Nobody misses its goals with more load, by any set of requests; at the planned load all together have misses to spare."""
+        if not all(self._bears(gpu, load, stress, load_factor, seed=seed) for seed in _SEEDS):
             return False
         allowed_fraction = (1.0 - self._risk.attainment_fraction) * (1.0 - _KEPT_FOR_CHANCE_FRACTION)
         for rows in zip(*(self._judged(gpu, load, stress, seed=seed) for seed in _SEEDS), strict=True):
@@ -122,28 +122,11 @@ class PlanJudge:
             self._rows[key] = judged(load, stress, gpu.effort, seed=seed).workloads
         return self._rows[key]
 
-    def _bears(
-        self,
-        gpu: _Gpu,
-        load: tuple[JudgedResident, ...],
-        stress: Stress,
-        load_factor: float,
-        *,
-        seed: int = _SEEDS[0],
-        unless_denied: bool = False,
-    ) -> bool:
-        key = (gpu.kind, _rates_rps(load), stress, gpu.effort, load_factor, seed, unless_denied)
+    def _bears(self, gpu: _Gpu, load: tuple[JudgedResident, ...], stress: Stress, load_factor: float, *, seed: int = _SEEDS[0]) -> bool:
+        key = (gpu.kind, _rates_rps(load), stress, gpu.effort, load_factor, seed)
         if key not in self._borne:
             goal_fraction = self._risk.attainment_fraction
-            self._borne[key] = bears(
-                load,
-                stress,
-                gpu.effort,
-                attainment_fraction=goal_fraction,
-                load_factor=load_factor,
-                seed=seed,
-                unless_denied=unless_denied,
-            )
+            self._borne[key] = bears(load, stress, gpu.effort, attainment_fraction=goal_fraction, load_factor=load_factor, seed=seed)
         return self._borne[key]
 
     def _gpus(self, desired: Desired, world: PlannedWorld) -> Iterator[_Gpu]:
