@@ -21,8 +21,8 @@ from tests.fleets import fleet, workload
 LIMITS = sharing_limits(4)
 
 
-def _variant(rate: str = "2/s", **changes: object) -> Variant:
-    """Llama 8B on an H100 that is shared."""
+def _variant(rate: str = "2/s", slower: float = 1.0, **changes: object) -> Variant:
+    """Llama 8B on an H100 that is shared; its steps are taken to be slower times as long as known."""
     demand = {"rate": rate, "input_tokens": 500, "output_tokens": 200}
     declared = fleet(
         models={"m": {"source": "meta-llama/Llama-3.1-8B-Instruct"}}, workloads={"w": {**workload("m", rate), "demand": demand, **changes}}
@@ -30,7 +30,7 @@ def _variant(rate: str = "2/s", **changes: object) -> Variant:
     (group,) = service_groups(declared)
     site = Site("p", builtin().gpu("H100-SXM-80GB"), 1024, frozenset({"time_shared"}), (1,), 4)
     (way,) = ways(group, site)
-    return variant_of(way, group, site, Sizing(0.99, Measurements(), 0.9))
+    return variant_of(way, group, site, Sizing(0.99, Measurements(), 0.9, {group.name: slower}))
 
 
 @given(st.sampled_from(LIMITS), st.floats(0.0, 1.0))
@@ -116,3 +116,11 @@ def test_a_goal_that_one_neighbour_breaks_is_borne_only_beside_hardly_active_one
     assert not borne(tight, 0.2, [SharingLimit(2, 2.0)])
     _, _, at_worst = activities(tight, 0.2, SharingLimit(2, 0.6))
     assert at_worst == 1, "beside one active neighbour the goal is missed"
+
+
+@given(st.floats(0.05, 1.0), st.floats(0.01, 30.0), st.floats(1.0, 4.0))
+def test_invariant_26_with_little_room_a_pool_still_holds_what_is_in_flight_alone(slower: float, rate_rps: float, level: float) -> None:
+    alone = _variant().kv_need_bytes(rate_rps, 1.0)
+    found = _variant(slower=slower).kv_need_bytes(rate_rps, level)
+    if alone is not None and found is not None:
+        assert found >= alone
