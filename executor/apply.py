@@ -28,18 +28,22 @@ def apply(
     open_backend: OpenBackend = emulated_backend,
     on_event: OnEvent = ignore,
     fleet_folder: Path = Path(),
+    engine: str | None = None,
 ) -> State:
     """Make reality equal to the plan on this machine and return the new state (its serial grows when anything changed).
 
-    open_backend makes what runs the engines; local paths of the plan start from fleet_folder.
+    open_backend makes what runs the engines; local paths of the plan start from fleet_folder. engine is its name, which the state
+    folder keeps: replicas of another kind are refused as long as any runs. None keeps nothing.
     Raises ExecutorError: LockedError, StalePlanError, StartError (what already runs stays up),
     InterruptedApplyError after Ctrl-C or SIGTERM. After any of them the same plan can be applied again and goes on.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(apply_to(plan, folder, open_backend(folder, fleet_folder), EnvoyRouter(folder), on_event))
+    return asyncio.run(apply_to(plan, folder, open_backend(folder, fleet_folder), EnvoyRouter(folder), on_event, engine))
 
 
-async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: EnvoyRouter, on_event: OnEvent = ignore) -> State:
+async def apply_to(
+    plan: Plan, folder: StateFolder, backend: Backend, router: EnvoyRouter, on_event: OnEvent = ignore, engine: str | None = None
+) -> State:
     """As `apply`, inside a running event loop and on any backend."""
     folder.create()
     with locked(folder.lock_path, "apply"), _interruptible():
@@ -48,6 +52,8 @@ async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: En
         if journal.torn:
             steps.note("journal", "its last line was cut off by a crash and is dropped")
         done = _done_before(plan, journal, steps, folder)
+        if engine is not None:
+            _keep_engine(folder, engine, backend)
         backend.preflight(plan, steps.state)
         router.preflight(plan, steps.state)
         journal.begin(plan_hash(plan), steps.state.serial)
@@ -61,6 +67,18 @@ async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, router: En
             raise
         journal.end(ok=True)
         return steps.state
+
+
+def _keep_engine(folder: StateFolder, engine: str, backend: Backend) -> None:
+    """One state folder has engines of one kind. Raises ExecutorError while any of another kind is recorded there."""
+    before = folder.engine()
+    if before not in (None, engine) and (folder.load().replicas or backend.observe()):
+        raise ExecutorError(
+            f"{folder.root} was applied with --engine {before}, and its replicas are still there; "
+            f"go on with --engine {before}, or `ullage destroy` them before --engine {engine}"
+        )
+    if before != engine or not folder.engine_path.exists():
+        folder.set_engine(engine)
 
 
 def plan_hash(plan: Plan) -> str:

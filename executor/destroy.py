@@ -7,7 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.backends.emulated_devices import EmulatedDevices
+from executor.backends.engine_kinds import OpenBackend, emulated_backend
+from executor.backends.protocol import Backend
 from executor.errors import ProcessError
 from executor.events import Event, OnEvent, ignore
 from executor.processes import table as processes
@@ -24,16 +25,17 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DestroyReport:
-    """What was there and what is left. over_commits: times that an emulated GPU was asked for more memory than it has; None without any."""
+    """What was there and what is left. over_commits: times that a GPU was asked for more memory than it has; None where nobody counts."""
 
     stopped: tuple[str, ...]
     leftovers: tuple[str, ...]
     over_commits: int | None
 
 
-def destroy(state_dir: Path, on_event: OnEvent = ignore) -> DestroyReport:
+def destroy(state_dir: Path, on_event: OnEvent = ignore, open_backend: OpenBackend = emulated_backend) -> DestroyReport:
     """Stop the router and every recorded process group, and clear the state; journal, logs and history stay.
 
+    open_backend is what the state was made with.
     Can be repeated; a folder that does not exist has nothing to destroy. Raises LockedError while an apply works, StateError
     (with everything stopped) for a damaged state or journal; leftovers are in the report.
     """
@@ -41,11 +43,11 @@ def destroy(state_dir: Path, on_event: OnEvent = ignore) -> DestroyReport:
     if not folder.root.exists():
         return DestroyReport((), (), None)
     with locked(folder.lock_path, "destroy"):
-        return asyncio.run(_destroy(folder, on_event))
+        return asyncio.run(_destroy(folder, open_backend(folder, Path()), on_event))
 
 
-async def _destroy(folder: StateFolder, on_event: OnEvent) -> DestroyReport:
-    over_commits = _over_commits(folder)
+async def _destroy(folder: StateFolder, backend: Backend, on_event: OnEvent) -> DestroyReport:
+    over_commits = backend.over_commits()
     table = processes.ProcessTable(folder.processes, folder.logs)
     # one record that cannot be read must not keep the others running
     records, damaged = table.readable()
@@ -57,6 +59,7 @@ async def _destroy(folder: StateFolder, on_event: OnEvent) -> DestroyReport:
     if not leftovers:
         for runtime in (folder.router, folder.nodes, folder.processes):
             shutil.rmtree(runtime, ignore_errors=True)
+        folder.set_engine(None)
     # read only now: a damaged state must not keep anything running
     state, journal = folder.load(), Journal(folder.journal_path)
     if state != State(serial=state.serial):
@@ -74,8 +77,3 @@ async def _stop(table: processes.ProcessTable, record: processes.ProcessRecord, 
         return
     table.forget(record.name)
     on_event(Event("done", 0, 0, "stop", record.name))
-
-
-def _over_commits(folder: StateFolder) -> int | None:
-    readings = EmulatedDevices(folder).readings()
-    return sum(reading.over_commits for reading in readings.values()) if readings else None

@@ -12,8 +12,9 @@ import aiohttp
 
 from executor import credentials
 from executor.backends import probes
-from executor.backends.emulated_devices import EmulatedDevices
+from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.local import PREFIX
+from executor.backends.protocol import Backend
 from executor.errors import AccessError, JournalError
 from executor.processes import table as processes
 from executor.router import admin
@@ -32,7 +33,8 @@ class ReplicaStatus:
     denied: it lives and demands an API key that ours is not; missing: no process of ours; foreign: another program answers on its port,
     or a recorded process that the state does not name.
 
-    memory_mib and active come from emulated devices (None elsewhere); load from the engine's own metrics, None when it does not answer.
+    memory_mib and active come from the GPUs that the backend can read (None elsewhere); load from the engine's own metrics, None when it
+    does not answer.
     """
 
     name: str
@@ -67,16 +69,20 @@ class StatusReport:
     drift: tuple[str, ...]
 
 
-def status(state_dir: Path) -> StatusReport:
-    """Observe without changing anything; needs no lock. Raises StateError on a damaged state folder."""
-    return asyncio.run(_status(StateFolder(state_dir)))
+def status(state_dir: Path, open_backend: OpenBackend = emulated_backend) -> StatusReport:
+    """Observe without changing anything; needs no lock. open_backend is what the state was made with.
+
+    Raises StateError on a damaged state folder.
+    """
+    folder = StateFolder(state_dir)
+    return asyncio.run(_status(folder, open_backend(folder, Path())))
 
 
-async def _status(folder: StateFolder) -> StatusReport:
+async def _status(folder: StateFolder, backend: Backend) -> StatusReport:
     state = folder.load()
     table = processes.ProcessTable(folder.processes, folder.logs)
     records = {record.name: record for record in table.records()}
-    held = _held(folder)
+    held = _held(backend)
     async with aiohttp.ClientSession() as session:
         rows = await asyncio.gather(*(_replica(session, replica, records.get(PREFIX + replica.name), held) for replica in state.replicas))
         router = await _router(session, folder, state.router, state.routes)
@@ -118,13 +124,12 @@ def _memory(record: processes.ProcessRecord | None, held: dict[int, tuple[int, b
     return (sum(mib for mib, _ in found), any(active for _, active in found)) if found else (None, None)
 
 
-def _held(folder: StateFolder) -> dict[int, tuple[int, bool]]:
-    """Memory in MiB over all emulated GPUs, and whether it works now, by process."""
+def _held(backend: Backend) -> dict[int, tuple[int, bool]]:
+    """Memory in MiB over all GPUs that can be read, and whether it works now, by process."""
     held: dict[int, tuple[int, bool]] = {}
-    for reading in EmulatedDevices(folder).readings().values():
-        for resident in (resident for gpu in reading.gpus for resident in gpu.residents):
-            mib, active = held.get(resident.pid, (0, False))
-            held[resident.pid] = (mib + resident.memory_mib, active or resident.active)
+    for process in (process for gpu in backend.gpus() for process in gpu.holders):
+        mib, active = held.get(process.pid, (0, False))
+        held[process.pid] = (mib + process.memory_mib, active or process.active)
     return held
 
 

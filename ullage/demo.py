@@ -73,7 +73,7 @@ def run_demo(seconds: float, folder: Path | None, say: Say) -> bool:
 def emulated(plan: Plan, state_dir: Path, say: Say) -> Iterator[list[DestroyReport]]:
     """The plan applied on emulated engines that start quickly; taken down in the end whatever happens, the report is then in the list."""
     with _start_scale(), _destroyed(state_dir, say) as reports:
-        apply(plan, state_dir, emulated_backend, lambda event: _say_event(event, say))
+        apply(plan, state_dir, emulated_backend, lambda event: _say_event(event, say), engine="emulated")
         yield reports
 
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import shutil
 
+from executor.backends.protocol import GpuHolder, ObservedGpu
 from executor.emulator import devices
+from executor.emulator.devices import GpuReading
 from executor.emulator.gpu_file import DeviceError
+from executor.emulator.node_gpus import node_gpu_type
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
 from planner.plan import GpuFacts, NodePlan, Repartition
+from profiles.gpu_types import GpuType
+
+
+def gpu_busy_s(gpu: GpuReading, gpu_type: GpuType) -> float:
+    """Seconds of work of a whole GPU's compute: MIG instances count by their part of its compute slices."""
+    slices = {profile.name: profile.compute_slices / gpu_type.mig_compute_slices for profile in gpu_type.mig_profiles}
+    return sum(slices.get(instance.profile, 1.0) * instance.busy_s for instance in gpu.instances)
 
 
 class EmulatedDevices:
@@ -34,9 +44,23 @@ class EmulatedDevices:
                 shutil.rmtree(path)
                 devices.create_node(path, node.gpu_type, node.gpu_count, own=own)
 
-    def residents(self) -> frozenset[int]:
-        """Processes that hold memory on any emulated GPU."""
-        return frozenset(resident.pid for reading in self.readings().values() for gpu in reading.gpus for resident in gpu.residents)
+    def gpus(self) -> tuple[ObservedGpu, ...]:
+        """Every emulated GPU; nodes are named as their folders. Raises ExecutorError."""
+        return tuple(
+            ObservedGpu(
+                node=node,
+                index=gpu.index,
+                holders=tuple(GpuHolder(resident.pid, resident.memory_mib, resident.active) for resident in gpu.residents),
+                busy_s=gpu_busy_s(gpu, node_gpu_type(self._folder.nodes / node, gpu.gpu_type)),
+            )
+            for node, reading in self.readings().items()
+            for gpu in reading.gpus
+        )
+
+    def over_commits(self) -> int | None:
+        """Times that an emulated GPU was asked for more memory than it has. Raises ExecutorError."""
+        readings = self.readings()
+        return sum(reading.over_commits for reading in readings.values()) if readings else None
 
     def readings(self) -> dict[str, devices.NodeReading]:
         """Each node's devices by the name of its folder, sorted. Raises ExecutorError when a device file cannot be read."""

@@ -15,7 +15,7 @@ import aiohttp
 from executor import credentials, ports
 from executor.backends import probes
 from executor.backends.launch_command import LaunchCommand, Launcher
-from executor.backends.protocol import Observed, Say
+from executor.backends.protocol import Observed, ObservedGpu, Say
 from executor.backends.readiness import await_ready
 from executor.errors import ExecutorError, ProcessError, StartError
 from executor.processes import table as processes
@@ -49,8 +49,11 @@ class Devices(Protocol):
     def create(self, nodes: tuple[NodePlan, ...], gpu_types: tuple[GpuFacts, ...] = ()) -> None:
         """Make sure that the nodes' devices exist; gpu_types are those that the catalogue does not have."""
 
-    def residents(self) -> frozenset[int]:
-        """Processes that hold device memory now."""
+    def gpus(self) -> tuple[ObservedGpu, ...]:
+        """Who holds memory of each, and how long it has worked. Raises ExecutorError."""
+
+    def over_commits(self) -> int | None:
+        """Times that one was asked for more memory than it has; None without any device."""
 
     def repartition(self, action: Repartition) -> None:
         """Set a GPU's MIG layout. Raises ExecutorError."""
@@ -112,6 +115,14 @@ class LocalBackend:
                 found[name] = Observed(name, record.pid, processes.alive(record), processes.members(record), record.command_hash)
         return found
 
+    def gpus(self) -> tuple[ObservedGpu, ...]:
+        """Those of its devices; none where GPUs are left as they are."""
+        return () if self._devices is None else self._devices.gpus()
+
+    def over_commits(self) -> int | None:
+        """Those of its devices."""
+        return None if self._devices is None else self._devices.over_commits()
+
     def wanted_hash(self, replica: Replica) -> str:
         """Hash over the command line, with local paths as the plan has them, and the rendered environment without the start's limit."""
         return _hash(self._launch(replica))
@@ -166,8 +177,11 @@ class LocalBackend:
         self._devices.repartition(action)
 
     async def _memory_free(self, devices: Devices, name: str, pids: frozenset[int]) -> None:
-        if not await wait_until(lambda: not pids & devices.residents(), self._limits.memory_s):
-            held = ", ".join(map(str, sorted(pids & devices.residents())))
+        def holding() -> frozenset[int]:
+            return pids & {holder.pid for gpu in devices.gpus() for holder in gpu.holders}
+
+        if not await wait_until(lambda: not holding(), self._limits.memory_s):
+            held = ", ".join(map(str, sorted(holding())))
             raise ProcessError(f"replica {name}: its processes are gone but device memory is still held for {held}")
 
     async def _adopt(self, replica: Replica, say: Say) -> processes.ProcessRecord | None:

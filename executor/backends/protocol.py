@@ -22,6 +22,25 @@ class Observed:
     command_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class GpuHolder:
+    """A process that holds memory of a GPU, and whether it computes now."""
+
+    pid: int
+    memory_mib: int
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedGpu:
+    """A GPU as it is now. busy_s: seconds in which its compute worked since it was there; MIG instances count by their part of it."""
+
+    node: str
+    index: int
+    holders: tuple[GpuHolder, ...]
+    busy_s: float
+
+
 class Backend(Protocol):
     """Starts and stops replicas; every method can be repeated after a crash and then converges."""
 
@@ -30,6 +49,12 @@ class Backend(Protocol):
 
     def observe(self) -> dict[str, Observed]:
         """Recorded replicas by name, dead ones too."""
+
+    def gpus(self) -> tuple[ObservedGpu, ...]:
+        """The GPUs that this backend can read, by node and index; none where it cannot. Raises ExecutorError."""
+
+    def over_commits(self) -> int | None:
+        """Times that a GPU was asked for more memory than it has; None where that is not counted. Raises ExecutorError."""
 
     def wanted_hash(self, replica: Replica) -> str:
         """Hash of the command that `start` would run, to compare with Observed.command_hash."""

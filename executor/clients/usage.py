@@ -1,7 +1,7 @@
 """How much of engines and GPUs is used while something else drives load: sampled from outside, as a monitoring system would.
 
-Tokens come from the engines' counters, KV use from samples of their gauge, busy time from the emulated devices. On real
-GPUs busy time is not read here and reported as None.
+Tokens come from the engines' counters, KV use from samples of their gauge, busy time from the GPUs that the backend
+can read. Where it cannot, busy time is reported as None.
 """
 
 from __future__ import annotations
@@ -11,31 +11,20 @@ import threading
 import time
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from types import TracebackType
 
 import aiohttp
 
 from executor.backends import probes
-from executor.backends.emulated_devices import EmulatedDevices
-from executor.emulator.devices import GpuReading
-from executor.emulator.node_gpus import node_gpu_type
+from executor.backends.protocol import Backend
 from executor.file_names import file_name
-from executor.state.folder import StateFolder
 from planner.plan import GpuPlan, Plan, Replica
 from planner.simulation.traffic_metrics import GpuUse
-from profiles.gpu_types import GpuType
 
 # A scrape of one emulated engine costs it about a millisecond; every two seconds that stays below a part in a thousand.
 SAMPLE_EVERY_S = 2.0
 
 Loads = dict[str, probes.EngineLoad]
-
-
-def gpu_busy_s(gpu: GpuReading, gpu_type: GpuType) -> float:
-    """Seconds of work of a whole GPU's compute: MIG instances count by their part of its compute slices."""
-    slices = {profile.name: profile.compute_slices / gpu_type.mig_compute_slices for profile in gpu_type.mig_profiles}
-    return sum(slices.get(instance.profile, 1.0) * instance.busy_s for instance in gpu.instances)
 
 
 def increase(readings: Sequence[int]) -> int:
@@ -50,12 +39,10 @@ def increase(readings: Sequence[int]) -> int:
 class UsageWatch:
     """Context manager that samples while its body runs; result() is per used GPU of the plan, from enter to exit."""
 
-    def __init__(self, plan: Plan, state_dir: Path) -> None:
-        """Nothing is sampled before the body begins."""
+    def __init__(self, plan: Plan, backend: Backend) -> None:
+        """Nothing is sampled before the body begins; the backend is what runs the plan."""
         self._plan = plan
-        folder = StateFolder(state_dir)
-        self._devices = EmulatedDevices(folder)
-        self._nodes = folder.nodes
+        self._backend = backend
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="usage-watch", daemon=True)
         self._samples: list[Loads] = []
@@ -107,11 +94,7 @@ class UsageWatch:
         return min(1.0, (self._busy_after_s[key] - self._busy_before_s.get(key, 0.0)) / max(self._length_s, 1e-9))
 
     def _busy_s(self) -> dict[tuple[str, int], float]:
-        return {
-            (node, gpu.index): gpu_busy_s(gpu, node_gpu_type(self._nodes / node, gpu.gpu_type))
-            for node, reading in self._devices.readings().items()
-            for gpu in reading.gpus
-        }
+        return {(gpu.node, gpu.index): gpu.busy_s for gpu in self._backend.gpus()}
 
     def _sample(self) -> None:
         asyncio.run(self._sample_until_stopped())

@@ -1,6 +1,7 @@
 """The state folder: where everything of one fleet is kept, and its state document.
 
 state.json     planner.plan.State as the last apply left it
+engine         the kind of engine that its replicas were started with
 journal.jsonl  what apply began and ended
 lock           held while apply or destroy works
 processes/     one record per process that was started
@@ -30,6 +31,7 @@ class StateFolder:
         """Root need not exist yet: `create` makes it, reading an absent one gives the empty state."""
         self.root = root.resolve()
         self.state_path = self.root / "state.json"
+        self.engine_path = self.root / "engine"
         self.journal_path = self.root / "journal.jsonl"
         self.lock_path = self.root / "lock"
         self.processes = self.root / "processes"
@@ -72,6 +74,30 @@ class StateFolder:
             self._prune()
         except OSError as error:
             raise StateError(f"{self.state_path}: cannot be written: {error.strerror or error}; free space and apply again") from error
+
+    def engine(self) -> str | None:
+        """The kind of engine that its replicas were started with, by its name in the table of backends; None where none is.
+
+        Folders of earlier versions do not say it; those with emulated devices are of emulated engines. Raises StateError.
+        """
+        try:
+            return self.engine_path.read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            if not self.load().replicas:
+                return None
+            return "emulated" if self.nodes.exists() and any(self.nodes.iterdir()) else "vllm"
+        except (OSError, UnicodeDecodeError) as error:
+            raise StateError(f"{self.engine_path}: cannot be read: {error}; write the --engine of the last apply into it") from error
+
+    def set_engine(self, name: str | None) -> None:
+        """Note the kind of engine, None when none is left. Raises StateError when the disk refuses."""
+        try:
+            if name is None:
+                self.engine_path.unlink(missing_ok=True)
+            else:
+                write_atomic(self.engine_path, f"{name}\n")
+        except OSError as error:
+            raise StateError(f"{self.engine_path}: cannot be written: {error.strerror or error}; free space and try again") from error
 
     def past(self, digest: str) -> State | None:
         """The earlier state with this hash, where it is still kept and readable."""

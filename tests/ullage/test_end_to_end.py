@@ -74,8 +74,14 @@ def test_plan_render_apply_status_replay_unchanged_destroy(ports: int) -> None:
     unchanged = ullage("plan", "--detailed-exitcode")
     assert unchanged.code == 0
     assert "No changes: the plan is already applied (`ullage status` shows whether it still runs)." in unchanged.out
-    stale = ullage("apply", "plan.json", "-y", "--engine", "emulated")
+    stale = ullage("apply", "plan.json", "-y")
     assert (stale.code, "plan again" in stale.err) == (1, True)
+    assert living(Path(".ullage")) == running
+    assert ullage("plan", "-o", "again.json").code == 0
+    # the state knows that its engines are emulated: the default, vLLM, would be refused
+    assert ullage("apply", "again.json", "-y").code == 0
+    other = ullage("apply", "again.json", "-y", "--engine", "vllm")
+    assert (other.code, "was applied with --engine emulated" in other.err) == (1, True)
     assert living(Path(".ullage")) == running
 
     gone = ullage("destroy", "-y")

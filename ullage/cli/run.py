@@ -33,13 +33,14 @@ def apply(
     plan: Annotated[Path, typer.Argument(help="A plan file.")],
     state: Annotated[Path | None, STATE_OPTION] = None,
     engine: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--engine",
             autocompletion=completion.backends,
-            help="vllm: the vLLM of this environment, on real GPUs; emulated: emulated GPUs and engines.",
+            help="vllm: the vLLM of this environment, on real GPUs; emulated: emulated GPUs and engines. "
+            "Default: that of the last apply, vllm for the first.",
         ),
-    ] = "vllm",
+    ] = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Only for emulated engines: folder of measurements that set their times and memory.")
     ] = None,
@@ -55,13 +56,15 @@ def apply(
     from planner.hosts import is_everywhere
     from ullage import local_files
     from ullage.checking import architectures_from, checked
+    from ullage.engine_of_state import engine_of
     from ullage.inputs import read_plan, read_state, state_folder
     from ullage.plugins import BACKENDS, load
     from ullage.traffic.emulated import emulated_store
     from ullage.views.plan_text import action_lines, outage_lines
 
-    open_backend = load("backends", BACKENDS, engine)
     folder = state_folder(plan, state)
+    engine = engine or engine_of(folder)
+    open_backend = load("backends", BACKENDS, engine)
     document = read_plan(plan)
     _check_store(document, engine, store)
     origin = local_files.fleet_folder(plan, fleet_folder)
@@ -76,15 +79,16 @@ def apply(
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
-        result = apply_plan(document, folder, open_backend, _print_event, origin)
+        result = apply_plan(document, folder, open_backend, _print_event, origin, engine)
     _tell_what_runs(folder, result)
 
 
 def _tell_what_runs(folder: Path, state: State) -> None:
     """Print what runs now; exit with 1 when this is not what was applied."""
     from executor.status import status as observe
+    from ullage.engine_of_state import backend_of
 
-    report = observe(folder)
+    report = observe(folder, backend_of(folder))
     ready = sum(replica.condition == "ready" for replica in report.replicas)
     typer.echo(f"applied: {ready} of {len(state.replicas)} replicas are ready, state serial {state.serial}")
     for line in report.drift:
@@ -140,11 +144,12 @@ def status(state: Annotated[Path, STATE_ARGUMENT] = Path(".ullage")) -> None:
     Example: ullage status --state .ullage
     """
     from executor.status import status as observe
+    from ullage.engine_of_state import backend_of
     from ullage.views.status_text import status_text
 
     if not state.exists():
         raise ValueError(f"{_nothing_applied(state)}; `ullage apply plan.json` creates one")
-    report = observe(state)
+    report = observe(state, backend_of(state))
     typer.echo(status_text(report), nl=False)
     if report.drift:
         raise ExitCode(ERROR)
@@ -159,6 +164,7 @@ def destroy(
     Example: ullage destroy --state .ullage --auto-approve
     """
     from executor.destroy import destroy as take_down
+    from ullage.engine_of_state import backend_of
     from ullage.views.status_text import destroy_text
 
     if not state.exists():
@@ -166,7 +172,7 @@ def destroy(
         return
     if not auto_approve:
         _confirm()
-    report = take_down(state, _print_event)
+    report = take_down(state, _print_event, backend_of(state))
     typer.echo(destroy_text(report), nl=False)
     if report.leftovers:
         raise ExitCode(ERROR)

@@ -9,10 +9,12 @@ from pathlib import Path
 from executor import credentials
 from executor.clients.replay import OnReplayProgress, ReplayRequest, replay
 from executor.clients.usage import UsageWatch
+from executor.state.folder import StateFolder
 from planner.plan import Plan, RouterPlan
 from planner.simulation.plan_input import workload_slos
 from planner.simulation.simulation_input import SimulatedRequest
 from planner.simulation.traffic_metrics import GpuUse, RequestRecord, Summary, summarise
+from ullage.engine_of_state import backend_of
 
 # a router of this machine accepts at once; one across a network may need some round trips
 _CONNECT_LIMIT_S = 5.0
@@ -25,7 +27,7 @@ def replay_plan(
 
     Raises as replayed_records().
     """
-    with UsageWatch(plan, state_dir) as watch:
+    with UsageWatch(plan, backend_of(state_dir)(StateFolder(state_dir), Path())) as watch:
         records = replayed_records(plan, requests, length_s, on_progress)
     return summarise(records, workload_slos(plan)), watch.result()
 

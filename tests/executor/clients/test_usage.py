@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from executor.clients.usage import gpu_busy_s, increase
+from executor.backends.emulated_devices import gpu_busy_s
+from executor.clients.usage import increase
 from executor.emulator.devices import GpuReading, InstanceReading
 from profiles.catalogue import builtin
 
