@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +13,13 @@ from executor.backends.protocol import Backend
 from executor.errors import ExecutorError, InterruptedApplyError
 from executor.events import OnEvent, ignore
 from executor.router.envoy import EnvoyRouter
+from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.state.lock import locked
 from executor.state.prior import check_prior
 from executor.steps import Steps
-from planner.plan import Plan, State, to_json
+from planner.plan import Plan, State, plan_hash
 
 
 def apply(
@@ -65,6 +65,7 @@ async def apply_to(
         except ExecutorError as error:
             journal.end(ok=False, detail=str(error))
             raise
+        keep(folder, plan, steps.state.serial)
         journal.end(ok=True)
         return steps.state
 
@@ -79,11 +80,6 @@ def _keep_engine(folder: StateFolder, engine: str, backend: Backend) -> None:
         )
     if before != engine or not folder.engine_path.exists():
         folder.set_engine(engine)
-
-
-def plan_hash(plan: Plan) -> str:
-    """SHA-256 of a plan's canonical JSON, as the journal records it."""
-    return hashlib.sha256(to_json(plan).encode()).hexdigest()
 
 
 def _done_before(plan: Plan, journal: Journal, steps: Steps, folder: StateFolder) -> frozenset[int]:

@@ -8,6 +8,7 @@ processes/     one record per process that was started
 logs/          one log per replica and one of the router
 router/        Envoy's files
 nodes/         emulated devices, one folder per node
+plans/         each of the last applied plans, by the serial of the state that it left
 history/       the state after each of the last applies, so that a stale plan can be told what changed since
 """
 
@@ -20,8 +21,8 @@ from executor.file_names import file_name
 from planner.plan import DocumentError, State, state_from_json, state_hash, to_json
 from profiles.regular_files import sync_folder, write_atomic
 
-# enough to explain a plan that was made some applies ago; each is a few hundred kB at most
-_HISTORY_LENGTH = 20
+# So many states and plans are kept: enough to explain a plan that was made some applies ago; each is a few hundred kB at most.
+HISTORY_LENGTH = 20
 
 
 class StateFolder:
@@ -39,6 +40,7 @@ class StateFolder:
         self.router = self.root / "router"
         self.nodes = self.root / "nodes"
         self.history = self.root / "history"
+        self.plans = self.root / "plans"
 
     def create(self) -> None:
         """Make the folders that are missing. Raises StateError when that is not possible."""
@@ -113,7 +115,7 @@ class StateFolder:
         return None
 
     def _prune(self) -> None:
-        for path in sorted(self.history.glob("*.json"))[:-_HISTORY_LENGTH]:
+        for path in sorted(self.history.glob("*.json"))[:-HISTORY_LENGTH]:
             path.unlink(missing_ok=True)
         sync_folder(self.history)
 

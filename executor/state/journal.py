@@ -98,6 +98,20 @@ class Journal:
                     pass
         return None if plan is None else Unfinished(plan, frozenset(done), frozenset(begun), reason)
 
+    def ended(self) -> dict[str, str]:
+        """When each plan, by its hash, was last applied to its end."""
+        found: dict[str, str] = {}
+        plan = ""
+        for record in self.records:
+            match record:
+                case {"event": "begin", "plan": str(digest)}:
+                    plan = digest
+                case {"event": "end", "ok": True, "at": str(at)}:
+                    found[plan] = at
+                case _:
+                    pass
+        return found
+
     def _append(self, record: JournalLine) -> None:
         record = {"seq": len(self.records) + 1, "at": self._now(), **record}
         line = (json.dumps(record, ensure_ascii=False) + "\n").encode()

@@ -13,11 +13,10 @@ from planner.assembly.measured_memory import measured_memory
 from planner.assembly.replicas import Hosts, build_replicas
 from planner.assembly.rules import rules
 from planner.assembly.saving import sharing_saving
+from planner.change import change
 from planner.choice.choose import churn_tier, fragmentation_tier
-from planner.diff import diff
 from planner.explain import explanation
 from planner.explain.breaking import breaking_points
-from planner.outages import outages
 from planner.plan import (
     Certificate,
     Conflict,
@@ -28,14 +27,11 @@ from planner.plan import (
     NodePlan,
     OneMore,
     Plan,
-    Prior,
     Replica,
     RouterPlan,
     State,
-    TierResult,
     WorkloadForecast,
     gpu_facts,
-    state_hash,
 )
 from planner.problem import MICRO, DemandLoss, Placed, Solution
 from planner.routes import routes_for
@@ -112,19 +108,7 @@ def assemble(
         gpu_types=tuple(gpu_facts(gpu) for gpu in fleet.own_gpu_types),
         windows=planned_windows(blueprint),
     )
-    return _from(state, desired, churn_tier(blueprint, outcome.best, grown.settled))
-
-
-def _from(state: State, desired: Desired, churn: TierResult) -> Plan:
-    """The way from a state to the desired world."""
-    actions = diff(state, desired)
-    return Plan(
-        desired=desired,
-        prior=Prior(serial=state.serial, state_hash=state_hash(state)),
-        actions=actions,
-        churn=churn,
-        outages=outages(state, desired, actions),
-    )
+    return change(state, desired, churn_tier(blueprint, outcome.best, grown.settled))
 
 
 def _certificate(blueprint: Blueprint, outcome: Outcome, resolved: Resolved) -> Certificate:

@@ -30,7 +30,7 @@ from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.extra_args import ExtraArg
 from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
 from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
-from planner.plan.json_files import DocumentError, plan_from_json, state_from_json, state_hash, to_json
+from planner.plan.json_files import DocumentError, plan_from_json, plan_hash, state_from_json, state_hash, to_json
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
 from planner.plan.throughput import GpuThroughput, gpu_throughput, window_part
@@ -96,6 +96,7 @@ __all__ = [
     "gpu_look_up",
     "gpu_throughput",
     "plan_from_json",
+    "plan_hash",
     "state_from_json",
     "state_hash",
     "to_json",

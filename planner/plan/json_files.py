@@ -34,6 +34,11 @@ def state_hash(state: State) -> str:
     return hashlib.sha256(to_json(state).encode()).hexdigest()
 
 
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 of a plan's canonical JSON, as the journal of apply records it."""
+    return hashlib.sha256(to_json(plan).encode()).hexdigest()
+
+
 def plan_from_json(text: str, source: str) -> Plan:
     """Read plan.json; source names the file in errors."""
     return _read(Plan, text, source)

@@ -69,8 +69,7 @@ def apply(
     _check_store(document, engine, store)
     origin = local_files.fleet_folder(plan, fleet_folder)
     if engine != "emulated":
-        for host in local_files.require_files(document, plan, origin):
-            typer.echo(f"note: {host} is not this machine: the local files of its replicas are not checked", err=True)
+        _check_files(document, plan, origin)
     checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
     typer.echo("\n".join([*action_lines(document.actions), *outage_lines(document.outages)]))
     typer.echo(f"checked; the checker cannot confirm, and takes from the plan: {'; '.join(TAKEN_AS_SAID)}")
@@ -95,6 +94,14 @@ def _tell_what_runs(folder: Path, state: State) -> None:
         typer.echo(f"drift: {line}")
     if report.drift:
         raise ExitCode(ERROR)
+
+
+def _check_files(document: Plan, plan: Path, origin: Path) -> None:
+    """Every local file that the engines of this machine read must be there."""
+    from ullage import local_files
+
+    for host in local_files.require_files(document, plan, origin):
+        typer.echo(f"note: {host} is not this machine: the local files of its replicas are not checked", err=True)
 
 
 def _check_store(plan: Plan, engine: str, store: Path | None) -> None:
