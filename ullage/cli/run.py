@@ -52,15 +52,12 @@ def apply(
     Example: ullage apply plan.json --engine emulated
     """
     from executor.apply import apply as apply_plan
-    from planner.check import TAKEN_AS_SAID
-    from planner.hosts import is_everywhere
     from ullage import local_files
     from ullage.checking import architectures_from, checked
     from ullage.engine_of_state import engine_of
     from ullage.inputs import read_plan, read_state, state_folder
     from ullage.plugins import BACKENDS, load
     from ullage.traffic.emulated import emulated_store
-    from ullage.views.plan_text import action_lines, outage_lines
 
     folder = state_folder(plan, state)
     engine = engine or engine_of(folder)
@@ -71,10 +68,7 @@ def apply(
     if engine != "emulated":
         _check_files(document, plan, origin)
     checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
-    typer.echo("\n".join([*action_lines(document.actions), *outage_lines(document.outages)]))
-    typer.echo(f"checked; the checker cannot confirm, and takes from the plan: {'; '.join(TAKEN_AS_SAID)}")
-    if is_everywhere(document.desired.router.host):
-        typer.echo(f"warning: the router listens on every interface ({document.desired.router.host}), as the plan says", err=True)
+    _announce(document)
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
@@ -94,6 +88,18 @@ def _tell_what_runs(folder: Path, state: State) -> None:
         typer.echo(f"drift: {line}")
     if report.drift:
         raise ExitCode(ERROR)
+
+
+def _announce(document: Plan) -> None:
+    """Print what will be done, and what nobody but the user can confirm."""
+    from planner.check import TAKEN_AS_SAID
+    from planner.hosts import is_everywhere
+    from ullage.views.plan_text import action_lines, outage_lines
+
+    typer.echo("\n".join([*action_lines(document.actions), *outage_lines(document.outages)]))
+    typer.echo(f"checked; the checker cannot confirm, and takes from the plan: {'; '.join(TAKEN_AS_SAID)}")
+    if is_everywhere(document.desired.router.host):
+        typer.echo(f"warning: the router listens on every interface ({document.desired.router.host}), as the plan says", err=True)
 
 
 def _check_files(document: Plan, plan: Path, origin: Path) -> None:
