@@ -15,7 +15,7 @@ from executor.events import OnEvent, ignore
 from executor.router.envoy import EnvoyRouter
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
-from executor.state.journal import Journal
+from executor.state.journal import Journal, Unfinished
 from executor.state.lock import locked
 from executor.state.prior import check_prior
 from executor.steps import Steps
@@ -82,14 +82,31 @@ def _keep_engine(folder: StateFolder, engine: str, backend: Backend) -> None:
         folder.set_engine(engine)
 
 
-def _done_before(plan: Plan, journal: Journal, steps: Steps, folder: StateFolder) -> frozenset[int]:
-    """Numbers of the actions an earlier, unfinished apply of this very plan completed; any other plan must match the state."""
+def done_before(plan: Plan, state_dir: Path) -> frozenset[int]:
+    """As apply would begin now, without changing anything: the numbers of the plan's actions that an earlier apply of it completed.
+
+    Raises StalePlanError, StateError and JournalError as apply does.
+    """
+    folder = StateFolder(state_dir)
+    resumed = _resumed(plan, Journal(folder.journal_path), folder.load(), folder)
+    return frozenset() if resumed is None else resumed.done
+
+
+def _resumed(plan: Plan, journal: Journal, state: State, folder: StateFolder) -> Unfinished | None:
+    """The earlier, unfinished apply of this very plan; any other plan must match the state."""
     unfinished = journal.unfinished()
-    if unfinished is None or unfinished.plan != plan_hash(plan):
-        check_prior(plan, steps.state, folder)
+    if unfinished is not None and unfinished.plan == plan_hash(plan):
+        return unfinished
+    check_prior(plan, state, folder)
+    return None
+
+
+def _done_before(plan: Plan, journal: Journal, steps: Steps, folder: StateFolder) -> frozenset[int]:
+    resumed = _resumed(plan, journal, steps.state, folder)
+    if resumed is None:
         return frozenset()
-    steps.note("apply", f"goes on with this plan: {len(unfinished.done)} of {len(plan.actions)} actions are done")
-    return unfinished.done
+    steps.note("apply", f"goes on with this plan: {len(resumed.done)} of {len(plan.actions)} actions are done")
+    return resumed.done
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 from executor.state.applied_plans import applied_plans, keep
 from executor.state.folder import HISTORY_LENGTH, StateFolder
 from executor.state.journal import Journal
-from planner.plan import Plan, State, as_applied, plan_from_json, plan_hash
+from planner.plan import Plan, State, as_applied, plan_from_json, plan_hash, to_json
 from tests.fleets import fleet, workload
 from tests.ullage.commands import ullage
 from ullage.planning.plan import plan_fleet
@@ -88,3 +88,30 @@ def test_the_last_plans_are_kept_and_the_first_of_a_state_stays(tmp_path: Path) 
     kept = applied_plans(folder)
     assert [item.serial for item in kept] == list(range(4, HISTORY_LENGTH + 4))
     assert all(item.plan == plan for item in kept)
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(applied: tuple[Plan, Plan]) -> None:
+    first, _ = applied
+    before = {path: path.read_bytes() for path in Path(".ullage").rglob("*") if path.is_file()}
+    assert ullage("undo", "-o", "back.json").code == 0
+    result = ullage("apply", "back.json", "--dry-run", "--engine", "emulated")
+    back = plan_from_json(Path("back.json").read_text(encoding="utf-8"), "back.json")
+    count = len(back.actions)
+    assert (result.code, result.out.splitlines()[-1]) == (0, f"dry run: {count} of {count} actions would be done; nothing was")
+    Path("first.json").write_text(to_json(first), encoding="utf-8")
+    stale = ullage("apply", "first.json", "--dry-run", "--engine", "emulated")
+    assert (stale.code, "plan again" in stale.err) == (1, True)
+    assert {path: path.read_bytes() for path in Path(".ullage").rglob("*") if path.is_file()} == before
+
+
+def test_a_dry_run_after_an_apply_that_was_cut_off_counts_what_is_left(applied: tuple[Plan, Plan]) -> None:
+    assert applied
+    assert ullage("undo", "-o", "back.json").code == 0
+    back = plan_from_json(Path("back.json").read_text(encoding="utf-8"), "back.json")
+    journal = Journal(Path(".ullage/journal.jsonl"))
+    journal.begin(plan_hash(back), 2)
+    journal.intent(0, back.actions[0].kind, "")
+    journal.result(0, ok=True)
+    last = ullage("apply", "back.json", "--dry-run", "--engine", "emulated").out.splitlines()[-1]
+    count = len(back.actions)
+    assert last == f"dry run: {count - 1} of {count} actions would be done; an earlier apply of this plan did 1; nothing was"

@@ -45,6 +45,7 @@ def apply(
         Path | None, typer.Option("--store", help="Only for emulated engines: folder of measurements that set their times and memory.")
     ] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the plan and print what would be done; execute nothing.")] = False,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Execute the actions of a plan: start, route, drain, stop. After a crash, run it again to continue.
@@ -69,6 +70,9 @@ def apply(
         _check_files(document, plan, origin)
     checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
     _announce(document)
+    if dry_run:
+        _tell_what_would_be_done(document, folder)
+        return
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
@@ -100,6 +104,15 @@ def _announce(document: Plan) -> None:
     typer.echo(f"checked; the checker cannot confirm, and takes from the plan: {'; '.join(TAKEN_AS_SAID)}")
     if is_everywhere(document.desired.router.host):
         typer.echo(f"warning: the router listens on every interface ({document.desired.router.host}), as the plan says", err=True)
+
+
+def _tell_what_would_be_done(document: Plan, folder: Path) -> None:
+    """Print how much of the plan is left to do; StalePlanError for one that apply would refuse."""
+    from executor.apply import done_before
+
+    done = done_before(document, folder)
+    goes_on = f"; an earlier apply of this plan did {len(done)}" if done else ""
+    typer.echo(f"dry run: {len(document.actions) - len(done)} of {len(document.actions)} actions would be done{goes_on}; nothing was")
 
 
 def _check_files(document: Plan, plan: Path, origin: Path) -> None:
