@@ -26,8 +26,8 @@ class WorkloadForecast(PlanPart):
 
     Lengths (means and p99), burstiness (index of dispersion) and prefix_hit_fraction are those of all requests of its model. simulated is
     what its replicas keep of their goals under their planned load; empty when nobody asked. kept_load_factor is the largest multiple of
-    that load, of a few that are tried, at which nobody on their GPUs falls below the goal. best_effort: it is served, but the simulation
-    denies that it keeps its goals.
+    that load, of a few that are tried, at which nobody on their GPUs falls below the goal; None also where another model there misses its
+    goals at the planned load. best_effort: it is served, but the simulation denies that it keeps its goals.
     unserved_rps > 0 carries a reason. Where nothing is generated (task: embed) tpot_slo_s is None, output_tokens 0, and the time to first
     token is that to the answer.
     """

@@ -93,6 +93,8 @@ def test_what_cannot_be_promised_is_served_and_marked_unless_strict() -> None:
     assert (large.unserved_rps, large.best_effort) == (0.0, True)
     assert falls_short(large.simulated, 0.99)
     assert not _rows(served)["small"].best_effort, "what can be promised is"
+    for row in served.desired.workloads:
+        assert row.best_effort or row.kept_load_factor is None or row.kept_load_factor >= 1.0, "what breaks is the neighbour"
     text = plan_text(served)
     assert "NOT CONFIRMED for large" in text
     assert "best effort: large" in text
