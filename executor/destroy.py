@@ -32,10 +32,10 @@ class DestroyReport:
     over_commits: int | None
 
 
-def destroy(state_dir: Path, on_event: OnEvent = ignore, open_backend: OpenBackend = emulated_backend) -> DestroyReport:
+def destroy(state_dir: Path, on_event: OnEvent = ignore, open_backend: OpenBackend | None = emulated_backend) -> DestroyReport:
     """Stop the router and every recorded process group, and clear the state; journal, logs and history stay.
 
-    open_backend is what the state was made with.
+    open_backend is what the state was made with, None where nobody can tell: processes are stopped all the same.
     Can be repeated; a folder that does not exist has nothing to destroy. Raises LockedError while an apply works, StateError
     (with everything stopped) for a damaged state or journal; leftovers are in the report.
     """
@@ -43,11 +43,11 @@ def destroy(state_dir: Path, on_event: OnEvent = ignore, open_backend: OpenBacke
     if not folder.root.exists():
         return DestroyReport((), (), None)
     with locked(folder.lock_path, "destroy"):
-        return asyncio.run(_destroy(folder, open_backend(folder, Path()), on_event))
+        return asyncio.run(_destroy(folder, None if open_backend is None else open_backend(folder, Path()), on_event))
 
 
-async def _destroy(folder: StateFolder, backend: Backend, on_event: OnEvent) -> DestroyReport:
-    over_commits = backend.over_commits()
+async def _destroy(folder: StateFolder, backend: Backend | None, on_event: OnEvent) -> DestroyReport:
+    over_commits = None if backend is None else backend.over_commits()
     table = processes.ProcessTable(folder.processes, folder.logs)
     # one record that cannot be read must not keep the others running
     records, damaged = table.readable()
@@ -59,7 +59,6 @@ async def _destroy(folder: StateFolder, backend: Backend, on_event: OnEvent) -> 
     if not leftovers:
         for runtime in (folder.router, folder.nodes, folder.processes):
             shutil.rmtree(runtime, ignore_errors=True)
-        folder.set_engine(None)
     # read only now: a damaged state must not keep anything running
     state, journal = folder.load(), Journal(folder.journal_path)
     if state != State(serial=state.serial):

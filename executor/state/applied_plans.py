@@ -27,13 +27,16 @@ class AppliedPlan:
 def keep(folder: StateFolder, plan: Plan, serial: int) -> None:
     """Keep the plan that led to the state with this serial, and the last few before it. Raises StateError when the disk refuses."""
     path = folder.plans / f"{serial:08d}.json"
-    if path.exists():
-        # a plan without actions leaves the state as another one made it
+    if path.exists() and not plan.actions:
+        # it leaves the state as another plan made it
         return
     try:
         folder.plans.mkdir(exist_ok=True)
         write_atomic(path, to_json(plan))
-        for old in sorted(folder.plans.glob("*.json"))[:-HISTORY_LENGTH]:
+        kept = sorted(folder.plans.glob("*.json"))
+        # plans of later states are of a world that was removed by hand: the state counts from 1 again
+        until_now = [old for old in kept if old.name <= path.name]
+        for old in (*until_now[:-HISTORY_LENGTH], *(old for old in kept if old.name > path.name)):
             old.unlink(missing_ok=True)
         sync_folder(folder.plans)
     except OSError as error:

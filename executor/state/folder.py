@@ -78,26 +78,24 @@ class StateFolder:
             raise StateError(f"{self.state_path}: cannot be written: {error.strerror or error}; free space and apply again") from error
 
     def engine(self) -> str | None:
-        """The kind of engine that its replicas were started with, by its name in the table of backends; None where none is.
+        """The kind of engine of the last apply, by its name in the table of backends; None before the first.
 
-        Folders of earlier versions do not say it; those with emulated devices are of emulated engines. Raises StateError.
+        Folders of earlier versions do not say it; those with emulated devices are of emulated engines. The state is not read: what is
+        to be destroyed must be found although it is damaged. Raises StateError when the name cannot be read.
         """
         try:
             return self.engine_path.read_text(encoding="utf-8").strip() or None
         except FileNotFoundError:
-            if not self.load().replicas:
-                return None
-            return "emulated" if self.nodes.exists() and any(self.nodes.iterdir()) else "vllm"
+            if self.nodes.exists() and any(self.nodes.iterdir()):
+                return "emulated"
+            return "vllm" if self.state_path.exists() else None
         except (OSError, UnicodeDecodeError) as error:
             raise StateError(f"{self.engine_path}: cannot be read: {error}; write the --engine of the last apply into it") from error
 
-    def set_engine(self, name: str | None) -> None:
-        """Note the kind of engine, None when none is left. Raises StateError when the disk refuses."""
+    def set_engine(self, name: str) -> None:
+        """Note the kind of engine. Raises StateError when the disk refuses."""
         try:
-            if name is None:
-                self.engine_path.unlink(missing_ok=True)
-            else:
-                write_atomic(self.engine_path, f"{name}\n")
+            write_atomic(self.engine_path, f"{name}\n")
         except OSError as error:
             raise StateError(f"{self.engine_path}: cannot be written: {error.strerror or error}; free space and try again") from error
 

@@ -33,7 +33,7 @@ from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.json_files import DocumentError, plan_from_json, plan_hash, state_from_json, state_hash, to_json
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
-from planner.plan.throughput import GpuThroughput, gpu_throughput, window_part
+from planner.plan.throughput import GpuThroughput, gpu_throughputs, window_part
 from planner.plan.vllm_args import EngineArgs, LoraModule
 from planner.plan.workload_forecast import Attainment, NodeLoss, PlannedWindow, WorkloadForecast
 
@@ -94,7 +94,7 @@ __all__ = [
     "as_applied",
     "gpu_facts",
     "gpu_look_up",
-    "gpu_throughput",
+    "gpu_throughputs",
     "plan_from_json",
     "plan_hash",
     "state_from_json",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from planner.plan.document import Desired, GpuPlan, Replica
+from planner.plan.document import Desired, Replica
+from planner.plan.workload_forecast import WorkloadForecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +22,32 @@ class GpuThroughput:
     capacity_tokens_per_s: float
 
 
-def gpu_throughput(desired: Desired, gpu: GpuPlan) -> GpuThroughput:
-    """The throughput of a GPU of a plan; zeros where nothing is generated."""
+def gpu_throughputs(desired: Desired) -> dict[tuple[str, int], GpuThroughput]:
+    """The throughput of each GPU in use, by node and index; zeros where nothing is generated."""
     rows = {row.served_name: row for row in desired.workloads}
-    residents = [item for item in desired.replicas if item.name in gpu.replicas and item.served_name in rows]
+    residents: defaultdict[tuple[str, int], list[Replica]] = defaultdict(list)
+    for replica in desired.replicas:
+        for gpu in replica.gpus if replica.served_name in rows else ():
+            residents[replica.node, gpu].append(replica)
+    return {place: _throughput(desired, rows, found) for place, found in residents.items()}
+
+
+def _throughput(desired: Desired, rows: Mapping[str, WorkloadForecast], residents: Sequence[Replica]) -> GpuThroughput:
     windows = range(len(desired.windows)) if desired.windows else (-1,)
     planned, capacity = max(
         (
-            sum(_tokens_per_s(desired, item, item.planned_rps, window) for item in residents),
-            sum(_tokens_per_s(desired, item, item.capacity_rps, window) for item in residents),
+            sum(tokens * item.planned_rps for item, tokens in shares),
+            sum(tokens * item.capacity_rps for item, tokens in shares),
         )
-        for window in windows
+        for shares in ([(item, _tokens(desired, rows, item, window)) for item in residents] for window in windows)
     )
     kept = [factor for item in residents if (factor := rows[item.served_name].kept_load_factor) is not None]
     return GpuThroughput(planned, planned * min(kept) if kept else capacity)
+
+
+def _tokens(desired: Desired, rows: Mapping[str, WorkloadForecast], replica: Replica, window: int) -> float:
+    """Output tokens of a request, as far as one of its GPUs makes them, times the part of its peak that a replica has in a window."""
+    return rows[replica.served_name].output_tokens * window_part(desired, replica.served_name, window) / len(replica.gpus)
 
 
 def window_part(desired: Desired, served_name: str, window: int) -> float:
@@ -41,8 +56,3 @@ def window_part(desired: Desired, served_name: str, window: int) -> float:
         return 1.0
     peak_rps = max(item.rates_rps.get(served_name, 0.0) for item in desired.windows)
     return desired.windows[window].rates_rps.get(served_name, 0.0) / peak_rps if peak_rps else 0.0
-
-
-def _tokens_per_s(desired: Desired, replica: Replica, rate_rps: float, window: int) -> float:
-    output_tokens = next(row.output_tokens for row in desired.workloads if row.served_name == replica.served_name)
-    return rate_rps * window_part(desired, replica.served_name, window) * output_tokens / len(replica.gpus)

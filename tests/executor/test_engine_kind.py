@@ -17,6 +17,7 @@ from executor.state.folder import StateFolder
 from executor.status import status
 from planner.plan import NodePlan, Plan, Repartition, State
 from tests.executor.worlds import World, engine, fake_launch, free_ports
+from tests.ullage.commands import ullage
 from ullage.engine_of_state import engine_of
 
 
@@ -60,7 +61,7 @@ def test_an_apply_with_another_kind_is_refused_until_nothing_of_the_first_is_lef
     assert world.living() == running
     assert engine_of(world.folder.root) == "emulated"
     destroy(world.folder.root)
-    assert world.folder.engine() is None
+    assert world.living() == {}
     asyncio.run(_apply(world, world.plan([engine("b-0", port)]), "vllm"))
     assert world.folder.engine() == "vllm"
 
@@ -78,9 +79,20 @@ def test_status_and_destroy_read_the_gpus_of_the_backend_that_is_given(world: Wo
 @pytest.mark.parametrize(("device", "kind"), [(True, "emulated"), (False, "vllm")])
 def test_a_folder_of_an_earlier_version_tells_by_its_devices(device: bool, kind: str, tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
+    assert folder.engine() is None
     folder.create()
     folder.save(State(serial=1, replicas=(engine("a-0", 8100),)))
-    assert StateFolder(tmp_path / "absent").engine() is None
     if device:
         folder.node("h100-0").mkdir()
     assert folder.engine() == kind
+
+
+@pytest.mark.parametrize(("name", "content"), [("state.json", b"{"), ("engine", b"\xff"), ("engine", b"nobody\n")])
+def test_what_nobody_can_read_keeps_nothing_running(name: str, content: bytes, world: World) -> None:
+    [port] = free_ports(1)
+    asyncio.run(_apply(world, world.plan([engine("a-0", port)]), "emulated"))
+    assert world.living()
+    (world.folder.root / name).write_bytes(content)
+    result = ullage("destroy", "--state", world.folder.root, "-y")
+    assert world.living() == {}
+    assert (result.code, result.err.startswith("warning: " if name == "engine" else "error: ")) == (int(name != "engine"), True)

@@ -88,6 +88,12 @@ def test_the_last_plans_are_kept_and_the_first_of_a_state_stays(tmp_path: Path) 
     kept = applied_plans(folder)
     assert [item.serial for item in kept] == list(range(4, HISTORY_LENGTH + 4))
     assert all(item.plan == plan for item in kept)
+    # a state folder that was begun anew counts from 1 again
+    other = _plan(State(), "25/s")
+    keep(folder, other, HISTORY_LENGTH + 3)
+    assert applied_plans(folder)[-1].plan == other
+    keep(folder, other, 5)
+    assert [item.serial for item in applied_plans(folder)] == [4, 5]
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(applied: tuple[Plan, Plan]) -> None:

@@ -14,6 +14,7 @@ from ullage.cli.exit_code import ExitCode
 from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 
 if TYPE_CHECKING:
+    from executor.backends.engine_kinds import OpenBackend
     from executor.events import Event
     from planner.plan import Plan, State
 
@@ -190,7 +191,6 @@ def destroy(
     Example: ullage destroy --state .ullage --auto-approve
     """
     from executor.destroy import destroy as take_down
-    from ullage.engine_of_state import backend_of
     from ullage.views.status_text import destroy_text
 
     if not state.exists():
@@ -198,7 +198,19 @@ def destroy(
         return
     if not auto_approve:
         _confirm()
-    report = take_down(state, _print_event, backend_of(state))
+    report = take_down(state, _print_event, _backend_if_known(state))
     typer.echo(destroy_text(report), nl=False)
     if report.leftovers:
         raise ExitCode(ERROR)
+
+
+def _backend_if_known(state: Path) -> OpenBackend | None:
+    """The backend of a state folder; None, with a warning, where it cannot be told: that must not keep anything running."""
+    from executor.errors import StateError
+    from ullage.engine_of_state import backend_of
+
+    try:
+        return backend_of(state)
+    except (StateError, ValueError) as error:
+        typer.echo(f"warning: {error}; its GPUs are not looked at", err=True)
+        return None

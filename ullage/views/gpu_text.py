@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from planner.plan import Desired, GpuPlan, Replica, SharingSaving, gpu_throughput
+from planner.plan import Desired, GpuPlan, GpuThroughput, Replica, SharingSaving, gpu_throughputs
 from ullage.views.words import MIB_PER_GIB, MODE_WORDS
 
 BAR_WIDTH = 32
@@ -19,6 +19,7 @@ def gpu_text_lines(desired: Desired) -> Iterator[str]:
     for gpu in desired.gpus:
         by_node[gpu.node].append(gpu)
     replicas = {replica.name: replica for replica in desired.replicas}
+    throughputs = gpu_throughputs(desired)
     for node in desired.nodes:
         yield f"  {node.name}  {node.host}  {node.gpu_count} x {node.gpu_type}"
         for word, gpus in groupby(by_node[node.name], key=_unused):
@@ -26,7 +27,7 @@ def gpu_text_lines(desired: Desired) -> Iterator[str]:
                 yield _unused_line(list(gpus), word)
             else:
                 for gpu in gpus:
-                    yield from _gpu_lines(desired, gpu, replicas)
+                    yield from _gpu_lines(gpu, replicas, throughputs.get((gpu.node, gpu.index)))
     saving = desired.sharing_saving
     if saving is not None and saving.measured_gpus + saving.assumed_gpus:
         yield _saving_line(saving)
@@ -54,10 +55,10 @@ def _unused_line(gpus: Sequence[GpuPlan], word: str) -> str:
     return f"    GPU {span:<4} {word}"
 
 
-def _gpu_lines(desired: Desired, gpu: GpuPlan, replicas: dict[str, Replica]) -> Iterator[str]:
+def _gpu_lines(gpu: GpuPlan, replicas: dict[str, Replica], throughput: GpuThroughput | None) -> Iterator[str]:
     grown_mib = sum(replicas[name].kv_grown_mib for name in gpu.replicas)
     floor = f" (floor {_gib(gpu.kv_mib - grown_mib).strip()})" if grown_mib else ""
-    tokens = f"  {words}" if (words := throughput_words(desired, gpu)) else ""
+    tokens = f"  {words}" if (words := throughput_words(throughput)) else ""
     assumed = "" if gpu.interference == "none" else f"  interference {gpu.interference}"
     yield (
         f"    GPU {gpu.index:<4} [{_bar(gpu, grown_mib)}]  weights {_gib(gpu.weights_mib)}  KV {_gib(gpu.kv_mib)}{floor}"
@@ -84,10 +85,11 @@ def _bar(gpu: GpuPlan, grown_mib: int) -> str:
     return bar.ljust(BAR_WIDTH, ".")
 
 
-def throughput_words(desired: Desired, gpu: GpuPlan) -> str:
+def throughput_words(found: GpuThroughput | None) -> str:
     """Output tokens/s at the planned load of what they may become; empty where nothing is generated."""
-    found = gpu_throughput(desired, gpu)
-    return f"{found.planned_tokens_per_s:.0f} of {found.capacity_tokens_per_s:.0f} tokens/s" if found.planned_tokens_per_s else ""
+    if found is None or not found.planned_tokens_per_s:
+        return ""
+    return f"{found.planned_tokens_per_s:.0f} of {found.capacity_tokens_per_s:.0f} tokens/s"
 
 
 def _gib(mib: int) -> str:

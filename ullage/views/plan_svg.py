@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from planner.plan import Desired, GpuPlan, Replica
+from planner.plan import Desired, GpuPlan, GpuThroughput, Replica, gpu_throughputs
 from ullage.views.gpu_text import throughput_words
 from ullage.views.plan_text import fleet_line, unserved_line
 from ullage.views.svg_text import cut, listed, text_width_px, wrapped
@@ -26,7 +26,8 @@ def plan_svg(desired: Desired) -> str:
     """SVG 1.1 text; the same plan gives the same bytes."""
     replicas = {replica.name: replica for replica in desired.replicas}
     labels = [cut(_label(gpu), LABEL_PX, MOST_LABEL_PX) for gpu in desired.gpus]
-    words = [_words(desired, gpu) for gpu in desired.gpus]
+    throughputs = gpu_throughputs(desired)
+    words = [_words(gpu, throughputs.get((gpu.node, gpu.index))) for gpu in desired.gpus]
     left_px = MARGIN_PX + max([104, *(round(text_width_px(label, LABEL_PX)) + GAP_PX for label in labels)])
     width_px = max(
         WIDTH_PX, left_px + BAR_PX + GAP_PX + max((round(text_width_px(word, LABEL_PX)) for word in words), default=0) + MARGIN_PX
@@ -70,10 +71,10 @@ def _label(gpu: GpuPlan) -> str:
     return f"{gpu.node} GPU {gpu.index}"
 
 
-def _words(desired: Desired, gpu: GpuPlan) -> str:
+def _words(gpu: GpuPlan, throughput: GpuThroughput | None) -> str:
     if not gpu.replicas:
         return "free"
-    return ", ".join(word for word in (MODE_WORDS[gpu.mode], f"busy {gpu.busy_fraction:.0%}", throughput_words(desired, gpu)) if word)
+    return ", ".join(word for word in (MODE_WORDS[gpu.mode], f"busy {gpu.busy_fraction:.0%}", throughput_words(throughput)) if word)
 
 
 def _legend(left_px: int, y_px: int) -> Iterator[str]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from planner.plan import Desired, PlannedWindow, gpu_throughput
+from planner.plan import Desired, GpuPlan, GpuThroughput, PlannedWindow, gpu_throughputs
 from tests.plans import tensor_parallel_plan, time_shared_plan
+
+
+def gpu_throughput(desired: Desired, gpu: GpuPlan) -> GpuThroughput:
+    return gpu_throughputs(desired)[gpu.node, gpu.index]
 
 
 def with_rows(desired: Desired, **update: object) -> Desired:
@@ -48,7 +52,8 @@ def test_peaks_in_different_windows_are_not_added_up() -> None:
     assert found.planned_tokens_per_s == pytest.approx(100 * max(item.planned_rps for item in plain.replicas))
 
 
-def test_a_free_gpu_makes_none() -> None:
+def test_only_gpus_in_use_make_any() -> None:
     desired = time_shared_plan().desired
-    found = gpu_throughput(desired, desired.gpus[0].model_copy(update={"replicas": ()}))
-    assert (found.planned_tokens_per_s, found.capacity_tokens_per_s) == (0.0, 0.0)
+    used = {(gpu.node, gpu.index) for gpu in desired.gpus if gpu.replicas}
+    assert set(gpu_throughputs(desired)) == used
+    assert gpu_throughputs(desired.model_copy(update={"replicas": ()})) == {}
