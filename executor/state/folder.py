@@ -85,7 +85,7 @@ class StateFolder:
         """
         try:
             return self.engine_path.read_text(encoding="utf-8").strip() or None
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if self.nodes.exists() and any(self.nodes.iterdir()):
                 return "emulated"
             return "vllm" if self.state_path.exists() else None
