@@ -10,15 +10,16 @@ from pathlib import Path
 
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
+from executor.engine_kept import keep_engine
 from executor.errors import ExecutorError, InterruptedApplyError
 from executor.events import OnEvent, ignore
-from executor.router.envoy import EnvoyRouter
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
+from executor.state.goal import set_goal
 from executor.state.journal import Journal, Unfinished
 from executor.state.lock import locked
 from executor.state.prior import check_prior
-from executor.steps import Steps
+from executor.steps import StartingPoint, Steps
 from planner.plan import Plan, State, plan_hash
 
 
@@ -38,24 +39,24 @@ def apply(
     InterruptedApplyError after Ctrl-C or SIGTERM. After any of them the same plan can be applied again and goes on.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(apply_to(plan, folder, open_backend(folder, fleet_folder), EnvoyRouter(folder), on_event, engine))
+    return asyncio.run(apply_to(plan, folder, open_backend(folder, fleet_folder), on_event, engine))
 
 
-async def apply_to(
-    plan: Plan, folder: StateFolder, backend: Backend, router: EnvoyRouter, on_event: OnEvent = ignore, engine: str | None = None
-) -> State:
+async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, on_event: OnEvent = ignore, engine: str | None = None) -> State:
     """As `apply`, inside a running event loop and on any backend."""
     folder.create()
     with locked(folder.lock_path, "apply"), _interruptible():
         journal = Journal(folder.journal_path)
-        steps = Steps(plan, folder, backend, router, journal, on_event)
+        start = StartingPoint(folder.load(), plan.prior.serial + 1)
+        steps = Steps(plan, folder, backend, journal, on_event, start)
         if journal.torn:
             steps.note("journal", "its last line was cut off by a crash and is dropped")
         done = _done_before(plan, journal, steps, folder)
         if engine is not None:
-            _keep_engine(folder, engine, backend)
+            keep_engine(folder, engine, backend)
         backend.preflight(plan, steps.state)
-        router.preflight(plan, steps.state)
+        backend.router.preflight(plan, steps.state)
+        set_goal(folder, plan)
         journal.begin(plan_hash(plan), steps.state.serial)
         try:
             await steps.run(done)
@@ -68,18 +69,6 @@ async def apply_to(
         keep(folder, plan, steps.state.serial)
         journal.end(ok=True)
         return steps.state
-
-
-def _keep_engine(folder: StateFolder, engine: str, backend: Backend) -> None:
-    """One state folder has engines of one kind. Raises ExecutorError while any of another kind is recorded there."""
-    before = folder.engine()
-    if before not in (None, engine) and (folder.load().replicas or backend.observe()):
-        raise ExecutorError(
-            f"{folder.root} was applied with --engine {before}, and its replicas are still there; "
-            f"go on with --engine {before}, or `ullage destroy` them before --engine {engine}"
-        )
-    if before != engine or not folder.engine_path.exists():
-        folder.set_engine(engine)
 
 
 def done_before(plan: Plan, state_dir: Path) -> frozenset[int]:

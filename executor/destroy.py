@@ -47,6 +47,9 @@ def destroy(state_dir: Path, on_event: OnEvent = ignore, open_backend: OpenBacke
 
 
 async def _destroy(folder: StateFolder, backend: Backend | None, on_event: OnEvent) -> DestroyReport:
+    # first, so that a loop does not start again what an interrupted destroy has stopped
+    for remembered in (folder.goal_path, folder.reconcile_path):
+        remembered.unlink(missing_ok=True)
     over_commits = None if backend is None else backend.over_commits()
     table = processes.ProcessTable(folder.processes, folder.logs)
     # one record that cannot be read must not keep the others running

@@ -50,6 +50,8 @@ class StartError(ExecutorError):
         super().__init__(f"replica {replica}: {message}")
         self.replica = replica
         self.cause = cause
+        # the same command fails again, whatever else happens
+        self.permanent = cause in {"config", "hub", "no_kv"}
 
 
 class InterruptedApplyError(ExecutorError):

@@ -14,7 +14,7 @@ from executor import credentials
 from executor.backends import probes
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.local import PREFIX
-from executor.backends.protocol import Backend
+from executor.backends.protocol import Backend, EngineLoad
 from executor.errors import AccessError, JournalError
 from executor.processes import table as processes
 from executor.router import admin
@@ -45,7 +45,7 @@ class ReplicaStatus:
     port: int | None
     memory_mib: int | None
     active: bool | None
-    load: probes.EngineLoad | None
+    load: EngineLoad | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,44 +8,57 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
 from executor.events import Event, OnEvent
-from executor.router.envoy import EnvoyRouter
 from executor.starts import all_of, run_starts
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.waiting import finish
-from planner.plan import Action, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, Stop
+from planner.plan import Action, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, State, Stop
 
 NumberedAction = tuple[int, Action]
+
+
+@dataclass(frozen=True, slots=True)
+class StartingPoint:
+    """The state that the actions begin with, and its serial once anything has changed."""
+
+    state: State
+    serial_after: int
 
 
 class Steps:
     """One apply under the lock: the plan, where its effects go, and the state as it is now."""
 
-    def __init__(self, plan: Plan, folder: StateFolder, backend: Backend, router: EnvoyRouter, journal: Journal, on_event: OnEvent) -> None:
-        """Reads the state; raises StateError when it cannot."""
-        self.state = folder.load()
+    def __init__(
+        self, plan: Plan, folder: StateFolder, backend: Backend, journal: Journal, on_event: OnEvent, start: StartingPoint
+    ) -> None:
+        """Nothing is done yet."""
+        self.state = start.state
+        self._serial = start.serial_after
         self._plan = plan
         self._folder = folder
         self._backend = backend
-        self._router = router
+        self._router = backend.router
         self._journal = journal
         self._on_event = on_event
         self._wanted = {replica.name: replica for replica in plan.desired.replicas}
 
-    async def run(self, done: frozenset[int]) -> None:
-        """Do what is not done yet; the first failure ends it."""
+    async def run(self, done: frozenset[int], until: int | None = None) -> None:
+        """Do what is not done yet, up to action number `until` without it (None: all); the first failure ends it."""
         done = self._still_done(done)
         await finish(self._stop_strays())
         await finish(self._ensure_router())
         await self._start_again()
-        remaining = [(number, action) for number, action in enumerate(self._plan.actions) if number not in done]
+        remaining = [(number, action) for number, action in enumerate(self._plan.actions[:until]) if number not in done]
         for kind, group in groupby(remaining, key=lambda numbered: numbered[1].kind):
             await self._batch(kind, list(group))
+        if until is not None and until < len(self._plan.actions):
+            return
         desired = self._plan.desired
         self._keep(nodes=desired.nodes, gpus=desired.gpus, replicas=desired.replicas, routes=desired.routes, router=desired.router)
 
@@ -176,7 +189,7 @@ class Steps:
         """Change the state and write it; its serial counts applies that changed something, not writes."""
         changed = self.state.model_copy(update=changes)
         if changed != self.state:
-            self.state = changed.model_copy(update={"serial": max(self.state.serial, self._plan.prior.serial + 1)})
+            self.state = changed.model_copy(update={"serial": max(self.state.serial, self._serial)})
             self._folder.save(self.state)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from planner.diff import diff
 from planner.outages import outages
 from planner.plan import Desired, Plan, Prior, State, TierResult, state_hash
+from planner.repairs import NO_REPAIRS, Repairs
 
 
-def change(state: State, desired: Desired, churn: TierResult | None = None) -> Plan:
+def change(state: State, desired: Desired, churn: TierResult | None = None, repairs: Repairs = NO_REPAIRS) -> Plan:
     """The actions from the state to the desired world, and what they keep from clients meanwhile."""
-    actions = diff(state, desired)
+    actions = diff(state, desired, repairs)
     return Plan(
         desired=desired,
         prior=Prior(serial=state.serial, state_hash=state_hash(state)),

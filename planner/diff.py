@@ -7,27 +7,35 @@ before the next one. The final routes are set last; on the way a model of the pl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from planner.plan import Action, Desired, Drain, Replica, Route, SetRoutes, Start, State, Stop
+from planner.repairs import NO_REPAIRS, Repairs
 from planner.transition import Transition, layouts_to_change
 
+_Why = Callable[[Replica], str]
 
-def diff(state: State, desired: Desired) -> tuple[Action, ...]:
-    """Actions that turn a state into the desired world; empty when nothing differs."""
-    world = Transition(state, desired, layouts_to_change(state, desired))
+
+def diff(state: State, desired: Desired, repairs: Repairs = NO_REPAIRS) -> tuple[Action, ...]:
+    """Actions that turn a state into the desired world; empty when nothing differs and nothing is to be repaired."""
+    world = Transition(state, desired, layouts_to_change(state, desired), repairs.names)
     routes = state.routes
     before = {replica.name for replica in state.replicas}
-    after = {replica.name: replica.served_name for replica in desired.replicas}
-    actions: list[Action] = []
+    why = _why_going(desired, repairs)
+    # whoever waits for them waits in vain: they make room before anything else happens
+    useless = [replica for replica in world.going if replica.name in repairs.useless]
+    actions = _leave(world, useless, routes, why)
+    routes = world.routes(useless) if useless else routes
+    world.stop(useless)
     unready = world.routes()
-    actions += [*world.repartition(), *(_start(replica, before) for replica in world.start())]
-    if actions and routes and {route.served_name for route in unready} != {route.served_name for route in routes}:
+    first: list[Action] = [*world.repartition(), *(_start(replica, before) for replica in world.start())]
+    if first and routes and {route.served_name for route in unready} != {route.served_name for route in routes}:
         routes = unready
-        actions.insert(0, SetRoutes(routes=routes, reason="name the models that start: 503 until one is ready"))
+        actions.append(SetRoutes(routes=routes, reason="name the models that start: 503 until one is ready"))
+    actions += first
     while world.going or world.coming:
         leaving = world.unneeded() or world.forced()
-        actions += _leave(world, leaving, routes, after)
+        actions += _leave(world, leaving, routes, why)
         routes = world.routes(leaving)
         world.stop(leaving)
         # when nothing is left to stop there is room for all, or the plan is wrong, which is the checker's to say
@@ -38,21 +46,29 @@ def diff(state: State, desired: Desired) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def _leave(world: Transition, leaving: Sequence[Replica], routes: tuple[Route, ...], after: Mapping[str, str]) -> list[Action]:
+def _leave(world: Transition, leaving: Sequence[Replica], routes: tuple[Route, ...], why: _Why) -> list[Action]:
     """Out of the routes, drained, stopped."""
     actions: list[Action] = []
     without = world.routes(leaving)
     if leaving and without != routes:
         actions.append(SetRoutes(routes=without, reason="take replicas that go out of the router, let in those that are ready"))
-    actions += [Drain(replica=replica.name, reason=_why_going(replica, after)) for replica in leaving]
-    actions += [Stop(replica=replica.name, reason=_why_going(replica, after)) for replica in leaving]
+    actions += [Drain(replica=replica.name, reason=why(replica)) for replica in leaving]
+    actions += [Stop(replica=replica.name, reason=why(replica)) for replica in leaving]
     return actions
 
 
-def _why_going(replica: Replica, after: Mapping[str, str]) -> str:
-    if replica.name in after:
-        return "replaced by other engine arguments"
-    return f"other replicas serve {replica.served_name}" if replica.served_name in after.values() else "not in the plan"
+def _why_going(desired: Desired, repairs: Repairs) -> _Why:
+    after = {replica.name: replica.served_name for replica in desired.replicas}
+
+    def why(replica: Replica) -> str:
+        known = repairs.useless.get(replica.name) or repairs.outdated.get(replica.name)
+        if known is not None:
+            return known
+        if replica.name in after:
+            return "replaced by other engine arguments"
+        return f"other replicas serve {replica.served_name}" if replica.served_name in after.values() else "not in the plan"
+
+    return why
 
 
 def _start(replica: Replica, before: set[str]) -> Start:

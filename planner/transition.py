@@ -29,11 +29,12 @@ def same_engine(one: Replica | None, other: Replica) -> bool:
 class Transition:
     """The world between a state and a desired one: going are the replicas still to stop, coming those still to start."""
 
-    def __init__(self, state: State, desired: Desired, repartitions: Sequence[Repartition]) -> None:
-        """Nothing has changed yet."""
+    def __init__(self, state: State, desired: Desired, repartitions: Sequence[Repartition], renewed: Set[str] = frozenset()) -> None:
+        """Nothing has changed yet; renewed are replicas that go and come again as they are."""
         before, after = ({replica.name: replica for replica in replicas} for replicas in (state.replicas, desired.replicas))
-        self.going = [replica for name, replica in sorted(before.items()) if not same_engine(after.get(name), replica)]
-        self.coming = [replica for name, replica in sorted(after.items()) if not same_engine(before.get(name), replica)]
+        staying = {name for name in before.keys() & after.keys() if name not in renewed and same_engine(after[name], before[name])}
+        self.going = [replica for name, replica in sorted(before.items()) if name not in staying]
+        self.coming = [replica for name, replica in sorted(after.items()) if name not in staying]
         self.repartitions = list(repartitions)
         self._running: dict[str, Replica] = {}
         self._models: defaultdict[str, set[str]] = defaultdict(set)

@@ -11,7 +11,7 @@ from executor.emulator.gpu_file import DeviceError
 from executor.emulator.node_gpus import node_gpu_type
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
-from planner.plan import GpuFacts, NodePlan, Repartition
+from planner.plan import GpuFacts, MigPlace, NodePlan, Repartition
 from profiles.gpu_types import GpuType
 
 
@@ -52,6 +52,7 @@ class EmulatedDevices:
                 index=gpu.index,
                 holders=tuple(GpuHolder(resident.pid, resident.memory_mib, resident.active) for resident in gpu.residents),
                 busy_s=gpu_busy_s(gpu, node_gpu_type(self._folder.nodes / node, gpu.gpu_type)),
+                mig_layout=tuple(MigPlace(profile=part.profile, start=part.start) for part in gpu.instances if part.profile),
             )
             for node, reading in self.readings().items()
             for gpu in reading.gpus

@@ -15,10 +15,11 @@ import aiohttp
 from executor import credentials, ports
 from executor.backends import probes
 from executor.backends.launch_command import LaunchCommand, Launcher
-from executor.backends.protocol import Observed, ObservedGpu, Say
+from executor.backends.protocol import Answer, Capabilities, Observed, ObservedGpu, Say
 from executor.backends.readiness import await_ready
 from executor.errors import ExecutorError, ProcessError, StartError
 from executor.processes import table as processes
+from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.waiting import finish, wait_until
 from planner.outages import DRAIN_LIMIT_S
@@ -41,6 +42,10 @@ class Deadlines:
     stop_grace_s: float = replica_start.SHUTDOWN_TIMEOUT_S + 5.0
     # a driver gives memory back once the last process of the group is gone
     memory_s: float = 10.0
+    # an engine that neither answers nor makes a step for so long will not end its requests
+    still_s: float = 20.0
+    # what a hung engine gets between SIGTERM and SIGKILL
+    hung_grace_s: float = 2.0
 
 
 class Devices(Protocol):
@@ -74,9 +79,13 @@ class LocalBackend:
 
         inspect refuses a plan that this machine cannot run; it is told where programs are looked for.
         """
+        self.capabilities = Capabilities(mig_layouts=devices is not None, reads_gpus=devices is not None)
+        self.router = EnvoyRouter(folder)
         self._inspect = inspect
         self._table = processes.ProcessTable(folder.processes, folder.logs)
         self._launch = launch
+        # replicas that did not move while they were drained
+        self._hung: set[str] = set()
         self._devices = devices
         self._limits = limits or Deadlines()
         # imports and weights compete for the cores of this machine; more starts at once only make each of them slower
@@ -115,6 +124,14 @@ class LocalBackend:
                 found[name] = Observed(name, record.pid, processes.alive(record), processes.members(record), record.command_hash)
         return found
 
+    async def ask(self, replica: Replica) -> Answer:
+        """Over its HTTP surface."""
+        return await probes.ask(replica)
+
+    async def try_out(self, replica: Replica, limit_s: float) -> str | None:
+        """Over its HTTP surface."""
+        return await probes.try_out(replica, limit_s)
+
     def gpus(self) -> tuple[ObservedGpu, ...]:
         """Those of its devices; none where GPUs are left as they are."""
         return () if self._devices is None else self._devices.gpus()
@@ -142,10 +159,14 @@ class LocalBackend:
                 raise
 
     async def drain(self, replica: Replica) -> str:
-        """Two readings without a request, one poll apart: a request on its way from the router is seen by the second."""
+        """Two readings without a request, one poll apart: a request on its way from the router is seen by the second.
+
+        An engine that stands still is not waited for.
+        """
         clock = asyncio.get_running_loop().time
         deadline_s = clock() + self._limits.drain_s
-        quiet = 0
+        quiet, last, moved_s = 0, None, clock()
+        self._hung.discard(replica.name)
         async with aiohttp.ClientSession() as session:
             while quiet < 2:
                 record = self._table.record(PREFIX + replica.name)
@@ -153,8 +174,13 @@ class LocalBackend:
                     return "does not run"
                 load = await probes.load(session, replica.host, replica.args.port)
                 quiet = quiet + 1 if load is not None and load.running + load.waiting == 0 else 0
+                left = "its metrics do not answer" if load is None else f"{load.running + load.waiting} requests are left"
+                if load is not None and load != last:
+                    last, moved_s = load, clock()
+                if not quiet and clock() - moved_s >= self._limits.still_s:
+                    self._hung.add(replica.name)
+                    return f"it hangs: no step for {clock() - moved_s:.0f} s, and {left}"
                 if clock() >= deadline_s:
-                    left = "its metrics do not answer" if load is None else f"{load.running + load.waiting} requests are left"
                     return f"not at rest after {self._limits.drain_s:.0f} s: {left}"
                 await asyncio.sleep(0.1)
         return ""
@@ -165,7 +191,8 @@ class LocalBackend:
         if record is None:
             return
         pids = frozenset(processes.members(record))
-        await processes.stop(record, self._limits.stop_grace_s)
+        await processes.stop(record, self._limits.hung_grace_s if name in self._hung else self._limits.stop_grace_s)
+        self._hung.discard(name)
         if self._devices is not None:
             await self._memory_free(self._devices, name, pids)
         self._table.forget(PREFIX + name)

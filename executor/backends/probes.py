@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 import aiohttp
 
 from executor import credentials
+from executor.backends.protocol import Answer, EngineLoad
 from executor.errors import AccessError
-from profiles.sources.prometheus_text import ACCEPT, sums
+from planner.plan import Replica
+from profiles.sources.prometheus_text import ACCEPT, samples
 
 # one question that is answered from memory; a hung engine must not hold up the one who asks
 QUICK_LIMIT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineLoad:
-    """Requests in an engine and the fraction of its KV pool in use."""
-
-    running: int
-    waiting: int
-    kv_fraction: float
-    generated_tokens: int
-    prompt_tokens: int
 
 
 async def served_names(session: aiohttp.ClientSession, host: str, port: int) -> tuple[str, ...] | None:
@@ -81,16 +71,51 @@ async def load(session: aiohttp.ClientSession, host: str, port: int) -> EngineLo
             text = await answer.text()
     except (TimeoutError, aiohttp.ClientError, ConnectionError, ValueError):
         return None
-    values = sums(text)
+    return read_load(text)
+
+
+def read_load(text: str) -> EngineLoad | None:
+    """The load on a page of metrics; None when it is not an engine's."""
+    values: dict[str, float] = {}
+    kv_blocks: int | None = None
+    for sample in samples(text):
+        values[sample.name] = values.get(sample.name, 0.0) + sample.value
+        told = sample.labels.get("num_gpu_blocks", "") if sample.name == "cache_config_info" else ""
+        if told.isdecimal():
+            kv_blocks = (kv_blocks or 0) + int(told)
     if "num_requests_running" not in values:
         return None
+    steps = values.get("iteration_tokens_total_count")
     return EngineLoad(
         running=int(values["num_requests_running"]),
         waiting=int(values.get("num_requests_waiting", 0.0)),
         kv_fraction=values.get("kv_cache_usage_perc", 0.0),
         generated_tokens=int(values.get("generation_tokens_total", 0.0)),
         prompt_tokens=int(values.get("prompt_tokens_total", 0.0)),
+        steps=None if steps is None else int(steps),
+        kv_blocks=kv_blocks,
     )
+
+
+async def ask(replica: Replica) -> Answer:
+    """What an engine says of itself over HTTP."""
+    async with aiohttp.ClientSession() as session:
+        try:
+            names = await served_names(session, replica.host, replica.args.port)
+        except AccessError:
+            return Answer(None, denied=True, load=None)
+        seen = await load(session, replica.host, replica.args.port) if names is not None else None
+        return Answer(names, denied=False, load=seen)
+
+
+async def try_out(replica: Replica, limit_s: float) -> str | None:
+    """One token, or what a pooling engine makes of one: None when it came, else what went wrong."""
+    async with aiohttp.ClientSession() as session:
+        try:
+            pooling = replica.args.runner == "pooling"
+            return await first_answer(session, replica.host, replica.args.port, replica.served_name, limit_s, pooling=pooling)
+        except AccessError as error:
+            return str(error)
 
 
 def _require_access(answer: aiohttp.ClientResponse) -> None:

@@ -1,4 +1,4 @@
-"""What apply needs from a place where replicas run."""
+"""What apply and reconcile need from a place where replicas run. One method per action of a plan, and readings of what is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from planner.plan import Plan, Repartition, Replica, State
+from planner.plan import MigPlace, Plan, Repartition, Replica, Route, RouterPlan, State
 
 Say = Callable[[str], None]
 
@@ -33,16 +33,83 @@ class GpuHolder:
 
 @dataclass(frozen=True, slots=True)
 class ObservedGpu:
-    """A GPU as it is now. busy_s: seconds in which its compute worked since it was there; MIG instances count by their part of it."""
+    """A GPU as it is now. busy_s: seconds in which its compute worked since it was there; MIG instances count by their part of it.
+
+    mig_layout is None where it cannot be read.
+    """
 
     node: str
     index: int
     holders: tuple[GpuHolder, ...]
     busy_s: float
+    mig_layout: tuple[MigPlace, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """An engine's own counters: requests in it, the fraction of its KV pool in use, and what it has done since its start.
+
+    steps counts its steps, kv_blocks the blocks of its KV pool; None where its metrics do not tell.
+    """
+
+    running: int
+    waiting: int
+    kv_fraction: float
+    generated_tokens: int
+    prompt_tokens: int
+    steps: int | None = None
+    kv_blocks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a replica says of itself: the models that it names (None: no answer), or that it denies us, and its load (None: no metrics)."""
+
+    names: tuple[str, ...] | None
+    denied: bool
+    load: EngineLoad | None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do beyond starting, draining and stopping: set MIG layouts, and read its GPUs."""
+
+    mig_layouts: bool
+    reads_gpus: bool
+
+
+class Router(Protocol):
+    """Spreads requests over replicas; every method can be repeated after a crash and then converges."""
+
+    def preflight(self, plan: Plan, state: State) -> None:
+        """Refuse, before anything is done, what cannot be routed. Raises RouterError."""
+
+    async def difference(self, settings: RouterPlan, routes: tuple[Route, ...]) -> str | None:
+        """The first difference between what it does and these settings and routes; None without any."""
+
+    async def ensure(self, settings: RouterPlan, routes: tuple[Route, ...]) -> None:
+        """It runs with these settings and routes, whether their replicas live or not. Raises RouterError."""
+
+    async def set_routes(self, settings: RouterPlan, routes: tuple[Route, ...], before: tuple[Route, ...]) -> str:
+        """Switch from the routes before to these; returns a note for people. Raises RouterError."""
 
 
 class Backend(Protocol):
     """Starts and stops replicas; every method can be repeated after a crash and then converges."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    @property
+    def router(self) -> Router:
+        """What spreads requests over its replicas."""
+
+    async def ask(self, replica: Replica) -> Answer:
+        """Ask a replica, for some seconds at most, what it serves and what it does. Never raises."""
+
+    async def try_out(self, replica: Replica, limit_s: float) -> str | None:
+        """Let a replica answer one smallest request: None when it did, else what went wrong. Never raises."""
 
     def preflight(self, plan: Plan, state: State) -> None:
         """Refuse, before anything is done, what this backend cannot do or what would fail. Raises ExecutorError."""

@@ -16,7 +16,7 @@ from types import TracebackType
 import aiohttp
 
 from executor.backends import probes
-from executor.backends.protocol import Backend
+from executor.backends.protocol import Backend, EngineLoad
 from executor.file_names import file_name
 from planner.plan import GpuPlan, Plan, Replica
 from planner.simulation.traffic_metrics import GpuUse
@@ -24,7 +24,7 @@ from planner.simulation.traffic_metrics import GpuUse
 # A scrape of one emulated engine costs it about a millisecond; every two seconds that stays below a part in a thousand.
 SAMPLE_EVERY_S = 2.0
 
-Loads = dict[str, probes.EngineLoad]
+Loads = dict[str, EngineLoad]
 
 
 def increase(readings: Sequence[int]) -> int:

@@ -71,12 +71,25 @@ class EnvoyRouter:
         record = self.record()
         return record is not None and processes.alive(record)
 
+    async def difference(self, settings: RouterPlan, routes: tuple[Route, ...]) -> str | None:
+        """The first difference to these settings and routes; None when Envoy runs with them. Raises RouterError without Envoy."""
+        record = self.record()
+        if record is None or not processes.alive(record):
+            return "does not run"
+        if record.command_hash != _digest(envoy.render_routes(routes, settings), _argv()):
+            return "it runs with other settings"
+        async with aiohttp.ClientSession() as session:
+            seen = await admin.look(session, settings.host, settings.admin_port)
+        # asked last: a router that ends while we look must not pass for one that only keeps silent
+        if not processes.alive(record):
+            return "does not run"
+        return "its admin interface does not answer" if seen is None else seen.lacks(routes)
+
     async def ensure(self, settings: RouterPlan, routes: tuple[Route, ...]) -> None:
         """Envoy runs with these settings and routes, whether their backends live or not. Raises RouterError with the end of its log."""
         manifest = envoy.render_routes(routes, settings)
-        fixed = [file.text for file in manifest if file.path in _READ_ONCE]
-        argv = (str(_binary()), *envoy.command()[1:])
-        digest = processes.command_hash((*argv, *fixed), {})
+        argv = _argv()
+        digest = _digest(manifest, argv)
         record = self.record()
         if record is not None and (record.command_hash != digest or not processes.alive(record)):
             await self.stop()
@@ -171,6 +184,15 @@ class EnvoyRouter:
     def _log_end(self) -> str:
         path = self._folder.logs / f"{NAME}.log"
         return f"the end of {path}:\n{logs.tail(logs.read_end(path))}"
+
+
+def _argv() -> tuple[str, ...]:
+    return (str(_binary()), *envoy.command()[1:])
+
+
+def _digest(manifest: Manifest, argv: tuple[str, ...]) -> str:
+    """Of what Envoy reads once."""
+    return processes.command_hash((*argv, *(file.text for file in manifest if file.path in _READ_ONCE)), {})
 
 
 def _joined(before: tuple[Route, ...], routes: tuple[Route, ...]) -> tuple[Route, ...]:

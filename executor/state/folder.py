@@ -2,7 +2,9 @@
 
 state.json     planner.plan.State as the last apply left it
 engine         the kind of engine that its replicas were started with
+goal.json      the plan that is to be kept: the last one begun
 journal.jsonl  what apply began and ended
+reconcile.json what the reconcile loop remembers: its last passes, and replicas that fail again and again
 lock           held while apply or destroy works
 processes/     one record per process that was started
 logs/          one log per replica and one of the router
@@ -33,6 +35,8 @@ class StateFolder:
         self.root = root.resolve()
         self.state_path = self.root / "state.json"
         self.engine_path = self.root / "engine"
+        self.goal_path = self.root / "goal.json"
+        self.reconcile_path = self.root / "reconcile.json"
         self.journal_path = self.root / "journal.jsonl"
         self.lock_path = self.root / "lock"
         self.processes = self.root / "processes"

@@ -47,9 +47,12 @@ class Journal:
         self._now = now
         self.records, self._length_bytes, self.torn = _read(path)
 
-    def begin(self, plan: str, serial: int) -> None:
-        """A plan (by hash) starts, or starts again, on the state with this serial."""
-        self._append({"event": "begin", "plan": plan, "serial": serial})
+    def begin(self, plan: str, serial: int, goal: str | None = None) -> None:
+        """A plan (by hash) starts, or starts again, on the state with this serial.
+
+        goal is the plan that it leads to, "" where it does not get there yet; None: the plan itself.
+        """
+        self._append({"event": "begin", "plan": plan, "serial": serial, **({} if goal is None else {"goal": goal})})
 
     def intent(self, action: int, kind: str, subject: str) -> None:
         """Action number `action` of the plan is about to be done."""
@@ -105,12 +108,28 @@ class Journal:
         for record in self.records:
             match record:
                 case {"event": "begin", "plan": str(digest)}:
-                    plan = digest
+                    plan = str(record.get("goal", digest))
                 case {"event": "end", "ok": True, "at": str(at)}:
                     found[plan] = at
                 case _:
                     pass
         return found
+
+    def reached(self) -> str | None:
+        """The plan, by its hash, that was last done to its end; None when there is none since everything was destroyed."""
+        reached: str | None = None
+        begun = ""
+        for record in self.records:
+            match record:
+                case {"event": "begin", "plan": str(digest)}:
+                    begun = str(record.get("goal", digest))
+                case {"event": "end", "ok": True} if begun:
+                    reached = begun
+                case {"event": "destroyed"}:
+                    reached = None
+                case _:
+                    pass
+        return reached
 
     def _append(self, record: JournalLine) -> None:
         record = {"seq": len(self.records) + 1, "at": self._now(), **record}

@@ -22,7 +22,7 @@ from planner.plan import Plan, State, gpu_look_up
 from profiles.gpu_types import GpuType
 from profiles.models import Architecture
 
-__all__ = ["TAKEN_AS_SAID", "check"]
+__all__ = ["TAKEN_AS_SAID", "check", "transition_problems"]
 
 # What only the fleet file, measurements or a solver can confirm: the checker takes it from the plan as it stands there.
 TAKEN_AS_SAID = (
@@ -56,3 +56,8 @@ def check(
         *(action_problems(plan, state, known) if state is not None else ()),
     ]
     return tuple(dict.fromkeys(found))
+
+
+def transition_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]) -> tuple[str, ...]:
+    """Everything that would go wrong while the actions of a plan are done from a state; for a way to a plan that was checked itself."""
+    return tuple(dict.fromkeys(action_problems(plan, state, gpu_look_up(plan.desired.gpu_types, gpu_type))))

@@ -54,6 +54,8 @@ class _World:
         self.running = {replica.name: replica for replica in state.replicas}
         self.drained: set[str] = set()
         self.routes = state.routes
+        # of one that is replaced by itself, the first: until then it goes, from then on it stays
+        self.to_stop = {action.replica for action in plan.actions if isinstance(action, Stop)}
         self.layouts: dict[GpuKey, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
 
     def start(self, action: Start, where: str) -> Iterator[str]:
@@ -101,6 +103,7 @@ class _World:
         if self._routed(name):
             yield f"{where}: stops {name}, which still takes part in a route"
         self.drained.discard(name)
+        self.to_stop.discard(name)
 
     def _routed(self, name: str) -> bool:
         return any(backend.replica == name for route in self.routes for backend in route.backends)
@@ -145,13 +148,15 @@ class _World:
 
     def _stays(self, replica: Replica) -> bool:
         wanted = self.wanted.get(replica.name)
+        if replica.name in self.to_stop:
+            return False
         return wanted is not None and (wanted.args, wanted.node, wanted.gpus) == (replica.args, replica.node, replica.gpus)
 
     def _abandoned(self, routes: tuple[Route, ...], where: str) -> Iterator[str]:
         """Served names that lose their route while a replica that stays serves them."""
         routed = {route.served_name for route in routes}
         for name in sorted({route.served_name for route in self.routes} - routed):
-            stays = [item.name for item in self.running.values() if name in item.args.names and self.wanted.get(item.name) == item]
+            stays = [item.name for item in self.running.values() if name in item.args.names and self._stays(item)]
             if stays:
                 yield f"{where}: removes the route of {name}, although {', '.join(sorted(stays))} still serves it"
 

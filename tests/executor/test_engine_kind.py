@@ -12,7 +12,6 @@ from executor.backends.local import LocalBackend
 from executor.backends.protocol import GpuHolder, ObservedGpu
 from executor.destroy import destroy
 from executor.errors import ExecutorError
-from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.status import status
 from planner.plan import NodePlan, Plan, Repartition, State
@@ -46,7 +45,7 @@ def _backend(world: World) -> LocalBackend:
 
 
 async def _apply(world: World, plan: Plan, kind: str) -> State:
-    return await apply_to(plan, world.folder, world.backend(), EnvoyRouter(world.folder), engine=kind)
+    return await apply_to(plan, world.folder, world.backend(), engine=kind)
 
 
 def test_an_apply_with_another_kind_is_refused_until_nothing_of_the_first_is_left(world: World) -> None:

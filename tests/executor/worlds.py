@@ -15,7 +15,6 @@ from executor.backends.launch_command import LaunchCommand
 from executor.backends.local import Deadlines, LocalBackend
 from executor.events import Event
 from executor.processes import table as processes
-from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.waiting import wait_until
 from planner.diff import diff
@@ -65,7 +64,7 @@ class World:
         return Plan(desired=desired, prior=prior, actions=diff(state, desired))
 
     async def apply(self, plan: Plan) -> State:
-        return await apply_to(plan, self.folder, self.backend(), EnvoyRouter(self.folder), self.events.append)
+        return await apply_to(plan, self.folder, self.backend(), self.events.append)
 
     def living(self) -> dict[str, tuple[int, ...]]:
         """Processes that live, by record."""

@@ -28,7 +28,7 @@ def test_a_reader_that_went_away_does_not_stop_an_apply(monkeypatch: pytest.Monk
         raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(typer, "echo", broken)
-    run._print_event(Event("done", 1, 2, "stop", "small-0"))
+    run.print_event(Event("done", 1, 2, "stop", "small-0"))
 
 
 def test_a_read_only_file_system_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executor.backends.probes import EngineLoad
+from executor.backends.protocol import EngineLoad
 from executor.clients.replay import ReplayProgress
 from executor.destroy import DestroyReport
 from executor.events import Event

@@ -77,7 +77,7 @@ def apply(
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
-        result = apply_plan(document, folder, open_backend, _print_event, origin, engine)
+        result = apply_plan(document, folder, open_backend, print_event, origin, engine)
     _tell_what_runs(folder, result)
 
 
@@ -153,7 +153,8 @@ def _confirm() -> None:
         raise ExitCode(ERROR)
 
 
-def _print_event(event: Event) -> None:
+def print_event(event: Event) -> None:
+    """Print what was just done."""
     from ullage.views.status_text import event_line
 
     # a reader that went away (`| head`, a lost terminal) must not leave a change half done; the journal keeps what happened
@@ -198,7 +199,7 @@ def destroy(
         return
     if not auto_approve:
         _confirm()
-    report = take_down(state, _print_event, _backend_if_known(state))
+    report = take_down(state, print_event, _backend_if_known(state))
     typer.echo(destroy_text(report), nl=False)
     if report.leftovers:
         raise ExitCode(ERROR)

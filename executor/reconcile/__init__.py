@@ -1,0 +1,1 @@
+"""The loop that keeps what runs equal to the plan: observe, compare, act within limits."""

@@ -1,0 +1,72 @@
+"""What the loop remembers over a restart, in reconcile.json: its last passes, and the replicas that fail again and again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from executor.processes import proc
+from executor.reconcile.attempts import Attempt
+from profiles.regular_files import write_atomic
+
+PassOutcome = Literal["steady", "changed", "failed", "busy"]
+
+# So many passes are kept.
+PASSES_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """One pass of the loop: when it began (UTC, ISO 8601), how long it took, what it did, and what is still not as planned.
+
+    steady: nothing to do; changed: something was done, and it worked; failed: failures say what did not; busy: somebody else holds the
+    state folder. drift are the lines of what is left, for people.
+    """
+
+    at: str
+    duration_s: float
+    outcome: PassOutcome
+    actions: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """passes, newest last; attempts at replicas that have failed."""
+
+    passes: tuple[PassReport, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+
+
+def recall(path: Path) -> Remembered:
+    """What the file says; nothing where it is missing or damaged, which costs no more than a try too early."""
+    try:
+        value = json.loads(path.read_bytes())
+        passes = tuple(PassReport(**{**item, **_tuples(item)}) for item in value["passes"])
+        attempts = tuple(Attempt(**item) for item in value["attempts"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Remembered()
+    if value.get("boot_id") != proc.boot_id():
+        # the clock that counts from the start of the machine has begun anew
+        attempts = tuple(replace(attempt, failed_at_s=0.0, retry_at_s=0.0) for attempt in attempts)
+    return Remembered(passes, attempts)
+
+
+def remember(path: Path, remembered: Remembered) -> None:
+    """Write the file; a disk that refuses must not stop the loop."""
+    value = {
+        "boot_id": proc.boot_id(),
+        "passes": [asdict(item) for item in remembered.passes[-PASSES_KEPT:]],
+        "attempts": [asdict(item) for item in remembered.attempts],
+    }
+    with suppress(OSError):
+        write_atomic(path, json.dumps(value, sort_keys=True, indent=2) + "\n")
+
+
+def _tuples(item: Mapping[str, object]) -> dict[str, tuple[object, ...]]:
+    return {name: tuple(found) for name in ("actions", "failures", "drift") if isinstance(found := item.get(name), list)}

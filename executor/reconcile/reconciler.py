@@ -1,0 +1,283 @@
+"""One pass: look at what is there, plan the way to the goal, go as far as is allowed now, and look again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from executor.backends.protocol import Backend
+from executor.engine_kept import keep_engine
+from executor.errors import ExecutorError, LockedError, StartError
+from executor.events import Event, OnEvent, ignore
+from executor.reconcile.attempts import Attempts
+from executor.reconcile.memory import PASSES_KEPT, PassOutcome, PassReport, Remembered, remember
+from executor.reconcile.observe import Observer, World
+from executor.state.applied_plans import keep
+from executor.state.folder import StateFolder
+from executor.state.goal import goal_of, set_goal
+from executor.state.journal import Journal, utc_now
+from executor.state.lock import locked
+from executor.steps import StartingPoint, Steps
+from planner.change import change
+from planner.check import transition_problems
+from planner.plan import Action, Desired, Plan, Repartition, Replica, SetRoutes, Start, State, plan_hash
+from planner.routes import routes_for
+from profiles.catalogue import builtin
+
+# Each round gets at least one action further, or finds one more replica that cannot start: more rounds than that wait for the next pass.
+_MOST_ROUNDS = 20
+
+_NO_GOAL = "no plan was applied from this state folder, so there is nothing to keep; apply one, or give `ullage reconcile` a plan"
+
+# The plan to keep; None when there is none (yet). Raises ExecutorError when it cannot be read.
+ReadGoal = Callable[[], Plan | None]
+
+# The process of a replica in such a condition is at its end.
+_ENDINGS = frozenset({"dead", "hung", "few_kv_blocks"})
+
+
+class Approach(NamedTuple):
+    """The plan from what is observed, and why parts of the goal are left out of it."""
+
+    plan: Plan
+    left_out: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Account:
+    """What a pass did so far."""
+
+    actions: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    drift: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the reconciler is given: clock counts seconds and never goes back; now is the time of day for people."""
+
+    folder: StateFolder
+    backend: Backend
+    observer: Observer
+    attempts: Attempts
+    clock: Callable[[], float]
+    engine: str | None = None
+    now: Callable[[], str] = utc_now
+    on_event: OnEvent = ignore
+
+
+class Reconciler:
+    """Keeps what runs equal to a goal."""
+
+    def __init__(self, surroundings: Surroundings, passes: tuple[PassReport, ...] = ()) -> None:
+        """Nothing is looked at yet; passes are those before."""
+        self._with = surroundings
+        self._passes = passes
+        self._deaths: set[tuple[str, int]] = set()
+        # whether a replica may hang, which a later look will show
+        self.unsure = False
+
+    async def once(self, read_goal: ReadGoal, *, dry_run: bool = False) -> PassReport:
+        """One pass. Errors of the executor are in the report; a dry run changes nothing and needs no lock.
+
+        The goal is read under the lock: one that a destroy has just taken away must not come back. Where it cannot be read, that is
+        told, and what was kept before is kept further.
+        """
+        began, began_s = self._with.now(), self._with.clock()
+        self.unsure = False
+        account = _Account()
+        outcome: PassOutcome
+        try:
+            if dry_run:
+                await self._dry(read_goal(), account)
+            else:
+                self._with.folder.create()
+                with locked(self._with.folder.lock_path, "reconcile"):
+                    await self._rounds(self._goal(read_goal, account), account)
+            outcome = "failed" if account.failures else "changed" if account.actions else "steady"
+        except LockedError as error:
+            outcome = "busy"
+            account.drift = (str(error),)
+        except ExecutorError as error:
+            outcome = "failed"
+            account.failures.append(str(error))
+        duration_s = self._with.clock() - began_s
+        report = PassReport(began, duration_s, outcome, tuple(account.actions), tuple(account.failures), account.drift)
+        if not dry_run and outcome != "busy":
+            self._passes = (*self._passes, report)[-PASSES_KEPT:]
+            remember(self._with.folder.reconcile_path, Remembered(self._passes, self._with.attempts.all))
+        return report
+
+    def _goal(self, read_goal: ReadGoal, account: _Account) -> Plan | None:
+        try:
+            return read_goal()
+        except ExecutorError as error:
+            account.failures.append(str(error))
+            return goal_of(self._with.folder)
+
+    async def _dry(self, goal: Plan | None, account: _Account) -> None:
+        if goal is None:
+            account.drift = (_NO_GOAL,)
+            return
+        state = self._with.folder.load()
+        world = await self._with.observer.look(state)
+        self.unsure = world.suspect
+        way = self._way(world, goal)
+        account.actions = [f"{_words(action)}: {action.reason}" for action in way.plan.actions]
+        account.actions += [f"stop {name}: not in the state" for name in world.strays]
+        account.drift = self._drift(world, way, goal)
+
+    async def _rounds(self, goal: Plan | None, account: _Account) -> None:
+        if goal is None:
+            account.drift = (_NO_GOAL,)
+            return
+        self._with.attempts.keep_only(replica.name for replica in goal.desired.replicas)
+        _refuse_other_fleet(goal, self._with.folder.load())
+        set_goal(self._with.folder, goal)
+        for _ in range(_MOST_ROUNDS):
+            state = self._with.folder.load()
+            world = await self._with.observer.look(state)
+            self.unsure = world.suspect
+            self._note_deaths(world)
+            way = self._way(world, goal)
+            account.drift = self._drift(world, way, goal)
+            if not (way.plan.actions or world.strays or _differs(state, way.plan.desired)):
+                return
+            await self._act(way, world, goal, account)
+
+    def _way(self, world: World, goal: Plan) -> Approach:
+        """The actions to the goal without the replicas that may not start now; those of that name that run stay as they are."""
+        desired, repairs = goal.desired, world.repairs
+        left_out: dict[str, str] = {}
+        while True:
+            plan = change(world.state, desired, repairs=repairs)
+            refused = {
+                action.replica: why
+                for action in plan.actions
+                if isinstance(action, Start) and (why := self._refusal(desired, action.replica)) is not None
+            }
+            if not refused:
+                return Approach(plan, tuple(f"replica {name}: {why}" for name, why in sorted(left_out.items())))
+            left_out.update(refused)
+            desired = _without(goal.desired, left_out.keys(), world)
+            repairs = replace(repairs, outdated={name: why for name, why in repairs.outdated.items() if name not in left_out})
+
+    def _refusal(self, desired: Desired, name: str) -> str | None:
+        replica = next(replica for replica in desired.replicas if replica.name == name)
+        digest = self._with.backend.wanted_hash(replica)
+        return self._with.attempts.refusal(name, digest, self._with.clock())
+
+    async def _act(self, way: Approach, world: World, goal: Plan, account: _Account) -> None:
+        """Do the actions. A replica that does not start is noted, and whatever else fails is raised."""
+        found = transition_problems(way.plan, world.state, builtin().gpu)
+        if found:
+            raise ExecutorError("the way to the plan is not safe, so nothing was done: " + "; ".join(found))
+        folder = self._with.folder
+        journal = Journal(folder.journal_path)
+        state = folder.load()
+        new = journal.reached() != plan_hash(goal)
+        if new and self._with.engine is not None:
+            keep_engine(folder, self._with.engine, self._with.backend)
+        if new:
+            self._with.backend.preflight(goal, state)
+            self._with.backend.router.preflight(goal, state)
+        start = StartingPoint(world.state, state.serial + new)
+        steps = Steps(way.plan, folder, self._with.backend, journal, self._telling(account), start)
+        journal.begin(plan_hash(way.plan), state.serial, goal="" if way.left_out else plan_hash(goal))
+        try:
+            await steps.run(frozenset())
+        except asyncio.CancelledError:
+            journal.end(ok=False, detail="interrupted")
+            raise
+        except ExecutorError as error:
+            journal.end(ok=False, detail=str(error))
+            if not isinstance(error, StartError):
+                raise
+            self._note_failure(error, way.plan.desired, account)
+            return
+        if new and not way.left_out:
+            keep(folder, goal, steps.state.serial)
+        journal.end(ok=True)
+
+    def _telling(self, account: _Account) -> OnEvent:
+        """Events go to whoever listens, and what was done into the account."""
+
+        def tell(event: Event) -> None:
+            if event.what in ("done", "note"):
+                what = f"{event.subject}: {event.detail}" if event.what == "note" else f"{event.kind} {event.subject}"
+                account.actions.append(what)
+            self._with.on_event(event)
+
+        return tell
+
+    def _note_failure(self, error: StartError, desired: Desired, account: _Account) -> None:
+        account.failures.append(str(error))
+        replica = next(replica for replica in desired.replicas if replica.name == error.replica)
+        digest = self._with.backend.wanted_hash(replica)
+        reason = str(error).partition("\n")[0]
+        self._with.attempts.failed(error.replica, digest, reason, self._with.clock(), permanent=error.permanent)
+
+    def _note_deaths(self, world: World) -> None:
+        """Each death counts once; what runs is told to those who remember failures."""
+        now_s = self._with.clock()
+        for name, seen in world.observed.items():
+            condition = world.conditions.get(name)
+            if condition is not None and condition.kind == "ready":
+                self._with.attempts.ready(name, now_s)
+            if condition is None or condition.kind not in _ENDINGS or (name, seen.pid) in self._deaths:
+                continue
+            self._deaths.add((name, seen.pid))
+            lasting = condition.kind == "few_kv_blocks"
+            self._with.attempts.died(name, seen.command_hash, condition.detail, now_s, permanent=lasting)
+
+    def _drift(self, world: World, way: Approach, goal: Plan) -> tuple[str, ...]:
+        """What is not as planned, and stays so for now."""
+        wanted = {replica.name for replica in goal.desired.replicas}
+        waits = {line.partition(":")[0].removeprefix("replica ") for line in way.left_out}
+        troubled = (
+            f"replica {name}: {condition.detail}"
+            for name, condition in sorted(world.conditions.items())
+            if condition.kind != "ready" and name in wanted and name not in waits
+        )
+        return (*world.remarks, *troubled, *way.left_out)
+
+
+def _without(desired: Desired, names: AbstractSet[str], world: World) -> Desired:
+    """The desired world without some replicas; where one of that name runs, with that one."""
+    running = {replica.name: replica for replica in world.state.replicas if replica.name not in world.repairs.useless}
+    kept: list[Replica] = []
+    for replica in desired.replicas:
+        if replica.name not in names:
+            kept.append(replica)
+        elif replica.name in running:
+            kept.append(running[replica.name])
+    routes = routes_for(kept, [route.served_name for route in desired.routes])
+    return desired.model_copy(update={"replicas": tuple(kept), "routes": routes})
+
+
+def _differs(state: State, desired: Desired) -> bool:
+    """Whether the state says anything else than the plan, also what no action changes: rates, floors, GPUs."""
+    there = (state.nodes, state.gpus, state.replicas, state.routes, state.router)
+    return there != (desired.nodes, desired.gpus, desired.replicas, desired.routes, desired.router)
+
+
+def _refuse_other_fleet(goal: Plan, state: State) -> None:
+    ours, theirs = {node.name for node in state.nodes}, {node.name for node in goal.desired.nodes}
+    if ours and theirs and not ours & theirs:
+        raise ExecutorError(
+            f"the plan is of another fleet: its nodes are {', '.join(sorted(theirs))}, and those of this state folder are "
+            f"{', '.join(sorted(ours))}; give another --state, or `ullage destroy` this one first"
+        )
+
+
+def _words(action: Action) -> str:
+    match action:
+        case Repartition():
+            return f"repartition GPU {action.gpu} of {action.node}"
+        case SetRoutes():
+            return "set routes"
+        case _:
+            return f"{action.kind} {action.replica}"

@@ -1,0 +1,264 @@
+"""Whatever happened to what runs, passes lead back to the plan; what cannot be mended is told and left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from executor.backends.protocol import EngineLoad
+from executor.destroy import destroy
+from executor.errors import ExecutorError
+from executor.state.folder import StateFolder
+from executor.state.journal import Journal
+from executor.state.lock import locked
+from planner.plan import Plan, Replica, plan_hash, state_hash
+from tests.executor.reconcile.loops import Loop
+from tests.executor.worlds import engine
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Loop:
+    return Loop(tmp_path / "state")
+
+
+def two() -> tuple[Replica, Replica]:
+    return engine("llama-0", 3000), engine("qwen-0", 3001, gpu=1)
+
+
+def test_nothing_is_done_where_all_is_as_planned(loop: Loop) -> None:
+    loop.apply(*two())
+    before = loop.folder.state_path.read_bytes()
+    report = loop.once()
+    assert (report.outcome, report.actions, report.failures, report.drift) == ("steady", (), (), ())
+    assert loop.backend.done == []
+    assert loop.folder.state_path.read_bytes() == before
+
+
+def test_a_dead_replica_starts_again_and_the_state_is_the_same_as_before(loop: Loop) -> None:
+    loop.apply(*two())
+    before = loop.folder.load()
+    loop.backend.engines["llama-0"].alive = False
+    report = loop.once()
+    assert (report.outcome, report.actions, report.drift) == ("changed", ("start llama-0",), ())
+    # a plan that was made before the death can still be applied
+    assert (loop.folder.load(), state_hash(loop.folder.load())) == (before, state_hash(before))
+    assert loop.once().outcome == "steady"
+
+
+def test_a_replica_that_dies_again_and_again_is_started_later_and_later(loop: Loop) -> None:
+    loop.apply(*two())
+    waits = []
+    for _ in range(5):
+        loop.backend.engines["llama-0"].alive = False
+        report = loop.once()
+        waited_s = 0.0
+        while "llama-0" not in loop.backend.engines or not loop.backend.engines["llama-0"].alive:
+            assert report.drift[0].startswith("replica llama-0: failed ")
+            report = loop.once(later_s=1.0)
+            waited_s += 1.0
+        waits.append(waited_s)
+    assert waits == [0.0, 10.0, 20.0, 40.0, 80.0]
+    # one that has lasted begins anew
+    loop.once(later_s=600.0)
+    loop.backend.engines["llama-0"].alive = False
+    assert loop.once().actions == ("start llama-0",)
+
+
+def test_a_permanent_failure_is_held_after_three_crashes_and_others_are_mended(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].alive = False
+    loop.backend.fails = lambda name: "config" if name == "llama-0" else None
+    tries = 0
+    for _ in range(40):
+        loop.once(later_s=30.0)
+        tries += loop.backend.done.count("start llama-0")
+    # the death and two starts
+    assert tries == 2
+    loop.backend.engines["qwen-0"].alive = False
+    report = loop.once()
+    assert report.actions == ("start qwen-0",)
+    [line] = report.drift
+    assert line.startswith("replica llama-0: is held: it failed 3 times, and the same command will fail again; change the plan, or mend")
+    assert [replica.name for replica in loop.folder.load().replicas] == ["qwen-0"]
+
+    # a loop that is started anew remembers; another command is another matter
+    loop.reconciler = loop.fresh()
+    assert loop.once(later_s=3600.0).actions == ()
+    loop.backend.fails = lambda _: None
+    changed = engine("llama-0", 3002)
+    assert loop.once(loop.plan(changed, two()[1])).drift == ()
+    assert loop.backend.done == ["start llama-0"]
+
+
+@pytest.mark.parametrize("how", ["requests stand still", "no answer", "idle and mute"])
+def test_a_hung_engine_is_stopped_and_started_but_not_for_one_late_answer(loop: Loop, how: str) -> None:
+    loop.apply(*two())
+    hung = loop.backend.engines["llama-0"]
+    hung.load = EngineLoad(0, 0, 0.0, 5, 5, steps=5)
+    loop.once()
+
+    def break_it() -> None:
+        if how == "requests stand still":
+            hung.load = replace(hung.load, running=3)
+        elif how == "no answer":
+            hung.silent = True
+        else:
+            loop.backend.try_out = no_token  # type: ignore[method-assign]
+
+    async def no_token(replica: Replica, limit_s: float) -> str | None:
+        return "no answer within 10 s" if loop.backend.engines[replica.name] is hung else None
+
+    break_it()
+    acted: list[str] = []
+    passes = 0
+    while not acted and passes < 20:
+        report = loop.once(later_s=10.0)
+        acted = list(report.actions)
+        passes += 1
+        if not acted:
+            assert loop.reconciler.unsure or report.drift == ()
+    assert passes > 2
+    assert acted[:4] == ["set_routes router", "drain llama-0", "stop llama-0", "start llama-0"]
+    assert loop.backend.engines["llama-0"] is not hung
+    assert loop.once(later_s=10.0).outcome == "steady"
+
+
+def test_an_engine_that_is_slow_but_moves_is_left_alone(loop: Loop) -> None:
+    loop.apply(*two())
+    slow = loop.backend.engines["llama-0"]
+    for step in range(20):
+        slow.load = EngineLoad(8, 2, 0.5, 100, 100, steps=step // 2)
+        assert loop.once(later_s=10.0).actions == ()
+
+
+def test_another_command_is_replaced_once_it_can_be_spared(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].command = "something else"
+    report = loop.once()
+    assert report.actions == ("set_routes router", "drain llama-0", "stop llama-0", "start llama-0", "set_routes router")
+    assert loop.once().outcome == "steady"
+
+
+def test_an_engine_with_too_few_kv_blocks_is_started_anew_and_then_held(loop: Loop) -> None:
+    loop.least_kv_blocks = lambda _: 100
+    loop.reconciler = loop.fresh()
+    loop.apply(*two())
+    starts = 0
+    for _ in range(30):
+        loop.backend.engines["llama-0"].load = EngineLoad(0, 0, 0.0, 0, 0, kv_blocks=90)
+        report = loop.once(later_s=30.0)
+        starts += loop.backend.done.count("start llama-0")
+    assert starts == 2
+    assert loop.backend.engines["llama-0"].alive
+    assert "has 90 blocks of KV cache, and the plan needs 100" in report.drift[0]
+
+
+def test_strays_are_stopped_and_a_router_that_is_gone_or_wrong_is_set_right(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["old-0"] = replace(loop.backend.engines["qwen-0"], pid=99)
+    report = loop.once()
+    assert report.actions == ("old-0: was left behind by an interrupted apply and is stopped",)
+    assert set(loop.backend.engines) == {"llama-0", "qwen-0"}
+    loop.backend.router.settings = None
+    assert loop.once().actions == ("set_routes router",)
+    loop.backend.router.routes = ()
+    assert loop.once().actions == ("set_routes router",)
+    assert loop.once().outcome == "steady"
+
+
+def test_a_new_goal_is_led_to_and_noted_as_applied(loop: Loop) -> None:
+    loop.apply(*two())
+    one, other = two()
+    goal = loop.plan(one, engine("mistral-0", 3002, gpu=2), state=loop.folder.load())
+    report = loop.once(goal)
+    assert (report.outcome, report.drift) == ("changed", ())
+    state = loop.folder.load()
+    assert (state.serial, [replica.name for replica in state.replicas]) == (2, ["llama-0", "mistral-0"])
+    assert (loop.folder.plans / "00000002.json").exists()
+    assert loop.once().outcome == "steady"
+    assert other.name not in loop.backend.engines
+
+
+def test_a_plan_of_another_fleet_is_refused(loop: Loop) -> None:
+    loop.apply(*two())
+    plan = loop.plan(*two())
+    elsewhere = plan.desired.model_copy(
+        update={"nodes": tuple(node.model_copy(update={"name": f"other-{node.name}"}) for node in plan.desired.nodes)}
+    )
+    report = loop.once(plan.model_copy(update={"desired": elsewhere}))
+    assert report.outcome == "failed"
+    assert "is of another fleet: its nodes are other-" in report.failures[0]
+    assert loop.backend.done == []
+
+
+def test_a_goal_that_cannot_be_read_is_told_and_the_last_one_is_kept(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].alive = False
+
+    def unreadable() -> Plan | None:
+        raise ExecutorError("plan.json: cannot be read")
+
+    report = asyncio.run(loop.reconciler.once(unreadable))
+    assert (report.failures, report.actions) == (("plan.json: cannot be read",), ("start llama-0",))
+
+
+def test_while_somebody_else_works_nothing_is_looked_at(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].alive = False
+    with locked(loop.folder.lock_path, "apply"):
+        report = loop.once()
+    assert report.outcome == "busy"
+    assert "is in use: ullage apply" in report.drift[0]
+    assert loop.once().actions == ("start llama-0",)
+
+
+def test_without_a_plan_there_is_nothing_to_keep(loop: Loop) -> None:
+    report = loop.once()
+    assert (report.outcome, report.actions) == ("steady", ())
+    assert "no plan was applied" in report.drift[0]
+
+
+def test_a_dry_run_tells_the_actions_and_changes_nothing(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].alive = False
+    before = {path: path.read_bytes() for path in sorted(loop.root.rglob("*")) if path.is_file()}
+    goal = loop.plan(*two())
+    report = asyncio.run(loop.reconciler.once(lambda: goal, dry_run=True))
+    assert report.actions == ("start llama-0: 1.5 requests/s of llama",)
+    assert {path: path.read_bytes() for path in sorted(loop.root.rglob("*")) if path.is_file()} == before
+
+
+def test_a_journal_that_cannot_be_written_stops_the_pass_before_anything_is_done(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].alive = False
+
+    def full(fd: int, raw: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("executor.state.journal.os.pwrite", full)
+    report = loop.once()
+    assert (report.outcome, loop.backend.done) == ("failed", [])
+    assert "No space left on device; nothing more was done" in report.failures[0]
+    monkeypatch.undo()
+    assert loop.once().actions == ("start llama-0",)
+
+
+def test_what_a_destroy_took_away_does_not_come_back(loop: Loop) -> None:
+    loop.apply(*two())
+    destroy(loop.folder.root)
+    loop.backend.engines.clear()
+    report = loop.once()
+    assert report.actions == ()
+    assert StateFolder(loop.root).load().replicas == ()
+
+
+def test_repairs_do_not_count_as_the_plan_of_a_later_apply(loop: Loop) -> None:
+    plan = loop.apply(*two())
+    loop.backend.engines["llama-0"].alive = False
+    loop.once()
+    journal = Journal(loop.folder.journal_path)
+    assert journal.reached() == plan_hash(plan)
+    assert journal.unfinished() is None
