@@ -1,28 +1,24 @@
-"""Planned against observed: what the state says should run, and what really does."""
+"""Planned against observed: what the plan and the state say should run, and what really does."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import aiohttp
-
 from executor import credentials
-from executor.backends import probes
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
-from executor.backends.local import PREFIX
-from executor.backends.protocol import Backend, EngineLoad
-from executor.errors import AccessError, JournalError
-from executor.processes import table as processes
-from executor.router import admin
-from executor.router.envoy import NAME, EnvoyRouter
+from executor.backends.protocol import Backend, EngineLoad, Observed, ObservedGpu
+from executor.errors import JournalError, RouterError, StateError
+from executor.file_names import file_name
+from executor.reconcile.memory import PassReport, Remembered, recall
 from executor.state.folder import StateFolder
+from executor.state.goal import goal_of
 from executor.state.journal import Journal
 from executor.state.lock import holder
-from planner.plan import Replica, Route, RouterPlan, State
+from planner.plan import GpuPlan, Plan, Replica, Route, RouterPlan, State
 
 Condition = Literal["ready", "running", "denied", "missing", "foreign"]
 
@@ -60,13 +56,30 @@ class RouterStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuStatus:
+    """Memory of one GPU in MiB: what the plan takes of it with what others hold, and what is really held, by ours and by others."""
+
+    node: str
+    index: int
+    memory_mib: int
+    planned_mib: int
+    held_mib: int
+    foreign_mib: int
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReport:
-    """Everything at one moment; drift has one line per difference between the state and what is observed."""
+    """Everything at one moment; drift has one line per difference between plan or state and what is observed.
+
+    gpus are those that the backend can read; passes are the last ones of the reconcile loop, newest last.
+    """
 
     serial: int
     replicas: tuple[ReplicaStatus, ...]
     router: RouterStatus | None
     drift: tuple[str, ...]
+    gpus: tuple[GpuStatus, ...] = ()
+    passes: tuple[PassReport, ...] = ()
 
 
 def status(state_dir: Path, open_backend: OpenBackend = emulated_backend) -> StatusReport:
@@ -75,76 +88,101 @@ def status(state_dir: Path, open_backend: OpenBackend = emulated_backend) -> Sta
     Raises StateError on a damaged state folder.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(_status(folder, open_backend(folder, Path())))
+    return asyncio.run(status_of(folder, open_backend(folder, Path())))
 
 
-async def _status(folder: StateFolder, backend: Backend) -> StatusReport:
+async def status_of(folder: StateFolder, backend: Backend) -> StatusReport:
+    """As `status`, inside a running event loop and on any backend."""
     state = folder.load()
-    table = processes.ProcessTable(folder.processes, folder.logs)
-    records = {record.name: record for record in table.records()}
-    held = _held(backend)
-    async with aiohttp.ClientSession() as session:
-        rows = await asyncio.gather(*(_replica(session, replica, records.get(PREFIX + replica.name), held) for replica in state.replicas))
-        router = await _router(session, folder, state.router, state.routes)
-    named = {PREFIX + replica.name for replica in state.replicas} | {NAME}
-    strays = tuple(_stray(record, held) for name, record in sorted(records.items()) if name not in named and processes.members(record))
-    replicas = (*rows, *strays)
-    return StatusReport(state.serial, replicas, router, (*_unfinished(folder), *_drift(state, replicas, router)))
+    unfinished = tuple(_unfinished(folder))
+    # what an apply is in the middle of is told once, not replica by replica
+    missing = () if unfinished else _missing(folder, state)
+    observed = backend.observe()
+    seen = backend.gpus()
+    held = _held(seen)
+    rows = await asyncio.gather(*(_replica(backend, replica, observed.get(replica.name), held) for replica in (*state.replicas, *missing)))
+    router = await _router(backend, state.router, state.routes)
+    known = {row.name for row in rows}
+    strays = tuple(_stray(item, held) for name, item in sorted(observed.items()) if name not in known and item.pids)
+    replicas = (*sorted(rows, key=lambda row: row.name), *strays)
+    remembered = recall(folder.reconcile_path)
+    drift = (*unfinished, *_drift(known, replicas, router, remembered))
+    gpus = tuple(_gpus(state, seen, observed))
+    return StatusReport(state.serial, replicas, router, drift, gpus, remembered.passes)
 
 
-async def _replica(
-    session: aiohttp.ClientSession, replica: Replica, record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool]]
-) -> ReplicaStatus:
-    port = replica.args.port
-    own = record is not None and processes.alive(record)
-    condition = await _condition(session, replica, own=own)
-    load = await probes.load(session, replica.host, port) if condition == "ready" else None
-    memory_mib, active = _memory(record, held)
-    pid = record.pid if own and record is not None else None
-    return ReplicaStatus(replica.name, condition, pid, replica.node, replica.gpus, port, memory_mib, active, load)
-
-
-async def _condition(session: aiohttp.ClientSession, replica: Replica, *, own: bool) -> Condition:
+def _missing(folder: StateFolder, state: State) -> tuple[Replica, ...]:
+    """Replicas of the plan that is to be kept which the state does not name: given up for now by the reconcile loop."""
+    goal: Plan | None
     try:
-        names = await probes.served_names(session, replica.host, replica.args.port)
-    except AccessError:
-        return "denied" if own else "foreign"
-    if own:
-        return "ready" if names is not None and replica.served_name in names else "running"
-    return "missing" if names is None else "foreign"
+        goal = goal_of(folder)
+    except StateError:
+        # of an earlier or later version: status tells what it can
+        return ()
+    named = {replica.name for replica in state.replicas}
+    return () if goal is None else tuple(replica for replica in goal.desired.replicas if replica.name not in named)
 
 
-def _stray(record: processes.ProcessRecord, held: dict[int, tuple[int, bool]]) -> ReplicaStatus:
-    memory_mib, active = _memory(record, held)
-    return ReplicaStatus(record.name.removeprefix(PREFIX), "foreign", record.pid, None, (), None, memory_mib, active, None)
+async def _replica(backend: Backend, replica: Replica, seen: Observed | None, held: Mapping[int, tuple[int, bool]]) -> ReplicaStatus:
+    own = seen is not None and seen.alive
+    answer = await backend.ask(replica)
+    condition: Condition
+    if answer.denied:
+        condition = "denied" if own else "foreign"
+    elif own:
+        condition = "ready" if answer.names is not None and replica.served_name in answer.names else "running"
+    else:
+        condition = "missing" if answer.names is None else "foreign"
+    memory_mib, active = _memory(seen, held)
+    pid = seen.pid if seen is not None and own else None
+    load = answer.load if condition == "ready" else None
+    return ReplicaStatus(replica.name, condition, pid, replica.node, replica.gpus, replica.args.port, memory_mib, active, load)
 
 
-def _memory(record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool]]) -> tuple[int | None, bool | None]:
-    found = [held[pid] for pid in processes.members(record) if pid in held] if record is not None else []
+def _stray(seen: Observed, held: Mapping[int, tuple[int, bool]]) -> ReplicaStatus:
+    memory_mib, active = _memory(seen, held)
+    return ReplicaStatus(seen.name, "foreign", seen.pid, None, (), None, memory_mib, active, None)
+
+
+def _memory(seen: Observed | None, held: Mapping[int, tuple[int, bool]]) -> tuple[int | None, bool | None]:
+    found = [held[pid] for pid in seen.pids if pid in held] if seen is not None else []
     return (sum(mib for mib, _ in found), any(active for _, active in found)) if found else (None, None)
 
 
-def _held(backend: Backend) -> dict[int, tuple[int, bool]]:
+def _held(gpus: tuple[ObservedGpu, ...]) -> dict[int, tuple[int, bool]]:
     """Memory in MiB over all GPUs that can be read, and whether it works now, by process."""
     held: dict[int, tuple[int, bool]] = {}
-    for process in (process for gpu in backend.gpus() for process in gpu.holders):
+    for process in (process for gpu in gpus for process in gpu.holders):
         mib, active = held.get(process.pid, (0, False))
         held[process.pid] = (mib + process.memory_mib, active or process.active)
     return held
 
 
-async def _router(
-    session: aiohttp.ClientSession, folder: StateFolder, settings: RouterPlan | None, routes: tuple[Route, ...]
-) -> RouterStatus | None:
+def _gpus(state: State, seen: tuple[ObservedGpu, ...], observed: Mapping[str, Observed]) -> Iterator[GpuStatus]:
+    """Planned against observed, for the GPUs of the state that can be read."""
+    ours = {pid for item in observed.values() for pid in item.pids}
+    found = {(gpu.node, gpu.index): gpu for gpu in seen}
+    for gpu in state.gpus:
+        now = found.get((gpu.node, gpu.index)) or found.get((file_name(gpu.node), gpu.index))
+        if now is not None:
+            foreign_mib = sum(process.memory_mib for process in now.holders if process.pid not in ours)
+            held_mib = sum(process.memory_mib for process in now.holders)
+            yield GpuStatus(gpu.node, gpu.index, gpu.memory_mib, _planned_mib(gpu), held_mib, foreign_mib)
+
+
+def _planned_mib(gpu: GpuPlan) -> int:
+    return gpu.weights_mib + gpu.kv_mib + gpu.overhead_mib + gpu.taken_mib
+
+
+async def _router(backend: Backend, settings: RouterPlan | None, routes: tuple[Route, ...]) -> RouterStatus | None:
     if settings is None:
         return None
-    router = EnvoyRouter(folder)
-    record = router.record()
-    seen = await admin.look(session, settings.host, settings.admin_port) if router.alive() else None
-    # asked last: a router that ends while we look must not pass for one that only keeps silent
-    alive = router.alive()
-    difference = "does not run" if not alive else "its admin interface does not answer" if seen is None else seen.lacks(routes)
-    return RouterStatus(alive, record.pid if alive and record is not None else None, settings.host, settings.port, difference)
+    try:
+        difference = await backend.router.difference(settings, routes)
+    except RouterError as error:
+        difference = str(error)
+    pid = backend.router.pid()
+    return RouterStatus(pid is not None, pid, settings.host, settings.port, difference)
 
 
 def _unfinished(folder: StateFolder) -> Iterator[str]:
@@ -158,23 +196,25 @@ def _unfinished(folder: StateFolder) -> Iterator[str]:
     except JournalError as error:
         yield f"apply: {error}"
         return
-    if unfinished is not None:
+    if unfinished is not None and not unfinished.repair:
         why = unfinished.reason.partition("\n")[0] or "it was cut off"
         yield f"apply: stopped with {len(unfinished.done)} of its plan's actions done: {why}; apply that plan again, or plan again"
 
 
-def _drift(state: State, replicas: tuple[ReplicaStatus, ...], router: RouterStatus | None) -> tuple[str, ...]:
-    named = {replica.name for replica in state.replicas}
+def _drift(known: set[str], replicas: tuple[ReplicaStatus, ...], router: RouterStatus | None, remembered: Remembered) -> tuple[str, ...]:
+    failed = {attempt.name: f" (failed {attempt.failures} times: {attempt.reason})" for attempt in remembered.attempts}
     lines = []
     for row in replicas:
-        if row.name not in named:
+        if row.name not in known:
             lines.append(f"replica {row.name}: process {row.pid} runs but is not in the state")
         elif row.condition == "foreign":
             lines.append(f"replica {row.name}: does not run, and another program answers on its port {row.port}")
         elif row.condition == "denied":
             lines.append(f"replica {row.name}: runs, but {credentials.DEMAND}")
+        elif row.condition == "missing":
+            lines.append(f"replica {row.name}: does not run{failed.get(row.name, '')}")
         elif row.condition != "ready":
-            lines.append(f"replica {row.name}: {'does not run' if row.condition == 'missing' else 'runs but is not ready'}")
+            lines.append(f"replica {row.name}: runs but is not ready")
     if router is not None and router.difference is not None:
         lines.append(f"router: {router.difference}")
     return tuple(lines)

@@ -84,6 +84,9 @@ class Router(Protocol):
     def preflight(self, plan: Plan, state: State) -> None:
         """Refuse, before anything is done, what cannot be routed. Raises RouterError."""
 
+    def pid(self) -> int | None:
+        """The process that runs it here; None without one."""
+
     async def difference(self, settings: RouterPlan, routes: tuple[Route, ...]) -> str | None:
         """The first difference between what it does and these settings and routes; None without any."""
 

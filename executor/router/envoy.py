@@ -71,6 +71,11 @@ class EnvoyRouter:
         record = self.record()
         return record is not None and processes.alive(record)
 
+    def pid(self) -> int | None:
+        """Of Envoy; None when it does not run."""
+        record = self.record()
+        return record.pid if record is not None and processes.alive(record) else None
+
     async def difference(self, settings: RouterPlan, routes: tuple[Route, ...]) -> str | None:
         """The first difference to these settings and routes; None when Envoy runs with them. Raises RouterError without Envoy."""
         record = self.record()

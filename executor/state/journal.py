@@ -25,12 +25,16 @@ JournalLine = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An apply that did not end well: its plan's hash, the actions it completed, those it only began, and what ended it ("": a crash)."""
+    """An apply that did not end well: its plan's hash, the actions it completed, those it only began, and what ended it ("": a crash).
+
+    repair: it was a pass of the reconcile loop, which makes its plan anew each time.
+    """
 
     plan: str
     done: frozenset[int]
     begun: frozenset[int]
     reason: str
+    repair: bool = False
 
 
 def utc_now() -> str:
@@ -79,11 +83,11 @@ class Journal:
         plan: str | None = None
         done: set[int] = set()
         begun: set[int] = set()
-        reason = ""
+        reason, repair = "", False
         for record in self.records:
             match record:
                 case {"event": "begin", "plan": str(digest)}:
-                    reason = ""
+                    reason, repair = "", "goal" in record
                     if digest != plan:
                         plan, done, begun = digest, set(), set()
                 case {"event": "intent", "action": int(action)}:
@@ -99,7 +103,7 @@ class Journal:
                     reason = detail
                 case _:
                     pass
-        return None if plan is None else Unfinished(plan, frozenset(done), frozenset(begun), reason)
+        return None if plan is None else Unfinished(plan, frozenset(done), frozenset(begun), reason, repair)
 
     def ended(self) -> dict[str, str]:
         """When each plan, by its hash, was last applied to its end."""

@@ -33,6 +33,9 @@ class MemoryRouter:
     def preflight(self, plan: Plan, state: State) -> None:
         pass
 
+    def pid(self) -> int | None:
+        return None if self.settings is None else 1
+
     async def difference(self, settings: RouterPlan, routes: tuple[Route, ...]) -> str | None:
         if self.settings is None:
             return "does not run"

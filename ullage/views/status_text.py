@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from executor.destroy import DestroyReport
 from executor.events import Event
-from executor.status import ReplicaStatus, StatusReport
+from executor.status import GpuStatus, ReplicaStatus, StatusReport
 from ullage.views.words import table
 
 
@@ -26,8 +26,29 @@ def status_text(report: StatusReport) -> str:
     if report.router is not None:
         alive = f"runs (pid {report.router.pid})" if report.router.alive else "does not run"
         lines.append(f"router at {report.router.host}:{report.router.port} {alive}")
+    lines += [_gpu_line(gpu) for gpu in report.gpus if gpu.held_mib or gpu.planned_mib]
+    lines += _pass_lines(report)
     lines += [f"drift: {line}" for line in report.drift] or ["no drift: what runs is what the state says"]
     return "\n".join(lines) + "\n"
+
+
+def _gpu_line(gpu: GpuStatus) -> str:
+    foreign = f", {gpu.foreign_mib} MiB of it by others" if gpu.foreign_mib else ""
+    return f"GPU {gpu.index} of {gpu.node}: {gpu.planned_mib} of {gpu.memory_mib} MiB planned, {gpu.held_mib} MiB held{foreign}"
+
+
+def _pass_lines(report: StatusReport) -> list[str]:
+    """The last pass of the loop that looked, and the last that did something."""
+    looked = [item for item in report.passes if item.outcome != "busy"]
+    acted = [item for item in looked if item.actions or item.failures]
+    if not looked:
+        return []
+    lines = [f"reconcile: last pass {looked[-1].at}, {looked[-1].outcome}"]
+    if acted:
+        last = acted[-1]
+        what = "; ".join((*last.actions, *(f"failed: {line.partition(chr(10))[0]}" for line in last.failures)))
+        lines.append(f"reconcile: last did something {last.at}: {what}")
+    return lines
 
 
 def _row(row: ReplicaStatus) -> tuple[str, ...]:
