@@ -12,6 +12,7 @@ from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError, InterruptedApplyError
 from executor.events import OnEvent, ignore
+from executor.processes.table import ProcessTable
 from executor.router.envoy import EnvoyRouter
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
@@ -58,7 +59,7 @@ async def apply_to(
         router.preflight(plan, steps.state)
         journal.begin(plan_hash(plan), steps.state.serial)
         try:
-            await steps.run(done)
+            await _run(steps, done, folder)
         except asyncio.CancelledError:
             journal.end(ok=False, detail="interrupted")
             raise InterruptedApplyError("interrupted; what was done is kept: apply the same plan again to go on, or plan again") from None
@@ -68,6 +69,15 @@ async def apply_to(
         keep(folder, plan, steps.state.serial)
         journal.end(ok=True)
         return steps.state
+
+
+async def _run(steps: Steps, done: frozenset[int], folder: StateFolder) -> None:
+    """Do the steps; in any case bound the logs, which nobody else does while no apply works."""
+    try:
+        await steps.run(done)
+    finally:
+        for trouble in ProcessTable(folder.processes, folder.logs, folder.log_limits).rotate_logs():
+            steps.note("logs", trouble)
 
 
 def _keep_engine(folder: StateFolder, engine: str, backend: Backend) -> None:

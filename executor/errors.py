@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from profiles.sources.failure_causes import FailureCause
+
 
 class ExecutorError(RuntimeError):
     """Base of every error this package raises on purpose; str() is meant for people."""
@@ -42,14 +44,18 @@ class AccessError(ExecutorError):
 class StartError(ExecutorError):
     """A replica did not become ready.
 
-    Cause is a class of executor.backends.start_failures.CAUSES or `timeout`, `exited`, `port`, `foreign`, `api_key`.
+    failure is one of profiles.sources.failure_causes or of executor.start_causes: failure.permanent tells whether the same command
+    fails again. cause is its name.
     """
 
-    def __init__(self, replica: str, cause: str, message: str) -> None:
-        """Replica: its name; message: what happened, with the tail of the log."""
-        super().__init__(f"replica {replica}: {message}")
+    def __init__(self, replica: str, failure: FailureCause, message: str, shown: str = "", log: str = "") -> None:
+        """Replica: its name; message: what happened; shown: the line of the log that shows the cause; log: the log's end, indented."""
+        because = f"{failure.name} ({failure.lasts}){f': {shown}' if shown else ''}"
+        words = f"replica {replica}: {message}\n  cause: {because}\n  what to do: {failure.advice}"
+        super().__init__(f"{words}\n  {log}" if log else words)
         self.replica = replica
-        self.cause = cause
+        self.failure = failure
+        self.cause = failure.name
 
 
 class InterruptedApplyError(ExecutorError):

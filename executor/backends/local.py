@@ -12,7 +12,7 @@ from typing import Protocol
 
 import aiohttp
 
-from executor import credentials, ports
+from executor import credentials, ports, start_causes
 from executor.backends import probes
 from executor.backends.launch_command import LaunchCommand, Launcher
 from executor.backends.protocol import Observed, ObservedGpu, Say
@@ -75,7 +75,7 @@ class LocalBackend:
         inspect refuses a plan that this machine cannot run; it is told where programs are looked for.
         """
         self._inspect = inspect
-        self._table = processes.ProcessTable(folder.processes, folder.logs)
+        self._table = processes.ProcessTable(folder.processes, folder.logs, folder.log_limits)
         self._launch = launch
         self._devices = devices
         self._limits = limits or Deadlines()
@@ -136,7 +136,7 @@ class LocalBackend:
                 async with aiohttp.ClientSession() as session:
                     await await_ready(session, replica, lambda: processes.alive(record), log, self._limits.start_s(replica))
             except ProcessError as error:
-                raise StartError(replica.name, "exited", str(error)) from error
+                raise StartError(replica.name, start_causes.EXITED, str(error)) from error
             except (StartError, asyncio.CancelledError):
                 await finish(self.stop(replica.name))
                 raise
@@ -200,7 +200,7 @@ class LocalBackend:
     def _spawn(self, replica: Replica) -> processes.ProcessRecord:
         trouble = ports.obstacle(replica.host, replica.args.port)
         if trouble is not None:
-            raise StartError(replica.name, "port", trouble)
+            raise StartError(replica.name, start_causes.PORT, trouble)
         launch = self._launch(replica)
         environment = {**os.environ, "PATH": _program_path(), **launch.environment}
         return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd())
