@@ -10,7 +10,7 @@ from pathlib import Path
 
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
-from executor.errors import ExecutorError, InterruptedApplyError
+from executor.errors import ExecutorError, InterruptedApplyError, StateError
 from executor.events import OnEvent, ignore
 from executor.processes.table import ProcessTable
 from executor.router.envoy import EnvoyRouter
@@ -77,7 +77,9 @@ async def _run(steps: Steps, done: frozenset[int], folder: StateFolder) -> None:
         await steps.run(done)
     finally:
         for trouble in ProcessTable(folder.processes, folder.logs, folder.log_limits).rotate_logs():
-            steps.note("logs", trouble)
+            # a disk so full that not even this can be noted is told by the end of the journal
+            with suppress(StateError):
+                steps.note("logs", trouble)
 
 
 def _keep_engine(folder: StateFolder, engine: str, backend: Backend) -> None:

@@ -50,9 +50,12 @@ class StartError(ExecutorError):
 
     def __init__(self, replica: str, failure: FailureCause, message: str, shown: str = "", log: str = "") -> None:
         """Replica: its name; message: what happened; shown: the line of the log that shows the cause; log: the log's end, indented."""
-        because = f"{failure.name} ({failure.lasts}){f': {shown}' if shown else ''}"
-        words = f"replica {replica}: {message}\n  cause: {because}\n  what to do: {failure.advice}"
-        super().__init__(f"{words}\n  {log}" if log else words)
+        # status shows the first line alone
+        lines = [f"replica {replica}: {message} ({failure.name}: {failure.lasts})"]
+        lines += [f"  the log shows: {shown}"] if shown else []
+        lines.append(f"  what to do: {failure.advice}")
+        lines += [f"  {log}"] if log else []
+        super().__init__("\n".join(lines))
         self.replica = replica
         self.failure = failure
         self.cause = failure.name

@@ -29,9 +29,8 @@ def test_the_message_has_cause_line_advice_and_the_end_of_the_log(tmp_path: Path
     assert (error.replica, error.cause, error.failure.permanent) == ("a-0", "no_kv", True)
     lines = str(error).splitlines()
     assert lines[:4] == [
-        "replica a-0: its process ended during the start",
-        "  cause: no_kv (the same command fails again): ValueError: No available memory for the cache blocks. "
-        "Try increasing `gpu_memory_utilization`.",
+        "replica a-0: its process ended during the start (no_kv: the same command fails again)",
+        "  the log shows: ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.",
         f"  what to do: {CAUSE_BY_NAME['no_kv'].advice}",
         f"  the end of {tmp_path / 'replica-a-0.log'}:",
     ]

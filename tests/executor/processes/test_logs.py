@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.errors import StateError
+from executor.errors import ProcessError, StateError
 from executor.processes import logs
 from executor.processes import table as processes
 from executor.processes.logs import LogLimits, former, read_end, rotate
@@ -32,7 +32,16 @@ while True:
         written += 1
     time.sleep(0.001)
 """
-ENDLESS = "import os\nnumber = 0\nwhile True:\n    os.write(1, b'line %09d\\n' % number)\n    number += 1\n"
+# Writes as fast as it can, but waits where nobody rotates: the disk is not its own.
+ENDLESS = """
+import os, time
+number = 0
+while True:
+    os.write(1, b"line %09d\\n" % number)
+    number += 1
+    while number % 1000 == 0 and os.fstat(1).st_size > 20_000_000:
+        time.sleep(0.001)
+"""
 KEEP = 9
 
 
@@ -108,6 +117,7 @@ def test_a_process_that_never_rests_goes_on_at_the_end_of_the_emptied_log(world:
         assert table(world, limits).rotate_logs() == ()
     stop(record)
     found = numbers(log)
+    assert found
     assert found == sorted(set(found))
     assert not any(b"\0" in path.read_bytes() for path in files(log))
     assert not former(log, 3).exists()
@@ -199,6 +209,20 @@ def test_a_full_disk_is_told_and_leaves_the_log_as_it_was(tmp_path: Path, monkey
     assert rotate(log, 500, keep=2)
     assert former(log, 2).read_text() == "1\n"
     assert numbers(log) == list(range(100))
+
+
+def test_starts_on_a_full_disk_are_told_and_push_out_no_former_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = run(world, "print('hello')", limits=LogLimits(kept=1))
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            with pytest.raises(ProcessError, match="p: cannot be started: No space left on device"):
+                start(world, "print('never')", limits=LogLimits(kept=1))
+    assert former(log, 1).read_text().endswith("\nhello\n")
 
 
 def test_links_are_not_followed(world: World, tmp_path: Path) -> None:
