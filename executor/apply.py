@@ -11,7 +11,7 @@ from pathlib import Path
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
 from executor.engine_kept import keep_engine
-from executor.errors import ExecutorError, InterruptedApplyError
+from executor.errors import ExecutorError, InterruptedApplyError, StateError
 from executor.events import OnEvent, ignore
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
@@ -59,7 +59,7 @@ async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, on_event: 
         set_goal(folder, plan)
         journal.begin(plan_hash(plan), steps.state.serial)
         try:
-            await steps.run(done)
+            await _run(steps, done, backend)
         except asyncio.CancelledError:
             journal.end(ok=False, detail="interrupted")
             raise InterruptedApplyError("interrupted; what was done is kept: apply the same plan again to go on, or plan again") from None
@@ -69,6 +69,17 @@ async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, on_event: 
         keep(folder, plan, steps.state.serial)
         journal.end(ok=True)
         return steps.state
+
+
+async def _run(steps: Steps, done: frozenset[int], backend: Backend) -> None:
+    """Do the steps; in any case bound the logs, which nobody else does while no apply works."""
+    try:
+        await steps.run(done)
+    finally:
+        for trouble in backend.tidy():
+            # a disk so full that not even this can be noted is told by the end of the journal
+            with suppress(StateError):
+                steps.note("logs", trouble)
 
 
 def done_before(plan: Plan, state_dir: Path) -> frozenset[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from profiles.sources.failure_causes import FailureCause
+
 
 class ExecutorError(RuntimeError):
     """Base of every error this package raises on purpose; str() is meant for people."""
@@ -42,16 +44,21 @@ class AccessError(ExecutorError):
 class StartError(ExecutorError):
     """A replica did not become ready.
 
-    Cause is a class of executor.backends.start_failures.CAUSES or `timeout`, `exited`, `port`, `foreign`, `api_key`.
+    failure is one of profiles.sources.failure_causes or of executor.start_causes: failure.permanent tells whether the same command
+    fails again. cause is its name.
     """
 
-    def __init__(self, replica: str, cause: str, message: str) -> None:
-        """Replica: its name; message: what happened, with the tail of the log."""
-        super().__init__(f"replica {replica}: {message}")
+    def __init__(self, replica: str, failure: FailureCause, message: str, shown: str = "", log: str = "") -> None:
+        """Replica: its name; message: what happened; shown: the line of the log that shows the cause; log: the log's end, indented."""
+        # status shows the first line alone
+        lines = [f"replica {replica}: {message} ({failure.name}: {failure.lasts})"]
+        lines += [f"  the log shows: {shown}"] if shown else []
+        lines.append(f"  what to do: {failure.advice}")
+        lines += [f"  {log}"] if log else []
+        super().__init__("\n".join(lines))
         self.replica = replica
-        self.cause = cause
-        # the same command fails again, whatever else happens
-        self.permanent = cause in {"config", "hub", "no_kv"}
+        self.failure = failure
+        self.cause = failure.name
 
 
 class InterruptedApplyError(ExecutorError):

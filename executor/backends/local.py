@@ -12,7 +12,7 @@ from typing import Protocol
 
 import aiohttp
 
-from executor import credentials, ports
+from executor import credentials, ports, start_causes
 from executor.backends import probes
 from executor.backends.launch_command import LaunchCommand, Launcher
 from executor.backends.protocol import Answer, Capabilities, Observed, ObservedGpu, Say
@@ -82,7 +82,7 @@ class LocalBackend:
         self.capabilities = Capabilities(mig_layouts=devices is not None, reads_gpus=devices is not None)
         self.router = EnvoyRouter(folder)
         self._inspect = inspect
-        self._table = processes.ProcessTable(folder.processes, folder.logs)
+        self._table = processes.ProcessTable(folder.processes, folder.logs, folder.log_limits)
         self._launch = launch
         # replicas that did not move while they were drained
         self._hung: set[str] = set()
@@ -153,7 +153,7 @@ class LocalBackend:
                 async with aiohttp.ClientSession() as session:
                     await await_ready(session, replica, lambda: processes.alive(record), log, self._limits.start_s(replica))
             except ProcessError as error:
-                raise StartError(replica.name, "exited", str(error)) from error
+                raise StartError(replica.name, start_causes.EXITED, str(error)) from error
             except (StartError, asyncio.CancelledError):
                 await finish(self.stop(replica.name))
                 raise
@@ -197,6 +197,10 @@ class LocalBackend:
             await self._memory_free(self._devices, name, pids)
         self._table.forget(PREFIX + name)
 
+    def tidy(self) -> tuple[str, ...]:
+        """The logs of everything that was started here."""
+        return self._table.rotate_logs()
+
     async def repartition(self, action: Repartition) -> None:
         """Only devices that this backend can set reach this point (see preflight)."""
         if self._devices is None:
@@ -227,7 +231,7 @@ class LocalBackend:
     def _spawn(self, replica: Replica) -> processes.ProcessRecord:
         trouble = ports.obstacle(replica.host, replica.args.port)
         if trouble is not None:
-            raise StartError(replica.name, "port", trouble)
+            raise StartError(replica.name, start_causes.PORT, trouble)
         launch = self._launch(replica)
         environment = {**os.environ, "PATH": _program_path(), **launch.environment}
         return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd())

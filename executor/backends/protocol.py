@@ -138,5 +138,8 @@ class Backend(Protocol):
     async def stop(self, name: str) -> None:
         """End its processes and wait until its memory is free. Raises ProcessError."""
 
+    def tidy(self) -> tuple[str, ...]:
+        """Bound what grows while replicas run, their logs for example; returns what could not be done, for people."""
+
     async def repartition(self, action: Repartition) -> None:
         """Give a GPU another MIG layout. Raises ExecutorError."""

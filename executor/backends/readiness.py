@@ -8,10 +8,13 @@ from pathlib import Path
 
 import aiohttp
 
-from executor.backends import probes, start_failures
+from executor import start_causes
+from executor.backends import probes
 from executor.errors import AccessError, StartError
 from executor.processes.logs import read_end, tail
 from planner.plan import Replica
+from profiles.sources.failure_causes import OTHER, FailureCause
+from profiles.sources.vllm_failures import root_cause
 
 # often enough not to add to the start of an emulated engine, seldom enough not to load a real one
 _POLL_S = 0.1
@@ -22,7 +25,7 @@ async def await_ready(session: aiohttp.ClientSession, replica: Replica, alive: C
     try:
         await _await_ready(session, replica, alive, log, limit_s)
     except AccessError as error:
-        raise _failure(replica, "api_key", f"{replica.host}:{replica.args.port}: {error}", log) from error
+        raise _failure(replica, start_causes.API_KEY, f"{replica.host}:{replica.args.port}: {error}", log) from error
 
 
 async def _await_ready(session: aiohttp.ClientSession, replica: Replica, alive: Callable[[], bool], log: Path, limit_s: float) -> None:
@@ -32,11 +35,13 @@ async def _await_ready(session: aiohttp.ClientSession, replica: Replica, alive: 
     trouble = "nothing answered on its port"
     while True:
         if not alive():
-            raise _failure(replica, "exited", "its process ended during the start", log)
+            raise _failure(replica, start_causes.EXITED, "its process ended during the start", log)
         names = await probes.served_names(session, host, port)
         if names is not None and name not in names:
             listed = ", ".join(names) or "no model"
-            raise _failure(replica, "foreign", f"{host}:{port} is answered by another program: it serves {listed}, not {name}", log)
+            raise _failure(
+                replica, start_causes.FOREIGN, f"{host}:{port} is answered by another program: it serves {listed}, not {name}", log
+            )
         if names is not None:
             left_s = max(deadline_s - clock(), probes.QUICK_LIMIT_S)
             refusal = await probes.first_answer(session, host, port, name, left_s, pooling=replica.args.runner == "pooling")
@@ -44,11 +49,13 @@ async def _await_ready(session: aiohttp.ClientSession, replica: Replica, alive: 
                 return
             trouble = f"the first request failed: {refusal}"
         if clock() >= deadline_s:
-            raise _failure(replica, "timeout", f"not ready within {limit_s:.0f} s: {trouble}", log)
+            raise _failure(replica, start_causes.TIMEOUT, f"not ready within {limit_s:.0f} s: {trouble}", log)
         await asyncio.sleep(_POLL_S)
 
 
-def _failure(replica: Replica, kind: str, what: str, log: Path) -> StartError:
+def _failure(replica: Replica, seen: FailureCause, what: str, log: Path) -> StartError:
+    """With the cause that the log shows; where it shows none that is known, with what we saw ourselves."""
     text = read_end(log)
-    cause = start_failures.cause(text) or kind
-    return StartError(replica.name, cause, f"{what} [{cause}]; the end of {log}:\n{tail(text)}")
+    found = None if seen is start_causes.API_KEY else root_cause(text)
+    cause = seen if found is None or found.cause is OTHER else found.cause
+    return StartError(replica.name, cause, what, "" if found is None else found.text, f"the end of {log}:\n{tail(text)}")

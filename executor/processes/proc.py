@@ -53,6 +53,22 @@ def session_members(session: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def appends(pid: int, log: Path) -> bool:
+    """Whether what the process's output and error streams write into this file always goes to its end; other files do not matter."""
+    for number in (1, 2):
+        try:
+            if os.path.samestat((_PROC / str(pid) / "fd" / str(number)).stat(), log.stat()):
+                text = (_PROC / str(pid) / "fdinfo" / str(number)).read_text(encoding="ascii")
+                # proc_pid_fdinfo(5): a line "flags:" with the open flags in octal
+                flags = next(int(line.split()[1], 8) for line in text.splitlines() if line.startswith("flags:"))
+                if not flags & os.O_APPEND:
+                    return False
+        except OSError:
+            # the stream is closed, or the process is gone
+            continue
+    return True
+
+
 @cache
 def boot_id() -> str:
     """Identity of this boot: start times are only comparable within one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from executor.errors import ProcessError, StateError
 from executor.file_names import file_name
-from executor.processes import proc
+from executor.processes import logs, proc
 from executor.waiting import wait_until
 from profiles.regular_files import sync_folder, write_atomic
 
@@ -85,10 +86,11 @@ async def stop(record: ProcessRecord, grace_s: float) -> None:
 class ProcessTable:
     """Records of the processes of one state folder, one file each."""
 
-    def __init__(self, folder: Path, logs: Path) -> None:
-        """Folder holds the records, logs the output of each process."""
+    def __init__(self, folder: Path, log_folder: Path, limits: logs.LogLimits | None = None) -> None:
+        """Folder holds the records, log_folder the output of each process, within the limits."""
         self._folder = folder
-        self._logs = logs
+        self._logs = log_folder
+        self._limits = limits or logs.LogLimits()
 
     def records(self) -> tuple[ProcessRecord, ...]:
         """Every record, sorted by name. Raises StateError on a damaged one."""
@@ -116,21 +118,20 @@ class ProcessTable:
             sync_folder(self._folder)
 
     def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str], digest: str, folder: Path) -> ProcessRecord:
-        """Start a program in a session of its own, on record before its first instruction; output goes to its log.
+        """Start a program in a session of its own, on record before its first instruction; output goes to a new log, the former is kept.
 
         environment is complete (nothing is inherited); folder becomes its working directory. Raises ProcessError.
         """
-        log = self._logs / f"{file_name(name)}.log"
+        log = self._logs / _log_name(name)
         read_end, write_end = os.pipe()
         try:
-            with log.open("wb") as stream:
-                actions = [
-                    (os.POSIX_SPAWN_DUP2, read_end, 0),
-                    (os.POSIX_SPAWN_DUP2, stream.fileno(), 1),
-                    (os.POSIX_SPAWN_DUP2, stream.fileno(), 2),
-                ]
+            output = logs.open_new(log, self._limits.kept)
+            try:
+                actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in ((read_end, 0), (output, 1), (output, 2))]
                 command = ["/bin/sh", "-c", _GATE, str(folder), *argv]
                 pid = os.posix_spawn("/bin/sh", command, dict(environment), file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
+            finally:
+                os.close(output)
             process = proc.facts(pid)
             if process is None:
                 raise ProcessError(f"{name}: /proc/{pid} is not readable: processes cannot be recorded on this system")
@@ -144,8 +145,27 @@ class ProcessTable:
             os.close(write_end)
         return record
 
+    def rotate_logs(self) -> tuple[str, ...]:
+        """Bound the log of every process on record, also while it writes; what could not be done, for people."""
+        troubles = []
+        for record in self.readable()[0]:
+            log = Path(record.log)
+            # an engine that was started without O_APPEND would go on at its old place, behind a hole
+            if not all(proc.appends(pid, log) for pid in members(record)):
+                continue
+            try:
+                logs.rotate(log, self._limits.limit_bytes, self._limits.kept)
+            except StateError as error:
+                troubles.append(str(error))
+        return tuple(troubles)
+
     def _path(self, name: str) -> Path:
         return self._folder / f"{file_name(name)}.json"
+
+
+def _log_name(name: str) -> str:
+    """As file_name; a name that ends like the number of a former log does not meet one: a.1.log is the former of a.log."""
+    return re.sub(r"\.(\d+)$", r"%2E\1", file_name(name)) + ".log"
 
 
 def _load(path: Path) -> ProcessRecord:

@@ -97,6 +97,7 @@ class Reconciler:
                 self._with.folder.create()
                 with locked(self._with.folder.lock_path, "reconcile"):
                     await self._rounds(self._goal(read_goal, account), account)
+                    account.drift += tuple(f"logs: {trouble}" for trouble in self._with.backend.tidy())
             outcome = "failed" if account.failures else "changed" if account.actions else "steady"
         except LockedError as error:
             outcome = "busy"
@@ -217,8 +218,8 @@ class Reconciler:
         account.failures.append(str(error))
         replica = next(replica for replica in desired.replicas if replica.name == error.replica)
         digest = self._with.backend.wanted_hash(replica)
-        reason = str(error).partition("\n")[0]
-        self._with.attempts.failed(error.replica, digest, reason, self._with.clock(), permanent=error.permanent)
+        reason = f"{str(error).partition(chr(10))[0]}; {error.failure.advice}"
+        self._with.attempts.failed(error.replica, digest, reason, self._with.clock(), permanent=error.failure.permanent)
 
     def _note_deaths(self, world: World) -> None:
         """Each death counts once; what runs is told to those who remember failures."""

@@ -47,7 +47,7 @@ class EnvoyRouter:
     def __init__(self, folder: StateFolder) -> None:
         """Nothing is started yet."""
         self._folder = folder
-        self._table = processes.ProcessTable(folder.processes, folder.logs)
+        self._table = processes.ProcessTable(folder.processes, folder.logs, folder.log_limits)
 
     def preflight(self, plan: Plan, state: State) -> None:
         """Raises RouterError when Envoy is not installed, cannot express a plan's routes, or would find its ports taken."""

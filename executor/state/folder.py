@@ -7,7 +7,7 @@ journal.jsonl  what apply began and ended
 reconcile.json what the reconcile loop remembers: its last passes, and replicas that fail again and again
 lock           held while apply or destroy works
 processes/     one record per process that was started
-logs/          one log per replica and one of the router
+logs/          one log per replica and one of the router, with the former ones
 router/        Envoy's files
 nodes/         emulated devices, one folder per node
 plans/         each of the last applied plans, by the serial of the state that it left
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from executor.errors import StateError
 from executor.file_names import file_name
+from executor.processes.logs import LogLimits
 from planner.plan import DocumentError, State, state_from_json, state_hash, to_json
 from profiles.regular_files import sync_folder, write_atomic
 
@@ -30,9 +31,10 @@ HISTORY_LENGTH = 20
 class StateFolder:
     """Paths of one state folder, and its state document."""
 
-    def __init__(self, root: Path) -> None:
-        """Root need not exist yet: `create` makes it, reading an absent one gives the empty state."""
+    def __init__(self, root: Path, log_limits: LogLimits | None = None) -> None:
+        """Root need not exist yet: `create` makes it, reading an absent one gives the empty state. log_limits bound its logs."""
         self.root = root.resolve()
+        self.log_limits = log_limits or LogLimits()
         self.state_path = self.root / "state.json"
         self.engine_path = self.root / "engine"
         self.goal_path = self.root / "goal.json"

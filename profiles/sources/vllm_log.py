@@ -127,7 +127,9 @@ def read_log(text: str) -> StartLog:
     when = next(_matches(lines, (_SNAPSHOT_TIME,)), None)
     if when is not None:
         values["date"] = datetime.fromtimestamp(int(when), UTC).date().isoformat()
-    return StartLog(values, root_cause(text))
+    failure = root_cause(text)
+    # what ended an engine that had been ready says nothing about its start
+    return StartLog(values, None if failure is None or failure.after_start else failure)
 
 
 def _matches(lines: list[str], patterns: tuple[re.Pattern[str], ...]) -> Iterator[str]:
@@ -172,7 +174,8 @@ def parse(name: str, raw: bytes, context: Context) -> Measurements:
     if not any(key in log.values for key in ("weights_gib", "activation_gib", "kv_gib", "kv_tokens", "kv_blocks")):
         if log.failure is not None:
             raise SourceError(
-                f"{name}: line {log.failure.line}: the start failed ({log.failure.kind}): {log.failure.text}; {log.failure.advice}"
+                f"{name}: line {log.failure.line}: the start failed ({log.failure.cause.name}): {log.failure.text}; "
+                f"{log.failure.cause.advice}"
             )
         raise SourceError(
             f"{name}: Model loading took, Available KV cache memory: none of these lines is there; is it a whole start-up log?"
@@ -185,7 +188,7 @@ def start_point(name: str, log: StartLog, context: Context) -> StartPoint:
     record = SourceRecord(name, log.values)
     fields = engine_fields(record, context)
     date = record.optional_text("date")
-    outcome = f" (the start failed: {log.failure.kind})" if log.failure else ""
+    outcome = f" (the start failed: {log.failure.cause.name})" if log.failure else ""
     source = provenance(record, context, f"vllm log{outcome}", date=date)
     mib = {key: _mib(record, f"{key}_gib") for key in ("gpu_total", "init_free", "weights", "cuda_graphs")}
     eager = record.optional_text("enforce_eager")

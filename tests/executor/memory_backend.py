@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from executor.backends.protocol import Answer, Capabilities, EngineLoad, Observed, ObservedGpu, Say
 from executor.errors import ProcessError, StartError
 from planner.plan import Plan, Repartition, Replica, Route, RouterPlan, State
+from profiles.sources.failure_causes import CAUSE_BY_NAME
 
 
 @dataclass
@@ -107,7 +108,7 @@ class MemoryBackend:
         self.engines.pop(replica.name, None)
         cause = self.fails(replica.name)
         if cause is not None:
-            raise StartError(replica.name, cause, f"does not start [{cause}]")
+            raise StartError(replica.name, CAUSE_BY_NAME[cause], "does not start")
         self.engines[replica.name] = Engine(next(self._pids), self.wanted_hash(replica), (replica.served_name,))
 
     async def drain(self, replica: Replica) -> str:
@@ -117,6 +118,9 @@ class MemoryBackend:
     async def stop(self, name: str) -> None:
         self.done.append(f"stop {name}")
         self.engines.pop(name, None)
+
+    def tidy(self) -> tuple[str, ...]:
+        return ()
 
     async def repartition(self, action: Repartition) -> None:
         self.done.append(f"repartition {action.gpu}")

@@ -42,21 +42,21 @@ def test_a_whole_log_gives_every_value() -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "text"),
     [
-        ("codellama-codellama-34b", "FREE_MEMORY", "Free memory on device cuda:1 (60.87/79.19 GiB)"),
-        ("qwen-qwen3-14b", "CONFIG", "151936 is not divisible by 5"),
-        ("microsoft-phi-2", "CONFIG", "is greater than the derived max_model_len"),
-        ("google-gemma-2-2b-it", "HUB", "403 Client Error"),
-        ("meta-llama-llama-3-1-8b---h100-80gb--tp1pp1dp2", "DEVICES", "local rank 1 is out of bounds"),
-        ("openai-gpt-oss-20b", "OOM", "CUDA out of memory"),
+        ("codellama-codellama-34b", "free_memory", "Free memory on device cuda:1 (60.87/79.19 GiB)"),
+        ("qwen-qwen3-14b", "config", "151936 is not divisible by 5"),
+        ("microsoft-phi-2", "config", "is greater than the derived max_model_len"),
+        ("google-gemma-2-2b-it", "hub", "403 Client Error"),
+        ("meta-llama-llama-3-1-8b---h100-80gb--tp1pp1dp2", "devices", "local rank 1 is out of bounds"),
+        ("openai-gpt-oss-20b", "out_of_memory", "CUDA out of memory"),
     ],
 )
 def test_failed_starts_name_their_root_cause(name: str, kind: str, text: str) -> None:
     path = next(LOGS.glob(f"{name}*FAILED*"))
     found = root_cause(gzip.decompress(path.read_bytes()).decode())
     assert found is not None
-    assert found.kind == kind
+    assert found.cause.name == kind
     assert text in found.text
-    assert found.advice
+    assert found.cause.advice
 
 
 @pytest.mark.parametrize("path", sorted(path for path in LOGS.iterdir() if "FAILED" not in path.name), ids=lambda path: path.name[:24])
@@ -65,13 +65,13 @@ def test_starts_that_worked_have_no_failure(path: Path) -> None:
 
 
 def test_a_start_that_measured_nothing_is_refused_with_its_cause_and_advice() -> None:
-    with pytest.raises(SourceError, match=r"line 158: the start failed \(FREE_MEMORY\).*another process holds memory"):
+    with pytest.raises(SourceError, match=r"line 158: the start failed \(free_memory\).*another process holds memory"):
         parsed("codellama-codellama-34b")
 
 
 def test_a_start_that_failed_late_keeps_what_it_measured_and_says_so() -> None:
     point = parsed("openai-gpt-oss-20b")
-    assert point.provenance.source == "vllm log (the start failed: OOM)"
+    assert point.provenance.source == "vllm log (the start failed: out_of_memory)"
     assert point.kv_tokens == 1277184
 
 
@@ -127,18 +127,18 @@ def test_only_the_first_rank_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("ValueError: No available memory for the cache blocks. Try increasing", "NO_KV"),
-        ("ValueError: To serve ... (1.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.5 GiB).", "NO_KV"),
-        ("AssertionError: Error in memory profiling. Initial free memory 70 GiB", "PROFILE_RACE"),
-        ("OSError: [Errno 98] Address already in use", "PORT"),
-        ("KeyError: 'model.layers.0'", "OTHER"),
+        ("ValueError: No available memory for the cache blocks. Try increasing", "no_kv"),
+        ("ValueError: To serve ... (1.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.5 GiB).", "no_kv"),
+        ("AssertionError: Error in memory profiling. Initial free memory 70 GiB", "profile_race"),
+        ("OSError: [Errno 98] Address already in use", "port"),
+        ("KeyError: 'model.layers.0'", "other"),
         ("RuntimeError: Engine core initialization failed. See root cause above.", None),
         ("Free memory on device (78.68/79.19 GiB) on startup. Desired GPU memory utilization is (0.95, 75.23 GiB).", None),
     ],
 )
 def test_classes_of_failures(text: str, kind: str | None) -> None:
     found = root_cause(f"INFO all is well\n{text}\n")
-    assert (found.kind if found else None) == kind
+    assert (found.cause.name if found else None) == kind
     assert found is None or found.line == 2
 
 
@@ -198,34 +198,34 @@ def test_the_memory_line_of_0_6_4_gives_every_part() -> None:
 @pytest.mark.parametrize(
     ("line", "kind", "advice"),
     [
-        ("ValueError: max_num_seqs (512) exceeds available Mamba cache blocks (100).", "STATE_BLOCKS", "lower --max-num-seqs"),
-        ("ValueError: invalid literal for int() with base 10: 'MIG-1b2c'", "MIG_UUID", "cannot be pinned by a device's UUID"),
+        ("ValueError: max_num_seqs (512) exceeds available Mamba cache blocks (100).", "state_blocks", "lower --max-num-seqs"),
+        ("ValueError: invalid literal for int() with base 10: 'MIG-1b2c'", "mig_uuid", "cannot be pinned by a device's UUID"),
         (
             "ValueError: The model's max seq len (9000) is larger than the maximum number of tokens that can be stored in KV cache (8000).",
-            "NO_KV",
+            "no_kv",
             "lower --max-model-len",
         ),
-        ("ValueError: Cannot find the config file for awq", "CONFIG", "correct the one"),
-        ("ValueError: Total number of attention heads (28) must be divisible by tensor parallel size (8).", "CONFIG", "correct the one"),
-        ("ValueError: Model architectures ['FooForCausalLM'] are not supported for now.", "CONFIG", "correct the one"),
-        ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "DRIVER", "this build of vLLM"),
-        ("RuntimeError: NCCL error: unhandled system error", "NCCL", "cannot talk to each other"),
-        ("OSError: [Errno 28] No space left on device", "DISK", "a disk is full"),
-        ("RuntimeError: unable to mmap 1024 bytes from shared memory: Cannot allocate memory (12)", "HOST_MEMORY", "/dev/shm"),
+        ("ValueError: Cannot find the config file for awq", "config", "correct the one"),
+        ("ValueError: Total number of attention heads (28) must be divisible by tensor parallel size (8).", "config", "correct the one"),
+        ("ValueError: Model architectures ['FooForCausalLM'] are not supported for now.", "config", "correct the one"),
+        ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "driver", "this build of vLLM"),
+        ("RuntimeError: NCCL error: unhandled system error", "nccl", "cannot talk to each other"),
+        ("OSError: [Errno 28] No space left on device", "disk", "a disk is full"),
+        ("RuntimeError: unable to mmap 1024 bytes from shared memory: Cannot allocate memory (12)", "host_memory", "/dev/shm"),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "ERROR 01-01 00:00:00 [core.py:708] ", "(EngineCore_0 pid=7) ERROR 01-01 00:00:00 [core.py:708] "])
 def test_known_causes_are_named(line: str, kind: str, advice: str, prefix: str) -> None:
     found = root_cause(f"INFO 01-01 00:00:00 [x.py:1] VLLM_LOGGING_LEVEL=DEBUG\n{prefix}{line}\n")
     assert found is not None
-    assert (found.kind, found.line, found.text) == (kind, 2, line)
-    assert advice in found.advice
+    assert (found.cause.name, found.line, found.text) == (kind, 2, line)
+    assert advice in found.cause.advice
 
 
 def test_the_level_of_a_line_and_not_its_words_decides_whether_it_tells_a_failure() -> None:
     spoken = "ERROR 01-01 00:00:00 [core.py:708] KeyError: 'DEBUG is no WARNING'"
     found = root_cause(spoken)
     assert found is not None
-    assert (found.kind, found.text) == ("OTHER", "KeyError: 'DEBUG is no WARNING'")
+    assert (found.cause.name, found.text) == ("other", "KeyError: 'DEBUG is no WARNING'")
     assert root_cause("DEBUG 01-01 00:00:00 [core.py:708] KeyError: 'x'") is None
     assert root_cause("(Worker pid=3) WARNING 01-01 00:00:00 [core.py:708] RuntimeError: CUDA out of memory, falling back") is None

@@ -201,7 +201,7 @@ def test_a_failed_start_tells_why_and_what_to_do() -> None:
     path = next(LOGS.glob("codellama-codellama-34b*"))
     result = ullage("profile", "calibrate", "--log", str(path), "--gpu", "h100")
     assert result.code == 1
-    assert "(FREE_MEMORY)" in result.err
+    assert "(free_memory)" in result.err
     assert "stop it or wait" in result.err
 
 
@@ -209,7 +209,7 @@ def test_a_start_that_failed_late_counts_and_its_cause_is_said() -> None:
     path = next(LOGS.glob("openai-gpt-oss-20b*FAILED*"))
     result = ullage("profile", "calibrate", "--log", str(path), "--gpu", "h100")
     assert result.code == 0
-    assert "line 1034: the start failed (OOM): torch.OutOfMemoryError: CUDA out of memory" in result.err
+    assert "line 1034: the start failed (out_of_memory): torch.OutOfMemoryError: CUDA out of memory" in result.err
     assert "Values that were logged before the failure still count." in result.err
     assert read_constants("out", result.out).from_version == "0.19.0"
 

@@ -95,7 +95,7 @@ def _tell_failure(source: Source, path: Path, raw: bytes) -> None:
     failure = vllm_log.read_log(text_of(str(path), raw)).failure
     if failure is not None:
         typer.echo(
-            f"warning: {path}: line {failure.line}: the start failed ({failure.kind}): {failure.text}; {failure.advice}. "
+            f"warning: {path}: line {failure.line}: the start failed ({failure.cause.name}): {failure.text}; {failure.cause.advice}. "
             "Values that were logged before the failure still count.",
             err=True,
         )
