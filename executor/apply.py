@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
 from executor.engine_kept import keep_engine
-from executor.errors import ExecutorError, InterruptedApplyError, StateError
+from executor.errors import BudgetError, ExecutorError, InterruptedApplyError, StateError
 from executor.events import OnEvent, ignore
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.goal import set_goal
-from executor.state.journal import Journal, Unfinished
+from executor.state.journal import Journal, Unfinished, utc_today
 from executor.state.lock import locked
 from executor.state.prior import check_prior
 from executor.steps import StartingPoint, Steps
+from planner.disruptions import allowed_now
 from planner.plan import Plan, State, plan_hash
 
 
@@ -30,19 +32,31 @@ def apply(
     on_event: OnEvent = ignore,
     fleet_folder: Path = Path(),
     engine: str | None = None,
+    *,
+    ignore_budget: bool = False,
 ) -> State:
     """Make reality equal to the plan on this machine and return the new state (its serial grows when anything changed).
 
     open_backend makes what runs the engines; local paths of the plan start from fleet_folder. engine is its name, which the state
-    folder keeps: replicas of another kind are refused as long as any runs. None keeps nothing.
+    folder keeps: replicas of another kind are refused as long as any runs. None keeps nothing. A plan that would stop replicas which its
+    disruption budget protects now is refused, unless ignore_budget says that somebody has decided otherwise.
     Raises ExecutorError: LockedError, StalePlanError, StartError (what already runs stays up),
     InterruptedApplyError after Ctrl-C or SIGTERM. After any of them the same plan can be applied again and goes on.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(apply_to(plan, folder, open_backend(folder, fleet_folder), on_event, engine))
+    return asyncio.run(apply_to(plan, folder, open_backend(folder, fleet_folder), on_event, engine, ignore_budget=ignore_budget))
 
 
-async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, on_event: OnEvent = ignore, engine: str | None = None) -> State:
+async def apply_to(
+    plan: Plan,
+    folder: StateFolder,
+    backend: Backend,
+    on_event: OnEvent = ignore,
+    engine: str | None = None,
+    *,
+    ignore_budget: bool = False,
+    today: Callable[[], datetime] = utc_today,
+) -> State:
     """As `apply`, inside a running event loop and on any backend."""
     folder.create()
     with locked(folder.lock_path, "apply"), _interruptible():
@@ -52,6 +66,8 @@ async def apply_to(plan: Plan, folder: StateFolder, backend: Backend, on_event: 
         if journal.torn:
             steps.note("journal", "its last line was cut off by a crash and is dropped")
         done = _done_before(plan, journal, steps, folder)
+        if not ignore_budget:
+            refuse_disruptions(plan, steps.state, backend, today())
         if engine is not None:
             keep_engine(folder, engine, backend)
         backend.preflight(plan, steps.state)
@@ -80,6 +96,19 @@ async def _run(steps: Steps, done: frozenset[int], backend: Backend) -> None:
             # a disk so full that not even this can be noted is told by the end of the journal
             with suppress(StateError):
                 steps.note("logs", trouble)
+
+
+def refuse_disruptions(plan: Plan, state: State, backend: Backend, today: datetime) -> None:
+    """Raises BudgetError when the actions would stop replicas that serve and that the plan's disruption budget protects now."""
+    observed = backend.observe()
+    dead = {replica.name for replica in state.replicas if not (replica.name in observed and observed[replica.name].alive)}
+    reasons = allowed_now(plan, state, dead, 0, today).reasons
+    if reasons:
+        raise BudgetError(
+            "policy.disruption_budget does not allow this plan now, and nothing was done:\n"
+            + "\n".join(f"  {reason}" for reason in reasons)
+            + "\napply it when it is allowed, or give --ignore-budget if somebody has decided that it must be now"
+        )
 
 
 def done_before(plan: Plan, state_dir: Path) -> frozenset[int]:

@@ -25,6 +25,10 @@ class StalePlanError(ExecutorError):
     """The plan was made against another state than the one that is there; the message lists the differences."""
 
 
+class BudgetError(ExecutorError):
+    """The disruption budget does not allow a plan now; the message says why and when it would."""
+
+
 class ProcessError(ExecutorError):
     """A process could not be started, or did not go away."""
 

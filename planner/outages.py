@@ -73,6 +73,8 @@ def _counts(routes: Sequence[Route]) -> dict[str, int]:
 def _least(before: Mapping[str, int], desired: Desired) -> dict[str, int]:
     """Replicas that each name served before and after should have at every moment."""
     asked = {model.served_name: model.min_replicas for model in desired.rules.models}
+    for name, count in desired.rules.disruption_budget.min_available.items():
+        asked[name] = max(count, asked.get(name, 0))
     model_of = {name: replica.served_name for replica in desired.replicas for name in replica.args.names}
     after = _counts(desired.routes)
     least = {name: min(max(1, asked.get(model_of.get(name, name), 0)), before[name], after[name]) for name in before.keys() & after.keys()}

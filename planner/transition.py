@@ -45,6 +45,7 @@ class Transition:
             # one that stays counts with what is expected of it from now on
             self._add(replica if name in going else after[name])
         self._desired = desired
+        self._most_leaving = desired.rules.disruption_budget.max_concurrent
         self._room_mib = {(gpu.node, gpu.index): gpu.memory_mib - gpu.headroom_mib - gpu.taken_mib for gpu in desired.gpus}
         self._needs = _needs(state, desired)
 
@@ -98,6 +99,8 @@ class Transition:
         """As many of those that go as can stop while every model keeps the replicas and the capacity it needs."""
         leaving: dict[str, Replica] = {}
         for replica in self.going:
+            if len(leaving) == self._most_leaving:
+                break
             if not self._missed({*leaving, replica.name}, replica.served_name):
                 leaving[replica.name] = replica
         return list(leaving.values())
@@ -113,6 +116,8 @@ class Transition:
         models: set[str] = set()
         gpus: set[_Gpu] = set()
         for replica in mildest:
+            if len(leaving) == self._most_leaving:
+                break
             if replica.served_name in models or gpus & set(_gpus(replica)) or (leaving and self._successor_starts(replica, leaving.keys())):
                 continue
             leaving[replica.name] = replica
@@ -159,6 +164,8 @@ class Transition:
 def _needs(state: State, desired: Desired) -> dict[str, tuple[int, float]]:
     """Replicas and requests/s that each model of the plan needs at every moment: no more than what it has before and after."""
     least = {model.served_name: model.min_replicas for model in desired.rules.models}
+    for name, available in desired.rules.disruption_budget.min_available.items():
+        least[name] = max(available, least.get(name, 0))
     demand_rps: defaultdict[str, float] = defaultdict(float)
     for workload in desired.workloads:
         demand_rps[workload.served_name] += workload.rate_rps - workload.unserved_rps

@@ -56,6 +56,8 @@ COUNTS = {
     *("learned_positions", "segments"),
     # requests at once that an engine is asked for
     "asked_sequences",
+    # replicas, also by workload
+    *("max_concurrent", "min_available"),
     # clients, or requests that a KV pool holds
     *("concurrency", "max_concurrency"),
     # models and starts that constants rest on, GPUs that sharing saves

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import NamedTuple
 
 from executor.backends.protocol import Backend
@@ -18,11 +19,12 @@ from executor.reconcile.observe import Observer, World
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of, set_goal
-from executor.state.journal import Journal, utc_now
+from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
 from executor.steps import StartingPoint, Steps
 from planner.change import change
 from planner.check import transition_problems
+from planner.disruptions import Allowed, allowed_now
 from planner.plan import Action, Desired, Plan, Repartition, Replica, SetRoutes, Start, State, plan_hash
 from planner.routes import routes_for
 from profiles.catalogue import builtin
@@ -57,7 +59,7 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the reconciler is given: clock counts seconds and never goes back; now is the time of day for people."""
+    """What the reconciler is given: clock counts seconds and never goes back; today is the date and time, with a time zone."""
 
     folder: StateFolder
     backend: Backend
@@ -65,7 +67,7 @@ class Surroundings:
     attempts: Attempts
     clock: Callable[[], float]
     engine: str | None = None
-    now: Callable[[], str] = utc_now
+    today: Callable[[], datetime] = utc_today
     on_event: OnEvent = ignore
 
 
@@ -86,7 +88,7 @@ class Reconciler:
         The goal is read under the lock: one that a destroy has just taken away must not come back. Where it cannot be read, that is
         told, and what was kept before is kept further.
         """
-        began, began_s = self._with.now(), self._with.clock()
+        began, began_s = self._with.today().isoformat(timespec="milliseconds"), self._with.clock()
         self.unsure = False
         account = _Account()
         outcome: PassOutcome
@@ -145,9 +147,18 @@ class Reconciler:
             self._note_deaths(world)
             way = self._way(world, goal)
             account.drift = self._drift(world, way, goal)
-            if not (way.plan.actions or world.strays or _differs(state, way.plan.desired)):
+            allowed = self._allowed(way, world, goal)
+            account.drift += allowed.reasons
+            all_of_them = allowed.actions == len(way.plan.actions)
+            if not (allowed.actions or world.strays or (all_of_them and _differs(state, way.plan.desired))):
                 return
-            await self._act(way, world, goal, account)
+            await self._act(way, world, goal, account, None if all_of_them else allowed.actions)
+
+    def _allowed(self, way: Approach, world: World, goal: Plan) -> Allowed:
+        """How far the disruption budget lets the actions go now."""
+        runs = {replica.name for replica in way.plan.desired.replicas}
+        down = sum(replica.name not in runs for replica in goal.desired.replicas)
+        return allowed_now(way.plan, world.state, world.repairs.useless.keys(), down, self._with.today())
 
     def _way(self, world: World, goal: Plan) -> Approach:
         """The actions to the goal without the replicas that may not start now; those of that name that run stay as they are."""
@@ -171,8 +182,8 @@ class Reconciler:
         digest = self._with.backend.wanted_hash(replica)
         return self._with.attempts.refusal(name, digest, self._with.clock())
 
-    async def _act(self, way: Approach, world: World, goal: Plan, account: _Account) -> None:
-        """Do the actions. A replica that does not start is noted, and whatever else fails is raised."""
+    async def _act(self, way: Approach, world: World, goal: Plan, account: _Account, until: int | None) -> None:
+        """Do the actions before number `until` (None: all). A replica that does not start is noted, and whatever else fails is raised."""
         found = transition_problems(way.plan, world.state, builtin().gpu)
         if found:
             raise ExecutorError("the way to the plan is not safe, so nothing was done: " + "; ".join(found))
@@ -187,9 +198,10 @@ class Reconciler:
             self._with.backend.router.preflight(goal, state)
         start = StartingPoint(world.state, state.serial + new)
         steps = Steps(way.plan, folder, self._with.backend, journal, self._telling(account), start)
-        journal.begin(plan_hash(way.plan), state.serial, goal="" if way.left_out else plan_hash(goal))
+        arrives = not way.left_out and until is None
+        journal.begin(plan_hash(way.plan), state.serial, goal=plan_hash(goal) if arrives else "")
         try:
-            await steps.run(frozenset())
+            await steps.run(frozenset(), until)
         except asyncio.CancelledError:
             journal.end(ok=False, detail="interrupted")
             raise
@@ -199,7 +211,7 @@ class Reconciler:
                 raise
             self._note_failure(error, way.plan.desired, account)
             return
-        if new and not way.left_out:
+        if new and arrives:
             keep(folder, goal, steps.state.serial)
         journal.end(ok=True)
 

@@ -37,9 +37,14 @@ class Unfinished:
     repair: bool = False
 
 
+def utc_today() -> datetime:
+    """Date and time."""
+    return datetime.now(UTC)
+
+
 def utc_now() -> str:
     """Wall clock for people who read the journal; nothing is decided by it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return utc_today().isoformat(timespec="milliseconds")
 
 
 class Journal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.disruption_budget import DisruptionBudget
 from planner.plan import ModelRules, PoolRules, Rules
 from planner.sizing.groups import ServiceGroup
 from planner.spec import Fleet
@@ -25,6 +26,16 @@ def rules(fleet: Fleet, groups: Sequence[ServiceGroup]) -> Rules:
         isolate_teams=fleet.policy.isolate_teams,
         headroom_mib=fleet.policy.headroom_mib,
         max_active_residents=fleet.policy.max_active_residents,
+        disruption_budget=_by_served_name(fleet.policy.disruption_budget, groups),
+    )
+
+
+def _by_served_name(budget: DisruptionBudget, groups: Sequence[ServiceGroup]) -> DisruptionBudget:
+    """The budget of workloads as one of the models that serve them."""
+    least = {group.name: max(budget.min_available.get(workload.name, 0) for workload in group.workloads) for group in groups}
+    protected = [group.name for group in groups if any(workload.name in budget.protected for workload in group.workloads)]
+    return budget.model_copy(
+        update={"min_available": {name: count for name, count in sorted(least.items()) if count}, "protected": tuple(sorted(protected))}
     )
 
 

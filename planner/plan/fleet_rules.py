@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from planner.disruption_budget import DisruptionBudget
 from planner.plan.bounds import Mib, Money, PlanPart, Some, WholeNumber
 
 
@@ -31,6 +32,7 @@ class Rules(PlanPart):
     """Rules of models and pools by name; with isolate_teams models of different teams never share a GPU.
 
     Every GPU keeps headroom_mib free, and at most max_active_residents of a shared one may be active together.
+    The disruption budget names served models.
     """
 
     models: tuple[ModelRules, ...]
@@ -38,3 +40,4 @@ class Rules(PlanPart):
     isolate_teams: bool = False
     headroom_mib: Mib
     max_active_residents: Some
+    disruption_budget: DisruptionBudget = DisruptionBudget()

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from planner.latency_classes import LatencyClass
+from planner.spec.declared_budget import DeclaredBudget
 from planner.spec.declared_demand import DeclaredDemand
 from planner.spec.declared_gpu import DeclaredGpu
 from planner.spec.declared_model import DeclaredModel
@@ -231,7 +232,6 @@ class DeclaredRisk(Declared):
 class DeclaredPolicy(Declared):
     """Rules for the whole plan."""
 
-    later = frozenset({"disruption_budget"})
     moved = MappingProxyType({"sizing_quantile": "policy.risk.attainment", "step_quantile": "policy.risk.step_quantile"})
 
     headroom_mib: Reserve = Field(
@@ -268,6 +268,9 @@ class DeclaredPolicy(Declared):
         description="Order of the goals after unserved demand. Each goal is cost, churn or fragmentation, or a weighted sum of them. "
         "Default: cost, churn, fragmentation.",
         examples=[["cost + 0.01 churn", "fragmentation"]],
+    )
+    disruption_budget: DeclaredBudget = Field(
+        default_factory=DeclaredBudget, description="How much changes may disturb. Default: as below, no limit."
     )
     router: DeclaredRouter = Field(default_factory=DeclaredRouter, description="Where the router listens. Default: as below.")
     ports: DeclaredPorts = Field(default_factory=DeclaredPorts, description="Ports for engines. Default: as below.")

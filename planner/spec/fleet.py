@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, InstanceOf
 
 from planner.demand.windows import DemandProfile
+from planner.disruption_budget import DisruptionBudget
 from planner.latency_classes import LatencyClass
 from planner.risk import Risk
 from planner.spec.goals import GoalTier
@@ -160,7 +161,10 @@ class Ports(_Part):
 
 
 class Policy(_Part):
-    """Rules for the whole plan. headroom_mib stays free on every GPU. goals are the tiers after unserved demand, in order."""
+    """Rules for the whole plan. headroom_mib stays free on every GPU. goals are the tiers after unserved demand, in order.
+
+    The disruption budget names workloads.
+    """
 
     headroom_mib: int
     risk: Risk
@@ -172,6 +176,7 @@ class Policy(_Part):
     goals: tuple[GoalTier, ...]
     router: RouterAddress
     ports: Ports
+    disruption_budget: DisruptionBudget = DisruptionBudget()
 
 
 class Fleet(_Part):

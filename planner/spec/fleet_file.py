@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from planner.demand.traces import TraceError, parse_trace
 from planner.plan.local_paths import is_local
 from planner.risk import Risk
+from planner.spec.budget import budget_problems, disruption_budget
 from planner.spec.declared import DeclaredFleet, DeclaredPolicy, DeclaredPool, DeclaredWorkload
 from planner.spec.declared_model import DeclaredModel
 from planner.spec.errors import SpecError, SpecProblem
@@ -178,7 +179,7 @@ class _Loading:
             declared = DeclaredPolicy.model_validate(raw.get("policy", {}), context=names)
         except ValidationError:
             return None  # reported by _validate
-        found = tuple(_policy_problems(declared, pools))
+        found = (*_policy_problems(declared, pools), *budget_problems(declared.disruption_budget, names.workloads))
         for loc, message in found:
             self._report(("policy", *loc), message)
         if found:
@@ -194,6 +195,7 @@ class _Loading:
             goals=goal_tiers(declared.goals),
             router=RouterAddress(host=declared.router.host, port=declared.router.port, admin_port=declared.router.admin_port),
             ports=Ports(start=declared.ports.start, end=declared.ports.end),
+            disruption_budget=disruption_budget(declared.disruption_budget),
         )
 
     def _measurements(self, raw: dict[str, Any]) -> Measurements:

@@ -32,6 +32,8 @@ _SECTIONS = (
     ("workloads.NAME.demand: a trace", "DeclaredTrace"),
     ("policy", "DeclaredPolicy"),
     ("policy.risk", "DeclaredRisk"),
+    ("policy.disruption_budget", "DeclaredBudget"),
+    ("policy.disruption_budget.windows[]", "DeclaredMaintenance"),
     ("policy.router", "DeclaredRouter"),
     ("policy.ports", "DeclaredPorts"),
 )

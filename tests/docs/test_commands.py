@@ -107,6 +107,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
     [
         ("plan.md", ["plan", "show", "render"]),
         ("run.md", ["apply", "status", "destroy"]),
+        ("reconcile.md", ["reconcile"]),
         ("traffic.md", ["simulate", "replay"]),
         ("explain.md", ["explain"]),
         ("quote.md", ["quote"]),

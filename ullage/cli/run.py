@@ -47,6 +47,9 @@ def apply(
     ] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the plan and print what would be done; execute nothing.")] = False,
+    ignore_budget: Annotated[
+        bool, typer.Option("--ignore-budget", help="Stop replicas although policy.disruption_budget does not allow it now.")
+    ] = False,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Execute the actions of a plan: start, route, drain, stop. After a crash, run it again to continue.
@@ -55,21 +58,16 @@ def apply(
     """
     from executor.apply import apply as apply_plan
     from ullage import local_files
-    from ullage.checking import architectures_from, checked
     from ullage.engine_of_state import engine_of
-    from ullage.inputs import read_plan, read_state, state_folder
+    from ullage.inputs import state_folder
     from ullage.plugins import BACKENDS, load
     from ullage.traffic.emulated import emulated_store
 
     folder = state_folder(plan, state)
     engine = engine or engine_of(folder)
     open_backend = load("backends", BACKENDS, engine)
-    document = read_plan(plan)
-    _check_store(document, engine, store)
     origin = local_files.fleet_folder(plan, fleet_folder)
-    if engine != "emulated":
-        _check_files(document, plan, origin)
-    checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
+    document = _read_sound(plan, folder, engine, store, origin)
     _announce(document)
     if dry_run:
         _tell_what_would_be_done(document, folder)
@@ -77,8 +75,20 @@ def apply(
     if document.actions and not auto_approve:
         _confirm()
     with emulated_store(store):
-        result = apply_plan(document, folder, open_backend, print_event, origin, engine)
+        result = apply_plan(document, folder, open_backend, print_event, origin, engine, ignore_budget=ignore_budget)
     _tell_what_runs(folder, result)
+
+
+def _read_sound(plan: Path, folder: Path, engine: str, store: Path | None, origin: Path) -> Plan:
+    """The plan, with everything checked that can be before anything is done."""
+    from ullage.checking import architectures_from, checked
+    from ullage.inputs import read_plan, read_state
+
+    document = read_plan(plan)
+    _check_store(document, engine, store)
+    if engine != "emulated":
+        _check_files(document, plan, origin)
+    return checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
 
 
 def _tell_what_runs(folder: Path, state: State) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from executor.apply import apply_to
@@ -17,6 +18,7 @@ from executor.reconcile.run import unknown_kv
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
 from planner.change import change
+from planner.disruption_budget import DisruptionBudget
 from planner.plan import Plan, Replica, RouterPlan, State
 from planner.routes import routes_for
 from tests.executor.memory_backend import MemoryBackend
@@ -32,6 +34,9 @@ class Loop:
     root: Path
     backend: MemoryBackend = field(default_factory=MemoryBackend)
     now_s: float = 1000.0
+    # a Thursday
+    today: datetime = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    budget: DisruptionBudget = field(default_factory=DisruptionBudget)
     least_kv_blocks: LeastKvBlocks = unknown_kv
     events: list[Event] = field(default_factory=list)
 
@@ -49,7 +54,7 @@ class Loop:
                 observer=Observer(self.backend, watch, self.least_kv_blocks, lambda: self.now_s),
                 attempts=Attempts(BackOff(), lambda: 0.0, recall(self.folder.reconcile_path).attempts),
                 clock=lambda: self.now_s,
-                now=lambda: "2026-01-01T00:00:00+00:00",
+                today=lambda: self.today,
                 on_event=self.events.append,
             )
         )
@@ -59,7 +64,8 @@ class Loop:
         wanted = tuple(sorted(replicas, key=lambda replica: replica.name))
         gpu_count = 1 + max((gpu for replica in wanted for gpu in replica.gpus), default=0)
         blank = plan_of(wanted, gpu_count=gpu_count).desired
-        desired = blank.model_copy(update={"routes": routes_for(wanted), "router": ROUTER})
+        rules = blank.rules.model_copy(update={"disruption_budget": self.budget})
+        desired = blank.model_copy(update={"routes": routes_for(wanted), "router": ROUTER, "rules": rules})
         return change(state if state is not None else self.folder.load(), desired)
 
     def apply(self, *replicas: Replica) -> Plan:

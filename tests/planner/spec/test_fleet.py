@@ -44,6 +44,7 @@ def test_defaults() -> None:
         "goals": tuple(({"goal": goal, "weight": 1.0},) for goal in ("cost", "churn", "fragmentation")),
         "router": {"host": "127.0.0.1", "port": 8080, "admin_port": 9901},
         "ports": {"start": 8100, "end": 8999},
+        "disruption_budget": {"max_concurrent": None, "min_available": {}, "protected": (), "windows_s": ()},
     }
     assert fleet.warnings == ()
 
@@ -287,3 +288,13 @@ def test_a_version_that_crashes_in_mig_instances_is_refused_where_there_is_nothi
     whole = changed("models:", "  whole: {gpu: H100-SXM-80GB, nodes: 1, gpus_per_node: 1}\nmodels:", mig)
     assert problems(whole) == ()
     assert problems(mig.replace("0.20.0", "0.21.0")) == ()
+
+
+def test_a_disruption_budget_is_read_into_seconds_of_the_week() -> None:
+    budget = "{max_concurrent: 1, min_available: {chat: 2}, protected: [chat], windows: [{hours: 22:00-02:00, days: sun}]}"
+    found = load(FLEET.replace("pools:", f"policy: {{disruption_budget: {budget}}}\npools:", 1)).policy.disruption_budget
+    assert (found.max_concurrent, found.min_available, found.protected) == (1, {"chat": 2}, ("chat",))
+    # from Sunday evening to midnight, and on Monday morning
+    assert found.windows_s == ((0.0, 7_200.0), (597_600.0, 604_800.0))
+    daily = load(FLEET.replace("pools:", "policy: {disruption_budget: {windows: [{hours: 02:00-03:00}]}}\npools:", 1))
+    assert daily.policy.disruption_budget.windows_s == tuple((day * 86_400.0 + 7_200.0, day * 86_400.0 + 10_800.0) for day in range(7))

@@ -1,0 +1,54 @@
+"""How far the actions of a plan may be done now, by its disruption budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from datetime import datetime
+from typing import NamedTuple
+
+from planner.plan import Drain, Plan, SetRoutes, State, Stop
+
+
+class Allowed(NamedTuple):
+    """So many of the actions, from the first; why not all (empty: all of them)."""
+
+    actions: int
+    reasons: tuple[str, ...] = ()
+
+
+def allowed_now(plan: Plan, state: State, useless: Set[str], down: int, moment: datetime) -> Allowed:
+    """The leading actions that stop nobody whom the budget protects now.
+
+    state is what the actions begin with. useless replicas serve nobody, so that their end is no disruption; down is how many of the
+    plan's replicas do not run and will not be started by these actions.
+    """
+    served = {replica.name: replica.args.names for replica in state.replicas}
+    for number, action in enumerate(plan.actions):
+        if not isinstance(action, (Drain, Stop)) or action.replica in useless:
+            continue
+        reasons = tuple(_reasons(plan, action.replica, served.get(action.replica, ()), down, moment))
+        if reasons:
+            return Allowed(_before_round(plan, number), reasons)
+    return Allowed(len(plan.actions))
+
+
+def _reasons(plan: Plan, replica: str, names: tuple[str, ...], down: int, moment: datetime) -> Iterator[str]:
+    budget = plan.desired.rules.disruption_budget
+    if not budget.is_open(moment):
+        yield f"replica {replica} may be stopped in a maintenance window only; the next one opens {budget.opens(moment)}"
+    for name in sorted(set(names) & set(budget.protected)):
+        yield f"replica {replica} serves {name}, which is protected by policy.disruption_budget"
+    fewest = {outage.served_name: outage.fewest_replicas for outage in plan.outages}
+    for name in names:
+        least = budget.min_available.get(name, 0)
+        if fewest.get(name, least) < least:
+            yield f"replica {replica}: {name} would have {fewest[name]} ready replicas, and policy.disruption_budget asks for {least}"
+    if budget.max_concurrent is not None and down >= budget.max_concurrent:
+        yield f"replica {replica} waits: {down} replicas are down already, of {budget.max_concurrent} that may be at once"
+
+
+def _before_round(plan: Plan, number: int) -> int:
+    """The place before the replicas that go together with this one leave the routes."""
+    while number and isinstance(plan.actions[number - 1], Drain):
+        number -= 1
+    return number - 1 if number and isinstance(plan.actions[number - 1], SetRoutes) else number
