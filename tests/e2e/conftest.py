@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.engines import ENVIRONMENT, Engine, running
+from tests.e2e.engines import ENVIRONMENT, Engine, guarded, running
+from tests.e2e.tiny_fleet import living
+from tests.ullage.commands import PROGRAM, ullage
 
 MAKE_MODELS = Path(__file__).with_name("make_models.py")
 
@@ -39,3 +41,19 @@ def engine(vllm: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -
     """One engine for all tests that only ask it: tiny-llama with a KV pool of tests.e2e.engines.KV_BYTES."""
     with running(vllm, models / "tiny-llama", tmp_path_factory.mktemp("engine"), "tiny-llama") as server:
         yield server
+
+
+@pytest.fixture
+def place(vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with what the engines need in the environment; in the end nothing that was applied from it runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{vllm.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path / "cache"))
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with guarded((*PROGRAM, "destroy", "-y", "--state", str(tmp_path / ".ullage"))):
+        try:
+            yield tmp_path
+        finally:
+            ullage("destroy", "-y")
+            assert living(tmp_path / ".ullage") == {}
