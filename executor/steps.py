@@ -14,6 +14,7 @@ from itertools import groupby
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
 from executor.events import Event, OnEvent
+from executor.mending import Mending
 from executor.starts import all_of, run_starts
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
@@ -46,6 +47,8 @@ class Steps:
         self._router = backend.router
         self._journal = journal
         self._on_event = on_event
+        self._mending = Mending(backend, plan.desired.router, lambda: self.state, self.note)
+        self._touched = {action.replica for action in plan.actions if isinstance(action, (Start, Stop))}
         self._wanted = {replica.name: replica for replica in plan.desired.replicas}
 
     async def run(self, done: frozenset[int], until: int | None = None) -> None:
@@ -97,10 +100,9 @@ class Steps:
 
     async def _start_again(self) -> None:
         """Start replicas that stay but have died since they were applied."""
-        touched = {action.replica for action in self._plan.actions if isinstance(action, (Start, Stop))}
         observed = self._backend.observe()
         living = {name for name, seen in observed.items() if seen.alive}
-        dead = [replica for replica in self.state.replicas if replica.name not in touched | living]
+        dead = [replica for replica in self.state.replicas if replica.name not in self._touched | living]
 
         async def again(number: int, action: Start) -> None:
             del number
@@ -113,7 +115,9 @@ class Steps:
     async def _batch(self, kind: str, batch: Sequence[NumberedAction]) -> None:
         """Neighbouring actions of one kind: starts overlap across GPUs, drains and stops overlap, the rest goes one by one."""
         if kind == "start":
-            await run_starts([(number, action) for number, action in batch if isinstance(action, Start)], self._one)
+            starts = [(number, action) for number, action in batch if isinstance(action, Start)]
+            seats = {(action.node, gpu) for _, action in starts for gpu in action.gpus}
+            await self._mending.during(run_starts(starts, self._one), self._touched, seats)
         elif kind in ("drain", "stop"):
             await all_of([self._one(number, action) for number, action in batch])
         else:
