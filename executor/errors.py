@@ -42,7 +42,7 @@ class AccessError(ExecutorError):
 class StartError(ExecutorError):
     """A replica did not become ready.
 
-    Cause is a class of executor.backends.start_failures.CAUSES or `timeout`, `exited`, `port`, `foreign`, `api_key`.
+    Cause is a class of executor.backends.start_failures.CAUSES or `timeout`, `exited`, `port`, `device`, `foreign`, `api_key`.
     """
 
     def __init__(self, replica: str, cause: str, message: str) -> None:

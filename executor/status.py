@@ -93,7 +93,7 @@ async def _status(folder: StateFolder, backend: Backend) -> StatusReport:
 
 
 async def _replica(
-    session: aiohttp.ClientSession, replica: Replica, record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool]]
+    session: aiohttp.ClientSession, replica: Replica, record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool | None]]
 ) -> ReplicaStatus:
     port = replica.args.port
     own = record is not None and processes.alive(record)
@@ -114,22 +114,23 @@ async def _condition(session: aiohttp.ClientSession, replica: Replica, *, own: b
     return "missing" if names is None else "foreign"
 
 
-def _stray(record: processes.ProcessRecord, held: dict[int, tuple[int, bool]]) -> ReplicaStatus:
+def _stray(record: processes.ProcessRecord, held: dict[int, tuple[int, bool | None]]) -> ReplicaStatus:
     memory_mib, active = _memory(record, held)
     return ReplicaStatus(record.name.removeprefix(PREFIX), "foreign", record.pid, None, (), None, memory_mib, active, None)
 
 
-def _memory(record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool]]) -> tuple[int | None, bool | None]:
+def _memory(record: processes.ProcessRecord | None, held: dict[int, tuple[int, bool | None]]) -> tuple[int | None, bool | None]:
     found = [held[pid] for pid in processes.members(record) if pid in held] if record is not None else []
-    return (sum(mib for mib, _ in found), any(active for _, active in found)) if found else (None, None)
+    known = [active for _, active in found if active is not None]
+    return (sum(mib for mib, _ in found) if found else None, any(known) if known else None)
 
 
-def _held(backend: Backend) -> dict[int, tuple[int, bool]]:
-    """Memory in MiB over all GPUs that can be read, and whether it works now, by process."""
-    held: dict[int, tuple[int, bool]] = {}
+def _held(backend: Backend) -> dict[int, tuple[int, bool | None]]:
+    """Memory in MiB over all GPUs that can be read, and whether it works now (None: cannot be seen), by process."""
+    held: dict[int, tuple[int, bool | None]] = {}
     for process in (process for gpu in backend.gpus() for process in gpu.holders):
-        mib, active = held.get(process.pid, (0, False))
-        held[process.pid] = (mib + process.memory_mib, active or process.active)
+        mib, active = held.get(process.pid, (0, None))
+        held[process.pid] = (mib + process.memory_mib, process.active if active is None else active or process.active)
     return held
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias
 
 import pynvml
 
 from executor.errors import ExecutorError
+
+# What NVML gives for a GPU, an instance, or a struct about one; its bindings ship no types.
+NvmlHandle: TypeAlias = Any
 
 _REPLACE = "look into the kernel's log (dmesg) for its Xid, and reset the GPU or restart the machine"
 
@@ -16,7 +20,9 @@ _ADVICE = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "there is no NVIDIA driver here: install it, or in a container, let it see the GPUs",
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "the NVIDIA driver is not loaded: load it (modprobe nvidia), or install it",
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the driver was changed while its older part is loaded: restart the machine",
-    pynvml.NVML_ERROR_NO_PERMISSION: "this user may not do it: run it as root, or let the user do it (for MIG: the files below /dev/nvidia-caps)",
+    pynvml.NVML_ERROR_NO_PERMISSION: (
+        "this user may not do it: run it as root, or give the user the right (for MIG: the files in /dev/nvidia-caps)"
+    ),
     pynvml.NVML_ERROR_GPU_IS_LOST: f"the GPU does not answer any more: {_REPLACE}",
     pynvml.NVML_ERROR_GPU_NOT_FOUND: f"the GPU is not there any more: {_REPLACE}",
     pynvml.NVML_ERROR_RESET_REQUIRED: "the GPU must be reset first: end what uses it, then nvidia-smi --gpu-reset -i GPU",

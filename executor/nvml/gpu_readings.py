@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pynvml
 
-from executor.nvml.driver import GpuDriverError, asking, text_of
+from executor.nvml.driver import GpuDriverError, NvmlHandle, asking, text_of
 from executor.nvml.mig_geometry import MigInstance, MigOffer, instances, mig_devices, offers
 
 MigState = Literal["unsupported", "off", "on"]
@@ -51,7 +50,7 @@ class NvmlGpu:
     processes: tuple[GpuProcess, ...]
 
 
-def handle_of(index: int) -> Any:  # noqa: ANN401 -- NVML's own handle, which has no type
+def handle_of(index: int) -> NvmlHandle:
     """NVML's handle of the GPU with that index. Raises GpuDriverError, also for one that has vanished."""
     with asking("find it", index):
         return pynvml.nvmlDeviceGetHandleByIndex(index)
@@ -79,7 +78,7 @@ def read_gpu(index: int) -> NvmlGpu:
     )
 
 
-def mig_state(handle: Any, index: int) -> MigState:  # noqa: ANN401 -- NVML's own handle
+def mig_state(handle: NvmlHandle, index: int) -> MigState:
     """Whether the GPU is divided now; what is only set for the next reset does not count. Raises GpuDriverError."""
     try:
         with asking("read its MIG mode", index):
@@ -91,7 +90,7 @@ def mig_state(handle: Any, index: int) -> MigState:  # noqa: ANN401 -- NVML's ow
     return "on" if current == pynvml.NVML_DEVICE_MIG_ENABLE else "off"
 
 
-def processes_on(handle: Any, index: int, mig: MigState) -> tuple[GpuProcess, ...]:  # noqa: ANN401 -- NVML's own handle
+def processes_on(handle: NvmlHandle, index: int, mig: MigState) -> tuple[GpuProcess, ...]:
     """Processes that hold memory, by pid and instance. Raises GpuDriverError."""
     try:
         found = [_process(entry) for entry in _listed(handle, index)]
@@ -113,7 +112,7 @@ def processes_on(handle: Any, index: int, mig: MigState) -> tuple[GpuProcess, ..
     return tuple(GpuProcess(pid, memory_mib, instance_id) for (pid, instance_id), memory_mib in rows)
 
 
-def _listed(device: Any, index: int) -> list[Any]:  # noqa: ANN401 -- NVML's own handle
+def _listed(device: NvmlHandle, index: int) -> list[NvmlHandle]:
     with asking("list the processes on it", index):
         found = list(pynvml.nvmlDeviceGetComputeRunningProcesses(device))
         # cards without a screen, and MIG instances, draw nothing
@@ -122,13 +121,13 @@ def _listed(device: Any, index: int) -> list[Any]:  # noqa: ANN401 -- NVML's own
     return found
 
 
-def _process(entry: Any) -> GpuProcess:  # noqa: ANN401 -- NVML's own struct
+def _process(entry: NvmlHandle) -> GpuProcess:
     memory_bytes = entry.usedGpuMemory or 0
     instance_id = int(getattr(entry, "gpuInstanceId", _NO_INSTANCE))
     return GpuProcess(int(entry.pid), -(-int(memory_bytes) // _MIB), None if instance_id == _NO_INSTANCE else instance_id)
 
 
-def _memory_mib(handle: Any, index: int) -> tuple[int | None, int | None]:  # noqa: ANN401 -- NVML's own handle
+def _memory_mib(handle: NvmlHandle, index: int) -> tuple[int | None, int | None]:
     """Total, and what processes can get of it. Older drivers do not tell the difference."""
     try:
         with asking("read its memory", index):

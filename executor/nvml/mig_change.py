@@ -5,16 +5,16 @@ Every function here needs an open session (executor.nvml.driver).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import byref
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import pynvml
 
 from executor.errors import ExecutorError
-from executor.nvml.driver import GpuDriverError, asking
+from executor.nvml.driver import GpuDriverError, NvmlHandle, asking
 from executor.nvml.gpu_readings import GpuProcess, handle_of, mig_state, processes_on
 from executor.nvml.mig_geometry import MigInstance, MigOffer, compute_instances, instances, offers, whole_compute_profile
 from profiles.gpu_types import MigProfile
@@ -83,7 +83,7 @@ def layout_text(layout: Sequence[MigInstance]) -> str:
     return ", ".join(f"{instance.profile} at {instance.start}" for instance in layout) or "no MIG instance"
 
 
-def _change(handle: Any, gpu: int, wanted: Sequence[WantedInstance]) -> None:  # noqa: ANN401 -- NVML's own handle
+def _change(handle: NvmlHandle, gpu: int, wanted: Sequence[WantedInstance]) -> None:
     offered = offers(handle, gpu)
     places = [_Place(offer_for(item, offered, gpu), item.start) for item in wanted]
     for place in places:
@@ -117,7 +117,7 @@ def _give_back(gpu: int, former: Sequence[MigInstance], offered: Sequence[MigOff
     raise GpuDriverError(code, f"{error}\nit has its former layout again: {layout_text(former)}") from error
 
 
-def _reach(handle: Any, gpu: int, places: Sequence[_Place]) -> None:  # noqa: ANN401 -- NVML's own handle
+def _reach(handle: NvmlHandle, gpu: int, places: Sequence[_Place]) -> None:
     """Remove, then make; an instance that lies where one is wanted is kept, and filled again where only its inside differs."""
     wanted = {(place.offer.profile_id, place.start): place for place in places}
     there = {(instance.profile_id, instance.start): instance for instance in instances(handle, gpu)}
@@ -140,14 +140,14 @@ def _fills(instance: MigInstance, place: _Place) -> bool:
     return instance.uuid is not None if place.compute_profile_ids is None else instance.compute_profile_ids == place.compute_profile_ids
 
 
-def _make(handle: Any, gpu: int, place: _Place) -> None:  # noqa: ANN401 -- NVML's own handle
+def _make(handle: NvmlHandle, gpu: int, place: _Place) -> None:
     where = pynvml.c_nvmlGpuInstancePlacement_t(start=place.start, size=place.offer.memory_slices)
     with asking(f"make the MIG instance {place}", gpu):
         instance = pynvml.nvmlDeviceCreateGpuInstanceWithPlacement(handle, place.offer.profile_id, byref(where))
     _fill(instance, gpu, place)
 
 
-def _fill(instance: Any, gpu: int, place: _Place) -> None:  # noqa: ANN401 -- NVML's own handle
+def _fill(instance: NvmlHandle, gpu: int, place: _Place) -> None:
     wanted = place.compute_profile_ids
     profile_ids = (whole_compute_profile(instance, gpu, place.offer.compute_slices),) if wanted is None else wanted
     for profile_id in profile_ids:
@@ -155,23 +155,23 @@ def _fill(instance: Any, gpu: int, place: _Place) -> None:  # noqa: ANN401 -- NV
             pynvml.nvmlGpuInstanceCreateComputeInstance(instance, profile_id)
 
 
-def _remove(handle: Any, gpu: int, instance: MigInstance) -> None:  # noqa: ANN401 -- NVML's own handle
+def _remove(handle: NvmlHandle, gpu: int, instance: MigInstance) -> None:
     """The driver takes a GPU instance away only when no compute instance is left in it."""
     _empty(handle, gpu, instance)
     _unless_used(handle, gpu, instance, lambda: pynvml.nvmlGpuInstanceDestroy(_instance(handle, gpu, instance)))
 
 
-def _empty(handle: Any, gpu: int, instance: MigInstance) -> None:  # noqa: ANN401 -- NVML's own handle
+def _empty(handle: NvmlHandle, gpu: int, instance: MigInstance) -> None:
     for computing, _ in list(compute_instances(_instance(handle, gpu, instance), gpu)):
-        _unless_used(handle, gpu, instance, lambda computing=computing: pynvml.nvmlComputeInstanceDestroy(computing))
+        _unless_used(handle, gpu, instance, partial(pynvml.nvmlComputeInstanceDestroy, computing))
 
 
-def _instance(handle: Any, gpu: int, instance: MigInstance) -> Any:  # noqa: ANN401 -- NVML's own handle
+def _instance(handle: NvmlHandle, gpu: int, instance: MigInstance) -> NvmlHandle:
     with asking("find a MIG instance", gpu):
         return pynvml.nvmlDeviceGetGpuInstanceById(handle, instance.instance_id)
 
 
-def _unless_used(handle: Any, gpu: int, instance: MigInstance, destroy: Any) -> None:  # noqa: ANN401 -- NVML's own handle
+def _unless_used(handle: NvmlHandle, gpu: int, instance: MigInstance, destroy: Callable[[], object]) -> None:
     try:
         with asking(f"take away the MIG instance {layout_text([instance])}", gpu):
             destroy()
@@ -181,7 +181,7 @@ def _unless_used(handle: Any, gpu: int, instance: MigInstance, destroy: Any) -> 
         raise
 
 
-def _refuse_used(handle: Any, gpu: int, leaving: Sequence[MigInstance]) -> None:  # noqa: ANN401 -- NVML's own handle
+def _refuse_used(handle: NvmlHandle, gpu: int, leaving: Sequence[MigInstance]) -> None:
     """Raises GpuDriverError naming the processes that live on instances which are to go."""
     users = processes_on(handle, gpu, "on") if leaving else ()
     for instance in leaving:
@@ -193,7 +193,7 @@ def _refuse_used(handle: Any, gpu: int, leaving: Sequence[MigInstance]) -> None:
             )
 
 
-def _switch(handle: Any, gpu: int, *, on: bool) -> None:  # noqa: ANN401 -- NVML's own handle
+def _switch(handle: NvmlHandle, gpu: int, *, on: bool) -> None:
     """Switch MIG on or off at once; what can only be done by a reset is undone and refused. Raises GpuDriverError."""
     word = "on" if on else "off"
     users = processes_on(handle, gpu, "off" if on else "on")

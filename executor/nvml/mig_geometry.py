@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ctypes import byref, c_uint
 from dataclasses import dataclass
-from typing import Any
 
 import pynvml
 
-from executor.nvml.driver import GpuDriverError, asking, text_of
+from executor.nvml.driver import GpuDriverError, NvmlHandle, asking, text_of
 
 # The profiles without added or missing media engines, and without graphics: what the catalogue has. The rest carries a suffix (+me, +gfx).
 _PLAIN = frozenset(
@@ -77,7 +76,7 @@ class MigInstance:
     uuid: str | None
 
 
-def offers(handle: Any, gpu: int) -> tuple[MigOffer, ...]:  # noqa: ANN401 -- NVML's own handle
+def offers(handle: NvmlHandle, gpu: int) -> tuple[MigOffer, ...]:
     """The MIG profiles of a GPU, by compute slices and memory. Raises GpuDriverError."""
     found = []
     for number in range(pynvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
@@ -101,7 +100,7 @@ def offers(handle: Any, gpu: int) -> tuple[MigOffer, ...]:  # noqa: ANN401 -- NV
     return tuple(sorted(found, key=lambda offer: (offer.compute_slices, offer.memory_mib, not offer.plain, offer.name)))
 
 
-def instances(handle: Any, gpu: int) -> tuple[MigInstance, ...]:  # noqa: ANN401 -- NVML's own handle
+def instances(handle: NvmlHandle, gpu: int) -> tuple[MigInstance, ...]:
     """The MIG instances of a GPU that is divided, by start slot. Raises GpuDriverError."""
     uuids = {instance_id: uuid for instance_id, (_, uuid) in mig_devices(handle, gpu).items()}
     found = []
@@ -125,9 +124,9 @@ def instances(handle: Any, gpu: int) -> tuple[MigInstance, ...]:  # noqa: ANN401
     return tuple(sorted(found, key=lambda instance: instance.start))
 
 
-def mig_devices(handle: Any, gpu: int) -> dict[int, tuple[Any, str]]:  # noqa: ANN401 -- NVML's own handle
+def mig_devices(handle: NvmlHandle, gpu: int) -> dict[int, tuple[NvmlHandle, str]]:
     """The devices that processes may use on a divided GPU: handle and UUID by id of their GPU instance. Raises GpuDriverError."""
-    found: dict[int, tuple[Any, str]] = {}
+    found: dict[int, tuple[NvmlHandle, str]] = {}
     with asking("list its MIG devices", gpu):
         count = int(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle))
     for index in range(count):
@@ -141,7 +140,7 @@ def mig_devices(handle: Any, gpu: int) -> dict[int, tuple[Any, str]]:  # noqa: A
     return found
 
 
-def instances_of(handle: Any, gpu: int, offer: MigOffer) -> list[Any]:  # noqa: ANN401 -- NVML's own handle
+def instances_of(handle: NvmlHandle, gpu: int, offer: MigOffer) -> list[NvmlHandle]:
     """NVML's handles of the GPU instances of one profile. Raises GpuDriverError."""
     array, count = (pynvml.c_nvmlGpuInstance_t * max(offer.max_count, 1))(), c_uint(0)
     with asking(f"list its MIG instances {offer.name}", gpu):
@@ -149,7 +148,7 @@ def instances_of(handle: Any, gpu: int, offer: MigOffer) -> list[Any]:  # noqa: 
     return [array[index] for index in range(count.value)]
 
 
-def compute_instances(instance: Any, gpu: int) -> Iterator[tuple[Any, int]]:  # noqa: ANN401 -- NVML's own handle
+def compute_instances(instance: NvmlHandle, gpu: int) -> Iterator[tuple[NvmlHandle, int]]:
     """NVML's handles of the compute instances inside a GPU instance, with the ids of their profiles. Raises GpuDriverError."""
     for number in range(pynvml.NVML_COMPUTE_INSTANCE_PROFILE_COUNT):
         profile_id = compute_profile(instance, gpu, number)
@@ -161,7 +160,7 @@ def compute_instances(instance: Any, gpu: int) -> Iterator[tuple[Any, int]]:  # 
         yield from ((array[index], profile_id) for index in range(count.value))
 
 
-def whole_compute_profile(instance: Any, gpu: int, compute_slices: int) -> int:  # noqa: ANN401 -- NVML's own handle
+def whole_compute_profile(instance: NvmlHandle, gpu: int, compute_slices: int) -> int:
     """Id of the profile of a compute instance that takes all of a GPU instance. Raises GpuDriverError."""
     number = _COMPUTE_PROFILES.get(compute_slices)
     found = None if number is None else compute_profile(instance, gpu, number)
@@ -172,7 +171,7 @@ def whole_compute_profile(instance: Any, gpu: int, compute_slices: int) -> int: 
     return found
 
 
-def compute_profile(instance: Any, gpu: int, number: int) -> int | None:  # noqa: ANN401 -- NVML's own handle
+def compute_profile(instance: NvmlHandle, gpu: int, number: int) -> int | None:
     """The driver's id of one of NVML's profiles of compute instances; None where the GPU instance has none such."""
     try:
         with asking("read the compute profiles of a MIG instance", gpu):
@@ -186,7 +185,7 @@ def compute_profile(instance: Any, gpu: int, number: int) -> int | None:  # noqa
     return int(info.id)
 
 
-def _profile_info(handle: Any, gpu: int, number: int) -> Any:  # noqa: ANN401 -- NVML's own handle
+def _profile_info(handle: NvmlHandle, gpu: int, number: int) -> NvmlHandle:
     """What the driver says of one of NVML's profiles, None where the GPU has none such; older drivers do not tell its name."""
     for version in (2, 1):
         try:
@@ -201,7 +200,7 @@ def _profile_info(handle: Any, gpu: int, number: int) -> Any:  # noqa: ANN401 --
     return None
 
 
-def _places(handle: Any, gpu: int, profile_id: int) -> list[tuple[int, int]]:
+def _places(handle: NvmlHandle, gpu: int, profile_id: int) -> list[tuple[int, int]]:
     """(start, size) in memory slices where an instance of the profile may lie; empty while MIG is off."""
     try:
         with asking("read the places of its MIG profiles", gpu):
@@ -217,7 +216,7 @@ def _places(handle: Any, gpu: int, profile_id: int) -> list[tuple[int, int]]:
     return [(int(array[index].start), int(array[index].size)) for index in range(count.value)]
 
 
-def _name(info: Any, number: int) -> str:  # noqa: ANN401 -- NVML's own struct
+def _name(info: NvmlHandle, number: int) -> str:
     """Name as nvidia-smi and the catalogue have it: some drivers put MIG before it, older ones tell none."""
     name = text_of(getattr(info, "name", "")).removeprefix("MIG ").strip()
     # sizes in names are in units of 10^9 bytes, rounded; without a name it only has to differ from others

@@ -66,7 +66,7 @@ class NvmlDevices:
                     memory_mib[process.pid] = memory_mib.get(process.pid, 0) + process.memory_mib
                 # The driver tells neither who computes at this moment nor a sum of the time in which something did: its rates are of its
                 # last sample, and there are none for divided GPUs.
-                holders = tuple(GpuHolder(pid, mib, active=False) for pid, mib in sorted(memory_mib.items()))
+                holders = tuple(GpuHolder(pid, mib, active=None) for pid, mib in sorted(memory_mib.items()))
                 found.append(ObservedGpu(file_name(owners.get(index, NO_NODE)), index, holders, busy_s=None))
         return tuple(sorted(found, key=lambda gpu: (gpu.node, gpu.index)))
 
