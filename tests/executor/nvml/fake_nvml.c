@@ -3,19 +3,6 @@
  */
 #include "fake_state.h"
 
-typedef unsigned int uint;
-typedef unsigned long long ull;
-/* Handles are numbers: kind, GPU, instance, compute instance. */
-typedef size_t handle;
-enum { GPU = 1, MIG = 2, INSTANCE = 3, COMPUTE = 4 };
-#define HANDLE(kind, gpu, instance, compute) (((handle)(kind) << 48) | ((handle)(gpu) << 32) | ((handle)(instance) << 8) | (handle)(compute))
-#define KIND(h) ((int)((h) >> 48))
-#define ON(h) ((int)((h) >> 32 & 0xffff))
-#define ID(h) ((int)((h) >> 8 & 0xffffff))
-#define CID(h) ((int)((h) & 0xff))
-#define BEGIN(gpu) do { int code_ = enter(__func__, (gpu)); if (code_) return code_; } while (0)
-#define EACH(kind, item) for (struct kind *item = state.kind; item < state.kind + state.kind##_count; item++)
-
 struct memory { ull total, free, used; };
 struct memory_v2 { uint version; ull total, reserved, free, used; };
 struct profile_info { uint id, p2p, slices, count, sms, engines[5]; ull mib; };
@@ -294,3 +281,15 @@ int nvmlDeviceGetNvLinkRemotePciInfo_v2(handle device, uint number, struct pci *
     struct link *l = link_of(device, number);
     return l ? pci(l->peer, found) : INVALID_ARGUMENT;
 }
+
+static int speed(handle device, int which, uint *found) {
+    EACH(speed, v) if (v->gpu == ON(device)) {
+        *found = (uint)v->told[which];
+        return SUCCESS;
+    }
+    return NOT_SUPPORTED;
+}
+
+int nvmlDeviceGetMemoryBusWidth(handle device, uint *bits) { BEGIN(ON(device)); return speed(device, 0, bits); }
+int nvmlDeviceGetMaxClockInfo(handle device, uint kind, uint *mhz) { BEGIN(ON(device)); return speed(device, (int)kind, mhz); }
+int nvmlDeviceGetNumGpuCores(handle device, uint *cores) { BEGIN(ON(device)); return speed(device, 3, cores); }

@@ -6,6 +6,7 @@
  *   compute GPU INSTANCE COMPUTE_ID PROFILE_ID
  *   process GPU INSTANCE PID MIB                                                       INSTANCE -1: on the undivided GPU
  *   link GPU LINK PEER                                                                 PEER -1: a switch
+ *   speed GPU BUS_BITS SM_MHZ MEMORY_MHZ CORES
  *   error FUNCTION GPU CODE AFTER TIMES                                                GPU -1: any; TIMES -1: always
  *   next NUMBER                                                                        of the next instance
  */
@@ -22,6 +23,7 @@ struct instance { int gpu, id, profile_id, start; };
 struct compute { int gpu, instance, id, profile_id; };
 struct process { int gpu, instance, pid, mib; };
 struct link { int gpu, number, peer; };
+struct speed { int gpu, told[4]; };
 struct error { char function[96]; int gpu, code, after, times; };
 
 static struct {
@@ -31,6 +33,7 @@ static struct {
     struct compute compute[MOST]; int compute_count;
     struct process process[MOST]; int process_count;
     struct link link[MOST]; int link_count;
+    struct speed speed[MOST]; int speed_count;
     struct error error[MOST]; int error_count;
     int next;
 } state;
@@ -48,6 +51,7 @@ static int load(void) {
         struct compute *c = &state.compute[state.compute_count];
         struct process *r = &state.process[state.process_count];
         struct link *l = &state.link[state.link_count];
+        struct speed *v = &state.speed[state.speed_count];
         struct error *e = &state.error[state.error_count];
         if (sscanf(line, "gpu %d %79s %d %d %d %d %d %d %d %d %95[^\n]", &g->index, g->uuid, &g->total_mib, &g->reserved_mib, &g->major,
                    &g->minor, &g->slices, &g->mode, &g->pending, &g->reset, g->name) == 11) state.gpu_count++;
@@ -57,6 +61,7 @@ static int load(void) {
         if (sscanf(line, "compute %d %d %d %d", &c->gpu, &c->instance, &c->id, &c->profile_id) == 4) state.compute_count++;
         if (sscanf(line, "process %d %d %d %d", &r->gpu, &r->instance, &r->pid, &r->mib) == 4) state.process_count++;
         if (sscanf(line, "link %d %d %d", &l->gpu, &l->number, &l->peer) == 3) state.link_count++;
+        if (sscanf(line, "speed %d %d %d %d %d", &v->gpu, v->told, v->told + 1, v->told + 2, v->told + 3) == 5) state.speed_count++;
         if (sscanf(line, "error %95s %d %d %d %d", e->function, &e->gpu, &e->code, &e->after, &e->times) == 5) state.error_count++;
         sscanf(line, "next %d", &state.next);
     }
@@ -81,6 +86,8 @@ static void save(void) {
         fprintf(file, "process %d %d %d %d\n", r->gpu, r->instance, r->pid, r->mib);
     for (struct link *l = state.link; l < state.link + state.link_count; l++)
         fprintf(file, "link %d %d %d\n", l->gpu, l->number, l->peer);
+    for (struct speed *v = state.speed; v < state.speed + state.speed_count; v++)
+        fprintf(file, "speed %d %d %d %d %d\n", v->gpu, v->told[0], v->told[1], v->told[2], v->told[3]);
     for (struct error *e = state.error; e < state.error + state.error_count; e++)
         fprintf(file, "error %s %d %d %d %d\n", e->function, e->gpu, e->code, e->after, e->times);
     fprintf(file, "next %d\n", state.next);
@@ -104,3 +111,16 @@ static int enter(const char *function, int gpu) {
     }
     return SUCCESS;
 }
+
+typedef unsigned int uint;
+typedef unsigned long long ull;
+/* Handles are numbers: kind, GPU, instance, compute instance. */
+typedef size_t handle;
+enum { GPU = 1, MIG = 2, INSTANCE = 3, COMPUTE = 4 };
+#define HANDLE(kind, gpu, instance, compute) (((handle)(kind) << 48) | ((handle)(gpu) << 32) | ((handle)(instance) << 8) | (handle)(compute))
+#define KIND(h) ((int)((h) >> 48))
+#define ON(h) ((int)((h) >> 32 & 0xffff))
+#define ID(h) ((int)((h) >> 8 & 0xffffff))
+#define CID(h) ((int)((h) & 0xff))
+#define BEGIN(gpu) do { int code_ = enter(__func__, (gpu)); if (code_) return code_; } while (0)
+#define EACH(kind, item) for (struct kind *item = state.kind; item < state.kind + state.kind##_count; item++)

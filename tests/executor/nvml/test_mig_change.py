@@ -150,7 +150,7 @@ def test_only_what_the_driver_offers(driver: FakeDriver) -> None:
     driver.machine([A100, L4], mig=True)
     with pytest.raises(ExecutorError, match=r"GPU 0: the driver has no MIG profile 1g.5gb; it offers 1g.10gb, 1g.10gb\+me, 1g.20gb, 2g"):
         change(("1g.5gb", 0))
-    with pytest.raises(ExecutorError, match="GPU 0: 3g.40gb cannot begin at start slot 1; the driver allows 0, 4"):
+    with pytest.raises(ExecutorError, match=r"GPU 0: 3g.40gb cannot begin at start slot 1; the driver allows 0, 4"):
         change(("3g.40gb", 1))
     with session(), pytest.raises(ExecutorError, match="GPU 1: has no MIG, or its driver knows none"):
         set_layout(1, [WantedInstance("1g.10gb", 0)])

@@ -79,7 +79,7 @@ def test_instances_that_a_restart_of_the_machine_took_are_made_again(world: Worl
     assert len(driver.lines("instance")) == 2
     # what somebody else made there is not taken away
     driver.machine([H100], "instance 0 5 0 0", "compute 0 5 0 104", mig=True)
-    with pytest.raises(ExecutorError, match="GPU 0 of h100-0 has no MIG instance .* it has 7g.80gb at 0; `ullage destroy`"):
+    with pytest.raises(ExecutorError, match=r"GPU 0 of h100-0 has no MIG instance .* it has 7g.80gb at 0; `ullage destroy`"):
         devices.visible(first)
     driver.machine([H100], "error nvmlDeviceCreateGpuInstanceWithPlacement 0 4 0 -1")
     backend = vllm_backend(world.folder, Path())
@@ -174,5 +174,5 @@ def test_a_layout_moves_by_the_plans_own_action(world: World, driver: FakeDriver
     with pytest.raises(ExecutorError, match="process 4242 uses it"):
         asyncio.run(vllm_backend(world.folder, Path()).repartition(Repartition(node=NODE, gpu=0, layout=())))
     driver.machine([H100], "error nvmlDeviceGetHandleByIndex_v2 0 15 0 -1")
-    with pytest.raises(ExecutorError, match="GPU 0: NVML cannot find it .* does not answer any more"):
+    with pytest.raises(ExecutorError, match=r"GPU 0: NVML cannot find it .* does not answer any more"):
         devices.gpus()
