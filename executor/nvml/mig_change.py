@@ -148,8 +148,12 @@ def _make(handle: NvmlHandle, gpu: int, place: _Place) -> None:
 
 
 def _fill(instance: NvmlHandle, gpu: int, place: _Place) -> None:
-    wanted = place.compute_profile_ids
-    profile_ids = (whole_compute_profile(instance, gpu, place.offer.compute_slices),) if wanted is None else wanted
+    profile_ids = place.compute_profile_ids
+    if profile_ids is None:
+        whole = whole_compute_profile(instance, gpu, place.offer.compute_slices)
+        if whole is None:
+            raise ExecutorError(f"GPU {gpu}: the driver has no compute instance that takes all of {place}")
+        profile_ids = (whole,)
     for profile_id in profile_ids:
         with asking(f"make the compute instance of {place}", gpu):
             pynvml.nvmlGpuInstanceCreateComputeInstance(instance, profile_id)

@@ -23,16 +23,6 @@ _PLAIN = frozenset(
         pynvml.NVML_GPU_INSTANCE_PROFILE_1_SLICE_REV2,
     }
 )
-# NVML's constants of compute instances that take all of so many slices.
-_COMPUTE_PROFILES = {
-    1: pynvml.NVML_COMPUTE_INSTANCE_PROFILE_1_SLICE,
-    2: pynvml.NVML_COMPUTE_INSTANCE_PROFILE_2_SLICE,
-    3: pynvml.NVML_COMPUTE_INSTANCE_PROFILE_3_SLICE,
-    4: pynvml.NVML_COMPUTE_INSTANCE_PROFILE_4_SLICE,
-    6: pynvml.NVML_COMPUTE_INSTANCE_PROFILE_6_SLICE,
-    7: pynvml.NVML_COMPUTE_INSTANCE_PROFILE_7_SLICE,
-    8: pynvml.NVML_COMPUTE_INSTANCE_PROFILE_8_SLICE,
-}
 # nvmlDeviceGetGpuInstanceProfileInfo knows only some of the numbers up to NVML_GPU_INSTANCE_PROFILE_COUNT on a GPU.
 _NOT_THERE = {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_INVALID_ARGUMENT, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
 # nvmlMigDevice indexes without a device.
@@ -150,39 +140,33 @@ def instances_of(handle: NvmlHandle, gpu: int, offer: MigOffer) -> list[NvmlHand
 
 def compute_instances(instance: NvmlHandle, gpu: int) -> Iterator[tuple[NvmlHandle, int]]:
     """NVML's handles of the compute instances inside a GPU instance, with the ids of their profiles. Raises GpuDriverError."""
-    for number in range(pynvml.NVML_COMPUTE_INSTANCE_PROFILE_COUNT):
-        profile_id = compute_profile(instance, gpu, number)
-        if profile_id is None:
-            continue
+    for profile_id in _compute_profiles(instance, gpu):
         array, count = (pynvml.c_nvmlComputeInstance_t * _MOST_COMPUTE_INSTANCES)(), c_uint(0)
         with asking("list the compute instances of a MIG instance", gpu):
             pynvml.nvmlGpuInstanceGetComputeInstances(instance, profile_id, array, byref(count))
         yield from ((array[index], profile_id) for index in range(count.value))
 
 
-def whole_compute_profile(instance: NvmlHandle, gpu: int, compute_slices: int) -> int:
-    """Id of the profile of a compute instance that takes all of a GPU instance. Raises GpuDriverError."""
-    number = _COMPUTE_PROFILES.get(compute_slices)
-    found = None if number is None else compute_profile(instance, gpu, number)
-    if found is None:
-        raise GpuDriverError(
-            pynvml.NVML_ERROR_NOT_SUPPORTED, f"GPU {gpu}: the driver has no compute instance of {compute_slices} slices for a MIG instance"
-        )
+def whole_compute_profile(instance: NvmlHandle, gpu: int, compute_slices: int) -> int | None:
+    """Id of the profile of a compute instance that takes all of a GPU instance, None where there is none. Raises GpuDriverError."""
+    found = _compute_profiles(instance, gpu).items()
+    return next((profile_id for profile_id, slices in found if slices == compute_slices), None)
+
+
+def _compute_profiles(instance: NvmlHandle, gpu: int) -> dict[int, int]:
+    """Compute slices by the driver's id of a profile, in NVML's order."""
+    found: dict[int, int] = {}
+    for number in range(pynvml.NVML_COMPUTE_INSTANCE_PROFILE_COUNT):
+        try:
+            with asking("read the compute profiles of a MIG instance", gpu):
+                info = pynvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(
+                    instance, number, pynvml.NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED, version=1
+                )
+            found.setdefault(int(info.id), int(info.sliceCount))
+        except GpuDriverError as error:
+            if error.code not in _NOT_THERE:
+                raise
     return found
-
-
-def compute_profile(instance: NvmlHandle, gpu: int, number: int) -> int | None:
-    """The driver's id of one of NVML's profiles of compute instances; None where the GPU instance has none such."""
-    try:
-        with asking("read the compute profiles of a MIG instance", gpu):
-            info = pynvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(
-                instance, number, pynvml.NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED, version=1
-            )
-    except GpuDriverError as error:
-        if error.code in _NOT_THERE:
-            return None
-        raise
-    return int(info.id)
 
 
 def _profile_info(handle: NvmlHandle, gpu: int, number: int) -> NvmlHandle:
