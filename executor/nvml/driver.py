@@ -13,6 +13,9 @@ from executor.errors import ExecutorError
 # What NVML gives for a GPU, an instance, or a struct about one; its bindings ship no types.
 NvmlHandle: TypeAlias = Any
 
+# nvml.h; bindings of version 12 have no name for it
+_GPU_NOT_FOUND = 28
+
 _REPLACE = "look into the kernel's log (dmesg) for its Xid, and reset the GPU or restart the machine"
 
 # What to do, by NVML's return code.
@@ -24,7 +27,7 @@ _ADVICE = {
         "this user may not do it: run it as root, or give the user the right (for MIG: the files in /dev/nvidia-caps)"
     ),
     pynvml.NVML_ERROR_GPU_IS_LOST: f"the GPU does not answer any more: {_REPLACE}",
-    pynvml.NVML_ERROR_GPU_NOT_FOUND: f"the GPU is not there any more: {_REPLACE}",
+    _GPU_NOT_FOUND: f"the GPU is not there any more: {_REPLACE}",
     pynvml.NVML_ERROR_RESET_REQUIRED: "the GPU must be reset first: end what uses it, then nvidia-smi --gpu-reset -i GPU",
     pynvml.NVML_ERROR_IN_USE: "something uses it: end that first",
     pynvml.NVML_ERROR_NOT_SUPPORTED: "this GPU or its driver cannot do it",

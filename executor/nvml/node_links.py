@@ -13,11 +13,13 @@ from executor.nvml.gpu_readings import handle_of
 # The words of profiles.gpu_types.LINKS.
 NodeLink = Literal["nvswitch", "pairs", "pcie"]
 
+# nvml.h; bindings of version 12 have no name for it
+_INVALID_STATE = 29
 # What NVML says of links that a GPU does not have, or not in MIG mode.
 _NO_LINK = {
     pynvml.NVML_ERROR_NOT_SUPPORTED,
     pynvml.NVML_ERROR_INVALID_ARGUMENT,
-    pynvml.NVML_ERROR_INVALID_STATE,
+    _INVALID_STATE,
     pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
     pynvml.NVML_ERROR_NOT_FOUND,
 }
