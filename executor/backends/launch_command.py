@@ -35,17 +35,18 @@ Visible = Callable[[Replica], Mapping[str, str]]
 def real(fleet_folder: Path, visible: Visible | None = None) -> Launcher:
     """The vLLM installed on this machine; local paths start from the folder of the fleet file.
 
-    visible tells, as a replica starts, which variables show it its MIG instance.
+    visible tells, as a replica starts, which variables show it its devices where the rendered ones do not.
     """
 
     def launch(replica: Replica) -> LaunchCommand:
         environment = vllm.environment(replica)
         argv, planned = vllm.command(_here(replica, fleet_folder)), vllm.command(replica)
-        if visible is None or replica.mig is None:
+        if visible is None:
             return LaunchCommand(argv, environment, planned)
-        # the instance may not be there yet, and gets another UUID when it is made again: the engine is the same one in the same slot
-        slot = f"{replica.gpus[0]}@{replica.mig.profile}@{replica.mig.start}"
-        return LaunchCommand(argv, {**environment, "CUDA_VISIBLE_DEVICES": slot}, planned, lambda: visible(replica))
+        if replica.mig is not None:
+            # the instance may not be there yet, and gets another UUID when it is made again: the engine is the same one in the same slot
+            environment = {**environment, "CUDA_VISIBLE_DEVICES": f"{replica.gpus[0]}@{replica.mig.profile}@{replica.mig.start}"}
+        return LaunchCommand(argv, environment, planned, lambda: visible(replica))
 
     return launch
 

@@ -56,17 +56,23 @@ def handle_of(index: int) -> NvmlHandle:
         return pynvml.nvmlDeviceGetHandleByIndex(index)
 
 
+def uuid_of(handle: NvmlHandle, index: int) -> str:
+    """The name of the whole GPU that CUDA_VISIBLE_DEVICES takes. Raises GpuDriverError."""
+    with asking("read its UUID", index):
+        return text_of(pynvml.nvmlDeviceGetUUID(handle))
+
+
 def read_gpu(index: int) -> NvmlGpu:
     """Everything about one GPU. Raises GpuDriverError."""
     handle = handle_of(index)
     with asking("read its name", index):
-        name, uuid = text_of(pynvml.nvmlDeviceGetName(handle)), text_of(pynvml.nvmlDeviceGetUUID(handle))
+        name = text_of(pynvml.nvmlDeviceGetName(handle))
         major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     total_mib, usable_mib = _memory_mib(handle, index)
     mig = mig_state(handle, index)
     return NvmlGpu(
         index=index,
-        uuid=uuid,
+        uuid=uuid_of(handle, index),
         name=name,
         compute_capability=f"{major}.{minor}",
         memory_total_mib=total_mib,

@@ -8,12 +8,13 @@ from executor.backends.protocol import GpuHolder, ObservedGpu
 from executor.errors import ExecutorError, StateError
 from executor.file_names import file_name
 from executor.nvml.driver import gpu_count, session
-from executor.nvml.gpu_readings import handle_of, mig_state, processes_on
+from executor.nvml.gpu_readings import handle_of, mig_state, processes_on, uuid_of
 from executor.nvml.mig_change import WantedInstance, layout_text, offer_for, set_layout
 from executor.nvml.mig_geometry import instances, offers
 from executor.state.folder import StateFolder
 from planner.plan import GpuFacts, GpuPlan, NodePlan, Plan, Repartition, Replica, gpu_look_up
 from profiles.catalogue import builtin
+from profiles.engine_versions import MIG_BY_UUID, has
 from profiles.gpu_types import GpuType
 
 # Stands for the node of a GPU that no plan was applied to.
@@ -80,13 +81,15 @@ class NvmlDevices:
             set_layout(action.gpu, [self._wanted(action.node, place.profile, place.start) for place in action.layout])
 
     def visible(self, replica: Replica) -> dict[str, str]:
-        """What a process must be given to see the replica's MIG instance: CUDA_VISIBLE_DEVICES with its UUID; nothing for whole GPUs.
+        """What a process must be given to see the replica's devices: CUDA_VISIBLE_DEVICES with the UUID of its MIG instance.
 
-        Instances do not outlive a restart of the machine: where the GPU has none any more, those of the state are made again.
+        For whole GPUs nothing, as their numbers are rendered; but beside a divided GPU CUDA counts otherwise, and engines that can take
+        UUIDs get those. Instances do not outlive a restart of the machine: where the GPU has none any more, those of the state are made
+        again.
         Raises ExecutorError where the instance is not there.
         """
         if replica.mig is None:
-            return {}
+            return _beside_divided(replica.gpus) if has(replica.engine_version, MIG_BY_UUID) and self._real(replica.node) else {}
         index = replica.gpus[0]
         with session():
             uuid = self._uuid(replica)
@@ -135,6 +138,15 @@ class NvmlDevices:
             return self._folder.load().gpus
         except StateError:
             return ()
+
+
+def _beside_divided(gpus: tuple[int, ...]) -> dict[str, str]:
+    """UUIDs of whole GPUs where another one of the machine is in MIG mode: CUDA numbers then leave out GPUs."""
+    with session():
+        handles = [handle_of(index) for index in range(gpu_count())]
+        if not any(mig_state(handle, index) == "on" for index, handle in enumerate(handles)):
+            return {}
+        return {"CUDA_VISIBLE_DEVICES": ",".join(uuid_of(handles[index], index) for index in gpus)}
 
 
 def _layout_of(index: int) -> str:

@@ -24,7 +24,7 @@ from planner.plan import MigPlace, Plan, Prior, Repartition, State, state_hash
 from tests.executor.nvml.fake_driver import A100, H100, L4, FakeDriver
 from tests.executor.test_emulated import SHIM, onto
 from tests.executor.worlds import FAKE_ENGINE, World, engine, fake_launch, free_ports
-from tests.plans import mig_plan, plan_of, time_shared_plan
+from tests.plans import mig_plan, plan_of, tensor_parallel_plan, time_shared_plan
 
 NODE = "h100-0"
 
@@ -86,6 +86,17 @@ def test_instances_that_a_restart_of_the_machine_took_are_made_again(world: Worl
     with pytest.raises(StartError, match="this user may not do it: run it as root") as caught:
         asyncio.run(backend.start(first, print))
     assert caught.value.cause == "device"
+
+
+def test_whole_gpus_are_named_by_uuid_where_another_is_divided(world: World, driver: FakeDriver) -> None:
+    devices = NvmlDevices(world.folder)
+    replica = tensor_parallel_plan().desired.replicas[0].model_copy(update={"gpus": (1, 2), "engine_version": "0.21.0"})
+    driver.machine([L4, L4, L4])
+    assert devices.visible(replica) == {}
+    driver.machine([H100, L4, L4], mig=True)
+    assert devices.visible(replica) == {"CUDA_VISIBLE_DEVICES": "GPU-fake-1,GPU-fake-2"}
+    # older ones end in an error by any UUID
+    assert devices.visible(replica.model_copy(update={"engine_version": "0.20.0"})) == {}
 
 
 def test_the_nodes_gpus_exist(world: World, driver: FakeDriver) -> None:
