@@ -13,7 +13,7 @@ from executor.nvml.mig_geometry import MigOffer
 from profiles.catalogue import Catalogue, UnknownNameError
 from profiles.gpu_types import GpuType, MigProfile
 
-# Drivers differ by less in what they keep for themselves (H100 80 GB: 469 to 551 MiB); policy.headroom has room for it.
+# Our choice: a quarter of the default policy.headroom, which has room for what drivers keep for themselves.
 _SAME_MEMORY_MIB = 256
 
 

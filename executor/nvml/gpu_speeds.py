@@ -11,7 +11,7 @@ from executor.nvml.driver import GpuDriverError, asking
 from executor.nvml.gpu_readings import handle_of
 
 # Dense bf16 operations per clock of one streaming multiprocessor, and its CUDA cores, by compute capability: data-sheet TFLOP/s over
-# multiprocessors and boost clock (V100, T4, A100, A10, L4, H100, B200, RTX PRO 6000). A capability between two counts as the older one.
+# multiprocessors and boost clock; general knowledge, not re-checked here. A capability between two counts as the older one.
 _PER_SM = (
     ((7, 0), 1024, 64),
     ((8, 0), 2048, 64),

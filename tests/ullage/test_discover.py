@@ -21,7 +21,7 @@ from tests.ullage.commands import PROGRAM, ullage
 from ullage.planning.plan import plan_fleet
 
 V100 = Card("Tesla V100-SXM2-16GB", 16384, 224, "7 0")
-# clocks and widths: SXM2 data sheet
+# clocks and widths of the SXM2 card, general knowledge, not re-checked here
 V100_SPEED = "4096 1530 877 5120"
 FOUR_TO_FOUR = [f"link {gpu} {number} {peer}" for gpu in range(4) for number, peer in enumerate(set(range(4)) - {gpu})]
 

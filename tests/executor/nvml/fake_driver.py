@@ -36,7 +36,7 @@ class Card:
     profiles: tuple[str, ...] = ()
 
 
-# Names, ids, sizes and places: nvidia-smi mig -lgip and -lgipp in the MIG user guide of NVIDIA.
+# Sizes and places as the catalogue has them, with its sources; the driver's ids are general knowledge, not re-checked here.
 A100 = Card(
     *("NVIDIA A100-SXM4-80GB", 81920, 871, "8 0", 7),
     (
