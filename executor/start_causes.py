@@ -11,5 +11,6 @@ EXITED = FailureCause("exited", False, "see the log for why it ended; its last l
 FOREIGN = FailureCause(
     "foreign", False, "another program took the port meanwhile: stop it, or change `ports` of the fleet file and plan again"
 )
+DEVICE = FailureCause("device", False, "look at the GPU with nvidia-smi; the message says what its driver answered")
 API_KEY = FailureCause("api_key", True, "set VLLM_API_KEY to the key that the engine was started with, or destroy it and apply again")
 PORT = CAUSE_BY_NAME["port"]

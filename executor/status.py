@@ -123,7 +123,7 @@ def _missing(folder: StateFolder, state: State) -> tuple[Replica, ...]:
     return () if goal is None else tuple(replica for replica in goal.desired.replicas if replica.name not in named)
 
 
-async def _replica(backend: Backend, replica: Replica, seen: Observed | None, held: Mapping[int, tuple[int, bool]]) -> ReplicaStatus:
+async def _replica(backend: Backend, replica: Replica, seen: Observed | None, held: Mapping[int, tuple[int, bool | None]]) -> ReplicaStatus:
     own = seen is not None and seen.alive
     answer = await backend.ask(replica)
     condition: Condition
@@ -139,22 +139,23 @@ async def _replica(backend: Backend, replica: Replica, seen: Observed | None, he
     return ReplicaStatus(replica.name, condition, pid, replica.node, replica.gpus, replica.args.port, memory_mib, active, load)
 
 
-def _stray(seen: Observed, held: Mapping[int, tuple[int, bool]]) -> ReplicaStatus:
+def _stray(seen: Observed, held: Mapping[int, tuple[int, bool | None]]) -> ReplicaStatus:
     memory_mib, active = _memory(seen, held)
     return ReplicaStatus(seen.name, "foreign", seen.pid, None, (), None, memory_mib, active, None)
 
 
-def _memory(seen: Observed | None, held: Mapping[int, tuple[int, bool]]) -> tuple[int | None, bool | None]:
+def _memory(seen: Observed | None, held: Mapping[int, tuple[int, bool | None]]) -> tuple[int | None, bool | None]:
     found = [held[pid] for pid in seen.pids if pid in held] if seen is not None else []
-    return (sum(mib for mib, _ in found), any(active for _, active in found)) if found else (None, None)
+    known = [active for _, active in found if active is not None]
+    return (sum(mib for mib, _ in found) if found else None, any(known) if known else None)
 
 
-def _held(gpus: tuple[ObservedGpu, ...]) -> dict[int, tuple[int, bool]]:
-    """Memory in MiB over all GPUs that can be read, and whether it works now, by process."""
-    held: dict[int, tuple[int, bool]] = {}
+def _held(gpus: tuple[ObservedGpu, ...]) -> dict[int, tuple[int, bool | None]]:
+    """Memory in MiB over all GPUs that can be read, and whether it works now (None: cannot be seen), by process."""
+    held: dict[int, tuple[int, bool | None]] = {}
     for process in (process for gpu in gpus for process in gpu.holders):
-        mib, active = held.get(process.pid, (0, False))
-        held[process.pid] = (mib + process.memory_mib, active or process.active)
+        mib, active = held.get(process.pid, (0, None))
+        held[process.pid] = (mib + process.memory_mib, process.active if active is None else active or process.active)
     return held
 
 

@@ -10,7 +10,10 @@ from executor.backends.launch_command import emulated, real
 from executor.backends.local import LocalBackend
 from executor.backends.machine import inspect
 from executor.backends.protocol import Backend
+from executor.nvml.driver import driver_answers
+from executor.nvml.nvml_devices import NvmlDevices
 from executor.state.folder import StateFolder
+from planner.plan import Plan
 
 # Makes the backend that keeps its records in a state folder; local paths of plans start from the folder of the fleet file.
 OpenBackend = Callable[[StateFolder, Path], Backend]
@@ -22,5 +25,13 @@ def emulated_backend(folder: StateFolder, fleet_folder: Path) -> Backend:
 
 
 def vllm_backend(folder: StateFolder, fleet_folder: Path) -> Backend:
-    """The vLLM of this environment on the GPUs of this machine."""
-    return LocalBackend(folder, real(fleet_folder), None, inspect=inspect)
+    """The vLLM of this environment on the GPUs of this machine; where no NVIDIA driver answers, GPUs are left as they are."""
+    if not driver_answers():
+        return LocalBackend(folder, real(fleet_folder), None, inspect=inspect)
+    devices = NvmlDevices(folder)
+
+    def inspect_all(plan: Plan, path: str) -> None:
+        inspect(plan, path)
+        devices.refuse_divided(plan)
+
+    return LocalBackend(folder, real(fleet_folder, devices.visible), devices, inspect=inspect_all)

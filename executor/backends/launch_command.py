@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +19,34 @@ class LaunchCommand:
     """Arguments and the environment rendered for the replica, on top of the one ullage itself runs in.
 
     planned are the arguments with local paths as the plan has them: an engine started from another checkout is the same one.
+    at_start gives variables that only its start can know, over those of the environment; it raises ExecutorError where it cannot.
     """
 
     argv: tuple[str, ...]
     environment: dict[str, str]
     planned: tuple[str, ...]
+    at_start: Callable[[], Mapping[str, str]] = dict
 
 
 Launcher = Callable[[Replica], LaunchCommand]
+Visible = Callable[[Replica], Mapping[str, str]]
 
 
-def real(fleet_folder: Path) -> Launcher:
-    """The vLLM installed on this machine; local paths start from the folder of the fleet file."""
+def real(fleet_folder: Path, visible: Visible | None = None) -> Launcher:
+    """The vLLM installed on this machine; local paths start from the folder of the fleet file.
+
+    visible tells, as a replica starts, which variables show it its devices where the rendered ones do not.
+    """
 
     def launch(replica: Replica) -> LaunchCommand:
-        return LaunchCommand(vllm.command(_here(replica, fleet_folder)), vllm.environment(replica), vllm.command(replica))
+        environment = vllm.environment(replica)
+        argv, planned = vllm.command(_here(replica, fleet_folder)), vllm.command(replica)
+        if visible is None:
+            return LaunchCommand(argv, environment, planned)
+        if replica.mig is not None:
+            # the instance may not be there yet, and gets another UUID when it is made again: the engine is the same one in the same slot
+            environment = {**environment, "CUDA_VISIBLE_DEVICES": f"{replica.gpus[0]}@{replica.mig.profile}@{replica.mig.start}"}
+        return LaunchCommand(argv, environment, planned, lambda: visible(replica))
 
     return launch
 

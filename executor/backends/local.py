@@ -233,7 +233,11 @@ class LocalBackend:
         if trouble is not None:
             raise StartError(replica.name, start_causes.PORT, trouble)
         launch = self._launch(replica)
-        environment = {**os.environ, "PATH": _program_path(), **launch.environment}
+        try:
+            found = launch.at_start()
+        except ExecutorError as error:
+            raise StartError(replica.name, start_causes.DEVICE, str(error)) from error
+        environment = {**os.environ, "PATH": _program_path(), **launch.environment, **found}
         return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd())
 
     def _refuse_taken_ports(self, plan: Plan, state: State) -> None:
@@ -258,7 +262,7 @@ class LocalBackend:
                 raise ExecutorError(f"GPU {gpu.index} of {gpu.node}: {_NO_MIG}")
 
 
-_NO_MIG = "MIG layouts of real GPUs are not supported by the local backend yet; set `mig: off` for its pool"
+_NO_MIG = "MIG layouts need the NVIDIA driver, and it does not answer on this machine; install it, or set `mig: off` for the pool"
 
 
 def _program_path() -> str:

@@ -6,9 +6,8 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-import pynvml
-
 from executor.errors import ExecutorError
+from executor.nvml.driver import GpuDriverError, gpu_count, session
 from planner.hosts import address_of
 from planner.plan import Plan, gpu_look_up
 from profiles.catalogue import builtin
@@ -27,13 +26,10 @@ def inspect(plan: Plan, path: str, count_gpus: CountGpus | None = None) -> None:
 def visible_gpus() -> int:
     """The GPUs that the NVIDIA driver of this machine shows; ExecutorError without a driver."""
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
+        with session():
+            return gpu_count()
+    except GpuDriverError as error:
         raise ExecutorError(f"the NVIDIA driver of this machine cannot be asked ({error})") from None
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _no_program(path: str) -> Iterator[str]:

@@ -24,24 +24,25 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class GpuHolder:
-    """A process that holds memory of a GPU, and whether it computes now."""
+    """A process that holds memory of a GPU, and whether it computes now; active is None where that cannot be seen."""
 
     pid: int
     memory_mib: int
-    active: bool
+    active: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedGpu:
-    """A GPU as it is now. busy_s: seconds in which its compute worked since it was there; MIG instances count by their part of it.
+    """A GPU as it is now.
 
+    busy_s: seconds in which its compute worked since it was there, None where that is not counted; MIG instances count by their part of it.
     mig_layout is None where it cannot be read.
     """
 
     node: str
     index: int
     holders: tuple[GpuHolder, ...]
-    busy_s: float
+    busy_s: float | None
     mig_layout: tuple[MigPlace, ...] | None = None
 
 

@@ -94,7 +94,7 @@ class UsageWatch:
         return min(1.0, (self._busy_after_s[key] - self._busy_before_s.get(key, 0.0)) / max(self._length_s, 1e-9))
 
     def _busy_s(self) -> dict[tuple[str, int], float]:
-        return {(gpu.node, gpu.index): gpu.busy_s for gpu in self._backend.gpus()}
+        return {(gpu.node, gpu.index): gpu.busy_s for gpu in self._backend.gpus() if gpu.busy_s is not None}
 
     def _sample(self) -> None:
         asyncio.run(self._sample_until_stopped())

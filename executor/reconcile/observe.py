@@ -13,8 +13,8 @@ from executor.reconcile.health import DEAD, READY, Health, HealthWatch
 from planner.plan import GpuPlan, Replica, State
 from planner.repairs import Repairs
 
-# Blocks of KV cache that a replica must have; None where that cannot be said.
-LeastKvBlocks = Callable[[Replica], int | None]
+# Blocks of KV cache that a replica of a state must have; None where that cannot be said.
+LeastKvBlocks = Callable[[Replica, State], int | None]
 
 _NO_ANSWER = Answer(None, denied=False, load=None)
 
@@ -52,7 +52,7 @@ class Observer:
     async def look(self, state: State) -> World:
         """Look at every replica that the state names, the router and the GPUs. Raises ExecutorError when the backend cannot be read."""
         observed = self._backend.observe()
-        conditions = dict(await asyncio.gather(*(self._condition(item, observed.get(item.name)) for item in state.replicas)))
+        conditions = dict(await asyncio.gather(*(self._condition(state, item, observed.get(item.name)) for item in state.replicas)))
         gpus, remarks = _gpus(self._backend, state)
         router = state.router
         if router is not None:
@@ -66,7 +66,7 @@ class Observer:
         state_now = state.model_copy(update={"replicas": living, "gpus": gpus, "router": router})
         return World(state_now, _repairs(conditions), conditions, observed, strays, remarks)
 
-    async def _condition(self, replica: Replica, seen: Observed | None) -> tuple[str, Health]:
+    async def _condition(self, state: State, replica: Replica, seen: Observed | None) -> tuple[str, Health]:
         name = replica.name
         if seen is None or not seen.alive:
             return name, self._watch.judge(name, seen, _NO_ANSWER, self._clock())
@@ -78,13 +78,13 @@ class Observer:
         if self._watch.to_try(name, answer, self._clock()):
             trouble = await self._backend.try_out(replica, self._watch.patience.try_limit_s)
             condition = self._watch.tried(name, trouble, self._clock())
-        return name, self._mistake(replica, seen, answer) or condition if condition == READY else condition
+        return name, self._mistake(state, replica, seen, answer) or condition if condition == READY else condition
 
-    def _mistake(self, replica: Replica, seen: Observed, answer: Answer) -> Health | None:
+    def _mistake(self, state: State, replica: Replica, seen: Observed, answer: Answer) -> Health | None:
         """What a replica that answers well has wrong."""
         if seen.command_hash != self._backend.wanted_hash(replica):
             return Health("other_command", "runs with another command than the plan has")
-        least = self._least_kv_blocks(replica)
+        least = self._least_kv_blocks(replica, state)
         has = answer.load.kv_blocks if answer.load is not None else None
         if least is not None and has is not None and has < least:
             return Health("few_kv_blocks", f"has {has} blocks of KV cache, and the plan needs {least}")

@@ -30,9 +30,9 @@ class Settings:
     retry: bool = False
 
 
-def unknown_kv(replica: object) -> None:
+def unknown_kv(replica: object, state: object) -> None:
     """For callers that do not know how many blocks of KV cache a replica must have."""
-    del replica
+    del replica, state
 
 
 def reconciler(

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
+from tests.executor.nvml.fake_driver import H100, pretend
 from tests.ports import free_ports
 from tests.profiles.sources.samples import FIXTURES
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
@@ -40,6 +41,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """The current folder, with a fleet (unless the document begins with init) and a trace; whatever runs in the end is destroyed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ULLAGE_EMULATED_START_SCALE", "0.001")
+    if request.node.callspec.id == "docs/discover.md":
+        pretend(monkeypatch, tmp_path).machine([H100, H100])
     first = free_ports(10)[0]
     policy = {"router": {"port": first, "admin_port": first + 1}, "ports": {"start": first + 2, "end": first + 9}}
     if request.node.callspec.id not in TENANTS:
@@ -112,6 +115,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("explain.md", ["explain"]),
         ("quote.md", ["quote"]),
         ("catalogue.md", ["catalogue gpus", "catalogue models"]),
+        ("discover.md", ["discover"]),
         ("profile.md", PROFILE_VERBS),
     ],
 )

@@ -136,7 +136,7 @@ def test_a_declared_gpu_type_comes_to_the_node_with_its_facts(world: World) -> N
 
 
 def test_vllm_refuses_what_it_cannot_set(world: World, tmp_path: Path) -> None:
-    with pytest.raises(ExecutorError, match="MIG layouts of real GPUs"):
+    with pytest.raises(ExecutorError, match="MIG layouts need the NVIDIA driver"):
         apply(onto(world, mig_plan()), world.folder.root, vllm_backend)
     table = processes.ProcessTable(StateFolder(world.folder.root).processes, tmp_path)
     assert table.records() == ()

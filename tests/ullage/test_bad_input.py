@@ -235,7 +235,7 @@ def test_replay_without_a_router(work: Path) -> None:
 def test_mig_on_real_gpus_is_refused_before_anything_starts(tmp_path: Path) -> None:
     refused(
         ["apply", str(write_plan(tmp_path / "plan.json", sound_plans.sliced())), "-y", "--engine", "vllm"],
-        "MIG layouts of real GPUs are not",
+        "MIG layouts need the NVIDIA driver",
     )
 
 

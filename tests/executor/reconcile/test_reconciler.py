@@ -143,7 +143,7 @@ def test_another_command_is_replaced_once_it_can_be_spared(loop: Loop) -> None:
 
 
 def test_an_engine_with_too_few_kv_blocks_is_started_anew_and_then_held(loop: Loop) -> None:
-    loop.least_kv_blocks = lambda _: 100
+    loop.least_kv_blocks = lambda *_: 100
     loop.reconciler = loop.fresh()
     loop.apply(*two())
     starts = 0

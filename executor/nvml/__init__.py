@@ -1,0 +1,1 @@
+"""The GPUs of this machine as the NVIDIA driver tells and sets them, through NVML."""
