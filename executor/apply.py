@@ -12,8 +12,9 @@ from pathlib import Path
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
 from executor.engine_kept import keep_engine
-from executor.errors import BudgetError, ExecutorError, InterruptedApplyError, StateError
-from executor.events import OnEvent, ignore
+from executor.errors import BudgetError, ExecutorError, InterruptedApplyError, RegressionError, RolledBackError, StartError, StateError
+from executor.events import Event, OnEvent, ignore
+from executor.rollback import plan_before, roll_back
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.goal import set_goal
@@ -81,10 +82,23 @@ async def apply_to(
             raise InterruptedApplyError("interrupted; what was done is kept: apply the same plan again to go on, or plan again") from None
         except ExecutorError as error:
             journal.end(ok=False, detail=str(error))
+            await _take_back(plan, error, folder, backend, on_event)
             raise
         keep(folder, plan, steps.state.serial)
         journal.end(ok=True)
         return steps.state
+
+
+async def _take_back(plan: Plan, error: ExecutorError, folder: StateFolder, backend: Backend, on_event: OnEvent) -> None:
+    """Raises RolledBackError once what ran before runs again; returns where a failure is no reason for it, or there is no way back."""
+    if not (plan.desired.rules.rollout.window_s and isinstance(error, (StartError, RegressionError))):
+        return
+    previous = plan_before(folder, plan)
+    if previous is None:
+        return
+    on_event(Event("note", 0, 0, "note", "rollback", f"{str(error).partition(chr(10))[0]}; goes back to the plan before"))
+    state = await roll_back(previous, folder, backend, on_event)
+    raise RolledBackError(f"{error}\nthe change was taken back: what ran before runs again, as state {state.serial}") from error
 
 
 async def _run(steps: Steps, done: frozenset[int], backend: Backend) -> None:

@@ -65,5 +65,19 @@ class StartError(ExecutorError):
         self.cause = failure.name
 
 
+class RegressionError(ExecutorError):
+    """A changed replica does worse than what was there before; its name and why."""
+
+    def __init__(self, replica: str, why: str) -> None:
+        """Why is a sentence with numbers."""
+        super().__init__(f"replica {replica} does worse than before: {why}")
+        self.replica = replica
+        self.why = why
+
+
+class RolledBackError(ExecutorError):
+    """A change failed and was taken back: what runs is what ran before."""
+
+
 class InterruptedApplyError(ExecutorError):
     """Apply was asked to end (Ctrl-C, SIGTERM); the state is consistent and the same plan can be applied again."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from executor.backends.protocol import Backend
+from executor.canary import Canary
 from executor.errors import ExecutorError
 from executor.events import Event, OnEvent
 from executor.mending import Mending
@@ -20,6 +21,7 @@ from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.waiting import finish
 from planner.plan import Action, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, State, Stop
+from planner.rollout import canary_routes
 
 NumberedAction = tuple[int, Action]
 
@@ -48,6 +50,8 @@ class Steps:
         self._journal = journal
         self._on_event = on_event
         self._mending = Mending(backend, plan.desired.router, lambda: self.state, self.note)
+        self._canary = Canary(backend, plan.desired, start.state)
+        self._tried: set[str] = set()
         self._touched = {action.replica for action in plan.actions if isinstance(action, (Start, Stop))}
         self._wanted = {replica.name: replica for replica in plan.desired.replicas}
 
@@ -182,9 +186,24 @@ class Steps:
         return ""
 
     async def _set_routes(self, action: SetRoutes) -> str:
+        await self._try_newcomers(action)
         note = await self._router.set_routes(self._plan.desired.router, action.routes, self.state.routes)
         self._keep(routes=action.routes, router=self._plan.desired.router)
         return f"{len(action.routes)} routes{f'; {note}' if note else ''}"
+
+    async def _try_newcomers(self, action: SetRoutes) -> None:
+        """Watch changed replicas under a part of the requests; the state keeps the old routes, to which a crash so leads back."""
+        rollout = self._plan.desired.rules.rollout
+        newcomers = [replica for replica in self._canary.newcomers(action.routes) if replica.name not in self._tried]
+        if not (rollout.window_s and newcomers):
+            return
+        names = {replica.name for replica in newcomers}
+        tried = canary_routes(self.state.routes, action.routes, names, rollout.canary_fraction)
+        await self._router.set_routes(self._plan.desired.router, tried, self.state.routes)
+        self.note(", ".join(sorted(names)), f"watched for {rollout.window_s:g} s with a part of the requests")
+        others = [replica for replica in self.state.replicas if replica.name not in names]
+        await self._canary.watch(newcomers, others, rollout.window_s)
+        self._tried |= names
 
     def _without(self, name: str) -> None:
         self._keep(replicas=tuple(replica for replica in self.state.replicas if replica.name != name))

@@ -58,6 +58,8 @@ COUNTS = {
     "asked_sequences",
     # replicas, also by workload
     *("max_concurrent", "min_available"),
+    # requests
+    "kept",
     # clients, or requests that a KV pool holds
     *("concurrency", "max_concurrency"),
     # models and starts that constants rest on, GPUs that sharing saves

@@ -15,7 +15,7 @@ import aiohttp
 from executor import credentials, ports, start_causes
 from executor.backends import probes
 from executor.backends.launch_command import LaunchCommand, Launcher
-from executor.backends.protocol import Answer, Capabilities, Observed, ObservedGpu, Say
+from executor.backends.protocol import Answer, Capabilities, Latencies, Observed, ObservedGpu, Say
 from executor.backends.readiness import await_ready
 from executor.errors import ExecutorError, ProcessError, StartError
 from executor.processes import table as processes
@@ -127,6 +127,10 @@ class LocalBackend:
     async def ask(self, replica: Replica) -> Answer:
         """Over its HTTP surface."""
         return await probes.ask(replica)
+
+    async def latencies(self, replica: Replica) -> Latencies | None:
+        """From its metrics."""
+        return await probes.latencies(replica)
 
     async def try_out(self, replica: Replica, limit_s: float) -> str | None:
         """Over its HTTP surface."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import aiohttp
 
 from executor import credentials
-from executor.backends.protocol import Answer, EngineLoad
+from executor.backends.protocol import Answer, EngineLoad, Latencies
 from executor.errors import AccessError
 from planner.plan import Replica
 from profiles.sources.prometheus_text import ACCEPT, samples
@@ -61,17 +62,43 @@ async def first_answer(
         return f"{type(error).__name__}: {error}"
 
 
+async def latencies(replica: Replica) -> Latencies | None:
+    """Histograms of a replica's /metrics; None when nothing answers."""
+    async with aiohttp.ClientSession() as session:
+        text = await _metrics(session, replica.host, replica.args.port)
+    return None if text is None else read_latencies(text)
+
+
+def read_latencies(text: str) -> Latencies:
+    """The histograms on a page of metrics, summed over labels."""
+    counts: dict[str, dict[float, float]] = {}
+    for sample in samples(text):
+        if sample.name.endswith("_seconds_bucket") and "le" in sample.labels:
+            with suppress(ValueError):
+                bounds = counts.setdefault(sample.name.removesuffix("_seconds_bucket"), {})
+                bound_s = float(sample.labels["le"])
+                bounds[bound_s] = bounds.get(bound_s, 0.0) + sample.value
+    # of a request as a whole where the engine tells it, else between tokens
+    tpot = counts.get("request_time_per_output_token") or counts.get("inter_token_latency") or counts.get("time_per_output_token") or {}
+    ttft = counts.get("time_to_first_token", {})
+    return Latencies(*(tuple((bound_s, int(found[bound_s])) for bound_s in sorted(found)) for found in (ttft, tpot)))
+
+
 async def load(session: aiohttp.ClientSession, host: str, port: int) -> EngineLoad | None:
     """Load from /metrics; None when nothing answers or it is not an engine's page."""
+    text = await _metrics(session, host, port)
+    return None if text is None else read_load(text)
+
+
+async def _metrics(session: aiohttp.ClientSession, host: str, port: int) -> str | None:
     try:
         headers = {"Accept": ACCEPT}
         async with session.get(
             f"{_base(host, port)}/metrics", headers=headers, timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)
         ) as answer:
-            text = await answer.text()
+            return await answer.text()
     except (TimeoutError, aiohttp.ClientError, ConnectionError, ValueError):
         return None
-    return read_load(text)
 
 
 def read_load(text: str) -> EngineLoad | None:

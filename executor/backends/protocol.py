@@ -62,6 +62,18 @@ class EngineLoad:
     kv_blocks: int | None = None
 
 
+# Upper bounds in seconds with the number of values up to each, the largest bound last.
+Buckets = tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """An engine's own histograms since its start: time to first token, and time per output token; empty where it has none."""
+
+    ttft: Buckets
+    tpot: Buckets
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a replica says of itself: the models that it names (None: no answer), or that it denies us, and its load (None: no metrics)."""
@@ -111,6 +123,9 @@ class Backend(Protocol):
 
     async def ask(self, replica: Replica) -> Answer:
         """Ask a replica, for some seconds at most, what it serves and what it does. Never raises."""
+
+    async def latencies(self, replica: Replica) -> Latencies | None:
+        """Its histograms; None when it does not answer. Never raises."""
 
     async def try_out(self, replica: Replica, limit_s: float) -> str | None:
         """Let a replica answer one smallest request: None when it did, else what went wrong. Never raises."""

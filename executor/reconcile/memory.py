@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,10 +37,11 @@ class PassReport:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """passes, newest last; attempts at replicas that have failed."""
+    """passes, newest last; attempts at replicas that have failed; plans, by hash, that were taken back, with the reason."""
 
     passes: tuple[PassReport, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
 
 def recall(path: Path) -> Remembered:
@@ -49,12 +50,13 @@ def recall(path: Path) -> Remembered:
         value = json.loads(path.read_bytes())
         passes = tuple(PassReport(**{**item, **_tuples(item)}) for item in value["passes"])
         attempts = tuple(Attempt(**item) for item in value["attempts"])
+        rejected = {str(digest): str(why) for digest, why in value.get("rejected", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Remembered()
     if value.get("boot_id") != proc.boot_id():
         # the clock that counts from the start of the machine has begun anew
         attempts = tuple(replace(attempt, failed_at_s=0.0, retry_at_s=0.0) for attempt in attempts)
-    return Remembered(passes, attempts)
+    return Remembered(passes, attempts, rejected)
 
 
 def remember(path: Path, remembered: Remembered) -> None:
@@ -62,6 +64,7 @@ def remember(path: Path, remembered: Remembered) -> None:
     value = {
         "boot_id": proc.boot_id(),
         "passes": [asdict(item) for item in remembered.passes[-PASSES_KEPT:]],
+        "rejected": dict(remembered.rejected),
         "attempts": [asdict(item) for item in remembered.attempts],
     }
     with suppress(OSError):

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from types import MappingProxyType
 
 from executor.backends.protocol import Backend
 from executor.engine_kept import keep_engine
-from executor.errors import ExecutorError, LockedError, StartError
+from executor.errors import ExecutorError, LockedError, RegressionError, RolledBackError, StartError
 from executor.events import Event, OnEvent, ignore
+from executor.reconcile.approach import Approach, approach, differs, in_words
 from executor.reconcile.attempts import Attempts
 from executor.reconcile.memory import PASSES_KEPT, PassOutcome, PassReport, Remembered, remember
 from executor.reconcile.observe import Observer, World
+from executor.rollback import plan_before, roll_back
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of, set_goal
 from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
 from executor.steps import StartingPoint, Steps
-from planner.change import change
 from planner.check import transition_problems
 from planner.disruptions import Allowed, allowed_now
-from planner.plan import Action, Desired, Plan, Repartition, Replica, SetRoutes, Start, State, plan_hash
-from planner.routes import routes_for
+from planner.plan import Desired, Plan, Replica, State, plan_hash
 from profiles.catalogue import builtin
 
 # Each round gets at least one action further, or finds one more replica that cannot start: more rounds than that wait for the next pass.
@@ -41,13 +40,6 @@ ReadGoal = Callable[[], Plan | None]
 _ENDINGS = frozenset({"dead", "hung", "few_kv_blocks"})
 
 
-class Approach(NamedTuple):
-    """The plan from what is observed, and why parts of the goal are left out of it."""
-
-    plan: Plan
-    left_out: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class _Account:
     """What a pass did so far."""
@@ -55,6 +47,7 @@ class _Account:
     actions: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     drift: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +67,15 @@ class Surroundings:
 class Reconciler:
     """Keeps what runs equal to a goal."""
 
-    def __init__(self, surroundings: Surroundings, passes: tuple[PassReport, ...] = ()) -> None:
-        """Nothing is looked at yet; passes are those before."""
+    def __init__(
+        self, surroundings: Surroundings, passes: tuple[PassReport, ...] = (), rejected: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Nothing is looked at yet; passes are those before, rejected the plans that were taken back."""
         self._with = surroundings
         self._passes = passes
         self._deaths: set[tuple[str, int]] = set()
+        # plans that were taken back, by hash, and why
+        self._rejected = dict(rejected)
         # whether a replica may hang, which a later look will show
         self.unsure = False
 
@@ -108,18 +105,25 @@ class Reconciler:
             outcome = "failed"
             account.failures.append(str(error))
         duration_s = self._with.clock() - began_s
-        report = PassReport(began, duration_s, outcome, tuple(account.actions), tuple(account.failures), account.drift)
+        report = PassReport(
+            began, duration_s, outcome, tuple(account.actions), tuple(account.failures), (*account.rejected, *account.drift)
+        )
         if not dry_run and outcome != "busy":
             self._passes = (*self._passes, report)[-PASSES_KEPT:]
-            remember(self._with.folder.reconcile_path, Remembered(self._passes, self._with.attempts.all))
+            remember(self._with.folder.reconcile_path, Remembered(self._passes, self._with.attempts.all, self._rejected))
         return report
 
     def _goal(self, read_goal: ReadGoal, account: _Account) -> Plan | None:
         try:
-            return read_goal()
+            goal = read_goal()
         except ExecutorError as error:
             account.failures.append(str(error))
             return goal_of(self._with.folder)
+        why = None if goal is None else self._rejected.get(plan_hash(goal))
+        if why is None:
+            return goal
+        account.rejected = (f"the plan was taken back and is not tried again: {why}; change it, or run `ullage reconcile --retry`",)
+        return goal_of(self._with.folder)
 
     async def _dry(self, goal: Plan | None, account: _Account) -> None:
         if goal is None:
@@ -128,8 +132,8 @@ class Reconciler:
         state = self._with.folder.load()
         world = await self._with.observer.look(state)
         self.unsure = world.suspect
-        way = self._way(world, goal)
-        account.actions = [f"{_words(action)}: {action.reason}" for action in way.plan.actions]
+        way = approach(world, goal, self._refusal)
+        account.actions = [f"{in_words(action)}: {action.reason}" for action in way.plan.actions]
         account.actions += [f"stop {name}: not in the state" for name in world.strays]
         account.drift = self._drift(world, way, goal)
 
@@ -145,12 +149,12 @@ class Reconciler:
             world = await self._with.observer.look(state)
             self.unsure = world.suspect
             self._note_deaths(world)
-            way = self._way(world, goal)
+            way = approach(world, goal, self._refusal)
             account.drift = self._drift(world, way, goal)
             allowed = self._allowed(way, world, goal)
             account.drift += allowed.reasons
             all_of_them = allowed.actions == len(way.plan.actions)
-            if not (allowed.actions or world.strays or (all_of_them and _differs(state, way.plan.desired))):
+            if not (allowed.actions or world.strays or (all_of_them and differs(state, way.plan.desired))):
                 return
             await self._act(way, world, goal, account, None if all_of_them else allowed.actions)
 
@@ -160,27 +164,9 @@ class Reconciler:
         down = sum(replica.name not in runs for replica in goal.desired.replicas)
         return allowed_now(way.plan, world.state, world.repairs.useless.keys(), down, self._with.today())
 
-    def _way(self, world: World, goal: Plan) -> Approach:
-        """The actions to the goal without the replicas that may not start now; those of that name that run stay as they are."""
-        desired, repairs = goal.desired, world.repairs
-        left_out: dict[str, str] = {}
-        while True:
-            plan = change(world.state, desired, repairs=repairs)
-            refused = {
-                action.replica: why
-                for action in plan.actions
-                if isinstance(action, Start) and (why := self._refusal(desired, action.replica)) is not None
-            }
-            if not refused:
-                return Approach(plan, tuple(f"replica {name}: {why}" for name, why in sorted(left_out.items())))
-            left_out.update(refused)
-            desired = _without(goal.desired, left_out.keys(), world)
-            repairs = replace(repairs, outdated={name: why for name, why in repairs.outdated.items() if name not in left_out})
-
-    def _refusal(self, desired: Desired, name: str) -> str | None:
-        replica = next(replica for replica in desired.replicas if replica.name == name)
-        digest = self._with.backend.wanted_hash(replica)
-        return self._with.attempts.refusal(name, digest, self._with.clock())
+    def _refusal(self, replica: Replica) -> str | None:
+        """Why a replica may not be started now."""
+        return self._with.attempts.refusal(replica.name, self._with.backend.wanted_hash(replica), self._with.clock())
 
     async def _act(self, way: Approach, world: World, goal: Plan, account: _Account, until: int | None) -> None:
         """Do the actions before number `until` (None: all). A replica that does not start is noted, and whatever else fails is raised."""
@@ -205,12 +191,21 @@ class Reconciler:
         except asyncio.CancelledError:
             journal.end(ok=False, detail="interrupted")
             raise
+        except (StartError, RegressionError) as error:
+            journal.end(ok=False, detail=str(error))
+            account.failures.append(str(error))
+            previous = plan_before(folder, goal) if new and goal.desired.rules.rollout.window_s else None
+            if previous is not None:
+                self._rejected[plan_hash(goal)] = str(error).partition("\n")[0]
+                await roll_back(previous, folder, self._with.backend, self._telling(account))
+                raise RolledBackError("the change was taken back: what ran before runs again") from error
+            if isinstance(error, RegressionError):
+                raise
+            self._note_failure(error, way.plan.desired)
+            return
         except ExecutorError as error:
             journal.end(ok=False, detail=str(error))
-            if not isinstance(error, StartError):
-                raise
-            self._note_failure(error, way.plan.desired, account)
-            return
+            raise
         if new and arrives:
             keep(folder, goal, steps.state.serial)
         journal.end(ok=True)
@@ -226,8 +221,7 @@ class Reconciler:
 
         return tell
 
-    def _note_failure(self, error: StartError, desired: Desired, account: _Account) -> None:
-        account.failures.append(str(error))
+    def _note_failure(self, error: StartError, desired: Desired) -> None:
         replica = next(replica for replica in desired.replicas if replica.name == error.replica)
         digest = self._with.backend.wanted_hash(replica)
         reason = f"{str(error).partition(chr(10))[0]}; {error.failure.advice}"
@@ -258,25 +252,6 @@ class Reconciler:
         return (*world.remarks, *troubled, *way.left_out)
 
 
-def _without(desired: Desired, names: AbstractSet[str], world: World) -> Desired:
-    """The desired world without some replicas; where one of that name runs, with that one."""
-    running = {replica.name: replica for replica in world.state.replicas if replica.name not in world.repairs.useless}
-    kept: list[Replica] = []
-    for replica in desired.replicas:
-        if replica.name not in names:
-            kept.append(replica)
-        elif replica.name in running:
-            kept.append(running[replica.name])
-    routes = routes_for(kept, [route.served_name for route in desired.routes])
-    return desired.model_copy(update={"replicas": tuple(kept), "routes": routes})
-
-
-def _differs(state: State, desired: Desired) -> bool:
-    """Whether the state says anything else than the plan, also what no action changes: rates, floors, GPUs."""
-    there = (state.nodes, state.gpus, state.replicas, state.routes, state.router)
-    return there != (desired.nodes, desired.gpus, desired.replicas, desired.routes, desired.router)
-
-
 def _refuse_other_fleet(goal: Plan, state: State) -> None:
     ours, theirs = {node.name for node in state.nodes}, {node.name for node in goal.desired.nodes}
     if ours and theirs and not ours & theirs:
@@ -284,13 +259,3 @@ def _refuse_other_fleet(goal: Plan, state: State) -> None:
             f"the plan is of another fleet: its nodes are {', '.join(sorted(theirs))}, and those of this state folder are "
             f"{', '.join(sorted(ours))}; give another --state, or `ullage destroy` this one first"
         )
-
-
-def _words(action: Action) -> str:
-    match action:
-        case Repartition():
-            return f"repartition GPU {action.gpu} of {action.node}"
-        case SetRoutes():
-            return "set routes"
-        case _:
-            return f"{action.kind} {action.replica}"

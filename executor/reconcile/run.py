@@ -57,6 +57,7 @@ def reconciler(
             on_event=on_event,
         ),
         remembered.passes,
+        {} if settings.retry else remembered.rejected,
     )
 
 

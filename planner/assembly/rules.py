@@ -26,6 +26,7 @@ def rules(fleet: Fleet, groups: Sequence[ServiceGroup]) -> Rules:
         isolate_teams=fleet.policy.isolate_teams,
         headroom_mib=fleet.policy.headroom_mib,
         max_active_residents=fleet.policy.max_active_residents,
+        rollout=fleet.policy.rollout,
         disruption_budget=_by_served_name(fleet.policy.disruption_budget, groups),
     )
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from planner.disruption_budget import DisruptionBudget
 from planner.plan.bounds import Mib, Money, PlanPart, Some, WholeNumber
+from planner.rollout_rules import Rollout
 
 
 class ModelRules(PlanPart):
@@ -41,3 +42,4 @@ class Rules(PlanPart):
     headroom_mib: Mib
     max_active_residents: Some
     disruption_budget: DisruptionBudget = DisruptionBudget()
+    rollout: Rollout = Rollout()

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from planner.latency_classes import LatencyClass
-from planner.spec.declared_budget import DeclaredBudget
+from planner.spec.declared_budget import DeclaredBudget, DeclaredRollout
 from planner.spec.declared_demand import DeclaredDemand
 from planner.spec.declared_gpu import DeclaredGpu
 from planner.spec.declared_model import DeclaredModel
@@ -271,6 +271,9 @@ class DeclaredPolicy(Declared):
     )
     disruption_budget: DeclaredBudget = Field(
         default_factory=DeclaredBudget, description="How much changes may disturb. Default: as below, no limit."
+    )
+    rollout: DeclaredRollout = Field(
+        default_factory=DeclaredRollout, description="How changed replicas are let in. Default: as below, at once."
     )
     router: DeclaredRouter = Field(default_factory=DeclaredRouter, description="Where the router listens. Default: as below.")
     ports: DeclaredPorts = Field(default_factory=DeclaredPorts, description="Ports for engines. Default: as below.")

@@ -1,11 +1,11 @@
-"""policy.disruption_budget as people write it."""
+"""policy.disruption_budget and policy.rollout as people write them."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from planner.spec.clock import stretches_of
-from planner.spec.field_types import Count, Days, Hours, Name
+from planner.spec.field_types import Count, Days, Hours, Moment, Name, Number
 from planner.spec.part import Declared
 
 
@@ -39,4 +39,24 @@ class DeclaredBudget(Declared):
     )
     windows: tuple[DeclaredMaintenance, ...] = Field(
         (), max_length=100, description="Maintenance windows: replicas that serve are stopped then only. Default: at any time."
+    )
+
+
+class DeclaredRollout(Declared):
+    """How changed replicas are let in."""
+
+    canary_fraction: Number = Field(
+        0.1,
+        alias="canary",
+        ge=0.001,
+        le=1,
+        description="Part of a model's requests that its changed replicas get while they are watched, as long as others serve it.",
+    )
+    window_s: Moment = Field(
+        0.0,
+        alias="window",
+        description="How long changed replicas are watched. If one dies, hangs or keeps its goals less often than the others, the change "
+        "is taken back. Default: 0s, they are let in at once.",
+        examples=["5min"],
+        json_schema_extra={"default": "0s"},
     )

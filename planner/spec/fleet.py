@@ -13,6 +13,7 @@ from planner.demand.windows import DemandProfile
 from planner.disruption_budget import DisruptionBudget
 from planner.latency_classes import LatencyClass
 from planner.risk import Risk
+from planner.rollout_rules import Rollout
 from planner.spec.goals import GoalTier
 from profiles.gpu_types import GpuType
 from profiles.models import Architecture
@@ -177,6 +178,7 @@ class Policy(_Part):
     router: RouterAddress
     ports: Ports
     disruption_budget: DisruptionBudget = DisruptionBudget()
+    rollout: Rollout = Rollout()
 
 
 class Fleet(_Part):

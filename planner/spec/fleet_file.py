@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from planner.demand.traces import TraceError, parse_trace
 from planner.plan.local_paths import is_local
 from planner.risk import Risk
+from planner.rollout_rules import Rollout
 from planner.spec.budget import budget_problems, disruption_budget
 from planner.spec.declared import DeclaredFleet, DeclaredPolicy, DeclaredPool, DeclaredWorkload
 from planner.spec.declared_model import DeclaredModel
@@ -196,6 +197,7 @@ class _Loading:
             router=RouterAddress(host=declared.router.host, port=declared.router.port, admin_port=declared.router.admin_port),
             ports=Ports(start=declared.ports.start, end=declared.ports.end),
             disruption_budget=disruption_budget(declared.disruption_budget),
+            rollout=Rollout(canary_fraction=declared.rollout.canary_fraction, window_s=declared.rollout.window_s),
         )
 
     def _measurements(self, raw: dict[str, Any]) -> Measurements:

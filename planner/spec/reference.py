@@ -34,6 +34,7 @@ _SECTIONS = (
     ("policy.risk", "DeclaredRisk"),
     ("policy.disruption_budget", "DeclaredBudget"),
     ("policy.disruption_budget.windows[]", "DeclaredMaintenance"),
+    ("policy.rollout", "DeclaredRollout"),
     ("policy.router", "DeclaredRouter"),
     ("policy.ports", "DeclaredPorts"),
 )

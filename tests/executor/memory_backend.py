@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from executor.backends.protocol import Answer, Capabilities, EngineLoad, Observed, ObservedGpu, Say
+from executor.backends.protocol import Answer, Capabilities, EngineLoad, Latencies, Observed, ObservedGpu, Say
 from executor.errors import ProcessError, StartError
 from planner.plan import Plan, Repartition, Replica, Route, RouterPlan, State
 from profiles.sources.failure_causes import CAUSE_BY_NAME
@@ -30,6 +30,7 @@ class MemoryRouter:
     def __init__(self) -> None:
         self.settings: RouterPlan | None = None
         self.routes: tuple[Route, ...] = ()
+        self.switches: list[tuple[Route, ...]] = []
 
     def preflight(self, plan: Plan, state: State) -> None:
         pass
@@ -49,6 +50,7 @@ class MemoryRouter:
 
     async def set_routes(self, settings: RouterPlan, routes: tuple[Route, ...], before: tuple[Route, ...]) -> str:
         del before
+        self.switches.append(routes)
         self.settings, self.routes = settings, routes
         return ""
 
@@ -64,6 +66,9 @@ class MemoryBackend:
         # what goes wrong at a start of this replica: the cause, or nothing
         self.fails: Callable[[str], str | None] = lambda _: None
         self.done: list[str] = []
+        # an engine's histograms, by the number of the reading
+        self.histogram: Callable[[Replica, int], Latencies] = lambda *_: Latencies((), ())
+        self.looks = 0
         self._pids = itertools.count(1)
 
     def preflight(self, plan: Plan, state: State) -> None:
@@ -80,6 +85,10 @@ class MemoryBackend:
         if engine is None or not engine.alive or engine.silent:
             return Answer(None, denied=False, load=None)
         return Answer(engine.names, denied=False, load=engine.load)
+
+    async def latencies(self, replica: Replica) -> Latencies | None:
+        self.looks += 1
+        return self.histogram(replica, self.looks)
 
     async def try_out(self, replica: Replica, limit_s: float) -> str | None:
         engine = self.engines.get(replica.name)

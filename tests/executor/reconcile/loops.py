@@ -20,6 +20,7 @@ from executor.state.goal import goal_of
 from planner.change import change
 from planner.disruption_budget import DisruptionBudget
 from planner.plan import Plan, Replica, RouterPlan, State
+from planner.rollout_rules import Rollout
 from planner.routes import routes_for
 from tests.executor.memory_backend import MemoryBackend
 from tests.plans import plan_of
@@ -37,6 +38,7 @@ class Loop:
     # a Thursday
     today: datetime = datetime(2026, 1, 1, 12, tzinfo=UTC)
     budget: DisruptionBudget = field(default_factory=DisruptionBudget)
+    rollout: Rollout = field(default_factory=Rollout)
     least_kv_blocks: LeastKvBlocks = unknown_kv
     events: list[Event] = field(default_factory=list)
 
@@ -64,7 +66,7 @@ class Loop:
         wanted = tuple(sorted(replicas, key=lambda replica: replica.name))
         gpu_count = 1 + max((gpu for replica in wanted for gpu in replica.gpus), default=0)
         blank = plan_of(wanted, gpu_count=gpu_count).desired
-        rules = blank.rules.model_copy(update={"disruption_budget": self.budget})
+        rules = blank.rules.model_copy(update={"disruption_budget": self.budget, "rollout": self.rollout})
         desired = blank.model_copy(update={"routes": routes_for(wanted), "router": ROUTER, "rules": rules})
         return change(state if state is not None else self.folder.load(), desired)
 

@@ -45,6 +45,7 @@ def test_defaults() -> None:
         "router": {"host": "127.0.0.1", "port": 8080, "admin_port": 9901},
         "ports": {"start": 8100, "end": 8999},
         "disruption_budget": {"max_concurrent": None, "min_available": {}, "protected": (), "windows_s": ()},
+        "rollout": {"canary_fraction": 0.1, "window_s": 0.0},
     }
     assert fleet.warnings == ()
 

@@ -1,0 +1,66 @@
+"""The way from what is observed to a goal, as far as replicas may be started now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import NamedTuple
+
+from executor.reconcile.observe import World
+from planner.change import change
+from planner.plan import Action, Desired, Plan, Repartition, Replica, SetRoutes, Start, State
+from planner.routes import routes_for
+
+
+class Approach(NamedTuple):
+    """The plan from what is observed, and why parts of the goal are left out of it."""
+
+    plan: Plan
+    left_out: tuple[str, ...]
+
+
+def approach(world: World, goal: Plan, refusal: Callable[[Replica], str | None]) -> Approach:
+    """The actions to the goal without the replicas that may not start now; those of that name that run stay as they are."""
+    wanted = {replica.name: replica for replica in goal.desired.replicas}
+    desired, repairs = goal.desired, world.repairs
+    left_out: dict[str, str] = {}
+    while True:
+        plan = change(world.state, desired, repairs=repairs)
+        starts = [action.replica for action in plan.actions if isinstance(action, Start)]
+        refused = {name: why for name in starts if (why := refusal(wanted[name])) is not None}
+        if not refused:
+            return Approach(plan, tuple(f"replica {name}: {why}" for name, why in sorted(left_out.items())))
+        left_out.update(refused)
+        desired = _without(goal.desired, left_out.keys(), world)
+        repairs = replace(repairs, outdated={name: why for name, why in repairs.outdated.items() if name not in left_out})
+
+
+def _without(desired: Desired, names: AbstractSet[str], world: World) -> Desired:
+    """The desired world without some replicas; where one of that name runs, with that one."""
+    running = {replica.name: replica for replica in world.state.replicas if replica.name not in world.repairs.useless}
+    kept: list[Replica] = []
+    for replica in desired.replicas:
+        if replica.name not in names:
+            kept.append(replica)
+        elif replica.name in running:
+            kept.append(running[replica.name])
+    routes = routes_for(kept, [route.served_name for route in desired.routes])
+    return desired.model_copy(update={"replicas": tuple(kept), "routes": routes})
+
+
+def differs(state: State, desired: Desired) -> bool:
+    """Whether the state says anything else than the plan, also what no action changes: rates, floors, GPUs."""
+    there = (state.nodes, state.gpus, state.replicas, state.routes, state.router)
+    return there != (desired.nodes, desired.gpus, desired.replicas, desired.routes, desired.router)
+
+
+def in_words(action: Action) -> str:
+    """An action as people say it."""
+    match action:
+        case Repartition():
+            return f"repartition GPU {action.gpu} of {action.node}"
+        case SetRoutes():
+            return "set routes"
+        case _:
+            return f"{action.kind} {action.replica}"

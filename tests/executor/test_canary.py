@@ -1,0 +1,140 @@
+"""Changed replicas are tried with a part of the requests; a change that does worse is taken back, and not tried again by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from executor.apply import apply_to
+from executor.backends.probes import read_latencies
+from executor.backends.protocol import Latencies
+from executor.errors import RolledBackError
+from executor.state.goal import goal_of
+from planner.plan import Plan, Replica, Route
+from planner.rollout import canary_routes
+from planner.rollout_rules import Rollout
+from planner.routes import routes_for, total_weight
+from tests.executor.reconcile.loops import Loop
+from tests.executor.worlds import engine
+
+OLD = (engine("llama-0", 3000), engine("llama-1", 3001, gpu=1), engine("qwen-0", 3002, gpu=2))
+# one more beside the old ones, on a GPU of its own
+NEW = (*OLD, engine("llama-2", 3003, gpu=3))
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Loop:
+    made = Loop(tmp_path / "state", rollout=Rollout(canary_fraction=0.1, window_s=0.05))
+    made.apply(*OLD)
+    made.backend.router.switches.clear()
+    return made
+
+
+def apply(loop: Loop, plan: Plan) -> None:
+    asyncio.run(apply_to(plan, loop.folder, loop.backend, loop.events.append))
+
+
+def times(slow: Callable[[Replica], bool]) -> Callable[[Replica, int], Latencies]:
+    """A hundred requests between two readings: all within their goal, or of slow replicas only a half."""
+
+    def histogram(replica: Replica, reading: int) -> Latencies:
+        within = 50 if slow(replica) else 100
+        return Latencies(((60.0, within * reading), (float("inf"), 100 * reading)), ((0.01, 100 * reading), (float("inf"), 100 * reading)))
+
+    return histogram
+
+
+def llama_weights(routes: tuple[Route, ...]) -> dict[str, int]:
+    (route,) = [route for route in routes if route.served_name == "llama"]
+    return {backend.replica: backend.weight for backend in route.backends}
+
+
+def test_a_new_replica_gets_a_tenth_at_first_and_its_part_later(loop: Loop) -> None:
+    loop.backend.histogram = times(lambda _: False)
+    apply(loop, loop.plan(*NEW))
+    assert [llama_weights(routes) for routes in loop.backend.router.switches] == [
+        {"llama-0": 450, "llama-1": 450, "llama-2": 100},
+        {"llama-0": 334, "llama-1": 333, "llama-2": 333},
+    ]
+    assert [event.detail for event in loop.events if event.what == "note"] == ["watched for 0.05 s with a part of the requests"]
+
+
+def test_a_new_replica_that_is_slower_than_the_others_is_taken_back(loop: Loop) -> None:
+    before = loop.folder.load()
+    loop.backend.histogram = times(lambda replica: replica.name == "llama-2")
+    with pytest.raises(RolledBackError, match=r"llama-2 does worse than before: \d+ of \d+ requests kept their goals(?s:.*)taken back"):
+        apply(loop, loop.plan(*NEW))
+    after = loop.folder.load()
+    assert (after.replicas, after.routes, after.serial) == (before.replicas, before.routes, 3)
+    assert set(loop.backend.engines) == {"llama-0", "llama-1", "qwen-0"}
+    assert loop.once().outcome == "steady"
+
+
+def test_where_all_are_slow_the_new_one_is_not_to_blame(loop: Loop) -> None:
+    loop.backend.histogram = times(lambda _: True)
+    apply(loop, loop.plan(*NEW))
+    assert len(loop.folder.load().replicas) == 4
+
+
+def test_one_that_dies_or_does_not_start_is_taken_back(loop: Loop) -> None:
+    loop.backend.fails = lambda name: "config" if name == "llama-2" else None
+    with pytest.raises(RolledBackError, match="llama-2: does not start"):
+        apply(loop, loop.plan(*NEW))
+    assert [replica.name for replica in loop.folder.load().replicas] == ["llama-0", "llama-1", "qwen-0"]
+
+    loop.backend.fails = lambda _: None
+
+    def dies(replica: Replica, reading: int) -> Latencies:
+        if replica.name == "llama-2":
+            loop.backend.engines["llama-2"].alive = False
+        return Latencies((), ())
+
+    loop.backend.histogram = dies
+    with pytest.raises(RolledBackError, match="llama-2 does worse than before: it ended while it was watched"):
+        apply(loop, loop.plan(*NEW))
+    assert loop.once().outcome == "steady"
+
+
+def test_the_loop_does_not_try_again_what_it_took_back_until_the_plan_is_another(loop: Loop) -> None:
+    old = goal_of(loop.folder)
+    goal = loop.plan(*NEW)
+    loop.backend.histogram = times(lambda replica: replica.name == "llama-2")
+    report = loop.once(goal)
+    assert report.outcome == "failed"
+    assert report.failures[-1] == "the change was taken back: what ran before runs again"
+    assert goal_of(loop.folder) == old
+    for _ in range(2):
+        report = loop.once(goal)
+        assert (report.outcome, report.actions) == ("steady", ())
+        assert report.drift[0].startswith("the plan was taken back and is not tried again: replica llama-2 does worse than before")
+    # what it keeps instead is mended
+    loop.backend.engines["qwen-0"].alive = False
+    assert loop.once(goal).actions == ("start qwen-0",)
+    loop.backend.histogram = times(lambda _: False)
+    other = loop.plan(*OLD, engine("llama-3", 3004, gpu=3))
+    assert loop.once(other).drift == ()
+    assert "llama-3" in loop.backend.engines
+
+
+def test_weights_of_a_canary_add_up_and_leave_other_models_alone() -> None:
+    before, after = routes_for(OLD), routes_for(NEW)
+    tried = canary_routes(before, after, {"llama-2"}, 0.1)
+    assert [sum(backend.weight for backend in route.backends) for route in tried] == [total_weight(3), total_weight(1)]
+    assert tried[1] == after[1]
+    assert canary_routes((), after, {"llama-2"}, 0.1) == after
+
+
+def test_histograms_are_read_from_metrics() -> None:
+    page = (
+        'vllm:time_to_first_token_seconds_bucket{le="0.1",model_name="a"} 3.0\n'
+        'vllm:time_to_first_token_seconds_bucket{le="+Inf",model_name="a"} 5.0\n'
+        'vllm:inter_token_latency_seconds_bucket{le="0.01",model_name="a"} 7.0\n'
+        'vllm:inter_token_latency_seconds_bucket{le="+Inf",model_name="a"} 9.0\n'
+    )
+    found = read_latencies(page)
+    assert found == Latencies(((0.1, 3), (float("inf"), 5)), ((0.01, 7), (float("inf"), 9)))
+    whole = page + 'vllm:request_time_per_output_token_seconds_bucket{le="+Inf",model_name="a"} 4.0\n'
+    assert read_latencies(whole).tpot == ((float("inf"), 4),)
