@@ -113,6 +113,7 @@ def read_load(text: str) -> EngineLoad | None:
     if "num_requests_running" not in values:
         return None
     steps = values.get("iteration_tokens_total_count")
+    finished = values.get("request_success_total")
     return EngineLoad(
         running=int(values["num_requests_running"]),
         waiting=int(values.get("num_requests_waiting", 0.0)),
@@ -121,6 +122,7 @@ def read_load(text: str) -> EngineLoad | None:
         prompt_tokens=int(values.get("prompt_tokens_total", 0.0)),
         steps=None if steps is None else int(steps),
         kv_blocks=kv_blocks,
+        finished_requests=None if finished is None else int(finished),
     )
 
 

@@ -50,7 +50,8 @@ class ObservedGpu:
 class EngineLoad:
     """An engine's own counters: requests in it, the fraction of its KV pool in use, and what it has done since its start.
 
-    steps counts its steps, kv_blocks the blocks of its KV pool; None where its metrics do not tell.
+    steps counts its steps, finished_requests those that have left it, kv_blocks the blocks of its KV pool; None where its metrics do not
+    tell.
     """
 
     running: int
@@ -60,6 +61,7 @@ class EngineLoad:
     prompt_tokens: int
     steps: int | None = None
     kv_blocks: int | None = None
+    finished_requests: int | None = None
 
 
 # Upper bounds in seconds with the number of values up to each, the largest bound last.

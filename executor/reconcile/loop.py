@@ -10,14 +10,25 @@ from contextlib import contextmanager, suppress
 from executor.reconcile.memory import PassReport
 from executor.reconcile.reconciler import ReadGoal, Reconciler
 
+
+async def nothing() -> None:
+    """Between two passes, where nothing is to be done."""
+
+
 OnReport = Callable[[PassReport], None]
 
 
-async def watch(reconciler: Reconciler, read_goal: ReadGoal, interval_s: float, on_report: OnReport) -> None:
-    """A pass every interval_s seconds, the first at once, until SIGTERM or SIGINT: a pass that works then ends as an interrupted apply."""
+async def watch(
+    reconciler: Reconciler, read_goal: ReadGoal, interval_s: float, on_report: OnReport, between: Callable[[], Awaitable[None]] = nothing
+) -> None:
+    """A pass every interval_s seconds, the first at once, until SIGTERM or SIGINT: a pass that works then ends as an interrupted apply.
+
+    between is done after each pass.
+    """
     with _stopped_by_signals() as stop:
         while not stop.is_set():
             await _until(stop, _one(reconciler, read_goal, on_report))
+            await _until(stop, between())
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), interval_s)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from executor.backends.protocol import Answer, Backend, Observed, ObservedGpu
+from executor.backends.protocol import Answer, Backend, EngineLoad, Observed, ObservedGpu
 from executor.errors import ExecutorError
 from executor.file_names import file_name
 from executor.reconcile.health import DEAD, READY, Health, HealthWatch
@@ -23,7 +23,8 @@ _NO_ANSWER = Answer(None, denied=False, load=None)
 class World:
     """One look: the state with what really runs, repairs, the condition of every replica of the state, and what people should know.
 
-    strays are recorded replicas that the state does not name. suspect: something must be looked at again before it can be judged.
+    strays are recorded replicas that the state does not name. loads are those of replicas that answered. suspect: something must be
+    looked at again before it can be judged.
     """
 
     state: State
@@ -32,6 +33,7 @@ class World:
     observed: Mapping[str, Observed]
     strays: tuple[str, ...]
     remarks: tuple[str, ...]
+    loads: Mapping[str, EngineLoad]
 
     @property
     def suspect(self) -> bool:
@@ -48,10 +50,12 @@ class Observer:
         self._watch = watch
         self._least_kv_blocks = least_kv_blocks
         self._clock = clock
+        self._loads: dict[str, EngineLoad] = {}
 
     async def look(self, state: State) -> World:
         """Look at every replica that the state names, the router and the GPUs. Raises ExecutorError when the backend cannot be read."""
         observed = self._backend.observe()
+        self._loads.clear()
         conditions = dict(await asyncio.gather(*(self._condition(state, item, observed.get(item.name)) for item in state.replicas)))
         gpus, remarks = _gpus(self._backend, state)
         router = state.router
@@ -64,13 +68,15 @@ class Observer:
         named = {replica.name for replica in state.replicas}
         strays = tuple(name for name in sorted(observed) if name not in named)
         state_now = state.model_copy(update={"replicas": living, "gpus": gpus, "router": router})
-        return World(state_now, _repairs(conditions), conditions, observed, strays, remarks)
+        return World(state_now, _repairs(conditions), conditions, observed, strays, remarks, dict(self._loads))
 
     async def _condition(self, state: State, replica: Replica, seen: Observed | None) -> tuple[str, Health]:
         name = replica.name
         if seen is None or not seen.alive:
             return name, self._watch.judge(name, seen, _NO_ANSWER, self._clock())
         answer = await self._backend.ask(replica)
+        if answer.load is not None:
+            self._loads[name] = answer.load
         if answer.names and replica.served_name not in answer.names:
             # an answer of somebody else is none
             answer = _NO_ANSWER

@@ -76,6 +76,8 @@ class Reconciler:
         self._deaths: set[tuple[str, int]] = set()
         # plans that were taken back, by hash, and why
         self._rejected = dict(rejected)
+        # requests that each model has got so far, as its engines count them
+        self.requests: Mapping[str, int] = {}
         # whether a replica may hang, which a later look will show
         self.unsure = False
 
@@ -148,6 +150,7 @@ class Reconciler:
             state = self._with.folder.load()
             world = await self._with.observer.look(state)
             self.unsure = world.suspect
+            self.requests = _requests(state, world)
             self._note_deaths(world)
             way = approach(world, goal, self._refusal)
             account.drift = self._drift(world, way, goal)
@@ -250,6 +253,15 @@ class Reconciler:
             if condition.kind != "ready" and name in wanted and name not in waits
         )
         return (*world.remarks, *troubled, *way.left_out)
+
+
+def _requests(state: State, world: World) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for replica in state.replicas:
+        load = world.loads.get(replica.name)
+        if load is not None and load.finished_requests is not None:
+            found[replica.served_name] = found.get(replica.served_name, 0) + load.finished_requests + load.running + load.waiting
+    return found
 
 
 def _refuse_other_fleet(goal: Plan, state: State) -> None:

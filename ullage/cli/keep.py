@@ -15,12 +15,28 @@ from ullage.cli.exit_code import ExitCode
 from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 
 if TYPE_CHECKING:
-    from executor.events import OnEvent
+    from executor.events import Event
     from executor.reconcile.memory import PassReport
-    from executor.reconcile.reconciler import ReadGoal, Reconciler
-    from executor.state.folder import StateFolder
+    from ullage.keeping import Keeper
+    from ullage.replanning import ReplanSettings
 
 ERROR = 1
+
+PLAN_ARGUMENT = typer.Argument(help="A plan file; default: the plan that was applied last.")
+STATE_OPTION = typer.Option("--state", help="State folder; default .ullage beside the plan, or here.")
+ENGINE_OPTION = typer.Option("--engine", autocompletion=completion.backends, help="Kind of engine; default: that of the last apply.")
+STORE_OPTION = typer.Option("--store", help="Only for emulated engines: as in apply.")
+WATCH_OPTION = typer.Option("--watch", help="Go on until SIGTERM or Ctrl-C.")
+INTERVAL_OPTION = typer.Option("--interval", help="With --watch: time between two passes.")
+METRICS_OPTION = typer.Option("--metrics-port", min=1, max=65535, help="With --watch: serve /metrics on this port of 127.0.0.1.")
+REPLAN_OPTION = typer.Option("--replan", metavar="FLEET", help="With --watch: plan this fleet again when demand leaves the plan.")
+AFTER_OPTION = typer.Option("--replan-after", help="For so long demand must have been outside.")
+GAIN_OPTION = typer.Option("--replan-gain", min=0.0, max=1.0, help="Least part of the cost that a plan for less demand must save.")
+HOUR_OPTION = typer.Option("--replan-per-hour", min=1, max=60, help="Plan again so many times per hour at most.")
+SHADOW_OPTION = typer.Option("--shadow", help="With --replan: only say what would be kept from then on.")
+RETRY_OPTION = typer.Option("--retry", help="Forget earlier failures: try held replicas, and plans that were taken back, again.")
+DRY_RUN_OPTION = typer.Option("--dry-run", help="Print what would be done; do nothing.")
+JSON_OPTION = typer.Option("--json", help="One JSON object per pass instead of text.")
 
 
 def register(app: typer.Typer) -> None:
@@ -29,124 +45,115 @@ def register(app: typer.Typer) -> None:
 
 
 def reconcile(
-    plan: Annotated[Path | None, typer.Argument(help="A plan file; default: the plan that was applied last.")] = None,
-    state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the plan, or here.")] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option("--engine", autocompletion=completion.backends, help="Kind of engine; default: that of the last apply."),
-    ] = None,
-    store: Annotated[Path | None, typer.Option("--store", help="Only for emulated engines: as in apply.")] = None,
+    plan: Annotated[Path | None, PLAN_ARGUMENT] = None,
+    state: Annotated[Path | None, STATE_OPTION] = None,
+    engine: Annotated[str | None, ENGINE_OPTION] = None,
+    store: Annotated[Path | None, STORE_OPTION] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until SIGTERM or Ctrl-C.")] = False,
-    interval: Annotated[str, typer.Option("--interval", help="With --watch: time between two passes.")] = "10s",
-    metrics_port: Annotated[
-        int | None, typer.Option("--metrics-port", min=1, max=65535, help="With --watch: serve /metrics on this port of 127.0.0.1.")
-    ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Forget earlier failures: try held replicas again.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done; do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per pass instead of text.")] = False,
+    watch: Annotated[bool, WATCH_OPTION] = False,
+    interval: Annotated[str, INTERVAL_OPTION] = "10s",
+    metrics_port: Annotated[int | None, METRICS_OPTION] = None,
+    replan: Annotated[Path | None, REPLAN_OPTION] = None,
+    replan_after: Annotated[str, AFTER_OPTION] = "10min",
+    replan_gain: Annotated[float, GAIN_OPTION] = 0.05,
+    replan_per_hour: Annotated[int, HOUR_OPTION] = 2,
+    shadow: Annotated[bool, SHADOW_OPTION] = False,
+    retry: Annotated[bool, RETRY_OPTION] = False,
+    dry_run: Annotated[bool, DRY_RUN_OPTION] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Make what runs equal to the plan, whatever has happened to it: one pass, or with --watch one after the other.
 
     Example: ullage reconcile --watch
     """
-    from executor.reconcile.run import until_sure
     from executor.state.folder import StateFolder
     from ullage.inputs import STATE_FOLDER, state_folder
+    from ullage.keeping import Keeper
     from ullage.traffic.emulated import emulated_store
 
+    _check_options(plan, replan, metrics_port, watch=watch, dry_run=dry_run, shadow=shadow)
     root = state_folder(plan, state) if plan is not None else state or Path(STATE_FOLDER)
-    interval_s = _interval_s(interval)
-    if not watch and metrics_port is not None:
-        raise ValueError("--metrics-port works with --watch only: one pass is over before anybody asks")
+    interval_s = _seconds("--interval", interval, 0.1, 3600.0)
+    settings = _replan_settings(
+        replan, _seconds("--replan-after", replan_after, 1.0, 86_400.0), replan_gain, replan_per_hour, shadow=shadow
+    )
+    keeper = Keeper(StateFolder(root), plan, engine, fleet_folder)
+    with emulated_store(store):
+        if watch:
+            _watch(keeper, interval_s, metrics_port, settings, retry=retry, as_json=as_json)
+        else:
+            _once(keeper, retry=retry, dry_run=dry_run, as_json=as_json)
+
+
+def _check_options(plan: Path | None, replan: Path | None, metrics_port: int | None, *, watch: bool, dry_run: bool, shadow: bool) -> None:
+    """ValueError for options that contradict each other."""
+    if not watch and (metrics_port is not None or replan is not None):
+        option = "--metrics-port" if metrics_port is not None else "--replan"
+        raise ValueError(f"{option} works with --watch only: one pass is over before anybody asks")
     if watch and dry_run:
         raise ValueError("--dry-run is one pass that does nothing; leave --watch out")
-    folder = StateFolder(root)
-    read_goal = _goal_from(folder, plan, fleet_folder)
-    with emulated_store(store):
-        made = _reconciler(folder, plan, engine, fleet_folder, retry=retry, quiet=as_json)
-        if watch:
-            asyncio.run(_go_on(made, read_goal, interval_s, metrics_port, as_json=as_json))
-            return
-        reports = asyncio.run(until_sure(made, read_goal, dry_run=dry_run))
+    if replan is not None and plan is not None:
+        raise ValueError("--replan makes plans of its own; leave the plan file out, or let its pipeline make the plans")
+    if shadow and replan is None:
+        raise ValueError("--shadow says what --replan would do; give --replan FLEET")
+
+
+def _replan_settings(fleet: Path | None, after_s: float, gain_fraction: float, per_hour: int, *, shadow: bool) -> ReplanSettings | None:
+    if fleet is None:
+        return None
+    from ullage.inputs import read_fleet
+    from ullage.replanning import ReplanSettings
+
+    # what cannot be read later is told now
+    read_fleet(fleet)
+    return ReplanSettings(fleet, after_s, gain_fraction, per_hour, shadow)
+
+
+def _once(keeper: Keeper, *, retry: bool, dry_run: bool, as_json: bool) -> None:
+    """Passes until all is clear; exit with 1 when something is not as planned."""
+    from executor.events import ignore
+    from executor.reconcile.run import until_sure
+
+    made = keeper.reconciler(ignore if as_json else _tell, retry=retry)
+    reports = asyncio.run(until_sure(made, keeper.read_goal, dry_run=dry_run))
     for report in reports:
         _print(report, as_json=as_json, always=report is reports[-1], dry_run=dry_run)
     if reports[-1].outcome in ("failed", "busy") or reports[-1].drift:
         raise ExitCode(ERROR)
 
 
-async def _go_on(made: Reconciler, read_goal: ReadGoal, interval_s: float, metrics_port: int | None, *, as_json: bool) -> None:
-    """Pass after pass until SIGTERM or Ctrl-C."""
-    from executor.reconcile.loop import watch as watch_on
-    from executor.reconcile.loop_metrics import serving
-
-    async with serving(metrics_port) as metrics:
-
-        def told(report: PassReport) -> None:
-            metrics.add(report)
-            _print(report, as_json=as_json, always=False)
-
-        await watch_on(made, read_goal, interval_s, told)
-
-
-def _reconciler(
-    folder: StateFolder, plan: Path | None, engine: str | None, fleet_folder: Path | None, *, retry: bool, quiet: bool
-) -> Reconciler:
+def _watch(
+    keeper: Keeper, interval_s: float, metrics_port: int | None, settings: ReplanSettings | None, *, retry: bool, as_json: bool
+) -> None:
     from executor.events import ignore
-    from executor.reconcile.run import Settings, reconciler
-    from ullage import local_files
-    from ullage.checking import architectures_from
-    from ullage.engine_of_state import engine_of
-    from ullage.kv_blocks import least_kv_blocks
-    from ullage.plugins import BACKENDS, load
+    from ullage.keeping import go_on
 
-    kind = engine or engine_of(folder.root)
-    origin = local_files.fleet_folder(plan or folder.root, fleet_folder)
-    backend = load("backends", BACKENDS, kind)(folder, origin)
-    on_event: OnEvent = ignore if quiet else _tell
-    return reconciler(folder, backend, Settings(engine=kind, retry=retry), least_kv_blocks(architectures_from(origin)), on_event)
+    made = keeper.reconciler(ignore if as_json else _tell, retry=retry)
 
+    def told(report: PassReport) -> None:
+        _print(report, as_json=as_json, always=False)
 
-def _goal_from(folder: StateFolder, plan: Path | None, fleet_folder: Path | None) -> ReadGoal:
-    """Reads the plan to keep: the file, checked as apply checks it, or what was applied last."""
-    from executor.errors import ExecutorError
-    from executor.state.goal import goal_of
-    from planner.plan import Plan
-    from ullage import local_files
-    from ullage.checking import architectures_from, checked
-    from ullage.inputs import read_plan
+    def say(text: str) -> None:
+        typer.echo(json.dumps({"replan": text}) if as_json else f"replan: {text}")
 
-    def from_state() -> Plan | None:
-        return goal_of(folder)
-
-    def from_file() -> Plan | None:
-        assert plan is not None
-        try:
-            architectures = architectures_from(local_files.fleet_folder(plan, fleet_folder))
-            return checked(read_plan(plan), str(plan), architecture=architectures)
-        except ValueError as error:
-            raise ExecutorError(str(error)) from error
-
-    return from_state if plan is None else from_file
+    asyncio.run(go_on(made, keeper, interval_s, metrics_port, told, settings, say))
 
 
-def _interval_s(text: str) -> float:
+def _seconds(option: str, text: str, least_s: float, most_s: float) -> float:
     from planner.spec.units import SECONDS, UnitError
 
     try:
-        interval_s = float(SECONDS.read(text))
+        found_s = float(SECONDS.read(text))
     except UnitError as error:
-        raise ValueError(f"--interval {text!r}: {str(error).partition(';')[0]}; write for example 10s or 1min") from error
-    if not 0.1 <= interval_s <= 3600:
-        raise ValueError(f"--interval {text}: must be between 100ms and 1h")
-    return interval_s
+        raise ValueError(f"{option} {text!r}: {str(error).partition(';')[0]}; write for example 10s or 1min") from error
+    if not least_s <= found_s <= most_s:
+        raise ValueError(f"{option} {text}: must be between {least_s:g}s and {most_s:g}s")
+    return found_s
 
 
-def _tell(event: object) -> None:
-    from executor.events import Event
+def _tell(event: Event) -> None:
     from ullage.cli.run import print_event
 
-    assert isinstance(event, Event)
     print_event(event)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ UNSERVED = 3
 
 EXPLAIN_HELP = "Also find conflicts, what one more GPU buys, and the cost at p10 and p90 step times; takes several times as long."
 VERIFY_HELP = "Simulate every GPU with its planned load, and plan again with more room for models that fall short."
+SCALE_HELP = "Plan for the demand of a workload or model times a factor. Can be repeated."
 PRIOR_HELP = "Plan as if this plan had been applied; no state folder is read."
 REPRODUCIBLE_HELP = (
     "Use only limits that count work, so that every machine gives the same bytes. Ctrl-C then gives up instead of ending early."
@@ -40,6 +42,7 @@ def plan(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan to this file.")] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
     prior: Annotated[Path | None, typer.Option("--prior", metavar="PLAN", help=PRIOR_HELP)] = None,
+    scale: Annotated[list[str] | None, typer.Option("--scale", metavar="NAME=FACTOR", help=SCALE_HELP)] = None,
     solver: Annotated[
         str, typer.Option("--solver", autocompletion=completion.solvers, help="Solver that is used in addition to the baselines.")
     ] = "exact",
@@ -62,6 +65,7 @@ def plan(
 
     Example: ullage plan fleet.yaml -o plan.json
     """
+    from planner.demand.scaled import scaled
     from planner.plan import to_json
     from ullage.inputs import check_target, read_fleet, write_text
     from ullage.views.plan_text import plan_text
@@ -69,7 +73,7 @@ def plan(
     _check_options(prior, state, reproducible=reproducible, time_limit_s=time_limit)
     if out is not None:
         check_target(out, fleet)
-    spec, now = read_fleet(fleet), _now(fleet, state, prior)
+    spec, now = scaled(read_fleet(fleet), _factors(scale or ())), _now(fleet, state, prior)
     planned = _planned(
         spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain, verify=verify
     )
@@ -90,6 +94,18 @@ def _check_options(prior: Path | None, state: Path | None, *, reproducible: bool
         raise ValueError("--prior and --state contradict each other: both say what runs now; give one of them")
     if reproducible and time_limit_s is not None:
         raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
+
+
+def _factors(texts: Sequence[str]) -> dict[str, float]:
+    """Factors by name, of NAME=FACTOR."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, factor = text.partition("=")
+        try:
+            found[name] = float(factor)
+        except ValueError:
+            raise ValueError(f"--scale {text!r}: write NAME=FACTOR, for example chat=1.5") from None
+    return found
 
 
 def _tell_next(plan: Plan, fleet: Path, out: Path, *, as_json: bool) -> None:
