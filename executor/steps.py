@@ -95,7 +95,8 @@ class Steps:
             wanted = name in starts and seen.alive and seen.command_hash == self._backend.wanted_hash(self._wanted[name])
             if not wanted:
                 if seen.pids:
-                    self.note(name, "was left behind by an interrupted apply and is stopped")
+                    why = "was left behind by an interrupted apply and" if seen.alive else "has died, and what is left of it"
+                    self.note(name, f"{why} is stopped")
                 await self._backend.stop(name)
 
     async def _ensure_router(self) -> None:

@@ -79,8 +79,8 @@ def test_the_loop_heals_what_is_killed_and_a_changed_fleet_touches_nothing_else(
             assert until(lambda model=model: answers(router, model), HEAL_LIMIT_S)  # type: ignore[misc]
             untouched = set(before) - {name}
             assert {other: living(place / ".ullage")[other] for other in untouched} == {other: before[other] for other in untouched}
-        assert until(lambda: ullage("status").code == 0, HEAL_LIMIT_S)
-    assert ullage("status").out.splitlines()[-1] == "no drift: what runs is what the state says"
+    status = ullage("status")
+    assert (status.code, status.out.splitlines()[-1]) == (0, "no drift: what runs is what the state says"), status.out
 
     before = living(place / ".ullage")
     fleet = yaml.safe_load(Path("fleet.yaml").read_text(encoding="utf-8"))
