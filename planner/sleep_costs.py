@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.plan import Replica, SleepLevel
+from planner.plan import Ledger, Replica, SleepLevel
 
 # What an engine that sleeps still holds of each of its GPUs: 1 - 2 GiB in vLLM's sleep-mode measurements; the most of them.
 RESIDUE_MIB = 2048
@@ -20,6 +20,14 @@ def asleep_mib(replica: Replica) -> int:
     """MiB of each of its GPUs that it holds while it sleeps: its CUDA context and graphs stay, and no less than RESIDUE_MIB is counted."""
     ledger = replica.ledger
     return min(ledger.total_mib, max(RESIDUE_MIB, ledger.context_mib + ledger.cuda_graphs_mib))
+
+
+def as_asleep(replica: Replica) -> Replica:
+    """The replica with what it holds of its GPUs while it sleeps, none of it weights or KV cache."""
+    held_mib = asleep_mib(replica)
+    nothing = dict.fromkeys(("weights_mib", "activation_mib", "cuda_graphs_mib", "kv_mib"), 0)
+    ledger = Ledger(**nothing, context_mib=held_mib, total_mib=held_mib, start_peak_mib=held_mib)
+    return replica.model_copy(update={"ledger": ledger, "kv_floor_mib": None})
 
 
 def asleep_host_mib(replica: Replica, level: SleepLevel) -> int:

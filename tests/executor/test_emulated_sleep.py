@@ -11,13 +11,14 @@ import pytest
 from executor.apply import apply
 from executor.backends.engine_kinds import emulated_backend
 from executor.backends.probes import read_load
-from executor.clients.replay import ReplayRequest, RequestRecord, replay
+from executor.clients.replay import ReplayRequest, replay
 from executor.destroy import destroy
 from executor.emulator import devices
 from executor.errors import ProcessError
 from executor.status import status
 from planner.check import transition_problems
 from planner.plan import Plan, Replica, SleepLevel, State, Wake, as_applied
+from planner.simulation.traffic_metrics import RequestRecord
 from planner.sleep_costs import RESIDUE_MIB
 from profiles.catalogue import builtin
 from tests.executor.worlds import World, free_ports, until

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from planner.change import change
 from planner.check import transition_problems
+from planner.check.engines import engine_problems
+from planner.check.gpus import gpu_problems
 from planner.plan import (
     Action,
     Asleep,
@@ -32,10 +34,11 @@ from planner.plan import (
     to_json,
 )
 from planner.routes import routes_for
-from planner.sleep_costs import RESIDUE_MIB, asleep_mib, sleep_s, wake_s
+from planner.sleep_costs import RESIDUE_MIB, as_asleep, asleep_mib, sleep_s, wake_s
 from profiles.catalogue import builtin
 from tests.plans import H100_USABLE_MIB, HEADROOM_MIB, plan_of, replica, time_shared_plan
 from tests.sleepers import first_plan, leading, second_plan, sleeper, starting, third_plan, to_bed
+from ullage.checking import architecture_of
 
 ONE, TWO = sleeper("llama-0"), sleeper("qwen-0", 8101)
 
@@ -166,6 +169,20 @@ def _small_host() -> tuple[Plan, State]:
 )
 def test_every_planted_fault_is_found(planted: Callable[[], tuple[Plan, State]], words: str) -> None:
     assert words in follow(*planted())
+
+
+def test_a_gpu_of_the_desired_world_counts_a_sleeper_with_its_residue() -> None:
+    desired = second_plan(ONE, TWO, awake()).desired
+    [blank] = plan_of((as_asleep(ONE), TWO), 1).desired.gpus
+    # there headroom is not free
+    gpus = (blank.model_copy(update={"free_mib": blank.free_mib + HEADROOM_MIB}),)
+    assert (gpus[0].weights_mib, gpus[0].kv_mib) == (TWO.ledger.weights_mib, TWO.ledger.kv_mib)
+    asleep = desired.model_copy(update={"gpus": gpus})
+    assert list(gpu_problems(asleep, builtin().gpu)) == []
+    assert not any("free at its start" in line for line in engine_problems(asleep, builtin().gpu, architecture_of))
+    both = asleep.model_copy(update={"asleep": ()})
+    assert any("residents need 117952 MiB" in line for line in gpu_problems(both, builtin().gpu))
+    assert any("free at its start" in line for line in engine_problems(both, builtin().gpu, architecture_of))
 
 
 def test_level_2_takes_no_host_memory() -> None:
