@@ -61,7 +61,11 @@ class Mending:
             self._note("router", str(error).partition("\n")[0])
         observed = self._backend.observe()
         taken = set(seats)
+        asleep = {item.name for item in state.asleep}
         for replica in state.replicas:
+            if replica.name in asleep:
+                # nobody waits for it, and awake it would take the memory of others
+                continue
             own = {(replica.node, gpu) for gpu in replica.gpus}
             begun = self._starts.get(replica.name)
             if begun is not None:

@@ -31,7 +31,8 @@ async def roll_back(previous: Plan, folder: StateFolder, backend: Backend, on_ev
     # what was well before is not watched again
     rules = previous.desired.rules.model_copy(update={"rollout": Rollout()})
     desired = previous.desired.model_copy(update={"rules": rules})
-    now = state.model_copy(update={"replicas": living})
+    names = {replica.name for replica in living}
+    now = state.model_copy(update={"replicas": living, "asleep": tuple(item for item in state.asleep if item.name in names)})
     way = change(now, desired)
     found = transition_problems(way, now, builtin().gpu)
     if found:

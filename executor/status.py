@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,12 +20,12 @@ from executor.state.journal import Journal
 from executor.state.lock import holder
 from planner.plan import GpuPlan, Plan, Replica, Route, RouterPlan, State
 
-Condition = Literal["ready", "running", "denied", "missing", "foreign"]
+Condition = Literal["ready", "asleep", "running", "denied", "missing", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One replica. ready: its process lives and names its model; running: it lives but does not answer so yet;
+    """One replica. ready: its process lives and names its model; asleep: so, but it sleeps; running: it lives but does not answer so yet;
     denied: it lives and demands an API key that ours is not; missing: no process of ours; foreign: another program answers on its port,
     or a recorded process that the state does not name.
 
@@ -100,13 +100,16 @@ async def status_of(folder: StateFolder, backend: Backend) -> StatusReport:
     observed = backend.observe()
     seen = backend.gpus()
     held = _held(seen)
-    rows = await asyncio.gather(*(_replica(backend, replica, observed.get(replica.name), held) for replica in (*state.replicas, *missing)))
+    asleep = frozenset(item.name for item in state.asleep)
+    rows = await asyncio.gather(
+        *(_replica(backend, item, observed.get(item.name), held, item.name in asleep) for item in (*state.replicas, *missing))
+    )
     router = await _router(backend, state.router, state.routes)
     known = {row.name for row in rows}
     strays = tuple(_stray(item, held) for name, item in sorted(observed.items()) if name not in known and item.pids)
     replicas = (*sorted(rows, key=lambda row: row.name), *strays)
     remembered = recall(folder.reconcile_path)
-    drift = (*unfinished, *_drift(known, replicas, router, remembered))
+    drift = (*unfinished, *_drift(known, replicas, router, remembered), *_sleep_drift(asleep, rows))
     gpus = tuple(_gpus(state, seen, observed))
     return StatusReport(state.serial, replicas, router, drift, gpus, remembered.passes)
 
@@ -123,7 +126,10 @@ def _missing(folder: StateFolder, state: State) -> tuple[Replica, ...]:
     return () if goal is None else tuple(replica for replica in goal.desired.replicas if replica.name not in named)
 
 
-async def _replica(backend: Backend, replica: Replica, seen: Observed | None, held: Mapping[int, tuple[int, bool | None]]) -> ReplicaStatus:
+async def _replica(
+    backend: Backend, replica: Replica, seen: Observed | None, held: Mapping[int, tuple[int, bool | None]], asleep: bool
+) -> ReplicaStatus:
+    """asleep is what the state says; it counts where the engine's metrics do not tell."""
     own = seen is not None and seen.alive
     answer = await backend.ask(replica)
     condition: Condition
@@ -136,6 +142,8 @@ async def _replica(backend: Backend, replica: Replica, seen: Observed | None, he
     memory_mib, active = _memory(seen, held)
     pid = seen.pid if seen is not None and own else None
     load = answer.load if condition == "ready" else None
+    if load is not None and (asleep if load.asleep is None else load.asleep > 0):
+        condition = "asleep"
     return ReplicaStatus(replica.name, condition, pid, replica.node, replica.gpus, replica.args.port, memory_mib, active, load)
 
 
@@ -214,8 +222,17 @@ def _drift(known: set[str], replicas: tuple[ReplicaStatus, ...], router: RouterS
             lines.append(f"replica {row.name}: runs, but {credentials.DEMAND}")
         elif row.condition == "missing":
             lines.append(f"replica {row.name}: does not run{failed.get(row.name, '')}")
-        elif row.condition != "ready":
+        elif row.condition not in ("ready", "asleep"):
             lines.append(f"replica {row.name}: runs but is not ready")
     if router is not None and router.difference is not None:
         lines.append(f"router: {router.difference}")
     return tuple(lines)
+
+
+def _sleep_drift(asleep: Set[str], rows: Iterable[ReplicaStatus]) -> Iterator[str]:
+    """Replicas that sleep, or are awake, against the state."""
+    for row in sorted(rows, key=lambda row: row.name):
+        if row.condition == "asleep" and row.name not in asleep:
+            yield f"replica {row.name}: sleeps, and the state has it awake; requests to it wait"
+        elif row.condition == "ready" and row.name in asleep:
+            yield f"replica {row.name}: is awake, and the state has it asleep: it may hold memory that others need"

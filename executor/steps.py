@@ -1,7 +1,8 @@
 """The actions of one plan, done one by one with journal and state kept in step.
 
 A replica leaves the state before it is stopped and enters it only once it is ready, so the state never names what was not started,
-and what runs without being named is found by its process record: adopted by a Start of the same command, else stopped.
+and what runs without being named is found by its process record: adopted by a Start of the same command, else stopped. The state says that
+a replica sleeps from when it does until it makes a token again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from executor.starts import all_of, run_starts
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.waiting import finish
-from planner.plan import Action, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Start, State, Stop
+from planner.plan import Action, Asleep, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Sleep, Start, State, Stop, Wake
 from planner.rollout import canary_routes
 
 NumberedAction = tuple[int, Action]
@@ -52,7 +53,7 @@ class Steps:
         self._mending = Mending(backend, plan.desired.router, lambda: self.state, self.note)
         self._canary = Canary(backend, plan.desired, start.state)
         self._tried: set[str] = set()
-        self._touched = {action.replica for action in plan.actions if isinstance(action, (Start, Stop))}
+        self._touched = {action.replica for action in plan.actions if isinstance(action, (Start, Stop, Wake))}
         self._wanted = {replica.name: replica for replica in plan.desired.replicas}
 
     async def run(self, done: frozenset[int], until: int | None = None) -> None:
@@ -67,7 +68,14 @@ class Steps:
         if until is not None and until < len(self._plan.actions):
             return
         desired = self._plan.desired
-        self._keep(nodes=desired.nodes, gpus=desired.gpus, replicas=desired.replicas, routes=desired.routes, router=desired.router)
+        self._keep(
+            nodes=desired.nodes,
+            gpus=desired.gpus,
+            replicas=desired.replicas,
+            asleep=desired.asleep,
+            routes=desired.routes,
+            router=desired.router,
+        )
 
     def note(self, subject: str, detail: str) -> None:
         """Tell something that belongs to no action, and keep it in the journal."""
@@ -75,15 +83,21 @@ class Steps:
         self._on_event(Event("note", 0, len(self._plan.actions), "note", subject, detail))
 
     def _still_done(self, done: frozenset[int]) -> frozenset[int]:
-        """Without the starts whose process has died since; the state forgets those replicas."""
-        observed = self._backend.observe()
-        lost: set[int] = set()
-        for number in done:
+        """Without the starts and wakes whose process has died since, and the sleeps after them; the state forgets what was started."""
+        living = self._living()
+        lost: dict[int, str] = {}
+        for number in sorted(done):
             action = self._plan.actions[number]
-            if isinstance(action, Start) and not (action.replica in observed and observed[action.replica].alive):
-                lost.add(number)
+            if not isinstance(action, Start | Sleep | Wake) or action.replica in living:
+                continue
+            if isinstance(action, Start | Wake) or action.replica in lost.values():
+                lost[number] = action.replica
+            if isinstance(action, Start):
                 self._without(action.replica)
-        return done - lost
+        return done - lost.keys()
+
+    def _living(self) -> frozenset[str]:
+        return frozenset(name for name, seen in self._backend.observe().items() if seen.alive)
 
     async def _stop_strays(self) -> None:
         """Stop recorded processes that the state does not name, unless a Start of this plan wants exactly them."""
@@ -104,15 +118,17 @@ class Steps:
         self._keep(router=self._plan.desired.router)
 
     async def _start_again(self) -> None:
-        """Start replicas that stay but have died since they were applied."""
-        observed = self._backend.observe()
-        living = {name for name, seen in observed.items() if seen.alive}
+        """Start replicas that stay but have died since they were applied; one that slept sleeps again, unless a Wake follows."""
+        levels = {item.name: item.level for item in self.state.asleep}
+        living = self._living()
         dead = [replica for replica in self.state.replicas if replica.name not in self._touched | living]
 
         async def again(number: int, action: Start) -> None:
             del number
             self.note(action.replica, action.reason)
             await self._backend.start(self._wanted[action.replica], lambda text: self.note(action.replica, text))
+            if action.replica in levels:
+                await finish(self._backend.sleep(self._wanted[action.replica], levels[action.replica]))
 
         reason = "does not run any more and is started again"
         await run_starts([(0, Start(replica=item.name, node=item.node, gpus=item.gpus, reason=reason)) for item in dead], again)
@@ -137,6 +153,10 @@ class Steps:
                 await self._journalled(number, action.kind, name, lambda: self._drain(name))
             case Stop(replica=name):
                 await finish(self._journalled(number, action.kind, name, lambda: self._stop(name)))
+            case Sleep(replica=name):
+                await finish(self._journalled(number, action.kind, name, lambda: self._sleep(number, action)))
+            case Wake(replica=name):
+                await finish(self._journalled(number, action.kind, name, lambda: self._wake(number, name)))
             case Repartition():
                 gpu = f"GPU {action.gpu} of {action.node}"
                 await finish(self._journalled(number, action.kind, gpu, lambda: self._repartition(action)))
@@ -178,6 +198,28 @@ class Steps:
         await self._backend.stop(name)
         return ""
 
+    async def _sleep(self, number: int, action: Sleep) -> str:
+        await self._backend.sleep(self._named(number, action.replica), action.level)
+        others = [item for item in self.state.asleep if item.name != action.replica]
+        asleep = [*others, Asleep(name=action.replica, level=action.level)]
+        self._keep(asleep=tuple(sorted(asleep, key=lambda item: item.name)))
+        return f"level {action.level}"
+
+    async def _wake(self, number: int, name: str) -> str:
+        replica = self._named(number, name)
+        if name not in self._living():
+            return "; ".join(filter(None, ("did not run any more and is started", await self._start(number, name))))
+        await self._backend.wake(replica)
+        self._keep(asleep=tuple(item for item in self.state.asleep if item.name != name))
+        return ""
+
+    def _named(self, number: int, name: str) -> Replica:
+        """The replica of that name in the state."""
+        for replica in self.state.replicas:
+            if replica.name == name:
+                return replica
+        raise ExecutorError(f"actions.{number}: {name} is not in the state; plan again")
+
     async def _repartition(self, action: Repartition) -> str:
         await self._backend.repartition(action)
         desired = {(gpu.node, gpu.index): gpu for gpu in self._plan.desired.gpus}
@@ -207,7 +249,10 @@ class Steps:
         self._tried |= names
 
     def _without(self, name: str) -> None:
-        self._keep(replicas=tuple(replica for replica in self.state.replicas if replica.name != name))
+        self._keep(
+            replicas=tuple(replica for replica in self.state.replicas if replica.name != name),
+            asleep=tuple(item for item in self.state.asleep if item.name != name),
+        )
 
     def _keep(self, **changes: object) -> None:
         """Change the state and write it; its serial counts applies that changed something, not writes."""

@@ -7,9 +7,10 @@ before the next one. The final routes are set last; on the way a model of the pl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from planner.plan import Action, Desired, Drain, Replica, Route, SetRoutes, Start, State, Stop
+from planner.plan import Action, Desired, Drain, Replica, Route, SetRoutes, Sleep, Start, State, Stop
 from planner.repairs import NO_REPAIRS, Repairs
 from planner.transition import Transition, layouts_to_change
 
@@ -18,6 +19,7 @@ _Why = Callable[[Replica], str]
 
 def diff(state: State, desired: Desired, repairs: Repairs = NO_REPAIRS) -> tuple[Action, ...]:
     """Actions that turn a state into the desired world; empty when nothing differs and nothing is to be repaired."""
+    repairs = _with_sleepers(state, desired, repairs)
     world = Transition(state, desired, layouts_to_change(state, desired), repairs.names)
     routes = state.routes
     before = {replica.name for replica in state.replicas}
@@ -43,7 +45,28 @@ def diff(state: State, desired: Desired, repairs: Repairs = NO_REPAIRS) -> tuple
     actions += world.repartition()
     if routes != desired.routes or state.router != desired.router:
         actions.append(SetRoutes(routes=desired.routes, reason="route to the desired replicas"))
-    return tuple(actions)
+    return (*actions, *_sleeps(state, desired, actions))
+
+
+def _with_sleepers(state: State, desired: Desired, repairs: Repairs) -> Repairs:
+    """Nobody is served by replicas that sleep otherwise than desired: they start again, which needs no room but their own."""
+    kept, wanted = {(item.name, item.level) for item in desired.asleep}, {replica.name for replica in desired.replicas}
+    others = [item.name for item in state.asleep if (item.name, item.level) not in kept and item.name in wanted]
+    return (
+        replace(repairs, useless={**dict.fromkeys(others, "sleeps otherwise than the plan wants"), **repairs.useless})
+        if others
+        else repairs
+    )
+
+
+def _sleeps(state: State, desired: Desired, actions: Sequence[Action]) -> Iterator[Action]:
+    """Those that are to sleep and are awake after the actions, which leave them out of the routes."""
+    started = {action.replica for action in actions if isinstance(action, Start)}
+    asleep = {item for item in state.asleep if item.name not in started}
+    for item in desired.asleep:
+        if item not in asleep:
+            yield Drain(replica=item.name, reason="is to sleep")
+            yield Sleep(replica=item.name, level=item.level, reason="is to sleep")
 
 
 def _leave(world: Transition, leaving: Sequence[Replica], routes: tuple[Route, ...], why: _Why) -> list[Action]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from planner.plan import Action, Desired, Outage, Replica, Route, SetRoutes, Start, State, Stop
+from planner.plan import Action, Desired, Outage, Replica, Route, SetRoutes, Sleep, Start, State, Stop, Wake
+from planner.sleep_costs import sleep_s, wake_s
 
 # Our choice: the longest stream that is still worth waiting for when a replica leaves; what runs longer is cut off.
 DRAIN_LIMIT_S = 60.0
@@ -28,6 +29,8 @@ class _Lack:
     fewest: int = 1_000_000
     stopped: dict[str, None] = field(default_factory=dict)
     started: dict[str, None] = field(default_factory=dict)
+    slept: dict[str, None] = field(default_factory=dict)
+    woken: dict[str, None] = field(default_factory=dict)
 
 
 def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[Outage, ...]:
@@ -35,13 +38,14 @@ def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[
 
     A replica counts from the switch of routes that lets it in to the one that takes it out. Time passes while replicas drain and stop,
     at once, for as long as apply waits at most; and while they start: start_s each, one after the other on a GPU, at once on different
-    ones. Least is min_replicas, or what the name has before or after if that is less.
+    ones. Sleeps and wakes go one by one. Least is min_replicas, or what the name has before or after if that is less.
     """
     wanted = {replica.name: replica for replica in desired.replicas}
     serving = {replica.name: replica.args.names for replica in state.replicas}
     routed = _counts(state.routes)
     least = _least(routed, desired)
     lacks: defaultdict[str, _Lack] = defaultdict(_Lack)
+    sleepers = _Sleepers(state, desired)
     for kind, group in groupby(actions, key=lambda action: action.kind):
         batch = list(group)
         for action in batch:
@@ -50,9 +54,13 @@ def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[
             elif isinstance(action, Stop):
                 for name in serving.pop(action.replica, ()):
                     lacks[name].stopped[action.replica] = None
+            elif isinstance(action, Sleep):
+                for name in serving.get(action.replica, ()):
+                    lacks[name].slept[action.replica] = None
         starts = [wanted[action.replica] for action in batch if isinstance(action, Start) and action.replica in wanted]
         leaving_s = _LEAVING_S.get(kind, 0.0)
-        duration_s = _duration_s(starts) + leaving_s
+        woken = [action.replica for action in batch if isinstance(action, Wake)]
+        duration_s = _duration_s(starts) + leaving_s + sum(map(sleepers.spent_s, batch))
         for name, count in least.items() if duration_s else ():
             has = routed.get(name, 0)
             if has >= count:
@@ -63,7 +71,26 @@ def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[
             lack.none_s += duration_s if has == 0 else 0.0
             lack.leaving_s += leaving_s
             lack.started.update(dict.fromkeys(replica.name for replica in starts if name in replica.args.names))
+            lack.woken.update(dict.fromkeys(item for item in woken if name in serving.get(item, ())))
     return tuple(_outage(name, lack, least[name]) for name, lack in sorted(lacks.items()) if lack.short_s > 0)
+
+
+class _Sleepers:
+    """How deep replicas sleep on the way, and the time that it takes."""
+
+    def __init__(self, state: State, desired: Desired) -> None:
+        self._replicas = {replica.name: replica for replica in (*desired.replicas, *state.replicas)}
+        self._levels = {item.name: item.level for item in state.asleep}
+
+    def spent_s(self, action: Action) -> float:
+        """Seconds of a sleep or a wake; 0 of anything else."""
+        if not isinstance(action, Sleep | Wake) or action.replica not in self._replicas:
+            return 0.0
+        replica = self._replicas[action.replica]
+        if isinstance(action, Sleep):
+            self._levels[replica.name] = action.level
+            return sleep_s(replica, action.level)
+        return wake_s(replica, self._levels.pop(replica.name, 2))
 
 
 def _counts(routes: Sequence[Route]) -> dict[str, int]:
@@ -93,12 +120,14 @@ def _duration_s(starts: Sequence[Replica]) -> float:
 
 def _outage(name: str, lack: _Lack, least: int) -> Outage:
     ending = f"; up to {lack.leaving_s:.0f} s of it while running requests end" if lack.leaving_s else ""
-    stopped, started = ", ".join(lack.stopped) or "what serves it", ", ".join(lack.started) or "others"
+    out = [f"{', '.join(names)} must {what}" for names, what in ((lack.stopped, "stop"), (lack.slept, "sleep")) if names]
+    back = [f"{', '.join(names)} can {what}" for names, what in ((lack.started, "start"), (lack.woken, "wake")) if names]
+    first, then = " and ".join(out) or "what serves it must stop", " and ".join(back) or "others can start"
     return Outage(
         served_name=name,
         unavailable_s=lack.none_s,
         short_s=lack.short_s,
         fewest_replicas=lack.fewest,
         least_replicas=least,
-        reason=f"no room for both: {stopped} must stop before {started} can start{ending}",
+        reason=f"no room for both: {first} before {then}{ending}",
     )

@@ -40,6 +40,8 @@ class Transition:
         self._models: defaultdict[str, set[str]] = defaultdict(set)
         self._gpus: defaultdict[_Gpu, set[str]] = defaultdict(set)
         self._addresses: dict[str, str] = {}
+        # nobody is served by those that are to sleep
+        self._sleepers = frozenset(item.name for item in desired.asleep)
         going = {replica.name for replica in self.going}
         for name, replica in before.items():
             # one that stays counts with what is expected of it from now on
@@ -51,17 +53,18 @@ class Transition:
 
     def _add(self, replica: Replica) -> None:
         self._running[replica.name] = replica
-        self._models[replica.served_name].add(replica.name)
+        if replica.name not in self._sleepers:
+            self._models[replica.served_name].add(replica.name)
         self._addresses[_address(replica)] = replica.name
         for key in _gpus(replica):
             self._gpus[key].add(replica.name)
 
     def routes(self, leaving: Iterable[Replica] = ()) -> tuple[Route, ...]:
-        """Routes to all that runs but those that leave; a model of the plan without any stays known, with no backends.
+        """Routes to all that runs but those that leave or are to sleep; a model of the plan without any stays known, with no backends.
 
         Models that are not in the plan lose their route with their last replica.
         """
-        names = {replica.name for replica in leaving}
+        names = {replica.name for replica in leaving} | self._sleepers
         staying = [replica for replica in self._running.values() if replica.name not in names]
         return routes_for(staying, [route.served_name for route in self._desired.routes])
 
@@ -170,7 +173,8 @@ def _needs(state: State, desired: Desired) -> dict[str, tuple[int, float]]:
     for workload in desired.workloads:
         demand_rps[workload.served_name] += workload.rate_rps - workload.unserved_rps
     needs: dict[str, tuple[int, float]] = {}
-    both = [_capacities(replicas) for replicas in (state.replicas, desired.replicas)]
+    asleep = {item.name for item in desired.asleep}
+    both = [_capacities([item for item in replicas if item.name not in asleep]) for replicas in (state.replicas, desired.replicas)]
     for name in both[1]:
         count = min(max(1, least.get(name, 0)), *(len(capacities.get(name, ())) for capacities in both))
         capacity_rps = min(demand_rps[name], *(sum(capacities.get(name, ())) for capacities in both))

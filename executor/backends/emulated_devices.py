@@ -53,6 +53,7 @@ class EmulatedDevices:
                 holders=tuple(GpuHolder(resident.pid, resident.memory_mib, resident.active) for resident in gpu.residents),
                 busy_s=gpu_busy_s(gpu, node_gpu_type(self._folder.nodes / node, gpu.gpu_type)),
                 mig_layout=tuple(MigPlace(profile=part.profile, start=part.start) for part in gpu.instances if part.profile),
+                memory_mib=gpu.total_mib,
             )
             for node, reading in self.readings().items()
             for gpu in reading.gpus

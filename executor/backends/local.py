@@ -13,7 +13,7 @@ from typing import Protocol
 import aiohttp
 
 from executor import credentials, ports, start_causes
-from executor.backends import probes
+from executor.backends import probes, sleep_mode
 from executor.backends.launch_command import LaunchCommand, Launcher
 from executor.backends.protocol import Answer, Capabilities, Latencies, Observed, ObservedGpu, Say
 from executor.backends.readiness import await_ready
@@ -23,7 +23,7 @@ from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.waiting import finish, wait_until
 from planner.outages import DRAIN_LIMIT_S
-from planner.plan import GpuFacts, NodePlan, Plan, Repartition, Replica, State
+from planner.plan import GpuFacts, NodePlan, Plan, Repartition, Replica, SleepLevel, State
 from renderers.manifest import RenderError
 from renderers.vllm import replica_start
 
@@ -46,6 +46,8 @@ class Deadlines:
     still_s: float = 20.0
     # what a hung engine gets between SIGTERM and SIGKILL
     hung_grace_s: float = 2.0
+    # its requests have ended; at level 1 the weights go into host memory that is made for them
+    sleep_s: float = 120.0
 
 
 class Devices(Protocol):
@@ -201,6 +203,20 @@ class LocalBackend:
             await self._memory_free(self._devices, name, pids)
         self._table.forget(PREFIX + name)
 
+    async def sleep(self, replica: Replica, level: SleepLevel) -> None:
+        """Over its development paths, on loopback only."""
+        record = self._living(replica)
+        await sleep_mode.put_to_sleep(replica, level, self._limits.sleep_s)
+        if self._devices is not None:
+            await sleep_mode.memory_given_back(replica, frozenset(processes.members(record)), self._devices.gpus, self._limits.memory_s)
+
+    async def wake(self, replica: Replica) -> None:
+        """Over its development paths, on loopback only; it gets as long as a start."""
+        record = self._living(replica)
+        if self._devices is not None:
+            sleep_mode.require_room(replica, frozenset(processes.members(record)), self._devices.gpus())
+        await sleep_mode.wake(replica, self._limits.start_s(replica))
+
     def tidy(self) -> tuple[str, ...]:
         """The logs of everything that was started here."""
         return self._table.rotate_logs()
@@ -218,6 +234,12 @@ class LocalBackend:
         if not await wait_until(lambda: not holding(), self._limits.memory_s):
             held = ", ".join(map(str, sorted(holding())))
             raise ProcessError(f"replica {name}: its processes are gone but device memory is still held for {held}")
+
+    def _living(self, replica: Replica) -> processes.ProcessRecord:
+        record = self._table.record(PREFIX + replica.name)
+        if record is None or not processes.alive(record):
+            raise ProcessError(f"replica {replica.name}: does not run; apply again, which starts it")
+        return record
 
     async def _adopt(self, replica: Replica, say: Say) -> processes.ProcessRecord | None:
         record = self._table.record(PREFIX + replica.name)

@@ -16,6 +16,9 @@ from profiles.sources.prometheus_text import ACCEPT, samples
 # one question that is answered from memory; a hung engine must not hold up the one who asks
 QUICK_LIMIT_S = 5.0
 
+# vLLM's words for them in engine_sleep_state
+_SLEEP_LEVELS = {"awake": 0, "weights_offloaded": 1, "discard_all": 2}
+
 
 async def served_names(session: aiohttp.ClientSession, host: str, port: int) -> tuple[str, ...] | None:
     """Names under /v1/models; () from something that answers but is no engine; None when nothing answers.
@@ -25,7 +28,7 @@ async def served_names(session: aiohttp.ClientSession, host: str, port: int) -> 
     headers = credentials.authorization(os.environ)
     try:
         async with session.get(
-            f"{_base(host, port)}/v1/models", headers=headers, timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)
+            f"{base_url(host, port)}/v1/models", headers=headers, timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)
         ) as answer:
             _require_access(answer)
             body = await answer.json(content_type=None)
@@ -50,7 +53,7 @@ async def first_answer(
     body = {"model": served_name, **asked}
     try:
         async with session.post(
-            f"{_base(host, port)}{path}", json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=limit_s)
+            f"{base_url(host, port)}{path}", json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=limit_s)
         ) as answer:
             _require_access(answer)
             if answer.status == 200:
@@ -94,7 +97,7 @@ async def _metrics(session: aiohttp.ClientSession, host: str, port: int) -> str 
     try:
         headers = {"Accept": ACCEPT}
         async with session.get(
-            f"{_base(host, port)}/metrics", headers=headers, timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)
+            f"{base_url(host, port)}/metrics", headers=headers, timeout=aiohttp.ClientTimeout(total=QUICK_LIMIT_S)
         ) as answer:
             return await answer.text()
     except (TimeoutError, aiohttp.ClientError, ConnectionError, ValueError):
@@ -105,11 +108,15 @@ def read_load(text: str) -> EngineLoad | None:
     """The load on a page of metrics; None when it is not an engine's."""
     values: dict[str, float] = {}
     kv_blocks: int | None = None
+    asleep: int | None = None
     for sample in samples(text):
         values[sample.name] = values.get(sample.name, 0.0) + sample.value
         told = sample.labels.get("num_gpu_blocks", "") if sample.name == "cache_config_info" else ""
         if told.isdecimal():
             kv_blocks = (kv_blocks or 0) + int(told)
+        if sample.name == "engine_sleep_state" and sample.value:
+            # an engine with several cores sleeps as deep as the deepest
+            asleep = max(asleep or 0, _SLEEP_LEVELS.get(sample.labels.get("sleep_state", ""), 0))
     if "num_requests_running" not in values:
         return None
     steps = values.get("iteration_tokens_total_count")
@@ -123,6 +130,7 @@ def read_load(text: str) -> EngineLoad | None:
         steps=None if steps is None else int(steps),
         kv_blocks=kv_blocks,
         finished_requests=None if finished is None else int(finished),
+        asleep=asleep,
     )
 
 
@@ -152,5 +160,6 @@ def _require_access(answer: aiohttp.ClientResponse) -> None:
         raise AccessError(credentials.DEMAND)
 
 
-def _base(host: str, port: int) -> str:
+def base_url(host: str, port: int) -> str:
+    """Where an engine answers."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from planner.plan import MigPlace, Plan, Repartition, Replica, Route, RouterPlan, State
+from planner.plan import MigPlace, Plan, Repartition, Replica, Route, RouterPlan, SleepLevel, State
 
 Say = Callable[[str], None]
 
@@ -36,7 +36,7 @@ class ObservedGpu:
     """A GPU as it is now.
 
     busy_s: seconds in which its compute worked since it was there, None where that is not counted; MIG instances count by their part of it.
-    mig_layout is None where it cannot be read.
+    mig_layout and memory_mib, all that it has, are None where they cannot be read.
     """
 
     node: str
@@ -44,14 +44,15 @@ class ObservedGpu:
     holders: tuple[GpuHolder, ...]
     busy_s: float | None
     mig_layout: tuple[MigPlace, ...] | None = None
+    memory_mib: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
     """An engine's own counters: requests in it, the fraction of its KV pool in use, and what it has done since its start.
 
-    steps counts its steps, finished_requests those that have left it, kv_blocks the blocks of its KV pool; None where its metrics do not
-    tell.
+    steps counts its steps, finished_requests those that have left it, kv_blocks the blocks of its KV pool, asleep is the level at which it
+    sleeps, 0 for an engine that is awake; None where its metrics do not tell.
     """
 
     running: int
@@ -62,6 +63,7 @@ class EngineLoad:
     steps: int | None = None
     kv_blocks: int | None = None
     finished_requests: int | None = None
+    asleep: int | None = None
 
 
 # Upper bounds in seconds with the number of values up to each, the largest bound last.
@@ -155,6 +157,12 @@ class Backend(Protocol):
 
     async def stop(self, name: str) -> None:
         """End its processes and wait until its memory is free. Raises ProcessError."""
+
+    async def sleep(self, replica: Replica, level: SleepLevel) -> None:
+        """Let its requests end, give its memory back and wait until that is free. Raises ProcessError."""
+
+    async def wake(self, replica: Replica) -> None:
+        """Take its memory again; returns once it makes a token. Raises ProcessError, also where the memory is not free."""
 
     def tidy(self) -> tuple[str, ...]:
         """Bound what grows while replicas run, their logs for example; returns what could not be done, for people."""

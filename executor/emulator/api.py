@@ -68,6 +68,7 @@ class Api:
                 "/sleep": ("POST", self._sleep),
                 "/wake_up": ("POST", self._wake),
                 "/is_sleeping": ("GET", self._show_sleep),
+                "/collective_rpc": ("POST", self._call_workers),
             }
 
     def __call__(self, exchange: ServerExchange) -> None:
@@ -250,9 +251,17 @@ class Api:
         self._operate(exchange, self._sleeper.sleep(int(level), mode))
 
     def _wake(self, exchange: ServerExchange) -> None:
-        if "tags" in parse_qs(exchange.request.query):
-            raise AskError(HTTPStatus.BAD_REQUEST, "the emulator wakes weights and KV cache together: leave tags out", param="tags")
-        self._operate(exchange, self._sleeper.wake())
+        tags = set(parse_qs(exchange.request.query).get("tags", ["weights", "kv_cache"]))
+        if not tags <= {"weights", "kv_cache"}:
+            raise AskError(HTTPStatus.BAD_REQUEST, f"tags must be weights or kv_cache; got {sorted(tags)}", param="tags")
+        self._operate(exchange, self._sleeper.wake(weights_only=tags == {"weights"}))
+
+    def _call_workers(self, exchange: ServerExchange) -> None:
+        """Only what a wake from level 2 needs; there are no weights to read."""
+        method = parse_body(exchange.request.body).get("method")
+        if method != "reload_weights":
+            raise AskError(HTTPStatus.BAD_REQUEST, f"method must be reload_weights; got {method!r}", param="method")
+        self._finish(exchange, HTTPStatus.OK, {"results": [None]})
 
     def _operate(self, exchange: ServerExchange, operation: Coroutine[None, None, None]) -> None:
         """Answer when a sleep or wake is done."""

@@ -43,17 +43,21 @@ class Sleeper:
             self._show("weights_offloaded" if level == 1 else "discard_all")
             self._end("sleep", started_s)
 
-    async def wake(self) -> None:
-        """Claim the memory again and go on. Raises OutOfMemoryError, and stays asleep, when neighbours have taken it."""
+    async def wake(self, *, weights_only: bool = False) -> None:
+        """Claim the memory again and go on. Raises OutOfMemoryError, and stays asleep, when neighbours have taken it.
+
+        weights_only claims all the same, and stays asleep until it is called without.
+        """
         async with self._turn:
             started_s = self._begin("wake")
             try:
                 if self.asleep and self._frees:
                     self._residence.claim(self._launch.ledger.total_mib)
                     await asyncio.sleep(self._launch.wake_s * self._scale)
-                self.asleep = False
+                if not weights_only:
+                    self.asleep = False
+                    self._engine.resume()
                 self._show("awake")
-                self._engine.resume()
             finally:
                 self._end("wake", started_s)
 

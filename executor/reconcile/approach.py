@@ -51,8 +51,8 @@ def _without(desired: Desired, names: AbstractSet[str], world: World) -> Desired
 
 def differs(state: State, desired: Desired) -> bool:
     """Whether the state says anything else than the plan, also what no action changes: rates, floors, GPUs."""
-    there = (state.nodes, state.gpus, state.replicas, state.routes, state.router)
-    return there != (desired.nodes, desired.gpus, desired.replicas, desired.routes, desired.router)
+    there = (state.nodes, state.gpus, state.replicas, state.asleep, state.routes, state.router)
+    return there != (desired.nodes, desired.gpus, desired.replicas, desired.asleep, desired.routes, desired.router)
 
 
 def in_words(action: Action) -> str:

@@ -77,6 +77,10 @@ class HealthWatch:
             memory.silent_since_s = now_s if memory.silent_since_s is None else memory.silent_since_s
             return _lasting("does not answer", now_s - memory.silent_since_s, self.patience.silent_s)
         memory.silent_since_s = None
+        if answer.load.asleep:
+            # it does what it is to do, also when requests wait in it
+            memory.still_since_s, memory.failed_tries = None, 0
+            return READY
         return self._by_progress(memory, answer.load, now_s)
 
     def _by_progress(self, memory: _Memory, load: EngineLoad, now_s: float) -> Health:
@@ -95,7 +99,7 @@ class HealthWatch:
     def to_try(self, name: str, answer: Answer, now_s: float) -> bool:
         """Whether an idle replica, judged before, is to be tried with a request now."""
         memory = self._seen.get(name)
-        if memory is None or answer.load is None or answer.load.running + answer.load.waiting:
+        if memory is None or answer.load is None or answer.load.asleep or answer.load.running + answer.load.waiting:
             return False
         due_s = 0.0 if memory.failed_tries else self.patience.try_every_s
         return memory.tried_at_s is None or now_s - memory.tried_at_s >= due_s

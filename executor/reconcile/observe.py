@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from executor.backends.protocol import Answer, Backend, EngineLoad, Observed, ObservedGpu
 from executor.errors import ExecutorError
 from executor.file_names import file_name
 from executor.reconcile.health import DEAD, READY, Health, HealthWatch
-from planner.plan import GpuPlan, Replica, State
+from planner.plan import Asleep, GpuPlan, Replica, SleepLevel, State
 from planner.repairs import Repairs
 
 # Blocks of KV cache that a replica of a state must have; None where that cannot be said.
@@ -56,7 +56,8 @@ class Observer:
         """Look at every replica that the state names, the router and the GPUs. Raises ExecutorError when the backend cannot be read."""
         observed = self._backend.observe()
         self._loads.clear()
-        conditions = dict(await asyncio.gather(*(self._condition(state, item, observed.get(item.name)) for item in state.replicas)))
+        levels: dict[str, SleepLevel] = {item.name: item.level for item in state.asleep}
+        conditions = dict(await asyncio.gather(*(self._condition(state, item, observed.get(item.name), levels) for item in state.replicas)))
         gpus, remarks = _gpus(self._backend, state)
         router = state.router
         if router is not None:
@@ -67,10 +68,12 @@ class Observer:
         living = tuple(replica for replica in state.replicas if conditions[replica.name] != DEAD)
         named = {replica.name for replica in state.replicas}
         strays = tuple(name for name in sorted(observed) if name not in named)
-        state_now = state.model_copy(update={"replicas": living, "gpus": gpus, "router": router})
+        asleep = tuple(Asleep(name=item.name, level=levels[item.name]) for item in living if item.name in levels)
+        state_now = state.model_copy(update={"replicas": living, "asleep": asleep, "gpus": gpus, "router": router})
         return World(state_now, _repairs(conditions), conditions, observed, strays, remarks, dict(self._loads))
 
-    async def _condition(self, state: State, replica: Replica, seen: Observed | None) -> tuple[str, Health]:
+    async def _condition(self, state: State, replica: Replica, seen: Observed | None, levels: dict[str, SleepLevel]) -> tuple[str, Health]:
+        """Its condition; levels, at which replicas sleep by the state, become those that they have."""
         name = replica.name
         if seen is None or not seen.alive:
             return name, self._watch.judge(name, seen, _NO_ANSWER, self._clock())
@@ -80,6 +83,7 @@ class Observer:
         if answer.names and replica.served_name not in answer.names:
             # an answer of somebody else is none
             answer = _NO_ANSWER
+        answer = _with_level(name, answer, levels)
         condition = self._watch.judge(name, seen, answer, self._clock())
         if self._watch.to_try(name, answer, self._clock()):
             trouble = await self._backend.try_out(replica, self._watch.patience.try_limit_s)
@@ -95,6 +99,18 @@ class Observer:
         if least is not None and has is not None and has < least:
             return Health("few_kv_blocks", f"has {has} blocks of KV cache, and the plan needs {least}")
         return None
+
+
+def _with_level(name: str, answer: Answer, levels: dict[str, SleepLevel]) -> Answer:
+    """The level that an engine tells is kept; where it tells none, the state is believed."""
+    if answer.load is None:
+        return answer
+    if answer.load.asleep is None:
+        return replace(answer, load=replace(answer.load, asleep=levels.get(name, 0)))
+    levels.pop(name, None)
+    if answer.load.asleep:
+        levels[name] = 1 if answer.load.asleep == 1 else 2
+    return answer
 
 
 def _repairs(conditions: Mapping[str, Health]) -> Repairs:

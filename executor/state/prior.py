@@ -31,9 +31,10 @@ def check_prior(plan: Plan, state: State, folder: StateFolder) -> None:
 
 
 def differences(before: State, after: State) -> tuple[str, ...]:
-    """Replicas and routes added, removed and changed, one line each, sorted."""
+    """Replicas, routes and sleeps added, removed and changed, one line each, sorted."""
     lines = _compare("replica", {r.name: r for r in before.replicas}, {r.name: r for r in after.replicas})
     lines += _compare("route", {r.served_name: r for r in before.routes}, {r.served_name: r for r in after.routes})
+    lines += _compare("sleep of", {item.name: item for item in before.asleep}, {item.name: item for item in after.asleep})
     return tuple(lines)
 
 

@@ -4,12 +4,31 @@ not, and they arrive.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from planner.check.service import weight_problems
 from planner.outages import outages
-from planner.plan import Drain, GpuPlan, MigPlace, Plan, Repartition, Replica, Route, SetRoutes, Start, State, Stop
+from planner.plan import (
+    Action,
+    Drain,
+    GpuPlan,
+    MigPlace,
+    Plan,
+    Repartition,
+    Replica,
+    Route,
+    SetRoutes,
+    Sleep,
+    SleepLevel,
+    Start,
+    State,
+    Stop,
+    Wake,
+)
+from planner.sleep_costs import asleep_host_mib, asleep_mib
 from profiles.gpu_types import GpuType
+from profiles.memory.host import host_needs
 from profiles.mig import legal_layouts
 
 GpuKey = tuple[str, int]
@@ -19,18 +38,7 @@ def action_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]
     """What would go wrong while apply executes the actions, and where they end up if not at the desired world."""
     world = _World(plan, state, gpu_type)
     for number, action in enumerate(plan.actions):
-        where = f"actions[{number}]"
-        match action:
-            case Start():
-                yield from world.start(action, where)
-            case Drain():
-                yield from world.drain(action.replica, where)
-            case Stop():
-                yield from world.stop(action.replica, where)
-            case Repartition():
-                yield from world.repartition(action, where)
-            case SetRoutes():
-                yield from world.set_routes(action.routes, where)
+        yield from world.follow(action, f"actions[{number}]")
     yield from world.arrived()
     told = {outage.served_name: outage for outage in plan.outages}
     for outage in outages(state, plan.desired, plan.actions):
@@ -52,11 +60,33 @@ class _World:
         self.wanted = {replica.name: replica for replica in plan.desired.replicas}
         self.gpus: dict[GpuKey, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in (*state.gpus, *plan.desired.gpus)}
         self.running = {replica.name: replica for replica in state.replicas}
-        self.drained: set[str] = set()
+        self.asleep: dict[str, SleepLevel] = {item.name: item.level for item in state.asleep}
+        # nobody sends anything to one that sleeps
+        self.drained = set(self.asleep)
+        self.host_mib = {node.name: node.host_memory_mib for node in (*state.nodes, *plan.desired.nodes)}
         self.routes = state.routes
         # of one that is replaced by itself, the first: until then it goes, from then on it stays
         self.to_stop = {action.replica for action in plan.actions if isinstance(action, Stop)}
+        self.to_sleep = Counter(action.replica for action in plan.actions if isinstance(action, Sleep))
         self.layouts: dict[GpuKey, tuple[MigPlace, ...]] = {(gpu.node, gpu.index): gpu.mig_layout for gpu in state.gpus}
+
+    def follow(self, action: Action, where: str) -> Iterator[str]:
+        """What is wrong with an action now; then the world is as after it."""
+        match action:
+            case Start():
+                yield from self.start(action, where)
+            case Drain():
+                yield from self.drain(action.replica, where)
+            case Stop():
+                yield from self.stop(action.replica, where)
+            case Sleep():
+                yield from self.sleep(action, where)
+            case Wake():
+                yield from self.wake(action.replica, where)
+            case Repartition():
+                yield from self.repartition(action, where)
+            case SetRoutes():
+                yield from self.set_routes(action.routes, where)
 
     def start(self, action: Start, where: str) -> Iterator[str]:
         replica = self.wanted.get(action.replica)
@@ -72,9 +102,10 @@ class _World:
             yield from self._room(replica, (replica.node, index), where)
         self.running[replica.name] = replica
         self.drained.discard(replica.name)
+        self.asleep.pop(replica.name, None)
 
     def _room(self, replica: Replica, key: GpuKey, where: str) -> Iterator[str]:
-        here = [other for other in self.running.values() if other.name != replica.name and other.node == key[0] and key[1] in other.gpus]
+        here = self._beside(replica, key)
         place = f"{where}: starts {replica.name} on node {key[0]}, GPU {key[1]}"
         layout = self.layouts.get(key, ())
         if replica.mig is not None:
@@ -83,8 +114,15 @@ class _World:
             return
         if layout or (here and {other.mode for other in here} | {replica.mode} != {"time_shared"}):
             yield f"{place}, which is not free for {replica.mode} at that time"
+        yield from self._memory(replica.ledger.total_mib + replica.ledger.start_extra_mib, here, key, place)
+
+    def _beside(self, replica: Replica, key: GpuKey) -> list[Replica]:
+        return [other for other in self.running.values() if other.name != replica.name and other.node == key[0] and key[1] in other.gpus]
+
+    def _memory(self, needs_mib: int, here: list[Replica], key: GpuKey, place: str) -> Iterator[str]:
+        """Is so much free beside the others? Those that sleep hold their residue only."""
         gpu = self.gpus.get(key)
-        used_mib = replica.ledger.total_mib + replica.ledger.start_extra_mib + sum(other.ledger.total_mib for other in here)
+        used_mib = needs_mib + sum(asleep_mib(other) if other.name in self.asleep else other.ledger.total_mib for other in here)
         if gpu is not None and used_mib + gpu.headroom_mib + gpu.taken_mib > gpu.memory_mib:
             yield f"{place}, where {used_mib} MiB and {gpu.headroom_mib} MiB headroom would be needed, but it has {gpu.memory_mib} MiB"
 
@@ -104,6 +142,48 @@ class _World:
             yield f"{where}: stops {name}, which still takes part in a route"
         self.drained.discard(name)
         self.to_stop.discard(name)
+        self.asleep.pop(name, None)
+
+    def sleep(self, action: Sleep, where: str) -> Iterator[str]:
+        name, replica = action.replica, self.running.get(action.replica)
+        if replica is None:
+            yield f"{where}: puts {name} to sleep, which does not run"
+            return
+        if not replica.args.enable_sleep_mode:
+            yield f"{where}: puts {name} to sleep, which runs without enable_sleep_mode"
+        if name in self.asleep:
+            yield f"{where}: puts {name} to sleep, which sleeps already"
+        if self._routed(name):
+            yield f"{where}: puts {name} to sleep, which still takes part in a route: its requests would wait until it wakes"
+        if name not in self.drained:
+            yield f"{where}: puts {name} to sleep, which was not drained: its requests would wait until it wakes"
+        self.asleep[name] = action.level
+        self.to_sleep[name] -= 1
+        yield from self._host(replica, where)
+
+    def _host(self, replica: Replica, where: str) -> Iterator[str]:
+        """Weights of level 1 must fit the host beside what its engines take anyway."""
+        here = [other for other in self.running.values() if other.node == replica.node]
+        kept_mib = sum(asleep_host_mib(other, self.asleep[other.name]) for other in here if other.name in self.asleep)
+        needs_mib, has_mib = kept_mib + sum(host_needs(len(other.gpus))[1] for other in here), self.host_mib.get(replica.node)
+        if self.asleep[replica.name] == 1 and has_mib is not None and needs_mib > has_mib:
+            yield (
+                f"{where}: puts {replica.name} to sleep at level 1, where {needs_mib:.0f} MiB of host memory would be needed, "
+                f"{kept_mib} MiB of them for weights, but node {replica.node} has {has_mib} MiB"
+            )
+
+    def wake(self, name: str, where: str) -> Iterator[str]:
+        replica = self.running.get(name)
+        if replica is None or name not in self.asleep:
+            yield f"{where}: wakes {name}, which does not {'run' if replica is None else 'sleep'}"
+            return
+        for index in () if replica.mig is not None else replica.gpus:
+            key = (replica.node, index)
+            yield from self._memory(
+                replica.ledger.total_mib, self._beside(replica, key), key, f"{where}: wakes {name} on node {key[0]}, GPU {key[1]}"
+            )
+        del self.asleep[name]
+        self.drained.discard(name)
 
     def _routed(self, name: str) -> bool:
         return any(backend.replica == name for route in self.routes for backend in route.backends)
@@ -135,6 +215,8 @@ class _World:
                     yield f"{where}: routes to {at}, which does not run at that time"
                 elif route.served_name not in replica.args.names:
                     yield f"{where}: routes {route.served_name} to {at}, which serves {', '.join(replica.args.names)}"
+                elif backend.replica in self.asleep:
+                    yield f"{where}: routes to {at}, which sleeps at that time"
                 elif backend.replica in self.drained:
                     yield f"{where}: routes to {at}, which was drained"
         yield from self._abandoned(routes, where)
@@ -148,7 +230,7 @@ class _World:
 
     def _stays(self, replica: Replica) -> bool:
         wanted = self.wanted.get(replica.name)
-        if replica.name in self.to_stop:
+        if replica.name in self.to_stop or replica.name in self.asleep or self.to_sleep[replica.name] > 0:
             return False
         return wanted is not None and (wanted.args, wanted.node, wanted.gpus) == (replica.args, replica.node, replica.gpus)
 
@@ -167,11 +249,22 @@ class _World:
             runs, wanted = self.running[name], self.wanted[name]
             if (runs.args, runs.node, runs.gpus, runs.mig) != (wanted.args, wanted.node, wanted.gpus, wanted.mig):
                 yield f"the actions leave {name} running with other arguments or elsewhere than the plan wants"
+        wanted_asleep = {item.name: item.level for item in self.desired.asleep}
+        for name in sorted(self.asleep.keys() | wanted_asleep.keys()):
+            is_now, should_be = self.asleep.get(name), wanted_asleep.get(name)
+            if is_now != should_be:
+                yield f"the actions leave {name} {_depth(is_now)}, the plan wants it {_depth(should_be)}"
+            elif self._routed(name):
+                yield f"the actions leave {name} asleep, and it takes part in a route"
         if self.routes != self.desired.routes:
             yield "the actions end with other routes than the plan wants"
         for gpu in self.desired.gpus:
             if self.layouts.get((gpu.node, gpu.index), ()) != gpu.mig_layout:
                 yield f"the actions leave node {gpu.node}, GPU {gpu.index} in another MIG layout than the plan wants"
+
+
+def _depth(level: SleepLevel | None) -> str:
+    return "awake" if level is None else f"asleep at level {level}"
 
 
 def _is_legal(layout: tuple[MigPlace, ...], gpu: GpuType) -> bool:

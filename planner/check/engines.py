@@ -9,6 +9,7 @@ from planner.check.evidence import measured_constants
 from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
 from planner.plan.extra_args import refusal
 from planner.plan.vllm_args import loaded
+from planner.sleep_costs import asleep_mib
 from profiles.engine_versions import MIG_BY_UUID, lacking, plan_reason
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
@@ -25,9 +26,10 @@ def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], archit
     """What is wrong with the ledger, KV pool and start of each replica."""
     gpus = {(gpu.node, gpu.index): gpu for gpu in desired.gpus}
     used_mib: defaultdict[tuple[str, int], int] = defaultdict(int)
+    asleep = {item.name for item in desired.asleep}
     for replica in desired.replicas:
         for index in replica.gpus:
-            used_mib[replica.node, index] += replica.ledger.total_mib
+            used_mib[replica.node, index] += asleep_mib(replica) if replica.name in asleep else replica.ledger.total_mib
     for replica in desired.replicas:
         spots = [gpus[replica.node, index] for index in replica.gpus if (replica.node, index) in gpus]
         if spots:
@@ -35,7 +37,8 @@ def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], archit
             yield from _added(replica, where)
             constants = measured_constants(desired, replica, spots[0].gpu_type)
             yield from _memory(replica, gpu_type(spots[0].gpu_type), architecture, constants, where)
-            for spot in spots:
+            # what a sleeper finds when it starts is a matter of the actions
+            for spot in spots if replica.name not in asleep else ():
                 yield from _start(replica, spot, used_mib[spot.node, spot.index], gpu_type(spot.gpu_type), where)
 
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.plan import Desired, GpuPlan, NodePlan, Replica
+from planner.sleep_costs import as_asleep
 from profiles.gpu_types import GpuType
 from profiles.memory.host import host_needs
 from profiles.mig import legal_layouts
@@ -17,9 +18,10 @@ RELATIVE_TOLERANCE = 1e-6
 def gpu_problems(desired: Desired, gpu_type: Callable[[str], GpuType]) -> Iterator[str]:
     """What is wrong on each GPU with its residents."""
     residents: defaultdict[tuple[str, int], list[Replica]] = defaultdict(list)
+    asleep = {item.name for item in desired.asleep}
     for replica in desired.replicas:
         for index in replica.gpus:
-            residents[replica.node, index].append(replica)
+            residents[replica.node, index].append(as_asleep(replica) if replica.name in asleep else replica)
     nodes = {node.name: node for node in desired.nodes}
     for gpu in desired.gpus:
         where = f"node {gpu.node}, GPU {gpu.index}"

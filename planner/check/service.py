@@ -63,9 +63,12 @@ def _routes(desired: Desired) -> Iterator[str]:
     for route in desired.routes:
         yield from _route(route, replicas)
         routed.update(backend.replica for backend in route.backends)
+    asleep = {item.name for item in desired.asleep}
     for name, replica in replicas.items():
-        if routed[name] != len(replica.args.names):
-            yield f"replica {name} takes part in {routed[name]} routes, it must be {len(replica.args.names)}: one for each name it serves"
+        must = 0 if name in asleep else len(replica.args.names)
+        if routed[name] != must:
+            why = "it sleeps" if name in asleep else "one for each name it serves"
+            yield f"replica {name} takes part in {routed[name]} routes, it must be {must}: {why}"
 
 
 def weight_problems(route: Route) -> Iterator[str]:

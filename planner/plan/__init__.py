@@ -33,6 +33,7 @@ from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.json_files import DocumentError, plan_from_json, plan_hash, state_from_json, state_hash, to_json
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
+from planner.plan.sleepers import Asleep, Sleep, SleepLevel, Wake
 from planner.plan.throughput import GpuThroughput, gpu_throughputs, window_part
 from planner.plan.vllm_args import EngineArgs, LoraModule
 from planner.plan.workload_forecast import Attainment, NodeLoss, PlannedWindow, WorkloadForecast
@@ -40,6 +41,7 @@ from planner.plan.workload_forecast import Attainment, NodeLoss, PlannedWindow, 
 __all__ = [
     "SCHEMA_VERSION",
     "Action",
+    "Asleep",
     "Attainment",
     "Baseline",
     "Breaking",
@@ -84,11 +86,14 @@ __all__ = [
     "Rules",
     "SetRoutes",
     "SharingSaving",
+    "Sleep",
+    "SleepLevel",
     "Start",
     "State",
     "Stop",
     "StoppedBy",
     "TierResult",
+    "Wake",
     "Way",
     "WorkloadForecast",
     "as_applied",

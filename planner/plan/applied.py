@@ -13,6 +13,7 @@ def as_applied(plan: Plan) -> State:
         nodes=desired.nodes,
         gpus=desired.gpus,
         replicas=desired.replicas,
+        asleep=desired.asleep,
         routes=desired.routes,
         router=desired.router,
     )

@@ -27,6 +27,7 @@ from planner.plan.fleet_rules import Rules
 from planner.plan.gpu_facts import GpuFacts
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Explanation
+from planner.plan.sleepers import Sleep, Wake, WithSleepers
 from planner.plan.vllm_args import EngineArgs
 from planner.plan.workload_forecast import NodeLoss, PlannedWindow, WorkloadForecast
 from planner.risk import Risk
@@ -178,7 +179,7 @@ class RouterPlan(PlanPart):
     admin_port: Port
 
 
-class Desired(PlanPart):
+class Desired(WithSleepers):
     """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any.
 
     gpu_types are those of its GPUs that the catalogue does not have. windows are those in which workloads are planned together, of their
@@ -259,7 +260,7 @@ class SetRoutes(PlanPart):
     reason: str = ""
 
 
-Action = Annotated[Repartition | Start | Drain | Stop | SetRoutes, Field(discriminator="kind")]
+Action = Annotated[Repartition | Start | Drain | Stop | SetRoutes | Sleep | Wake, Field(discriminator="kind")]
 
 
 class Outage(PlanPart):
@@ -290,7 +291,7 @@ class Plan(PlanPart):
     outages: tuple[Outage, ...] = ()
 
 
-class State(PlanPart):
+class State(WithSleepers):
     """What runs, as apply left it: the replicas and routes of applied plans, with a serial that counts changes."""
 
     schema_version: Literal[1] = 1

@@ -15,7 +15,7 @@ from planner.plan.document import SCHEMA_VERSION, Plan, State
 # Of a document that is wrong all over the first faults are enough.
 _MOST_FAULTS = 20
 
-_KINDS = frozenset({"repartition", "start", "drain", "stop", "set_routes"})
+_KINDS = frozenset({"repartition", "start", "drain", "stop", "set_routes", "sleep", "wake"})
 
 _Document = TypeVar("_Document", Plan, State)
 

@@ -154,7 +154,7 @@ def test_sleep_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     with running(make_node(tmp_path), MODEL, *SMALL_SHARE) as engine:
         assert engine.post("/sleep?level=7").status == 400
         assert engine.post("/sleep?mode=soon").status == 400
-        assert engine.post("/wake_up?tags=weights").status == 400
+        assert engine.post("/wake_up?tags=all").status == 400
         # Without --enable-sleep-mode it is a state and frees nothing.
         held_mib = read_node(tmp_path).gpus[0].used_mib
         assert engine.post("/sleep").status == 200

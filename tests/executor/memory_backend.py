@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from executor.backends.protocol import Answer, Capabilities, EngineLoad, Latencies, Observed, ObservedGpu, Say
 from executor.errors import ProcessError, StartError
-from planner.plan import Plan, Repartition, Replica, Route, RouterPlan, State
+from planner.plan import Plan, Repartition, Replica, Route, RouterPlan, SleepLevel, State
 from profiles.sources.failure_causes import CAUSE_BY_NAME
 
 
@@ -94,6 +94,8 @@ class MemoryBackend:
         engine = self.engines.get(replica.name)
         if engine is None or not engine.alive or engine.silent:
             return f"no answer within {limit_s:.0f} s"
+        if engine.load.asleep:
+            return f"no answer within {limit_s:.0f} s: it sleeps"
         engine.load = replace(engine.load, generated_tokens=engine.load.generated_tokens + 1)
         return None
 
@@ -127,6 +129,22 @@ class MemoryBackend:
     async def stop(self, name: str) -> None:
         self.done.append(f"stop {name}")
         self.engines.pop(name, None)
+
+    async def sleep(self, replica: Replica, level: SleepLevel) -> None:
+        engine = self._living(replica)
+        self.done.append(f"sleep {replica.name}")
+        engine.load = replace(engine.load, asleep=level)
+
+    async def wake(self, replica: Replica) -> None:
+        engine = self._living(replica)
+        self.done.append(f"wake {replica.name}")
+        engine.load = replace(engine.load, asleep=0)
+
+    def _living(self, replica: Replica) -> Engine:
+        engine = self.engines.get(replica.name)
+        if engine is None or not engine.alive:
+            raise ProcessError(f"replica {replica.name}: does not run")
+        return engine
 
     def tidy(self) -> tuple[str, ...]:
         return ()

@@ -98,7 +98,8 @@ def _tell_what_runs(folder: Path, state: State) -> None:
 
     report = observe(folder, backend_of(folder))
     ready = sum(replica.condition == "ready" for replica in report.replicas)
-    typer.echo(f"applied: {ready} of {len(state.replicas)} replicas are ready, state serial {state.serial}")
+    asleep = f", {len(state.asleep)} asleep" if state.asleep else ""
+    typer.echo(f"applied: {ready} of {len(state.replicas)} replicas are ready{asleep}, state serial {state.serial}")
     for line in report.drift:
         typer.echo(f"drift: {line}")
     if report.drift:

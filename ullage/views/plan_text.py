@@ -16,8 +16,10 @@ from planner.plan import (
     Plan,
     Repartition,
     SetRoutes,
+    Sleep,
     Start,
     Stop,
+    Wake,
 )
 from ullage.views.gpu_text import gpu_text_lines
 from ullage.views.simulated_text import simulated_lines
@@ -227,10 +229,12 @@ def _action_line(action: Action) -> str:
     match action:
         case Start():
             return f"+ start {action.replica} on {action.node} GPU {','.join(map(str, action.gpus))}  ({action.reason})"
-        case Stop():
-            return f"- stop {action.replica}  ({action.reason})"
-        case Drain():
-            return f"- drain {action.replica}  ({action.reason})"
+        case Stop() | Drain():
+            return f"- {action.kind} {action.replica}  ({action.reason})"
+        case Sleep():
+            return f"~ sleep {action.replica} at level {action.level}  ({action.reason})"
+        case Wake():
+            return f"~ wake {action.replica}  ({action.reason})"
         case Repartition():
             return f"~ repartition {action.node} GPU {action.gpu}  ({action.reason})"
         case SetRoutes():

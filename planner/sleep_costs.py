@@ -1,0 +1,45 @@
+"""What a replica takes while it sleeps, and how long it takes to fall asleep and to wake."""
+
+from __future__ import annotations
+
+from planner.plan import Ledger, Replica, SleepLevel
+
+# What an engine that sleeps still holds of each of its GPUs: 1 - 2 GiB in vLLM's sleep-mode measurements; the most of them.
+RESIDUE_MIB = 2048
+
+# Weights between pinned host memory and GPU at level 1: half of the rate of the slowest link in use, PCIe 3.0 x16 with 16 GB/s.
+# vLLM measured wakes of 0.3 - 6 s.
+_COPY_MIB_PER_S = 8e9 / (1 << 20)
+# Weights read again from local storage at level 2: 1 GiB/s per rank, the median of logged start-ups (profiles.memory.lifecycle).
+_READ_MIB_PER_S = 1024.0
+# Mapping of memory: the shortest wake that vLLM measured.
+_FIXED_S = 0.3
+
+
+def asleep_mib(replica: Replica) -> int:
+    """MiB of each of its GPUs that it holds while it sleeps: its CUDA context and graphs stay, and no less than RESIDUE_MIB is counted."""
+    ledger = replica.ledger
+    return min(ledger.total_mib, max(RESIDUE_MIB, ledger.context_mib + ledger.cuda_graphs_mib))
+
+
+def as_asleep(replica: Replica) -> Replica:
+    """The replica with what it holds of its GPUs while it sleeps, none of it weights or KV cache."""
+    held_mib = asleep_mib(replica)
+    nothing = dict.fromkeys(("weights_mib", "activation_mib", "cuda_graphs_mib", "kv_mib"), 0)
+    ledger = Ledger(**nothing, context_mib=held_mib, total_mib=held_mib, start_peak_mib=held_mib)
+    return replica.model_copy(update={"ledger": ledger, "kv_floor_mib": None})
+
+
+def asleep_host_mib(replica: Replica, level: SleepLevel) -> int:
+    """MiB of host memory that its weights take while it sleeps, over all its GPUs."""
+    return replica.ledger.weights_mib * len(replica.gpus) if level == 1 else 0
+
+
+def sleep_s(replica: Replica, level: SleepLevel) -> float:
+    """Seconds until it sleeps, drained before; its GPUs copy at once."""
+    return _FIXED_S + (replica.ledger.weights_mib / _COPY_MIB_PER_S if level == 1 else 0.0)
+
+
+def wake_s(replica: Replica, level: SleepLevel) -> float:
+    """Seconds from there until it makes a token; its GPUs load at once."""
+    return _FIXED_S + replica.ledger.weights_mib / (_COPY_MIB_PER_S if level == 1 else _READ_MIB_PER_S)
