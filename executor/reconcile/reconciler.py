@@ -146,6 +146,8 @@ class Reconciler:
             way = self._way(world, goal)
             account.drift = self._drift(world, way, goal)
             if not (way.plan.actions or world.strays or _differs(state, way.plan.desired)):
+                if not way.left_out:
+                    self._note_end(goal, state)
                 return
             await self._act(way, world, goal, account)
 
@@ -201,6 +203,16 @@ class Reconciler:
             return
         if new and not way.left_out:
             keep(folder, goal, steps.state.serial)
+        journal.end(ok=True)
+
+    def _note_end(self, goal: Plan, state: State) -> None:
+        """All is as planned: so say journal and history, also where whoever did the last action died before it could note its end."""
+        folder = self._with.folder
+        journal, digest = Journal(folder.journal_path), plan_hash(goal)
+        if journal.reached() == digest and journal.unfinished() is None:
+            return
+        journal.begin(digest, state.serial, goal=digest)
+        keep(folder, goal, state.serial)
         journal.end(ok=True)
 
     def _telling(self, account: _Account) -> OnEvent:
