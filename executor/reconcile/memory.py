@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from executor.processes import proc
 from executor.reconcile.attempts import Attempt
@@ -43,18 +44,25 @@ class Remembered:
     attempts: tuple[Attempt, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored(Remembered):
+    boot_id: str = ""
+
+
+_STORED = TypeAdapter(_Stored)
+
+
 def recall(path: Path) -> Remembered:
     """What the file says; nothing where it is missing or damaged, which costs no more than a try too early."""
     try:
-        value = json.loads(path.read_bytes())
-        passes = tuple(PassReport(**{**item, **_tuples(item)}) for item in value["passes"])
-        attempts = tuple(Attempt(**item) for item in value["attempts"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        stored = _STORED.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return Remembered()
-    if value.get("boot_id") != proc.boot_id():
+    attempts = stored.attempts
+    if stored.boot_id != proc.boot_id():
         # the clock that counts from the start of the machine has begun anew
         attempts = tuple(replace(attempt, failed_at_s=0.0, retry_at_s=0.0) for attempt in attempts)
-    return Remembered(passes, attempts)
+    return Remembered(stored.passes, attempts)
 
 
 def remember(path: Path, remembered: Remembered) -> None:
@@ -66,7 +74,3 @@ def remember(path: Path, remembered: Remembered) -> None:
     }
     with suppress(OSError):
         write_atomic(path, json.dumps(value, sort_keys=True, indent=2) + "\n")
-
-
-def _tuples(item: Mapping[str, object]) -> dict[str, tuple[object, ...]]:
-    return {name: tuple(found) for name in ("actions", "failures", "drift") if isinstance(found := item.get(name), list)}
