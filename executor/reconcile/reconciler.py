@@ -116,8 +116,14 @@ class Reconciler:
         try:
             return read_goal()
         except ExecutorError as error:
-            account.failures.append(str(error))
-            return goal_of(self._with.folder)
+            told = str(error)
+        try:
+            kept = goal_of(self._with.folder)
+        except ExecutorError as error:
+            # often it is this very file that cannot be read
+            raise ExecutorError(told if str(error) == told else f"{told}\n{error}") from error
+        account.failures.append(told)
+        return kept
 
     async def _dry(self, goal: Plan | None, account: _Account) -> None:
         if goal is None:
