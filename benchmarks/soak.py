@@ -38,6 +38,8 @@ _LOOK_EVERY_S = 0.2
 # The first starts, and the last repairs, also of what died again and again and waits for its next try.
 _START_LIMIT_S, _END_LIMIT_S = 300.0, 420.0
 _START_SCALE = "0.01"
+# As a shell says it of a program that Ctrl-C ended.
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         world = SoakWorld(Path(work), plans(), Random(options.seed))  # noqa: S311 - faults, not secrets
         try:
             load, leaked = asyncio.run(_soak(world, 60 * options.minutes))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            _say("interrupted; ends what it started")
+            return _INTERRUPTED
         finally:
             world.loop.stop()
             gone = destroy(world.folder.root)

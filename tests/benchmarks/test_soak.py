@@ -32,7 +32,7 @@ def test_times_to_repair_are_of_what_was_repaired() -> None:
 
 def test_growth_is_between_the_first_and_the_last_looks() -> None:
     life = LoopLife(0.0)
-    assert life.growth == (0, 0)
+    assert LoopLife(0.0).growth == (0.0, 0.0)
     life.descriptors += [8, 40, 8, 8, 9, 30, 9, 9, 10, 10, 10, 50]
     life.resident_mib += [70.0] * 6 + [71.5] * 6
-    assert life.growth == (2, 1.5)
+    assert life.growth == (2.0, 1.5)
