@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+_MOST_DOUBLINGS = 60
+
 
 @dataclass(frozen=True, slots=True)
 class BackOff:
@@ -58,7 +60,9 @@ class Attempts:
         before = self._attempts.get(name)
         same = before is not None and before.command_hash == command_hash
         failures = 1 + (before.failures if same and before is not None else 0)
-        wait_s = min(self._back_off.base_s * 2.0 ** (failures - 1), self._back_off.longest_s)
+        # more doublings than that are longer than anybody waits, and in the end more than a number can hold
+        doublings = min(failures - 1, _MOST_DOUBLINGS)
+        wait_s = min(self._back_off.base_s * 2.0**doublings, self._back_off.longest_s)
         wait_s *= 1 + self._back_off.jitter_fraction * self._draw()
         self._attempts[name] = Attempt(name, command_hash, failures, permanent, reason, now_s, now_s + wait_s)
 

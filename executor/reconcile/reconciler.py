@@ -74,6 +74,8 @@ class Reconciler:
         self._with = surroundings
         self._passes = passes
         self._deaths: set[tuple[str, int]] = set()
+        # the goal that the journal, of this length, says was reached
+        self._noted: tuple[str, int] | None = None
         # plans that were taken back, by hash, and why
         self._rejected = dict(rejected)
         # requests that each model has got so far, as its engines count them
@@ -119,13 +121,20 @@ class Reconciler:
         try:
             goal = read_goal()
         except ExecutorError as error:
-            account.failures.append(str(error))
+            told = str(error)
+        else:
+            why = None if goal is None else self._rejected.get(plan_hash(goal))
+            if why is None:
+                return goal
+            account.rejected = (f"the plan was taken back and is not tried again: {why}; change it, or run `ullage reconcile --retry`",)
             return goal_of(self._with.folder)
-        why = None if goal is None else self._rejected.get(plan_hash(goal))
-        if why is None:
-            return goal
-        account.rejected = (f"the plan was taken back and is not tried again: {why}; change it, or run `ullage reconcile --retry`",)
-        return goal_of(self._with.folder)
+        try:
+            kept = goal_of(self._with.folder)
+        except ExecutorError as error:
+            # often it is this very file that cannot be read
+            raise ExecutorError(told if str(error) == told else f"{told}\n{error}") from error
+        account.failures.append(told)
+        return kept
 
     async def _dry(self, goal: Plan | None, account: _Account) -> None:
         if goal is None:
@@ -158,6 +167,8 @@ class Reconciler:
             account.drift += allowed.reasons
             all_of_them = allowed.actions == len(way.plan.actions)
             if not (allowed.actions or world.strays or (all_of_them and differs(state, way.plan.desired))):
+                if not way.left_out and all_of_them:
+                    self._note_end(goal, state)
                 return
             await self._act(way, world, goal, account, None if all_of_them else allowed.actions)
 
@@ -211,6 +222,21 @@ class Reconciler:
             raise
         if new and arrives:
             keep(folder, goal, steps.state.serial)
+        journal.end(ok=True)
+
+    def _note_end(self, goal: Plan, state: State) -> None:
+        """All is as planned: so say journal and history, also where whoever did the last action died before it could note its end."""
+        folder, digest = self._with.folder, plan_hash(goal)
+        length_bytes = folder.journal_path.stat().st_size if folder.journal_path.exists() else 0
+        if self._noted == (digest, length_bytes):
+            # nobody has written anything since: a long journal is not read in every pass
+            return
+        journal = Journal(folder.journal_path)
+        if journal.reached() == digest and journal.unfinished() is None:
+            self._noted = (digest, length_bytes)
+            return
+        journal.begin(digest, state.serial, goal=digest)
+        keep(folder, goal, state.serial)
         journal.end(ok=True)
 
     def _telling(self, account: _Account) -> OnEvent:
