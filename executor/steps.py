@@ -140,7 +140,10 @@ class Steps:
             seats = {(action.node, gpu) for _, action in starts for gpu in action.gpus}
             await self._mending.during(run_starts(starts, self._one), self._touched, seats)
         elif kind in ("drain", "stop"):
-            await all_of([self._one(number, action) for number, action in batch])
+            # an engine that stops frees memory while a neighbour would measure it
+            going = {action.replica for _, action in batch if isinstance(action, (Drain, Stop))}
+            seats = {(item.node, gpu) for item in self.state.replicas if item.name in going for gpu in item.gpus}
+            await self._mending.during(all_of([self._one(number, action) for number, action in batch]), self._touched, seats)
         else:
             for number, action in batch:
                 await self._one(number, action)

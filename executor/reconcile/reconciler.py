@@ -73,7 +73,6 @@ class Reconciler:
         """Nothing is looked at yet; passes are those before, rejected the plans that were taken back."""
         self._with = surroundings
         self._passes = passes
-        self._deaths: set[tuple[str, int]] = set()
         # the goal that the journal, of this length, says was reached
         self._noted: tuple[str, int] | None = None
         # plans that were taken back, by hash, and why
@@ -263,11 +262,10 @@ class Reconciler:
             condition = world.conditions.get(name)
             if condition is not None and condition.kind == "ready":
                 self._with.attempts.ready(name, now_s)
-            if condition is None or condition.kind not in _ENDINGS or (name, seen.pid) in self._deaths:
+            if condition is None or condition.kind not in _ENDINGS:
                 continue
-            self._deaths.add((name, seen.pid))
             lasting = condition.kind == "few_kv_blocks"
-            self._with.attempts.died(name, seen.command_hash, condition.detail, now_s, permanent=lasting)
+            self._with.attempts.died(name, seen.command_hash, seen.pid, condition.detail, now_s, permanent=lasting)
 
     def _drift(self, world: World, way: Approach, goal: Plan) -> tuple[str, ...]:
         """What is not as planned, and stays so for now."""

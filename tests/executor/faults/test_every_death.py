@@ -90,7 +90,7 @@ CASES: list[tuple[str, Prepare, Work, tuple[Replica, ...]]] = [
 
 
 @pytest.mark.parametrize(("prepare", "work", "untouched"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_passes_after_a_death_at_any_moment_lead_to_the_plan(
+def test_invariant_27_passes_after_a_death_at_any_moment_lead_to_the_plan(
     tmp_path: Path, prepare: Prepare, work: Work, untouched: tuple[Replica, ...]
 ) -> None:
     loop, effects = world(tmp_path / "whole")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from executor.backends.protocol import Say
+from executor.processes import proc
 from executor.reconcile.memory import PassReport
 from executor.state.lock import holder
 from planner.plan import Replica
@@ -56,3 +58,14 @@ def test_a_lock_that_a_dead_process_left_holds_nobody_up(loop: Loop, left: str) 
     loop.backend.engines["llama-0"].alive = False
     assert loop.once().actions == ("start llama-0",)
     assert loop.once().outcome == "steady"
+
+
+def test_a_pid_that_is_somebody_elses_by_now_holds_nothing(loop: Loop) -> None:
+    loop.folder.create()
+    started = proc.facts(os.getpid())
+    assert started is not None
+    owner = {"purpose": "apply", "pid": os.getpid(), "start_ticks": started.start_ticks, "owner": "me", "since": "now"}
+    loop.folder.lock_path.write_text(json.dumps(owner), encoding="utf-8")
+    assert holder(loop.folder.lock_path) == f"ullage apply of me, process {os.getpid()}, since now"
+    loop.folder.lock_path.write_text(json.dumps({**owner, "start_ticks": started.start_ticks - 1}), encoding="utf-8")
+    assert holder(loop.folder.lock_path) is None

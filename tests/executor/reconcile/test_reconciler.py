@@ -37,14 +37,15 @@ def test_nothing_is_done_where_all_is_as_planned(loop: Loop) -> None:
     assert loop.folder.state_path.read_bytes() == before
 
 
-def test_a_dead_replica_starts_again_and_the_state_is_the_same_as_before(loop: Loop) -> None:
+def test_invariant_29_a_dead_replica_starts_again_and_the_state_is_the_same_as_before(loop: Loop) -> None:
     loop.apply(*two())
-    before = loop.folder.load()
+    before, text = loop.folder.load(), loop.folder.state_path.read_bytes()
     loop.backend.engines["llama-0"].alive = False
     report = loop.once()
     assert (report.outcome, report.actions, report.drift) == ("changed", ("start llama-0",), ())
     # a plan that was made before the death can still be applied
-    assert (loop.folder.load(), state_hash(loop.folder.load())) == (before, state_hash(before))
+    assert loop.folder.state_path.read_bytes() == text
+    assert state_hash(loop.folder.load()) == state_hash(before)
     assert loop.once().outcome == "steady"
 
 
@@ -262,3 +263,14 @@ def test_repairs_do_not_count_as_the_plan_of_a_later_apply(loop: Loop) -> None:
     journal = Journal(loop.folder.journal_path)
     assert journal.reached() == plan_hash(plan)
     assert journal.unfinished() is None
+
+
+def test_a_death_counts_once_also_when_the_loop_is_started_anew(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].alive = False
+    loop.once()
+    loop.backend.engines["llama-0"].alive = False
+    for _ in range(3):
+        report = loop.once()
+        loop.reconciler = loop.fresh()
+    assert report.drift[0].startswith("replica llama-0: failed 2 times, is tried again in 10 s")
