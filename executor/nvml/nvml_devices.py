@@ -22,7 +22,7 @@ NO_NODE = "this-machine"
 
 
 class NvmlDevices:
-    """Implements executor.backends.local.Devices on the GPUs that the NVIDIA driver shows; a GPU of a node is the one of its index."""
+    """Implements executor.backends.protocol.Devices on the GPUs that the NVIDIA driver shows; a GPU of a node is the one of its index."""
 
     def __init__(self, folder: StateFolder) -> None:
         """The state folder says which GPU belongs to which node of the plan."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from executor.backends.protocol import Answer, Capabilities, EngineLoad, Latencies, Observed, ObservedGpu, Say
 from executor.errors import ProcessError, StartError
+from executor.events import OnEvent
 from planner.plan import Plan, Repartition, Replica, Route, RouterPlan, SleepLevel, State
 from profiles.sources.failure_causes import CAUSE_BY_NAME
 
@@ -148,6 +149,13 @@ class MemoryBackend:
 
     def tidy(self) -> tuple[str, ...]:
         return ()
+
+    async def end_all(self, on_event: OnEvent) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        del on_event
+        stopped = tuple(sorted(name for name, engine in self.engines.items() if engine.alive))
+        self.engines.clear()
+        self.router.settings, self.router.routes = None, ()
+        return stopped, ()
 
     async def repartition(self, action: Repartition) -> None:
         self.done.append(f"repartition {action.gpu}")

@@ -249,8 +249,8 @@ def test_a_journal_that_cannot_be_written_stops_the_pass_before_anything_is_done
 
 def test_what_a_destroy_took_away_does_not_come_back(loop: Loop) -> None:
     loop.apply(*two())
-    destroy(loop.folder.root)
-    loop.backend.engines.clear()
+    destroy(loop.folder.root, open_backend=lambda *_: loop.backend)
+    assert loop.backend.engines == {}
     report = loop.once()
     assert report.actions == ()
     assert StateFolder(loop.root).load().replicas == ()
