@@ -162,7 +162,7 @@ def test_real_engines_are_started_by_the_rendered_command_line(world: World, tmp
     monkeypatch.setattr(machine, "visible_gpus", lambda: 2)
     plan = onto(world, time_shared_plan())
     apply(plan, world.folder.root, vllm_backend)
-    assert status(world.folder.root).drift == ()
+    assert status(world.folder.root, vllm_backend).drift == ()
     record = processes.ProcessTable(world.folder.processes, tmp_path).record("replica-llama-8b-0")
     assert record is not None
     assert record.argv == vllm.command(next(item for item in plan.desired.replicas if item.name == "llama-8b-0"))
