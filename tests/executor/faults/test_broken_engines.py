@@ -12,7 +12,6 @@ import pytest
 from executor.backends import probes
 from executor.processes import proc
 from executor.processes import table as processes
-from executor.status import status
 from tests.executor.faults.keeping import Keeper
 from tests.executor.faults.strangers import stranger
 from tests.executor.worlds import World, engine, free_ports, until
@@ -37,7 +36,7 @@ def assert_mended(world: World, before: dict[str, tuple[int, ...]], *, forks: bo
     for pid in before[LLAMA]:
         found = proc.facts(pid)
         assert found is None or not found.living
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
 
 
 def test_an_engine_that_was_killed_starts_again(world: World) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from executor.status import status
 from tests.executor.faults.keeping import Keeper
 from tests.executor.worlds import World, engine, free_ports
 
@@ -61,7 +60,7 @@ def test_a_router_that_was_killed_starts_again(world: World) -> None:
     assert keeper.once().outcome == "steady"
     assert kept(world) == before
     assert world.living()["router"] != (router,)
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
 
 
 @pytest.mark.parametrize("edit", [other_weights, cut, remove])
@@ -75,9 +74,9 @@ def test_route_files_that_people_edited_are_set_right(world: World, edit: Callab
         assert asyncio.run(taken(world))
     # what Envoy does not take at once is set right when it starts the next time
     keeper.until_steady()
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
     world.kill("router")
     keeper.until_steady()
     assert kept(world) == before
     assert {path: path.read_text(encoding="utf-8") for path in files} == files
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()

@@ -11,7 +11,6 @@ import pytest
 from executor.apply import apply_to
 from executor.backends.engine_kinds import emulated_backend
 from executor.destroy import destroy
-from executor.status import status
 from planner.plan import Plan, Replica
 from tests.executor.faults.keeping import Keeper
 from tests.executor.worlds import World, free_ports
@@ -53,7 +52,7 @@ def test_no_repair_asks_a_gpu_for_more_than_it_has(world: World) -> None:
     keeper.until_steady(goal, later_s=400.0)
     assert backend.over_commits() == 0
     assert world.living()["replica-qwen3-8b-0"] == untouched
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
     for pids in world.living().values():
         os.kill(pids[0], signal.SIGKILL)
     keeper.until_steady(later_s=400.0)

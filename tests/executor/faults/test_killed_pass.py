@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from executor.status import status
 from planner.plan import to_json
 from tests.executor.faults.keeping import Keeper
 from tests.executor.worlds import World, engine, free_ports
@@ -38,4 +37,4 @@ def test_a_new_loop_goes_on_where_a_killed_one_stopped(world: World, tmp_path: P
     assert set(living) == {"replica-llama-0", "replica-mistral-0", "replica-zephyr-0", "router"}
     assert all(len(pids) == 1 for pids in living.values())
     assert living["replica-zephyr-0"] == kept
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
