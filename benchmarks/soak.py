@@ -28,7 +28,7 @@ from benchmarks.failure_bound import highest_fraction
 from benchmarks.soak_faults import Fault, SoakWorld
 from benchmarks.soak_fleet import QUIET, plans
 from benchmarks.soak_load import LightLoad, light_load
-from executor.destroy import DestroyReport, destroy
+from executor.applying.destroy import DestroyReport, destroy
 
 # How often each kind is drawn. The loop itself is killed in the first half only, so that one process of it is watched for long.
 KINDS = {"kill": 6.0, "hang": 1.0, "router": 1.0, "edit": 1.0, "remove": 1.0, "loop": 1.0, "fleet": 3.0}

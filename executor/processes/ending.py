@@ -7,8 +7,8 @@ import shutil
 from executor.errors import ProcessError
 from executor.events import Event, OnEvent
 from executor.processes import table as processes
-from executor.starts import all_of
 from executor.state.folder import StateFolder
+from executor.waiting import all_of
 
 # enough for an engine to close its streams and its core; nobody waits for requests here
 _GRACE_S = 5.0

@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
+from executor.applying.engine_kept import keep_engine
+from executor.applying.rollback import plan_before, roll_back
+from executor.applying.steps import StartingPoint, Steps
 from executor.backends.protocol import Backend
-from executor.engine_kept import keep_engine
 from executor.errors import ExecutorError, LockedError, RegressionError, RolledBackError, StartError
 from executor.events import Event, OnEvent, ignore
 from executor.reconcile.approach import Approach, approach, differs, in_words
 from executor.reconcile.attempts import Attempts
 from executor.reconcile.memory import PASSES_KEPT, PassOutcome, PassReport, Remembered, remember
 from executor.reconcile.observe import Observer, World
-from executor.rollback import plan_before, roll_back
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of, set_goal
 from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
-from executor.steps import StartingPoint, Steps
 from planner.check import transition_problems
 from planner.disruptions import Allowed, allowed_now
 from planner.plan import Desired, Plan, Replica, State, plan_hash

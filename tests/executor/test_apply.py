@@ -16,8 +16,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from executor.applying.destroy import destroy
 from executor.backends import probes
-from executor.destroy import destroy
 from executor.errors import ExecutorError, LockedError, StalePlanError, StartError
 from executor.processes import proc
 from executor.state.journal import Journal

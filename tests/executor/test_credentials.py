@@ -9,11 +9,11 @@ import pytest
 from aiohttp import ClientSession, web
 
 from executor import credentials
-from executor.apply import apply
+from executor.applying.apply import apply
+from executor.applying.destroy import destroy
 from executor.backends import probes
 from executor.backends.engine_kinds import emulated_backend
 from executor.clients.replay import ReplayRequest, replay
-from executor.destroy import destroy
 from executor.errors import AccessError, ExecutorError, StartError
 from planner.plan import Plan, RouterPlan
 from planner.simulation.simulation_input import SimulatedRequest

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from executor.apply import apply
+from executor.applying.apply import apply
+from executor.applying.destroy import destroy
 from executor.backends import machine
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.backends.engine_kinds import vllm_backend
 from executor.clients.replay import ReplayRequest, replay
-from executor.destroy import destroy
 from executor.emulator import devices
 from executor.emulator.node_gpus import node_gpu_type
 from executor.errors import ExecutorError, StartError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from executor import mending
-from executor.apply import apply_to
+from executor.applying import mending
+from executor.applying.apply import apply_to
 from executor.backends.protocol import Say
 from executor.waiting import wait_until
 from planner.plan import Replica, State

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from executor.backends.launch_command import LaunchCommand
 from executor.backends.local import Deadlines, LocalBackend
 from executor.events import Event

@@ -60,7 +60,7 @@ def apply(
 
     Example: ullage apply plan.json --engine emulated
     """
-    from executor.apply import apply as apply_plan
+    from executor.applying.apply import apply as apply_plan
     from ullage import local_files
     from ullage.engine_of_state import engine_of
     from ullage.inputs import read_state, state_folder
@@ -142,7 +142,7 @@ def _announce(document: Plan) -> None:
 
 def _tell_what_would_be_done(document: Plan, folder: Path) -> None:
     """Print how much of the plan is left to do; StalePlanError for one that apply would refuse."""
-    from executor.apply import done_before
+    from executor.applying.apply import done_before
 
     done = done_before(document, folder)
     goes_on = f"; an earlier apply of this plan did {len(done)}" if done else ""
@@ -224,7 +224,7 @@ def destroy(
 
     Example: ullage destroy --state .ullage --auto-approve
     """
-    from executor.destroy import destroy as take_down
+    from executor.applying.destroy import destroy as take_down
     from ullage.views.status_text import destroy_text
 
     if not state.exists():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from executor.state.applied_plans import applied_plans
 from executor.state.goal import goal_of
 from executor.state.journal import Journal

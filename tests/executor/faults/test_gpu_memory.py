@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
+from executor.applying.destroy import destroy
 from executor.backends.engine_kinds import emulated_backend
-from executor.destroy import destroy
 from planner.plan import Plan, Replica
 from tests.executor.faults.keeping import Keeper
 from tests.executor.worlds import World, free_ports

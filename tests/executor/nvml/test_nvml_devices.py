@@ -10,12 +10,12 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from executor.apply import apply
+from executor.applying.apply import apply
+from executor.applying.destroy import destroy
 from executor.backends.engine_kinds import vllm_backend
 from executor.backends.local import Deadlines, LocalBackend
 from executor.backends.protocol import GpuHolder, ObservedGpu
 from executor.clients.usage import UsageWatch
-from executor.destroy import destroy
 from executor.errors import ExecutorError, ProcessError, StartError
 from executor.nvml.nvml_devices import NO_NODE, NvmlDevices
 from executor.processes import table as processes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from executor.events import Event
 from executor.reconcile.attempts import Attempts, BackOff
 from executor.reconcile.health import HealthWatch, Patience

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from executor.applying.destroy import destroy
 from executor.backends.protocol import EngineLoad
-from executor.destroy import destroy
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal

@@ -12,15 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from executor.applying.canary import Canary
+from executor.applying.mending import Mending
+from executor.applying.starts import run_starts
 from executor.backends.protocol import Backend
-from executor.canary import Canary
 from executor.errors import ExecutorError
 from executor.events import Event, OnEvent
-from executor.mending import Mending
-from executor.starts import all_of, run_starts
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
-from executor.waiting import finish
+from executor.waiting import all_of, finish
 from planner.plan import Action, Asleep, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Sleep, Start, State, Stop, Wake
 from planner.rollout import canary_routes
 
