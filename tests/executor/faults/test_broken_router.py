@@ -72,9 +72,10 @@ def test_route_files_that_people_edited_are_set_right(world: World, edit: Callab
         edit(path)
     if edit is other_weights:
         assert asyncio.run(taken(world))
-    # what Envoy does not take at once is set right when it starts the next time
+    # also what Envoy has not taken, and would with its next start
     keeper.until_steady()
     assert world.status().drift == ()
+    assert {path: path.read_text(encoding="utf-8") for path in files} == files
     world.kill("router")
     keeper.until_steady()
     assert kept(world) == before
