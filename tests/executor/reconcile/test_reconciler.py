@@ -17,6 +17,7 @@ from executor.state.lock import locked
 from planner.plan import Plan, Replica, plan_hash, state_hash
 from tests.executor.reconcile.loops import Loop
 from tests.executor.worlds import engine
+from tests.sleepers import sleeper
 
 
 @pytest.fixture
@@ -274,3 +275,17 @@ def test_a_death_counts_once_also_when_the_loop_is_started_anew(loop: Loop) -> N
         report = loop.once()
         loop.reconciler = loop.fresh()
     assert report.drift[0].startswith("replica llama-0: failed 2 times, is tried again in 10 s")
+
+
+def test_a_sleeper_that_may_not_be_started_yet_sleeps_on(loop: Loop) -> None:
+    item = sleeper("llama-0", 3000)
+    loop.apply(item, two()[1])
+    # somebody put it to sleep, and it failed a moment ago: awake again only by a start, which has to wait
+    loop.backend.engines["llama-0"].load = EngineLoad(0, 0, 0.0, 0, 0, asleep=1)
+    loop.reconciler._with.attempts.failed("llama-0", loop.backend.wanted_hash(item), "did not start", loop.now_s)
+    report = loop.once()
+    assert [action for action in report.actions if "llama-0" in action] == []
+    assert report.drift[-1] == "replica llama-0: failed, is tried again in 5 s: did not start"
+    report = loop.once(later_s=6.0)
+    assert "start llama-0" in report.actions
+    assert loop.once().outcome == "steady"
