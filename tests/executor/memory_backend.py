@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -59,9 +60,9 @@ class MemoryRouter:
 class MemoryBackend:
     """Implements executor.backends.protocol.Backend."""
 
-    capabilities = Capabilities(mig_layouts=True, reads_gpus=False)
-
     def __init__(self) -> None:
+        self.capabilities = Capabilities(mig_layouts=True, reads_gpus=False)
+        self.seen_gpus: tuple[ObservedGpu, ...] = ()
         self.router = MemoryRouter()
         self.engines: dict[str, Engine] = {}
         # what goes wrong at a start of this replica: the cause, or nothing
@@ -101,7 +102,7 @@ class MemoryBackend:
         return None
 
     def gpus(self) -> tuple[ObservedGpu, ...]:
-        return ()
+        return self.seen_gpus
 
     def over_commits(self) -> int | None:
         return None
@@ -159,3 +160,7 @@ class MemoryBackend:
 
     async def repartition(self, action: Repartition) -> None:
         self.done.append(f"repartition {action.gpu}")
+        self.seen_gpus = tuple(
+            dataclasses.replace(gpu, mig_layout=action.layout) if (gpu.node, gpu.index) == (action.node, action.gpu) else gpu
+            for gpu in self.seen_gpus
+        )

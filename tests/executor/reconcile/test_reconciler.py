@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from executor.applying.destroy import destroy
-from executor.backends.protocol import EngineLoad
+from executor.backends.protocol import Capabilities, EngineLoad, ObservedGpu
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.state.lock import locked
-from planner.plan import Plan, Replica, plan_hash, state_hash
+from planner.plan import MigPlace, Plan, Replica, plan_hash, state_hash
 from tests.executor.reconcile.loops import Loop
 from tests.executor.worlds import engine
 from tests.sleepers import sleeper
@@ -289,3 +289,19 @@ def test_a_sleeper_that_may_not_be_started_yet_sleeps_on(loop: Loop) -> None:
     report = loop.once(later_s=6.0)
     assert "start llama-0" in report.actions
     assert loop.once().outcome == "steady"
+
+
+def test_a_wrong_mig_layout_is_set_right_and_a_gpu_that_is_gone_is_told(loop: Loop) -> None:
+    loop.apply(*two())
+    node = loop.folder.load().gpus[0].node
+    loop.backend.capabilities = Capabilities(mig_layouts=True, reads_gpus=True)
+    divided = (MigPlace(profile="3g.40gb", start=0),)
+    # GPU 0 was divided after its replica had died
+    loop.backend.engines["llama-0"].alive = False
+    loop.backend.seen_gpus = tuple(ObservedGpu(node, index, (), None, layout) for index, layout in ((0, divided), (1, ())))
+    report = loop.once()
+    assert loop.backend.done == ["stop llama-0", "repartition 0", "start llama-0"]
+    assert (report.outcome, report.drift) == ("changed", ())
+    loop.backend.seen_gpus = loop.backend.seen_gpus[:1]
+    report = loop.once()
+    assert (report.actions, report.drift) == ((), (f"GPU 1 of {node} is gone",))
