@@ -95,6 +95,9 @@ class Reconciler:
         try:
             if dry_run:
                 await self._dry(read_goal(), account)
+            elif not self._with.folder.root.exists() and read_goal() is None:
+                # a wrong name of a folder must not make one
+                account.drift = (_NO_GOAL,)
             else:
                 self._with.folder.create()
                 with locked(self._with.folder.lock_path, "reconcile"):
@@ -111,7 +114,7 @@ class Reconciler:
         report = PassReport(
             began, duration_s, outcome, tuple(account.actions), tuple(account.failures), (*account.rejected, *account.drift)
         )
-        if not dry_run and outcome != "busy":
+        if not dry_run and outcome != "busy" and self._with.folder.root.exists():
             self._passes = (*self._passes, report)[-PASSES_KEPT:]
             remember(self._with.folder.reconcile_path, Remembered(self._passes, self._with.attempts.all, self._rejected))
         return report

@@ -129,8 +129,12 @@ def _watch(
 
     made = keeper.reconciler(_tell_json if as_json else _tell, retry=retry)
 
+    first = True
+
     def told(report: PassReport) -> None:
-        _print(report, as_json=as_json, always=False)
+        nonlocal first
+        _print(report, as_json=as_json, always=first)
+        first = False
 
     def say(text: str) -> None:
         typer.echo(json.dumps({"replan": text}) if as_json else f"replan: {text}")

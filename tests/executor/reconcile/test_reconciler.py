@@ -221,6 +221,8 @@ def test_without_a_plan_there_is_nothing_to_keep(loop: Loop) -> None:
     report = loop.once()
     assert (report.outcome, report.actions) == ("steady", ())
     assert "no plan was applied" in report.drift[0]
+    # a wrong name does not make a state folder
+    assert not loop.root.exists()
 
 
 def test_a_dry_run_tells_the_actions_and_changes_nothing(loop: Loop) -> None:
