@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import prod
 
 from executor.errors import ExecutorError
-from executor.hand_started.serve_command import arguments_of
+from executor.hand_started.serve_command import ServeCommand, arguments_of
 from executor.hand_started.server_answers import EngineAnswers, ask_all
 from executor.hand_started.server_search import EngineProcess, Recognise, search
 from executor.nvml.gpu_readings import NvmlGpu
@@ -73,7 +74,7 @@ def _gpus(engine: EngineProcess, machine: MachineReading | None) -> tuple[tuple[
     """What its environment says, cut to as many as it uses, else where the driver lists its processes."""
     told = None if engine.environment is None else engine.environment.get("CUDA_VISIBLE_DEVICES")
     if told:
-        return named_gpus(told, gpu_count(engine), machine.gpus if machine else ())
+        return named_gpus(told, asked_gpus(engine.command), machine.gpus if machine else ())
     if machine is not None:
         pids = set(engine.family)
         held = tuple(gpu.index for gpu in machine.gpus if any(process.pid in pids for process in gpu.processes))
@@ -83,13 +84,10 @@ def _gpus(engine: EngineProcess, machine: MachineReading | None) -> tuple[tuple[
     return None, f"{said}, and the NVIDIA driver {'lists none of its processes' if machine else 'does not answer'}"
 
 
-def gpu_count(engine: EngineProcess) -> int:
-    """How many GPUs its flags ask for."""
-    sizes = (engine.command.number(name) or 1 for name in ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"))
-    product = 1
-    for size in sizes:
-        product *= size
-    return product
+def asked_gpus(command: ServeCommand) -> int:
+    """How many GPUs the flags ask for."""
+    sizes = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+    return prod(command.number(name) or 1 for name in sizes)
 
 
 def named_gpus(told: str, count: int, gpus: tuple[NvmlGpu, ...]) -> tuple[tuple[int, ...] | None, str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 import aiohttp
@@ -45,7 +46,7 @@ class EngineTraffic:
 class EngineAnswers:
     """What came of asking. names are () where something else answers, None where nothing does; then trouble says why.
 
-    max_model_len is that of /v1/models; kv_blocks, block_size and kv_bytes are of the engine's cache_config_info.
+    max_model_len is that of /v1/models, version that of /version; kv_blocks, block_size and kv_bytes are of the engine's cache_config_info.
     """
 
     names: tuple[str, ...] | None
@@ -55,6 +56,7 @@ class EngineAnswers:
     block_size: int | None = None
     kv_bytes: int | None = None
     traffic: EngineTraffic | None = None
+    version: str | None = None
 
 
 def ask_all(servers: tuple[EngineProcess, ...], ages_s: Mapping[int, float | None]) -> dict[int, EngineAnswers]:
@@ -84,7 +86,17 @@ async def _ask(session: aiohttp.ClientSession, server: EngineProcess, age_s: flo
         return EngineAnswers((), f"what answers on port {server.command.port} is no engine")
     _, metrics = await _page(session, f"{url}/metrics", {"Accept": ACCEPT})
     longest = next((length for card in cards if isinstance(length := card.get("max_model_len"), int)), None)
-    return read_metrics(metrics, tuple(str(card["id"]) for card in cards), longest, age_s)
+    read = read_metrics(metrics, tuple(str(card["id"]) for card in cards), longest, age_s)
+    _, told = await _page(session, f"{url}/version", headers)
+    return replace(read, version=_version(told))
+
+
+def _version(text: str) -> str | None:
+    try:
+        found = str(json.loads(text)["version"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if re.fullmatch(r"[0-9]+\.[0-9]+[.a-z0-9+-]{0,30}", found) else None
 
 
 def address(host: str) -> str:

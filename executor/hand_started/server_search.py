@@ -25,7 +25,7 @@ class EngineProcess:
 
     environment holds the variables that matter, None where it cannot be read. unit is the systemd unit or container scope that it runs
     in, None where it is in none. elsewhere: it lives in another network namespace, so that its port is not one of ours; None where
-    that cannot be seen.
+    that cannot be seen. folder is its working directory, None where that cannot be read.
     """
 
     process: proc.ProcessFacts
@@ -37,6 +37,7 @@ class EngineProcess:
     environment: Mapping[str, str] | None
     unit: str | None
     elsewhere: bool | None
+    folder: Path | None
 
     @property
     def pid(self) -> int:
@@ -87,6 +88,7 @@ def _server(process: proc.ProcessFacts, arguments: tuple[str, ...], family: tupl
         environment=_environment(process.pid),
         unit=_unit(process.pid),
         elsewhere=_elsewhere(process.pid),
+        folder=_folder(process.pid),
     )
 
 
@@ -136,6 +138,13 @@ def _unit(pid: int) -> str | None:
 def _elsewhere(pid: int) -> bool | None:
     try:
         return os.path.realpath(f"/proc/{pid}/ns/net", strict=True) != os.path.realpath("/proc/self/ns/net")
+    except OSError:
+        return None
+
+
+def _folder(pid: int) -> Path | None:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
     except OSError:
         return None
 

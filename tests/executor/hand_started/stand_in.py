@@ -46,6 +46,8 @@ class StandIn(BaseHTTPRequestHandler):
             self.answer(401, "")
         elif self.path == "/v1/models":
             self.answer(200, json.dumps({"data": [{"id": name, "max_model_len": int(given("--max-model-len", "2048"))}]}))
+        elif self.path == "/version":
+            self.answer(200, json.dumps({"version": os.environ.get("STAND_IN_VERSION", "0.32.0")}))
         else:
             self.answer(200, METRICS.format(name=name, kv=given("--kv-cache-memory-bytes", "None")))
 
