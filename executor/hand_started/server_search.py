@@ -81,7 +81,7 @@ def _server(process: proc.ProcessFacts, arguments: tuple[str, ...], family: tupl
     return EngineProcess(
         process=process,
         user=_user_name(user_id),
-        own=user_id == os.getuid(),
+        own=owned_by_us(process.pid),
         command=read_arguments(arguments),
         family=family,
         titles=titles,
@@ -147,6 +147,11 @@ def _folder(pid: int) -> Path | None:
         return Path(f"/proc/{pid}/cwd").readlink()
     except OSError:
         return None
+
+
+def owned_by_us(pid: int) -> bool:
+    """Whether a process belongs to the user that we run as."""
+    return _owner(pid) == os.getuid()
 
 
 def _owner(pid: int) -> int:

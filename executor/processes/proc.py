@@ -69,6 +69,11 @@ def session_members(session: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def group_members(group: int) -> tuple[int, ...]:
+    """Living processes of a process group, sorted."""
+    return tuple(sorted(process.pid for process in all_facts().values() if process.group == group))
+
+
 def appends(pid: int, log: Path) -> bool:
     """Whether what the process's output and error streams write into this file always goes to its end; other files do not matter."""
     for number in (1, 2):

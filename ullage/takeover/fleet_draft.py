@@ -27,6 +27,10 @@ _HEAD = (
 _PLACEHOLDER_POOL = (
     "unknown: the GPUs. No NVIDIA driver answers here, so this pool is a placeholder: put that of `ullage discover` in its place"
 )
+_KEEP = (
+    "so that plans keep what runs, however much cheaper another placement is; once the servers are adopted, take this line away to see "
+    "what would be saved"
+)
 # policy.router and policy.ports where nobody says anything else
 _ROUTER_PORT, _ADMIN_PORT, _FIRST_PORT, _LAST_PORT = 8080, 9901, 8100, 8999
 _HIGHEST_PORT = 65_535
@@ -61,7 +65,7 @@ def fleet_draft(servers: Sequence[WrittenServer], machine: MachineReading | None
         raise ValueError("\n".join(["no model of these servers is known here, so there is nothing to plan", *lines]))
     pools = discovered_pools(machine, catalogue) if machine is not None else (_placeholder(servers),)
     while True:
-        text = _text(served, pools, [server.command.port for server in servers], anything_read=machine is not None)
+        text = _text(served, pools, anything_read=machine is not None)
         try:
             load_fleet(path, text, catalogue)
         except SpecError as error:
@@ -119,7 +123,7 @@ def _placeholder(servers: Sequence[WrittenServer]) -> DiscoveredPool:
     return DiscoveredPool("placeholder", fields, {}, (_PLACEHOLDER_POOL,))
 
 
-def _text(served: Sequence[_Served], pools: Sequence[DiscoveredPool], ports: Sequence[int], *, anything_read: bool) -> str:
+def _text(served: Sequence[_Served], pools: Sequence[DiscoveredPool], *, anything_read: bool) -> str:
     lines = [*comment_lines(_HEAD, 0), "schema_version: 1", "", "pools:"]
     lines += [line for pool in pools for line in pool_lines(pool)]
     if anything_read:
@@ -136,10 +140,7 @@ def _text(served: Sequence[_Served], pools: Sequence[DiscoveredPool], ports: Seq
     for item in known:
         comments, demand = demand_of(item.servers, embeds=item.entry.embeds)
         lines += _entry(item.entry.name, comments, {"model": item.entry.name, "class": "standard", "demand": demand})
-    policy = _policy(ports)
-    if policy:
-        lines += ["", "# the ports that the servers have are among those for engines, so that they can stay as they are"]
-        lines += field_lines("policy", policy)
+    lines += _policy([server.command.port for item in served for server in item.servers], any(item.servers[0].runs for item in served))
     return "\n".join(lines) + "\n"
 
 
@@ -152,7 +153,22 @@ def _entry(name: str, comments: Sequence[str], fields: Mapping[str, Any]) -> Ite
         yield from (f"    {line}" for line in field_lines(key, value))
 
 
-def _policy(ports: Sequence[int]) -> dict[str, Any]:
+def _policy(ports: Sequence[int], running: bool) -> Iterator[str]:
+    """What lets servers that run stay as they are; nothing where the defaults do."""
+    fields = _ports(ports)
+    if not fields and not running:
+        return
+    yield from ("", "policy:")
+    if running:
+        yield from comment_lines(_KEEP, 2)
+        yield "  cost_slack_fraction: 1"
+    if fields:
+        yield "  # the ports that the servers have are among those for engines, so that they can stay as they are"
+    for key, value in fields.items():
+        yield from (f"  {line}" for line in field_lines(key, value))
+
+
+def _ports(ports: Sequence[int]) -> dict[str, Any]:
     """Ports for engines that hold those of the servers, and a router outside of them; empty where the defaults do."""
     used = [port for port in ports if 1024 <= port <= _HIGHEST_PORT]
     if not used or all(_FIRST_PORT <= port <= _LAST_PORT for port in used):

@@ -186,7 +186,7 @@ def _extra(entry: ModelEntry, command: ServeCommand) -> None:
         why = refusal(name)
         if why == "is decided by the plan":
             decided.append(flag.words)
-        elif why is not None or SECRET_WORD in flag.values:
+        elif why is not None or SECRET_WORD in flag.words:
             refused.append(f"{flag.words} {why or 'is a secret'}")
         elif (trouble := _unwritable(flag)) is not None:
             refused.append(f"{flag.words}: {trouble}")

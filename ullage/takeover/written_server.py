@@ -23,6 +23,7 @@ class WrittenServer:
     """One server. origin says where it was found; gpus are indices, None where they are not known; unknown is what could not be found out.
 
     folder is where relative paths of its command line start. names and max_model_len are what it answers, else what was written.
+    runs: it was found running, and may be adopted.
     """
 
     origin: str
@@ -35,6 +36,7 @@ class WrittenServer:
     version: str | None = None
     max_model_len: int | None = None
     traffic: EngineTraffic | None = None
+    runs: bool = False
 
 
 def from_running(server: FoundServer) -> WrittenServer:
@@ -50,6 +52,7 @@ def from_running(server: FoundServer) -> WrittenServer:
         version=answers.version,
         max_model_len=answers.max_model_len,
         traffic=answers.traffic,
+        runs=True,
     )
 
 

@@ -1,7 +1,8 @@
 """A stand-in for vLLM that tests start as processes: a program called `vllm` that answers /v1/models and /metrics.
 
 It is a copy of this file, so that its command line is the one of the real program. It reads --host, --port, --served-model-name and
---max-model-len of its own command line; STAND_IN_KEY is the API key that it demands, STAND_IN_CORE=1 gives it a child with vLLM's title.
+--max-model-len of its own command line. In the environment: STAND_IN_KEY is the API key that it demands, STAND_IN_CORE=1 gives it a
+child with vLLM's title, STAND_IN_BLOCKS is the size of its KV pool, STAND_IN_VERSION what it says that it is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 METRICS = """# TYPE vllm:cache_config_info gauge
-vllm:cache_config_info{{block_size="16",cache_dtype="auto",kv_cache_memory_bytes="{kv}",num_gpu_blocks="4096"}} 1.0
+vllm:cache_config_info{{block_size="16",cache_dtype="auto",kv_cache_memory_bytes="{kv}",num_gpu_blocks="{blocks}"}} 1.0
 vllm:num_requests_running{{engine="0",model_name="{name}"}} 0.0
 vllm:num_requests_waiting{{engine="0",model_name="{name}"}} 0.0
 vllm:request_success_total{{engine="0",finished_reason="stop",model_name="{name}"}} 90.0
@@ -45,11 +46,16 @@ class StandIn(BaseHTTPRequestHandler):
         if key and self.path != "/metrics" and self.headers["authorization"] != f"Bearer {key}":
             self.answer(401, "")
         elif self.path == "/v1/models":
-            self.answer(200, json.dumps({"data": [{"id": name, "max_model_len": int(given("--max-model-len", "2048"))}]}))
+            self.answer(
+                200, json.dumps({"data": [{"id": name, "max_model_len": int(given("--max-model-len", "2048").replace("4K", "4096"))}]})
+            )
         elif self.path == "/version":
             self.answer(200, json.dumps({"version": os.environ.get("STAND_IN_VERSION", "0.32.0")}))
         else:
-            self.answer(200, METRICS.format(name=name, kv=given("--kv-cache-memory-bytes", "None")))
+            self.answer(
+                200,
+                METRICS.format(name=name, blocks=os.environ.get("STAND_IN_BLOCKS", "4096"), kv=given("--kv-cache-memory-bytes", "None")),
+            )
 
     def answer(self, status: int, text: str) -> None:
         raw = text.encode()
