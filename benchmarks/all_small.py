@@ -24,6 +24,7 @@ SMALL = {
     "scale": ("--gpus", "8", "--models", "6", "--seed", "1", "--time-limit", "5"),
     "simulate": ("--minutes", "1", "--loads", "clients,0.1", "--agreement-seconds", "5"),
     "sizing": ("--small",),
+    "soak": ("--minutes", "0.3"),
 }
 LEFT_OUT = ("fit_latency", "held_back", "interference", "latency", "memory")
 

@@ -11,7 +11,7 @@ from typing import Literal
 from executor import credentials
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend, EngineLoad, Observed, ObservedGpu
-from executor.errors import JournalError, RouterError, StateError
+from executor.errors import ExecutorError, JournalError, RouterError, StateError
 from executor.file_names import file_name
 from executor.reconcile.memory import PassReport, Remembered, recall
 from executor.state.folder import StateFolder
@@ -98,7 +98,7 @@ async def status_of(folder: StateFolder, backend: Backend) -> StatusReport:
     # what an apply is in the middle of is told once, not replica by replica
     missing = () if unfinished else _missing(folder, state)
     observed = backend.observe()
-    seen = backend.gpus()
+    seen, lost = _gpus_seen(backend, state)
     held = _held(seen)
     asleep = frozenset(item.name for item in state.asleep)
     rows = await asyncio.gather(
@@ -109,9 +109,22 @@ async def status_of(folder: StateFolder, backend: Backend) -> StatusReport:
     strays = tuple(_stray(item, held) for name, item in sorted(observed.items()) if name not in known and item.pids)
     replicas = (*sorted(rows, key=lambda row: row.name), *strays)
     remembered = recall(folder.reconcile_path)
-    drift = (*unfinished, *_drift(known, replicas, router, remembered), *_sleep_drift(asleep, rows))
+    drift = (*unfinished, *lost, *_drift(known, replicas, router, remembered), *_sleep_drift(asleep, rows))
     gpus = tuple(_gpus(state, seen, observed))
     return StatusReport(state.serial, replicas, router, drift, gpus, remembered.passes)
+
+
+def _gpus_seen(backend: Backend, state: State) -> tuple[tuple[ObservedGpu, ...], tuple[str, ...]]:
+    """The GPUs that can be read, and those of the state that are gone."""
+    if not backend.capabilities.reads_gpus:
+        return (), ()
+    try:
+        seen = backend.gpus()
+    except ExecutorError as error:
+        return (), (f"GPUs cannot be read: {error}",)
+    there = {(gpu.node, gpu.index) for gpu in seen}
+    gone = [gpu for gpu in state.gpus if not there & {(gpu.node, gpu.index), (file_name(gpu.node), gpu.index)}]
+    return seen, tuple(f"GPU {gpu.index} of {gpu.node} is gone" for gpu in gone)
 
 
 def _missing(folder: StateFolder, state: State) -> tuple[Replica, ...]:

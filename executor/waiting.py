@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 _Value = TypeVar("_Value")
@@ -38,3 +38,10 @@ async def finish(work: Coroutine[Any, Any, _Value]) -> _Value:
         inner.exception()
         raise cancelled
     return inner.result()
+
+
+async def all_of(work: Sequence[Awaitable[None]]) -> None:
+    """Wait for all, also after a failure; then raise the first failure in the given order."""
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from executor.apply import apply
+from executor.applying.apply import apply
+from executor.applying.destroy import DestroyReport, destroy
 from executor.backends.engine_kinds import emulated_backend
 from executor.backends.protocol import Say
-from executor.destroy import DestroyReport, destroy
 from executor.events import Event
 from executor.ports import lasting_rows, obstacle
 from planner.plan import Plan, State, to_json

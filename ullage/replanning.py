@@ -7,9 +7,9 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
@@ -40,6 +40,14 @@ class ReplanSettings:
     shadow: bool = False
 
 
+class NewPlan(NamedTuple):
+    """A plan for the demand that is observed, the one that was kept when it was begun, and whether any demand has grown."""
+
+    before: Plan
+    plan: Plan
+    grows: bool
+
+
 class Replanner:
     """Looks at demand after each pass of the loop; plans in a process of its own, so that the loop goes on meanwhile."""
 
@@ -53,14 +61,15 @@ class Replanner:
         self._begun_s: deque[float] = deque()
         self._goal = ""
         # the plan in the making
-        self.working: asyncio.Task[None] | None = None
+        self.working: asyncio.Task[NewPlan | None] | None = None
 
     async def look(self, requests: Mapping[str, int]) -> None:
         """Requests that each model has got so far. Begins to plan where demand has been outside for long enough."""
         if self.working is not None:
             if not self.working.done():
                 return
-            self.working.result()
+            # between two passes, which hold the lock themselves
+            self._finish(self.working)
             self.working = None
         goal = goal_of(self._folder)
         if goal is None:
@@ -81,8 +90,7 @@ class Replanner:
         """Stop planning."""
         if self.working is not None:
             self.working.cancel()
-            with suppress(asyncio.CancelledError):
-                await self.working
+            await asyncio.gather(self.working, return_exceptions=True)
 
     def _may_begin(self, now_s: float) -> bool:
         while self._begun_s and self._begun_s[0] <= now_s - _HOUR_S:
@@ -92,13 +100,17 @@ class Replanner:
         self._begun_s.append(now_s)
         return True
 
-    async def _replan(self, goal: Plan, found: Mapping[str, float]) -> None:
+    async def _replan(self, goal: Plan, found: Mapping[str, float]) -> NewPlan | None:
+        factors = scales(goal.desired, declared_rps(read_fleet(self._settings.fleet)), found)
+        plan = await self._planned(factors)
+        return None if plan is None else NewPlan(goal, plan, any(factor > 1 for factor in found.values()))
+
+    def _finish(self, work: asyncio.Task[NewPlan | None]) -> None:
         """Errors are told: the loop goes on with the plan that it has."""
         try:
-            factors = scales(goal.desired, declared_rps(read_fleet(self._settings.fleet)), found)
-            plan = await self._planned(factors)
-            if plan is not None:
-                self._decide(goal, plan, grows=any(factor > 1 for factor in found.values()))
+            made = work.result()
+            if made is not None:
+                self._decide(made.before, made.plan, grows=made.grows)
         except (ExecutorError, ValueError, OSError) as error:
             self._say(f"planning again failed, the plan stays: {error}")
 
@@ -126,9 +138,7 @@ class Replanner:
         before_usd, after_usd = goal.desired.cost_usd_per_h, plan.desired.cost_usd_per_h
         told = f"{before_usd:.2f} to {after_usd:.2f} USD/h, {len(plan.actions)} actions"
         saved_fraction = (before_usd - after_usd) / before_usd if before_usd else 0.0
-        if not plan.actions:
-            self._say("the new plan changes nothing")
-        elif not grows and saved_fraction < self._settings.gain_fraction:
+        if plan.actions and not grows and saved_fraction < self._settings.gain_fraction:
             least = f"{self._settings.gain_fraction:.1%}"
             self._say(f"the new plan ({told}) saves {saved_fraction:.1%}, below {least}: the plan stays")
         elif self._settings.shadow:
@@ -139,6 +149,7 @@ class Replanner:
                     self._say("another plan was applied meanwhile: the new one is dropped")
                     return
                 set_goal(self._folder, plan)
+            # without actions, too: its rates are those that demand may leave next
             self._say(f"keeps a new plan from now on ({told})")
 
 

@@ -22,7 +22,7 @@ def gpu_busy_s(gpu: GpuReading, gpu_type: GpuType) -> float:
 
 
 class EmulatedDevices:
-    """Implements executor.backends.local.Devices on the nodes/ folder."""
+    """Implements executor.backends.protocol.Devices on the nodes/ folder."""
 
     def __init__(self, folder: StateFolder) -> None:
         """Nodes are made by `create`."""

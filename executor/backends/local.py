@@ -8,22 +8,24 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import aiohttp
 
 from executor import credentials, ports, start_causes
 from executor.backends import probes, sleep_mode
 from executor.backends.launch_command import LaunchCommand, Launcher
-from executor.backends.protocol import Answer, Capabilities, Latencies, Observed, ObservedGpu, Say
+from executor.backends.protocol import Answer, Capabilities, Devices, Latencies, Observed, ObservedGpu, Say
 from executor.backends.readiness import await_ready
 from executor.errors import ExecutorError, ProcessError, StartError
+from executor.events import OnEvent
 from executor.processes import table as processes
+from executor.processes.ending import end_processes
+from executor.router.envoy import NAME as ROUTER_RECORD
 from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.waiting import finish, wait_until
 from planner.outages import DRAIN_LIMIT_S
-from planner.plan import GpuFacts, NodePlan, Plan, Repartition, Replica, SleepLevel, State
+from planner.plan import Plan, Repartition, Replica, SleepLevel, State
 from renderers.manifest import RenderError
 from renderers.vllm import replica_start
 
@@ -50,22 +52,6 @@ class Deadlines:
     sleep_s: float = 120.0
 
 
-class Devices(Protocol):
-    """The accelerators under the replicas, where this backend can see and set them."""
-
-    def create(self, nodes: tuple[NodePlan, ...], gpu_types: tuple[GpuFacts, ...] = ()) -> None:
-        """Make sure that the nodes' devices exist; gpu_types are those that the catalogue does not have."""
-
-    def gpus(self) -> tuple[ObservedGpu, ...]:
-        """Who holds memory of each, and how long it has worked. Raises ExecutorError."""
-
-    def over_commits(self) -> int | None:
-        """Times that one was asked for more memory than it has; None without any device."""
-
-    def repartition(self, action: Repartition) -> None:
-        """Set a GPU's MIG layout. Raises ExecutorError."""
-
-
 class LocalBackend:
     """Implements executor.backends.protocol.Backend on this machine."""
 
@@ -83,6 +69,7 @@ class LocalBackend:
         """
         self.capabilities = Capabilities(mig_layouts=devices is not None, reads_gpus=devices is not None)
         self.router = EnvoyRouter(folder)
+        self._folder = folder
         self._inspect = inspect
         self._table = processes.ProcessTable(folder.processes, folder.logs, folder.log_limits)
         self._launch = launch
@@ -220,6 +207,10 @@ class LocalBackend:
     def tidy(self) -> tuple[str, ...]:
         """The logs of everything that was started here."""
         return self._table.rotate_logs()
+
+    async def end_all(self, on_event: OnEvent) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Every process group on record."""
+        return await end_processes(self._folder, ROUTER_RECORD, on_event)
 
     async def repartition(self, action: Repartition) -> None:
         """Only devices that this backend can set reach this point (see preflight)."""

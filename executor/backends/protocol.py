@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from planner.plan import MigPlace, Plan, Repartition, Replica, Route, RouterPlan, SleepLevel, State
+from executor.events import OnEvent
+from planner.plan import GpuFacts, MigPlace, NodePlan, Plan, Repartition, Replica, Route, RouterPlan, SleepLevel, State
 
 Say = Callable[[str], None]
 
@@ -167,5 +168,24 @@ class Backend(Protocol):
     def tidy(self) -> tuple[str, ...]:
         """Bound what grows while replicas run, their logs for example; returns what could not be done, for people."""
 
+    async def end_all(self, on_event: OnEvent) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Stop the router, then every replica, known to the state or not; what ran, and what is left, for people. Never raises for one."""
+
     async def repartition(self, action: Repartition) -> None:
         """Give a GPU another MIG layout. Raises ExecutorError."""
+
+
+class Devices(Protocol):
+    """The accelerators under the replicas, where this backend can see and set them."""
+
+    def create(self, nodes: tuple[NodePlan, ...], gpu_types: tuple[GpuFacts, ...] = ()) -> None:
+        """Make sure that the nodes' devices exist; gpu_types are those that the catalogue does not have."""
+
+    def gpus(self) -> tuple[ObservedGpu, ...]:
+        """Who holds memory of each, and how long it has worked. Raises ExecutorError."""
+
+    def over_commits(self) -> int | None:
+        """Times that one was asked for more memory than it has; None without any device."""
+
+    def repartition(self, action: Repartition) -> None:
+        """Set a GPU's MIG layout. Raises ExecutorError."""

@@ -13,9 +13,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from types import TracebackType
 
-import aiohttp
-
-from executor.backends import probes
 from executor.backends.protocol import Backend, EngineLoad
 from executor.file_names import file_name
 from planner.plan import GpuPlan, Plan, Replica
@@ -100,15 +97,14 @@ class UsageWatch:
         asyncio.run(self._sample_until_stopped())
 
     async def _sample_until_stopped(self) -> None:
-        async with aiohttp.ClientSession() as session:
-            while True:
-                last = self._stop.is_set()
-                self._samples.append(await self._loads(session))
-                if last:
-                    return
-                await asyncio.to_thread(self._stop.wait, SAMPLE_EVERY_S)
+        while True:
+            last = self._stop.is_set()
+            self._samples.append(await self._loads())
+            if last:
+                return
+            await asyncio.to_thread(self._stop.wait, SAMPLE_EVERY_S)
 
-    async def _loads(self, session: aiohttp.ClientSession) -> Loads:
+    async def _loads(self) -> Loads:
         replicas = self._plan.desired.replicas
-        found = await asyncio.gather(*(probes.load(session, item.host, item.args.port) for item in replicas))
-        return {replica.name: load for replica, load in zip(replicas, found, strict=True) if load is not None}
+        found = await asyncio.gather(*(self._backend.ask(replica) for replica in replicas))
+        return {replica.name: answer.load for replica, answer in zip(replicas, found, strict=True) if answer.load is not None}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pynvml
+
 from executor.backends.protocol import GpuHolder, ObservedGpu
 from executor.errors import ExecutorError, StateError
 from executor.file_names import file_name
-from executor.nvml.driver import gpu_count, session
+from executor.nvml.driver import GpuDriverError, gpu_count, session
 from executor.nvml.gpu_readings import handle_of, mig_state, processes_on, uuid_of
 from executor.nvml.mig_change import WantedInstance, layout_text, offer_for, set_layout
 from executor.nvml.mig_geometry import instances, offers
@@ -22,7 +24,7 @@ NO_NODE = "this-machine"
 
 
 class NvmlDevices:
-    """Implements executor.backends.local.Devices on the GPUs that the NVIDIA driver shows; a GPU of a node is the one of its index."""
+    """Implements executor.backends.protocol.Devices on the GPUs that the NVIDIA driver shows; a GPU of a node is the one of its index."""
 
     def __init__(self, folder: StateFolder) -> None:
         """The state folder says which GPU belongs to which node of the plan."""
@@ -56,21 +58,30 @@ class NvmlDevices:
                     )
 
     def gpus(self) -> tuple[ObservedGpu, ...]:
-        """Every GPU with the processes that hold its memory; a GPU whose node is not known stands under NO_NODE. Raises ExecutorError."""
+        """Every GPU with the processes that hold its memory; a GPU whose node is not known stands under NO_NODE.
+
+        One that is lost (fallen off the bus, or broken) is not among them: the others are still to be read. Raises ExecutorError.
+        """
         owners = dict(self._owners())
         found = []
         with session():
             for index in range(gpu_count()):
-                handle = handle_of(index)
-                memory_mib: dict[int, int] = {}
-                for process in processes_on(handle, index, mig_state(handle, index)):
-                    memory_mib[process.pid] = memory_mib.get(process.pid, 0) + process.memory_mib
-                # The driver tells neither who computes at this moment nor a sum of the time in which something did: its rates are of its
-                # last sample, and there are none for divided GPUs.
-                holders = tuple(GpuHolder(pid, mib, active=None) for pid, mib in sorted(memory_mib.items()))
-                layout = self._mig_layout(owners.get(index, NO_NODE), index)
-                found.append(ObservedGpu(file_name(owners.get(index, NO_NODE)), index, holders, busy_s=None, mig_layout=layout))
+                try:
+                    found.append(self._gpu(index, owners.get(index, NO_NODE)))
+                except GpuDriverError as error:
+                    if error.code != pynvml.NVML_ERROR_GPU_IS_LOST:
+                        raise
         return tuple(sorted(found, key=lambda gpu: (gpu.node, gpu.index)))
+
+    def _gpu(self, index: int, node: str) -> ObservedGpu:
+        handle = handle_of(index)
+        memory_mib: dict[int, int] = {}
+        for process in processes_on(handle, index, mig_state(handle, index)):
+            memory_mib[process.pid] = memory_mib.get(process.pid, 0) + process.memory_mib
+        # The driver tells neither who computes at this moment nor a sum of the time in which something did: its rates are of its
+        # last sample, and there are none for divided GPUs.
+        holders = tuple(GpuHolder(pid, mib, active=None) for pid, mib in sorted(memory_mib.items()))
+        return ObservedGpu(file_name(node), index, holders, busy_s=None, mig_layout=self._mig_layout(node, index))
 
     def _mig_layout(self, node: str, index: int) -> tuple[MigPlace, ...] | None:
         """As the plan names it where it is the planned one, since names move with the driver; None for a GPU that no plan knows."""

@@ -29,7 +29,8 @@ def approach(world: World, goal: Plan, refusal: Callable[[Replica], str | None])
         plan = change(world.state, desired, repairs=repairs)
         starts = [action.replica for action in plan.actions if isinstance(action, Start)]
         refused = {name: why for name in starts if (why := refusal(wanted[name])) is not None}
-        if not refused:
+        # each round leaves out one more: whoever could not be left out would be started
+        if not refused.keys() - left_out.keys():
             return Approach(plan, tuple(f"replica {name}: {why}" for name, why in sorted(left_out.items())))
         left_out.update(refused)
         desired = _without(goal.desired, left_out.keys(), world)
@@ -45,8 +46,13 @@ def _without(desired: Desired, names: AbstractSet[str], world: World) -> Desired
             kept.append(replica)
         elif replica.name in running:
             kept.append(running[replica.name])
-    routes = routes_for(kept, [route.served_name for route in desired.routes])
-    return desired.model_copy(update={"replicas": tuple(kept), "routes": routes})
+    # a kept one that sleeps goes on sleeping
+    levels = {item.name: item for item in desired.asleep if item.name not in names}
+    levels |= {item.name: item for item in world.state.asleep if item.name in names and item.name in running}
+    awake = [replica for replica in kept if replica.name not in levels]
+    routes = routes_for(awake, [route.served_name for route in desired.routes])
+    asleep = tuple(levels[name] for name in sorted(levels))
+    return desired.model_copy(update={"replicas": tuple(kept), "routes": routes, "asleep": asleep})
 
 
 def differs(state: State, desired: Desired) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+_MOST_DOUBLINGS = 60
+
 
 @dataclass(frozen=True, slots=True)
 class BackOff:
@@ -27,7 +29,7 @@ class BackOff:
 class Attempt:
     """The failures of a replica since it last ran well. Times are of a clock that never goes back, in seconds.
 
-    command_hash is of the command that failed: another one begins anew.
+    command_hash is of the command that failed: another one begins anew. pid is of the last process whose end was counted.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Attempt:
     reason: str
     failed_at_s: float
     retry_at_s: float
+    pid: int = 0
 
 
 class Attempts:
@@ -58,16 +61,24 @@ class Attempts:
         before = self._attempts.get(name)
         same = before is not None and before.command_hash == command_hash
         failures = 1 + (before.failures if same and before is not None else 0)
-        wait_s = min(self._back_off.base_s * 2.0 ** (failures - 1), self._back_off.longest_s)
+        # more doublings than that are longer than anybody waits, and in the end more than a number can hold
+        doublings = min(failures - 1, _MOST_DOUBLINGS)
+        wait_s = min(self._back_off.base_s * 2.0**doublings, self._back_off.longest_s)
         wait_s *= 1 + self._back_off.jitter_fraction * self._draw()
-        self._attempts[name] = Attempt(name, command_hash, failures, permanent, reason, now_s, now_s + wait_s)
+        pid = before.pid if before is not None else 0
+        self._attempts[name] = Attempt(name, command_hash, failures, permanent, reason, now_s, now_s + wait_s, pid)
 
-    def died(self, name: str, command_hash: str, reason: str, now_s: float, *, permanent: bool = False) -> None:
-        """It ran and does not any more. The first time it may start again at once: what ran well dies of something else."""
-        first = self.before(name, command_hash) is None
+    def died(self, name: str, command_hash: str, pid: int, reason: str, now_s: float, *, permanent: bool = False) -> None:
+        """The process with this pid ran and is at its end; each counts once, also where it is seen again after a restart of the loop.
+
+        The first time it may start again at once: what ran well dies of something else.
+        """
+        before = self.before(name, command_hash)
+        if before is not None and before.pid == pid:
+            return
         self.failed(name, command_hash, reason, now_s, permanent=permanent)
-        if first:
-            self._attempts[name] = replace(self._attempts[name], retry_at_s=now_s)
+        retry_at_s = now_s if before is None else self._attempts[name].retry_at_s
+        self._attempts[name] = replace(self._attempts[name], pid=pid, retry_at_s=retry_at_s)
 
     def ready(self, name: str, now_s: float) -> None:
         """It runs; what failed long enough ago is forgotten."""

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from executor.processes import proc
 from executor.reconcile.attempts import Attempt
 from profiles.regular_files import write_atomic
@@ -44,19 +46,25 @@ class Remembered:
     rejected: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored(Remembered):
+    boot_id: str = ""
+
+
+_STORED = TypeAdapter(_Stored)
+
+
 def recall(path: Path) -> Remembered:
     """What the file says; nothing where it is missing or damaged, which costs no more than a try too early."""
     try:
-        value = json.loads(path.read_bytes())
-        passes = tuple(PassReport(**{**item, **_tuples(item)}) for item in value["passes"])
-        attempts = tuple(Attempt(**item) for item in value["attempts"])
-        rejected = {str(digest): str(why) for digest, why in value.get("rejected", {}).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        stored = _STORED.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return Remembered()
-    if value.get("boot_id") != proc.boot_id():
+    attempts = stored.attempts
+    if stored.boot_id != proc.boot_id():
         # the clock that counts from the start of the machine has begun anew
         attempts = tuple(replace(attempt, failed_at_s=0.0, retry_at_s=0.0) for attempt in attempts)
-    return Remembered(passes, attempts, rejected)
+    return Remembered(stored.passes, attempts, stored.rejected)
 
 
 def remember(path: Path, remembered: Remembered) -> None:
@@ -69,7 +77,3 @@ def remember(path: Path, remembered: Remembered) -> None:
     }
     with suppress(OSError):
         write_atomic(path, json.dumps(value, sort_keys=True, indent=2) + "\n")
-
-
-def _tuples(item: Mapping[str, object]) -> dict[str, tuple[object, ...]]:
-    return {name: tuple(found) for name in ("actions", "failures", "drift") if isinstance(found := item.get(name), list)}

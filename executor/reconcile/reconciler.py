@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
+from executor.applying.engine_kept import keep_engine
+from executor.applying.rollback import plan_before, roll_back
+from executor.applying.steps import StartingPoint, Steps
 from executor.backends.protocol import Backend
-from executor.engine_kept import keep_engine
 from executor.errors import ExecutorError, LockedError, RegressionError, RolledBackError, StartError
 from executor.events import Event, OnEvent, ignore
 from executor.reconcile.approach import Approach, approach, differs, in_words
 from executor.reconcile.attempts import Attempts
 from executor.reconcile.memory import PASSES_KEPT, PassOutcome, PassReport, Remembered, remember
 from executor.reconcile.observe import Observer, World
-from executor.rollback import plan_before, roll_back
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of, set_goal
 from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
-from executor.steps import StartingPoint, Steps
 from planner.check import transition_problems
 from planner.disruptions import Allowed, allowed_now
 from planner.plan import Desired, Plan, Replica, State, plan_hash
@@ -73,7 +73,8 @@ class Reconciler:
         """Nothing is looked at yet; passes are those before, rejected the plans that were taken back."""
         self._with = surroundings
         self._passes = passes
-        self._deaths: set[tuple[str, int]] = set()
+        # the goal that the journal, of this length, says was reached
+        self._noted: tuple[str, int] | None = None
         # plans that were taken back, by hash, and why
         self._rejected = dict(rejected)
         # requests that each model has got so far, as its engines count them
@@ -94,6 +95,9 @@ class Reconciler:
         try:
             if dry_run:
                 await self._dry(read_goal(), account)
+            elif not self._with.folder.root.exists() and read_goal() is None:
+                # a wrong name of a folder must not make one
+                account.drift = (_NO_GOAL,)
             else:
                 self._with.folder.create()
                 with locked(self._with.folder.lock_path, "reconcile"):
@@ -110,7 +114,7 @@ class Reconciler:
         report = PassReport(
             began, duration_s, outcome, tuple(account.actions), tuple(account.failures), (*account.rejected, *account.drift)
         )
-        if not dry_run and outcome != "busy":
+        if not dry_run and outcome != "busy" and self._with.folder.root.exists():
             self._passes = (*self._passes, report)[-PASSES_KEPT:]
             remember(self._with.folder.reconcile_path, Remembered(self._passes, self._with.attempts.all, self._rejected))
         return report
@@ -119,13 +123,20 @@ class Reconciler:
         try:
             goal = read_goal()
         except ExecutorError as error:
-            account.failures.append(str(error))
+            told = str(error)
+        else:
+            why = None if goal is None else self._rejected.get(plan_hash(goal))
+            if why is None:
+                return goal
+            account.rejected = (f"the plan was taken back and is not tried again: {why}; change it, or run `ullage reconcile --retry`",)
             return goal_of(self._with.folder)
-        why = None if goal is None else self._rejected.get(plan_hash(goal))
-        if why is None:
-            return goal
-        account.rejected = (f"the plan was taken back and is not tried again: {why}; change it, or run `ullage reconcile --retry`",)
-        return goal_of(self._with.folder)
+        try:
+            kept = goal_of(self._with.folder)
+        except ExecutorError as error:
+            # often it is this very file that cannot be read
+            raise ExecutorError(told if str(error) == told else f"{told}\n{error}") from error
+        account.failures.append(told)
+        return kept
 
     async def _dry(self, goal: Plan | None, account: _Account) -> None:
         if goal is None:
@@ -158,6 +169,8 @@ class Reconciler:
             account.drift += allowed.reasons
             all_of_them = allowed.actions == len(way.plan.actions)
             if not (allowed.actions or world.strays or (all_of_them and differs(state, way.plan.desired))):
+                if not way.left_out and all_of_them:
+                    self._note_end(goal, state)
                 return
             await self._act(way, world, goal, account, None if all_of_them else allowed.actions)
 
@@ -213,6 +226,21 @@ class Reconciler:
             keep(folder, goal, steps.state.serial)
         journal.end(ok=True)
 
+    def _note_end(self, goal: Plan, state: State) -> None:
+        """All is as planned: so say journal and history, also where whoever did the last action died before it could note its end."""
+        folder, digest = self._with.folder, plan_hash(goal)
+        length_bytes = folder.journal_path.stat().st_size if folder.journal_path.exists() else 0
+        if self._noted == (digest, length_bytes):
+            # nobody has written anything since: a long journal is not read in every pass
+            return
+        journal = Journal(folder.journal_path)
+        if journal.reached() == digest and journal.unfinished() is None:
+            self._noted = (digest, length_bytes)
+            return
+        journal.begin(digest, state.serial, goal=digest)
+        keep(folder, goal, state.serial)
+        journal.end(ok=True)
+
     def _telling(self, account: _Account) -> OnEvent:
         """Events go to whoever listens, and what was done into the account."""
 
@@ -237,11 +265,10 @@ class Reconciler:
             condition = world.conditions.get(name)
             if condition is not None and condition.kind == "ready":
                 self._with.attempts.ready(name, now_s)
-            if condition is None or condition.kind not in _ENDINGS or (name, seen.pid) in self._deaths:
+            if condition is None or condition.kind not in _ENDINGS:
                 continue
-            self._deaths.add((name, seen.pid))
             lasting = condition.kind == "few_kv_blocks"
-            self._with.attempts.died(name, seen.command_hash, condition.detail, now_s, permanent=lasting)
+            self._with.attempts.died(name, seen.command_hash, seen.pid, condition.detail, now_s, permanent=lasting)
 
     def _drift(self, world: World, way: Approach, goal: Plan) -> tuple[str, ...]:
         """What is not as planned, and stays so for now."""

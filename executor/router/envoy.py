@@ -81,8 +81,12 @@ class EnvoyRouter:
         record = self.record()
         if record is None or not processes.alive(record):
             return "does not run"
-        if record.command_hash != _digest(envoy.render_routes(routes, settings), _argv()):
+        manifest = envoy.render_routes(routes, settings)
+        if record.command_hash != _digest(manifest, _argv()):
             return "it runs with other settings"
+        for file in manifest:
+            if not self._is_written(file):
+                return f"its file {self._folder.router / file.path} is not as it was written"
         async with aiohttp.ClientSession() as session:
             seen = await admin.look(session, settings.host, settings.admin_port)
         # asked last: a router that ends while we look must not pass for one that only keeps silent
@@ -101,7 +105,12 @@ class EnvoyRouter:
             record = None
         if record is None:
             await self._start(settings, manifest, argv, digest)
-        await self._switch(settings, routes, ())
+        # what it has read already is put back for its next start
+        self._write([file for file in manifest if file.path in _READ_ONCE])
+        async with aiohttp.ClientSession() as session:
+            seen = await admin.look(session, settings.host, settings.admin_port)
+        # it may have missed a change of its files: the same ones again are another change
+        await self._switch(settings, routes, (), anew=seen is not None and seen.lacks(routes) is not None)
 
     async def set_routes(self, settings: RouterPlan, routes: tuple[Route, ...], before: tuple[Route, ...]) -> str:
         """Switch from the routes before to these and wait until Envoy uses them; returns a note naming backends it finds unhealthy, or ''.
@@ -115,10 +124,15 @@ class EnvoyRouter:
         sick = await self._switch(settings, routes, routes)
         return f"not healthy yet: {', '.join(sick)}" if sick else ""
 
-    async def _switch(self, settings: RouterPlan, routes: tuple[Route, ...], healthy: tuple[Route, ...]) -> tuple[str, ...]:
-        """Envoy has these routes, and the backends of `healthy` are that, or have had their time; returns which are not."""
+    async def _switch(
+        self, settings: RouterPlan, routes: tuple[Route, ...], healthy: tuple[Route, ...], *, anew: bool = False
+    ) -> tuple[str, ...]:
+        """Envoy has these routes, and the backends of `healthy` are that, or have had their time; returns which are not.
+
+        anew: files are written also where they have the right text.
+        """
         manifest = envoy.render_routes(routes, settings)
-        await asyncio.to_thread(self._write, [file for file in manifest if file.path not in _READ_ONCE])
+        await asyncio.to_thread(self._write, [file for file in manifest if file.path not in _READ_ONCE], anew=anew)
         clock = asyncio.get_running_loop().time
         deadline_s = clock() + _SWITCH_LIMIT_S
         async with aiohttp.ClientSession() as session:
@@ -169,12 +183,18 @@ class EnvoyRouter:
         if check.returncode:
             raise RouterError(f"Envoy refuses its configuration in {self._folder.router}:\n{logs.tail(complaint.decode(errors='replace'))}")
 
-    def _write(self, files: list[File]) -> None:
+    def _is_written(self, file: File) -> bool:
+        try:
+            return (self._folder.router / file.path).read_bytes() == file.text.encode()
+        except OSError:
+            return False
+
+    def _write(self, files: list[File], *, anew: bool = False) -> None:
         """Rename changed files into place in the renderer's order, in which no route names a cluster Envoy has not heard of."""
         for file in files:
             path = self._folder.router / file.path
             try:
-                if not path.exists() or path.read_text(encoding="utf-8") != file.text:
+                if anew or not self._is_written(file):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_atomic(path, file.text)
             except OSError as error:

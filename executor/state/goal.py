@@ -13,10 +13,10 @@ def set_goal(folder: StateFolder, plan: Plan) -> None:
     """Note what is to be kept from now on. Raises StateError when the disk refuses."""
     text = to_json(plan)
     try:
-        if not folder.goal_path.exists() or folder.goal_path.read_text(encoding="utf-8") != text:
+        if not folder.goal_path.exists() or folder.goal_path.read_bytes() != text.encode():
             write_atomic(folder.goal_path, text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise StateError(f"{folder.goal_path}: cannot be written: {error}; free space and try again") from error
+    except OSError as error:
+        raise StateError(f"{folder.goal_path}: cannot be written: {error.strerror or error}; free space and try again") from error
 
 
 def goal_of(folder: StateFolder) -> Plan | None:

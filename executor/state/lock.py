@@ -31,7 +31,7 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise LockedError(f"{path.parent} is in use: {_holder(descriptor)}; wait until it ends, or end that process") from error
         os.ftruncate(descriptor, 0)
-        mine = {"purpose": purpose, "pid": os.getpid(), "owner": _owner(), "since": utc_now()}
+        mine = {"purpose": purpose, "pid": os.getpid(), "start_ticks": _start_ticks(os.getpid()), "owner": _owner(), "since": utc_now()}
         # the name is for people: on a full disk the lock holds without it, so that destroy still works
         with suppress(OSError):
             os.pwrite(descriptor, json.dumps(mine).encode(), 0)
@@ -47,13 +47,20 @@ def holder(path: Path) -> str | None:
     """Who holds the lock, for people; None when nobody does. Never takes the lock itself, which could make an apply fail."""
     try:
         value = json.loads(path.read_bytes())
-        return _words(value) if proc.facts(value["pid"]) is not None else None
+        # a holder that was killed leaves its name behind, and its pid may be somebody else's by now
+        started = _start_ticks(value["pid"])
+        return _words(value) if started is not None and started == value["start_ticks"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _words(value: dict[str, object]) -> str:
     return f"ullage {value['purpose']} of {value['owner']}, process {value['pid']}, since {value['since']}"
+
+
+def _start_ticks(pid: int) -> int | None:
+    found = proc.facts(pid)
+    return None if found is None else found.start_ticks
 
 
 def _owner() -> str:

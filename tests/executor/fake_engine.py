@@ -2,7 +2,7 @@
 
 MODE: ok | silent (listens on nothing) | other (serves another name) | oom (dies with vLLM's text) | forking (has a child in its
 group) | stubborn (ignores SIGTERM) | dumb (never makes a token) | slow (says so, and listens once the file FAKE_GATE exists) |
-held (stops in the middle of a stream until that file exists).
+held (stops in the middle of a stream until that file exists) | worker (has a child without which it makes no token, and does not notice).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 HOST, PORT, NAME, MODE = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 TOKEN_S = float(os.environ.get("FAKE_TOKEN_S", "0.002"))
 running = 0
+worker = 0
 lock = threading.Lock()
 
 
@@ -44,6 +45,8 @@ class Engine(BaseHTTPRequestHandler):
         if MODE == "dumb":
             self.answer(500, {"error": {"message": "no token today"}})
             return
+        if worker and not worker_lives():
+            threading.Event().wait()
         with lock:
             running += 1
         try:
@@ -80,12 +83,20 @@ class Engine(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
 
+def worker_lives() -> bool:
+    try:
+        return os.waitpid(worker, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
+
+
 def await_gate() -> None:
     while not os.path.exists(os.environ["FAKE_GATE"]):  # noqa: PTH110 - no import for one look
         time.sleep(0.01)
 
 
 def main() -> None:
+    global worker  # noqa: PLW0603 - one engine per process
     if MODE == "oom":
         sys.exit("ValueError: Free memory on device (1.2/79.19 GiB) on startup is less than desired\nEngine core initialization failed")
     if MODE == "stubborn":
@@ -93,6 +104,10 @@ def main() -> None:
     if MODE == "forking" and os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         threading.Event().wait()
+    if MODE == "worker":
+        worker = os.fork()
+        if not worker:
+            threading.Event().wait()
     if MODE == "slow":
         sys.stdout.write("waits\n")
         sys.stdout.flush()

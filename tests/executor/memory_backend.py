@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from executor.backends.protocol import Answer, Capabilities, EngineLoad, Latencies, Observed, ObservedGpu, Say
 from executor.errors import ProcessError, StartError
+from executor.events import OnEvent
 from planner.plan import Plan, Repartition, Replica, Route, RouterPlan, SleepLevel, State
 from profiles.sources.failure_causes import CAUSE_BY_NAME
 
@@ -58,9 +60,9 @@ class MemoryRouter:
 class MemoryBackend:
     """Implements executor.backends.protocol.Backend."""
 
-    capabilities = Capabilities(mig_layouts=True, reads_gpus=False)
-
     def __init__(self) -> None:
+        self.capabilities = Capabilities(mig_layouts=True, reads_gpus=False)
+        self.seen_gpus: tuple[ObservedGpu, ...] = ()
         self.router = MemoryRouter()
         self.engines: dict[str, Engine] = {}
         # what goes wrong at a start of this replica: the cause, or nothing
@@ -100,7 +102,7 @@ class MemoryBackend:
         return None
 
     def gpus(self) -> tuple[ObservedGpu, ...]:
-        return ()
+        return self.seen_gpus
 
     def over_commits(self) -> int | None:
         return None
@@ -149,5 +151,16 @@ class MemoryBackend:
     def tidy(self) -> tuple[str, ...]:
         return ()
 
+    async def end_all(self, on_event: OnEvent) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        del on_event
+        stopped = tuple(sorted(name for name, engine in self.engines.items() if engine.alive))
+        self.engines.clear()
+        self.router.settings, self.router.routes = None, ()
+        return stopped, ()
+
     async def repartition(self, action: Repartition) -> None:
         self.done.append(f"repartition {action.gpu}")
+        self.seen_gpus = tuple(
+            dataclasses.replace(gpu, mig_layout=action.layout) if (gpu.node, gpu.index) == (action.node, action.gpu) else gpu
+            for gpu in self.seen_gpus
+        )

@@ -16,13 +16,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from executor.applying.destroy import destroy
 from executor.backends import probes
-from executor.destroy import destroy
 from executor.errors import ExecutorError, LockedError, StalePlanError, StartError
 from executor.processes import proc
 from executor.state.journal import Journal
 from executor.state.lock import locked
-from executor.status import StatusReport, status
+from executor.status import StatusReport
 from executor.waiting import wait_until
 from planner.plan import Plan, Replica, State
 from tests.executor.worlds import World, engine, free_ports
@@ -54,7 +54,7 @@ def test_apply_status_change_destroy(world: World) -> None:
     one, two = engine("llama-0", ports[0]), engine("qwen-0", ports[1], gpu=1)
     state = applied(world, world.plan([one, two]))
     assert (state.serial, [replica.name for replica in state.replicas]) == (1, ["llama-0", "qwen-0"])
-    report = status(world.folder.root)
+    report = world.status()
     assert (conditions(report), report.drift) == ({"llama-0": "ready", "qwen-0": "ready"}, ())
 
     empty = world.plan([one, two])
@@ -67,7 +67,7 @@ def test_apply_status_change_destroy(world: World) -> None:
     state = applied(world, world.plan([moved, two, third]))
     kinds = [kind for kind, _ in begun(world)]
     assert kinds.index("drain") < kinds.index("stop") < len(kinds) - 1 - kinds[::-1].index("start")
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
     after = world.living()
     assert after["replica-qwen-0"] == before["replica-qwen-0"]
     assert after["replica-llama-0"] != before["replica-llama-0"]
@@ -146,11 +146,11 @@ def test_a_port_taken_by_another_program_is_found_before_anything_is_done(world:
         with pytest.raises(ExecutorError, match=f"replica llama-0: 127.0.0.1:{port} is taken"):
             applied(world, moved)
     assert world.living() == before
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
     applied(world, moved)
     # an address that a replica of ours leaves is no obstacle for the next one
     applied(world, world.plan([engine("qwen-0", port, gpu=1)]))
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
 
 
 @pytest.mark.parametrize("names", [("llama-0", "llama-1"), ("llama-0", "qwen-0")])
@@ -220,12 +220,12 @@ def test_apply_starts_again_what_died_also_when_the_plan_changes_nothing_else(wo
     before = world.living()
     # as the OOM killer does it: the server goes, its child keeps the memory
     world.kill("replica-llama-0")
-    assert status(world.folder.root).drift == ("replica llama-0: does not run",)
+    assert world.status().drift == ("replica llama-0: does not run",)
     plan = world.plan([one, two])
     assert plan.actions == ()
     applied(world, plan)
     after = world.living()
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
     assert not set(after["replica-llama-0"]) & set(before["replica-llama-0"])
     assert after["replica-qwen-0"] == before["replica-qwen-0"]
     assert [event.detail for event in world.events if event.what == "note"] == ["does not run any more and is started again"]
@@ -243,16 +243,16 @@ def test_status_tells_of_an_apply_that_did_not_end(world: World) -> None:
     good, bad = engine("llama-0", ports[0]), engine("qwen-0", ports[1], "oom", gpu=1)
     with pytest.raises(StartError):
         applied(world, world.plan([good, bad]))
-    [line] = status(world.folder.root).drift
+    [line] = world.status().drift
     assert line.startswith("apply: stopped with 1 of its plan's actions done: replica qwen-0: its process ended")
     assert line.endswith("apply that plan again, or plan again")
     with locked(world.folder.lock_path, "apply"):
-        [line] = status(world.folder.root).drift
+        [line] = world.status().drift
     assert line.startswith(f"apply: works now: ullage apply of {getpass.getuser()}, process {os.getpid()}, since ")
 
     with world.folder.journal_path.open("a") as journal:
         journal.write("what is this?\nand this?\n")
-    [line] = status(world.folder.root).drift
+    [line] = world.status().drift
     assert "not a journal record" in line
 
 
@@ -262,14 +262,14 @@ def test_status_names_what_is_missing_and_what_is_foreign(world: World) -> None:
     applied(world, world.plan([one, two]))
     for name in ("replica-llama-0", "router"):
         world.kill(name)
-    report = status(world.folder.root)
+    report = world.status()
     assert conditions(report) == {"llama-0": "missing", "qwen-0": "ready"}
     assert report.drift == ("replica llama-0: does not run", "router: does not run")
 
     async def beside_a_stranger() -> StatusReport:
         server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", ports[0])
         async with server:
-            return await asyncio.to_thread(status, world.folder.root)
+            return await asyncio.to_thread(world.status)
 
     report = asyncio.run(beside_a_stranger())
     assert conditions(report) == {"llama-0": "foreign", "qwen-0": "ready"}

@@ -13,6 +13,7 @@ import pytest
 
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError, StartError
+from executor.events import ignore
 from planner.plan import Plan, Replica, RouterPlan, State
 from planner.routes import routes_for
 from tests.executor.memory_backend import MemoryBackend
@@ -158,6 +159,22 @@ def test_the_router_does_what_it_is_told_and_tells_what_differs(stage: Stage) ->
         await router.set_routes(stage.router, fewer, routes)
         assert await router.difference(stage.router, fewer) is None
         assert await stage.backend().router.difference(stage.router, fewer) is None
+
+    asyncio.run(run())
+
+
+def test_everything_ends_router_first_and_a_second_time_there_is_nothing(stage: Stage) -> None:
+    async def run() -> None:
+        backend = stage.backend()
+        backend.preflight(stage.plan, State())
+        await backend.router.ensure(stage.router, ())
+        await backend.start(stage.one, silent)
+        stopped, left = await stage.backend().end_all(ignore)
+        assert [name for name in stopped if name.endswith(stage.one.name)]
+        assert left == ()
+        assert backend.observe() == {}
+        assert backend.router.pid() is None
+        assert await backend.end_all(ignore) == ((), ())
 
     asyncio.run(run())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from executor.backends.probes import read_latencies
 from executor.backends.protocol import Latencies
 from executor.errors import RolledBackError

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from executor.status import status
 from planner.plan import Plan, to_json
 from tests.executor.worlds import World, engine, free_ports, until
 
@@ -56,7 +55,7 @@ def test_apply_after_a_crash_converges(world: World, tmp_path: Path, after: int,
     assert state.replicas == plan.desired.replicas
     assert set(world.living()) == {"replica-llama-0", "replica-mistral-0", "replica-zephyr-0", "router"}
     assert world.living()["replica-zephyr-0"] == kept
-    assert status(world.folder.root).drift == ()
+    assert world.status().drift == ()
     assert world.plan(wanted).actions == ()
 
 

@@ -9,13 +9,12 @@ import pytest
 from aiohttp import ClientSession, web
 
 from executor import credentials
-from executor.apply import apply
+from executor.applying.apply import apply
+from executor.applying.destroy import destroy
 from executor.backends import probes
 from executor.backends.engine_kinds import emulated_backend
 from executor.clients.replay import ReplayRequest, replay
-from executor.destroy import destroy
 from executor.errors import AccessError, ExecutorError, StartError
-from executor.status import status
 from planner.plan import Plan, RouterPlan
 from planner.simulation.simulation_input import SimulatedRequest
 from tests.executor.worlds import World, free_ports
@@ -67,7 +66,7 @@ def test_a_key_that_cannot_be_sent_stops_apply_before_anything_is_done(world: Wo
 def test_engines_that_demand_a_key_are_started_watched_and_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = one_engine(world)
     apply(plan, world.folder.root)
-    report = status(world.folder.root)
+    report = world.status()
     assert report.drift == ()
     assert [(row.condition, row.load is not None) for row in report.replicas] == [("ready", True)]
     # through a real Envoy, which has to pass the header on
@@ -76,7 +75,7 @@ def test_engines_that_demand_a_key_are_started_watched_and_measured(world: World
 
     for wrong in ("", "another"):
         monkeypatch.setenv("VLLM_API_KEY", wrong)
-        report = status(world.folder.root)
+        report = world.status()
         assert [row.condition for row in report.replicas] == ["denied"]
         assert report.drift == (
             "replica llama-8b-0: runs, but the engine demands an API key; set VLLM_API_KEY to the one it was started with",

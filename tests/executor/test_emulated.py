@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from executor.apply import apply
+from executor.applying.apply import apply
+from executor.applying.destroy import destroy
 from executor.backends import machine
 from executor.backends.emulated_devices import EmulatedDevices
 from executor.backends.engine_kinds import vllm_backend
 from executor.clients.replay import ReplayRequest, replay
-from executor.destroy import destroy
 from executor.emulator import devices
 from executor.emulator.node_gpus import node_gpu_type
 from executor.errors import ExecutorError, StartError
@@ -162,7 +162,7 @@ def test_real_engines_are_started_by_the_rendered_command_line(world: World, tmp
     monkeypatch.setattr(machine, "visible_gpus", lambda: 2)
     plan = onto(world, time_shared_plan())
     apply(plan, world.folder.root, vllm_backend)
-    assert status(world.folder.root).drift == ()
+    assert status(world.folder.root, vllm_backend).drift == ()
     record = processes.ProcessTable(world.folder.processes, tmp_path).record("replica-llama-8b-0")
     assert record is not None
     assert record.argv == vllm.command(next(item for item in plan.desired.replicas if item.name == "llama-8b-0"))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from executor.apply import apply
+from executor.applying.apply import apply
+from executor.applying.destroy import destroy
 from executor.backends.engine_kinds import emulated_backend
 from executor.backends.probes import read_load
 from executor.clients.replay import ReplayRequest, replay
-from executor.destroy import destroy
 from executor.emulator import devices
 from executor.errors import ProcessError
 from executor.status import status

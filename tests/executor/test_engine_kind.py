@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
+from executor.applying.destroy import destroy
 from executor.backends.local import LocalBackend
 from executor.backends.protocol import GpuHolder, ObservedGpu
-from executor.destroy import destroy
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
 from executor.status import status

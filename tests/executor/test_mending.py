@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from executor import mending
-from executor.apply import apply_to
+from executor.applying import mending
+from executor.applying.apply import apply_to
 from executor.backends.protocol import Say
 from executor.waiting import wait_until
 from planner.plan import Replica, State
@@ -94,3 +94,29 @@ def test_a_mend_that_fails_does_not_end_the_apply(loop: Loop) -> None:
 
     assert "mistral-0" in {replica.name for replica in asyncio.run(run()).replicas}
     assert backend.done.count("start llama-0") == 1
+
+
+def test_the_router_comes_back_while_a_hung_engine_is_drained(loop: Loop) -> None:
+    backend = loop.backend
+    assert isinstance(backend, Slow)
+    old = (engine("llama-0", 3000), engine("qwen-0", 3001, gpu=1))
+    loop.apply(*old)
+    plan = loop.plan(old[0])
+    draining = asyncio.Event()
+
+    async def drain(replica: Replica) -> str:
+        draining.set()
+        await backend.gate.wait()
+        return "it hangs"
+
+    backend.drain = drain  # type: ignore[method-assign]
+
+    async def run() -> State:
+        work = asyncio.create_task(apply_to(plan, loop.folder, backend, loop.events.append))
+        await draining.wait()
+        backend.router.settings = None
+        assert await wait_until(lambda: backend.router.settings is not None, 60.0)
+        backend.gate.set()
+        return await work
+
+    assert [replica.name for replica in asyncio.run(run()).replicas] == ["llama-0"]

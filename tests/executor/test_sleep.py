@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from executor.backends import sleep_mode
 from executor.backends.probes import read_load
 from executor.backends.protocol import GpuHolder, ObservedGpu, Say

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.starts import run_starts
+from executor.applying.starts import run_starts
 from planner.plan import Start
 
 seats = st.sets(st.integers(min_value=0, max_value=3), min_size=1, max_size=3).map(lambda gpus: tuple(sorted(gpus)))

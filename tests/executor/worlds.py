@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from executor.backends.launch_command import LaunchCommand
 from executor.backends.local import Deadlines, LocalBackend
 from executor.events import Event
 from executor.processes import table as processes
 from executor.state.folder import StateFolder
+from executor.status import StatusReport, status
 from executor.waiting import wait_until
 from planner.diff import diff
 from planner.plan import Plan, Prior, Replica, RouterPlan, State, state_hash
@@ -65,6 +66,10 @@ class World:
 
     async def apply(self, plan: Plan) -> State:
         return await apply_to(plan, self.folder, self.backend(), self.events.append)
+
+    def status(self) -> StatusReport:
+        """What `ullage status` would find on this backend."""
+        return status(self.folder.root, lambda *_: self.backend())
 
     def living(self) -> dict[str, tuple[int, ...]]:
         """Processes that live, by record."""

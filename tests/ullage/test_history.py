@@ -121,3 +121,19 @@ def test_a_dry_run_after_an_apply_that_was_cut_off_counts_what_is_left(applied: 
     last = ullage("apply", "back.json", "--dry-run", "--engine", "emulated").out.splitlines()[-1]
     count = len(back.actions)
     assert last == f"dry run: {count - 1} of {count} actions would be done; an earlier apply of this plan did 1; nothing was"
+
+
+def test_a_target_is_a_part_of_the_plan_and_what_is_no_target_is_told(applied: tuple[Plan, Plan]) -> None:
+    del applied
+    assert ullage("undo", "-o", "back.json").code == 0
+    whole = ullage("apply", "back.json", "--dry-run", "--engine", "emulated").out
+    part = ullage("apply", "back.json", "--target", "small", "--dry-run", "--engine", "emulated")
+    assert part.code == 0, part.err
+    assert "large" in whole
+    assert "start large" not in part.out
+    assert "0 of 0 actions would be done" in part.out
+    unknown = ullage("apply", "back.json", "--target", "smal", "--dry-run", "--engine", "emulated")
+    assert (unknown.code, unknown.err) == (
+        1,
+        "error: --target smal: no such model or replica in plan and state; did you mean small?\n",
+    )

@@ -45,6 +45,7 @@ class Played:
             await self.replanner.look({name: int(count) for name, count in self.requests.items()})
             if self.replanner.working is not None:
                 await asyncio.wait({self.replanner.working})
+        await self.replanner.look({})
         await self.replanner.end()
 
 

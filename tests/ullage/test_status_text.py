@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from executor.applying.destroy import DestroyReport
 from executor.backends.protocol import EngineLoad
 from executor.clients.replay import ReplayProgress
-from executor.destroy import DestroyReport
 from executor.events import Event
 from executor.status import ReplicaStatus, RouterStatus, StatusReport
 from tests.ullage.commands import ullage

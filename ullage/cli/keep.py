@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +37,7 @@ HOUR_OPTION = typer.Option("--replan-per-hour", min=1, max=60, help="Plan again 
 SHADOW_OPTION = typer.Option("--shadow", help="With --replan: only say what would be kept from then on.")
 RETRY_OPTION = typer.Option("--retry", help="Forget earlier failures: try held replicas, and plans that were taken back, again.")
 DRY_RUN_OPTION = typer.Option("--dry-run", help="Print what would be done; do nothing.")
-JSON_OPTION = typer.Option("--json", help="One JSON object per pass instead of text.")
+JSON_OPTION = typer.Option("--json", help="One JSON object per line instead of text: events and passes.")
 
 
 def register(app: typer.Typer) -> None:
@@ -111,10 +112,9 @@ def _replan_settings(fleet: Path | None, after_s: float, gain_fraction: float, p
 
 def _once(keeper: Keeper, *, retry: bool, dry_run: bool, as_json: bool) -> None:
     """Passes until all is clear; exit with 1 when something is not as planned."""
-    from executor.events import ignore
     from executor.reconcile.run import until_sure
 
-    made = keeper.reconciler(ignore if as_json else _tell, retry=retry)
+    made = keeper.reconciler(_tell_json if as_json else _tell, retry=retry)
     reports = asyncio.run(until_sure(made, keeper.read_goal, dry_run=dry_run))
     for report in reports:
         _print(report, as_json=as_json, always=report is reports[-1], dry_run=dry_run)
@@ -125,13 +125,16 @@ def _once(keeper: Keeper, *, retry: bool, dry_run: bool, as_json: bool) -> None:
 def _watch(
     keeper: Keeper, interval_s: float, metrics_port: int | None, settings: ReplanSettings | None, *, retry: bool, as_json: bool
 ) -> None:
-    from executor.events import ignore
     from ullage.keeping import go_on
 
-    made = keeper.reconciler(ignore if as_json else _tell, retry=retry)
+    made = keeper.reconciler(_tell_json if as_json else _tell, retry=retry)
+
+    first = True
 
     def told(report: PassReport) -> None:
-        _print(report, as_json=as_json, always=False)
+        nonlocal first
+        _print(report, as_json=as_json, always=first)
+        first = False
 
     def say(text: str) -> None:
         typer.echo(json.dumps({"replan": text}) if as_json else f"replan: {text}")
@@ -157,11 +160,16 @@ def _tell(event: Event) -> None:
     print_event(event)
 
 
+def _tell_json(event: Event) -> None:
+    with suppress(OSError):
+        typer.echo(json.dumps({"event": asdict(event)}, sort_keys=True))
+
+
 def _print(report: PassReport, *, as_json: bool, always: bool, dry_run: bool = False) -> None:
     from ullage.views.reconcile_text import pass_text
 
     if as_json:
-        typer.echo(json.dumps(asdict(report), sort_keys=True))
+        typer.echo(json.dumps({"pass": asdict(report)}, sort_keys=True))
         return
     text = pass_text(report, dry_run=dry_run)
     if text and (always or report.outcome != "steady"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from planner.plan import Plan, State
 
 STATE_OPTION = typer.Option("--state", help="State folder; default .ullage beside the plan.")
+TARGET_OPTION = typer.Option(
+    "--target", metavar="MODEL|REPLICA", help="Change only these replicas, and leave the rest as it runs. Can be repeated."
+)
+IGNORE_BUDGET_OPTION = typer.Option("--ignore-budget", help="Stop replicas although policy.disruption_budget does not allow it now.")
 STATE_ARGUMENT = typer.Option("--state", help="State folder.")
 ERROR = 1
 
@@ -47,19 +52,18 @@ def apply(
     ] = None,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the plan and print what would be done; execute nothing.")] = False,
-    ignore_budget: Annotated[
-        bool, typer.Option("--ignore-budget", help="Stop replicas although policy.disruption_budget does not allow it now.")
-    ] = False,
+    target: Annotated[list[str] | None, TARGET_OPTION] = None,
+    ignore_budget: Annotated[bool, IGNORE_BUDGET_OPTION] = False,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Execute the actions of a plan: start, route, drain, stop. After a crash, run it again to continue.
 
     Example: ullage apply plan.json --engine emulated
     """
-    from executor.apply import apply as apply_plan
+    from executor.applying.apply import apply as apply_plan
     from ullage import local_files
     from ullage.engine_of_state import engine_of
-    from ullage.inputs import state_folder
+    from ullage.inputs import read_state, state_folder
     from ullage.plugins import BACKENDS, load
     from ullage.traffic.emulated import emulated_store
 
@@ -68,6 +72,8 @@ def apply(
     open_backend = load("backends", BACKENDS, engine)
     origin = local_files.fleet_folder(plan, fleet_folder)
     document = _read_sound(plan, folder, engine, store, origin)
+    if target:
+        document = _part_of(document, read_state(folder), target)
     _announce(document)
     if dry_run:
         _tell_what_would_be_done(document, folder)
@@ -89,6 +95,22 @@ def _read_sound(plan: Path, folder: Path, engine: str, store: Path | None, origi
     if engine != "emulated":
         _check_files(document, plan, origin)
     return checked(document, str(plan), _made_against(document, read_state(folder)), architectures_from(origin))
+
+
+def _part_of(document: Plan, state: State, targets: Sequence[str]) -> Plan:
+    """The part of a plan that concerns the targets; ValueError where it is not possible without the rest."""
+    from planner.check import transition_problems
+    from planner.target import targeted
+    from profiles.catalogue import builtin
+
+    part = targeted(document, state, targets)
+    found = transition_problems(part, state, builtin().gpu)
+    if found:
+        told = "\n".join(f"  {problem}" for problem in found)
+        raise ValueError(
+            f"this part of the plan needs other parts of it:\n{told}\nname what is in its way as a --target, too, or apply all"
+        )
+    return part
 
 
 def _tell_what_runs(folder: Path, state: State) -> None:
@@ -120,7 +142,7 @@ def _announce(document: Plan) -> None:
 
 def _tell_what_would_be_done(document: Plan, folder: Path) -> None:
     """Print how much of the plan is left to do; StalePlanError for one that apply would refuse."""
-    from executor.apply import done_before
+    from executor.applying.apply import done_before
 
     done = done_before(document, folder)
     goes_on = f"; an earlier apply of this plan did {len(done)}" if done else ""
@@ -202,7 +224,7 @@ def destroy(
 
     Example: ullage destroy --state .ullage --auto-approve
     """
-    from executor.destroy import destroy as take_down
+    from executor.applying.destroy import destroy as take_down
     from ullage.views.status_text import destroy_text
 
     if not state.exists():

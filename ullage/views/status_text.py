@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from executor.destroy import DestroyReport
+from executor.applying.destroy import DestroyReport
 from executor.events import Event
 from executor.status import GpuStatus, ReplicaStatus, StatusReport
 from ullage.views.words import table

@@ -7,17 +7,20 @@ import os
 import sys
 from pathlib import Path
 
+import pynvml
 import pytest
 
-from executor.apply import apply
+from executor.applying.apply import apply
+from executor.applying.destroy import destroy
 from executor.backends.engine_kinds import vllm_backend
 from executor.backends.local import Deadlines, LocalBackend
 from executor.backends.protocol import GpuHolder, ObservedGpu
 from executor.clients.usage import UsageWatch
-from executor.destroy import destroy
 from executor.errors import ExecutorError, ProcessError, StartError
 from executor.nvml.nvml_devices import NO_NODE, NvmlDevices
 from executor.processes import table as processes
+from executor.reconcile.run import reconciler
+from executor.state.goal import goal_of
 from executor.status import status
 from planner.diff import diff
 from planner.plan import MigPlace, Plan, Prior, Repartition, State, state_hash
@@ -184,6 +187,19 @@ def test_a_layout_moves_by_the_plans_own_action(world: World, driver: FakeDriver
     driver.add("process 0 1 4242 10")
     with pytest.raises(ExecutorError, match="process 4242 uses it"):
         asyncio.run(vllm_backend(world.folder, Path()).repartition(Repartition(node=NODE, gpu=0, layout=())))
-    driver.machine([H100], "error nvmlDeviceGetHandleByIndex_v2 0 15 0 -1")
-    with pytest.raises(ExecutorError, match=r"GPU 0: NVML cannot find it .* does not answer any more"):
-        devices.gpus()
+
+
+def test_a_lost_gpu_is_missing_among_those_that_are_read_and_told(world: World, driver: FakeDriver, shim: None) -> None:
+    driver.machine([H100, H100])
+    plan = onto(world, plan_of((engine("llama-0", 3000), engine("qwen-0", 3001, gpu=1)), gpu_count=2))
+    apply(plan, world.folder.root, vllm_backend)
+    driver.machine([H100, H100], f"error nvmlDeviceGetHandleByIndex_v2 1 {pynvml.NVML_ERROR_GPU_IS_LOST} 0 -1")
+    assert [gpu.index for gpu in NvmlDevices(world.folder).gpus()] == [0]
+    assert status(world.folder.root, vllm_backend).drift == (f"GPU 1 of {NODE} is gone",)
+    made = reconciler(world.folder, vllm_backend(world.folder, Path()))
+    report = asyncio.run(made.once(lambda: goal_of(world.folder)))
+    assert (report.outcome, report.actions, report.drift) == ("steady", (), (f"GPU 1 of {NODE} is gone",))
+    # any other trouble of the driver is told as it is
+    driver.machine([H100], "error nvmlDeviceGetHandleByIndex_v2 0 4 0 -1")
+    [line] = status(world.folder.root, vllm_backend).drift
+    assert line.startswith("GPUs cannot be read: GPU 0: NVML cannot find it")

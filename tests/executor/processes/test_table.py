@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.destroy import destroy
+from executor.applying.destroy import destroy
 from executor.errors import StateError
 from executor.processes import proc
 from executor.processes import table as processes

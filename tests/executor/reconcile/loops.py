@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from executor.events import Event
 from executor.reconcile.attempts import Attempts, BackOff
 from executor.reconcile.health import HealthWatch, Patience
 from executor.reconcile.memory import PassReport, recall
 from executor.reconcile.observe import LeastKvBlocks, Observer
-from executor.reconcile.reconciler import Reconciler, Surroundings
+from executor.reconcile.reconciler import ReadGoal, Reconciler, Surroundings
 from executor.reconcile.run import unknown_kv
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
@@ -79,5 +79,9 @@ class Loop:
     def once(self, goal: Plan | None = None, *, later_s: float = 0.0) -> PassReport:
         """One pass, some time after the last one; to what was applied last, unless a goal is given."""
         self.now_s += later_s
+        return self.once_from(lambda: goal if goal is not None else goal_of(self.folder))
+
+    def once_from(self, read_goal: ReadGoal) -> PassReport:
+        """One pass to what is read under its lock."""
         self.backend.done.clear()
-        return asyncio.run(self.reconciler.once(lambda: goal if goal is not None else goal_of(self.folder)))
+        return asyncio.run(self.reconciler.once(read_goal))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from executor.errors import BudgetError
 from planner.disruption_budget import DisruptionBudget
 from planner.plan import Drain, Plan

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from executor.backends.protocol import EngineLoad
-from executor.destroy import destroy
+from executor.applying.destroy import destroy
+from executor.backends.protocol import Capabilities, EngineLoad, ObservedGpu
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.state.lock import locked
-from planner.plan import Plan, Replica, plan_hash, state_hash
+from planner.plan import MigPlace, Plan, Replica, plan_hash, state_hash
 from tests.executor.reconcile.loops import Loop
 from tests.executor.worlds import engine
+from tests.sleepers import sleeper
 
 
 @pytest.fixture
@@ -37,14 +38,15 @@ def test_nothing_is_done_where_all_is_as_planned(loop: Loop) -> None:
     assert loop.folder.state_path.read_bytes() == before
 
 
-def test_a_dead_replica_starts_again_and_the_state_is_the_same_as_before(loop: Loop) -> None:
+def test_invariant_29_a_dead_replica_starts_again_and_the_state_is_the_same_as_before(loop: Loop) -> None:
     loop.apply(*two())
-    before = loop.folder.load()
+    before, text = loop.folder.load(), loop.folder.state_path.read_bytes()
     loop.backend.engines["llama-0"].alive = False
     report = loop.once()
     assert (report.outcome, report.actions, report.drift) == ("changed", ("start llama-0",), ())
     # a plan that was made before the death can still be applied
-    assert (loop.folder.load(), state_hash(loop.folder.load())) == (before, state_hash(before))
+    assert loop.folder.state_path.read_bytes() == text
+    assert state_hash(loop.folder.load()) == state_hash(before)
     assert loop.once().outcome == "steady"
 
 
@@ -219,6 +221,8 @@ def test_without_a_plan_there_is_nothing_to_keep(loop: Loop) -> None:
     report = loop.once()
     assert (report.outcome, report.actions) == ("steady", ())
     assert "no plan was applied" in report.drift[0]
+    # a wrong name does not make a state folder
+    assert not loop.root.exists()
 
 
 def test_a_dry_run_tells_the_actions_and_changes_nothing(loop: Loop) -> None:
@@ -248,8 +252,8 @@ def test_a_journal_that_cannot_be_written_stops_the_pass_before_anything_is_done
 
 def test_what_a_destroy_took_away_does_not_come_back(loop: Loop) -> None:
     loop.apply(*two())
-    destroy(loop.folder.root)
-    loop.backend.engines.clear()
+    destroy(loop.folder.root, open_backend=lambda *_: loop.backend)
+    assert loop.backend.engines == {}
     report = loop.once()
     assert report.actions == ()
     assert StateFolder(loop.root).load().replicas == ()
@@ -262,3 +266,44 @@ def test_repairs_do_not_count_as_the_plan_of_a_later_apply(loop: Loop) -> None:
     journal = Journal(loop.folder.journal_path)
     assert journal.reached() == plan_hash(plan)
     assert journal.unfinished() is None
+
+
+def test_a_death_counts_once_also_when_the_loop_is_started_anew(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].alive = False
+    loop.once()
+    loop.backend.engines["llama-0"].alive = False
+    for _ in range(3):
+        report = loop.once()
+        loop.reconciler = loop.fresh()
+    assert report.drift[0].startswith("replica llama-0: failed 2 times, is tried again in 10 s")
+
+
+def test_a_sleeper_that_may_not_be_started_yet_sleeps_on(loop: Loop) -> None:
+    item = sleeper("llama-0", 3000)
+    loop.apply(item, two()[1])
+    # somebody put it to sleep, and it failed a moment ago: awake again only by a start, which has to wait
+    loop.backend.engines["llama-0"].load = EngineLoad(0, 0, 0.0, 0, 0, asleep=1)
+    loop.reconciler._with.attempts.failed("llama-0", loop.backend.wanted_hash(item), "did not start", loop.now_s)
+    report = loop.once()
+    assert [action for action in report.actions if "llama-0" in action] == []
+    assert report.drift[-1] == "replica llama-0: failed, is tried again in 5 s: did not start"
+    report = loop.once(later_s=6.0)
+    assert "start llama-0" in report.actions
+    assert loop.once().outcome == "steady"
+
+
+def test_a_wrong_mig_layout_is_set_right_and_a_gpu_that_is_gone_is_told(loop: Loop) -> None:
+    loop.apply(*two())
+    node = loop.folder.load().gpus[0].node
+    loop.backend.capabilities = Capabilities(mig_layouts=True, reads_gpus=True)
+    divided = (MigPlace(profile="3g.40gb", start=0),)
+    # GPU 0 was divided after its replica had died
+    loop.backend.engines["llama-0"].alive = False
+    loop.backend.seen_gpus = tuple(ObservedGpu(node, index, (), None, layout) for index, layout in ((0, divided), (1, ())))
+    report = loop.once()
+    assert loop.backend.done == ["stop llama-0", "repartition 0", "start llama-0"]
+    assert (report.outcome, report.drift) == ("changed", ())
+    loop.backend.seen_gpus = loop.backend.seen_gpus[:1]
+    report = loop.once()
+    assert (report.actions, report.drift) == ((), (f"GPU 1 of {node} is gone",))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.apply import apply_to
+from executor.applying.apply import apply_to
 from planner.plan import Replica
 from tests.executor.reconcile.loops import ROUTER, Loop
 from tests.sleepers import first_plan, leading, second_plan, sleeper

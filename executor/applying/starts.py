@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from executor.waiting import all_of
 from planner.plan import Start
 
 NumberedStart = tuple[int, Start]
@@ -37,10 +38,3 @@ async def run_starts(starts: Sequence[NumberedStart], start: Callable[[int, Star
         last.update(dict.fromkeys(seats, task))
         tasks.append(task)
     await all_of(tasks)
-
-
-async def all_of(work: Sequence[Awaitable[None]]) -> None:
-    """Wait for all, also after a failure; then raise the first failure in the given order."""
-    for outcome in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome

@@ -9,19 +9,19 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from executor.applying.engine_kept import keep_engine
+from executor.applying.rollback import plan_before, roll_back
+from executor.applying.steps import StartingPoint, Steps
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
-from executor.engine_kept import keep_engine
 from executor.errors import BudgetError, ExecutorError, InterruptedApplyError, RegressionError, RolledBackError, StartError, StateError
 from executor.events import Event, OnEvent, ignore
-from executor.rollback import plan_before, roll_back
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.goal import set_goal
 from executor.state.journal import Journal, Unfinished, utc_today
 from executor.state.lock import locked
 from executor.state.prior import check_prior
-from executor.steps import StartingPoint, Steps
 from planner.disruptions import allowed_now
 from planner.plan import Plan, State, plan_hash
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from executor.applying.steps import StartingPoint, Steps
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
 from executor.events import OnEvent
@@ -9,7 +10,6 @@ from executor.state.applied_plans import applied_plans, keep
 from executor.state.folder import StateFolder
 from executor.state.goal import set_goal
 from executor.state.journal import Journal
-from executor.steps import StartingPoint, Steps
 from planner.change import change
 from planner.check import transition_problems
 from planner.plan import Plan, State, plan_hash

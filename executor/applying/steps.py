@@ -12,15 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from executor.applying.canary import Canary
+from executor.applying.mending import Mending
+from executor.applying.starts import run_starts
 from executor.backends.protocol import Backend
-from executor.canary import Canary
 from executor.errors import ExecutorError
 from executor.events import Event, OnEvent
-from executor.mending import Mending
-from executor.starts import all_of, run_starts
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
-from executor.waiting import finish
+from executor.waiting import all_of, finish
 from planner.plan import Action, Asleep, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Sleep, Start, State, Stop, Wake
 from planner.rollout import canary_routes
 
@@ -140,7 +140,10 @@ class Steps:
             seats = {(action.node, gpu) for _, action in starts for gpu in action.gpus}
             await self._mending.during(run_starts(starts, self._one), self._touched, seats)
         elif kind in ("drain", "stop"):
-            await all_of([self._one(number, action) for number, action in batch])
+            # an engine that stops frees memory while a neighbour would measure it
+            going = {action.replica for _, action in batch if isinstance(action, (Drain, Stop))}
+            seats = {(item.node, gpu) for item in self.state.replicas if item.name in going for gpu in item.gpus}
+            await self._mending.during(all_of([self._one(number, action) for number, action in batch]), self._touched, seats)
         else:
             for number, action in batch:
                 await self._one(number, action)

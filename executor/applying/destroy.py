@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
-from executor.errors import ProcessError
-from executor.events import Event, OnEvent, ignore
-from executor.processes import table as processes
+from executor.events import OnEvent, ignore
+from executor.processes.ending import end_processes
 from executor.router.envoy import NAME
-from executor.starts import all_of
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.state.lock import locked
 from planner.plan import State
-
-# enough for an engine to close its streams and its core; nobody waits for requests here
-_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +45,12 @@ async def _destroy(folder: StateFolder, backend: Backend | None, on_event: OnEve
     for remembered in (folder.goal_path, folder.reconcile_path):
         remembered.unlink(missing_ok=True)
     over_commits = None if backend is None else backend.over_commits()
-    table = processes.ProcessTable(folder.processes, folder.logs)
-    # one record that cannot be read must not keep the others running
-    records, damaged = table.readable()
-    living = tuple(record.name for record in records if processes.members(record))
-    # clients get a refused connection instead of errors of engines that are going
-    await all_of([_stop(table, record, on_event) for record in records if record.name == NAME])
-    await all_of([_stop(table, record, on_event) for record in records if record.name != NAME])
-    leftovers = (*(f"{record.name}: process {pid}" for record in records for pid in processes.members(record)), *damaged)
-    if not leftovers:
-        for runtime in (folder.router, folder.nodes, folder.processes):
-            shutil.rmtree(runtime, ignore_errors=True)
+    # clients get a refused connection instead of errors of engines that are going: the router ends first
+    stopped, leftovers = await (end_processes(folder, NAME, on_event) if backend is None else backend.end_all(on_event))
     # read only now: a damaged state must not keep anything running
     state, journal = folder.load(), Journal(folder.journal_path)
     if state != State(serial=state.serial):
         folder.save(State(serial=state.serial + 1))
     if journal.records:
         journal.destroyed()
-    return DestroyReport(living, leftovers, over_commits)
-
-
-async def _stop(table: processes.ProcessTable, record: processes.ProcessRecord, on_event: OnEvent) -> None:
-    try:
-        await processes.stop(record, _GRACE_S)
-    except ProcessError as error:
-        on_event(Event("failed", 0, 0, "stop", record.name, str(error)))
-        return
-    table.forget(record.name)
-    on_event(Event("done", 0, 0, "stop", record.name))
+    return DestroyReport(stopped, leftovers, over_commits)
