@@ -20,6 +20,7 @@ class ProcessFacts:
     session: int
     threads: int
     start_ticks: int
+    parent: int = 0
 
     @property
     def living(self) -> bool:
@@ -38,8 +39,23 @@ def facts(pid: int) -> ProcessFacts | None:
         return None
     # the command name stands in parentheses and may itself hold spaces and parentheses: fields count from the last one
     fields = text[text.rindex(")") + 2 :].split()
-    # field numbers of proc_pid_stat(5): state 3, pgrp 5, session 6, num_threads 20, starttime 22
-    return ProcessFacts(pid, fields[0], int(fields[2]), int(fields[3]), int(fields[17]), int(fields[19]))
+    # field numbers of proc_pid_stat(5): state 3, ppid 4, pgrp 5, session 6, num_threads 20, starttime 22
+    return ProcessFacts(pid, fields[0], int(fields[2]), int(fields[3]), int(fields[17]), int(fields[19]), int(fields[1]))
+
+
+def all_facts() -> dict[int, ProcessFacts]:
+    """Facts of every living process that can be seen, by id."""
+    found = (facts(int(entry.name)) for entry in os.scandir(_PROC) if entry.name.isdecimal())
+    return {process.pid: process for process in found if process is not None and process.living}
+
+
+def age_s(process: ProcessFacts) -> float | None:
+    """Seconds since a process was started; None where the kernel does not tell how long it runs itself."""
+    try:
+        uptime_s = float((_PROC / "uptime").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(0.0, uptime_s - process.start_ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def session_members(session: int) -> tuple[int, ...]:
@@ -51,6 +67,11 @@ def session_members(session: int) -> tuple[int, ...]:
             if process is not None and process.session == session and process.living:
                 found.append(process.pid)
     return tuple(sorted(found))
+
+
+def group_members(group: int) -> tuple[int, ...]:
+    """Living processes of a process group, sorted."""
+    return tuple(sorted(process.pid for process in all_facts().values() if process.group == group))
 
 
 def appends(pid: int, log: Path) -> bool:

@@ -34,7 +34,10 @@ _KILL_LIMIT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """A started process group: the leader's pid is also its session and group id; command_hash covers arguments and environment."""
+    """A started process group: the leader's pid is also its session and group id; command_hash covers arguments and environment.
+
+    adopted: somebody else started it, and its leader may lead its group only, in a session of others.
+    """
 
     name: str
     pid: int
@@ -43,6 +46,7 @@ class ProcessRecord:
     command_hash: str
     argv: tuple[str, ...]
     log: str
+    adopted: bool = False
 
 
 def command_hash(argv: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -60,13 +64,14 @@ def alive(record: ProcessRecord) -> bool:
 def members(record: ProcessRecord) -> tuple[int, ...]:
     """Living processes of the group, also when its leader is dead.
 
-    The kernel gives nobody a pid that is still some session's id, so members of that session are ours even without their leader.
+    The kernel gives nobody a pid that is still some session's or group's id, so members are ours even without their leader.
     """
     _reap(record.pid)
     process = proc.facts(record.pid)
     if record.boot_id != proc.boot_id() or (process is not None and not _same(record, process)):
         return ()
-    return proc.session_members(record.pid)
+    found = proc.session_members(record.pid)
+    return tuple(sorted({*found, *proc.group_members(record.pid)})) if record.adopted else found
 
 
 async def stop(record: ProcessRecord, grace_s: float) -> None:
@@ -110,6 +115,17 @@ class ProcessTable:
         """The record of one name, None when it was never started or is forgotten."""
         path = self._path(name)
         return _load(path) if path.exists() else None
+
+    def adopt(self, record: ProcessRecord) -> None:
+        """Put a process on record that somebody else started; it is not touched. Raises ProcessError when the disk refuses."""
+        try:
+            write_atomic(self._path(record.name), json.dumps(asdict(record), sort_keys=True, indent=2) + "\n")
+        except OSError as error:
+            raise ProcessError(f"{record.name}: cannot be recorded: {error.strerror or error}") from error
+
+    def log_of(self, name: str) -> Path:
+        """Where the log of a process of this name is, or would be."""
+        return self._logs / _log_name(name)
 
     def forget(self, name: str) -> None:
         """Drop the record of a process group that is gone."""

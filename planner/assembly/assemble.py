@@ -74,7 +74,7 @@ def assemble(
     resolved: Resolved = NOTHING_RESOLVED,
 ) -> Plan:
     """The Plan for a fleet: names, ports, routes, forecasts, certificate, and the actions from the state to it."""
-    hosts = _hosts(fleet)
+    hosts = hosts_of(fleet)
     pools = {pool.name: pool for pool in sorted(fleet.pools, key=lambda pool: pool.name)}
     nodes = tuple(node for name in pools for node in hosts.nodes[name])
     quantile = fleet.policy.risk.attainment_fraction
@@ -137,7 +137,8 @@ def _loss(blueprint: Blueprint, loss: DemandLoss) -> NodeLoss:
     )
 
 
-def _hosts(fleet: Fleet) -> Hosts:
+def hosts_of(fleet: Fleet) -> Hosts:
+    """The nodes of every pool, the ports for engines and the router."""
     router = fleet.policy.router
     return Hosts(
         nodes={

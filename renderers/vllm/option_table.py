@@ -17,12 +17,17 @@ _INTEGERS = {"int", "human_readable_int", "human_readable_int_or_auto"}
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One flag: kind is the name of the parser's type function (None: none), nargs 0 takes no value, None exactly one."""
+    """One spelling of a flag: kind is the name of the parser's type function (None: none), nargs 0 takes no value, None exactly one.
+
+    name is its first long spelling without dashes, default what the engine takes where nobody says anything (None: it decides by itself).
+    """
 
     flag: str
     kind: str | None
     nargs: int | str | None
     choices: tuple[str, ...] | None
+    name: str
+    default: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,13 @@ def _load(version: str) -> OptionTable:
     for row in raw["options"]:
         choices = None if row["choices"] is None else tuple(map(str, row["choices"]))
         for flag in row["flags"]:
-            options[flag] = Option(flag, row["type"], row["nargs"], choices)
+            options[flag] = Option(flag, row["type"], row["nargs"], choices, _long_name(row["flags"]), row["default"])
     return OptionTable(version, options)
+
+
+def _long_name(flags: list[str]) -> str:
+    long = [flag.removeprefix("--") for flag in flags if flag.startswith("--")]
+    return next((name for name in long if not name.startswith("no-")), long[0])
 
 
 def _check_value(option: Option, value: str, where: str) -> None:

@@ -116,6 +116,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("quote.md", ["quote"]),
         ("catalogue.md", ["catalogue gpus", "catalogue models"]),
         ("discover.md", ["discover"]),
+        ("import.md", ["import", "adopt"]),
         ("profile.md", PROFILE_VERBS),
     ],
 )

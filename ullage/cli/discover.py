@@ -1,4 +1,4 @@
-"""discover: the pools of the fleet file from the GPUs of this machine."""
+"""discover: the pools of the fleet file from the GPUs of this machine, and the vLLM servers that run on it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 OUTPUT_OPTION = typer.Option("-o", "--output", help="Write to this new file instead of standard output.")
 NAME_OPTION = typer.Option("--name", help="Name of the pool; further kinds of GPU get NAME-2 and so on. Default: after the GPU type.")
 JSON_OPTION = typer.Option("--json", help="Print JSON instead of YAML: the pools, and everything that was read.")
+ENGINES_OPTION = typer.Option("--engines", help="Print the vLLM servers that run on this machine instead, whoever started them.")
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +23,7 @@ def discover(
     output: Annotated[Path | None, OUTPUT_OPTION] = None,
     name: Annotated[str | None, NAME_OPTION] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
+    engines: Annotated[bool, ENGINES_OPTION] = False,
 ) -> None:
     """Print the pools section of a fleet file from the GPUs of this machine.
 
@@ -43,6 +45,9 @@ def discover(
         check_target(output)
         if output.exists():
             raise ValueError(f"{output} exists; give the name of a new file")
+    if engines:
+        _tell_servers(output, as_json=as_json)
+        return
     try:
         machine = read_machine()
     except ExecutorError as error:
@@ -56,3 +61,18 @@ def discover(
         return
     write_text(output, text)
     typer.echo(f"wrote {output}; put it into the fleet file in place of its pools")
+
+
+def _tell_servers(output: Path | None, *, as_json: bool) -> None:
+    """Print the servers that run, or write them to a file."""
+    from executor.hand_started.found_servers import find_servers
+    from ullage.inputs import write_text
+    from ullage.views.servers_text import servers_facts, servers_text
+
+    found = find_servers()
+    text = json.dumps(servers_facts(found), indent=2) + "\n" if as_json else servers_text(found)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_text(output, text)
+    typer.echo(f"wrote {output}")

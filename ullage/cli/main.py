@@ -7,7 +7,23 @@ from typing import Annotated
 
 import typer
 
-from ullage.cli import catalogue, declare, demo, discover, explain, fit, keep, past, planning, profile, quote, run, traffic, version
+from ullage.cli import (
+    catalogue,
+    declare,
+    demo,
+    discover,
+    explain,
+    fit,
+    keep,
+    past,
+    planning,
+    profile,
+    quote,
+    run,
+    takeover,
+    traffic,
+    version,
+)
 from ullage.cli.exit_code import ExitCode
 
 # typer ends a usage error with 2, which here means "there are changes".
@@ -24,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (declare, discover, planning, explain, quote, fit, run, keep, past, traffic, profile, catalogue, demo, version):
+for module in (declare, discover, takeover, planning, explain, quote, fit, run, keep, past, traffic, profile, catalogue, demo, version):
     module.register(app)
 
 

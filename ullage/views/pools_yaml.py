@@ -20,7 +20,7 @@ _HEAD = "GPUs of this machine, as the NVIDIA driver shows them now. Every field 
 
 def pools_yaml(pools: Sequence[DiscoveredPool]) -> str:
     """The `pools:` section; it loads as it is."""
-    return "\n".join([*_comment(_HEAD, 0), "pools:", *(line for pool in pools for line in _pool_lines(pool))]) + "\n"
+    return "\n".join([*comment_lines(_HEAD, 0), "pools:", *(line for pool in pools for line in pool_lines(pool))]) + "\n"
 
 
 def machine_facts(machine: MachineReading, pools: Sequence[DiscoveredPool]) -> dict[str, Any]:
@@ -34,20 +34,22 @@ def machine_facts(machine: MachineReading, pools: Sequence[DiscoveredPool]) -> d
     }
 
 
-def _pool_lines(pool: DiscoveredPool) -> Iterator[str]:
+def pool_lines(pool: DiscoveredPool) -> Iterator[str]:
+    """One pool of the section, with its remarks."""
     yield f"  {pool.name}:"
     for note in pool.notes:
-        yield from _comment(note, 4)
+        yield from comment_lines(note, 4)
     for field, value in pool.fields.items():
-        yield from _comment(pool.remarks.get(field, ""), 4)
-        yield from (f"    {line}" for line in _field_lines(field, value))
+        yield from comment_lines(pool.remarks.get(field, ""), 4)
+        yield from (f"    {line}" for line in field_lines(field, value))
 
 
-def _field_lines(field: str, value: Any) -> Iterator[str]:  # noqa: ANN401 -- whatever a field of the fleet file holds
+def field_lines(field: str, value: Any) -> Iterator[str]:  # noqa: ANN401 -- whatever a field of the fleet file holds
+    """A field and its value, without indentation."""
     if isinstance(value, dict):
         yield f"{field}:"
         for name, inner in value.items():
-            yield from (f"  {line}" for line in _field_lines(name, inner))
+            yield from (f"  {line}" for line in field_lines(name, inner))
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
         yield f"{field}:"
         yield from (f"  - {_flow(item)}" for item in value)
@@ -62,5 +64,6 @@ def _flow(value: Any) -> str:  # noqa: ANN401 -- as above
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
 
 
-def _comment(text: str, columns: int) -> list[str]:
+def comment_lines(text: str, columns: int) -> list[str]:
+    """A comment behind so many spaces, in as many lines as it needs."""
     return [f"{' ' * columns}# {line}" for line in wrap(text, _WIDTH - columns - 2)]
