@@ -38,8 +38,12 @@ def models(vllm: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(vllm: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One engine for all tests that only ask it: tiny-llama with a KV pool of tests.e2e.engines.KV_BYTES."""
-    with running(vllm, models / "tiny-llama", tmp_path_factory.mktemp("engine"), "tiny-llama") as server:
+    """One engine for all tests that leave it as it was: tiny-llama with a KV pool of tests.e2e.engines.KV_BYTES.
+
+    It has the paths of sleep mode, and says that GPU 0 is its own, as engines on GPUs do.
+    """
+    environment = {"VLLM_SERVER_DEV_MODE": "1", "CUDA_VISIBLE_DEVICES": "0"}
+    with running(vllm, models / "tiny-llama", tmp_path_factory.mktemp("engine"), "tiny-llama", environment) as server:
         yield server
 
 
