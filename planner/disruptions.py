@@ -6,7 +6,8 @@ from collections.abc import Iterator, Set
 from datetime import datetime
 from typing import NamedTuple
 
-from planner.plan import Drain, Plan, SetRoutes, State, Stop
+from planner.plan import Drain, Plan, SetRoutes, Start, State, Stop
+from planner.routes import routes_for
 
 
 class Allowed(NamedTuple):
@@ -23,6 +24,8 @@ def allowed_now(plan: Plan, state: State, useless: Set[str], down: int, moment: 
     plan's replicas do not run and will not be started by these actions.
     """
     served = {replica.name: replica.args.names for replica in state.replicas}
+    # nobody asks a sleeper
+    useless = {*useless, *(item.name for item in state.asleep)}
     for number, action in enumerate(plan.actions):
         if not isinstance(action, (Drain, Stop)) or action.replica in useless:
             continue
@@ -30,6 +33,28 @@ def allowed_now(plan: Plan, state: State, useless: Set[str], down: int, moment: 
         if reasons:
             return Allowed(_before_round(plan, number), reasons)
     return Allowed(len(plan.actions))
+
+
+def cut_short(plan: Plan, state: State, count: int) -> Plan:
+    """The first actions of a plan, and then routes to all that is ready: what may not be stopped yet serves beside what is new."""
+    actions = list(plan.actions[:count])
+    wanted = {replica.name: replica for replica in plan.desired.replicas}
+    running = {replica.name: replica for replica in state.replicas}
+    asleep = {item.name for item in state.asleep}
+    routes = state.routes
+    for action in actions:
+        if isinstance(action, Stop):
+            running.pop(action.replica, None)
+        elif isinstance(action, Start):
+            running[action.replica] = wanted[action.replica]
+            asleep.discard(action.replica)
+        elif isinstance(action, SetRoutes):
+            routes = action.routes
+    awake = [replica for name, replica in sorted(running.items()) if name not in asleep]
+    ready = routes_for(awake, [route.served_name for route in plan.desired.routes])
+    if ready != routes or state.router is None:
+        actions.append(SetRoutes(routes=ready, reason="let in what is ready; the rest of the plan waits"))
+    return plan.model_copy(update={"actions": tuple(actions)})
 
 
 def _reasons(plan: Plan, replica: str, names: tuple[str, ...], down: int, moment: datetime) -> Iterator[str]:

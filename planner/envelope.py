@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from planner.plan import Desired
 
 # Fewer requests than that in the whole stretch say nothing about a rate: its standard deviation is then above a seventh.
 FEWEST_REQUESTS = 50
+
+
+class EngineOf(NamedTuple):
+    """One engine process, by the model that it serves and what tells it from others."""
+
+    served_name: str
+    process: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +29,26 @@ class Arrivals:
 
 
 class DemandRecord:
-    """What has come lately, by served name."""
+    """What has come lately, by served name, put together from the counters of single engines."""
 
     def __init__(self, stretch_s: float) -> None:
         """Rates are means over stretch_s seconds."""
         self._stretch_s = stretch_s
+        self._last: dict[EngineOf, int] = {}
+        self._total: dict[str, int] = {}
         self._seen: dict[str, deque[Arrivals]] = {}
 
-    def add(self, at_s: float, requests: Mapping[str, int]) -> None:
-        """New readings; a counter that falls was reset by a restart, and its record begins anew."""
-        for name, count in requests.items():
+    def add(self, at_s: float, requests: Mapping[EngineOf, int]) -> None:
+        """New readings of engines that answered; one that did not answer once counts on where it was, a new one from now on."""
+        for engine, count in requests.items():
+            before = self._last.get(engine, count)
+            self._last[engine] = count
+            # a counter that falls was reset, and has counted from zero since
+            more = count - before if count >= before else count
+            self._total[engine.served_name] = self._total.get(engine.served_name, 0) + more
+        for name, total in self._total.items():
             record = self._seen.setdefault(name, deque())
-            if record and count < record[-1].requests:
-                record.clear()
-            record.append(Arrivals(at_s, count))
+            record.append(Arrivals(at_s, total))
             while len(record) > 2 and record[1].at_s <= at_s - self._stretch_s:
                 record.popleft()
 
@@ -50,6 +64,8 @@ class DemandRecord:
     def forget(self) -> None:
         """What was seen belongs to a plan that is no more."""
         self._seen.clear()
+        self._last.clear()
+        self._total.clear()
 
 
 def planned_rps(desired: Desired) -> dict[str, float]:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from executor.errors import ExecutorError
 from executor.events import OnEvent
+from executor.reconcile.kept_goal import ReadGoal
 from executor.reconcile.loop import OnReport, watch
 from executor.reconcile.loop_metrics import serving
 from executor.reconcile.memory import PassReport
-from executor.reconcile.reconciler import ReadGoal, Reconciler
+from executor.reconcile.reconciler import Reconciler
 from executor.reconcile.run import Settings, reconciler
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of

@@ -16,7 +16,7 @@ from executor.state.folder import StateFolder
 from executor.state.goal import goal_of, set_goal
 from executor.state.lock import locked
 from planner.demand.scaled import declared_rps
-from planner.envelope import DemandRecord, outside, planned_rps
+from planner.envelope import DemandRecord, EngineOf, outside, planned_rps
 from planner.plan import Desired, Plan, plan_hash
 from ullage.inputs import read_fleet, read_plan
 
@@ -63,16 +63,23 @@ class Replanner:
         # the plan in the making
         self.working: asyncio.Task[NewPlan | None] | None = None
 
-    async def look(self, requests: Mapping[str, int]) -> None:
-        """Requests that each model has got so far. Begins to plan where demand has been outside for long enough."""
+    async def look(self, requests: Mapping[EngineOf, int] | None) -> None:
+        """Requests that each engine has got so far, None where nobody has looked since.
+
+        Begins to plan where demand has been outside for long enough.
+        """
         if self.working is not None:
             if not self.working.done():
                 return
             # between two passes, which hold the lock themselves
             self._finish(self.working)
             self.working = None
-        goal = goal_of(self._folder)
-        if goal is None:
+        try:
+            goal = goal_of(self._folder)
+        except ExecutorError:
+            # the pass tells it
+            return
+        if goal is None or requests is None:
             return
         if plan_hash(goal) != self._goal:
             self._goal = plan_hash(goal)

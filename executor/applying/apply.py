@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 from executor.applying.engine_kept import keep_engine
-from executor.applying.rollback import plan_before, roll_back
+from executor.applying.rollback import is_to_blame, plan_before, roll_back, unwatched
 from executor.applying.steps import StartingPoint, Steps
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
-from executor.errors import BudgetError, ExecutorError, InterruptedApplyError, RegressionError, RolledBackError, StartError, StateError
+from executor.errors import BudgetError, ExecutorError, InterruptedApplyError, RolledBackError, StateError
 from executor.events import Event, OnEvent, ignore
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
@@ -63,12 +63,15 @@ async def apply_to(
     with locked(folder.lock_path, "apply"), _interruptible():
         journal = Journal(folder.journal_path)
         start = StartingPoint(folder.load(), plan.prior.serial + 1)
-        steps = Steps(plan, folder, backend, journal, on_event, start)
+        previous = plan_before(folder, plan, journal.reached()) if plan.desired.rules.rollout.window_s else None
+        # where there is no way back, watching would tell nothing that anybody could act on
+        steps = Steps(plan if previous is not None else unwatched(plan), folder, backend, journal, on_event, start)
         if journal.torn:
             steps.note("journal", "its last line was cut off by a crash and is dropped")
         done = _done_before(plan, journal, steps, folder)
         if not ignore_budget:
-            refuse_disruptions(plan, steps.state, backend, today())
+            left = tuple(action for number, action in enumerate(plan.actions) if number not in done)
+            refuse_disruptions(plan.model_copy(update={"actions": left}), steps.state, backend, today())
         if engine is not None:
             keep_engine(folder, engine, backend)
         backend.preflight(plan, steps.state)
@@ -82,22 +85,23 @@ async def apply_to(
             raise InterruptedApplyError("interrupted; what was done is kept: apply the same plan again to go on, or plan again") from None
         except ExecutorError as error:
             journal.end(ok=False, detail=str(error))
-            await _take_back(plan, error, folder, backend, on_event)
+            if previous is not None and is_to_blame(error, plan, previous):
+                await _take_back(previous, error, folder, backend, on_event)
             raise
         keep(folder, plan, steps.state.serial)
         journal.end(ok=True)
         return steps.state
 
 
-async def _take_back(plan: Plan, error: ExecutorError, folder: StateFolder, backend: Backend, on_event: OnEvent) -> None:
-    """Raises RolledBackError once what ran before runs again; returns where a failure is no reason for it, or there is no way back."""
-    if not (plan.desired.rules.rollout.window_s and isinstance(error, (StartError, RegressionError))):
-        return
-    previous = plan_before(folder, plan)
-    if previous is None:
-        return
+async def _take_back(previous: Plan, error: ExecutorError, folder: StateFolder, backend: Backend, on_event: OnEvent) -> None:
+    """Raises RolledBackError once what ran before runs again."""
     on_event(Event("note", 0, 0, "note", "rollback", f"{str(error).partition(chr(10))[0]}; goes back to the plan before"))
-    state = await roll_back(previous, folder, backend, on_event)
+    try:
+        state = await roll_back(previous, folder, backend, on_event)
+    except asyncio.CancelledError:
+        raise InterruptedApplyError(
+            f"{error}\ninterrupted on the way back; what was done is kept: plan again, or let `ullage reconcile` go on with it"
+        ) from None
     raise RolledBackError(f"{error}\nthe change was taken back: what ran before runs again, as state {state.serial}") from error
 
 

@@ -79,12 +79,12 @@ class Canary:
                 raise RegressionError(replica.name, why)
 
     def _goals(self, served_name: str) -> tuple[float, float] | None:
-        """The tightest goals of a model's workloads in seconds; None where none is promised anything."""
+        """The loosest goals of a model's workloads in seconds: nobody knows whose a request is. None where none is promised anything."""
         mine = [item for item in self._desired.workloads if item.served_name == served_name and not item.best_effort]
         if not mine:
             return None
         tpot_s = [item.tpot_slo_s for item in mine if item.tpot_slo_s is not None]
-        return min(item.ttft_slo_s for item in mine), min(tpot_s, default=float("inf"))
+        return max(item.ttft_slo_s for item in mine), max(tpot_s, default=float("inf"))
 
     async def _latencies(self, replicas: Sequence[Replica]) -> dict[str, Latencies]:
         found = await asyncio.gather(*(self._backend.latencies(replica) for replica in replicas))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def destroy(state_dir: Path, on_event: OnEvent = ignore, open_backend: OpenBacke
 async def _destroy(folder: StateFolder, backend: Backend | None, on_event: OnEvent) -> DestroyReport:
     # first, so that a loop does not start again what an interrupted destroy has stopped
     for remembered in (folder.goal_path, folder.reconcile_path):
-        remembered.unlink(missing_ok=True)
+        # what stands there instead of a file must not keep anything running
+        with suppress(OSError):
+            remembered.unlink(missing_ok=True)
     over_commits = None if backend is None else backend.over_commits()
     # clients get a refused connection instead of errors of engines that are going: the router ends first
     stopped, leftovers = await (end_processes(folder, NAME, on_event) if backend is None else backend.end_all(on_event))

@@ -9,7 +9,7 @@ from typing import TypeVar
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
 from executor.waiting import finish
-from planner.plan import Replica, RouterPlan, State
+from planner.plan import Replica, Route, RouterPlan, State
 
 # A dead router is noticed within so many seconds; each look costs a question to its admin interface and a look at the process table.
 EVERY_S = 2.0
@@ -30,9 +30,16 @@ class Mending:
         self._note = note
         self._every_s = every_s
         self._starts: dict[str, asyncio.Task[None]] = {}
+        self._routes: tuple[Route, ...] | None = None
 
-    async def during(self, work: Awaitable[_Value], touched: Set[str], seats: Set[_Seat]) -> _Value:
-        """The work's result. Replicas that it touches, and those on GPUs where it starts something, are not looked after."""
+    async def during(
+        self, work: Awaitable[_Value], touched: Set[str], seats: Set[_Seat], routes: tuple[Route, ...] | None = None
+    ) -> _Value:
+        """The work's result. Replicas that it touches, and those on GPUs where it starts something, are not looked after.
+
+        routes are those that the router has meanwhile, where they are not the state's.
+        """
+        self._routes = routes
         running = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({running}, timeout=self._every_s))[0]:
@@ -52,10 +59,11 @@ class Mending:
     async def _look(self, touched: Set[str], seats: Set[_Seat]) -> None:
         state = self._state()
         try:
-            difference = await self._backend.router.difference(self._router, state.routes)
+            routes = state.routes if self._routes is None else self._routes
+            difference = await self._backend.router.difference(self._router, routes)
             if difference is not None:
                 self._note("router", f"{difference}: is set right")
-                await finish(self._backend.router.ensure(self._router, state.routes))
+                await finish(self._backend.router.ensure(self._router, routes))
         except ExecutorError as error:
             # told by the action that needs it
             self._note("router", str(error).partition("\n")[0])

@@ -56,16 +56,16 @@ class Steps:
         self._touched = {action.replica for action in plan.actions if isinstance(action, (Start, Stop, Wake))}
         self._wanted = {replica.name: replica for replica in plan.desired.replicas}
 
-    async def run(self, done: frozenset[int], until: int | None = None) -> None:
-        """Do what is not done yet, up to action number `until` without it (None: all); the first failure ends it."""
+    async def run(self, done: frozenset[int], *, arrives: bool = True) -> None:
+        """Do what is not done yet; the first failure ends it. arrives: the actions lead to the desired world, and not only towards it."""
         done = self._still_done(done)
         await finish(self._stop_strays())
         await finish(self._ensure_router())
         await self._start_again()
-        remaining = [(number, action) for number, action in enumerate(self._plan.actions[:until]) if number not in done]
+        remaining = [(number, action) for number, action in enumerate(self._plan.actions) if number not in done]
         for kind, group in groupby(remaining, key=lambda numbered: numbered[1].kind):
             await self._batch(kind, list(group))
-        if until is not None and until < len(self._plan.actions):
+        if not arrives:
             return
         desired = self._plan.desired
         self._keep(
@@ -100,13 +100,12 @@ class Steps:
         return frozenset(name for name, seen in self._backend.observe().items() if seen.alive)
 
     async def _stop_strays(self) -> None:
-        """Stop recorded processes that the state does not name, unless a Start of this plan wants exactly them."""
+        """Stop recorded processes that the state does not name, unless the plan wants exactly them: then a Start adopts them."""
         named = {replica.name for replica in self.state.replicas}
-        starts = {action.replica for action in self._plan.actions if isinstance(action, Start)}
         for name, seen in self._backend.observe().items():
             if name in named:
                 continue
-            wanted = name in starts and seen.alive and seen.command_hash == self._backend.wanted_hash(self._wanted[name])
+            wanted = name in self._wanted and seen.alive and seen.command_hash == self._backend.wanted_hash(self._wanted[name])
             if not wanted:
                 if seen.pids:
                     why = "was left behind by an interrupted apply and" if seen.alive else "has died, and what is left of it"
@@ -164,6 +163,7 @@ class Steps:
                 gpu = f"GPU {action.gpu} of {action.node}"
                 await finish(self._journalled(number, action.kind, gpu, lambda: self._repartition(action)))
             case SetRoutes():
+                await self._try_newcomers(action)
                 await finish(self._journalled(number, action.kind, "router", lambda: self._set_routes(action)))
 
     async def _journalled(self, number: int, kind: str, subject: str, work: Callable[[], Awaitable[str]]) -> None:
@@ -232,7 +232,6 @@ class Steps:
         return ""
 
     async def _set_routes(self, action: SetRoutes) -> str:
-        await self._try_newcomers(action)
         note = await self._router.set_routes(self._plan.desired.router, action.routes, self.state.routes)
         self._keep(routes=action.routes, router=self._plan.desired.router)
         return f"{len(action.routes)} routes{f'; {note}' if note else ''}"
@@ -245,10 +244,11 @@ class Steps:
             return
         names = {replica.name for replica in newcomers}
         tried = canary_routes(self.state.routes, action.routes, names, rollout.canary_fraction)
-        await self._router.set_routes(self._plan.desired.router, tried, self.state.routes)
+        await finish(self._router.set_routes(self._plan.desired.router, tried, self.state.routes))
         self.note(", ".join(sorted(names)), f"watched for {rollout.window_s:g} s with a part of the requests")
         others = [replica for replica in self.state.replicas if replica.name not in names]
-        await self._canary.watch(newcomers, others, rollout.window_s)
+        watching = self._canary.watch(newcomers, others, rollout.window_s)
+        await self._mending.during(watching, self._touched | names, set(), tried)
         self._tried |= names
 
     def _without(self, name: str) -> None:

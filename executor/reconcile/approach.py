@@ -55,6 +55,12 @@ def _without(desired: Desired, names: AbstractSet[str], world: World) -> Desired
     return desired.model_copy(update={"replicas": tuple(kept), "routes": routes, "asleep": asleep})
 
 
+def as_it_was(goal: Plan, state: State) -> Plan:
+    """What the state says, as a plan: to start again what has died of it, and to change nothing else."""
+    update = {"replicas": state.replicas, "routes": state.routes, "asleep": state.asleep, "gpus": state.gpus, "nodes": state.nodes}
+    return goal.model_copy(update={"desired": goal.desired.model_copy(update=update)})
+
+
 def differs(state: State, desired: Desired) -> bool:
     """Whether the state says anything else than the plan, also what no action changes: rates, floors, GPUs."""
     there = (state.nodes, state.gpus, state.replicas, state.asleep, state.routes, state.router)

@@ -45,14 +45,15 @@ class _Memory:
     progress: tuple[int | None, ...] = ()
     still_since_s: float | None = None
     silent_since_s: float | None = None
+    bad_looks: int = 0
     tried_at_s: float | None = None
     failed_tries: int = 0
 
 
 READY = Health("ready")
 DEAD = Health("dead", "does not run")
-# one failure may be a request that came in between
-_TRIES = 2
+# So many looks must agree, however far apart they are: one or two late answers are none too many on a busy machine.
+_LOOKS = 3
 
 
 class HealthWatch:
@@ -74,8 +75,9 @@ class HealthWatch:
         if answer.denied:
             return Health("denied", "runs, but demands an API key that ours is not: set VLLM_API_KEY to the one it was started with")
         if not answer.names or answer.load is None:
+            memory.bad_looks = 1 if memory.silent_since_s is None else memory.bad_looks + 1
             memory.silent_since_s = now_s if memory.silent_since_s is None else memory.silent_since_s
-            return _lasting("does not answer", now_s - memory.silent_since_s, self.patience.silent_s)
+            return _lasting("does not answer", now_s - memory.silent_since_s, self.patience.silent_s, memory.bad_looks)
         memory.silent_since_s = None
         if answer.load.asleep:
             # it does what it is to do, also when requests wait in it
@@ -92,9 +94,10 @@ class HealthWatch:
         if not load.running + load.waiting:
             memory.still_since_s = None
             return READY if not memory.failed_tries else Health("suspect", "an idle engine did not answer a request of one token")
+        memory.bad_looks = 1 if memory.still_since_s is None else memory.bad_looks + 1
         memory.still_since_s = now_s if memory.still_since_s is None else memory.still_since_s
         what = f"{load.running} requests run and {load.waiting} wait, and no step is made"
-        return _lasting(what, now_s - memory.still_since_s, self.patience.still_s)
+        return _lasting(what, now_s - memory.still_since_s, self.patience.still_s, memory.bad_looks)
 
     def to_try(self, name: str, answer: Answer, now_s: float) -> bool:
         """Whether an idle replica, judged before, is to be tried with a request now."""
@@ -112,13 +115,9 @@ class HealthWatch:
             memory.failed_tries = 0
             return READY
         memory.failed_tries += 1
-        kind: HealthKind = "hung" if memory.failed_tries >= _TRIES else "suspect"
+        kind: HealthKind = "hung" if memory.failed_tries >= _LOOKS else "suspect"
         return Health(kind, f"does not make a token: {trouble}")
 
-    def forget(self, name: str) -> None:
-        """It was stopped or started: what was seen before does not count."""
-        self._seen.pop(name, None)
 
-
-def _lasting(what: str, lasted_s: float, limit_s: float) -> Health:
-    return Health("hung" if lasted_s >= limit_s else "suspect", f"{what} for {lasted_s:.0f} s")
+def _lasting(what: str, lasted_s: float, limit_s: float, looks: int) -> Health:
+    return Health("hung" if lasted_s >= limit_s and looks >= _LOOKS else "suspect", f"{what} for {lasted_s:.0f} s")

@@ -7,8 +7,9 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from executor.reconcile.kept_goal import ReadGoal
 from executor.reconcile.memory import PassReport
-from executor.reconcile.reconciler import ReadGoal, Reconciler
+from executor.reconcile.reconciler import Reconciler
 
 
 async def nothing() -> None:

@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
-from executor.applying.engine_kept import keep_engine
-from executor.applying.rollback import plan_before, roll_back
+from executor.applying.rollback import is_to_blame, plan_before, roll_back, unwatched
 from executor.applying.steps import StartingPoint, Steps
 from executor.backends.protocol import Backend
-from executor.errors import ExecutorError, LockedError, RegressionError, RolledBackError, StartError
+from executor.errors import ExecutorError, LockedError, RolledBackError, StartError
 from executor.events import Event, OnEvent, ignore
-from executor.reconcile.approach import Approach, approach, differs, in_words
+from executor.reconcile.approach import Approach, approach, as_it_was, differs, in_words
 from executor.reconcile.attempts import Attempts
+from executor.reconcile.kept_goal import Goals, ReadGoal
 from executor.reconcile.memory import PASSES_KEPT, PassOutcome, PassReport, Remembered, remember
 from executor.reconcile.observe import Observer, World
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
-from executor.state.goal import goal_of, set_goal
 from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
 from planner.check import transition_problems
-from planner.disruptions import Allowed, allowed_now
+from planner.disruptions import Allowed, allowed_now, cut_short
+from planner.envelope import EngineOf
 from planner.plan import Desired, Plan, Replica, State, plan_hash
 from profiles.catalogue import builtin
 
@@ -32,9 +32,6 @@ from profiles.catalogue import builtin
 _MOST_ROUNDS = 20
 
 _NO_GOAL = "no plan was applied from this state folder, so there is nothing to keep; apply one, or give `ullage reconcile` a plan"
-
-# The plan to keep; None when there is none (yet). Raises ExecutorError when it cannot be read.
-ReadGoal = Callable[[], Plan | None]
 
 # The process of a replica in such a condition is at its end.
 _ENDINGS = frozenset({"dead", "hung", "few_kv_blocks"})
@@ -75,10 +72,9 @@ class Reconciler:
         self._passes = passes
         # the goal that the journal, of this length, says was reached
         self._noted: tuple[str, int] | None = None
-        # plans that were taken back, by hash, and why
-        self._rejected = dict(rejected)
-        # requests that each model has got so far, as its engines count them
-        self.requests: Mapping[str, int] = {}
+        self._goals = Goals(surroundings.folder, surroundings.backend, surroundings.engine, rejected)
+        # requests that each engine has got so far, as it counts them; None where the last pass did not look
+        self.requests: Mapping[EngineOf, int] | None = None
         # whether a replica may hang, which a later look will show
         self.unsure = False
 
@@ -89,7 +85,7 @@ class Reconciler:
         told, and what was kept before is kept further.
         """
         began, began_s = self._with.today().isoformat(timespec="milliseconds"), self._with.clock()
-        self.unsure = False
+        self.unsure, self.requests = False, None
         account = _Account()
         outcome: PassOutcome
         try:
@@ -101,7 +97,8 @@ class Reconciler:
             else:
                 self._with.folder.create()
                 with locked(self._with.folder.lock_path, "reconcile"):
-                    await self._rounds(self._goal(read_goal, account), account)
+                    goal, account.rejected = self._goals.choose(read_goal, account.failures)
+                    await self._rounds(goal, account)
                     account.drift += tuple(f"logs: {trouble}" for trouble in self._with.backend.tidy())
             outcome = "failed" if account.failures else "changed" if account.actions else "steady"
         except LockedError as error:
@@ -116,27 +113,11 @@ class Reconciler:
         )
         if not dry_run and outcome != "busy" and self._with.folder.root.exists():
             self._passes = (*self._passes, report)[-PASSES_KEPT:]
-            remember(self._with.folder.reconcile_path, Remembered(self._passes, self._with.attempts.all, self._rejected))
+            self._remember()
         return report
 
-    def _goal(self, read_goal: ReadGoal, account: _Account) -> Plan | None:
-        try:
-            goal = read_goal()
-        except ExecutorError as error:
-            told = str(error)
-        else:
-            why = None if goal is None else self._rejected.get(plan_hash(goal))
-            if why is None:
-                return goal
-            account.rejected = (f"the plan was taken back and is not tried again: {why}; change it, or run `ullage reconcile --retry`",)
-            return goal_of(self._with.folder)
-        try:
-            kept = goal_of(self._with.folder)
-        except ExecutorError as error:
-            # often it is this very file that cannot be read
-            raise ExecutorError(told if str(error) == told else f"{told}\n{error}") from error
-        account.failures.append(told)
-        return kept
+    def _remember(self) -> None:
+        remember(self._with.folder.reconcile_path, Remembered(self._passes, self._with.attempts.all, self._goals.rejected))
 
     async def _dry(self, goal: Plan | None, account: _Account) -> None:
         if goal is None:
@@ -155,24 +136,46 @@ class Reconciler:
             account.drift = (_NO_GOAL,)
             return
         self._with.attempts.keep_only(replica.name for replica in goal.desired.replicas)
-        _refuse_other_fleet(goal, self._with.folder.load())
-        set_goal(self._with.folder, goal)
         for _ in range(_MOST_ROUNDS):
             state = self._with.folder.load()
             world = await self._with.observer.look(state)
             self.unsure = world.suspect
             self.requests = _requests(state, world)
             self._note_deaths(world)
-            way = approach(world, goal, self._refusal)
+            way = self._way(world, goal, state)
             account.drift = self._drift(world, way, goal)
             allowed = self._allowed(way, world, goal)
             account.drift += allowed.reasons
-            all_of_them = allowed.actions == len(way.plan.actions)
-            if not (allowed.actions or world.strays or (all_of_them and differs(state, way.plan.desired))):
-                if not way.left_out and all_of_them:
+            arrives = allowed.actions == len(way.plan.actions)
+            plan = way.plan if arrives else cut_short(way.plan, world.state, allowed.actions)
+            if not (plan.actions or self._strays(world, way.plan) or (arrives and differs(state, plan.desired))):
+                if not way.left_out and arrives:
                     self._note_end(goal, state)
                 return
-            await self._act(way, world, goal, account, None if all_of_them else allowed.actions)
+            await self._act(plan, world, goal, account, arrives=arrives, whole=arrives and not way.left_out)
+
+    def _way(self, world: World, goal: Plan, state: State) -> Approach:
+        """The way to the goal; where there is no safe one now, that to what ran before."""
+        way = approach(world, goal, self._refusal)
+        found = transition_problems(way.plan, world.state, builtin().gpu)
+        if not found:
+            return way
+        back = approach(world, as_it_was(goal, state), self._refusal)
+        still = transition_problems(back.plan, world.state, builtin().gpu)
+        if still:
+            raise ExecutorError("there is no safe way to the plan, so nothing was done: " + "; ".join(still))
+        told = f"there is no safe way to the plan now, and what ran before is kept: {found[0]}"
+        return Approach(back.plan, (*way.left_out, *back.left_out, told))
+
+    def _strays(self, world: World, plan: Plan) -> list[str]:
+        """Those to stop: what a start of the plan will adopt is left for it, also where the start has to wait."""
+        wanted = {replica.name: replica for replica in plan.desired.replicas}
+
+        def adopted(name: str) -> bool:
+            seen = world.observed[name]
+            return name in wanted and seen.alive and seen.command_hash == self._with.backend.wanted_hash(wanted[name])
+
+        return [name for name in world.strays if not adopted(name)]
 
     def _allowed(self, way: Approach, world: World, goal: Plan) -> Allowed:
         """How far the disruption budget lets the actions go now."""
@@ -184,47 +187,49 @@ class Reconciler:
         """Why a replica may not be started now."""
         return self._with.attempts.refusal(replica.name, self._with.backend.wanted_hash(replica), self._with.clock())
 
-    async def _act(self, way: Approach, world: World, goal: Plan, account: _Account, until: int | None) -> None:
-        """Do the actions before number `until` (None: all). A replica that does not start is noted, and whatever else fails is raised."""
-        found = transition_problems(way.plan, world.state, builtin().gpu)
-        if found:
-            raise ExecutorError("the way to the plan is not safe, so nothing was done: " + "; ".join(found))
+    async def _act(self, plan: Plan, world: World, goal: Plan, account: _Account, *, arrives: bool, whole: bool) -> None:
+        """Do the actions. A replica that does not start is noted, and whatever else fails is raised.
+
+        arrives: they lead to the desired world of the plan; whole: and that is the goal.
+        """
         folder = self._with.folder
         journal = Journal(folder.journal_path)
         state = folder.load()
-        new = journal.reached() != plan_hash(goal)
-        if new and self._with.engine is not None:
-            keep_engine(folder, self._with.engine, self._with.backend)
-        if new:
-            self._with.backend.preflight(goal, state)
-            self._with.backend.router.preflight(goal, state)
+        reached = journal.reached()
+        new = reached != plan_hash(goal)
+        previous = plan_before(folder, goal, reached) if new and goal.desired.rules.rollout.window_s else None
         start = StartingPoint(world.state, state.serial + new)
-        steps = Steps(way.plan, folder, self._with.backend, journal, self._telling(account), start)
-        arrives = not way.left_out and until is None
-        journal.begin(plan_hash(way.plan), state.serial, goal=plan_hash(goal) if arrives else "")
+        watched = plan if previous is not None else unwatched(plan)
+        steps = Steps(watched, folder, self._with.backend, journal, self._telling(account), start)
+        journal.begin(plan_hash(plan), state.serial, goal=plan_hash(goal) if whole else "")
         try:
-            await steps.run(frozenset(), until)
+            await steps.run(frozenset(), arrives=arrives)
         except asyncio.CancelledError:
             journal.end(ok=False, detail="interrupted")
             raise
-        except (StartError, RegressionError) as error:
-            journal.end(ok=False, detail=str(error))
-            account.failures.append(str(error))
-            previous = plan_before(folder, goal) if new and goal.desired.rules.rollout.window_s else None
-            if previous is not None:
-                self._rejected[plan_hash(goal)] = str(error).partition("\n")[0]
-                await roll_back(previous, folder, self._with.backend, self._telling(account))
-                raise RolledBackError("the change was taken back: what ran before runs again") from error
-            if isinstance(error, RegressionError):
-                raise
-            self._note_failure(error, way.plan.desired)
-            return
         except ExecutorError as error:
             journal.end(ok=False, detail=str(error))
-            raise
-        if new and arrives:
+            if previous is not None and is_to_blame(error, goal, previous):
+                await self._take_back(goal, previous, error, account)
+            if not isinstance(error, StartError):
+                raise
+            account.failures.append(str(error))
+            self._note_failure(error, plan.desired)
+            return
+        if new and whole:
             keep(folder, goal, steps.state.serial)
         journal.end(ok=True)
+
+    async def _take_back(self, goal: Plan, previous: Plan, error: ExecutorError, account: _Account) -> None:
+        """Raises RolledBackError once what ran before runs again."""
+        account.failures.append(str(error))
+
+        def begun() -> None:
+            self._goals.reject(goal, str(error).partition("\n")[0])
+            self._remember()
+
+        await roll_back(previous, self._with.folder, self._with.backend, self._telling(account), begun)
+        raise RolledBackError("the change was taken back: what ran before runs again") from error
 
     def _note_end(self, goal: Plan, state: State) -> None:
         """All is as planned: so say journal and history, also where whoever did the last action died before it could note its end."""
@@ -282,19 +287,11 @@ class Reconciler:
         return (*world.remarks, *troubled, *way.left_out)
 
 
-def _requests(state: State, world: World) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _requests(state: State, world: World) -> dict[EngineOf, int]:
+    """What each engine that answered has got so far: requests that have left it, and those in it."""
+    found: dict[EngineOf, int] = {}
     for replica in state.replicas:
-        load = world.loads.get(replica.name)
-        if load is not None and load.finished_requests is not None:
-            found[replica.served_name] = found.get(replica.served_name, 0) + load.finished_requests + load.running + load.waiting
+        load, seen = world.loads.get(replica.name), world.observed.get(replica.name)
+        if load is not None and load.finished_requests is not None and seen is not None:
+            found[EngineOf(replica.served_name, f"{replica.name}/{seen.pid}")] = load.finished_requests + load.running + load.waiting
     return found
-
-
-def _refuse_other_fleet(goal: Plan, state: State) -> None:
-    ours, theirs = {node.name for node in state.nodes}, {node.name for node in goal.desired.nodes}
-    if ours and theirs and not ours & theirs:
-        raise ExecutorError(
-            f"the plan is of another fleet: its nodes are {', '.join(sorted(theirs))}, and those of this state folder are "
-            f"{', '.join(sorted(ours))}; give another --state, or `ullage destroy` this one first"
-        )

@@ -11,9 +11,10 @@ from executor.backends.protocol import Backend
 from executor.events import OnEvent, ignore
 from executor.reconcile.attempts import Attempts, BackOff
 from executor.reconcile.health import HealthWatch, Patience
+from executor.reconcile.kept_goal import ReadGoal
 from executor.reconcile.memory import PassReport, recall
 from executor.reconcile.observe import LeastKvBlocks, Observer
-from executor.reconcile.reconciler import ReadGoal, Reconciler, Surroundings
+from executor.reconcile.reconciler import Reconciler, Surroundings
 from executor.state.folder import StateFolder
 
 # A pass alone looks again so often at what may hang.

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from executor.applying.apply import apply_to
+from executor.applying.destroy import destroy
 from executor.backends.probes import read_latencies
 from executor.backends.protocol import Latencies
-from executor.errors import RolledBackError
+from executor.errors import InterruptedApplyError, RolledBackError, StartError
+from executor.reconcile.memory import recall
+from executor.reconcile.reconciler import Reconciler
 from executor.state.goal import goal_of
+from executor.waiting import wait_until
 from planner.plan import Plan, Replica, Route
 from planner.rollout import canary_routes
 from planner.rollout_rules import Rollout
@@ -138,3 +142,57 @@ def test_histograms_are_read_from_metrics() -> None:
     assert found == Latencies(((0.1, 3), (float("inf"), 5)), ((0.01, 7), (float("inf"), 9)))
     whole = page + 'vllm:request_time_per_output_token_seconds_bucket{le="+Inf",model_name="a"} 4.0\n'
     assert read_latencies(whole).tpot == ((float("inf"), 4),)
+
+
+def test_what_the_change_does_not_touch_is_no_reason_to_take_it_back(loop: Loop) -> None:
+    goal = loop.plan(*NEW)
+    loop.backend.histogram = times(lambda _: False)
+    loop.backend.fails = lambda name: "crashed" if name == "qwen-0" else None
+    loop.backend.engines["qwen-0"].alive = False
+    report = loop.once(goal)
+    assert "llama-2" in loop.backend.engines
+    assert [line for line in report.drift if "taken back" in line] == []
+    loop.backend.fails = lambda _: None
+    assert loop.once(goal, later_s=60.0).drift == ()
+
+
+def test_the_same_plan_again_is_never_taken_back_to_an_older_one(loop: Loop) -> None:
+    apply(loop, loop.plan(*NEW))
+    loop.backend.engines["qwen-0"].alive = False
+    loop.backend.fails = lambda name: "crashed" if name == "qwen-0" else None
+    with pytest.raises(StartError):
+        apply(loop, loop.plan(*NEW))
+    assert "llama-2" in loop.backend.engines
+
+
+def test_after_a_destroy_there_is_nothing_to_go_back_to(loop: Loop) -> None:
+    destroy(loop.folder.root, open_backend=lambda *_: loop.backend)
+    loop.backend.fails = lambda name: "config" if name == "llama-2" else None
+    with pytest.raises(StartError):
+        apply(loop, loop.plan(*NEW))
+
+
+def test_a_watch_that_is_cut_off_ends_at_once_and_the_old_routes_come_back(loop: Loop) -> None:
+    loop.rollout = Rollout(canary_fraction=0.1, window_s=3600.0)
+    plan = loop.plan(*NEW)
+
+    async def cut_off() -> None:
+        work = asyncio.create_task(apply_to(plan, loop.folder, loop.backend, loop.events.append))
+        assert await wait_until(lambda: bool(loop.backend.router.switches), 60.0)
+        work.cancel()
+        await asyncio.wait_for(asyncio.wait({work}), 60.0)
+        assert isinstance(work.exception(), InterruptedApplyError)
+
+    asyncio.run(cut_off())
+    assert llama_weights(loop.folder.load().routes) == {"llama-0": 500, "llama-1": 500}
+
+
+def test_a_plan_that_was_taken_back_is_not_tried_again_though_it_is_made_anew(loop: Loop) -> None:
+    loop.backend.histogram = times(lambda replica: replica.name == "llama-2")
+    assert loop.once(loop.plan(*NEW)).outcome == "failed"
+    # against another state, and by a loop that was started anew
+    loop.reconciler = loop.fresh()
+    assert recall(loop.folder.reconcile_path).rejected
+    loop.reconciler = Reconciler(loop.reconciler._with, (), recall(loop.folder.reconcile_path).rejected)
+    report = loop.once(loop.plan(*NEW))
+    assert (report.actions, "is not tried again" in report.drift[0]) == ((), True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from planner.demand.scaled import declared_rps, scaled
-from planner.envelope import DemandRecord, outside, planned_rps
+from planner.envelope import DemandRecord, EngineOf, outside, planned_rps
 from planner.plan import Desired
 from tests.planner.spec.fleet_files import FLEET, load
 from tests.plans import time_shared_plan
+
+ENGINE, OTHER = EngineOf("llama", "llama-0/7"), EngineOf("llama", "llama-1/8")
 
 
 def desired() -> Desired:
@@ -18,7 +20,7 @@ def desired() -> Desired:
 def record(stretch_s: float, *readings: tuple[float, int]) -> DemandRecord:
     made = DemandRecord(stretch_s)
     for at_s, count in readings:
-        made.add(at_s, {"llama": count})
+        made.add(at_s, {ENGINE: count})
     return made
 
 
@@ -29,11 +31,20 @@ def test_a_rate_is_the_mean_of_the_whole_stretch_and_nothing_before() -> None:
     assert record(100.0, (0.0, 0), (50.0, 5000), (100.0, 5100), (150.0, 5200)).rates_rps() == {"llama": 2.0}
 
 
-def test_a_counter_that_was_reset_begins_anew() -> None:
-    made = record(100.0, (0.0, 1000), (60.0, 2000), (120.0, 5), (180.0, 65))
-    assert made.rates_rps() == {}
-    made.add(220.0, {"llama": 105})
-    assert made.rates_rps() == {"llama": 1.0}
+def test_a_counter_that_was_reset_has_counted_from_zero_since() -> None:
+    assert record(100.0, (0.0, 1000), (60.0, 1060), (100.0, 40)).rates_rps() == {"llama": 1.0}
+
+
+def test_an_engine_that_did_not_answer_once_is_no_new_demand() -> None:
+    made = DemandRecord(100.0)
+    made.add(0.0, {ENGINE: 10_000, OTHER: 5_000})
+    made.add(50.0, {ENGINE: 10_050})
+    made.add(100.0, {ENGINE: 10_100, OTHER: 5_100})
+    assert made.rates_rps() == {"llama": 2.0}
+    # one that is seen for the first time counts from then on
+    for at_s in (150.0, 200.0):
+        made.add(at_s, {ENGINE: 10_000 + int(at_s), OTHER: 5_000 + int(at_s), EngineOf("llama", "llama-2/9"): 70_000})
+    assert made.rates_rps() == {"llama": 2.0}
 
 
 def test_more_than_planned_counts_and_less_only_without_windows() -> None:

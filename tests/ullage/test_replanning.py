@@ -10,7 +10,7 @@ import pytest
 
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of, set_goal
-from planner.envelope import planned_rps
+from planner.envelope import EngineOf, planned_rps
 from planner.plan import Plan, as_applied, plan_from_json
 from tests.ullage.commands import ullage, write_fleet
 from ullage.replanning import Replanner, ReplanSettings, scales
@@ -42,10 +42,10 @@ class Played:
             self.now_s += 60.0
             for name, rps in planned.items():
                 self.requests[name] += 60.0 * rps * factors.get(name, 1.0)
-            await self.replanner.look({name: int(count) for name, count in self.requests.items()})
+            await self.replanner.look({EngineOf(name, "1"): int(count) for name, count in self.requests.items()})
             if self.replanner.working is not None:
                 await asyncio.wait({self.replanner.working})
-        await self.replanner.look({})
+        await self.replanner.look(None)
         await self.replanner.end()
 
 

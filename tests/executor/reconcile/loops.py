@@ -11,9 +11,10 @@ from executor.applying.apply import apply_to
 from executor.events import Event
 from executor.reconcile.attempts import Attempts, BackOff
 from executor.reconcile.health import HealthWatch, Patience
+from executor.reconcile.kept_goal import ReadGoal
 from executor.reconcile.memory import PassReport, recall
 from executor.reconcile.observe import LeastKvBlocks, Observer
-from executor.reconcile.reconciler import ReadGoal, Reconciler, Surroundings
+from executor.reconcile.reconciler import Reconciler, Surroundings
 from executor.reconcile.run import unknown_kv
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
@@ -23,6 +24,7 @@ from planner.plan import Plan, Replica, RouterPlan, State
 from planner.rollout_rules import Rollout
 from planner.routes import routes_for
 from tests.executor.memory_backend import MemoryBackend
+from tests.executor.worlds import engine
 from tests.plans import plan_of
 
 ROUTER = RouterPlan(host="127.0.0.1", port=2001, admin_port=2002)
@@ -85,3 +87,8 @@ class Loop:
         """One pass to what is read under its lock."""
         self.backend.done.clear()
         return asyncio.run(self.reconciler.once(read_goal))
+
+
+def two() -> tuple[Replica, Replica]:
+    """Two models, each on a GPU of its own."""
+    return engine("llama-0", 3000), engine("qwen-0", 3001, gpu=1)

@@ -13,6 +13,7 @@ from executor.applying.apply import apply_to
 from executor.errors import BudgetError
 from planner.disruption_budget import DisruptionBudget
 from planner.plan import Drain, Plan
+from tests.executor.memory_backend import Engine
 from tests.executor.reconcile.loops import Loop
 from tests.executor.worlds import engine
 
@@ -37,7 +38,9 @@ def test_replicas_that_serve_go_in_a_maintenance_window_only(tmp_path: Path) -> 
     loop = loop_with(tmp_path, windows_s=WEEKEND)
     goal = changed(loop)
     report = loop.once(goal)
-    assert report.actions == ("set_routes router", "start mistral-0")
+    # what is new is let in, what may not go serves on
+    assert report.actions == ("set_routes router", "start mistral-0", "set_routes router")
+    assert {route.served_name: len(route.backends) for route in loop.folder.load().routes} == {"llama": 2, "mistral": 1, "qwen": 1}
     assert [line for line in report.drift if "maintenance window only; the next one opens Sat 02:00 UTC" in line]
     assert loop.once(goal).actions == ()
     # a death is no matter of windows
@@ -95,3 +98,35 @@ def test_apply_refuses_what_the_budget_does_not_allow_unless_somebody_has_decide
     assert loop.backend.done == []
     asyncio.run(apply_to(goal, loop.folder, loop.backend, today=lambda: loop.today, ignore_budget=True))
     assert loop.once().outcome == "steady"
+
+
+def test_while_a_change_waits_all_else_is_mended(tmp_path: Path) -> None:
+    loop = loop_with(tmp_path, windows_s=WEEKEND)
+    goal = changed(loop)
+    loop.once(goal)
+    assert loop.once(goal).actions == ()
+    # the router
+    loop.backend.router.settings = None
+    assert loop.once(goal).actions == ("set_routes router",)
+    assert loop.once(goal).actions == ()
+    # one that hangs leaves the routes and comes back into them
+    loop.backend.engines["qwen-0"].silent = True
+    for _ in range(6):
+        loop.once(goal, later_s=10.0)
+    assert not loop.backend.engines["qwen-0"].silent
+    assert {route.served_name: len(route.backends) for route in loop.backend.router.routes} == {"llama": 2, "mistral": 1, "qwen": 1}
+    assert loop.once(goal).actions == ()
+
+
+def test_a_wanted_stray_whose_start_waits_is_left_alone_and_written_about_once(tmp_path: Path) -> None:
+    loop = loop_with(tmp_path, windows_s=WEEKEND)
+    # on the GPU of qwen-0, which may not go yet
+    wanted = engine("zephyr-0", 3009, gpu=2).model_copy(update={"mode": "exclusive"})
+    goal = loop.plan(engine("llama-0", 3000), engine("llama-1", 3001, gpu=1), wanted)
+    loop.backend.engines["zephyr-0"] = Engine(77, loop.backend.wanted_hash(wanted), ("zephyr",))
+    loop.once(goal)
+    lines = loop.folder.journal_path.read_text().count("\n")
+    for _ in range(3):
+        assert loop.once(goal).actions == ()
+    assert loop.folder.journal_path.read_text().count("\n") == lines
+    assert loop.backend.engines["zephyr-0"].pid == 77

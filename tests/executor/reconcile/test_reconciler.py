@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from executor.applying.destroy import destroy
 from executor.backends.protocol import Capabilities, EngineLoad, ObservedGpu
-from executor.errors import ExecutorError
-from executor.state.folder import StateFolder
-from executor.state.journal import Journal
 from executor.state.lock import locked
-from planner.plan import MigPlace, Plan, Replica, plan_hash, state_hash
-from tests.executor.reconcile.loops import Loop
+from planner.envelope import EngineOf
+from planner.plan import MigPlace, Replica, state_hash
+from tests.executor.reconcile.loops import Loop, two
 from tests.executor.worlds import engine
 from tests.sleepers import sleeper
-
-
-@pytest.fixture
-def loop(tmp_path: Path) -> Loop:
-    return Loop(tmp_path / "state")
-
-
-def two() -> tuple[Replica, Replica]:
-    return engine("llama-0", 3000), engine("qwen-0", 3001, gpu=1)
 
 
 def test_nothing_is_done_where_all_is_as_planned(loop: Loop) -> None:
@@ -171,42 +158,6 @@ def test_strays_are_stopped_and_a_router_that_is_gone_or_wrong_is_set_right(loop
     assert loop.once().outcome == "steady"
 
 
-def test_a_new_goal_is_led_to_and_noted_as_applied(loop: Loop) -> None:
-    loop.apply(*two())
-    one, other = two()
-    goal = loop.plan(one, engine("mistral-0", 3002, gpu=2), state=loop.folder.load())
-    report = loop.once(goal)
-    assert (report.outcome, report.drift) == ("changed", ())
-    state = loop.folder.load()
-    assert (state.serial, [replica.name for replica in state.replicas]) == (2, ["llama-0", "mistral-0"])
-    assert (loop.folder.plans / "00000002.json").exists()
-    assert loop.once().outcome == "steady"
-    assert other.name not in loop.backend.engines
-
-
-def test_a_plan_of_another_fleet_is_refused(loop: Loop) -> None:
-    loop.apply(*two())
-    plan = loop.plan(*two())
-    elsewhere = plan.desired.model_copy(
-        update={"nodes": tuple(node.model_copy(update={"name": f"other-{node.name}"}) for node in plan.desired.nodes)}
-    )
-    report = loop.once(plan.model_copy(update={"desired": elsewhere}))
-    assert report.outcome == "failed"
-    assert "is of another fleet: its nodes are other-" in report.failures[0]
-    assert loop.backend.done == []
-
-
-def test_a_goal_that_cannot_be_read_is_told_and_the_last_one_is_kept(loop: Loop) -> None:
-    loop.apply(*two())
-    loop.backend.engines["llama-0"].alive = False
-
-    def unreadable() -> Plan | None:
-        raise ExecutorError("plan.json: cannot be read")
-
-    report = asyncio.run(loop.reconciler.once(unreadable))
-    assert (report.failures, report.actions) == (("plan.json: cannot be read",), ("start llama-0",))
-
-
 def test_while_somebody_else_works_nothing_is_looked_at(loop: Loop) -> None:
     loop.apply(*two())
     loop.backend.engines["llama-0"].alive = False
@@ -215,14 +166,6 @@ def test_while_somebody_else_works_nothing_is_looked_at(loop: Loop) -> None:
     assert report.outcome == "busy"
     assert "is in use: ullage apply" in report.drift[0]
     assert loop.once().actions == ("start llama-0",)
-
-
-def test_without_a_plan_there_is_nothing_to_keep(loop: Loop) -> None:
-    report = loop.once()
-    assert (report.outcome, report.actions) == ("steady", ())
-    assert "no plan was applied" in report.drift[0]
-    # a wrong name does not make a state folder
-    assert not loop.root.exists()
 
 
 def test_a_dry_run_tells_the_actions_and_changes_nothing(loop: Loop) -> None:
@@ -248,24 +191,6 @@ def test_a_journal_that_cannot_be_written_stops_the_pass_before_anything_is_done
     assert "No space left on device; nothing more was done" in report.failures[0]
     monkeypatch.undo()
     assert loop.once().actions == ("start llama-0",)
-
-
-def test_what_a_destroy_took_away_does_not_come_back(loop: Loop) -> None:
-    loop.apply(*two())
-    destroy(loop.folder.root, open_backend=lambda *_: loop.backend)
-    assert loop.backend.engines == {}
-    report = loop.once()
-    assert report.actions == ()
-    assert StateFolder(loop.root).load().replicas == ()
-
-
-def test_repairs_do_not_count_as_the_plan_of_a_later_apply(loop: Loop) -> None:
-    plan = loop.apply(*two())
-    loop.backend.engines["llama-0"].alive = False
-    loop.once()
-    journal = Journal(loop.folder.journal_path)
-    assert journal.reached() == plan_hash(plan)
-    assert journal.unfinished() is None
 
 
 def test_a_death_counts_once_also_when_the_loop_is_started_anew(loop: Loop) -> None:
@@ -307,3 +232,23 @@ def test_a_wrong_mig_layout_is_set_right_and_a_gpu_that_is_gone_is_told(loop: Lo
     loop.backend.seen_gpus = loop.backend.seen_gpus[:1]
     report = loop.once()
     assert (report.actions, report.drift) == ((), (f"GPU 1 of {node} is gone",))
+
+
+def test_late_answers_far_apart_are_no_hang(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.once()
+    loop.backend.engines["llama-0"].silent = True
+    for _ in range(2):
+        assert loop.once(later_s=600.0).actions == ()
+    loop.backend.engines["llama-0"].silent = False
+    assert loop.once(later_s=600.0).outcome == "steady"
+
+
+def test_nobody_looks_while_somebody_else_works(loop: Loop) -> None:
+    loop.apply(*two())
+    loop.backend.engines["llama-0"].load = EngineLoad(1, 0, 0.0, 5, 5, steps=5, finished_requests=41)
+    loop.once()
+    assert loop.reconciler.requests == {EngineOf("llama", f"llama-0/{loop.backend.engines['llama-0'].pid}"): 42}
+    with locked(loop.folder.lock_path, "apply"):
+        loop.once()
+    assert loop.reconciler.requests is None
