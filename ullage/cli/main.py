@@ -34,7 +34,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="ullage",
-    help="Plan which vLLM servers share which GPU, with proof; render, apply and check the plan.",
+    help="Plan which vLLM servers share which GPU, with proof; render, apply and keep the plan.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
