@@ -21,7 +21,7 @@ from executor.events import Event, OnEvent
 from executor.state.folder import StateFolder
 from executor.state.journal import Journal
 from executor.waiting import all_of, finish
-from planner.plan import Action, Asleep, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Sleep, Start, State, Stop, Wake
+from planner.plan import Action, Asleep, Drain, GpuPlan, Plan, Repartition, Replica, SetRoutes, Sleep, Start, State, Stop, Wake, state_of
 from planner.rollout import canary_routes
 
 NumberedAction = tuple[int, Action]
@@ -67,15 +67,7 @@ class Steps:
             await self._batch(kind, list(group))
         if not arrives:
             return
-        desired = self._plan.desired
-        self._keep(
-            nodes=desired.nodes,
-            gpus=desired.gpus,
-            replicas=desired.replicas,
-            asleep=desired.asleep,
-            routes=desired.routes,
-            router=desired.router,
-        )
+        self._become(state_of(self._plan.desired, self.state.serial))
 
     def note(self, subject: str, detail: str) -> None:
         """Tell something that belongs to no action, and keep it in the journal."""
@@ -259,7 +251,9 @@ class Steps:
 
     def _keep(self, **changes: object) -> None:
         """Change the state and write it; its serial counts applies that changed something, not writes."""
-        changed = self.state.model_copy(update=changes)
+        self._become(self.state.model_copy(update=changes))
+
+    def _become(self, changed: State) -> None:
         if changed != self.state:
             self.state = changed.model_copy(update={"serial": max(self.state.serial, self._serial)})
             self._folder.save(self.state)

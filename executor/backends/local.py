@@ -87,9 +87,9 @@ class LocalBackend:
         be sent to the engines that would inherit it.
         """
         credentials.authorization(os.environ)
-        if self._devices is None:
+        if not self.capabilities.mig_layouts:
             self._refuse_mig(plan)
-        else:
+        if self._devices is not None:
             self._devices.create(plan.desired.nodes, plan.desired.gpu_types)
         try:
             for replica in plan.desired.replicas:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from executor.reconcile.observe import World
 from planner.change import change
-from planner.plan import Action, Desired, Plan, Repartition, Replica, SetRoutes, Start, State
+from planner.plan import Action, Desired, Plan, Repartition, Replica, SetRoutes, Start, State, state_of
 from planner.routes import routes_for
 
 
@@ -63,8 +63,7 @@ def as_it_was(goal: Plan, state: State) -> Plan:
 
 def differs(state: State, desired: Desired) -> bool:
     """Whether the state says anything else than the plan, also what no action changes: rates, floors, GPUs."""
-    there = (state.nodes, state.gpus, state.replicas, state.asleep, state.routes, state.router)
-    return there != (desired.nodes, desired.gpus, desired.replicas, desired.asleep, desired.routes, desired.router)
+    return state != state_of(desired, state.serial)
 
 
 def in_words(action: Action) -> str:

@@ -1,7 +1,7 @@
 """Plan, State and actions: the documents between planning and doing."""
 
 from planner.latency_classes import LatencyClass
-from planner.plan.applied import as_applied
+from planner.plan.applied import as_applied, state_of
 from planner.plan.document import (
     SCHEMA_VERSION,
     Action,
@@ -104,6 +104,7 @@ __all__ = [
     "plan_hash",
     "state_from_json",
     "state_hash",
+    "state_of",
     "to_json",
     "window_part",
 ]

@@ -196,3 +196,32 @@ def test_a_plan_that_was_taken_back_is_not_tried_again_though_it_is_made_anew(lo
     loop.reconciler = Reconciler(loop.reconciler._with, (), recall(loop.folder.reconcile_path).rejected)
     report = loop.once(loop.plan(*NEW))
     assert (report.actions, "is not tried again" in report.drift[0]) == ((), True)
+
+
+def test_requests_of_a_looser_workload_are_no_regression(loop: Loop) -> None:
+    plan = loop.plan(*NEW)
+    tight = next(item for item in plan.desired.workloads if item.served_name == "llama")
+    loose = tight.model_copy(update={"name": "batch", "ttft_slo_s": 120.0})
+    desired = plan.desired.model_copy(update={"workloads": (*plan.desired.workloads, loose)})
+    # half of the requests take more than a minute, and nobody else serves any
+    halves = times(lambda _: True)
+    loop.backend.histogram = lambda item, reading: halves(item, reading) if item.name == "llama-2" else Latencies((), ())
+    apply(loop, plan.model_copy(update={"desired": desired}))
+    assert "llama-2" in loop.backend.engines
+
+
+def test_an_apply_that_is_interrupted_on_the_way_back_says_so(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cut_off(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("executor.applying.apply.roll_back", cut_off)
+    loop.backend.fails = lambda name: "config" if name == "llama-2" else None
+    with pytest.raises(InterruptedApplyError, match=r"(?s)llama-2: does not start.*interrupted on the way back"):
+        apply(loop, loop.plan(*NEW))
+
+
+def test_what_stands_in_place_of_the_goal_does_not_keep_anything_running(loop: Loop) -> None:
+    loop.folder.goal_path.unlink()
+    loop.folder.goal_path.mkdir()
+    destroy(loop.folder.root, open_backend=lambda *_: loop.backend)
+    assert loop.backend.engines == {}

@@ -168,3 +168,10 @@ def test_options_that_contradict_each_other_are_told(place: Path, options: tuple
     write_fleet(place / "fleet.yaml")
     found = ullage("reconcile", *options)
     assert (found.code, words in found.err) == (1, True), found.err
+
+
+def test_a_goal_that_cannot_be_read_is_left_to_the_pass_to_tell(place: Path) -> None:
+    played = Played(place)
+    played.folder.goal_path.write_text("no plan", encoding="utf-8")
+    play(played, AFTER_S + 120.0, **{busiest(played.plan): 3.0})
+    assert played.said == []

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from executor.applying.apply import apply_to
-from executor.errors import BudgetError
+from executor.backends.protocol import EngineLoad
+from executor.errors import BudgetError, StartError
 from planner.disruption_budget import DisruptionBudget
 from planner.plan import Drain, Plan
 from tests.executor.memory_backend import Engine
 from tests.executor.reconcile.loops import Loop
 from tests.executor.worlds import engine
+from tests.sleepers import sleeper
 
 # Saturdays and Sundays, 2 to 6 o'clock
 WEEKEND = ((5 * 86_400.0 + 7_200.0, 5 * 86_400.0 + 21_600.0), (6 * 86_400.0 + 7_200.0, 6 * 86_400.0 + 21_600.0))
@@ -130,3 +132,26 @@ def test_a_wanted_stray_whose_start_waits_is_left_alone_and_written_about_once(t
         assert loop.once(goal).actions == ()
     assert loop.folder.journal_path.read_text().count("\n") == lines
     assert loop.backend.engines["zephyr-0"].pid == 77
+
+
+def test_a_resumed_apply_is_not_held_up_by_what_it_has_done_already(tmp_path: Path) -> None:
+    loop = loop_with(tmp_path, windows_s=WEEKEND)
+    # mistral-0 takes the GPU of qwen-0 for itself
+    mistral = engine("mistral-0", 3005, gpu=2).model_copy(update={"mode": "exclusive"})
+    plan = loop.plan(engine("llama-0", 3000), engine("llama-1", 3001, gpu=1), mistral)
+    loop.backend.fails = lambda name: "crashed" if name == "mistral-0" else None
+    with pytest.raises(StartError):
+        asyncio.run(apply_to(plan, loop.folder, loop.backend, today=lambda: datetime(2026, 1, 3, 2, 30, tzinfo=UTC)))
+    assert "qwen-0" not in loop.backend.engines
+    loop.backend.fails = lambda _: None
+    asyncio.run(apply_to(plan, loop.folder, loop.backend, today=lambda: loop.today))
+    assert "mistral-0" in loop.backend.engines
+
+
+def test_a_sleeper_serves_nobody_and_is_started_at_any_time(tmp_path: Path) -> None:
+    loop = Loop(tmp_path / "state", budget=DisruptionBudget(windows_s=WEEKEND))
+    loop.apply(sleeper("llama-0", 3000), engine("qwen-0", 3002, gpu=2))
+    loop.backend.engines["llama-0"].load = EngineLoad(0, 0, 0.0, 0, 0, asleep=1)
+    report = loop.once()
+    assert "start llama-0" in report.actions
+    assert report.drift == ()
