@@ -52,7 +52,8 @@ def quote(
 
     Example: ullage quote qwen3-8b fleet.yaml --rate 2/s --slo 500ms/50ms
     """
-    from ullage.planning.quote import Newcomer, full_quote, quick_quote
+    from ullage.planning.joining import Newcomer
+    from ullage.planning.quote import full_quote, quick_quote
     from ullage.views.quote_text import estimate_line, quote_text
 
     workload: dict[str, Any] = {
