@@ -34,8 +34,8 @@ def read_regular(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     return raw
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that after a crash either the old or the new text is there, never a part of one.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file so that after a crash either the old or the new content is there, never a part of one.
 
     A link stays, and the file that it leads to is replaced. Raises OSError with the file's name, also for what is no regular file.
     """
@@ -44,8 +44,8 @@ def write_atomic(path: Path, text: str) -> None:
     if target.exists() and not target.is_file():
         raise OSError(0, "is not a regular file; name another one", str(path))
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(target)

@@ -78,6 +78,11 @@ class FleetSpec:
         write_text(Path(path), yaml.safe_dump(self.root.plain(), sort_keys=False, allow_unicode=True, width=120))
         return Path(path)
 
+    def document(self) -> dict[str, Any]:
+        """What makes up the fleet, as plain values; the lines of the file are not kept."""
+        factors = {name: str(factor) for name, factor in self.factors}
+        return {"path": str(self.path), "declared": self.root.plain(), "own_hash": self.own_hash, "factors": factors}
+
     def names(self, section: str) -> tuple[str, ...]:
         """The names of the entries under pools, models or workloads."""
         found = value_at(self.root, (section,))
@@ -128,6 +133,12 @@ class FleetSpec:
             return self.own_hash
         said = [self.root.plain(), [[name, str(factor)] for name, factor in self.factors]]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def spec_of_document(document: Mapping[str, Any]) -> FleetSpec:
+    """The fleet of its document()."""
+    factors = tuple((name, Fraction(text)) for name, text in document["factors"].items())
+    return FleetSpec(Path(document["path"]), node_of(document["declared"]), document["own_hash"], factors=factors)
 
 
 def load(path: str | Path) -> FleetSpec:

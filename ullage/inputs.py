@@ -83,10 +83,10 @@ def check_target(path: Path, source: Path | None = None) -> None:
         raise ValueError(f"{path}: would replace the file that is read; name another one")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, content: str | bytes) -> None:
     """Write a file so that a crash leaves the old or the new one, never half."""
     try:
-        write_atomic(path, text)
+        write_atomic(path, content)
     except OSError as error:
         raise ValueError(f"{path}: cannot be written: {error.strerror or error}") from error
 

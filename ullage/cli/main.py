@@ -23,6 +23,7 @@ from ullage.cli import (
     takeover,
     traffic,
     version,
+    whatif,
 )
 from ullage.cli.exit_code import ExitCode
 
@@ -40,7 +41,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (declare, discover, takeover, planning, explain, quote, fit, run, keep, past, traffic, profile, catalogue, demo, version):
+FAMILIES = (
+    *(declare, discover, takeover, planning, explain, whatif, quote, fit),
+    *(run, keep, past, traffic, profile, catalogue, demo, version),
+)
+for module in FAMILIES:
     module.register(app)
 
 

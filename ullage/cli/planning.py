@@ -73,7 +73,7 @@ def plan(
     _check_options(prior, state, reproducible=reproducible, time_limit_s=time_limit)
     if out is not None:
         check_target(out, fleet)
-    spec, now = scaled(read_fleet(fleet), _factors(scale or ())), _now(fleet, state, prior)
+    spec, now = scaled(read_fleet(fleet), _factors(scale or ())), state_now(fleet, state, prior)
     planned = _planned(
         spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain, verify=verify
     )
@@ -125,7 +125,7 @@ def _tell_next(plan: Plan, fleet: Path, out: Path, *, as_json: bool) -> None:
         typer.echo(f"\nwrote {out}; next: ullage apply {out}{option}")
 
 
-def _now(fleet: Path, state: Path | None, prior: Path | None) -> State:
+def state_now(fleet: Path, state: Path | None, prior: Path | None) -> State:
     """What runs: the result of the earlier plan if one is given, else what the state folder says."""
     from planner.plan import as_applied
     from ullage.inputs import read_plan, read_state, state_folder

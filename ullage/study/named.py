@@ -54,7 +54,7 @@ def said_in(text: str) -> dict[str, object]:
     said: dict[str, object] = {}
     for part in filter(None, split(text, " ")):
         kind, equals, argument = part.partition("=")
-        if not equals or not argument:
+        if not (kind and equals and argument):
             raise ValueError(f"--scenario {text!r:.80}: write KIND=VALUE, for example node_lost=h100-0; kinds: {', '.join(KINDS)}")
         if kind in said:
             raise ValueError(f"--scenario {text!r:.80}: {kind} stands there twice; give a mapping, for example {kind}={{a: x2, b: x3}}")

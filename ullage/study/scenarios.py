@@ -12,7 +12,7 @@ from ullage.fleet_spec import FleetSpec
 from ullage.study.values import shown
 
 # Beyond this many scenarios a table is no answer any more.
-MOST_SCENARIOS = 1_000_000
+MOST_SCENARIOS = 100_000
 
 # The scenario in which nothing is changed: what all others are compared with.
 BASE = "as declared"
@@ -22,13 +22,14 @@ BASE = "as declared"
 class Scenario:
     """A fleet with changes. settings are what a table shows, by path; edits are made one after the other, None leaves a field out.
 
-    lost_nodes are those that it does without.
+    lost_nodes are those that it does without. order is its place in a table.
     """
 
     name: str
     settings: tuple[tuple[str, str], ...] = ()
     edits: tuple[tuple[str, Any], ...] = ()
     lost_nodes: tuple[str, ...] = ()
+    order: int = 0
 
     def applied(self, spec: FleetSpec) -> FleetSpec:
         """The fleet with the changes; PathError when a path names nothing."""
@@ -43,6 +44,7 @@ class Scenario:
             "settings": [list(item) for item in self.settings],
             "edits": [[path, node_of(value).plain()] for path, value in self.edits],
             "lost_nodes": list(self.lost_nodes),
+            "order": self.order,
         }
 
 
@@ -53,6 +55,7 @@ def scenario_of_document(document: Mapping[str, Any]) -> Scenario:
         tuple((path, value) for path, value in document["settings"]),
         tuple((path, value) for path, value in document["edits"]),
         tuple(document["lost_nodes"]),
+        document["order"],
     )
 
 
@@ -63,10 +66,14 @@ def count_of(settings: Mapping[str, Sequence[object]]) -> int:
 
 def grid(settings: Mapping[str, Sequence[object]]) -> Iterator[Scenario]:
     """All combinations; each differs from the one before in one setting, by one step."""
-    for places in _walk([len(values) for values in settings.values()]) if settings else ():
+    sizes = [len(values) for values in settings.values()]
+    for places in _walk(sizes) if settings else ():
         edits = tuple((path, values[place]) for (path, values), place in zip(settings.items(), places, strict=True))
         texts = tuple((path, shown(value)) for path, value in edits)
-        yield Scenario(", ".join(f"{path}={text}" for path, text in texts), texts, edits)
+        order = 0
+        for place, size in zip(places, sizes, strict=True):
+            order = order * size + place
+        yield Scenario(", ".join(f"{path}={text}" for path, text in texts), texts, edits, order=order + 1)
 
 
 def _walk(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:

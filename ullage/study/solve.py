@@ -22,6 +22,9 @@ class StudyOptions:
     verify: bool = False
 
 
+QUICKLY = StudyOptions()
+
+
 @dataclass(slots=True)
 class ScenarioSolver:
     """Plans scenarios of one fleet against one state. What cannot be planned becomes a row that says why."""

@@ -1,0 +1,86 @@
+"""What is to be solved: a fleet, what runs, the settings and scenarios, and how each is planned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+from planner.plan import State
+from planner.spec.paths import resolve
+from ullage.fleet_spec import FleetSpec, spec_of_document
+from ullage.study.scenarios import BASE, MOST_SCENARIOS, Scenario, count_of, grid
+from ullage.study.solve import QUICKLY, ScenarioSolver, StudyOptions
+
+
+@dataclass(frozen=True, slots=True)
+class StudyJob:
+    """A study before it is solved: all combinations of the settings, and the named scenarios.
+
+    ValueError when a path names nothing, when there is nothing to vary, or when there are too many scenarios.
+    """
+
+    spec: FleetSpec
+    settings: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    named: tuple[Scenario, ...] = ()
+    state: State = field(default_factory=State)
+    options: StudyOptions = QUICKLY
+
+    def __post_init__(self) -> None:
+        """Refuse what could never be solved, before anything is."""
+        for path in self.settings:
+            resolve(self.spec.root, path)
+        if not self.settings and not self.named:
+            raise ValueError("a study varies something: give --set PATH=VALUES, --scenario KIND=VALUE or --file")
+        if self.total > MOST_SCENARIOS:
+            raise ValueError(f"these are {self.total} scenarios; at most {MOST_SCENARIOS} are solved: give fewer values")
+        names = [scenario.name for scenario in self.named]
+        twice = sorted({name for name in names if names.count(name) > 1 or name == BASE})
+        if twice:
+            raise ValueError(f"two scenarios are called {twice[0]!r}; give each a name of its own")
+
+    @property
+    def total(self) -> int:
+        """Scenarios to solve, the fleet as declared among them."""
+        return 1 + count_of(self.settings) + len(self.named)
+
+    def scenarios(self) -> Iterator[Scenario]:
+        """All but the fleet as declared, in an order in which neighbours are alike."""
+        first = 1 + count_of(self.settings)
+        numbered = (replace(scenario, order=first + place) for place, scenario in enumerate(self.named))
+        return chain(grid(self.settings), numbered)
+
+    def solver(self) -> ScenarioSolver:
+        """What solves the scenarios, one after the other."""
+        return ScenarioSolver(self.spec, self.state, self.options)
+
+    def document(self) -> dict[str, Any]:
+        """What a process of its own needs to solve scenarios."""
+        options = {"solver": self.options.solver, "time_limit_s": self.options.time_limit_s, "verify": self.options.verify}
+        return {"fleet": self.spec.document(), "state": self.state.model_dump(mode="json"), "options": options}
+
+    def keys(self, version: str) -> Callable[[Scenario], str]:
+        """Names answers to scenarios: the same key, the same question to the same version of ullage."""
+        common = json.dumps([self.document(), self.input_hashes(), version], sort_keys=True).encode()
+
+        def key(scenario: Scenario) -> str:
+            edits = json.dumps(scenario.document()["edits"], sort_keys=True).encode()
+            return hashlib.sha256(hashlib.sha256(common).digest() + edits).hexdigest()
+
+        return key
+
+    def input_hashes(self) -> dict[str, str]:
+        """Those of the fleet file and of the files it names; only its own where it cannot be read as a whole."""
+        try:
+            return self.spec.resolved().hashes
+        except ValueError:
+            return {str(self.spec.path): self.spec.own_hash or ""}
+
+
+def solver_of_document(document: Mapping[str, Any]) -> ScenarioSolver:
+    """What solves the scenarios of a job's document()."""
+    options = StudyOptions(**document["options"])
+    return ScenarioSolver(spec_of_document(document["fleet"]), State.model_validate(document["state"]), options)

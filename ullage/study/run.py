@@ -1,0 +1,143 @@
+"""Solves a study: the fleet as declared first, then all scenarios on all cores, keeping each row as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
+
+from planner.plan import Desired
+from ullage.study.folder import StudyFolder
+from ullage.study.job import StudyJob
+from ullage.study.results import StudyResults
+from ullage.study.rows import StudyRow, lost_at_once, problem_row, row_of
+from ullage.study.scenarios import BASE, Scenario
+from ullage.study.workers import Workers, cores
+
+# So few scenarios are solved before other processes have started.
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StudyProgress:
+    """Scenarios that are done, of how many, and the seconds that the rest may take; None before the first is solved."""
+
+    done: int
+    total: int
+    left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Whoever waits for a study. begins is told how many scenarios are left, how long they may take and on how many cores; it may raise
+    ValueError to have nothing begun. moves is told of every row.
+    """
+
+    begins: Callable[[int, float, int], None] = lambda *_: None
+    moves: Callable[[StudyProgress], None] = lambda _: None
+
+
+NOBODY = Watcher()
+
+
+@dataclass(slots=True)
+class _Run:
+    """A study on its way."""
+
+    job: StudyJob
+    folder: StudyFolder | None
+    key: Callable[[Scenario], str]
+    rows: dict[int, StudyRow] = field(default_factory=dict)
+    base: Desired | None = None
+
+    def take(self, scenario: Scenario, row: StudyRow, *, known: bool = False) -> None:
+        """A row of a scenario, solved now or before."""
+        if self.folder is not None and not known:
+            self.folder.keep(self.key(scenario), row)
+        at_once = lost_at_once(self.base, scenario.lost_nodes) if self.base is not None else {}
+        changes = {"scenario": scenario.name, "settings": dict(scenario.settings), "lost_at_once_rps": at_once}
+        self.rows[scenario.order] = row.model_copy(update=changes)
+
+
+def run_study(job: StudyJob, *, workers: int | None = None, folder: StudyFolder | None = None, watcher: Watcher = NOBODY) -> StudyResults:
+    """The results of a study. Ctrl-C ends it early with the rows so far; with a folder, the same study goes on from them.
+
+    Rows do not depend on the number of processes, nor on the order in which they are solved, beyond each plan's stated gap.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers {workers}: at least 1 process is needed")
+    if folder is not None:
+        folder.prepare()
+    known = folder.known() if folder is not None else {}
+    run = _Run(job, folder, job.keys(_version()))
+    try:
+        one_s = _base(run)
+        left = []
+        for scenario in job.scenarios():
+            row = known.get(run.key(scenario)) if known else None
+            if row is None:
+                left.append(scenario)
+            else:
+                run.take(scenario, row, known=True)
+        _solve(run, left, one_s, workers or cores(), watcher)
+    except KeyboardInterrupt:
+        pass
+    return _results(run)
+
+
+def _base(run: _Run) -> float:
+    """Solve the fleet as declared; the seconds that took."""
+    scenario, started_s = Scenario(BASE), perf_counter()
+    try:
+        plan = run.job.solver().plan(scenario)
+    except ValueError as error:
+        row = problem_row(scenario, str(error))
+    else:
+        run.base, row = plan.desired, row_of(scenario, plan)
+    run.take(scenario, row)
+    return perf_counter() - started_s
+
+
+def _solve(run: _Run, left: list[Scenario], one_s: float, workers: int, watcher: Watcher) -> None:
+    """Solve what is left: here when it is little, else in processes."""
+    processes = min(workers, len(left))
+    if not left:
+        return
+    watcher.begins(len(left), one_s * len(left) / processes, processes)
+    before, started_s = len(run.rows), perf_counter()
+
+    def taken(scenario: Scenario, row: StudyRow) -> None:
+        run.take(scenario, row)
+        done = len(run.rows) - before
+        watcher.moves(StudyProgress(len(run.rows), run.job.total, (perf_counter() - started_s) / done * (len(left) - done)))
+
+    if processes == 1 or len(left) <= _FEW:
+        solver = run.job.solver()
+        for scenario in left:
+            taken(scenario, solver.row(scenario))
+        return
+    with Workers(run.job, processes) as running:
+        for scenario, row in running.rows(left):
+            taken(scenario, row)
+
+
+def _version() -> str:
+    """The installed version, whose answers are not taken for those of another one."""
+    try:
+        return version("ullage")
+    except PackageNotFoundError:
+        return ""
+
+
+def _results(run: _Run) -> StudyResults:
+    job, options = run.job, run.job.options
+    named = (kind for scenario in job.named for kind, _ in scenario.settings)
+    return StudyResults(
+        fleet=job.spec.path.name,
+        input_hashes=job.input_hashes(),
+        options={"solver": options.solver, "time_limit_s": options.time_limit_s, "verify": options.verify},
+        settings=tuple(dict.fromkeys((*job.settings, *named))),
+        rows=tuple(row for _, row in sorted(run.rows.items())),
+        total=job.total,
+    )
