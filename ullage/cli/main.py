@@ -19,6 +19,7 @@ from ullage.cli import (
     planning,
     profile,
     quote,
+    report,
     run,
     takeover,
     traffic,
@@ -40,7 +41,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (declare, discover, takeover, planning, explain, quote, fit, run, keep, past, traffic, profile, catalogue, demo, version):
+for module in (
+    declare,
+    discover,
+    takeover,
+    planning,
+    explain,
+    report,
+    quote,
+    fit,
+    run,
+    keep,
+    past,
+    traffic,
+    profile,
+    catalogue,
+    demo,
+    version,
+):
     module.register(app)
 
 
