@@ -107,5 +107,9 @@ def _popover(row: GpuRow, use: str) -> Markup:
     first = row.gpus[0]
     head = use if len(row.gpus) == 1 else f"{len(row.gpus)} GPUs alike, {use}"
     lines = [f"{head}; free {gib_words(first.free_mib)}"]
-    lines += [f"{number} {item.served_name}: {item.planned_rps:.2f} requests/s" for number, item in enumerate(row.residents[0], start=1)]
+    lines += [f"{number} {_rate_and_forecast(item)}" for number, item in enumerate(row.residents[0], start=1)]
     return joined(lines, element("br"))
+
+
+def _rate_and_forecast(item: Replica) -> str:
+    return f"{item.served_name}: {item.planned_rps:.2f} requests/s, TTFT {milliseconds_words(item.forecast.ttft_s)}"

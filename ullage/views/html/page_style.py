@@ -22,10 +22,12 @@ _RULES = """
 
 _PRINT = """
 @page{size:A4;margin:14mm 12mm}
-@media print{.ullage.page{padding:0;max-width:none}.ullage nav,.ullage .skip{display:none}
-.ullage .tiles{gap:4px}.ullage .tile{flex-basis:110px;padding:4px 6px}.ullage .tile dd b{font-size:15px}
-.ullage table.tab{font-size:9.5px}.ullage table.tab th,.ullage table.tab td{padding-right:5px}
-.ullage .gpu>summary{grid-template-columns:90px 1fr 130px}
+@media print{.ullage.page{padding:0 1px;max-width:none}.ullage nav,.ullage .skip{display:none}
+.ullage .tiles{gap:4px}.ullage .tile{flex-basis:110px;padding:4px 6px}.ullage .tile dd b{font-size:14px}
+.ullage .tile dt,.ullage .tile dd span,.ullage .n,.ullage .u,.ullage .who{font-size:9.5px}
+.ullage table.tab,.ullage table.tab thead th{font-size:9px}
+.ullage table.tab th,.ullage table.tab td{padding-right:5px;min-width:6.8em}.ullage table.tab .num{min-width:2em}
+.ullage .gpu>summary{grid-template-columns:105px 1fr 150px}
 .ullage .meter{width:44px}.ullage .meter.wide{width:120px}.ullage .meter.band{width:60px}}
 """
 

@@ -79,6 +79,7 @@ width:76px;height:11px;background:var(--free);border:1px solid var(--line);verti
 .ullage .meter .low{background:#0072b2;border-right:1px solid #fff}
 .ullage .meter .high{background:#56b4e9}
 .ullage .meter u{position:absolute;top:-3px;bottom:-3px;width:0;border-left:2px solid #d55e00}
+@media (max-width:640px){.ullage .gpu>summary{grid-template-columns:1fr}.ullage .who{grid-column:1}.ullage .pop{left:8px}}
 """
 
 _PRINT = """
@@ -86,7 +87,7 @@ _PRINT = """
 .ullage *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 .ullage .pop{display:none!important}
 .ullage .scroll{overflow:visible}
-.ullage tr,.ullage .tile,.ullage .gpu>summary,.ullage svg{break-inside:avoid}
+.ullage tr,.ullage .tile,.ullage .d .scroll,.ullage .gpu>summary,.ullage svg{break-inside:avoid}
 .ullage thead{display:table-header-group}
 .ullage h1,.ullage h2,.ullage h3,.ullage h4,.ullage caption{break-after:avoid}
 .ullage details::details-content{content-visibility:visible;display:block;block-size:auto}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.plan import Plan
-from tests.plans import mig_plan, plan_of, replica
+from planner.plan import Asleep, Plan
+from tests.plans import mig_plan, plan_of, replica, time_shared_plan
 from tests.ullage.views.html.page_plans import HOSTILE, changed, plans, repeated_plan, told_plan
 from tests.ullage.views.html.read_page import Node, everything, read
 from ullage.views.html.markup import Markup, element, joined
@@ -149,6 +149,13 @@ def test_what_others_hold_and_what_has_grown_is_drawn_apart() -> None:
     assert [part.flex for part in bar.children if part.attributes["class"] == "t"] == [4000.0]
     assert [part.flex for part in bar.all("i") if part.attributes["class"] in {"k", "g"}] == [4096.0, 4096.0]
     assert "held by others 3.9 GiB" in bar.attributes["aria-label"]
+
+
+def test_a_replica_that_sleeps_takes_no_room_in_the_bar() -> None:
+    plan = time_shared_plan()
+    row = read(plan_html(changed(plan, asleep=(Asleep(name="qwen3-8b-0", level=2),)))).all("details", "gpu")[0]
+    assert [item.attributes["title"].split(":")[0] for item in row.all("span", "r")] == ["llama-8b-0"]
+    assert "qwen3-8b (asleep at level 2)" in row.words
 
 
 def test_many_gpus_alike_are_one_row_with_all_their_names() -> None:
