@@ -92,10 +92,10 @@ def _sorted_range(amounts_mib: Sequence[int]) -> str:
 def _memory_words(row: GpuRow) -> str:
     first = row.gpus[0]
     free = range_words([gib_words(mib) for mib in sorted(gpu.free_mib for gpu in row.gpus)])
-    taken = f", {gib_words(first.taken_mib)} held by others" if first.taken_mib else ""
+    taken = f" Others hold {gib_words(first.taken_mib)}." if first.taken_mib else ""
     differ = " Their sizes differ a little; the bar is that of the first." if row.sizes_differ else ""
     return (
-        f"{free} of {gib_words(first.memory_mib)} are free{taken}, of which {gib_words(first.headroom_mib)} are kept as headroom.{differ}"
+        f"{free} of {gib_words(first.memory_mib)} are free, of which {gib_words(first.headroom_mib)} are kept as headroom.{taken}{differ}"
     )
 
 

@@ -26,7 +26,7 @@ _PRINT = """
 .ullage .tiles{gap:4px}.ullage .tile{flex-basis:110px;padding:4px 6px}.ullage .tile dd b{font-size:14px}
 .ullage .tile dt,.ullage .tile dd span,.ullage .n,.ullage .u,.ullage .who{font-size:9.5px}
 .ullage table.tab,.ullage table.tab thead th{font-size:9px}
-.ullage table.tab th,.ullage table.tab td{padding-right:5px;min-width:6.8em}.ullage table.tab .num{min-width:2em}
+.ullage table.tab th,.ullage table.tab td{padding-right:5px}
 .ullage .gpu>summary{grid-template-columns:105px 1fr 150px}
 .ullage .meter{width:44px}.ullage .meter.wide{width:120px}.ullage .meter.band{width:60px}}
 """

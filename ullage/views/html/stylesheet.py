@@ -13,6 +13,7 @@ _DARK = (
 _RULES = """
 .ullage{background:var(--bg);color:var(--fg);font:14px/1.45 system-ui,"DejaVu Sans",Helvetica,Arial,sans-serif;padding:12px;text-align:left}
 .ullage *{box-sizing:border-box}
+.ullage p,.ullage li,.ullage summary,.ullage h3,.ullage h4{overflow-wrap:anywhere}
 .ullage h1,.ullage h2,.ullage h3,.ullage h4{color:var(--fg);line-height:1.25;margin:1.2em 0 .4em;font-weight:700}
 .ullage h1{font-size:1.7em}.ullage h2{font-size:1.35em}.ullage h3{font-size:1.15em}.ullage h4{font-size:1em}
 .ullage p,.ullage ul{margin:.4em 0;color:var(--fg);max-width:75em}
@@ -65,9 +66,9 @@ background:var(--bg);color:var(--fg);border:1px solid var(--fg);box-shadow:0 2px
 .ullage table.tab tr{background:none}
 .ullage table.tab th,.ullage table.tab td{padding:3px 10px 3px 0;text-align:left;vertical-align:top;border:0;
 border-bottom:1px solid var(--line);
-color:var(--fg);font-weight:400;max-width:32em;white-space:normal;overflow-wrap:anywhere;min-width:2.5em}
+color:var(--fg);font-weight:400;max-width:32em;white-space:normal;overflow-wrap:anywhere;min-width:6.8em}
 .ullage table.tab thead th{color:var(--dim);font-weight:700;font-size:12px;vertical-align:bottom;overflow-wrap:normal}
-.ullage table.tab .num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.ullage table.tab .num{min-width:2.5em;text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .ullage .meter{display:inline-flex;position:relative;
 width:76px;height:11px;background:var(--free);border:1px solid var(--line);vertical-align:-1px}
 .ullage .meter.wide{width:220px;height:14px;vertical-align:-2px}
