@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from planner.spec.paths import PathError, FieldPath, joined, resolve
+from planner.spec.paths import FieldPath, PathError, joined, resolve
 from planner.spec.units import NUMBER_PATTERN
 from planner.spec.yaml_tree import MAX_DEPTH, Node, parse
 

@@ -113,6 +113,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("reconcile.md", ["reconcile"]),
         ("traffic.md", ["simulate", "replay"]),
         ("explain.md", ["explain"]),
+        ("report.md", ["report"]),
         ("quote.md", ["quote"]),
         ("catalogue.md", ["catalogue gpus", "catalogue models"]),
         ("discover.md", ["discover"]),

@@ -189,15 +189,15 @@ def show(
     from ullage.views.plan_svg import plan_svg
     from ullage.views.plan_text import plan_text
 
-    plan = _sound(plan_file, fleet_folder)
+    plan = sound(plan_file, fleet_folder)
     if svg is not None:
         check_target(svg, plan_file)
         write_text(svg, plan_svg(plan.desired))
     typer.echo(plan_text(plan), nl=False)
 
 
-def _sound(plan_file: Path, fleet_folder: Path | None) -> Plan:
-    """The plan of a file, checked."""
+def sound(plan_file: Path, fleet_folder: Path | None) -> Plan:
+    """The plan of a file, judged by the checker."""
     from ullage import local_files
     from ullage.checking import architectures_from, checked
     from ullage.inputs import read_plan
@@ -222,7 +222,7 @@ def render(
     from renderers.files import write
     from ullage.plugins import RENDERERS, load
 
-    manifest = load("renderers", RENDERERS, to)(_sound(plan_file, fleet_folder))
+    manifest = load("renderers", RENDERERS, to)(sound(plan_file, fleet_folder))
     report = write(manifest, out, check=check)
     typer.echo(str(report))
     if check and report.differs:

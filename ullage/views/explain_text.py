@@ -28,13 +28,13 @@ def explain_text(desired: Desired, subject: str | None) -> str:
     if reasons is None:
         raise ValueError("this plan contains no explanation; make it again with `ullage plan`")
     if subject is None:
-        return "\n".join([*_overview(desired, reasons), *_resolved(desired, reasons)]) + "\n"
+        return "\n".join([*_overview(desired, reasons), *resolved_lines(desired, reasons)]) + "\n"
     served_names = _served_names(desired, subject)
     models = [model for model in reasons.models if model.served_name in served_names]
     chosen = [replica for replica in desired.replicas if replica.name == subject]
     replicas = chosen or [replica for replica in desired.replicas if replica.served_name in served_names]
     lines = [line for model in models for line in _model(desired, reasons, model, replicas)]
-    return "\n".join([*lines, *_resolved(desired, reasons)]) + "\n"
+    return "\n".join([*lines, *resolved_lines(desired, reasons)]) + "\n"
 
 
 def _served_names(desired: Desired, subject: str) -> set[str]:
@@ -48,15 +48,19 @@ def _served_names(desired: Desired, subject: str) -> set[str]:
 
 def _overview(desired: Desired, reasons: Explanation) -> Iterator[str]:
     yield "What limits each model, and what would break it first"
-    for model in reasons.models:
-        rows = [workload for workload in desired.workloads if workload.served_name == model.served_name]
-        points = [row.breaking for row in rows if row.breaking is not None]
-        broken = f"{_simulated(rows[0])}{_first_break(points)}" if points else "not fully served"
-        yield f"  {model.served_name}: limited by {LIMIT_WORDS[model.limit]}; {broken}"
+    yield from (f"  {model.served_name}: {limit_line(desired, model)}" for model in reasons.models)
     yield "How full each GPU in use is"
     for row in reasons.gpus:
         parts = f"memory {row.memory_fraction:.0%}, active residents {row.active_fraction:.0%}, compute {row.compute_fraction:.0%}"
         yield f"  {row.node} GPU {row.gpu}: {parts}"
+
+
+def limit_line(desired: Desired, model: ModelReasons) -> str:
+    """What limits a model, and what would break it first."""
+    rows = [workload for workload in desired.workloads if workload.served_name == model.served_name]
+    points = [row.breaking for row in rows if row.breaking is not None]
+    broken = f"{_simulated(rows[0])}{_first_break(points)}" if points else "not fully served"
+    return f"limited by {LIMIT_WORDS[model.limit]}; {broken}"
 
 
 def _simulated(row: WorkloadForecast) -> str:
@@ -76,25 +80,30 @@ def _first_break(points: list[Breaking]) -> str:
 
 def _model(desired: Desired, reasons: Explanation, model: ModelReasons, replicas: list[Replica]) -> Iterator[str]:
     yield f"{model.served_name}"
-    for replica in replicas:
-        if replica.served_name == model.served_name:
-            yield from _replica(desired, replica)
-    yield f"  what limits a replica: {LIMIT_WORDS[model.limit]}; {model.limit_reason}"
+    own = [replica for replica in replicas if replica.served_name == model.served_name]
+    yield from (f"  {replica_line(desired, replica)}" for replica in own)
+    yield from (f"  {line}" for line in reason_lines(desired, model))
+    yield from _other_gpus(desired, reasons, own)
+
+
+def reason_lines(desired: Desired, model: ModelReasons) -> Iterator[str]:
+    """What limits a replica of a model, what its workloads bear, the ways that were chosen or possible, and those that are not."""
+    yield f"what limits a replica: {LIMIT_WORDS[model.limit]}; {model.limit_reason}"
     for workload in desired.workloads:
         if workload.served_name == model.served_name:
-            yield f"  {_workload(workload)}"
+            yield _workload(workload)
     chosen = [way for way in model.ways if way.chosen]
-    yield from (f"  chosen: {_way(way)}" for way in chosen)
+    yield from (f"chosen: {_way(way)}" for way in chosen)
     for way in model.ways:
         if not way.chosen:
-            yield f"  possible as well: {_way(way)}{_against(way, chosen)}"
+            yield f"possible as well: {_way(way)}{_against(way, chosen)}"
     for refusal in model.refusals:
         gpus = f"{refusal.gpus} GPU{'s' if refusal.gpus > 1 else ''}"
-        yield f"  not {MODE_WORDS.get(refusal.mode, refusal.mode)} on {gpus} of {refusal.pool}: {refusal.reason}"
-    yield from _other_gpus(desired, reasons, [replica for replica in replicas if replica.served_name == model.served_name])
+        yield f"not {MODE_WORDS.get(refusal.mode, refusal.mode)} on {gpus} of {refusal.pool}: {refusal.reason}"
 
 
-def _replica(desired: Desired, replica: Replica) -> Iterator[str]:
+def replica_line(desired: Desired, replica: Replica) -> str:
+    """Where a replica lives, beside whom, and what it carries."""
     places = f"{replica.node} GPU {','.join(map(str, replica.gpus))}"
     neighbours = sorted(
         {
@@ -106,8 +115,8 @@ def _replica(desired: Desired, replica: Replica) -> Iterator[str]:
         }
     )
     beside = f" with {', '.join(neighbours)}" if neighbours else ""
-    yield (
-        f"  {replica.name} on {places}, {MODE_WORDS[replica.mode]}{beside}: {replica.planned_rps:.3g} requests/s, "
+    return (
+        f"{replica.name} on {places}, {MODE_WORDS[replica.mode]}{beside}: {replica.planned_rps:.3g} requests/s, "
         f"{replica.ledger.total_mib} MiB per GPU"
     )
 
@@ -175,7 +184,8 @@ def _kept_out(gpu: GpuPlan, fullest: str, fullness: float, need_mib: int, names:
     return f"it has room ({fullest}: {fullness:.0%} used), but moving there would not free a GPU"
 
 
-def _resolved(desired: Desired, reasons: Explanation) -> Iterator[str]:
+def resolved_lines(desired: Desired, reasons: Explanation) -> Iterator[str]:
+    """What solving again has found: conflicts, what one more GPU buys, and the cost with faster or slower engines."""
     for conflict in reasons.conflicts:
         if conflict.members:
             kind = "cannot all be met; without any one of them, the others can" if conflict.proven else "cannot all be met"

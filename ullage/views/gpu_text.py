@@ -30,10 +30,11 @@ def gpu_text_lines(desired: Desired) -> Iterator[str]:
                     yield from _gpu_lines(gpu, replicas, throughputs.get((gpu.node, gpu.index)))
     saving = desired.sharing_saving
     if saving is not None and saving.measured_gpus + saving.assumed_gpus:
-        yield _saving_line(saving)
+        yield saving_line(saving)
 
 
-def _saving_line(saving: SharingSaving) -> str:
+def saving_line(saving: SharingSaving) -> str:
+    """What sharing saves, apart for measured and for assumed interference."""
     both_usd_per_h = saving.measured_usd_per_h + saving.assumed_usd_per_h
     return (
         f"  sharing saves {saving.measured_gpus + saving.assumed_gpus} GPUs ({both_usd_per_h:.2f} USD/h) compared with one GPU per "

@@ -39,7 +39,7 @@ def plan_text(plan: Plan) -> str:
         list(_workloads(desired)),
         list(window_lines(desired)),
         list(simulated_lines(desired)),
-        list(_node_losses(desired)),
+        list(node_loss_lines(desired)),
         list(_baselines(desired)),
         list(_bought(desired)),
         [f"warning: {warning}" for warning in desired.warnings],
@@ -60,7 +60,7 @@ def fleet_line(desired: Desired) -> str:
     certificate = desired.certificate
     return (
         f"{desired.gpus_used} of {len(desired.gpus)} GPUs, {desired.cost_usd_per_h:.2f} USD/h, "
-        f"{_proof(certificate)}; solver {certificate.solver}"
+        f"{proof_words(certificate)}; solver {certificate.solver}"
     )
 
 
@@ -74,7 +74,8 @@ def unserved_line(desired: Desired) -> str:
     return f"UNSERVED {unserved_rps:.3g} of {asked_rps:.3g} requests/s of {workloads}"
 
 
-def _proof(certificate: Certificate) -> str:
+def proof_words(certificate: Certificate) -> str:
+    """How near to the best possible a plan is proven to be, and what ended the search."""
     ended = {"time_limit": ", stopped by the time limit", "interrupt": ", interrupted"}.get(certificate.stopped_by, "")
     kept = ", kept as it runs (policy.cost_slack_fraction)" if certificate.kept else ""
     return f"{_distance(certificate)}{ended}{kept}"
@@ -118,15 +119,15 @@ def _workloads(desired: Desired) -> Iterator[str]:
         for workload in desired.workloads
     )
     yield from table(rows)
-    yield from _provenance(desired)
-    yield from _short(desired)
+    yield from provenance_lines(desired)
+    yield from short_lines(desired)
 
 
 def _borne(kept_load_factor: float | None) -> str:
     return "-" if kept_load_factor is None else f"x{kept_load_factor:g}"
 
 
-def _short(desired: Desired) -> Iterator[str]:
+def short_lines(desired: Desired) -> Iterator[str]:
     """Why demand stays unserved, and what its clients will see: the router sends on whatever comes for a model that has replicas."""
     for served_name, group in groupby(sorted(desired.workloads, key=lambda item: item.served_name), key=lambda item: item.served_name):
         members = list(group)
@@ -143,7 +144,7 @@ def _short(desired: Desired) -> Iterator[str]:
             yield "    no replica serves this model: clients get a 503"
 
 
-def _provenance(desired: Desired) -> Iterator[str]:
+def provenance_lines(desired: Desired) -> Iterator[str]:
     """What the latencies rest on, the most frequent first."""
     found = Counter(replica.forecast.provenance for replica in desired.replicas if replica.forecast.provenance)
     for provenance, count in sorted(found.items(), key=lambda item: (-item[1], item[0])):
@@ -164,7 +165,8 @@ def _against(is_s: float | None, goal_s: float) -> str:
     return f"{'-' if is_s is None else f'{is_s * 1000:.0f}'}/{goal_s * 1000:.0f} ms"
 
 
-def _node_losses(desired: Desired) -> Iterator[str]:
+def node_loss_lines(desired: Desired) -> Iterator[str]:
+    """Which models that tolerate the loss of a node survive it, and what that costs."""
     if desired.tolerance_cost_usd_per_h is not None:
         yield f"loss of any one node (to survive it costs {desired.tolerance_cost_usd_per_h:.2f} USD/h)"
     for loss in desired.node_losses:
