@@ -108,8 +108,8 @@ class FleetPlan:
 
         ValueError for an unknown target; RenderError for a folder that cannot be written or holds files that others wrote.
 
-        >>> plan.render("envoy")[0].path
-        'envoy.yaml'
+        >>> [file.path for file in plan.render("envoy")][0]
+        'eds/large.yaml'
         """
         manifest: Manifest = load("renderers", RENDERERS, target)(self.document)
         if out is not None:

@@ -21,7 +21,9 @@ def lacking(what: str, package: str) -> ImportError:
 
 
 def frame(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pd.DataFrame:
-    """Rows as a data frame with these columns, also where there are no rows. Raises ImportError without pandas.
+    """Rows as a data frame with these columns, also where there are no rows; whole numbers stay whole beside None (Int64).
+
+    Raises ImportError without pandas.
 
     >>> frame([{"gpu": 0, "free_mib": 512}], ("gpu", "free_mib")).shape
     (1, 2)
@@ -30,4 +32,11 @@ def frame(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pd.Da
         import pandas as pd
     except ImportError as error:
         raise lacking("to_frame()", "pandas") from error
-    return pd.DataFrame.from_records([dict(row) for row in rows], columns=list(columns))
+    found = pd.DataFrame.from_records([dict(row) for row in rows], columns=list(columns))
+    whole = [column for column in columns if _whole_beside_none([row[column] for row in rows])]
+    return found.astype(dict.fromkeys(whole, "Int64"))
+
+
+def _whole_beside_none(values: Sequence[object]) -> bool:
+    given = [value for value in values if value is not None]
+    return 0 < len(given) < len(values) and all(type(value) is int for value in given)
