@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities
+from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities, violations
 from solvers import best_fit, exclusive, first_fit, squishy
 from solvers.dive import DiveRounds
 from solvers.master import StageGoal
@@ -59,8 +59,11 @@ def _all_met(bounds: list[int], pinned: tuple[tuple[int, int], ...]) -> bool:
 
 
 def _start(problem: Problem, standing: dict[int, int]) -> tuple[Pattern, ...]:
-    """The best greedy answer, in candidate shapes only."""
+    """The best of the greedy answers and of that which the problem comes with, in candidate shapes only."""
     answers = [engine(problem) for engine in (first_fit.solve, best_fit.solve, squishy.solve, exclusive.solve)]
+    given = answer(problem, "start", problem.start)
+    if problem.start and not violations(problem, given):
+        answers.insert(0, given)
     best = min(answers, key=lambda solution: objective(problem, solution))
     patterns = [
         Pattern(pattern.pool, tuple(sorted(standing[index] for index in pattern.residents)), pattern.count) for pattern in best.patterns

@@ -9,19 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ullage.fleet_spec import FleetSpec, fleet, load
     from ullage.model_fit import fit_models as fit
     from ullage.notebook.answers import quote
     from ullage.notebook.fleet_plan import FleetPlan, open_plan
+    from ullage.notebook.planned_fleet import plan
     from ullage.prompt_fit import fit_prompt
 
-__all__ = ["FleetPlan", "fit", "fit_prompt", "open_plan", "quote"]
+__all__ = ["FleetPlan", "FleetSpec", "fit", "fit_prompt", "fleet", "load", "open_plan", "plan", "quote"]
 
 # Public name -> "module:attribute".
 _LAZY = {
     "FleetPlan": "ullage.notebook.fleet_plan:FleetPlan",
+    "FleetSpec": "ullage.fleet_spec:FleetSpec",
     "fit": "ullage.model_fit:fit_models",
     "fit_prompt": "ullage.prompt_fit:fit_prompt",
+    "fleet": "ullage.fleet_spec:fleet",
+    "load": "ullage.fleet_spec:load",
     "open_plan": "ullage.notebook.fleet_plan:open_plan",
+    "plan": "ullage.notebook.planned_fleet:plan",
     "quote": "ullage.notebook.answers:quote",
 }
 

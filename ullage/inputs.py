@@ -20,10 +20,15 @@ STATE_FOLDER = ".ullage"
 def read_fleet(path: Path) -> Fleet:
     """The fleet of a fleet.yaml; SpecError lists every fault with its position."""
     fleet = load_fleet(path, read_bytes(path, "`ullage init` writes a starter"), builtin())
+    refuse_unknown_flags(path, fleet)
+    return fleet
+
+
+def refuse_unknown_flags(path: Path, fleet: Fleet) -> None:
+    """ValueError for added flags that engines of these versions would refuse."""
     problems = [problem for model in fleet.models for problem in _unknown_flags(path, model)]
     if problems:
         raise ValueError("\n".join(problems))
-    return fleet
 
 
 def _unknown_flags(path: Path, model: Model) -> Iterator[str]:

@@ -135,12 +135,16 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Pools, demands and candidate shapes, with the placement that runs now."""
+    """Pools, demands and candidate shapes, with the placement that runs now.
+
+    start is an answer that somebody has already, to a problem much like this one: engines that search may begin with it where it is legal.
+    """
 
     pools: tuple[Pool, ...]
     demands: tuple[Demand, ...]
     shapes: tuple[Shape, ...]
     current: tuple[Placed, ...] = ()
+    start: tuple[Pattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.demand.joint import JointWindow
@@ -59,11 +59,21 @@ class Blueprint:
         return tuple(self.parts[self.problem.shapes[item.shape].pool].real(item) for item in placed)
 
 
-def build(fleet: Fleet, state: State, band_quantile: float | None = None, slower: Mapping[str, float] = NOBODY) -> Blueprint:
+# Sizes of a group's replicas on a site, and why others are none: planner.sizing.candidates, or what remembers its answers.
+FindCandidates = Callable[[ServiceGroup, Site, Sizing], tuple[tuple[Candidate, ...], tuple[Refusal, ...]]]
+
+
+def build(
+    fleet: Fleet,
+    state: State,
+    band_quantile: float | None = None,
+    slower: Mapping[str, float] = NOBODY,
+    find: FindCandidates = candidates,
+) -> Blueprint:
     """All candidates of all groups on all pools, as a Problem.
 
     With band_quantile step times are taken at that quantile of their error band, instead of the policy's: what if engines turn out so fast,
-    or so slow? slower holds, by served name, by how much longer than known steps are taken to be.
+    or so slow? slower holds, by served name, by how much longer than known steps are taken to be. find gives the sizes of replicas.
     """
     step_quantile = fleet.policy.risk.step_quantile if band_quantile is None else band_quantile
     sizing = Sizing(fleet.policy.risk.attainment_fraction, fleet.measurements, step_quantile, slower)
@@ -80,7 +90,7 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None, slower
                 key = (part.pool.name, part.taken_mib)
                 if key not in offers:
                     site = replace(sites[index], interference_factor=neighbours.interference_factor(group, part.pool))
-                    offers[key], bad = _offers(group, part.pool, site, sizing)
+                    offers[key], bad = _offers(group, part.pool, site, sizing, find)
                     refused[group.name].extend(bad)
                 found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
     runs = current(found, own, Grounds(groups, sites, neighbours, sizing), state)
@@ -103,9 +113,11 @@ def build(fleet: Fleet, state: State, band_quantile: float | None = None, slower
     )
 
 
-def _offers(group: ServiceGroup, pool: FleetPool, site: Site, sizing: Sizing) -> tuple[tuple[Candidate, ...], list[Refusal]]:
+def _offers(
+    group: ServiceGroup, pool: FleetPool, site: Site, sizing: Sizing, find: FindCandidates
+) -> tuple[tuple[Candidate, ...], list[Refusal]]:
     """Candidates of a group on GPUs of a pool that their machines can hold, and why others are none."""
-    good, bad = candidates(group, site, sizing)
+    good, bad = find(group, site, sizing)
     cramped = [too_much_for_host(candidate, pool) for candidate in good]
     fitting = tuple(candidate for candidate, refusal in zip(good, cramped, strict=True) if refusal is None)
     return fitting, [*bad, *(refusal for refusal in cramped if refusal is not None)]

@@ -3,7 +3,7 @@
 from planner.latency_classes import LatencyClass
 from planner.spec.errors import SpecError, SpecProblem
 from planner.spec.fleet import Adapter, EngineChoice, Fleet, FleetPool, Model, Policy, Ports, RouterAddress, Taken, Workload
-from planner.spec.fleet_file import load_fleet
+from planner.spec.fleet_file import load_fleet, load_tree
 from planner.spec.schema import json_schema
 from planner.spec.starter import starter
 
@@ -23,5 +23,6 @@ __all__ = [
     "Workload",
     "json_schema",
     "load_fleet",
+    "load_tree",
     "starter",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class SpecProblem:
-    """One problem: file, line and column (from 1), path of the field (empty for the whole file), what to do."""
+    """One problem: file, line and column (from 1; 0: it stands in no file), path of the field (empty for the whole file), what to do."""
 
     file: str
     line: int
@@ -16,11 +16,12 @@ class SpecProblem:
     message: str
 
     def __str__(self) -> str:
-        """One line: file:line:column: path: message."""
+        """One line: file:line:column: path: message; without a line of what was set after reading."""
         text = f"{self.path}: {self.message}" if self.path else self.message
         # names come from the file: line breaks and terminal codes in them must not reach the screen
         printable = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-        return f"{self.file}:{self.line}:{self.column}: {printable}"
+        place = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.file}{place}: {printable}"
 
 
 class SpecError(ValueError):

@@ -43,19 +43,21 @@ def load_fleet(path: Path, text: str | bytes, catalogue: Catalogue, read: Read =
 
     read gives the bytes of trace files. Raises SpecError with every problem that can be found at once.
     """
-    file = str(path)
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    root, problems = parse(file, decode(file, raw))
+    root, problems = parse(str(path), decode(str(path), raw))
+    return load_tree(path, root, hashlib.sha256(raw).hexdigest(), catalogue, read, problems)
+
+
+def load_tree(
+    path: Path, root: Node, own_hash: str, catalogue: Catalogue, read: Read = read_regular, problems: tuple[SpecProblem, ...] = ()
+) -> Fleet:
+    """As load_fleet(), of what was parsed before, with what was wrong with it; own_hash is kept as that of the file."""
     if not isinstance(root.value, dict):
-        raise SpecError(
-            (
-                *problems,
-                problem_at(file, root, (), "a fleet file is a mapping with schema_version, pools, models, workloads and policy"),
-            )
-        )
+        found = problem_at(str(path), root, (), "a fleet file is a mapping with schema_version, pools, models, workloads and policy")
+        raise SpecError((*problems, found))
     loading = _Loading(path, root, catalogue, read)
     loading.problems.extend(problems)
-    fleet = loading.fleet(hashlib.sha256(raw).hexdigest())
+    fleet = loading.fleet(own_hash)
     if loading.problems:
         raise SpecError(tuple(loading.problems))
     assert fleet is not None

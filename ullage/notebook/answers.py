@@ -10,7 +10,8 @@ from planner.newcomer import PlacementEstimate, Quote
 from ullage.inputs import read_state, state_folder
 from ullage.notebook.escaped import text_html
 from ullage.notebook.frames import frame
-from ullage.planning.quote import Newcomer, Present, full_quote, present_of_fleet, present_of_plan, quick_quote
+from ullage.planning.joining import Newcomer
+from ullage.planning.quote import Present, full_quote, present_of_fleet, present_of_plan, quick_quote
 from ullage.views.quote_text import estimate_line, quote_text
 
 if TYPE_CHECKING:

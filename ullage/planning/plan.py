@@ -11,12 +11,14 @@ from planner.plan import Plan, State
 from planner.plan.local_paths import is_local
 from planner.problem import Watch
 from planner.sizing.blueprint import build
+from planner.sizing.candidates import candidates
 from planner.spec import Fleet
 from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, GREEDY_ENGINE, QUICK_ENGINE, SolveLimits, ask
 from ullage.planning.tolerance import answer_with_places
 from ullage.planning.verified import Draft, Drafts, DraftWith, confirmed
+from ullage.planning.warm import Warmth
 from ullage.planning.what_if import resolve
 
 
@@ -37,18 +39,21 @@ def plan_fleet(
     watch: Watch | None = None,
     explain: bool = False,
     verify: bool = False,
+    warm: Warmth | None = None,
 ) -> Planned:
     """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input).
 
     explain solves again for what only that tells: conflicts, what one more GPU of any full pool would buy, cost at p10 and p90 step times.
     Without it only what is unserved is looked into. verify simulates every GPU with its planned load, and plans again with more room for
-    models that fall short. watch may end everything early with the best plan so far.
+    models that fall short. watch may end everything early with the best plan so far. warm is what plans of fleets like this one have left;
+    whoever plans many compares them with each other, so simpler methods are not asked then, nor what one more GPU would buy.
     """
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
 
     def drafts_of(engine: str, *, alone: bool = False) -> DraftWith:
-        return lambda slower: _draft(fleet, state, engine, limits, started_s, slower, explain=explain, alone=alone)
+        how = _How(fleet, state, engine, limits, started_s, explain=explain, alone=alone or warm is not None, warm=warm)
+        return lambda slower: _draft(how, slower)
 
     # others decline some problems, or start from nothing: the baselines stay beside them
     quick = QUICK_ENGINE if solver == DEFAULT_ENGINE else solver
@@ -68,28 +73,41 @@ def plan_fleet(
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
 
 
-def _draft(
-    fleet: Fleet,
-    state: State,
-    solver: str,
-    limits: SolveLimits,
-    started_s: float,
-    slower: Mapping[str, float],
-    *,
-    explain: bool,
-    alone: bool = False,
-) -> Draft:
-    """A plan with step times as given, not yet explained; alone: without baselines."""
-    blueprint = build(fleet, state, slower=slower)
-    answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, solver, limits, alone=alone))
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a draft is made; alone: without baselines."""
+
+    fleet: Fleet
+    state: State
+    solver: str
+    limits: SolveLimits
+    started_s: float
+    explain: bool
+    alone: bool
+    warm: Warmth | None
+
+
+def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
+    """A plan with step times as given, not yet explained."""
+    fleet, warm = how.fleet, how.warm
+    blueprint = build(fleet, how.state, slower=slower, find=warm.candidates if warm is not None else candidates)
+    if warm is not None:
+        blueprint = replace(blueprint, problem=warm.started(blueprint.problem))
+    answered = answer_with_places(
+        blueprint.problem, lambda problem: ask(fleet, blueprint, problem, how.solver, how.limits, alone=how.alone)
+    )
+    if warm is not None:
+        warm.remember(answered.problem, answered.outcome.best)
     decided = replace(blueprint, problem=answered.problem)
     tolerance = Tolerance(answered.losses, answered.cost_microusd_per_h)
 
     def assembled(resolved: Resolved) -> Plan:
-        return assemble(fleet, decided, answered.outcome, answered.placed, state, tolerance, resolved)
+        return assemble(fleet, decided, answered.outcome, answered.placed, how.state, tolerance, resolved)
 
     def explained() -> Plan:
-        return assembled(resolve(fleet, decided, answered.outcome.best, limits, started_s, explain=explain))
+        if warm is not None:
+            return assembled(Resolved())
+        return assembled(resolve(fleet, decided, answered.outcome.best, how.limits, how.started_s, explain=how.explain))
 
     return Draft(assembled(NOTHING_RESOLVED), explained)
 

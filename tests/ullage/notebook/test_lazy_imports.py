@@ -20,7 +20,7 @@ from ullage.notebook.fleet_plan import FleetPlan
 
 MODULES = (
     *("ullage.model_fit", "ullage.notebook.answers", "ullage.notebook.escaped", "ullage.notebook.fleet_plan"),
-    *("ullage.notebook.frames", "ullage.notebook.printed", "ullage.prompt_fit"),
+    *("ullage.notebook.frames", "ullage.notebook.planned_fleet", "ullage.notebook.printed", "ullage.prompt_fit"),
 )
 HEAVY = ("highspy", "matplotlib", "numpy", "ortools", "pandas", "pydantic", "yaml")
 

@@ -1,0 +1,80 @@
+"""Nodes and pools that a fleet has to do without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from planner.spec.nearest import nearest
+from ullage.fleet_spec import FleetSpec
+
+Lost = tuple[tuple[tuple[str, Any], ...], tuple[str, ...]]
+
+
+def lost_node(spec: FleetSpec, node: str) -> Lost:
+    """What to set so that a node is gone, and its names: a machine may be a node of several pools. ValueError where there is no such node.
+
+    A node of an owned pool counts as used by others, so that the others keep their names; a rentable pool has one node fewer.
+    """
+    places = dict(_nodes(spec))
+    if node not in places:
+        close = nearest(node, places)
+        hint = f"did you mean {close!r}? " if close else ""
+        shown = ", ".join(list(places)[:12]) + (", ..." if len(places) > 12 else "")
+        raise ValueError(f"no node is called {node[:60]!r}; {hint}there are: {shown or 'none'}")
+    host = places[node][2]
+    same = {name: place for name, place in places.items() if name == node or (host is not None and place[2] == host)}
+    edits: list[tuple[str, Any]] = []
+    for name in sorted({place[0] for place in same.values()}):
+        indexes = [place[1] for place in same.values() if place[0] == name]
+        edits += _rented_fewer(spec, name, len(indexes)) if _rentable(spec, name) else _all_taken(spec, name, indexes)
+    return tuple(edits), tuple(sorted(same))
+
+
+def lost_pool(spec: FleetSpec, pool: str) -> Lost:
+    """What to set so that none of a pool's GPUs can be used, and its nodes; workloads that are pinned to it stay so."""
+    if pool not in spec.names("pools"):
+        close = nearest(pool, spec.names("pools"))
+        hint = f"did you mean {close!r}? " if close else ""
+        raise ValueError(f"no pool is called {pool[:60]!r}; {hint}there are: {', '.join(spec.names('pools')[:12])}")
+    nodes = [(name, place[1]) for name, place in _nodes(spec) if place[0] == pool]
+    edits: list[tuple[str, Any]] = []
+    if _rentable(spec, pool):
+        edits = [(f"pools.{pool}.nodes", str(len(nodes)))]
+        edits += [(f"pools.{pool}.{field}", None) for field in ("ownership", "min_nodes", "max_nodes")]
+    edits += _all_taken(spec, pool, [index for _, index in nodes])
+    return tuple(edits), tuple(name for name, _ in nodes)
+
+
+def _nodes(spec: FleetSpec) -> Iterator[tuple[str, tuple[str, int, str | None]]]:
+    """Each node's name with its pool, its number and its address, of pools that say how many they have."""
+    for pool in spec.names("pools"):
+        hosts = spec.get(f"pools.{pool}.hosts")
+        count = (spec.get(f"pools.{pool}.max_nodes") if _rentable(spec, pool) else None) or spec.get(f"pools.{pool}.nodes")
+        for index in range(int(count) if isinstance(count, str) and count.isdecimal() and len(count) < 7 else 0):
+            host = hosts[index] if isinstance(hosts, list) and index < len(hosts) else None
+            yield f"{pool}-{index}", (pool, index, host)
+
+
+def _rentable(spec: FleetSpec, pool: str) -> bool:
+    return bool(spec.get(f"pools.{pool}.ownership") == "rentable")
+
+
+def _rented_fewer(spec: FleetSpec, pool: str, fewer: int) -> Iterator[tuple[str, Any]]:
+    most = spec.get(f"pools.{pool}.max_nodes") or spec.get(f"pools.{pool}.nodes")
+    left = int(most) - fewer
+    if left < 1:
+        yield from lost_pool(spec, pool)[0]
+        return
+    yield f"pools.{pool}.max_nodes", str(left)
+    for field in ("nodes", "min_nodes"):
+        value = spec.get(f"pools.{pool}.{field}")
+        if value is not None and int(value) > left:
+            yield f"pools.{pool}.{field}", str(left)
+
+
+def _all_taken(spec: FleetSpec, pool: str, indexes: list[int]) -> Iterator[tuple[str, Any]]:
+    gpus = list(map(str, range(int(spec.get(f"pools.{pool}.gpus_per_node") or 0))))
+    gone = {str(index) for index in indexes}
+    others = [item for item in spec.get(f"pools.{pool}.taken") or () if item.get("node") not in gone]
+    yield f"pools.{pool}.taken", [*others, *({"node": index, "gpus": gpus} for index in sorted(gone, key=int))]

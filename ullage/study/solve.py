@@ -1,0 +1,47 @@
+"""One scenario after another in one process: each is planned warm from the one before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from planner.plan import Plan, State
+from ullage.fleet_spec import FleetSpec
+from ullage.planning.ask import DEFAULT_ENGINE
+from ullage.planning.plan import plan_fleet
+from ullage.planning.warm import Warmth
+from ullage.study.rows import StudyRow, problem_row, row_of
+from ullage.study.scenarios import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOptions:
+    """How each scenario is planned: see ullage.planning.plan_fleet. time_limit_s is for each engine and scenario."""
+
+    solver: str = DEFAULT_ENGINE
+    time_limit_s: float | None = None
+    verify: bool = False
+
+
+@dataclass(slots=True)
+class ScenarioSolver:
+    """Plans scenarios of one fleet against one state. What cannot be planned becomes a row that says why."""
+
+    spec: FleetSpec
+    state: State
+    options: StudyOptions
+    _warm: Warmth = field(default_factory=Warmth)
+
+    def row(self, scenario: Scenario) -> StudyRow:
+        """The figures of a scenario; ValueErrors, which name what is wrong with the user's fleet, are kept as its problem."""
+        try:
+            return row_of(scenario, self.plan(scenario))
+        except ValueError as error:
+            return problem_row(scenario, str(error))
+
+    def plan(self, scenario: Scenario) -> Plan:
+        """The plan of a scenario."""
+        options = self.options
+        fleet = scenario.applied(self.spec).resolved()
+        return plan_fleet(
+            fleet, self.state, solver=options.solver, time_limit_s=options.time_limit_s, verify=options.verify, warm=self._warm
+        ).plan
