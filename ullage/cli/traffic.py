@@ -14,9 +14,8 @@ from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from planner.plan import Plan
-    from planner.simulation.simulation_input import SimulatedRequest
     from planner.simulation.traffic_metrics import GpuUse, Summary
+    from ullage.traffic.plan_traffic import TraceUse
 
 PLAN_ARGUMENT = typer.Argument(help="A plan file.")
 TRACE_OPTION = typer.Option("--trace", help="Trace: csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant.")
@@ -30,8 +29,6 @@ DECLARED_HELP = (
     "Trace: csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant. "
     "Default: requests at the declared rates, in each of the plan's windows."
 )
-# Ten minutes of requests at the declared rates: enough for patient goals, short enough to wait for.
-DECLARED_S = 600.0
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of tables.")
 
 
@@ -61,15 +58,19 @@ def simulate(
     """
     from ullage import local_files
     from ullage.checking import architectures_from
+    from ullage.inputs import read_plan
     from ullage.profiling.imports import stored
     from ullage.traffic.emulated import store_warning
-    from ullage.traffic.simulate import simulate_plan
+    from ullage.traffic.plan_traffic import plan_requests
+    from ullage.traffic.simulate import simulated
 
-    document, requests = _asked(plan, trace, seconds, start, repeat_rate, tenant_map or [], seed)
+    use = _trace_use(seconds, start, repeat_rate, tenant_map or [])
+    document = read_plan(plan)
+    requests = plan_requests(document, trace, use, seed)
     quantile, measurements = document.desired.risk.step_quantile if slow else None, stored(store)
     if (warning := store_warning(document, measurements)) is not None:
         typer.echo(f"warning: {warning}", err=True)
-    summary, gpus = simulate_plan(
+    found = simulated(
         document,
         requests,
         seed=seed,
@@ -78,7 +79,7 @@ def simulate(
         measurements=measurements,
         architecture=architectures_from(local_files.fleet_folder(plan, fleet_folder)),
     )
-    _print(summary, gpus, as_json)
+    _print(found.summary, found.gpus, as_json)
 
 
 def replay(
@@ -95,41 +96,23 @@ def replay(
 
     Example: ullage replay plan.json --trace trace.csv.gz --seconds 45 --repeat-rate 14
     """
-    from ullage.inputs import state_folder
+    from ullage.inputs import read_plan, state_folder
+    from ullage.traffic.plan_traffic import trace_requests
     from ullage.traffic.replayed import replay_plan
     from ullage.views.progress import replay_progress
 
-    document, requests, length_s = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
+    use = _trace_use(seconds, start, repeat_rate, tenant_map or [])
+    document = read_plan(plan)
+    requests, length_s = trace_requests(document, trace, use)
     with replay_progress() as on_progress:
         summary, gpus = replay_plan(document, requests, length_s, state_folder(plan, state), on_progress)
     _print(summary, gpus, as_json)
 
 
-def _asked(
-    plan: Path, trace: Path | None, seconds: float | None, start_s: float | None, k: int, pairs: list[str], seed: int
-) -> tuple[Plan, tuple[SimulatedRequest, ...]]:
-    """The plan, and the requests of a trace, or without one at the declared rates; k times as many."""
-    from ullage.inputs import read_plan
-    from ullage.traffic.requests import declared_requests
+def _trace_use(seconds: float | None, start_s: float | None, repeat_rate: int, pairs: list[str]) -> TraceUse:
+    from ullage.traffic.plan_traffic import TraceUse
 
-    if trace is not None:
-        return _load(plan, trace, seconds, start_s, k, pairs)[:2]
-    if start_s is not None or pairs:
-        raise ValueError(f"{'--map' if pairs else '--start'} is about a trace, and none is given; add --trace, or leave it out")
-    document = read_plan(plan)
-    return document, declared_requests(document, DECLARED_S if seconds is None else seconds, k, seed)
-
-
-def _load(
-    plan: Path, trace: Path, seconds: float | None, start_s: float | None, k: int, pairs: list[str]
-) -> tuple[Plan, tuple[SimulatedRequest, ...], float]:
-    from ullage.inputs import read_plan, read_trace
-    from ullage.traffic.requests import tagged, window_of
-
-    mapping = dict(_pair(text) for text in pairs)
-    document = read_plan(plan)
-    requests, length_s = window_of(read_trace(trace), seconds, start_s, k)
-    return document, tagged(document, requests, mapping), length_s
+    return TraceUse(seconds, start_s, repeat_rate, dict(_pair(text) for text in pairs))
 
 
 def _pair(text: str) -> tuple[str, str]:
