@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from ullage.notebook.answers import quote
     from ullage.notebook.fleet_plan import FleetPlan, open_plan
     from ullage.notebook.planned_fleet import plan
+    from ullage.notebook.studied import Study, whatif
     from ullage.prompt_fit import fit_prompt
 
-__all__ = ["FleetPlan", "FleetSpec", "fit", "fit_prompt", "fleet", "load", "open_plan", "plan", "quote"]
+__all__ = ["FleetPlan", "FleetSpec", "Study", "fit", "fit_prompt", "fleet", "load", "open_plan", "plan", "quote", "whatif"]
 
 # Public name -> "module:attribute".
 _LAZY = {
@@ -29,6 +30,8 @@ _LAZY = {
     "open_plan": "ullage.notebook.fleet_plan:open_plan",
     "plan": "ullage.notebook.planned_fleet:plan",
     "quote": "ullage.notebook.answers:quote",
+    "Study": "ullage.notebook.studied:Study",
+    "whatif": "ullage.notebook.studied:whatif",
 }
 
 

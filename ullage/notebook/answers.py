@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.newcomer import PlacementEstimate, Quote
+from ullage.fleet_spec import FleetSpec, load
 from ullage.inputs import read_state, state_folder
 from ullage.notebook.escaped import text_html
 from ullage.notebook.frames import frame
@@ -109,23 +110,24 @@ def _goals(text: str) -> dict[str, str]:
     return {"ttft_p95": ttft.strip(), **({"tpot_p95": tpot.strip()} if slash else {})}
 
 
-def present_at(file: Path, plan_of: Path | None = None, state: Path | None = None) -> Present:
-    """What the newcomer comes to: a plan (.json) as reviewed, or a fleet file planned against what runs.
+def present_at(file: FleetSpec | Path, plan_of: Path | None = None, state: Path | None = None) -> Present:
+    """What the newcomer comes to: a plan (.json) as reviewed, or a fleet or its file, planned against what runs.
 
     plan_of is the fleet file of a plan (default: the one beside it), state the state folder of a fleet file (default: .ullage beside it).
     Raises ValueError for options that are not about such a file.
     """
-    if file.suffix == ".json":
+    if isinstance(file, Path) and file.suffix == ".json":
         if state is not None:
             raise ValueError(f"--state {state}: {file} is a plan and says itself what runs; leave --state out")
         return present_of_plan(file, plan_of)
     if plan_of is not None:
         raise ValueError(f"--fleet {plan_of}: only with a plan (.json) in place of {file}")
-    return present_of_fleet(file, read_state(state_folder(file, state)))
+    spec = file if isinstance(file, FleetSpec) else load(file)
+    return present_of_fleet(spec, read_state(state_folder(spec.path, state)))
 
 
 def quote(
-    fleet: str | Path,
+    fleet: FleetSpec | str | Path,
     *,
     model: str,
     rate: str | float = "1/s",
@@ -139,14 +141,15 @@ def quote(
     state: str | Path | None = None,
     only_estimate: bool = False,
 ) -> QuoteAnswer:
-    """What one more workload would cost a fleet (its file), or a plan (.json) made from one: as `ullage quote`.
+    """What one more workload would cost a fleet (or its file), or a plan (.json) made from one: as `ullage quote`.
 
     model is a name of the fleet file or of the catalogue. The others are those of newcomer_of(), present_at() and quote_answer().
 
     >>> quote("plan.json", model="small", rate="0.01/s", only_estimate=True).usd_per_h
     0.0
     """
-    present = present_at(Path(fleet), *(None if path is None else Path(path) for path in (plan_of, state)))
+    paths = tuple(None if path is None else Path(path) for path in (plan_of, state))
+    present = present_at(fleet if isinstance(fleet, FleetSpec) else Path(fleet), *paths)
     newcomer = newcomer_of(
         model,
         rate=rate,

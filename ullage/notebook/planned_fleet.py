@@ -16,7 +16,7 @@ from ullage.planning.plan import plan_fleet
 def plan(
     fleet: FleetSpec | str | Path,
     *,
-    state: str | Path | None = None,
+    state: State | str | Path | None = None,
     prior: FleetPlan | str | Path | None = None,
     solver: str = DEFAULT_ENGINE,
     time_limit_s: float | None = None,
@@ -25,7 +25,7 @@ def plan(
 ) -> FleetPlan:
     """Decide which vLLM servers share which GPU, as `ullage plan` does.
 
-    The plan is made against what runs: the state folder (default: .ullage beside the fleet file), or prior, a plan as if it had been
+    The plan is made against what runs: the state or its folder (default: .ullage beside the fleet file), or prior, a plan as if it had been
     applied; ValueError for both. solver is used in addition to the baselines, each stops after time_limit_s with the best plan so far.
     explain also finds conflicts and what more GPUs buy; verify simulates every GPU with its planned load, and plans again with more room
     for models that fall short. SpecError lists everything that is wrong with the fleet.
@@ -38,9 +38,15 @@ def plan(
         raise ValueError("prior and state contradict each other: both say what runs now; give one of them")
     spec = fleet if isinstance(fleet, FleetSpec) else load(fleet)
     resolved = spec.resolved()
-    now = read_state(state_folder(spec.path, None if state is None else Path(state))) if prior is None else _applied(prior)
+    now = _running(spec, state) if prior is None else _applied(prior)
     found = plan_fleet(resolved, now, solver=solver, time_limit_s=time_limit_s, explain=explain, verify=verify)
     return FleetPlan(found.plan, architectures_from(spec.path.parent), resolved.measurements, found.solve_s)
+
+
+def _running(spec: FleetSpec, state: State | str | Path | None) -> State:
+    if isinstance(state, State):
+        return state
+    return read_state(state_folder(spec.path, None if state is None else Path(state)))
 
 
 def _applied(prior: FleetPlan | str | Path) -> State:

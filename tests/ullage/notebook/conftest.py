@@ -7,12 +7,19 @@ from pathlib import Path
 import pytest
 
 from ullage.notebook.fleet_plan import FleetPlan, open_plan
+from ullage.notebook.studied import Study, whatif
 
 
 @pytest.fixture(scope="session")
 def plan(planned: Path) -> FleetPlan:
     """Three models on one of two H100. Only to be read."""
     return open_plan(planned / "plan.json")
+
+
+@pytest.fixture(scope="session")
+def study(planned: Path) -> Study:
+    """The same fleet as declared, with one and with two nodes. Only to be read."""
+    return whatif(planned / "fleet.yaml", {"pools.h100.nodes": [1, 2]}, workers=1)
 
 
 @pytest.fixture

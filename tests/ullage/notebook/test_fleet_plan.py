@@ -62,7 +62,7 @@ def test_an_unknown_kind_or_target_or_subject_is_named(plan: FleetPlan) -> None:
         plan.to_frame("workload")
     with pytest.raises(ValueError, match=r"'vlm' is not one of the renderers: envoy, vllm"):
         plan.render("vlm")
-    with pytest.raises(ValueError, match=r"the plan has no workload, model or replica 'nobody'"):
+    with pytest.raises(ValueError, match=r"the plan has no workload, model, replica, node or GPU 'nobody'"):
         plan.explain("nobody")
 
 

@@ -17,10 +17,13 @@ import pytest
 import ullage
 from ullage.model_fit import fit_models
 from ullage.notebook.fleet_plan import FleetPlan
+from ullage.notebook.studied import Study
 
 MODULES = (
     *("ullage.model_fit", "ullage.notebook.answers", "ullage.notebook.escaped", "ullage.notebook.fleet_plan"),
     *("ullage.notebook.frames", "ullage.notebook.planned_fleet", "ullage.notebook.printed", "ullage.prompt_fit"),
+    *("ullage.fleet_spec", "ullage.notebook.studied", "ullage.study.values", "ullage.study.named", "ullage.views.study_progress"),
+    *("planner.spec.paths", "planner.spec.edits"),
 )
 HEAVY = ("highspy", "matplotlib", "numpy", "ortools", "pandas", "pydantic", "yaml")
 
@@ -42,6 +45,10 @@ def test_opening_a_plan_and_fitting_load_neither_pandas_nor_matplotlib(planned: 
 
 
 def test_every_public_name_is_there() -> None:
+    assert ullage.__all__ == [
+        *("FleetPlan", "FleetSpec", "Study", "fit", "fit_prompt", "fleet", "load", "open_plan", "plan", "quote", "whatif"),
+    ]
+    assert len(ullage.__all__) <= 12
     assert set(ullage.__all__) <= set(dir(ullage))
     for name in ullage.__all__:
         assert getattr(ullage, name).__doc__
@@ -79,7 +86,7 @@ def test_what_is_missing_is_named_with_how_to_get_it(plan: FleetPlan) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_hold(name: str, plan: FleetPlan, work: Path) -> None:
-    found = doctest.testmod(import_module(name), extraglobs={"plan": plan})
+def test_examples_in_docstrings_hold(name: str, plan: FleetPlan, study: Study, work: Path) -> None:
+    found = doctest.testmod(import_module(name), extraglobs={"plan": plan, "study": study})
     assert found.failed == 0
     assert found.attempted > 0
