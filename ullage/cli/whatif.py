@@ -92,12 +92,12 @@ def _tell(results: StudyResults, out: Path | None, against: str | None, *, as_js
 
 
 def _end(results: StudyResults, out: Path | None) -> None:
-    """How it ended, as an exit code: 130 when it was cut off, 1 when nothing could be planned."""
+    """How it ended, as an exit code: 130 when it was cut off, 1 when no scenario could be planned."""
     if not results.complete:
         again = f"the same command with -o {out} goes on from here" if out is not None else "with -o DIR it could go on from here"
         typer.echo(f"stopped with {len(results.rows)} of {results.total} scenarios; {again}", err=True)
         raise ExitCode(INTERRUPTED)
-    if not any(row.solved for row in results.rows):
+    if not any(row.solved for row in results.rows[1:]):
         raise ExitCode(1)
 
 

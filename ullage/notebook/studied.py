@@ -24,7 +24,7 @@ from ullage.study.scenarios import Scenario
 from ullage.study.solve import StudyOptions
 from ullage.study.study_folder import StudyFolder
 from ullage.study.study_run import Watcher, run_study
-from ullage.study.values import values_of
+from ullage.study.values import shown, values_of
 from ullage.views.study_files import study_table, write_study
 from ullage.views.study_progress import study_progress
 from ullage.views.study_text import study_text
@@ -165,4 +165,4 @@ def whatif(
 
 def _named(spec: FleetSpec, said: Mapping[str, object]) -> Scenario:
     kinds = {kind: argument for kind, argument in said.items() if kind != "name"}
-    return scenario(spec, kinds, None if said.get("name") is None else str(said["name"]))
+    return scenario(spec, kinds, None if said.get("name") is None else shown(said["name"]))
