@@ -4,7 +4,7 @@
 
 Settings are the number of nodes and the demand of workloads, as an analyst would vary them. Each scenario is also planned cold in this
 process: alone, nothing kept from another one. The last line of standard output is one JSON object: study_s is the wall clock of the study,
-processes and all; warm_s and cold_s are the same scenarios one after the other in this process; worst_cost_difference_fraction is the
+processes and all; warm_s and cold_s are processor time of the same scenarios one after the other; worst_cost_difference_fraction is the
 largest difference of a scenario's two costs, and allowed_fraction the largest gap that either of them states.
 """
 
@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from ullage.fleet_spec import load
@@ -80,11 +80,11 @@ def figures(question: StudyQuestion, workers: int | None) -> dict[str, Any]:
 
 
 def _solved(warm: ScenarioSolver | None, count: int, question: StudyQuestion) -> tuple[list[StudyRow], float]:
-    """The rows of all scenarios and the seconds; without a solver each by one of its own."""
-    started_s = perf_counter()
+    """The rows of all scenarios and the processor's seconds; without a solver each by one of its own."""
+    started_s = process_time()
     rows = [(warm or question.solver()).row(scenario) for scenario in question.scenarios()]
     assert len(rows) == count
-    return rows, perf_counter() - started_s
+    return rows, process_time() - started_s
 
 
 def _apart(one: StudyRow, other: StudyRow) -> float:
