@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,7 @@ START_OPTION = typer.Option("--start", min=0.0, help="Second of the trace at whi
 REPEAT_OPTION = typer.Option("--repeat-rate", min=1, max=10_000, help="Send every request this many times, evenly shifted.")
 MAP_OPTION = typer.Option("--map", help="TENANT=WORKLOAD, if their names differ; may be repeated.")
 SECONDS_HELP = "Length of the part of the trace that is used; default: the whole trace, without one 600."
+SCALE_HELP = "Declared demand of a workload or model times a factor, on the plan as it is: who keeps its goals? Can be repeated."
 SLOW_HELP = "Every step takes the quantile of its spread that the plan was made for (risk.step_quantile, 90th percentile by default)."
 INTERFERENCE_HELP = "Slow down active neighbours on shared GPUs by this factor, in addition to their equal share."
 DECLARED_HELP = (
@@ -45,6 +46,7 @@ def simulate(
     start: Annotated[float | None, START_OPTION] = None,
     repeat_rate: Annotated[int, REPEAT_OPTION] = 1,
     tenant_map: Annotated[list[str] | None, MAP_OPTION] = None,
+    scale: Annotated[list[str] | None, typer.Option("--scale", metavar="NAME=FACTOR", help=SCALE_HELP)] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random step times, and of declared requests.")] = 0,
     interference: Annotated[float, typer.Option("--interference", min=1.0, max=100.0, help=INTERFERENCE_HELP)] = 1.0,
     store: Annotated[Path | None, typer.Option("--store", help="Correct step times by the measurements in this folder.")] = None,
@@ -58,13 +60,14 @@ def simulate(
     """
     from ullage import local_files
     from ullage.checking import architectures_from
+    from ullage.cli.planning import factors_of
     from ullage.inputs import read_plan
     from ullage.profiling.imports import stored
     from ullage.traffic.emulated import store_warning
     from ullage.traffic.plan_traffic import plan_requests
     from ullage.traffic.simulate import simulated
 
-    use = _trace_use(seconds, start, repeat_rate, tenant_map or [])
+    use = replace(_trace_use(seconds, start, repeat_rate, tenant_map or []), scale=factors_of(scale or ()))
     document = read_plan(plan)
     requests = plan_requests(document, trace, use, seed)
     quantile, measurements = document.desired.risk.step_quantile if slow else None, stored(store)

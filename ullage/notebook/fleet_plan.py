@@ -133,6 +133,7 @@ class FleetPlan:
         start_s: float | None = None,
         repeat_rate: int = 1,
         workload_of: Mapping[str, str] | None = None,
+        scale: Mapping[str, float] | None = None,
         seed: int = 0,
         interference_factor: float = 1.0,
         slow: bool = False,
@@ -140,7 +141,8 @@ class FleetPlan:
         """The plan under the requests of a trace (csv, csv.gz, parquet), or without one at the declared rates, in virtual time.
 
         seconds is the length of the part that is used (default: the whole trace, without one 600), start_s where it begins (default: where
-        it is busiest). Every request is sent repeat_rate times. workload_of names the workloads of tenants that are called otherwise. seed
+        it is busiest). Every request is sent repeat_rate times. workload_of names the workloads of tenants that are called otherwise. scale
+        multiplies declared rates by workload or model: who yields when demand bursts and nothing is planned anew? seed
         decides step times and declared requests. interference_factor slows active neighbours down beyond their equal share; slow gives
         every step the quantile that the plan was made for. The same input gives the same result. Raises ValueError for bad input.
 
@@ -152,7 +154,7 @@ class FleetPlan:
         from ullage.traffic.plan_traffic import TraceUse, plan_requests
         from ullage.traffic.simulate import simulated
 
-        use = TraceUse(seconds, start_s, repeat_rate, workload_of or {})
+        use = TraceUse(seconds, start_s, repeat_rate, workload_of or {}, scale or {})
         found = simulated(
             self.document,
             plan_requests(self.document, None if trace is None else Path(trace), use, seed),

@@ -19,13 +19,15 @@ DECLARED_S = 600.0
 class TraceUse:
     """The part of a trace that is used, and how: length_s None is all of it, start_s None where it is busiest.
 
-    Every request is sent repeat_rate times, evenly shifted. workload_of names the workload of tenants that are called otherwise.
+    Every request is sent repeat_rate times, evenly shifted. workload_of names the workload of tenants that are called otherwise. scale
+    multiplies declared rates, by workload or model; a trace says itself how many requests there are.
     """
 
     length_s: float | None = None
     start_s: float | None = None
     repeat_rate: int = 1
     workload_of: Mapping[str, str] = field(default_factory=dict)
+    scale: Mapping[str, float] = field(default_factory=dict)
 
 
 def trace_requests(plan: Plan, trace: Path, use: TraceUse) -> tuple[tuple[SimulatedRequest, ...], float]:
@@ -43,8 +45,10 @@ def plan_requests(plan: Plan, trace: Path | None, use: TraceUse, seed: int) -> t
     Raises as trace_requests(), and ValueError where there is no trace and use says something about one.
     """
     if trace is not None:
+        if use.scale:
+            raise ValueError("--scale is about the declared demand; with a trace, --repeat-rate sends every request more often")
         return trace_requests(plan, trace, use)[0]
     if use.start_s is not None or use.workload_of:
         option = "--map" if use.workload_of else "--start"
         raise ValueError(f"{option} is about a trace, and none is given; add --trace, or leave it out")
-    return declared_requests(plan, DECLARED_S if use.length_s is None else use.length_s, use.repeat_rate, seed)
+    return declared_requests(plan, DECLARED_S if use.length_s is None else use.length_s, use.repeat_rate, seed, use.scale)
