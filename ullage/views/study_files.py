@@ -12,8 +12,9 @@ from ullage.inputs import write_text
 from ullage.study.folder import RESULTS, write_results
 from ullage.study.results import StudyResults
 from ullage.study.rows import StudyRow
+from ullage.views.study_svg import study_svg
 
-CSV, PARQUET = "study.csv", "study.parquet"
+CSV, PARQUET, PICTURE = "study.csv", "study.parquet", "study.svg"
 
 Cell = str | float | int | None
 
@@ -45,6 +46,7 @@ def write_study(folder: Path, results: StudyResults) -> None:
     write_results(folder / RESULTS, results)
     write_text(folder / CSV, _csv(rows))
     _write_parquet(folder / PARQUET, rows)
+    write_text(folder / PICTURE, study_svg(results))
 
 
 def _flat(row: StudyRow, settings: Sequence[str]) -> dict[str, Cell]:
