@@ -11,7 +11,6 @@ from planner.plan import State, as_applied
 from planner.spec.nearest import nearest
 from ullage.fleet_spec import FleetSpec, load
 from ullage.inputs import read_plan
-from ullage.notebook.escaped import text_html
 from ullage.notebook.fleet_plan import FleetPlan
 from ullage.notebook.frames import frame
 from ullage.notebook.planned_fleet import plan
@@ -119,7 +118,9 @@ class Study:
         return f"<Study: {solved} of {self.results.total} scenarios of {self.results.fleet} planned>"
 
     def _repr_html_(self) -> str:
-        return text_html(str(self))
+        from ullage.views.html.study_fragment import study_html
+
+        return study_html(self.results)
 
 
 def whatif(

@@ -12,9 +12,10 @@ from ullage.inputs import write_text
 from ullage.study.results import StudyResults
 from ullage.study.rows import StudyRow
 from ullage.study.study_folder import RESULTS, write_results
+from ullage.views.study_svg import study_svg
 from ullage.views.tables.move_table import TableCell
 
-CSV, PARQUET = "study.csv", "study.parquet"
+CSV, PARQUET, PICTURE = "study.csv", "study.parquet", "study.svg"
 
 # The figures of a row, in the order of the columns.
 _FIGURES = (
@@ -44,6 +45,7 @@ def write_study(folder: Path, results: StudyResults) -> None:
     write_results(folder / RESULTS, results)
     write_text(folder / CSV, _csv(rows))
     _write_parquet(folder / PARQUET, rows)
+    write_text(folder / PICTURE, study_svg(results))
 
 
 def _flat(row: StudyRow, settings: Sequence[str]) -> dict[str, TableCell]:

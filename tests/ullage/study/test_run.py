@@ -20,7 +20,8 @@ from ullage.study.scenarios import BASE
 from ullage.study.study_folder import RESULTS, ROWS, StudyFolder, read_results
 from ullage.study.study_run import StudyProgress, Watcher, run_study
 from ullage.study.workers import Workers
-from ullage.views.study_files import CSV, PARQUET, study_table, write_study
+from ullage.views.study_files import CSV, PARQUET, PICTURE, study_table, write_study
+from ullage.views.study_svg import study_svg
 from ullage.views.study_text import study_text
 
 
@@ -163,10 +164,11 @@ def test_files_have_the_same_bytes_and_every_row(tmp_path: Path, solved: StudyRe
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_study(tmp_path / name, solved)
-    for file in (CSV, PARQUET, RESULTS):
+    for file in (CSV, PARQUET, PICTURE, RESULTS):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     assert parquet.read_table(tmp_path / "a" / PARQUET).to_pylist() == study_table(solved)
     assert read_results(tmp_path / "a") == read_results(tmp_path / "a" / RESULTS) == solved
+    assert (tmp_path / "a" / PICTURE).read_text(encoding="utf-8") == study_svg(solved)
     assert len((tmp_path / "a" / CSV).read_text().splitlines()) == 1 + len(solved.rows)
 
 

@@ -13,50 +13,29 @@ from ullage.views.html.model_section import model_section
 from ullage.views.html.moves_section import moves_section
 from ullage.views.html.node_section import node_section
 from ullage.views.html.origin_section import origin_section
-from ullage.views.html.page_style import page_style
+from ullage.views.html.page_frame import PageSection, page_frame
 from ullage.views.html.saving_chart import saving_chart
 from ullage.views.html.slo_table import attainment_legend, slo_table
-from ullage.views.html.stylesheet import stylesheet
 from ullage.views.html.wrong_first import all_is_well, wrong_first
 from ullage.views.plan_text import headline, one_more_line
 from ullage.views.simulated_text import simulated_lines
 from ullage.views.windows_text import window_lines
 
-# Nothing may be loaded or run, even if some text got through as markup.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
 
 def report_page(plan: Plan) -> str:
     """A whole HTML5 document; the same plan gives the same bytes."""
     desired = plan.desired
-    title = f"Plan: {desired.gpus_used} of {len(desired.gpus)} GPUs, {desired.cost_usd_per_h:,.2f} USD/h"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", Markup(stylesheet() + page_style())),
+    return page_frame(
+        title=f"Plan: {desired.gpus_used} of {len(desired.gpus)} GPUs, {desired.cost_usd_per_h:,.2f} USD/h",
+        head="Which model servers share which GPU",
+        lead=headline(desired),
+        sections=_sections(plan),
+        target=("plan", "Skip to the plan"),
+        foot="Made by ullage from a plan file. The plan file has all of this in full.",
     )
-    sections = _sections(plan)
-    contents = listed_items(element("a", name, href=f"#{place}") for place, name, _ in sections)
-    body = element(
-        "body",
-        element("a", "Skip to the plan", href="#plan", class_="skip"),
-        element("header", element("h1", "Which model servers share which GPU"), element("p", headline(desired))),
-        element("nav", contents, aria_label="Contents"),
-        element("main", *(_section(place, name, parts) for place, name, parts in sections), id="plan"),
-        element("footer", element("p", "Made by ullage from a plan file. The plan file has all of this in full.")),
-        class_="ullage page",
-    )
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _section(place: str, name: str, parts: tuple[Markup, ...]) -> Markup:
-    return element("section", element("h2", name, id=place), *parts, aria_labelledby=place)
-
-
-def _sections(plan: Plan) -> list[tuple[str, str, tuple[Markup, ...]]]:
+def _sections(plan: Plan) -> list[PageSection]:
     """Id, name and content of each, in the order of the page."""
     desired = plan.desired
     return [

@@ -18,8 +18,9 @@ import pytest
 from planner.plan import Plan
 from tests.plans import mig_plan
 from tests.ullage.views.html.page_plans import repeated_plan, told_plan
+from ullage.views.html.page_frame import POLICY
 from ullage.views.html.plan_fragment import plan_html
-from ullage.views.html.report_page import POLICY, report_page
+from ullage.views.html.report_page import report_page
 
 PLANS = {"told": told_plan("chat"), "mig": mig_plan(), "large": repeated_plan(70)}
 # Writes what axe found in place of the page; every disclosure is open before.
