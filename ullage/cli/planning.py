@@ -68,12 +68,13 @@ def plan(
     from planner.demand.scaled import scaled
     from planner.plan import to_json
     from ullage.inputs import check_target, read_fleet, write_text
+    from ullage.planning.running_state import running_state
     from ullage.views.plan_text import plan_text
 
     _check_options(prior, state, reproducible=reproducible, time_limit_s=time_limit)
     if out is not None:
         check_target(out, fleet)
-    spec, now = scaled(read_fleet(fleet), factors_of(scale or ())), state_now(fleet, state, prior)
+    spec, now = scaled(read_fleet(fleet), factors_of(scale or ())), running_state(fleet, state, prior)
     planned = _planned(
         spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain, verify=verify
     )
@@ -123,14 +124,6 @@ def _tell_next(plan: Plan, fleet: Path, out: Path, *, as_json: bool) -> None:
         )
     if not as_json:
         typer.echo(f"\nwrote {out}; next: ullage apply {out}{option}")
-
-
-def state_now(fleet: Path, state: Path | None, prior: Path | None) -> State:
-    """What runs: the result of the earlier plan if one is given, else what the state folder says."""
-    from planner.plan import as_applied
-    from ullage.inputs import read_plan, read_state, state_folder
-
-    return read_state(state_folder(fleet, state)) if prior is None else as_applied(read_plan(prior))
 
 
 def _planned(fleet: Fleet, state: State, *, progress: bool, interruptible: bool, **options: Any) -> Planned:  # noqa: ANN401 -- of plan_fleet

@@ -111,8 +111,8 @@ def _question(
     options: StudyOptions,
 ) -> StudyQuestion:
     """What the options ask for; ValueError names the one that is wrong."""
-    from ullage.cli.planning import state_now
     from ullage.fleet_spec import load
+    from ullage.planning.running_state import running_state
     from ullage.study.definition import read_study
     from ullage.study.named import said_in, scenario
     from ullage.study.question import StudyQuestion
@@ -125,7 +125,7 @@ def _question(
     if twice:
         raise ValueError(f"--set {twice[0]}: is set twice; give all its values at once, separated by commas")
     named = (*named, *(scenario(spec, said_in(text)) for text in scenarios))
-    return StudyQuestion(spec, {**from_file, **dict(asked)}, named, state_now(fleet, state, prior), options)
+    return StudyQuestion(spec, {**from_file, **dict(asked)}, named, running_state(fleet, state, prior), options)
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planner.plan import State, as_applied
+from planner.plan import State
 from ullage.checking import architectures_from
 from ullage.fleet_spec import FleetSpec, load
-from ullage.inputs import read_plan, read_state, state_folder
 from ullage.notebook.fleet_plan import FleetPlan
 from ullage.planning.ask import DEFAULT_ENGINE
 from ullage.planning.plan import plan_fleet
+from ullage.planning.running_state import running_state
 
 
 def plan(
@@ -34,20 +34,8 @@ def plan(
     >>> ullage.plan("fleet.yaml").gpus_used
     1
     """
-    if prior is not None and state is not None:
-        raise ValueError("prior and state contradict each other: both say what runs now; give one of them")
     spec = fleet if isinstance(fleet, FleetSpec) else load(fleet)
     resolved = spec.resolved()
-    now = _running(spec, state) if prior is None else _applied(prior)
+    now = running_state(spec.path, state, prior.document if isinstance(prior, FleetPlan) else prior)
     found = plan_fleet(resolved, now, solver=solver, time_limit_s=time_limit_s, explain=explain, verify=verify)
     return FleetPlan(found.plan, architectures_from(spec.path.parent), resolved.measurements, found.solve_s)
-
-
-def _running(spec: FleetSpec, state: State | str | Path | None) -> State:
-    if isinstance(state, State):
-        return state
-    return read_state(state_folder(spec.path, None if state is None else Path(state)))
-
-
-def _applied(prior: FleetPlan | str | Path) -> State:
-    return as_applied(prior.document if isinstance(prior, FleetPlan) else read_plan(Path(prior)))

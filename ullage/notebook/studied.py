@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.plan import State, as_applied
+from planner.plan import State
 from planner.spec.nearest import nearest
 from ullage.fleet_spec import FleetSpec, load
-from ullage.inputs import read_plan
 from ullage.notebook.fleet_plan import FleetPlan
 from ullage.notebook.frames import frame
 from ullage.notebook.planned_fleet import plan
 from ullage.planning.ask import DEFAULT_ENGINE
+from ullage.planning.running_state import running_state
 from ullage.study.named import scenario
 from ullage.study.question import StudyQuestion
 from ullage.study.results import StudyResults, best, pareto
@@ -128,6 +128,7 @@ def whatif(
     settings: Mapping[str, object] | None = None,
     *,
     scenarios: Sequence[Mapping[str, object]] = (),
+    state: State | str | Path | None = None,
     prior: FleetPlan | str | Path | None = None,
     verify: bool = False,
     solver: str = DEFAULT_ENGINE,
@@ -139,7 +140,7 @@ def whatif(
     """Plan a fleet in all combinations of settings, and in named scenarios, as `ullage whatif` does.
 
     settings map paths to values: a list, a range, or a text as --set takes it; "x1.5" multiplies. scenarios map kinds to what they apply
-    to ({"node_lost": "h100-0"}, see docs/whatif.md); "name" calls one otherwise. prior is a plan as if it ran; without one nothing does.
+    to ({"node_lost": "h100-0"}, see docs/whatif.md); "name" calls one otherwise. What runs is said by state or prior, as for ullage.plan().
     Ctrl-C ends the study with the rows so far. With out every row is kept in that folder, and the same call goes on where it stopped.
     A scenario that has no plan has a row that says why. ValueError for paths and kinds that there are not.
 
@@ -153,7 +154,7 @@ def whatif(
         spec,
         {path: values_of(path, values) for path, values in (settings or {}).items()},
         tuple(_named(spec, said) for said in scenarios),
-        State() if prior is None else as_applied(prior.document if isinstance(prior, FleetPlan) else read_plan(Path(prior))),
+        running_state(spec.path, state, prior.document if isinstance(prior, FleetPlan) else prior),
         StudyOptions(solver=solver, time_limit_s=time_limit_s, verify=verify),
     )
     with study_progress(progress) as moves:

@@ -110,7 +110,13 @@ class Workers:
             if self._ended.is_set():
                 raise InterruptedError("the study has ended")
             process = subprocess.Popen(
-                [sys.executable, "-m", "ullage.study.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+                [sys.executable, "-m", "ullage.study.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                # found where we were found, also where a notebook has changed the path
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
             self._running.append(process)
         assert process.stdin is not None
