@@ -26,12 +26,12 @@ class _Scale:
 
     def __init__(self, rows: Sequence[StudyRow]) -> None:
         costs = [row.cost_usd_per_h or 0.0 for row in rows] or [0.0]
-        self.x_ticks = round_ticks(min(costs), max(costs))
+        self.x_ticks = round_ticks(*_widened(costs))
         grown = [row.breaks_at_load_factor for row in rows if row.breaks_at_load_factor and not row.unserved_rps]
         self.beyond = any(row.breaks_at_load_factor is None and not row.unserved_rps for row in rows)
         self.now = any(row.unserved_rps or row.breaks_at_load_factor == 0.0 for row in rows)
         self.doubling = bool(grown) and max(grown) > 3 * min(grown)
-        self.y_ticks = (doubling_ticks if self.doubling else round_ticks)(min(grown), max(grown)) if grown else []
+        self.y_ticks = (doubling_ticks(min(grown), max(grown)) if self.doubling else round_ticks(*_widened(grown))) if grown else []
         self.high_px = TOP_PX + (_BAND_PX if self.beyond else 0)
         self.low_px = BOTTOM_PX - (_BAND_PX if self.now else 0)
 
@@ -51,6 +51,12 @@ class _Scale:
         if row.breaks_at_load_factor is None:
             return x_px, TOP_PX + _BAND_PX / 2
         return x_px, self.y_px(row.breaks_at_load_factor)
+
+
+def _widened(values: Sequence[float]) -> tuple[float, float]:
+    """The range of the values; where they are almost the same, one in which that is seen."""
+    low, high = min(values), max(values)
+    return (low, high) if high - low > 0.02 * high else (low * 0.95, high * 1.05)
 
 
 def study_scatter(results: StudyResults) -> Markup:
