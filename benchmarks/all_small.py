@@ -25,6 +25,7 @@ SMALL = {
     "simulate": ("--minutes", "1", "--loads", "clients,0.1", "--agreement-seconds", "5"),
     "sizing": ("--small",),
     "soak": ("--minutes", "0.3"),
+    "whatif": ("--scenarios", "4"),
 }
 LEFT_OUT = ("fit_latency", "held_back", "interference", "latency", "memory")
 

@@ -27,7 +27,7 @@ from profiles.catalogue import builtin
 from ullage.inputs import read_trace
 from ullage.planning.plan import Planned, plan_fleet
 from ullage.traffic.requests import tagged, window_of
-from ullage.traffic.simulate import simulate_plan
+from ullage.traffic.simulate import simulated
 
 # A dozen dense models from 0.6B to 32B: what many tenants with small models run, busiest family first.
 DEFAULT_MIX = (
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         requests, _ = window_of(requests, options.seconds, None, options.repeat_rate)
     fleet = _fleet(options, requests)
     planned = plan_fleet(fleet, State(), verify=options.verify)
-    summary, _ = simulate_plan(planned.plan, tagged(planned.plan, requests, {}), seed=options.seed)
+    summary = simulated(planned.plan, tagged(planned.plan, requests, {}), seed=options.seed).summary
     print(json.dumps(_figures(planned, len(fleet.workloads), summary.total, perf_counter() - started_s), sort_keys=True))
     return 0
 

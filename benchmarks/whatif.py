@@ -4,7 +4,7 @@
 
 Settings are the number of nodes and the demand of workloads, as an analyst would vary them. Each scenario is also planned cold in this
 process: alone, nothing kept from another one. The last line of standard output is one JSON object: study_s is the wall clock of the study,
-processes and all; warm_s and cold_s are the same scenarios one after the other in this process; worst_cost_difference_fraction is the
+processes and all; warm_s and cold_s are processor time of the same scenarios one after the other; worst_cost_difference_fraction is the
 largest difference of a scenario's two costs, and allowed_fraction the largest gap that either of them states.
 """
 
@@ -15,14 +15,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from ullage.fleet_spec import load
-from ullage.study.job import StudyJob
+from ullage.study.question import StudyQuestion
 from ullage.study.rows import StudyRow
-from ullage.study.run import run_study
 from ullage.study.solve import ScenarioSolver
+from ullage.study.study_run import run_study
 from ullage.study.workers import cores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def study(fleet: Path, most: int) -> StudyJob:
+def study(fleet: Path, most: int) -> StudyQuestion:
     """At most so many scenarios: one to three nodes of the first pool, and the first two workloads with less and more demand."""
     spec = load(fleet)
     first, second = spec.names("workloads")[:2]
@@ -52,17 +52,17 @@ def study(fleet: Path, most: int) -> StudyJob:
     nodes = tuple(range(1, min(3, most) + 1))
     one = FACTORS[: max(1, min(len(FACTORS), most // len(nodes)))]
     two = FACTORS[: max(1, min(4, most // (len(nodes) * len(one))))]
-    return StudyJob(spec, {f"pools.{pool}.nodes": nodes, f"workloads.{first}.rate": one, f"workloads.{second}.rate": two})
+    return StudyQuestion(spec, {f"pools.{pool}.nodes": nodes, f"workloads.{first}.rate": one, f"workloads.{second}.rate": two})
 
 
-def figures(job: StudyJob, workers: int | None) -> dict[str, Any]:
+def figures(question: StudyQuestion, workers: int | None) -> dict[str, Any]:
     """Seconds of the study and of both ways one by one, and how far the costs are apart."""
     started_s = perf_counter()
-    results = run_study(job, workers=workers)
+    results = run_study(question, workers=workers)
     study_s = perf_counter() - started_s
-    scenarios = list(job.scenarios())
-    warm_rows, warm_s = _solved(job.solver(), len(scenarios), job)
-    cold_rows, cold_s = _solved(None, len(scenarios), job)
+    scenarios = list(question.scenarios())
+    warm_rows, warm_s = _solved(question.solver(), len(scenarios), question)
+    cold_rows, cold_s = _solved(None, len(scenarios), question)
     by_name = {row.scenario: row for row in results.rows}
     pairs = [(row, cold) for cold in cold_rows for row in (by_name[cold.scenario],)]
     pairs += list(zip(warm_rows, cold_rows, strict=True))
@@ -79,12 +79,12 @@ def figures(job: StudyJob, workers: int | None) -> dict[str, Any]:
     }
 
 
-def _solved(warm: ScenarioSolver | None, count: int, job: StudyJob) -> tuple[list[StudyRow], float]:
-    """The rows of all scenarios and the seconds; without a solver each by one of its own."""
-    started_s = perf_counter()
-    rows = [(warm or job.solver()).row(scenario) for scenario in job.scenarios()]
+def _solved(warm: ScenarioSolver | None, count: int, question: StudyQuestion) -> tuple[list[StudyRow], float]:
+    """The rows of all scenarios and the processor's seconds; without a solver each by one of its own."""
+    started_s = process_time()
+    rows = [(warm or question.solver()).row(scenario) for scenario in question.scenarios()]
     assert len(rows) == count
-    return rows, perf_counter() - started_s
+    return rows, process_time() - started_s
 
 
 def _apart(one: StudyRow, other: StudyRow) -> float:

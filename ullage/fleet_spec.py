@@ -145,8 +145,8 @@ def load(path: str | Path) -> FleetSpec:
     """The fleet of a fleet file; ValueError names what is wrong with it, all at once.
 
     >>> import ullage
-    >>> ullage.load("examples/demo/fleet.yaml")
-    FleetSpec('examples/demo/fleet.yaml': 1 pools, 13 models, 27 workloads)
+    >>> ullage.load("fleet.yaml")
+    FleetSpec('fleet.yaml': 1 pools, 3 models, 3 workloads)
     """
     raw = read_bytes(Path(path), "`ullage init` writes a starter")
     root, problems = parse(str(path), decode(str(path), raw))

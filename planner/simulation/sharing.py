@@ -27,7 +27,9 @@ class SharedCompute:
         "_interference_factor",
         "_since_s",
         "_started_at_s",
+        "busy_from_s",
         "busy_s",
+        "busy_until_s",
         "next_engine",
         "next_s",
     )
@@ -45,6 +47,9 @@ class SharedCompute:
         # (service attained, time) where the speed may have changed, back to the start of the oldest work in flight.
         self._bends: deque[tuple[float, float]] = deque()
         self.busy_s = 0.0
+        # Where each stretch of time without a pause begins and ends; the end of one that still runs is not known yet.
+        self.busy_from_s: list[float] = []
+        self.busy_until_s: list[float] = []
         self.next_s = 0.0
         self.next_engine: int | None = None
 
@@ -56,6 +61,9 @@ class SharedCompute:
             self._attained_s = 0.0
             self._since_s = now_s
             self._bends.clear()
+            if not self.busy_until_s or self.busy_until_s[-1] != now_s:
+                self.busy_from_s.append(now_s)
+                self.busy_until_s.append(now_s)
         self._bend()
         self._started_at_s[engine] = self._attained_s
         self._ends_at_s[engine] = self._attained_s + work_s
@@ -99,6 +107,8 @@ class SharedCompute:
             oldest_s = min(self._started_at_s.values())
             while len(self._bends) > 1 and self._bends[1][0] <= oldest_s:
                 self._bends.popleft()
+        else:
+            self.busy_until_s[-1] = self.next_s
         self._foresee()
         return engine
 

@@ -102,6 +102,16 @@ class GpuUse:
     tokens_per_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class BusyPart:
+    """How busy one GPU was from start_s to end_s; busy_fraction as in GpuUse, over that time."""
+
+    gpu: str
+    start_s: float
+    end_s: float
+    busy_fraction: float
+
+
 def quantile(ordered: Sequence[float], permille: int) -> float:
     """Nearest-rank quantile of values in ascending order: the smallest with at least permille/1000 of all at or below it.
 

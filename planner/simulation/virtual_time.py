@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from planner.simulation.engine_requests import EngineRequest
-from planner.simulation.gpu_usage import gpu_uses, per
+from planner.simulation.gpu_usage import Stretches, gpu_uses, per
 from planner.simulation.live_engine import LiveEngine, StepSpread
 from planner.simulation.routing import SmoothWeightedRoundRobin
 from planner.simulation.sharing import SharedCompute
@@ -21,12 +21,16 @@ NO_ROUTE = "no_route"
 
 @dataclass(frozen=True, slots=True)
 class SimulationResult:
-    """records in the order of the given requests; engines and gpus in the order given; uses are over 0 to end_s, the last event."""
+    """records in the order of the given requests; engines and gpus in the order given; uses are over 0 to end_s, the last event.
+
+    busy_s: per gpu_key the stretches (from, until) of time in which any of its engines computed, ascending.
+    """
 
     records: tuple[RequestRecord, ...]
     engines: tuple[EngineUse, ...]
     gpus: tuple[GpuUse, ...]
     end_s: float
+    busy_s: Mapping[str, Stretches]
 
 
 def simulate(
@@ -55,7 +59,12 @@ def simulate(
     end_s = world.run()
     uses = tuple(engine.use(end_s) for engine in live)
     busy_fraction = {key: per(world.computes[index].busy_s, end_s) for key, index in world.compute_index.items()}
-    return SimulationResult(tuple(world.records()), uses, gpu_uses(gpus, engines, uses, busy_fraction), end_s)
+    stretches = {key: _stretches(world.computes[index]) for key, index in world.compute_index.items()}
+    return SimulationResult(tuple(world.records()), uses, gpu_uses(gpus, engines, uses, busy_fraction), end_s, stretches)
+
+
+def _stretches(compute: SharedCompute) -> Stretches:
+    return tuple(zip(compute.busy_from_s, compute.busy_until_s, strict=True))
 
 
 class _World:

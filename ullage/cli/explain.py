@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-SUBJECT_ARGUMENT = typer.Argument(metavar="[WORKLOAD|MODEL|REPLICA]", help="What to explain; default: the whole plan in short.")
+SUBJECT_ARGUMENT = typer.Argument(metavar="[WORKLOAD|MODEL|REPLICA|NODE|GPU]", help="What to explain; default: the whole plan in short.")
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def explain(
     subject: Annotated[str | None, SUBJECT_ARGUMENT] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan's reasons as one JSON object instead of text.")] = False,
 ) -> None:
-    """Explain a plan: why a replica is where it is, what else was possible, what limits it and what would break it.
+    """Explain a plan: why a replica is where it is, or a GPU empty, what else was possible, what limits it and what would break it.
 
     Example: ullage explain plan.json llama-8b
     """

@@ -1,42 +1,30 @@
-"""fit: whether models fit together on one GPU, MIG slice or tensor-parallel block."""
+"""fit: whether models fit together on one GPU, MIG slice or tensor-parallel block, and where a long prompt fits."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
-
-
-class ModelUse(StrEnum):
-    """What a model does; see models.NAME.task of a fleet file."""
-
-    EMBED = "embed"
-    GENERATE = "generate"
-
-
-PerModel = TypeVar("PerModel")
+from ullage.model_use import ModelUse
 
 if TYPE_CHECKING:
-    from profiles.gpu_types import GpuType
-    from profiles.memory.coexistence import ResidentEngine
-    from profiles.memory.engine_constants import EngineConstants
-    from profiles.models import Architecture
-    from profiles.settings import EngineSettings
+    from ullage.model_fit import FitAnswer
+    from ullage.prompt_fit import PromptAnswer
 
 # Exit code of an answer: they do not fit.
 NO_FIT = 2
 
 MODELS_ARGUMENT = typer.Argument(
-    help="Models of the catalogue, or folders with a config.json (weights from the safetensors files there). With --prompt-tokens: a plan.",
+    help="Models of the catalogue, or folders with a config.json (weights from the safetensors files there). "
+    "With --prompt-tokens: a plan, or one model.",
     autocompletion=completion.models,
 )
 LENGTH_OPTION = typer.Option("--max-model-len", help="Longest request in tokens: once for all models, or once per model in order.")
@@ -51,7 +39,7 @@ STORE_OPTION = typer.Option(
 )
 GPU_OPTION = typer.Option("--gpu", autocompletion=completion.gpu_types, help="GPU type, for example H100.")
 PROMPT_OPTION = typer.Option(
-    "--prompt-tokens", min=1, help="Show what a prompt of this length would do to a plan; the argument is then a plan file."
+    "--prompt-tokens", min=1, help="Show what a prompt of this length would do to a plan, or which GPU types hold it with a model."
 )
 CONSTANTS_OPTION = typer.Option(
     "--constants", help="File with engine constants from `ullage profile calibrate`, instead of the shipped ones."
@@ -92,71 +80,53 @@ def fit(
 ) -> None:
     """Show whether models fit together on one GPU: memory ledger, free memory, largest limits, flags. Exit code 2: they do not fit.
 
-    With --prompt-tokens: show whether one prompt fits the replicas of a plan, how long they read it, and which replicas it delays.
+    With --prompt-tokens and a plan: show whether one prompt fits its replicas, how long they read it, and which replicas it delays.
+    With --prompt-tokens and a model: show on how many GPUs of each type the prompt fits, its KV cache, and how long it is read.
     Example: ullage fit llama-3.1-8b-instruct qwen3-8b --gpu h100 --max-model-len 16384
     """
-    if prompt_tokens is not None:
-        _prompt(models, prompt_tokens, store, fleet_folder, as_json)
-        return
-    settings = _settings(
-        engine_version=engine_version,
-        dtype=dtype,
-        quantization=quantization,
-        kv_cache_dtype=kv_cache_dtype,
-        tensor_parallel_size=tensor_parallel or tensor_parallel_size,
-        pipeline_parallel_size=pipeline_parallel,
-        max_num_batched_tokens=max_num_batched_tokens,
-        enforce_eager=enforce_eager,
-    )
-    lengths, counts = _per_model(max_model_len, len(models), "--max-model-len"), _per_model(max_num_seqs, len(models), "--max-num-seqs")
-    tasks = _per_model(task, len(models), "--task")
-    asked = [AskedModel(*each, max_num_batched_tokens) for each in zip(models, tasks, lengths, counts, strict=True)]
-    _together(asked, gpu, mig, settings, headroom_mib, (constants, store), as_json)
+    engine: dict[str, Any] = {
+        "dtype": dtype,
+        "quantization": quantization,
+        "kv_cache_dtype": kv_cache_dtype,
+        "enforce_eager": enforce_eager,
+    }
+    engine |= {"engine_version": engine_version, "max_num_batched_tokens": max_num_batched_tokens}
+    options: dict[str, Any] = {**engine, "gpu": gpu, "mig": mig, "headroom_mib": headroom_mib, "constants": constants, "store": store}
+    limits: dict[str, Any] = {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs, "task": task}
+    size = tensor_parallel or tensor_parallel_size
+    if prompt_tokens is None:
+        from ullage.model_fit import fit_models
+
+        _print(fit_models(models, tensor_parallel_size=size, pipeline_parallel_size=pipeline_parallel, **limits, **options), as_json)
+    elif _is_plan(name := _asked_about(models)):
+        _prompt(Path(name), prompt_tokens, store, fleet_folder, as_json)
+    else:
+        _model_prompt(name, prompt_tokens, max(size, pipeline_parallel), limits, options, as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class AskedModel:
-    """One model as it was asked about; None was left out."""
+def _model_prompt(model: str, prompt_tokens: int, size: int, limits: Mapping[str, Any], options: Mapping[str, Any], as_json: bool) -> None:
+    from ullage.prompt_fit import fit_prompt
 
-    name: str
-    task: ModelUse | None
-    max_model_len: int | None
-    max_num_seqs: int | None
-    max_num_batched_tokens: int | None
+    if size > 1:
+        raise ValueError("--prompt-tokens finds the tensor-parallel size by itself; leave the sizes out")
+    once: dict[str, Any] = {name: _once(values, name) for name, values in limits.items()}
+    _print(fit_prompt(model, prompt_tokens, **once, **options), as_json)
 
 
-def _together(
-    models: Sequence[AskedModel],
-    gpu: str | None,
-    mig: str | None,
-    settings: EngineSettings,
-    headroom_mib: int,
-    evidence: tuple[Path | None, Path | None],
-    as_json: bool,
-) -> None:
-    """Print whether models fit together on one GPU, and what would fit if they do not."""
-    from profiles.catalogue import builtin
-    from profiles.gpu_types import settings_on
-    from profiles.memory.coexistence import fit as fit_of
-    from profiles.memory.proposals import proposals
-    from ullage.views.fit_text import fit_text
-
-    if gpu is None:
-        raise ValueError("give --gpu: the GPU type that the models should share (`ullage catalogue gpus` lists them)")
-    gpu_type = builtin().gpu(gpu)
-    slot = gpu_type.mig_profile(mig) if mig else None
-    settings = settings_on(gpu_type, settings)
-    held = _constants(*evidence, gpu_type, settings)
-    engines = [_engine(asked, settings, held) for asked in models]
-    answer = fit_of(engines, gpu_type, slot, headroom_mib)
-    found = () if answer.fits else proposals(engines, gpu_type, slot, headroom_mib)
-    document = {**asdict(answer), "proposals": [asdict(item) for item in found]}
-    typer.echo(json.dumps(document, indent=2) if as_json else fit_text(answer, found), nl=as_json)
-    if not answer.fits:
-        raise ExitCode(NO_FIT)
+def _asked_about(models: Sequence[str]) -> str:
+    """The plan or model that a prompt is asked about."""
+    if len(models) != 1:
+        raise ValueError(f"--prompt-tokens needs one plan file, but {len(models)} names are given")
+    return models[0]
 
 
-def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, fleet_folder: Path | None, as_json: bool) -> None:
+def _is_plan(name: str) -> bool:
+    """A file is a plan; so is a name that ends like one, to say that there is no such file."""
+    path = Path(name)
+    return path.is_file() or (path.suffix == ".json" and not path.exists())
+
+
+def _prompt(file: Path, prompt_tokens: int, store: Path | None, fleet_folder: Path | None, as_json: bool) -> None:
     from ullage import local_files
     from ullage.checking import architectures_from
     from ullage.inputs import read_plan
@@ -164,9 +134,6 @@ def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, fleet
     from ullage.profiling.imports import stored
     from ullage.views.prompt_text import prompt_text
 
-    if len(models) != 1:
-        raise ValueError(f"--prompt-tokens needs one plan file, but {len(models)} names are given")
-    file = Path(models[0])
     plan, architecture = read_plan(file), architectures_from(local_files.fleet_folder(file, fleet_folder))
     found = prompt_fits(plan, prompt_tokens, stored(store), architecture)
     if as_json:
@@ -177,75 +144,14 @@ def _prompt(models: Sequence[str], prompt_tokens: int, store: Path | None, fleet
         raise ExitCode(NO_FIT)
 
 
-def _settings(**given: Any) -> EngineSettings:  # noqa: ANN401 -- the fields of EngineSettings
-    """Settings with what was given; None is not given."""
-    from profiles.settings import EngineSettings
-
-    # Asynchronous scheduling is on by default where the executor can; windows must then hold two steps.
-    return EngineSettings(async_scheduling=True, **{field: value for field, value in given.items() if value is not None})
+def _print(answer: FitAnswer | PromptAnswer, as_json: bool) -> None:
+    typer.echo(json.dumps(answer.document(), indent=2) if as_json else str(answer), nl=as_json)
+    if not answer.fits:
+        raise ExitCode(NO_FIT)
 
 
-def _per_model(values: list[PerModel] | None, count: int, option: str) -> list[PerModel | None]:
-    """One value per model: none, the same for all, or each its own."""
-    if not values:
-        return [None] * count
-    if len(values) not in {1, count}:
-        raise ValueError(f"{option} is given {len(values)} times for {count} models; give it once, or once per model in their order")
-    return [*values] * (count if len(values) == 1 else 1)
-
-
-def _constants(path: Path | None, store: Path | None, gpu: GpuType, settings: EngineSettings) -> EngineConstants | None:
-    """From a file, or from the starts of a store; None: those shipped."""
-    if path is not None and store is not None:
-        raise ValueError("--constants and --store contradict each other: both say how much memory an engine takes; give one of them")
-    if path is None:
-        from profiles.memory.measured import measured_constants
-        from ullage.profiling.imports import stored
-
-        found = measured_constants(stored(store), gpu, settings)
-        return found.constants if found is not None else None
-    from profiles.memory.engine_constants import read_constants
-    from ullage.inputs import read_bytes
-
-    return read_constants(str(path), read_bytes(path, "`ullage profile calibrate` writes such a file").decode("utf-8", errors="replace"))
-
-
-def _engine(asked: AskedModel, settings: EngineSettings, constants: EngineConstants | None) -> ResidentEngine:
-    from dataclasses import replace
-
-    from profiles.catalogue import architecture_from_path, builtin
-    from profiles.memory.coexistence import ResidentEngine
-
-    folder = Path(asked.name)
-    local = folder.is_dir() or folder.suffix == ".json"
-    architecture = architecture_from_path(folder) if local else builtin().model(asked.name)
-    if asked.task == ModelUse.EMBED:
-        architecture = architecture.pooled()
-    elif asked.task == ModelUse.GENERATE and architecture.pooling:
-        raise ValueError(f"{asked.name} makes embeddings or scores and writes no text; leave --task out, or give --task embed")
-    longest = min(settings.max_model_len, architecture.max_position) if asked.max_model_len is None else asked.max_model_len
-    # a prompt that is embedded is read in one step
-    step_tokens = longest if architecture.pooling and asked.max_num_batched_tokens is None else 0
-    own = replace(
-        settings,
-        max_model_len=longest,
-        max_num_seqs=min(settings.max_num_seqs, settings.max_num_batched_tokens) if asked.max_num_seqs is None else asked.max_num_seqs,
-        max_num_batched_tokens=max(settings.max_num_batched_tokens, step_tokens),
-    )
-    checkpoint_bytes = _checkpoint_bytes(folder, architecture, own) if folder.is_dir() else None
-    name = asked.name if local else builtin().model_id(asked.name)
-    return ResidentEngine(name, architecture, own, constants, checkpoint_bytes, asked.max_num_seqs is None)
-
-
-def _checkpoint_bytes(folder: Path, architecture: Architecture, settings: EngineSettings) -> float | None:
-    """Weights in a folder's safetensors files as an engine loads them; None without such files. Reads their headers only."""
-    from profiles.checkpoints.safetensors import PREFIX_BYTES, Tensor, header_length, loaded_bytes, tensors
-
-    found: list[Tensor] = []
-    for path in sorted(folder.glob("*.safetensors")):
-        if not path.is_file():
-            raise ValueError(f"{path}: is not a regular file")
-        with path.open("rb") as file:
-            length = header_length(str(path), file.read(PREFIX_BYTES))
-            found += tensors(str(path), file.read(length))
-    return loaded_bytes(found, architecture, settings) if found else None
+def _once(values: Sequence[object] | None, name: str) -> object:
+    """The value for the only model."""
+    if values is not None and len(values) > 1:
+        raise ValueError(f"--{name.replace('_', '-')} is given {len(values)} times for 1 model; give it once")
+    return values[0] if values else None

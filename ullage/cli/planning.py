@@ -73,7 +73,7 @@ def plan(
     _check_options(prior, state, reproducible=reproducible, time_limit_s=time_limit)
     if out is not None:
         check_target(out, fleet)
-    spec, now = scaled(read_fleet(fleet), _factors(scale or ())), state_now(fleet, state, prior)
+    spec, now = scaled(read_fleet(fleet), factors_of(scale or ())), state_now(fleet, state, prior)
     planned = _planned(
         spec, now, progress=progress, interruptible=not reproducible, solver=solver, time_limit_s=time_limit, explain=explain, verify=verify
     )
@@ -96,7 +96,7 @@ def _check_options(prior: Path | None, state: Path | None, *, reproducible: bool
         raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
 
 
-def _factors(texts: Sequence[str]) -> dict[str, float]:
+def factors_of(texts: Sequence[str]) -> dict[str, float]:
     """Factors by name, of NAME=FACTOR."""
     found: dict[str, float] = {}
     for text in texts:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
-
-if TYPE_CHECKING:
-    from ullage.planning.quote import Present
 
 # Exit code of an answer: not all of the new workload can be served.
 NOT_SERVED = 2
@@ -52,50 +48,19 @@ def quote(
 
     Example: ullage quote qwen3-8b fleet.yaml --rate 2/s --slo 500ms/50ms
     """
-    from ullage.planning.joining import Newcomer
-    from ullage.planning.quote import full_quote, quick_quote
-    from ullage.views.quote_text import estimate_line, quote_text
+    from ullage.notebook.answers import newcomer_of, present_at, quote_answer
 
-    workload: dict[str, Any] = {
-        "class": latency_class,
-        "demand": {"rate": rate, "input_tokens": input_tokens},
-    }
-    if output_tokens is not None:
-        workload["demand"]["output_tokens"] = output_tokens
-    if slo is not None:
-        workload["slo"] = _goals(slo)
-    if priority is not None:
-        workload["priority"] = priority
-    if isolate:
-        workload["isolate"] = "true"
-    newcomer, present = Newcomer(model, workload), _present(fleet, plan_of, state)
-    if only_estimate:
-        first = quick_quote(present, newcomer)
-        typer.echo(json.dumps(asdict(first), sort_keys=True) if as_json else estimate_line(first))
-        return
-    found = full_quote(present, newcomer)
-    typer.echo(json.dumps(asdict(found), sort_keys=True) if as_json else quote_text(found), nl=as_json)
-    if found.unserved_rps:
+    newcomer = newcomer_of(
+        model,
+        rate=rate,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        slo=slo,
+        latency_class=latency_class,
+        priority=priority,
+        isolate=isolate,
+    )
+    answer = quote_answer(present_at(fleet, plan_of, state), newcomer, only_estimate=only_estimate)
+    typer.echo(json.dumps(answer.document(), sort_keys=True) if as_json else str(answer), nl=as_json)
+    if answer.unserved_rps:
         raise ExitCode(NOT_SERVED)
-
-
-def _present(file: Path, plan_of: Path | None, state: Path | None) -> Present:
-    """What the newcomer comes to: a plan as reviewed, or a fleet file planned against what runs."""
-    from ullage.inputs import read_state, state_folder
-    from ullage.planning.quote import present_of_fleet, present_of_plan
-
-    if file.suffix == ".json":
-        if state is not None:
-            raise ValueError(f"--state {state}: {file} is a plan and says itself what runs; leave --state out")
-        return present_of_plan(file, plan_of)
-    if plan_of is not None:
-        raise ValueError(f"--fleet {plan_of}: only with a plan (.json) in place of {file}")
-    return present_of_fleet(file, read_state(state_folder(file, state)))
-
-
-def _goals(text: str) -> dict[str, str]:
-    """TTFT and TPOT of --slo, or only TTFT, as the fleet file says them."""
-    ttft, slash, tpot = text.partition("/")
-    if not ttft.strip() or bool(slash) != bool(tpot.strip()):
-        raise ValueError(f"--slo {text}: write TTFT/TPOT, for example 500ms/50ms, or only TTFT, for example 500ms")
-    return {"ttft_p95": ttft.strip(), **({"tpot_p95": tpot.strip()} if slash else {})}

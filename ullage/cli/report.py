@@ -37,13 +37,13 @@ def report(
 
 def _files(source: Path) -> tuple[Path, ...]:
     """What the page may not take the place of."""
-    from ullage.study.folder import RESULTS, ROWS
+    from ullage.study.study_folder import RESULTS, ROWS
 
     return tuple(source / name for name in (RESULTS, ROWS)) if source.is_dir() else (source,)
 
 
 def _page(source: Path, fleet_folder: Path | None) -> str:
-    from ullage.study.folder import RESULTS, read_results
+    from ullage.study.study_folder import RESULTS, read_results
 
     if source.is_dir() and not (source / RESULTS).exists():
         raise ValueError(

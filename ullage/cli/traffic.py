@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +14,8 @@ from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from planner.plan import Plan
-    from planner.simulation.simulation_input import SimulatedRequest
     from planner.simulation.traffic_metrics import GpuUse, Summary
+    from ullage.traffic.plan_traffic import TraceUse
 
 PLAN_ARGUMENT = typer.Argument(help="A plan file.")
 TRACE_OPTION = typer.Option("--trace", help="Trace: csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant.")
@@ -24,14 +23,13 @@ START_OPTION = typer.Option("--start", min=0.0, help="Second of the trace at whi
 REPEAT_OPTION = typer.Option("--repeat-rate", min=1, max=10_000, help="Send every request this many times, evenly shifted.")
 MAP_OPTION = typer.Option("--map", help="TENANT=WORKLOAD, if their names differ; may be repeated.")
 SECONDS_HELP = "Length of the part of the trace that is used; default: the whole trace, without one 600."
+SCALE_HELP = "Declared demand of a workload or model times a factor, on the plan as it is: who keeps its goals? Can be repeated."
 SLOW_HELP = "Every step takes the quantile of its spread that the plan was made for (risk.step_quantile, 90th percentile by default)."
 INTERFERENCE_HELP = "Slow down active neighbours on shared GPUs by this factor, in addition to their equal share."
 DECLARED_HELP = (
     "Trace: csv, csv.gz or parquet with arrival_s, input_tokens, output_tokens, tenant. "
     "Default: requests at the declared rates, in each of the plan's windows."
 )
-# Ten minutes of requests at the declared rates: enough for patient goals, short enough to wait for.
-DECLARED_S = 600.0
 JSON_OPTION = typer.Option("--json", help="Print one JSON object instead of tables.")
 
 
@@ -48,6 +46,7 @@ def simulate(
     start: Annotated[float | None, START_OPTION] = None,
     repeat_rate: Annotated[int, REPEAT_OPTION] = 1,
     tenant_map: Annotated[list[str] | None, MAP_OPTION] = None,
+    scale: Annotated[list[str] | None, typer.Option("--scale", metavar="NAME=FACTOR", help=SCALE_HELP)] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random step times, and of declared requests.")] = 0,
     interference: Annotated[float, typer.Option("--interference", min=1.0, max=100.0, help=INTERFERENCE_HELP)] = 1.0,
     store: Annotated[Path | None, typer.Option("--store", help="Correct step times by the measurements in this folder.")] = None,
@@ -61,15 +60,20 @@ def simulate(
     """
     from ullage import local_files
     from ullage.checking import architectures_from
+    from ullage.cli.planning import factors_of
+    from ullage.inputs import read_plan
     from ullage.profiling.imports import stored
     from ullage.traffic.emulated import store_warning
-    from ullage.traffic.simulate import simulate_plan
+    from ullage.traffic.plan_traffic import plan_requests
+    from ullage.traffic.simulate import simulated
 
-    document, requests = _asked(plan, trace, seconds, start, repeat_rate, tenant_map or [], seed)
+    use = replace(_trace_use(seconds, start, repeat_rate, tenant_map or []), scale=factors_of(scale or ()))
+    document = read_plan(plan)
+    requests = plan_requests(document, trace, use, seed)
     quantile, measurements = document.desired.risk.step_quantile if slow else None, stored(store)
     if (warning := store_warning(document, measurements)) is not None:
         typer.echo(f"warning: {warning}", err=True)
-    summary, gpus = simulate_plan(
+    found = simulated(
         document,
         requests,
         seed=seed,
@@ -78,7 +82,7 @@ def simulate(
         measurements=measurements,
         architecture=architectures_from(local_files.fleet_folder(plan, fleet_folder)),
     )
-    _print(summary, gpus, as_json)
+    _print(found.summary, found.gpus, as_json)
 
 
 def replay(
@@ -95,41 +99,23 @@ def replay(
 
     Example: ullage replay plan.json --trace trace.csv.gz --seconds 45 --repeat-rate 14
     """
-    from ullage.inputs import state_folder
+    from ullage.inputs import read_plan, state_folder
+    from ullage.traffic.plan_traffic import trace_requests
     from ullage.traffic.replayed import replay_plan
     from ullage.views.progress import replay_progress
 
-    document, requests, length_s = _load(plan, trace, seconds, start, repeat_rate, tenant_map or [])
+    use = _trace_use(seconds, start, repeat_rate, tenant_map or [])
+    document = read_plan(plan)
+    requests, length_s = trace_requests(document, trace, use)
     with replay_progress() as on_progress:
         summary, gpus = replay_plan(document, requests, length_s, state_folder(plan, state), on_progress)
     _print(summary, gpus, as_json)
 
 
-def _asked(
-    plan: Path, trace: Path | None, seconds: float | None, start_s: float | None, k: int, pairs: list[str], seed: int
-) -> tuple[Plan, tuple[SimulatedRequest, ...]]:
-    """The plan, and the requests of a trace, or without one at the declared rates; k times as many."""
-    from ullage.inputs import read_plan
-    from ullage.traffic.requests import declared_requests
+def _trace_use(seconds: float | None, start_s: float | None, repeat_rate: int, pairs: list[str]) -> TraceUse:
+    from ullage.traffic.plan_traffic import TraceUse
 
-    if trace is not None:
-        return _load(plan, trace, seconds, start_s, k, pairs)[:2]
-    if start_s is not None or pairs:
-        raise ValueError(f"{'--map' if pairs else '--start'} is about a trace, and none is given; add --trace, or leave it out")
-    document = read_plan(plan)
-    return document, declared_requests(document, DECLARED_S if seconds is None else seconds, k, seed)
-
-
-def _load(
-    plan: Path, trace: Path, seconds: float | None, start_s: float | None, k: int, pairs: list[str]
-) -> tuple[Plan, tuple[SimulatedRequest, ...], float]:
-    from ullage.inputs import read_plan, read_trace
-    from ullage.traffic.requests import tagged, window_of
-
-    mapping = dict(_pair(text) for text in pairs)
-    document = read_plan(plan)
-    requests, length_s = window_of(read_trace(trace), seconds, start_s, k)
-    return document, tagged(document, requests, mapping), length_s
+    return TraceUse(seconds, start_s, repeat_rate, dict(_pair(text) for text in pairs))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -13,11 +13,10 @@ from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
-    from ullage.study.folder import StudyFolder
-    from ullage.study.job import StudyJob
+    from ullage.study.question import StudyQuestion
     from ullage.study.results import StudyResults
-    from ullage.study.run import Watcher
     from ullage.study.solve import StudyOptions
+    from ullage.study.study_run import Watcher
 
 # What a shell says of a program that was ended by Ctrl-C.
 INTERRUPTED = 130
@@ -61,39 +60,48 @@ def whatif(
 
     Example: ullage whatif fleet.yaml --set pools.h100.nodes=1..3 --set workloads.chat.rate=x0.5,x1,x2
     """
-    from ullage.study.results import pareto as front_of
-    from ullage.study.run import run_study
+    from ullage.study.results import check_against
     from ullage.study.solve import StudyOptions
+    from ullage.study.study_folder import StudyFolder
+    from ullage.study.study_run import run_study
     from ullage.views.study_files import write_study
-    from ullage.views.study_text import study_text
 
+    if pareto is not None:
+        check_against(pareto, simulated=verify)
     options = StudyOptions(solver=solver, time_limit_s=time_limit, verify=verify)
-    job = _job(fleet, settings or (), scenarios or (), file, state, prior, options)
+    question = _question(fleet, settings or (), scenarios or (), file, state, prior, options)
+    folder = StudyFolder(out) if out is not None else None
     with _watched(progress=progress, yes=yes) as watcher:
-        results = run_study(job, workers=workers, folder=_folder(out), watcher=watcher)
-    front = front_of(results, pareto) if pareto is not None else ()
+        results = run_study(question, workers=workers, folder=folder, watcher=watcher)
     if out is not None:
         write_study(out, results)
-    if as_json:
-        typer.echo(results.model_dump_json())
-    else:
-        typer.echo(study_text(results, front, pareto or ""), nl=False)
-        if out is not None:
-            typer.echo(f"\nwrote {out}; next: ullage report {out} -o report.html")
+    _tell(results, out, pareto, as_json=as_json)
     _end(results, out)
 
 
+def _tell(results: StudyResults, out: Path | None, against: str | None, *, as_json: bool) -> None:
+    from ullage.study.results import pareto
+    from ullage.views.study_text import study_text
+
+    if as_json:
+        typer.echo(results.model_dump_json())
+        return
+    typer.echo(study_text(results, pareto(results, against) if against is not None else (), against or ""), nl=False)
+    if out is not None:
+        typer.echo(f"\nwrote {out}; next: ullage report {out} -o report.html")
+
+
 def _end(results: StudyResults, out: Path | None) -> None:
-    """How it ended, as an exit code: 130 when it was cut off, 1 when nothing could be planned."""
+    """How it ended, as an exit code: 130 when it was cut off, 1 when no scenario could be planned."""
     if not results.complete:
         again = f"the same command with -o {out} goes on from here" if out is not None else "with -o DIR it could go on from here"
         typer.echo(f"stopped with {len(results.rows)} of {results.total} scenarios; {again}", err=True)
         raise ExitCode(INTERRUPTED)
-    if not any(row.solved for row in results.rows):
+    if not any(row.solved for row in results.rows[1:]):
         raise ExitCode(1)
 
 
-def _job(
+def _question(
     fleet: Path,
     settings: Sequence[str],
     scenarios: Sequence[str],
@@ -101,13 +109,13 @@ def _job(
     state: Path | None,
     prior: Path | None,
     options: StudyOptions,
-) -> StudyJob:
+) -> StudyQuestion:
     """What the options ask for; ValueError names the one that is wrong."""
     from ullage.cli.planning import state_now
     from ullage.fleet_spec import load
     from ullage.study.definition import read_study
-    from ullage.study.job import StudyJob
     from ullage.study.named import said_in, scenario
+    from ullage.study.question import StudyQuestion
     from ullage.study.values import setting_of
 
     spec = load(fleet)
@@ -117,19 +125,13 @@ def _job(
     if twice:
         raise ValueError(f"--set {twice[0]}: is set twice; give all its values at once, separated by commas")
     named = (*named, *(scenario(spec, said_in(text)) for text in scenarios))
-    return StudyJob(spec, {**from_file, **dict(asked)}, named, state_now(fleet, state, prior), options)
-
-
-def _folder(out: Path | None) -> StudyFolder | None:
-    from ullage.study.folder import StudyFolder
-
-    return StudyFolder(out) if out is not None else None
+    return StudyQuestion(spec, {**from_file, **dict(asked)}, named, state_now(fleet, state, prior), options)
 
 
 @contextmanager
 def _watched(*, progress: bool, yes: bool) -> Iterator[Watcher]:
     """Tells how long it may take before it begins, and how far it is."""
-    from ullage.study.run import Watcher
+    from ullage.study.study_run import Watcher
     from ullage.views.study_progress import duration_words, study_progress
 
     def begins(scenarios: int, left_s: float, workers: int) -> None:

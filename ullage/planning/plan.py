@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -51,11 +51,14 @@ def plan_fleet(
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
 
-    def drafts_of(engine: str, *, alone: bool = False) -> DraftWith:
-        how = _How(fleet, state, engine, limits, started_s, explain=explain, alone=alone or warm is not None, warm=warm)
-        return lambda slower: _draft(how, slower)
+    def how_of(engine: str, *, alone: bool = False) -> _How:
+        # others than ours decline some problems, or start from nothing: the baselines stay beside them
+        compared = warm is not None and engine in {DEFAULT_ENGINE, QUICK_ENGINE}
+        return _How(fleet, state, engine, limits, started_s, explain=explain, alone=alone or compared, warm=warm)
 
-    # others decline some problems, or start from nothing: the baselines stay beside them
+    def drafts_of(engine: str, *, alone: bool = False) -> DraftWith:
+        return lambda slower: _draft(how_of(engine, alone=alone), slower)
+
     quick = QUICK_ENGINE if solver == DEFAULT_ENGINE else solver
     drafts = Drafts(
         greedy=drafts_of(GREEDY_ENGINE, alone=True),
@@ -69,7 +72,7 @@ def plan_fleet(
         late = time_limit_s is not None and perf_counter() - started_s > time_limit_s
         return late or limits.stopped
 
-    plan = confirmed(fleet, drafts, architecture, stopped, lambda: limits.stopped) if verify else drafts.full({}).resolved()
+    plan = confirmed(fleet, drafts, architecture, stopped, lambda: limits.stopped) if verify else _decided(how_of(solver), {})[1]()
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
 
 
@@ -89,6 +92,12 @@ class _How:
 
 def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
     """A plan with step times as given, not yet explained."""
+    assembled, explained = _decided(how, slower)
+    return Draft(assembled(NOTHING_RESOLVED), explained)
+
+
+def _decided(how: _How, slower: Mapping[str, float]) -> tuple[Callable[[Resolved], Plan], Callable[[], Plan]]:
+    """What is decided with step times as given: how a plan is assembled from it, and the plan with all that was asked for."""
     fleet, warm = how.fleet, how.warm
     blueprint = build(fleet, how.state, slower=slower, find=warm.candidates if warm is not None else candidates)
     if warm is not None:
@@ -109,7 +118,7 @@ def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
             return assembled(Resolved())
         return assembled(resolve(fleet, decided, answered.outcome.best, how.limits, how.started_s, explain=how.explain))
 
-    return Draft(assembled(NOTHING_RESOLVED), explained)
+    return assembled, explained
 
 
 def _architectures(fleet: Fleet) -> FindArchitecture:

@@ -10,7 +10,7 @@ from planner.plan import Plan, State, as_applied
 from planner.sizing.blueprint import build
 from planner.spec import Fleet
 from ullage.fleet_spec import FleetSpec, load
-from ullage.inputs import fleet_of, read_fleet, read_plan
+from ullage.inputs import fleet_of, read_plan
 from ullage.planning.joining import Newcomer, joined_edits
 from ullage.planning.plan import plan_fleet
 
@@ -25,15 +25,15 @@ def with_newcomer(spec: FleetSpec, newcomer: Newcomer) -> tuple[Fleet, str]:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The fleet file as it is, and the plan that a newcomer is compared with."""
+    """The fleet as it is declared, and the plan that a newcomer is compared with."""
 
-    path: Path
+    spec: FleetSpec
     plan: Plan
 
 
-def present_of_fleet(path: Path, state: State) -> Present:
-    """A fleet file, planned against what runs."""
-    return Present(path, plan_fleet(read_fleet(path), state).plan)
+def present_of_fleet(spec: FleetSpec, state: State) -> Present:
+    """A declared fleet, planned against what runs."""
+    return Present(spec, plan_fleet(spec.resolved(), state).plan)
 
 
 def present_of_plan(plan_file: Path, fleet_file: Path | None) -> Present:
@@ -41,24 +41,25 @@ def present_of_plan(plan_file: Path, fleet_file: Path | None) -> Present:
     plan = read_plan(plan_file)
     recorded = plan.desired.input_hashes
     path = fleet_of(plan_file, sorted(recorded)) if fleet_file is None else fleet_file
-    now = read_fleet(path).hashes
+    spec = load(path)
+    now = spec.resolved().hashes
     changed = sorted(name for name in {*recorded, *now} if recorded.get(name) != now.get(name))
     if changed:
         raise ValueError(
             f"{plan_file}: made from another {', '.join(changed)} than that of {path}; plan again, or give the fleet it was made from"
         )
-    return Present(path, plan)
+    return Present(spec, plan)
 
 
 def quick_quote(present: Present, newcomer: Newcomer) -> PlacementEstimate:
     """The estimate beside what the plan has."""
-    fleet, name = with_newcomer(load(present.path), newcomer)
+    fleet, name = with_newcomer(present.spec, newcomer)
     return _estimate(fleet, name, as_applied(present.plan))
 
 
 def full_quote(present: Present, newcomer: Newcomer) -> Quote:
     """The estimate confirmed by planning with the newcomer, against the plan as if it ran."""
-    fleet, name = with_newcomer(load(present.path), newcomer)
+    fleet, name = with_newcomer(present.spec, newcomer)
     running = as_applied(present.plan)
     return compare(_estimate(fleet, name, running), present.plan, plan_fleet(fleet, running).plan, name)
 

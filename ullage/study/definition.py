@@ -15,10 +15,10 @@ from ullage.study.values import shown, values_of
 
 FIELDS = ("schema_version", "set", "scenarios")
 
-Settings = dict[str, tuple[object, ...]]
+SettingValues = dict[str, tuple[object, ...]]
 
 
-def read_study(path: Path, spec: FleetSpec) -> tuple[Settings, tuple[Scenario, ...]]:
+def read_study(path: Path, spec: FleetSpec) -> tuple[SettingValues, tuple[Scenario, ...]]:
     """The settings and scenarios of a study file for a fleet; ValueError names the file and what is wrong.
 
     set maps paths to values as --set takes them, or to lists. scenarios is a list; each item has kinds with what they apply to, and a name
@@ -42,7 +42,7 @@ def read_study(path: Path, spec: FleetSpec) -> tuple[Settings, tuple[Scenario, .
         raise ValueError(f"{path}: {error}") from error
 
 
-def _settings(plain: Any) -> Settings:  # noqa: ANN401 -- what was written
+def _settings(plain: Any) -> SettingValues:  # noqa: ANN401 -- what was written
     found = _mapping(plain, "set: is not a mapping; write paths with their values, for example pools.h100.nodes: 2..6")
     return {path: values_of(path, values) for path, values in found.items()}
 

@@ -58,7 +58,10 @@ def said_in(text: str) -> dict[str, object]:
             raise ValueError(f"--scenario {text!r:.80}: write KIND=VALUE, for example node_lost=h100-0; kinds: {', '.join(KINDS)}")
         if kind in said:
             raise ValueError(f"--scenario {text!r:.80}: {kind} stands there twice; give a mapping, for example {kind}={{a: x2, b: x3}}")
-        said[kind] = node_of_text(argument).plain()
+        try:
+            said[kind] = node_of_text(argument).plain()
+        except ValueError as error:
+            raise ValueError(f"--scenario {kind}: {error}") from error
     return said
 
 

@@ -75,6 +75,20 @@ def best(results: StudyResults, column: str = "cost_usd_per_h") -> StudyRow:
     return max(known, key=lambda item: item[1] * BEST_IN[column])[0]
 
 
+def check_against(against: str, *, simulated: bool) -> Against:
+    """What cost is to be weighed against; ValueError for a word that there is not, or for what needs a simulation that nobody makes."""
+    for word in _AGAINST:
+        if word == against:
+            if word == "attainment" and not simulated:
+                raise ValueError(
+                    "nothing is simulated, so there is no attainment; study with verify (--verify), or weigh cost against risk"
+                )
+            return word
+    close = nearest(against, _AGAINST)
+    hint = f"did you mean {close!r}? " if close else ""
+    raise ValueError(f"cost is not weighed against {against[:60]!r}; {hint}there are: {', '.join(_AGAINST)}")
+
+
 def pareto(results: StudyResults, against: str = "risk") -> tuple[StudyRow, ...]:
     """The scenarios that none of the others beats in both cost and what it is weighed against, cheapest first.
 
@@ -82,16 +96,10 @@ def pareto(results: StudyResults, against: str = "risk") -> tuple[StudyRow, ...]
     workload. unserved: requests/s that are not served. Scenarios with unserved demand are on no front but the last: what serves nothing
     is cheap. ValueError for another word, or without simulation.
     """
-    known = {word: of for word, of in _AGAINST.items() if word == against}
-    if not known:
-        close = nearest(against, _AGAINST)
-        hint = f"did you mean {close!r}? " if close else ""
-        raise ValueError(f"cost is not weighed against {against[:60]!r}; {hint}there are: {', '.join(_AGAINST)}")
-    figure, better = next(iter(known.values()))
+    simulated = any(row.attainment_fraction is not None for row in results.rows)
+    figure, better = _AGAINST[check_against(against, simulated=simulated)]
     rows = [row for row in results.rows if row.solved and (against == "unserved" or not row.unserved_rps)]
     points = [(row.cost_usd_per_h or 0.0, -better * value, row) for row in rows if (value := figure(row)) is not None]
-    if rows and not points:
-        raise ValueError("nothing was simulated, so there is no attainment; study with verify, or weigh cost against risk")
     front: list[StudyRow] = []
     worst = math.inf
     for _, value, row in sorted(points, key=lambda point: point[:2]):

@@ -15,7 +15,7 @@ from ullage.study.scenarios import Scenario
 
 @dataclass(frozen=True, slots=True)
 class StudyOptions:
-    """How each scenario is planned: see ullage.planning.plan_fleet. time_limit_s is for each engine and scenario."""
+    """How each scenario is planned: see ullage.planning.plan.plan_fleet. time_limit_s is for each engine and scenario."""
 
     solver: str = DEFAULT_ENGINE
     time_limit_s: float | None = None

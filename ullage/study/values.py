@@ -73,14 +73,17 @@ def split(text: str, separator: str) -> Iterator[str]:
 
 
 def shown(value: object) -> str:
-    """A value as a table shows it: texts as they are, lists and mappings as a fleet file says them on one line."""
+    """A value as a table shows it: texts as they are, lists and mappings as a fleet file says them on one line.
+
+    What cannot be printed is shown as an escape: it must not control the terminal of whoever reads the table.
+    """
     plain = node_of(value).plain()
     if isinstance(plain, str):
-        return plain
+        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in plain)
     if plain is None:
         return "default"
     if isinstance(plain, dict):
-        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in plain.items()) + "}"
+        return "{" + ", ".join(f"{shown(key)}: {shown(item)}" for key, item in plain.items()) + "}"
     return "[" + ", ".join(map(shown, plain)) + "]"
 
 
@@ -99,7 +102,14 @@ def _written(path: str, text: str) -> Iterator[object]:
         elif not part.strip():
             raise ValueError(f"{path}: a value is missing in {text!r:.60}; write for example 2,4,8")
         else:
-            yield node_of_text(part.strip()).plain()
+            yield _value(path, part.strip())
+
+
+def _value(path: str, text: str) -> object:
+    try:
+        return node_of_text(text).plain()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _range(path: str, text: str, first: int, last: int, step: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A process that solves scenarios: a job in the first line of its input, then a scenario per line; a row per line of its output.
+"""A process that solves scenarios: a question in the first line of its input, then a scenario per line; a row per line of its output.
 
 Text instead of pickled objects, and a process of our own instead of multiprocessing: a notebook or script is never imported again by it.
 """
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from ullage.study.job import solver_of_document
+from ullage.study.question import solver_of_document
 from ullage.study.scenarios import scenario_of_document
 
 

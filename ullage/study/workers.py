@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ullage.study.job import StudyJob
+from ullage.study.question import StudyQuestion
 from ullage.study.rows import StudyRow, problem_row
 from ullage.study.scenarios import Scenario
 
@@ -36,9 +36,9 @@ def stretches(scenarios: Sequence[Scenario], processes: int) -> list[Sequence[Sc
 
 @dataclass(slots=True)
 class Workers:
-    """Processes that solve the scenarios of a job. Use it in a with statement: processes end with it, whatever happens."""
+    """Processes that solve the scenarios of a question. Use it in a with statement: processes end with it, whatever happens."""
 
-    job: StudyJob
+    question: StudyQuestion
     count: int
     _running: list[subprocess.Popen[str]] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Workers:
         assert process.stdin is not None
         # where it is gone already, whoever asks it will see
         with suppress(OSError):
-            process.stdin.write(f"{json.dumps(self.job.document())}\n")
+            process.stdin.write(f"{json.dumps(self.question.document())}\n")
             process.stdin.flush()
         return process
 

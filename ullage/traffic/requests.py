@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from planner.demand.traces import MAX_TOKENS, TraceRequest, busiest, repeat_rate
 from planner.plan import Plan, PlannedWindow, WorkloadForecast
 from planner.simulation.offered_load import OfferedLoad, offered_requests
 from planner.simulation.plan_input import workload_requests
 from planner.simulation.simulation_input import SimulatedRequest
+from planner.spec.nearest import nearest
 from planner.verification.plan_judge import mix_of
+
+NO_SCALE: Mapping[str, float] = MappingProxyType({})
 
 
 class TrafficError(ValueError):
@@ -41,16 +45,19 @@ def window_of(
     return repeat_rate(inside, k, seconds), seconds
 
 
-def declared_requests(plan: Plan, seconds: float, k: int, seed: int) -> tuple[SimulatedRequest, ...]:
+def declared_requests(plan: Plan, seconds: float, k: int, seed: int, scale: Mapping[str, float] = NO_SCALE) -> tuple[SimulatedRequest, ...]:
     """Requests at k times the rates that the plan was made for, of seconds in all; where it has windows, of an equal part in each.
 
-    Raises TrafficError when that is no request at all.
+    scale multiplies the rates of workloads, by their name or the model's. Raises TrafficError when that is no request at all, or for a
+    name or factor that cannot be.
     """
+    _check_scale(plan, scale)
     windows = plan.desired.windows
     part_s = seconds / max(1, len(windows))
     found: list[SimulatedRequest] = []
     for index in range(max(1, len(windows))):
-        loads = [_load(plan, workload, windows[index] if windows else None, k) for workload in plan.desired.workloads]
+        window = windows[index] if windows else None
+        loads = [_load(plan, workload, window, k * _factor(workload, scale)) for workload in plan.desired.workloads]
         inside = offered_requests(loads, part_s, seed + index)
         found.extend(replace(request, arrival_s=request.arrival_s + index * part_s) for request in inside)
     if not found:
@@ -58,7 +65,22 @@ def declared_requests(plan: Plan, seconds: float, k: int, seed: int) -> tuple[Si
     return tuple(sorted(found, key=lambda request: request.arrival_s))
 
 
-def _load(plan: Plan, workload: WorkloadForecast, window: PlannedWindow | None, k: int) -> OfferedLoad:
+def _check_scale(plan: Plan, scale: Mapping[str, float]) -> None:
+    known = {name for row in plan.desired.workloads for name in (row.name, row.served_name)}
+    for name, factor in scale.items():
+        if name not in known:
+            close = nearest(name, known)
+            hint = f"did you mean {close!r}? " if close else ""
+            raise TrafficError(f"{name!r} is not a workload, nor a model that one asks for; {hint}the plan has {_some(sorted(known))}")
+        if not 0 <= factor < math.inf:
+            raise TrafficError(f"{name}: the factor {factor:g} must be a finite number that is not negative")
+
+
+def _factor(workload: WorkloadForecast, scale: Mapping[str, float]) -> float:
+    return scale.get(workload.name, scale.get(workload.served_name, 1.0))
+
+
+def _load(plan: Plan, workload: WorkloadForecast, window: PlannedWindow | None, k: float) -> OfferedLoad:
     """What a workload asks for in a window: its part of its model's rate there."""
     name = workload.served_name
     part = 1.0

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ullage.inputs import write_text
-from ullage.study.folder import RESULTS, write_results
 from ullage.study.results import StudyResults
 from ullage.study.rows import StudyRow
+from ullage.study.study_folder import RESULTS, write_results
 from ullage.views.study_svg import study_svg
+from ullage.views.tables.move_table import TableCell
 
 CSV, PARQUET, PICTURE = "study.csv", "study.parquet", "study.svg"
-
-Cell = str | float | int | None
 
 # The figures of a row, in the order of the columns.
 _FIGURES = (
@@ -35,7 +34,7 @@ _FIGURES = (
 _MAPPINGS = ("by_workload_rps", "lost_at_once_rps", "gpus_by_type")
 
 
-def study_table(results: StudyResults) -> list[dict[str, Cell]]:
+def study_table(results: StudyResults) -> list[dict[str, TableCell]]:
     """One flat row per scenario with the same columns: its name, its settings by path, its figures, and why there is no plan."""
     return [_flat(row, results.settings) for row in results.rows]
 
@@ -49,9 +48,9 @@ def write_study(folder: Path, results: StudyResults) -> None:
     write_text(folder / PICTURE, study_svg(results))
 
 
-def _flat(row: StudyRow, settings: Sequence[str]) -> dict[str, Cell]:
-    figures: dict[str, Cell] = {name: getattr(row, name) for name in _FIGURES}
-    mappings: dict[str, Cell] = {name: _json(getattr(row, name)) for name in _MAPPINGS}
+def _flat(row: StudyRow, settings: Sequence[str]) -> dict[str, TableCell]:
+    figures: dict[str, TableCell] = {name: getattr(row, name) for name in _FIGURES}
+    mappings: dict[str, TableCell] = {name: _json(getattr(row, name)) for name in _MAPPINGS}
     return {"scenario": row.scenario, **{path: row.settings.get(path) for path in settings}, **figures, **mappings, "problem": row.problem}
 
 
@@ -59,7 +58,7 @@ def _json(mapping: Mapping[str, float]) -> str:
     return json.dumps(mapping, sort_keys=True)
 
 
-def _csv(rows: Sequence[Mapping[str, Cell]]) -> str:
+def _csv(rows: Sequence[Mapping[str, TableCell]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else ["scenario"], lineterminator="\n")
     writer.writeheader()
@@ -67,12 +66,12 @@ def _csv(rows: Sequence[Mapping[str, Cell]]) -> str:
     return out.getvalue()
 
 
-def _inert(value: Cell) -> Cell:
+def _inert(value: TableCell) -> TableCell:
     """A text that a spreadsheet would take for a formula gets an apostrophe in front, as spreadsheets themselves do."""
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 
-def _write_parquet(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
+def _write_parquet(path: Path, rows: Sequence[Mapping[str, TableCell]]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 

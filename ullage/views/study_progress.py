@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ullage.study.run import StudyProgress
+from ullage.study.study_run import StudyProgress
 
 # Plain lines are for logs: one for each twentieth of the scenarios.
 _PLAIN_LINES = 20
@@ -14,7 +14,7 @@ _PLAIN_LINES = 20
 
 @contextmanager
 def study_progress(wanted: bool) -> Iterator[Callable[[StudyProgress], None]]:
-    """A callback for ullage.study.run; on a terminal a bar, elsewhere lines when they are wanted."""
+    """A callback for ullage.study.study_run; on a terminal a bar, elsewhere lines when they are wanted."""
     if not sys.stderr.isatty():
         yield _PlainLines() if wanted else lambda _: None
         return
@@ -36,8 +36,8 @@ def left_words(left_s: float | None) -> str:
 def duration_words(seconds_s: float) -> str:
     """A duration as people say it.
 
-    >>> duration_words(4000)
-    '1 h 7 min'
+    >>> duration_words(6000)
+    '1 h 40 min'
     """
     if seconds_s < 90:
         return f"{max(1, round(seconds_s))} s"

@@ -10,7 +10,7 @@ from planner.plan import State
 from planner.simulation.simulation_input import SimulatedRequest
 from tests.fleets import fleet
 from ullage.planning.plan import plan_fleet
-from ullage.traffic.simulate import simulate_plan
+from ullage.traffic.simulate import simulated
 
 REQUESTS = 1500
 
@@ -36,6 +36,6 @@ def test_at_its_capacity_a_replica_alone_meets_its_goals(source: str, goals: dic
     for _ in range(REQUESTS):
         now_s += draw.expovariate(replica.capacity_rps)
         requests.append(SimulatedRequest("w", replica.served_name, now_s, inputs, outputs))
-    summary, _ = simulate_plan(plan, requests, seed=1, step_quantile=0.9)
+    summary = simulated(plan, requests, seed=1, step_quantile=0.9).summary
     assert summary.total.requests == REQUESTS
     assert summary.total.attained >= 0.95 * REQUESTS

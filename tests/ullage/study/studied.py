@@ -6,17 +6,17 @@ from typing import Any
 
 from tests.fleets import fleet_dict
 from ullage.fleet_spec import FleetSpec, fleet
-from ullage.study.job import StudyJob
 from ullage.study.named import scenario
+from ullage.study.question import StudyQuestion
 
 
 def spec(**changes: Any) -> FleetSpec:
     return fleet(fleet_dict(**changes))
 
 
-def job(*named: dict[str, object], **settings: tuple[object, ...]) -> StudyJob:
+def question(*named: dict[str, object], **settings: tuple[object, ...]) -> StudyQuestion:
     """Settings by a path with __ in place of dots."""
     base = spec()
-    return StudyJob(
+    return StudyQuestion(
         base, {path.replace("__", "."): values for path, values in settings.items()}, tuple(scenario(base, said) for said in named)
     )

@@ -11,35 +11,35 @@ import pytest
 from pyarrow import parquet
 
 from planner.plan import State
-from tests.ullage.study.studied import job, spec
+from tests.ullage.study.studied import question, spec
 from ullage.planning.plan import plan_fleet
-from ullage.study.folder import RESULTS, ROWS, StudyFolder, read_results
-from ullage.study.job import StudyJob
+from ullage.study.question import StudyQuestion
 from ullage.study.results import StudyResults, best, pareto
 from ullage.study.rows import StudyRow
-from ullage.study.run import StudyProgress, Watcher, run_study
 from ullage.study.scenarios import BASE
+from ullage.study.study_folder import RESULTS, ROWS, StudyFolder, read_results
+from ullage.study.study_run import StudyProgress, Watcher, run_study
 from ullage.study.workers import Workers
 from ullage.views.study_files import CSV, PARQUET, PICTURE, study_table, write_study
 from ullage.views.study_svg import study_svg
 from ullage.views.study_text import study_text
 
 
-def small_job() -> StudyJob:
-    return job(
+def small_question() -> StudyQuestion:
+    return question(
         {"pool_gone": "h100"}, {"price": {"h100": "x2"}}, pools__h100__gpus_per_node=("1", "2"), workloads__small__rate=("x1", "x30")
     )
 
 
 @pytest.fixture(scope="module")
 def solved() -> StudyResults:
-    return run_study(small_job(), workers=1)
+    return run_study(small_question(), workers=1)
 
 
 def test_each_scenario_costs_what_a_cold_plan_of_it_costs(solved: StudyResults) -> None:
     """Invariant 31."""
     rows = {row.scenario: row for row in solved.rows}
-    for scenario in small_job().scenarios():
+    for scenario in small_question().scenarios():
         cold = plan_fleet(scenario.applied(spec()).resolved(), State()).plan.desired
         row = rows[scenario.name]
         assert row.cost_usd_per_h == pytest.approx(cold.cost_usd_per_h), scenario.name
@@ -48,7 +48,7 @@ def test_each_scenario_costs_what_a_cold_plan_of_it_costs(solved: StudyResults) 
 
 
 def test_processes_find_what_one_finds(solved: StudyResults) -> None:
-    assert run_study(small_job(), workers=2) == solved
+    assert run_study(small_question(), workers=2) == solved
 
 
 def test_rows_stand_in_the_order_of_the_settings(solved: StudyResults) -> None:
@@ -72,7 +72,7 @@ def test_what_a_lost_pool_carried_is_lost_at_once(solved: StudyResults) -> None:
 
 
 def test_a_scenario_without_a_plan_says_why_and_the_others_go_on() -> None:
-    results = run_study(job({"gpu": {"h100": "H1000"}}, {"demand": "x2"}), workers=1)
+    results = run_study(question({"gpu": {"h100": "H1000"}}, {"demand": "x2"}), workers=1)
     assert [row.solved for row in results.rows] == [True, False, True]
     assert "unknown GPU type 'H1000'" in (results.rows[1].problem or "")
     assert "pools.h100.gpu" in (results.rows[1].problem or "")
@@ -98,22 +98,22 @@ class Counted:
 def test_a_study_that_is_cut_off_goes_on_where_it_stopped(workers: int, tmp_path: Path, solved: StudyResults) -> None:
     folder = StudyFolder(tmp_path / "study")
     cut = Counted(2, lambda: signal.raise_signal(signal.SIGINT))
-    first = run_study(small_job(), workers=workers, folder=folder, watcher=cut.watcher)
+    first = run_study(small_question(), workers=workers, folder=folder, watcher=cut.watcher)
     assert (len(first.rows), first.complete) == (3, False)
     assert "stopped early, 4 are left" in study_text(first)
     again = Counted()
-    second = run_study(small_job(), workers=workers, folder=folder, watcher=again.watcher)
+    second = run_study(small_question(), workers=workers, folder=folder, watcher=again.watcher)
     assert again.begun == [4]
     assert second == solved
     third = Counted()
-    assert run_study(small_job(), workers=workers, folder=folder, watcher=third.watcher) == solved
+    assert run_study(small_question(), workers=workers, folder=folder, watcher=third.watcher) == solved
     assert third.begun == []
 
 
 def test_another_question_is_not_answered_from_the_folder(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "study")
-    run_study(job({"demand": "x2"}), workers=1, folder=folder)
-    for other in (job({"demand": "x3"}), StudyJob(spec(policy={"headroom": "2GiB"}), named=job({"demand": "x2"}).named)):
+    run_study(question({"demand": "x2"}), workers=1, folder=folder)
+    for other in (question({"demand": "x3"}), StudyQuestion(spec(policy={"headroom": "2GiB"}), named=question({"demand": "x2"}).named)):
         counted = Counted()
         run_study(other, workers=1, folder=folder, watcher=counted.watcher)
         assert counted.begun == [1]
@@ -121,11 +121,11 @@ def test_another_question_is_not_answered_from_the_folder(tmp_path: Path) -> Non
 
 def test_a_torn_last_line_costs_one_row_and_no_more(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "study")
-    run_study(job({"demand": "x2"}), workers=1, folder=folder)
+    run_study(question({"demand": "x2"}), workers=1, folder=folder)
     rows = tmp_path / "study" / ROWS
     rows.write_bytes(rows.read_bytes()[:-20])
     counted = Counted()
-    run_study(job({"demand": "x2"}), workers=1, folder=folder, watcher=counted.watcher)
+    run_study(question({"demand": "x2"}), workers=1, folder=folder, watcher=counted.watcher)
     assert counted.begun == [1]
     assert len(folder.known()) == 2
 
@@ -135,11 +135,11 @@ def test_nothing_is_begun_that_its_watcher_refuses(tmp_path: Path) -> None:
         raise ValueError(f"{scenarios} are too many")
 
     with pytest.raises(ValueError, match="1 are too many"):
-        run_study(job({"demand": "x2"}), folder=StudyFolder(tmp_path / "study"), watcher=Watcher(refuses))
+        run_study(question({"demand": "x2"}), folder=StudyFolder(tmp_path / "study"), watcher=Watcher(refuses))
 
 
 def test_a_process_that_dies_costs_its_row_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = job({"demand": "x2"}, {"demand": "x3"}, {"demand": "x4"}, {"demand": "x5"})
+    asked = question({"demand": "x2"}, {"demand": "x3"}, {"demand": "x4"}, {"demand": "x5"})
     with Workers(asked, 1) as workers:
         rows = []
         for _, row in workers.rows(list(asked.scenarios())):
@@ -157,7 +157,7 @@ def test_a_process_that_dies_costs_its_row_and_the_others_go_on(monkeypatch: pyt
 def test_a_folder_that_cannot_be_is_refused_before_anything_is_solved(path: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match=r"is a file|there is no folder"):
-        run_study(job({"demand": "x2"}), folder=StudyFolder(tmp_path / path))
+        run_study(question({"demand": "x2"}), folder=StudyFolder(tmp_path / path))
 
 
 def test_files_have_the_same_bytes_and_every_row(tmp_path: Path, solved: StudyResults) -> None:
@@ -202,7 +202,7 @@ def test_the_front_has_what_none_beats() -> None:
     found = results(row("a", 1, 1.1), row("b", 2, 1.5), row("c", 3, 1.2), row("d", 4, None), row("e", 0.5, 0, unserved=3))
     assert [item.scenario for item in pareto(found)] == ["a", "b", "d"]
     assert [item.scenario for item in pareto(found, "unserved")] == ["e", "a"]
-    with pytest.raises(ValueError, match="nothing was simulated"):
+    with pytest.raises(ValueError, match="nothing is simulated"):
         pareto(found, "attainment")
     with pytest.raises(ValueError, match="did you mean 'risk'"):
         pareto(found, "risc")
@@ -212,12 +212,12 @@ def test_the_front_has_what_none_beats() -> None:
 
 def test_a_study_varies_something_with_names_of_their_own() -> None:
     with pytest.raises(ValueError, match="a study varies something"):
-        StudyJob(spec())
+        StudyQuestion(spec())
     with pytest.raises(ValueError, match="two scenarios are called"):
-        job({"demand": "x2"}, {"demand": "x2"})
+        question({"demand": "x2"}, {"demand": "x2"})
     with pytest.raises(ValueError, match="there is no 'h10'"):
-        job(pools__h10__nodes=("1",))
+        question(pools__h10__nodes=("1",))
     with pytest.raises(ValueError, match="these are 1000001 scenarios"):
-        StudyJob(spec(), {f"policy.{field}": tuple(range(100)) for field in ("headroom", "burst_factor", "max_active_residents")})
+        StudyQuestion(spec(), {f"policy.{field}": tuple(range(100)) for field in ("headroom", "burst_factor", "max_active_residents")})
     with pytest.raises(ValueError, match="--workers 0"):
-        run_study(job({"demand": "x2"}), workers=0)
+        run_study(question({"demand": "x2"}), workers=0)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.spec import Fleet
+from tests.docs.documents import ROOT
 from tests.fleets import workload
 from tests.ullage.study.studied import spec
 from ullage.fleet_spec import FleetSpec
@@ -172,6 +173,11 @@ def test_a_scenario_that_says_nothing_sensible_is_refused(said: dict[str, object
 def test_a_scenario_of_the_command_line_needs_kinds_and_values(text: str) -> None:
     with pytest.raises(ValueError, match="--scenario"):
         scenario(spec(), said_in(text))
+
+
+def test_every_kind_is_documented() -> None:
+    text = (ROOT / "docs" / "whatif.md").read_text(encoding="utf-8")
+    assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
 
 
 def test_scenarios_survive_the_way_to_another_process() -> None:

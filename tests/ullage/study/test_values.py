@@ -67,5 +67,10 @@ def test_splitting_loses_nothing_but_the_separators(text: str) -> None:
     assert ",".join(split(text, ",")) == text
 
 
+def test_what_controls_a_terminal_is_shown_as_text() -> None:
+    assert shown("a\x1b[2Jb\u202ec\n") == r"a\x1b[2Jb\u202ec\n"
+    assert shown({"\x07": 1}) == r"{\x07: 1}"
+
+
 def test_values_are_shown_as_a_fleet_file_says_them() -> None:
     assert [shown(value) for value in (None, True, 3, 0.5, ["a", 1], {"a": [1]})] == ["default", "true", "3", "0.5", "[a, 1]", "{a: [1]}"]

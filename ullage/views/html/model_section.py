@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from planner.plan import Desired, ModelReasons, Replica
-from ullage.views.explain_text import limit_line, reason_lines, replica_line
 from ullage.views.html.markup import Markup, element, listed_items
+from ullage.views.model_text import limit_line, reason_lines, replica_line
 
 # Replicas of a model that are told of one by one.
 MOST_REPLICAS = 8

@@ -12,12 +12,13 @@ from typing import Any
 from planner.plan import State
 from planner.spec.paths import resolve
 from ullage.fleet_spec import FleetSpec, spec_of_document
+from ullage.plugins import SOLVERS, load
 from ullage.study.scenarios import BASE, MOST_SCENARIOS, Scenario, count_of, grid
 from ullage.study.solve import QUICKLY, ScenarioSolver, StudyOptions
 
 
 @dataclass(frozen=True, slots=True)
-class StudyJob:
+class StudyQuestion:
     """A study before it is solved: all combinations of the settings, and the named scenarios.
 
     ValueError when a path names nothing, when there is nothing to vary, or when there are too many scenarios.
@@ -31,6 +32,7 @@ class StudyJob:
 
     def __post_init__(self) -> None:
         """Refuse what could never be solved, before anything is."""
+        load("solvers", SOLVERS, self.options.solver)
         for path in self.settings:
             resolve(self.spec.root, path)
         if not self.settings and not self.named:
@@ -81,6 +83,6 @@ class StudyJob:
 
 
 def solver_of_document(document: Mapping[str, Any]) -> ScenarioSolver:
-    """What solves the scenarios of a job's document()."""
+    """What solves the scenarios of a question's document()."""
     options = StudyOptions(**document["options"])
     return ScenarioSolver(spec_of_document(document["fleet"]), State.model_validate(document["state"]), options)

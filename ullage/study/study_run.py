@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 
 from planner.plan import Desired
-from ullage.study.folder import StudyFolder
-from ullage.study.job import StudyJob
+from ullage.study.question import StudyQuestion
 from ullage.study.results import StudyResults
 from ullage.study.rows import StudyRow, lost_at_once, problem_row, row_of
 from ullage.study.scenarios import BASE, Scenario
+from ullage.study.study_folder import StudyFolder
 from ullage.study.workers import Workers, cores
 
 # So few scenarios are solved before other processes have started.
@@ -45,7 +45,7 @@ NOBODY = Watcher()
 class _Run:
     """A study on its way."""
 
-    job: StudyJob
+    question: StudyQuestion
     folder: StudyFolder | None
     key: Callable[[Scenario], str]
     rows: dict[int, StudyRow] = field(default_factory=dict)
@@ -60,7 +60,9 @@ class _Run:
         self.rows[scenario.order] = row.model_copy(update=changes)
 
 
-def run_study(job: StudyJob, *, workers: int | None = None, folder: StudyFolder | None = None, watcher: Watcher = NOBODY) -> StudyResults:
+def run_study(
+    question: StudyQuestion, *, workers: int | None = None, folder: StudyFolder | None = None, watcher: Watcher = NOBODY
+) -> StudyResults:
     """The results of a study. Ctrl-C ends it early with the rows so far; with a folder, the same study goes on from them.
 
     Rows do not depend on the number of processes, nor on the order in which they are solved, beyond each plan's stated gap.
@@ -70,11 +72,11 @@ def run_study(job: StudyJob, *, workers: int | None = None, folder: StudyFolder 
     if folder is not None:
         folder.prepare()
     known = folder.known() if folder is not None else {}
-    run = _Run(job, folder, job.keys(_version()))
+    run = _Run(question, folder, question.keys(_version()))
     try:
         one_s = _base(run)
         left = []
-        for scenario in job.scenarios():
+        for scenario in question.scenarios():
             row = known.get(run.key(scenario)) if known else None
             if row is None:
                 left.append(scenario)
@@ -90,7 +92,7 @@ def _base(run: _Run) -> float:
     """Solve the fleet as declared; the seconds that took."""
     scenario, started_s = Scenario(BASE), perf_counter()
     try:
-        plan = run.job.solver().plan(scenario)
+        plan = run.question.solver().plan(scenario)
     except ValueError as error:
         row = problem_row(scenario, str(error))
     else:
@@ -110,14 +112,14 @@ def _solve(run: _Run, left: list[Scenario], one_s: float, workers: int, watcher:
     def taken(scenario: Scenario, row: StudyRow) -> None:
         run.take(scenario, row)
         done = len(run.rows) - before
-        watcher.moves(StudyProgress(len(run.rows), run.job.total, (perf_counter() - started_s) / done * (len(left) - done)))
+        watcher.moves(StudyProgress(len(run.rows), run.question.total, (perf_counter() - started_s) / done * (len(left) - done)))
 
     if processes == 1 or len(left) <= _FEW:
-        solver = run.job.solver()
+        solver = run.question.solver()
         for scenario in left:
             taken(scenario, solver.row(scenario))
         return
-    with Workers(run.job, processes) as running:
+    with Workers(run.question, processes) as running:
         for scenario, row in running.rows(left):
             taken(scenario, row)
 
@@ -131,13 +133,13 @@ def _version() -> str:
 
 
 def _results(run: _Run) -> StudyResults:
-    job, options = run.job, run.job.options
-    named = (kind for scenario in job.named for kind, _ in scenario.settings)
+    question, options = run.question, run.question.options
+    named = (kind for scenario in question.named for kind, _ in scenario.settings)
     return StudyResults(
-        fleet=job.spec.path.name,
-        input_hashes=job.input_hashes(),
+        fleet=question.spec.path.name,
+        input_hashes=question.input_hashes(),
         options={"solver": options.solver, "time_limit_s": options.time_limit_s, "verify": options.verify},
-        settings=tuple(dict.fromkeys((*job.settings, *named))),
+        settings=tuple(dict.fromkeys((*question.settings, *named))),
         rows=tuple(row for _, row in sorted(run.rows.items())),
-        total=job.total,
+        total=question.total,
     )

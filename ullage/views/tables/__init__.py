@@ -1,0 +1,1 @@
+"""Plans as tables: lists of flat rows for data frames, reports and files."""
