@@ -19,6 +19,8 @@ _BAND_PX, _TEXT_PX, _POINT_PX = 26, 11, 4.0
 _POINT, _FRONT, _WRONG = "#56b4e9", "#d55e00", "#b03a00"
 # Numbers at points of the front, where there is room for them.
 MOST_NUMBERED = 12
+# Rows beyond which points that lie close together are one.
+_MANY_ROWS = 5000
 
 
 class _Scale:
@@ -107,10 +109,12 @@ def _front(scale: _Scale, front: Sequence[StudyRow]) -> Iterator[Markup]:
 def _points(scale: _Scale, rows: Sequence[StudyRow], front: Sequence[StudyRow]) -> Iterator[Markup]:
     """A circle for all scenarios in one place, a square where demand is unserved; the front over the others."""
     best = {row.scenario for row in front}
+    # very many points lie over each other anyway
+    step_px = 0.1 if len(rows) <= _MANY_ROWS else 3.0
     here: dict[tuple[str, str], list[StudyRow]] = {}
     for row in rows:
         x_px, y_px = scale.place(row)
-        here.setdefault((f"{x_px:.1f}", f"{y_px:.1f}"), []).append(row)
+        here.setdefault((f"{round(x_px / step_px) * step_px:.1f}", f"{round(y_px / step_px) * step_px:.1f}"), []).append(row)
     ordered = sorted(here.items(), key=lambda item: any(row.scenario in best for row in item[1]))
     for (x, y), found in ordered:
         named = "; ".join(f"{row.scenario}: {row.cost_usd_per_h:,.2f} USD/h, {breaks_words(row)}" for row in found[:3])

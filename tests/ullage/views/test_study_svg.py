@@ -136,6 +136,10 @@ def test_the_rows_of_a_large_study_are_those_that_matter() -> None:
     assert rows == [row for row in study.rows if row.scenario in names]
 
 
+def test_the_picture_of_a_very_large_study_is_small() -> None:
+    assert len(study_svg(grid_study(20_000, 100))) < 2_500_000
+
+
 def test_a_map_is_drawn_for_two_settings_of_few_values() -> None:
     grid = heat_grid(grid_study(61, 10))
     assert grid is not None
