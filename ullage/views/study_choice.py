@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from ullage.study.results import StudyResults, pareto
 from ullage.study.rows import StudyRow
-from ullage.views.study_text import breaks_at
+from ullage.views.study_text import breaks_at, cut_middle
+
+# Longest reason in a row; the list of scenarios without a plan has more of it.
+_MOST_LETTERS = 300
 
 
 def shown_rows(results: StudyResults, most: int) -> tuple[list[StudyRow], int]:
@@ -16,10 +19,19 @@ def shown_rows(results: StudyResults, most: int) -> tuple[list[StudyRow], int]:
         return list(rows), 0
     place = {id(row): at for at, row in enumerate(rows)}
     cheapest, wrong = by_cost(serving(rows)), failing(rows)
+    unserved, without = [row for row in wrong if row.solved], [row for row in wrong if not row.solved]
     share = max(1, most // 4)
     base = [results.base] if results.base is not None else []
     chosen: dict[int, StudyRow] = {}
-    for row in (*base, *pareto(results)[:share], *wrong[:share], *cheapest[:share], *reversed(cheapest), *wrong):
+    for row in (
+        *base,
+        *pareto(results)[:share],
+        *unserved[: share // 2],
+        *without[: share // 4],
+        *cheapest[:share],
+        *reversed(cheapest),
+        *wrong,
+    ):
         if len(chosen) < most:
             chosen.setdefault(place[id(row)], row)
     return [row for _, row in sorted(chosen.items())], len(rows) - len(chosen)
@@ -39,7 +51,7 @@ def serving(rows: Iterable[StudyRow]) -> list[StudyRow]:
 
 
 def failing(rows: Iterable[StudyRow]) -> list[StudyRow]:
-    """The scenarios without a plan, and those that leave demand unserved, the worst first."""
+    """The scenarios without a plan, and those that leave demand unserved, with the most first."""
     bad = [row for row in rows if not row.solved or row.unserved_rps]
     return sorted(bad, key=lambda row: (row.solved, -(row.unserved_rps or 0.0)))
 
@@ -57,7 +69,7 @@ def most_cost_usd_per_h(rows: Sequence[StudyRow]) -> float:
 def first_line(problem: str | None) -> str:
     """Why there is no plan, in a line."""
     lines = (problem or "").splitlines() or [""]
-    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+    return cut_middle(lines[0], _MOST_LETTERS) + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
 
 
 def breaks_words(row: StudyRow) -> str:

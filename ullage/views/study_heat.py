@@ -68,7 +68,7 @@ def heat_map(grid: HeatGrid) -> Markup:
         y_px = _TOP_PX + CELL_HEIGHT_PX * line
         parts.append(svg_text(0, y_px + 18, value, _TEXT_PX, room_px=grid.left_px - 8))
     parts += _cells(grid)
-    note = "!: leaves demand unserved; grey: no plan"
+    note = "!: leaves demand unserved; grey: no plan; empty: not planned yet"
     parts.append(svg_text(0, grid.height_px - 8, note, _TEXT_PX, sign="dim", colour=DIM))
     return element("g", *parts, class_="heat")
 

@@ -19,6 +19,8 @@ _BAND_PX, _TEXT_PX, _POINT_PX = 26, 11, 4.0
 _POINT, _FRONT, _WRONG = "#56b4e9", "#d55e00", "#b03a00"
 # Numbers at points of the front, where there is room for them.
 MOST_NUMBERED = 12
+# Rows beyond which points that lie close together are one.
+_MANY_ROWS = 5000
 
 
 class _Scale:
@@ -26,12 +28,12 @@ class _Scale:
 
     def __init__(self, rows: Sequence[StudyRow]) -> None:
         costs = [row.cost_usd_per_h or 0.0 for row in rows] or [0.0]
-        self.x_ticks = round_ticks(min(costs), max(costs))
+        self.x_ticks = round_ticks(*_widened(costs))
         grown = [row.breaks_at_load_factor for row in rows if row.breaks_at_load_factor and not row.unserved_rps]
         self.beyond = any(row.breaks_at_load_factor is None and not row.unserved_rps for row in rows)
         self.now = any(row.unserved_rps or row.breaks_at_load_factor == 0.0 for row in rows)
         self.doubling = bool(grown) and max(grown) > 3 * min(grown)
-        self.y_ticks = (doubling_ticks if self.doubling else round_ticks)(min(grown), max(grown)) if grown else []
+        self.y_ticks = (doubling_ticks(min(grown), max(grown)) if self.doubling else round_ticks(*_widened(grown))) if grown else []
         self.high_px = TOP_PX + (_BAND_PX if self.beyond else 0)
         self.low_px = BOTTOM_PX - (_BAND_PX if self.now else 0)
 
@@ -51,6 +53,12 @@ class _Scale:
         if row.breaks_at_load_factor is None:
             return x_px, TOP_PX + _BAND_PX / 2
         return x_px, self.y_px(row.breaks_at_load_factor)
+
+
+def _widened(values: Sequence[float]) -> tuple[float, float]:
+    """The range of the values; where they are almost the same, one in which that is seen."""
+    low, high = min(values), max(values)
+    return (low, high) if high - low > 0.02 * high else (low * 0.95, high * 1.05)
 
 
 def study_scatter(results: StudyResults) -> Markup:
@@ -101,10 +109,12 @@ def _front(scale: _Scale, front: Sequence[StudyRow]) -> Iterator[Markup]:
 def _points(scale: _Scale, rows: Sequence[StudyRow], front: Sequence[StudyRow]) -> Iterator[Markup]:
     """A circle for all scenarios in one place, a square where demand is unserved; the front over the others."""
     best = {row.scenario for row in front}
+    # very many points lie over each other anyway
+    step_px = 0.1 if len(rows) <= _MANY_ROWS else 3.0
     here: dict[tuple[str, str], list[StudyRow]] = {}
     for row in rows:
         x_px, y_px = scale.place(row)
-        here.setdefault((f"{x_px:.1f}", f"{y_px:.1f}"), []).append(row)
+        here.setdefault((f"{round(x_px / step_px) * step_px:.1f}", f"{round(y_px / step_px) * step_px:.1f}"), []).append(row)
     ordered = sorted(here.items(), key=lambda item: any(row.scenario in best for row in item[1]))
     for (x, y), found in ordered:
         named = "; ".join(f"{row.scenario}: {row.cost_usd_per_h:,.2f} USD/h, {breaks_words(row)}" for row in found[:3])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from ullage.views.html.markup import Markup, element
+from ullage.views.study_text import cut_middle
 from ullage.views.svg_text import cut, text_width_px
 
 INK, DIM, GRID = "#1a1a1a", "#4d4d4d", "#d0d4d8"
+# No room is as wide as this, and cutting a longer text to its room takes long.
+_MOST_LETTERS = 400
 
 
 def svg_text(
@@ -13,7 +18,7 @@ def svg_text(
 ) -> Markup:
     """A line of text, cut where it is wider than its room; what was cut is read by pointing at it."""
     plain = " ".join(words.split())
-    shown = cut(plain, size_px, room_px) if room_px else plain
+    shown = cut(cut_middle(plain, _MOST_LETTERS), size_px, room_px) if room_px else plain
     title = (element("title", plain),) if shown != plain else ()
     return element(
         "text",
@@ -43,4 +48,4 @@ def svg_line(from_px: tuple[float, float], to_px: tuple[float, float], sign: str
 
 def widest_px(texts: list[str], size_px: int, least_px: float, most_px: float) -> float:
     """Room for the widest of the texts, between two bounds."""
-    return min(most_px, max([least_px, *(text_width_px(text, size_px) for text in texts)]))
+    return min(most_px, max([least_px, *(math.ceil(text_width_px(text, size_px)) + 1.0 for text in texts)]))

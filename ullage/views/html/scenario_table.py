@@ -15,15 +15,17 @@ from ullage.views.study_text import against_base, breaks_at
 # Beyond so many rows they stand in groups that open, and beyond so many the others are in the study's files only.
 MOST_UNGROUPED, MOST_IN_PAGE = 500, 5000
 CAPTION = "Scenarios"
-_HEADS = ("scenario", "USD/h", "to scale", "against declared", "gap", "GPUs", "unserved requests/s", "breaks at")
+_HINT = (
+    "Bars are costs to one scale. The orange tick is the bound: no plan can be cheaper. Dashes: cost as declared, which changes refer to. "
+    "Unserved demand is in requests/s."
+)
+_HEADS = ("scenario", "USD/h", "to scale", "change", "gap", "GPUs", "unserved/s", "breaks at")
 
 
 def scenario_table(results: StudyResults, most: int = MOST_IN_PAGE) -> Iterator[Markup]:
     """One table, or one for each value of the first setting where there are very many; and what is left out."""
     rows, left_out = shown_rows(results, most)
-    yield element(
-        "p", "Bars are costs to one scale. The orange tick is the bound: no plan can be cheaper. Dashes: cost as declared.", class_="hint"
-    )
+    yield element("p", _HINT, class_="hint")
     if left_out:
         yield element("p", left_out_words(left_out), " All are in the study's files.")
     most_usd_per_h = most_cost_usd_per_h(rows)
@@ -56,7 +58,8 @@ def _table(results: StudyResults, rows: Sequence[StudyRow], caption: str, most_u
     heads = (*_HEADS, *(("goals met",) if simulated else ()), "what binds")
     base = results.base
     cells = [_cells(row, base, most_usd_per_h, simulated=simulated) for row in rows]
-    return html_table(caption, heads, cells, numbers=(1, 3, 4, 5, 6, 7, *((8,) if simulated else ())))
+    numbers = (1, 3, 4, 5, 6, 7, *((8,) if simulated else ()))
+    return element("div", html_table(caption, heads, cells, numbers=numbers), class_="scenarios")
 
 
 def _cells(row: StudyRow, base: StudyRow | None, most_usd_per_h: float, *, simulated: bool) -> list[str]:

@@ -19,8 +19,13 @@ CHART_STYLE = """
 .ullage .chart .cell{stroke:var(--bg)}
 .ullage .meter.cost{width:170px;height:14px;vertical-align:-2px}
 .ullage .meter u.declared{border-left:1px dashed var(--fg)}
+.ullage .scenarios table.tab th[scope=row]{min-width:20em}
+.ullage .scenarios table.tab td:last-child{min-width:15em}
 .ullage .group{margin:4px 0}
-@media print{.ullage .meter.cost{width:90px}}
+@media (max-width:640px){.ullage .scenarios table.tab th[scope=row]{min-width:9em}}
+@media print{.ullage .meter.cost{width:90px}
+.ullage .scenarios table.tab th[scope=row]{min-width:12em}
+.ullage .scenarios table.tab td:last-child{min-width:11em}}
 """
 
 
@@ -40,4 +45,6 @@ def heat_chart(results: StudyResults) -> Iterator[Markup]:
 
 
 def _chart(drawn: Markup, width_px: float, height_px: float, words: str) -> Markup:
-    return element("svg", drawn, viewBox=f"0 0 {width_px:.0f} {height_px:.0f}", role="img", aria_label=words, class_="chart")
+    return element(
+        "svg", drawn, viewBox=f"0 0 {max(width_px, SCATTER_WIDTH_PX):.0f} {height_px:.0f}", role="img", aria_label=words, class_="chart"
+    )

@@ -17,10 +17,13 @@ import pytest
 
 from planner.plan import Plan
 from tests.plans import mig_plan
+from tests.ullage.views.drawn_studies import grid_study
 from tests.ullage.views.html.page_plans import repeated_plan, told_plan
 from ullage.views.html.page_frame import POLICY
 from ullage.views.html.plan_fragment import plan_html
 from ullage.views.html.report_page import report_page
+from ullage.views.html.study_fragment import study_html
+from ullage.views.html.study_page import study_page
 
 PLANS = {"told": told_plan("chat"), "mig": mig_plan(), "large": repeated_plan(70)}
 # Writes what axe found in place of the page; every disclosure is open before.
@@ -65,9 +68,19 @@ def test_axe_finds_nothing_serious(plan: Plan, dark: bool, axe: str, chromium: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("count", [60, 700])
+def test_axe_finds_nothing_serious_in_a_study(count: int, dark: bool, axe: str, chromium: str, tmp_path: Path) -> None:
+    page = study_page(grid_study(count, 10)).replace(html.escape(POLICY), "")
+    checked = page.replace("</body>", f"<script>{axe}</script>{CHECK}</body>")
+    assert serious(violations(checked, chromium, tmp_path, dark=dark)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_serious_in_a_notebooks_fragment(dark: bool, axe: str, chromium: str, tmp_path: Path) -> None:
     around = '<!DOCTYPE html><html lang="en"><head><title>notebook</title></head><body><main><h1>a</h1><h2>b</h2>'
-    page = f"{around}{plan_html(told_plan('chat'))}{plan_html(mig_plan())}</main><script>{axe}</script>{CHECK}</body></html>"
+    shown = f"{plan_html(told_plan('chat'))}{plan_html(mig_plan())}{study_html(grid_study(30, 6))}"
+    page = f"{around}{shown}</main><script>{axe}</script>{CHECK}</body></html>"
     assert serious(violations(page, chromium, tmp_path, dark=dark)) == []
 
 
