@@ -71,7 +71,8 @@ def plan(
     from ullage.planning.running_state import running_state
     from ullage.views.plan_text import plan_text
 
-    _check_options(prior, state, reproducible=reproducible, time_limit_s=time_limit)
+    if reproducible and time_limit is not None:
+        raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
     if out is not None:
         check_target(out, fleet)
     spec, now = scaled(read_fleet(fleet), factors_of(scale or ())), running_state(fleet, state, prior)
@@ -83,18 +84,15 @@ def plan(
     typer.echo(json.dumps(summary(planned), sort_keys=True) if as_json else plan_text(planned.plan), nl=as_json)
     if out is not None:
         _tell_next(planned.plan, fleet, out, as_json=as_json)
-    if fail_on_unserved and any(workload.unserved_rps > 0 for workload in planned.plan.desired.workloads):
+    _answer(planned.plan, fail_on_unserved=fail_on_unserved, detailed_exitcode=detailed_exitcode)
+
+
+def _answer(plan: Plan, *, fail_on_unserved: bool, detailed_exitcode: bool) -> None:
+    """End with the exit code that was asked for."""
+    if fail_on_unserved and any(workload.unserved_rps > 0 for workload in plan.desired.workloads):
         raise ExitCode(UNSERVED)
-    if detailed_exitcode and planned.plan.actions:
+    if detailed_exitcode and plan.actions:
         raise ExitCode(CHANGES)
-
-
-def _check_options(prior: Path | None, state: Path | None, *, reproducible: bool, time_limit_s: float | None) -> None:
-    """ValueError for options that contradict each other."""
-    if prior is not None and state is not None:
-        raise ValueError("--prior and --state contradict each other: both say what runs now; give one of them")
-    if reproducible and time_limit_s is not None:
-        raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
 
 
 def factors_of(texts: Sequence[str]) -> dict[str, float]:
