@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from planner.plan import Desired
 from planner.saving_steps import EXCLUSIVE
 from ullage.views.html.markup import Markup, element
-from ullage.views.html.number_words import percent_words, usd_words
+from ullage.views.html.number_words import percent_words, rate_words, usd_words
 
 
 def headline_figures(desired: Desired) -> Markup:
@@ -26,7 +26,7 @@ def _figures(desired: Desired) -> Iterator[tuple[str, str, str, str]]:
     yield "GPUs in use", f"{desired.gpus_used:,} of {len(desired.gpus):,}", f"{len(desired.replicas):,} replicas", ""
     unserved_rps = sum(workload.unserved_rps for workload in desired.workloads)
     asked_rps = sum(workload.rate_rps for workload in desired.workloads)
-    yield "Unserved", f"{unserved_rps:.3g} requests/s", f"of {asked_rps:.4g} at the peaks", " wrong" if unserved_rps else ""
+    yield "Unserved", f"{rate_words(unserved_rps)} requests/s", f"of {rate_words(asked_rps)} at the peaks", " wrong" if unserved_rps else ""
     gaps = [tier for tier in certificate.tiers if tier.optimised and tier.gap_fraction > 0]
     figure = percent_words(gaps[0].gap_fraction, 2) if gaps else percent_words(0)
     proven = "proven optimal for this problem" if certificate.status == "optimal" else f"on {gaps[0].goal}" if gaps else "not proven"

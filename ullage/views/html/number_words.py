@@ -17,6 +17,15 @@ def usd_words(usd_per_h: float) -> str:
     return f"{usd_per_h:,.2f} USD/h"
 
 
+def rate_words(rate_rps: float) -> str:
+    """Requests/s with as many digits as matter, never as a power of ten.
+
+    >>> rate_words(15742.31), rate_words(1.2345), rate_words(0)
+    ('15,742', '1.23', '0')
+    """
+    return f"{rate_rps:,.0f}" if rate_rps >= 100 else f"{rate_rps:.3g}" if rate_rps >= 0.001 or not rate_rps else f"{rate_rps:.6f}"
+
+
 def percent_words(fraction: float, digits: int = 0) -> str:
     """A part in percent."""
     return f"{fraction * 100:.{digits}f} %"
