@@ -24,7 +24,6 @@ def _(mo):
     which-gpus-to-buy.ipynb is the same for Jupyter. All plans are made without simulation, which takes
     seconds. Simulate the plan that you choose: `ullage.plan(fleet)`.
     """)
-    return
 
 
 @app.cell
@@ -43,7 +42,6 @@ def _(mo):
 
     `set` gives a changed copy of the fleet. `x1.5` multiplies what stands there.
     """)
-    return
 
 
 @app.cell
@@ -59,7 +57,6 @@ def _(fleet, ullage):
 @app.cell
 def _(then):
     then.plot()
-    return
 
 
 @app.cell(hide_code=True)
@@ -70,13 +67,11 @@ def _(mo):
     `explain=True` also asks what one more GPU would serve and cost, where a pool is full, and what the plan would cost if
     step times were at the ends of their band. Both stand in the last lines.
     """)
-    return
 
 
 @app.cell
 def _(then):
     then.explain()
-    return
 
 
 @app.cell(hide_code=True)
@@ -88,7 +83,6 @@ def _(mo):
     pool. GPUs that are owned cost their price per hour only while they are used, so an idle one costs nothing here: what you
     pay for a node that you buy is yours to add.
     """)
-    return
 
 
 @app.cell
@@ -114,7 +108,6 @@ def _(mo):
     that keeps our GPUs. Where demand is unserved, the proof that no plan is better takes long: each plan stops after 5 s, and
     `gap` says how far it may be from the best.
     """)
-    return
 
 
 @app.cell
@@ -134,7 +127,6 @@ def _(mo):
     The last column shows whether a price moves work to other GPUs: the cheaper H100 change only the cost, the dearer ones send
     work to the L40S.
     """)
-    return
 
 
 @app.cell
@@ -142,7 +134,6 @@ def _(later, ullage):
     changes = {"H100 cheaper": {"h100": "x0.7"}, "H100 dearer": {"h100": "x1.5"}}
     prices = ullage.whatif(later, scenarios=[{"name": name, "price": change} for name, change in changes.items()])
     prices.to_frame()[["scenario", "cost_usd_per_h", "gpus_used", "gpus_by_type"]]
-    return
 
 
 @app.cell(hide_code=True)
@@ -153,7 +144,6 @@ def _(mo):
     The options by cost. `breaks at` is the growth beyond this demand that breaks the first goal; `short of` is what cannot be
     served any more when h100-0 is lost, after planning again, in requests/s. Options that replace all GPUs have no h100-0.
     """)
-    return
 
 
 @app.cell
@@ -170,13 +160,11 @@ def _(lost, study):
 def _(decision, mo):
     if mo.app_meta().mode == "script":
         print(decision.to_string())
-    return
 
 
 @app.cell
 def _(study):
     study.plot()
-    return
 
 
 @app.cell(hide_code=True)
@@ -186,14 +174,12 @@ def _(mo):
 
     `best` names the cheapest of those that leave least unserved, and `plan` makes its plan again.
     """)
-    return
 
 
 @app.cell
 def _(study):
     chosen = study.plan(study.best("cost_usd_per_h").scenario)
     chosen
-    return
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -69,7 +70,7 @@ def test_every_notebook_is_here() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_they_are_stored_without_results(path: Path) -> None:
     notebook = stored(path)
-    nbformat.validate(notebook)  # type: ignore[no-untyped-call]
+    nbformat.validate(notebook)
     assert [cell.id for cell in code_cells(notebook) if cell.outputs or cell.execution_count is not None] == []
     assert [cell.id for cell in notebook.cells if cell.metadata] == []
     assert notebook.metadata.kernelspec.name == "python3"
@@ -120,8 +121,6 @@ def test_the_marimo_script_runs_under_marimo(copied: Path) -> None:
     # not part of the development environment, also not in continuous integration: it takes 150 MB for one example
     if find_spec("marimo") is None:
         pytest.skip("marimo is not installed: pip install marimo")
-    import subprocess
-
     ran = subprocess.run([sys.executable, SCRIPT.name], cwd=copied, capture_output=True, text=True, timeout=MOST_S_OF_A_CELL, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "one more H100 node" in ran.stdout
