@@ -26,9 +26,9 @@ from ullage.inputs import check_target, read_bytes, refuse_unknown_flags, write_
 UNSAVED = Path("fleet")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FleetSpec:
-    """A declared fleet; nothing in it ever changes: set() gives a changed copy.
+    """A declared fleet; nothing in it ever changes: set() gives a changed copy. Two are equal that declare the same under one path.
 
     path names it in errors, and relative file names start from its folder. own_hash is that of the file; None of what is in no file as it
     is. factors multiply the demand of workloads whose demand is a trace.
@@ -51,7 +51,7 @@ class FleetSpec:
         >>> fleet.set("pools.h100.nodes", 3).get("pools.h100.nodes")
         '3'
         """
-        steps, factor = resolve(self.root, path), times(value)
+        steps, factor = resolve(self.root, path, new=value is not None), times(value)
         if factor is not None:
             return self._times(path, steps, factor)
         node = None if value is None else node_of(value)
@@ -60,7 +60,7 @@ class FleetSpec:
 
     def get(self, path: str) -> Any:  # noqa: ANN401 -- texts, lists and mappings as the file says them
         """What the fleet says at a path, as text, list or mapping; None where it says nothing and the default counts."""
-        found = value_at(self.root, resolve(self.root, path))
+        found = value_at(self.root, resolve(self.root, path, new=False))
         return None if found is None else found.plain()
 
     def resolved(self, read: Read = read_regular) -> Fleet:
@@ -87,6 +87,14 @@ class FleetSpec:
         """The names of the entries under pools, models or workloads."""
         found = value_at(self.root, (section,))
         return tuple(found.value) if found is not None and isinstance(found.value, Mapping) else ()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both declare the same, wherever it stands in their files."""
+        return self._said() == other._said() if isinstance(other, FleetSpec) else NotImplemented
+
+    def __hash__(self) -> int:
+        """That of all that is declared."""
+        return hash(json.dumps(self._said(), sort_keys=True))
 
     def __repr__(self) -> str:
         """The name and how much there is."""
@@ -131,8 +139,11 @@ class FleetSpec:
     def _hash(self) -> str:
         if self.own_hash is not None:
             return self.own_hash
-        said = [self.root.plain(), [[name, str(factor)] for name, factor in self.factors]]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._said()[1:], sort_keys=True).encode()).hexdigest()
+
+    def _said(self) -> list[Any]:
+        """All that is declared, and where files are found from."""
+        return [str(self.path), self.root.plain(), [[name, str(factor)] for name, factor in self.factors]]
 
 
 def spec_of_document(document: Mapping[str, Any]) -> FleetSpec:

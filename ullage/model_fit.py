@@ -111,6 +111,8 @@ def fit_models(  # noqa: PLR0913 -- the options of `ullage fit`
     True
     """
     names = [models] if isinstance(models, str) else list(models)
+    if not names:
+        raise ValueError("there are no models; give at least one (`ullage catalogue models` lists them)")
     if gpu is None:
         raise ValueError("give --gpu: the GPU type that the models should share (`ullage catalogue gpus` lists them)")
     gpu_type = builtin().gpu(gpu)

@@ -20,8 +20,8 @@ class PathError(ValueError):
     """A path that names no field of this fleet; the message has the nearest spelling."""
 
 
-def resolve(root: Node, path: str) -> FieldPath:
-    """The steps to a field, written or not. Entries under pools, models and workloads must be there; the last step may be a new entry.
+def resolve(root: Node, path: str, *, new: bool = True) -> FieldPath:
+    """The steps to a field, written or not. Entries under pools, models and workloads must be there; with new, the last one may be new.
 
     Names may hold dots. A field of a part may be named without it where only one part has it: workloads.chat.rate stands for
     workloads.chat.demand.rate, workloads.chat.ttft_p95 for workloads.chat.slo.ttft_p95. Raises PathError.
@@ -36,7 +36,12 @@ def resolve(root: Node, path: str) -> FieldPath:
     """
     if not path:
         raise PathError("a path is empty; write for example pools.h100.nodes")
-    return tuple(_steps(path, path, (DeclaredFleet,), root, ()))
+    steps = tuple(_steps(path, path, (DeclaredFleet,), root, ()))
+    if len(steps) == 2 and not new:
+        entries = _child(root, str(steps[0]))
+        if entries is None or _child(entries, str(steps[1])) is None:
+            _entry(path, f"{steps[1]}.", entries, steps[:1], known=True)
+    return steps
 
 
 def joined(steps: FieldPath) -> str:

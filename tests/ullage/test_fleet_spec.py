@@ -103,3 +103,20 @@ def test_a_missing_or_wrong_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump({"pools": {}}))
     with pytest.raises(SpecError, match="schema_version"):
         load(tmp_path / "fleet.yaml")
+
+
+def test_fleets_are_equal_that_declare_the_same() -> None:
+    assert spec() == spec().set("pools.h100.nodes", 1)
+    assert hash(spec()) == hash(spec().set("pools.h100.nodes", "1"))
+    assert spec() != spec().set("pools.h100.nodes", 2)
+    assert len({spec(), spec(), load(DEMO)}) == 2
+
+
+def test_what_is_not_there_is_neither_read_nor_left_out() -> None:
+    for ask in (lambda: spec().get("pools.h10"), lambda: spec().set("pools.h10", None)):
+        with pytest.raises(PathError, match=r"there is no 'h10' under pools; did you mean 'h100'"):
+            ask()
+    assert spec().set("workloads.large", None).names("workloads") == ("small", "middle")
+    added = spec().set("pools.l4", {"gpu": "L4", "nodes": 1, "gpus_per_node": 2})
+    assert [pool.name for pool in added.resolved().pools] == ["h100", "l4"]
+    assert added.get("pools.l4.gpu") == "L4"

@@ -127,7 +127,7 @@ def whatif(
     fleet: FleetSpec | str | Path,
     settings: Mapping[str, object] | None = None,
     *,
-    scenarios: Sequence[Mapping[str, object]] = (),
+    scenarios: Sequence[Mapping[str, object]] | Mapping[str, object] = (),
     state: State | str | Path | None = None,
     prior: FleetPlan | str | Path | None = None,
     verify: bool = False,
@@ -153,7 +153,7 @@ def whatif(
     question = StudyQuestion(
         spec,
         {path: values_of(path, values) for path, values in (settings or {}).items()},
-        tuple(_named(spec, said) for said in scenarios),
+        tuple(_named(spec, said) for said in ([scenarios] if isinstance(scenarios, Mapping) else scenarios)),
         running_state(spec.path, state, prior.document if isinstance(prior, FleetPlan) else prior),
         StudyOptions(solver=solver, time_limit_s=time_limit_s, verify=verify),
     )
@@ -166,5 +166,7 @@ def whatif(
 
 
 def _named(spec: FleetSpec, said: Mapping[str, object]) -> Scenario:
+    if not isinstance(said, Mapping):
+        raise ValueError(f"{said!r:.60} is no scenario; write for example {{'demand': 'x2'}}")  # noqa: TRY004 -- as all bad input
     kinds = {kind: argument for kind, argument in said.items() if kind != "name"}
     return scenario(spec, kinds, None if said.get("name") is None else shown(said["name"]))

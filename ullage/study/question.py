@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from planner.plan import State
-from planner.spec.paths import resolve
+from planner.spec.paths import FieldPath, resolve
 from ullage.fleet_spec import FleetSpec, spec_of_document
 from ullage.plugins import SOLVERS, load
 from ullage.study.scenarios import BASE, MOST_SCENARIOS, Scenario, count_of, grid
@@ -33,16 +33,26 @@ class StudyQuestion:
     def __post_init__(self) -> None:
         """Refuse what could never be solved, before anything is."""
         load("solvers", SOLVERS, self.options.solver)
-        for path in self.settings:
-            resolve(self.spec.root, path)
+        self._check_paths()
         if not self.settings and not self.named:
             raise ValueError("a study varies something: give --set PATH=VALUES, --scenario KIND=VALUE or --file")
         if self.total > MOST_SCENARIOS:
             raise ValueError(f"these are {self.total} scenarios; at most {MOST_SCENARIOS} are solved: give fewer values")
         names = [scenario.name for scenario in self.named]
-        twice = sorted({name for name in names if names.count(name) > 1 or name == BASE})
+        taken = {BASE, *(scenario.name for scenario in grid(self.settings))} if names else {BASE}
+        twice = sorted({name for name in names if names.count(name) > 1 or name in taken})
         if twice:
             raise ValueError(f"two scenarios are called {twice[0]!r}; give each a name of its own")
+
+    def _check_paths(self) -> None:
+        """Each path names a field, and no setting would undo an earlier one."""
+        before: dict[FieldPath, str] = {}
+        for path in self.settings:
+            steps = resolve(self.spec.root, path)
+            undone = next((other for known, other in before.items() if known[: len(steps)] == steps), None)
+            if undone is not None:
+                raise ValueError(f"{path} would undo {undone}, which is set before it; give one of them, or {path} first")
+            before[steps] = path
 
     @property
     def total(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -15,7 +16,7 @@ _OPEN, _CLOSE = "[{", "]}"
 
 
 def values_of(path: str, given: object) -> tuple[object, ...]:
-    """The values of a setting, in order. ValueError when there are none or too many.
+    """The values of a setting, in order, each once. ValueError when there are none or too many.
 
     A text is read as the command line writes it: values between commas, ranges with both ends. Anything else that can be iterated over
     gives its items, and everything else is one value.
@@ -25,15 +26,14 @@ def values_of(path: str, given: object) -> tuple[object, ...]:
     >>> values_of("workloads.chat.rate", ["x0.5", "x1"])
     ('x0.5', 'x1')
     """
-    found: list[object] = []
+    found: dict[str, object] = {}
     for value in _written(path, given) if isinstance(given, str) else _items(given):
-        node_of(value)
-        found.append(value)
+        found.setdefault(json.dumps(node_of(value).plain(), sort_keys=True), value)
         if len(found) > MOST_VALUES:
             raise ValueError(f"{path}: more than {MOST_VALUES} values; give fewer")
     if not found:
         raise ValueError(f"{path}: there are no values in {given!r:.60}; give at least one, for example 2..6")
-    return tuple(found)
+    return tuple(found.values())
 
 
 def setting_of(text: str) -> tuple[str, tuple[object, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,8 +96,9 @@ def test_hostile_names_are_inert() -> None:
         ({}, [], "a study varies something"),
         ({}, [{"node_lst": "h100-0"}], "did you mean 'node_lost'"),
         ({}, [{"name": "x"}], "a scenario says nothing"),
+        ({}, ["demand=x2"], "is no scenario"),
     ],
 )
-def test_what_cannot_be_studied_is_refused(settings: dict[str, object], scenarios: list[dict[str, object]], told: str) -> None:
+def test_what_cannot_be_studied_is_refused(settings: dict[str, object], scenarios: list[Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         ullage.whatif(ullage.fleet(fleet_dict()), settings, scenarios=scenarios)

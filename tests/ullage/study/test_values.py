@@ -26,6 +26,8 @@ from ullage.study.values import MOST_VALUES, setting_of, shown, split, values_of
         ({"mean": 5}, ({"mean": 5},)),
         (None, (None,)),
         (True, (True,)),
+        ("1..3,2..4", ("1", "2", "3", "4")),
+        ([1, 1, "1"], (1,)),
     ],
 )
 def test_values_are_read_as_they_are_written(given: object, values: tuple[object, ...]) -> None:
