@@ -25,12 +25,12 @@ def place(problem: Problem, solution: Solution) -> tuple[Placed, ...]:
     """
     running = [_running(problem, pool) for pool in range(len(problem.pools))]
     spots: dict[tuple[int, Spot], tuple[int, ...]] = {}
+    nodes: list[list[int]] = []
     for pool, now in enumerate(running):
         wanted = [pattern for pattern in solution.patterns if pattern.pool == pool]
-        nodes = _nodes(problem, pool, wanted, now)
-        here = _spots(problem, pool, wanted, now, nodes)
-        spots |= {(pool, spot): residents for spot, residents in (here | _free(problem, pool, nodes, here)).items()}
-    Spread(problem, spots).run()
+        nodes.append(_nodes(problem, pool, wanted, now))
+        spots |= {(pool, spot): residents for spot, residents in _spots(problem, pool, wanted, now, nodes[pool]).items()}
+    spots = _spread(problem, spots, nodes)
     placed: list[Placed] = []
     for (pool, spot), residents in spots.items():
         placed.extend(_replicas(problem, spot, residents, running[pool].get(spot, ())) if residents else ())
@@ -64,13 +64,30 @@ def _spots(
     return spots
 
 
-def _free(problem: Problem, pool: int, nodes: Sequence[int], spots: Mapping[Spot, tuple[int, ...]]) -> dict[Spot, tuple[int, ...]]:
-    """Places of a pool that stay empty, where demands that tolerate the loss of a node may use them: one size of block, the smallest."""
-    if not any(problem.demands[problem.shapes[index].demand].tolerate_nodes for residents in spots.values() for index in residents):
-        return {}
+def _spread(
+    problem: Problem, spots: dict[tuple[int, Spot], tuple[int, ...]], nodes: Sequence[Sequence[int]]
+) -> dict[tuple[int, Spot], tuple[int, ...]]:
+    """The spots with demands that tolerate the loss of a node spread over nodes, into free places too.
+
+    Those of one size of block at a time, the largest first: what is left of a large free place is free for smaller ones then.
+    """
+    tolerant = {
+        (pool, len(gpus))
+        for (pool, (_, gpus)), residents in spots.items()
+        if any(problem.demands[problem.shapes[index].demand].tolerate_nodes for index in residents)
+    }
+    for size in sorted({size for _, size in tolerant}, reverse=True):
+        for pool in sorted(pool for pool, other in tolerant if other == size):
+            spots |= {(pool, spot): () for spot in _free(problem, pool, nodes[pool], size, [key[1] for key in spots if key[0] == pool])}
+        Spread(problem, spots).run()
+        spots = {key: residents for key, residents in spots.items() if residents}
+    return spots
+
+
+def _free(problem: Problem, pool: int, nodes: Sequence[int], size: int, spots: Sequence[Spot]) -> list[Spot]:
+    """Blocks of a size that are empty."""
     taken = {(node, gpu) for node, gpus in spots for gpu in gpus}
-    size = min(len(gpus) for _, gpus in spots)
-    return {spot: () for spot in _blocks(nodes, problem.pools[pool].gpus_per_node, size) if not _overlaps(spot, taken)}
+    return [spot for spot in _blocks(nodes, problem.pools[pool].gpus_per_node, size) if not _overlaps(spot, taken)]
 
 
 def _nodes(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapping[Spot, Sequence[Placed]]) -> list[int]:

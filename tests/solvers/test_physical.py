@@ -69,3 +69,12 @@ def test_mig_instances_keep_their_start_slots() -> None:
     placed = place(problem, answer(problem, "test", [Pattern(0, (0, 1, 1))]))
     assert placed == (Placed(1, 0, (0,), 0), Placed(1, 0, (0,), 1), Placed(0, 0, (0,), 2))
     assert MigSlot("half", 2) in MIG_LAYOUTS[2]
+
+
+def test_blocks_of_every_size_are_spread_into_free_places() -> None:
+    """Two blocks of two GPUs and two single GPUs; each pair must survive the loss of a node."""
+    demands = (Demand("big", (1,), tolerate_nodes=1), Demand("small", (1,), tolerate_nodes=1))
+    shapes = (Shape("big", 0, 0, "exclusive", 90, 1, gpus=2), Shape("small", 1, 0, "exclusive", 90, 1))
+    problem = Problem((_pool(),), demands, shapes)
+    placed = place(problem, answer(problem, "test", [Pattern(0, (0,), 2), Pattern(0, (1,), 2)]))
+    assert [{item.node for item in placed if item.shape == index} for index in (0, 1)] == [{0, 1}, {0, 1}]
