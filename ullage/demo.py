@@ -24,7 +24,7 @@ from ullage.planning.plan import plan_fleet
 from ullage.traffic.replayed import replay_plan
 from ullage.traffic.requests import tagged, window_of
 from ullage.traffic.simulate import stressed
-from ullage.views.plan_text import headline, plan_text
+from ullage.views.plan.plan_text import headline, plan_text
 from ullage.views.progress import replay_progress
 from ullage.views.status_text import event_line
 from ullage.views.traffic_text import attainment, traffic_text

@@ -80,6 +80,12 @@ class FitAnswer:
         return text_html(str(self)) + table_html("Memory per GPU", ledger_rows(self.fit), LEDGER_COLUMNS)
 
 
+def _names(models: str | Sequence[str]) -> list[str]:
+    if not models:
+        raise ValueError("there are no models; give at least one (`ullage catalogue models` lists them)")
+    return [models] if isinstance(models, str) else list(models)
+
+
 def fit_models(  # noqa: PLR0913 -- the options of `ullage fit`
     models: str | Sequence[str],
     *,
@@ -110,9 +116,7 @@ def fit_models(  # noqa: PLR0913 -- the options of `ullage fit`
     >>> fit_models("qwen3-8b", gpu="h100", max_model_len=16384).fits
     True
     """
-    names = [models] if isinstance(models, str) else list(models)
-    if not names:
-        raise ValueError("there are no models; give at least one (`ullage catalogue models` lists them)")
+    names = _names(models)
     if gpu is None:
         raise ValueError("give --gpu: the GPU type that the models should share (`ullage catalogue gpus` lists them)")
     gpu_type = builtin().gpu(gpu)

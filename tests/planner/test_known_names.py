@@ -17,7 +17,7 @@ from tests.fleets import fleet, fleet_dict, workload
 from tests.renderers.live import gateway, route_to, stubs
 from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet
-from ullage.views.plan_text import plan_text
+from ullage.views.plan.plan_text import plan_text
 
 # A model of 14B parameters in 16 bit takes more than the 24 GB of an L4.
 SMALL_GPU = {"l4": {"gpu": "L4", "nodes": 1, "gpus_per_node": 1, "price": "1 USD/h"}}

@@ -20,7 +20,7 @@ from tests.fleets import fleet, fleet_dict, workload
 from tests.planner.test_diff import applied, engine
 from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet
-from ullage.views.plan_text import outage_lines
+from ullage.views.plan.plan_text import outage_lines
 
 MODELS: dict[str, dict[str, Any]] = fleet_dict()["models"]
 

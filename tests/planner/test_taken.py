@@ -14,7 +14,7 @@ from profiles.catalogue import builtin
 from tests.fleets import fleet, workload
 from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet
-from ullage.views.plan_text import plan_text
+from ullage.views.plan.plan_text import plan_text
 
 
 def _pools(taken: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:

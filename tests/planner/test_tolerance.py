@@ -15,7 +15,7 @@ from solvers.solution import answer
 from tests.fleets import fleet, workload
 from tests.strategies import problems
 from ullage.planning.plan import plan_fleet
-from ullage.views.plan_text import plan_text
+from ullage.views.plan.plan_text import plan_text
 
 POOL = Pool("p", nodes=2, gpus_per_node=2, memory_mib=100, price_microusd_per_h=10)
 ONE = Shape("one", 0, 0, "exclusive", 50, 10)

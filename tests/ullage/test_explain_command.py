@@ -15,7 +15,7 @@ from tests.fleets import fleet, workload
 from tests.ullage.commands import ullage, write_fleet
 from ullage.planning.interrupt import watched
 from ullage.planning.plan import plan_fleet
-from ullage.views.solve_progress import line
+from ullage.views.plan.solve_progress import line
 
 
 def test_the_whole_plan_in_short(work: Path) -> None:

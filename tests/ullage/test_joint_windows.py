@@ -12,7 +12,7 @@ from tests.planner.spec.fleet_files import load
 from ullage.checking import CheckError, checked
 from ullage.planning.plan import plan_fleet
 from ullage.traffic.simulate import simulated
-from ullage.views.plan_text import plan_text
+from ullage.views.plan.plan_text import plan_text
 
 _LENGTHS = "input_tokens: 600, output_tokens: 250"
 _FLEET = """

@@ -14,7 +14,7 @@ from tests.fleets import fleet
 from tests.profiles.points import measured
 from ullage.checking import CheckError, checked
 from ullage.planning.plan import plan_fleet
-from ullage.views.plan_text import plan_text
+from ullage.views.plan.plan_text import plan_text
 
 GPU = builtin().gpu("H100")
 SHIPPED = constants_for(EngineSettings().engine_version)

@@ -12,7 +12,7 @@ from planner.plan import Ledger, Plan, ReplicaForecast
 from tests import sound_plans
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.ullage.commands import ullage, write_plan
-from ullage.views.plan_svg import BAR_PX, GROWN, KV, OVERHEAD, WEIGHTS, plan_svg
+from ullage.views.plan.plan_svg import BAR_PX, GROWN, KV, OVERHEAD, WEIGHTS, plan_svg
 from ullage.views.svg_text import cut, listed, text_width_px, wrapped
 
 SVG = "{http://www.w3.org/2000/svg}"

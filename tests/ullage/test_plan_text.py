@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from planner.plan import Baseline, Certificate, Desired, Drain, GpuPlan, MigPlace, Plan, Repartition, Stop, TierResult
 from tests.plans import H100_USABLE_MIB, HEADROOM_MIB, mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
-from ullage.views.gpu_text import BAR_WIDTH
-from ullage.views.plan_text import action_lines, plan_text
+from ullage.views.plan.gpu_text import BAR_WIDTH
+from ullage.views.plan.plan_text import action_lines, plan_text
 
 FULL_MIB = H100_USABLE_MIB - HEADROOM_MIB
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from tests import sound_plans
 from tests.ullage.commands import ullage, write_plan
 from tests.ullage.views.drawn_studies import grid_study
-from ullage.views.html.report_page import report_page
-from ullage.views.html.study_page import study_page
-from ullage.views.study_files import write_study
+from ullage.views.html.plan.report_page import report_page
+from ullage.views.html.study.study_page import study_page
+from ullage.views.study.study_files import write_study
 
 
 def test_report_writes_the_page(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from ullage.checking import CheckError, architecture_of, checked
 from ullage.planning.ask import NO_LIMITS, answer_exactly
 from ullage.planning.plan import plan_fleet
 from ullage.planning.verified import Draft, Drafts, confirmed
-from ullage.views.explain_text import explain_text
-from ullage.views.plan_text import plan_text
+from ullage.views.plan.explain_text import explain_text
+from ullage.views.plan.plan_text import plan_text
 
 # Two goals of one model in one replica, beside three others: with neighbours that cost 1.3 the first sizing misses one.
 _CROWDED = """

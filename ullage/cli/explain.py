@@ -25,7 +25,7 @@ def explain(
     Example: ullage explain plan.json llama-8b
     """
     from ullage.inputs import read_plan
-    from ullage.views.explain_text import explain_text
+    from ullage.views.plan.explain_text import explain_text
 
     desired = read_plan(plan_file).desired
     # also with --json: a subject that does not exist, or a plan without an explanation, is an error

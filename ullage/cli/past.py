@@ -50,7 +50,7 @@ def undo(
     from ullage import local_files
     from ullage.checking import architectures_from, checked
     from ullage.inputs import read_state, write_text
-    from ullage.views.plan_text import action_lines, headline, outage_lines
+    from ullage.views.plan.plan_text import action_lines, headline, outage_lines
 
     now = read_state(state)
     past = _chosen(_applied(state), serial, now.serial, state)

@@ -69,7 +69,7 @@ def plan(
     from planner.plan import to_json
     from ullage.inputs import check_target, read_fleet, write_text
     from ullage.planning.running_state import running_state
-    from ullage.views.plan_text import plan_text
+    from ullage.views.plan.plan_text import plan_text
 
     if reproducible and time_limit is not None:
         raise ValueError("--reproducible and --time-limit contradict each other: with a limit in seconds, runs differ; give one of them")
@@ -129,7 +129,7 @@ def _planned(fleet: Fleet, state: State, *, progress: bool, interruptible: bool,
     from planner.problem import Watch
     from ullage.planning.interrupt import watched
     from ullage.planning.plan import plan_fleet
-    from ullage.views.solve_progress import end_progress, solve_progress
+    from ullage.views.plan.solve_progress import end_progress, solve_progress
 
     report = solve_progress(progress)
     try:
@@ -177,8 +177,8 @@ def show(
     Example: ullage show plan.json --svg plan.svg
     """
     from ullage.inputs import check_target, write_text
-    from ullage.views.plan_svg import plan_svg
-    from ullage.views.plan_text import plan_text
+    from ullage.views.plan.plan_svg import plan_svg
+    from ullage.views.plan.plan_text import plan_text
 
     plan = sound(plan_file, fleet_folder)
     if svg is not None:

@@ -50,11 +50,11 @@ def _page(source: Path, fleet_folder: Path | None) -> str:
             f"{source}: holds no {RESULTS}; expected a plan file, or the folder that `ullage whatif fleet.yaml ... -o DIR` made"
         )
     if source.is_dir() or _is_study(source):
-        from ullage.views.html.study_page import study_page
+        from ullage.views.html.study.study_page import study_page
 
         return study_page(read_results(source))
     from ullage.cli.planning import sound
-    from ullage.views.html.report_page import report_page
+    from ullage.views.html.plan.report_page import report_page
 
     return report_page(sound(source, fleet_folder))
 

@@ -132,7 +132,7 @@ def _announce(document: Plan) -> None:
     """Print what will be done, and what nobody but the user can confirm."""
     from planner.check import TAKEN_AS_SAID
     from planner.hosts import is_everywhere
-    from ullage.views.plan_text import action_lines, outage_lines
+    from ullage.views.plan.plan_text import action_lines, outage_lines
 
     typer.echo("\n".join([*action_lines(document.actions), *outage_lines(document.outages)]))
     typer.echo(f"checked; the checker cannot confirm, and takes from the plan: {'; '.join(TAKEN_AS_SAID)}")

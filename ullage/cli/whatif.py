@@ -64,7 +64,7 @@ def whatif(
     from ullage.study.solve import StudyOptions
     from ullage.study.study_folder import StudyFolder
     from ullage.study.study_run import run_study
-    from ullage.views.study_files import write_study
+    from ullage.views.study.study_files import write_study
 
     if pareto is not None:
         check_against(pareto, simulated=verify)
@@ -81,7 +81,7 @@ def whatif(
 
 def _tell(results: StudyResults, out: Path | None, against: str | None, *, as_json: bool) -> None:
     from ullage.study.results import pareto
-    from ullage.views.study_text import study_text
+    from ullage.views.study.study_text import study_text
 
     if as_json:
         typer.echo(results.model_dump_json())
@@ -132,7 +132,7 @@ def _question(
 def _watched(*, progress: bool, yes: bool) -> Iterator[Watcher]:
     """Tells how long it may take before it begins, and how far it is."""
     from ullage.study.study_run import Watcher
-    from ullage.views.study_progress import duration_words, study_progress
+    from ullage.views.study.study_progress import duration_words, study_progress
 
     def begins(scenarios: int, left_s: float, workers: int) -> None:
         long = f"{scenarios} scenarios may take about {duration_words(left_s)} on {workers} {'process' if workers == 1 else 'processes'}"

@@ -7,9 +7,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ullage.notebook.frames import lacking
-from ullage.views.gpu_bars import GpuBar, gpu_bars
-from ullage.views.plan_svg import FREE, KV, OVERHEAD, WEIGHTS, WRONG
-from ullage.views.plan_text import headline
+from ullage.views.plan.gpu_bars import GpuBar, gpu_bars
+from ullage.views.plan.plan_svg import FREE, KV, OVERHEAD, WEIGHTS, WRONG
+from ullage.views.plan.plan_text import headline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ class ShownFigure(Figure):
 def plan_figure(desired: Desired) -> Figure:
     """One stacked bar per GPU, first GPU on top: weights, KV cache, overhead, what others hold, free, in GiB.
 
-    GPUs that are alike share a bar where there are many; see ullage.views.gpu_bars.
+    GPUs that are alike share a bar where there are many; see ullage.views.plan.gpu_bars.
     """
     bars = gpu_bars(desired)
     figure = ShownFigure(figsize=(_WIDTH_IN, max(_LEAST_IN, 1.2 + _BAR_IN * len(bars))), layout="constrained")

@@ -16,9 +16,9 @@ from ullage.notebook.frames import frame
 from ullage.notebook.plan_diff import PlanDiff, diff_of
 from ullage.notebook.printed import PrintedText
 from ullage.plugins import RENDERERS, load
-from ullage.views.diff_text import unserved_rps
-from ullage.views.explain_text import explain_text
-from ullage.views.plan_text import headline, plan_text
+from ullage.views.plan.diff_text import unserved_rps
+from ullage.views.plan.explain_text import explain_text
+from ullage.views.plan.plan_text import headline, plan_text
 from ullage.views.tables.plan_tables import COLUMNS, plan_rows
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class FleetPlan:
         return f"<FleetPlan: {headline(self.document.desired)}>"
 
     def _repr_html_(self) -> str:
-        from ullage.views.html.plan_fragment import plan_html
+        from ullage.views.html.plan.plan_fragment import plan_html
 
         return plan_html(self.document)
 

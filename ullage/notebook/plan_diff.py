@@ -9,7 +9,7 @@ from planner.diff import diff
 from planner.plan import Action, Plan, as_applied
 from ullage.notebook.escaped import table_html
 from ullage.notebook.frames import frame
-from ullage.views.diff_text import diff_text, unserved_rps
+from ullage.views.plan.diff_text import diff_text, unserved_rps
 from ullage.views.tables.move_table import MOVE_COLUMNS, TableRow, move_rows
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from ullage.study.solve import StudyOptions
 from ullage.study.study_folder import StudyFolder
 from ullage.study.study_run import Watcher, run_study
 from ullage.study.values import shown, values_of
-from ullage.views.study_files import study_table, write_study
-from ullage.views.study_progress import study_progress
-from ullage.views.study_text import study_text
+from ullage.views.study.study_files import study_table, write_study
+from ullage.views.study.study_progress import study_progress
+from ullage.views.study.study_text import study_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ class Study:
         return f"<Study: {solved} of {self.results.total} scenarios of {self.results.fleet} planned>"
 
     def _repr_html_(self) -> str:
-        from ullage.views.html.study_fragment import study_html
+        from ullage.views.html.study.study_fragment import study_html
 
         return study_html(self.results)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ullage.notebook.figures import ShownFigure
 from ullage.study.results import StudyResults, pareto
 from ullage.study.rows import StudyRow
-from ullage.views.plan_svg import KV, WEIGHTS, WRONG
-from ullage.views.study_text import cut_middle, headline
+from ullage.views.plan.plan_svg import KV, WEIGHTS, WRONG
+from ullage.views.study.study_text import cut_middle, headline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

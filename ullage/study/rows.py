@@ -11,7 +11,7 @@ from planner.plan import Desired, Plan
 from planner.plan.bounds import Fraction, Money, PerSecond, PlanPart, WholeNumber
 from ullage.study.scenarios import Scenario
 
-# A row that is fuller than this keeps others out of a GPU: see ullage.views.explain_text.
+# A row that is fuller than this keeps others out of a GPU: see ullage.views.plan.explain_text.
 _FULL_FRACTION = 0.95
 
 

@@ -11,7 +11,7 @@ from planner.plan import Plan
 from tests.plans import tensor_parallel_plan, time_shared_plan
 from ullage.notebook.figures import plan_figure, simulation_figure
 from ullage.notebook.fleet_plan import FleetPlan
-from ullage.views.gpu_bars import MOST_BARS, gpu_bars
+from ullage.views.plan.gpu_bars import MOST_BARS, gpu_bars
 
 
 def wide(nodes: int) -> Plan:

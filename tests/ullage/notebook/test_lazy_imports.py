@@ -22,7 +22,7 @@ from ullage.notebook.studied import Study
 MODULES = (
     *("ullage.model_fit", "ullage.notebook.answers", "ullage.notebook.escaped", "ullage.notebook.fleet_plan"),
     *("ullage.notebook.frames", "ullage.notebook.planned_fleet", "ullage.notebook.printed", "ullage.prompt_fit"),
-    *("ullage.fleet_spec", "ullage.notebook.studied", "ullage.study.values", "ullage.study.named", "ullage.views.study_progress"),
+    *("ullage.fleet_spec", "ullage.notebook.studied", "ullage.study.values", "ullage.study.named", "ullage.views.study.study_progress"),
     *("planner.spec.paths", "planner.spec.edits"),
 )
 HEAVY = ("highspy", "matplotlib", "numpy", "ortools", "pandas", "pydantic", "yaml")

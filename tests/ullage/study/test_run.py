@@ -20,9 +20,9 @@ from ullage.study.scenarios import BASE
 from ullage.study.study_folder import RESULTS, ROWS, StudyFolder, read_results
 from ullage.study.study_run import StudyProgress, Watcher, run_study
 from ullage.study.workers import Workers
-from ullage.views.study_files import CSV, PARQUET, PICTURE, study_table, write_study
-from ullage.views.study_svg import study_svg
-from ullage.views.study_text import study_text
+from ullage.views.study.study_files import CSV, PARQUET, PICTURE, study_table, write_study
+from ullage.views.study.study_svg import study_svg
+from ullage.views.study.study_text import study_text
 
 
 def small_question() -> StudyQuestion:

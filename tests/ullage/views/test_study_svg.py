@@ -14,10 +14,10 @@ from tests.ullage.views.drawn_studies import base_row, grid_study, named_study, 
 from tests.ullage.views.html.page_plans import HOSTILE
 from ullage.study.results import StudyResults
 from ullage.study.rows import StudyRow
-from ullage.views.round_ticks import doubling_ticks, round_ticks, tick_words
-from ullage.views.study_choice import breaks_words, left_out_words, shown_rows
-from ullage.views.study_heat import heat_grid
-from ullage.views.study_svg import COST_PX, MOST_DRAWN, UNSERVED_PX, study_svg
+from ullage.views.study.round_ticks import doubling_ticks, round_ticks, tick_words
+from ullage.views.study.study_choice import breaks_words, left_out_words, shown_rows
+from ullage.views.study.study_heat import heat_grid
+from ullage.views.study.study_svg import COST_PX, MOST_DRAWN, UNSERVED_PX, study_svg
 from ullage.views.svg_text import text_width_px
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -20,10 +20,10 @@ from tests.plans import mig_plan
 from tests.ullage.views.drawn_studies import grid_study
 from tests.ullage.views.html.page_plans import repeated_plan, told_plan
 from ullage.views.html.page_frame import POLICY
-from ullage.views.html.plan_fragment import plan_html
-from ullage.views.html.report_page import report_page
-from ullage.views.html.study_fragment import study_html
-from ullage.views.html.study_page import study_page
+from ullage.views.html.plan.plan_fragment import plan_html
+from ullage.views.html.plan.report_page import report_page
+from ullage.views.html.study.study_fragment import study_html
+from ullage.views.html.study.study_page import study_page
 
 PLANS = {"told": told_plan("chat"), "mig": mig_plan(), "large": repeated_plan(70)}
 # Writes what axe found in place of the page; every disclosure is open before.

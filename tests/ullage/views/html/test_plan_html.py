@@ -15,8 +15,8 @@ from tests.plans import mig_plan, plan_of, replica, time_shared_plan
 from tests.ullage.views.html.page_plans import HOSTILE, changed, plans, repeated_plan, told_plan
 from tests.ullage.views.html.read_page import Node, everything, read
 from ullage.views.html.markup import Markup, element, joined
-from ullage.views.html.plan_fragment import plan_html
-from ullage.views.html.report_page import report_page
+from ullage.views.html.plan.plan_fragment import plan_html
+from ullage.views.html.plan.report_page import report_page
 
 View = Callable[[Plan], str]
 VIEWS = {"fragment": plan_html, "page": report_page}

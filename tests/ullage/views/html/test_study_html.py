@@ -16,10 +16,10 @@ from tests.ullage.views.html.read_page import Node, everything, read
 from tests.ullage.views.html.test_plan_html import ATTRIBUTES, TAGS
 from ullage.study.results import StudyResults
 from ullage.study.rows import StudyRow
-from ullage.views.html.scenario_table import MOST_IN_PAGE
-from ullage.views.html.study_fragment import study_html
-from ullage.views.html.study_page import study_page
-from ullage.views.study_text import MOST_ROWS
+from ullage.views.html.study.scenario_table import MOST_IN_PAGE
+from ullage.views.html.study.study_fragment import study_html
+from ullage.views.html.study.study_page import study_page
+from ullage.views.study.study_text import MOST_ROWS
 
 View = Callable[[StudyResults], str]
 VIEWS = {"fragment": study_html, "page": study_page}

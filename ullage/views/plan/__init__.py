@@ -1,0 +1,1 @@
+"""Plans as text and pictures, and why they are as they are."""

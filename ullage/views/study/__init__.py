@@ -1,0 +1,1 @@
+"""Studies as text, files and pictures."""
