@@ -19,7 +19,7 @@ from ullage.study.named import scenario
 from ullage.study.question import StudyQuestion
 from ullage.study.results import StudyResults, best, pareto
 from ullage.study.rows import StudyRow
-from ullage.study.scenarios import Scenario
+from ullage.study.scenarios import BASE, Scenario
 from ullage.study.solve import StudyOptions
 from ullage.study.study_folder import StudyFolder
 from ullage.study.study_run import Watcher, run_study
@@ -86,7 +86,7 @@ class Study:
 
     def plan(self, name: str) -> FleetPlan:
         """The plan of a scenario, made again. ValueError for a scenario that the study does not have."""
-        found: dict[str, Scenario] = {item.name: item for item in (Scenario(self.rows[0].scenario), *self.question.scenarios())}
+        found: dict[str, Scenario] = {item.name: item for item in (Scenario(BASE), *self.question.scenarios())}
         if name not in found:
             close = nearest(name, found)
             raise ValueError(f"the study has no scenario {name[:80]!r}{f'; did you mean {close!r}?' if close else ''}")

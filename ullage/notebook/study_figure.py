@@ -44,7 +44,7 @@ def _bars(axes: Axes, rows: list[StudyRow]) -> None:
     axes.barh(places, costs, color=colours)
     axes.plot([row.bound_usd_per_h or 0.0 for row in rows], places, "|", color="black", markersize=9, label="bound")
     axes.set_yticks(places, [cut_middle(row.scenario, _MOST_LETTERS) for row in rows], parse_math=False)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.set_xlabel("cost in USD/h" + ("; red: demand unserved" if WRONG in colours else ""))
     axes.legend(loc="lower right", frameon=False)
 

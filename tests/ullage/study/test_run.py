@@ -221,3 +221,14 @@ def test_a_study_varies_something_with_names_of_their_own() -> None:
         StudyQuestion(spec(), {f"policy.{field}": tuple(range(100)) for field in ("headroom", "burst_factor", "max_active_residents")})
     with pytest.raises(ValueError, match="--workers 0"):
         run_study(question({"demand": "x2"}), workers=0)
+
+
+@pytest.mark.parametrize("rows", [(), (StudyRow(scenario=BASE, problem="no such GPU"),)])
+def test_a_study_without_any_plan_is_shown_and_kept(rows: tuple[StudyRow, ...], tmp_path: Path) -> None:
+    nothing = StudyResults(fleet="fleet.yaml", input_hashes={}, options={}, settings=("a",), rows=rows, total=5)
+    write_study(tmp_path, nothing)
+    assert read_results(tmp_path) == nothing
+    assert f"stopped early, {5 - len(rows)} are left" in study_text(nothing)
+    assert pareto(nothing) == ()
+    with pytest.raises(ValueError, match="no scenario has a cost_usd_per_h"):
+        best(nothing)
