@@ -55,7 +55,7 @@ class FleetSpec:
         if factor is not None:
             return self._times(path, steps, factor)
         node = None if value is None else node_of(value)
-        factors = tuple(item for item in self.factors if steps[:3] != ("workloads", item[0], "demand"))
+        factors = tuple(item for item in self.factors if not _replaces_trace(steps, item[0]))
         return replace(self, root=with_value(self.root, steps, node), own_hash=None, factors=factors)
 
     def get(self, path: str) -> Any:  # noqa: ANN401 -- texts, lists and mappings as the file says them
@@ -144,6 +144,12 @@ class FleetSpec:
     def _said(self) -> list[Any]:
         """All that is declared, and where files are found from."""
         return [str(self.path), self.root.plain(), [[name, str(factor)] for name, factor in self.factors]]
+
+
+def _replaces_trace(steps: FieldPath, workload: str) -> bool:
+    """Whether a field holds the trace of a workload's demand: what it is multiplied by goes with it."""
+    trace: FieldPath = ("workloads", workload, "demand", "trace")
+    return trace[: len(steps)] == steps
 
 
 def spec_of_document(document: Mapping[str, Any]) -> FleetSpec:

@@ -35,6 +35,9 @@ def node_of(value: object, depth: int = 1) -> Node:
         children = {str(key): node_of(item, depth + 1) for key, item in value.items()}
         places = dict.fromkeys(children, (NOWHERE, NOWHERE))
         return Node(children, NOWHERE, NOWHERE, 1 + sum(child.size for child in children.values()), places)
+    if hasattr(value, "tolist"):
+        # arrays and numbers of numpy and pandas
+        value = value.tolist()
     if isinstance(value, bool):
         return Node("true" if value else "false", NOWHERE, NOWHERE)
     if value is None or isinstance(value, str):
@@ -42,7 +45,6 @@ def node_of(value: object, depth: int = 1) -> Node:
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         items = tuple(node_of(item, depth + 1) for item in value)
         return Node(items, NOWHERE, NOWHERE, 1 + sum(item.size for item in items))
-    # numbers of numpy and pandas are none of Python's, but they index and convert as such
     if hasattr(value, "__index__"):
         return Node(str(value.__index__()), NOWHERE, NOWHERE)
     if hasattr(value, "__float__"):

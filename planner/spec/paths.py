@@ -34,7 +34,7 @@ def resolve(root: Node, path: str, *, new: bool = True) -> FieldPath:
     Traceback (most recent call last):
     planner.spec.paths.PathError: pools.h10.nodes: there is no 'h10' under pools; did you mean 'h100'? there are: h100
     """
-    if not path:
+    if not isinstance(path, str) or not path.strip():
         raise PathError("a path is empty; write for example pools.h100.nodes")
     steps = tuple(_steps(path, path, (DeclaredFleet,), root, ()))
     if len(steps) == 2 and not new:

@@ -120,3 +120,16 @@ def test_what_is_not_there_is_neither_read_nor_left_out() -> None:
     added = spec().set("pools.l4", {"gpu": "L4", "nodes": 1, "gpus_per_node": 2})
     assert [pool.name for pool in added.resolved().pools] == ["h100", "l4"]
     assert added.get("pools.l4.gpu") == "L4"
+
+
+def test_a_factor_on_a_trace_stays_with_the_trace(tmp_path: Path) -> None:
+    rows = "".join(f"{second},100,20\n" for second in range(120))
+    (tmp_path / "t.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}")
+    declared = fleet_dict()
+    declared["workloads"]["small"] = {**workload("small"), "demand": {"trace": "t.csv"}}
+    before = fleet(declared, tmp_path)
+    doubled = before.set("workloads.small.rate", "x2")
+    assert peak_rps(doubled.set("workloads.small.demand.window", "60s"), "small") == pytest.approx(2 * peak_rps(before, "small"))
+    for path, value in (("workloads.small", workload("small")), ("workloads.small.demand", workload("small")["demand"])):
+        assert doubled.set(path, value) == before.set(path, value)
+    assert doubled.set("workloads.small", None).resolved().workloads[0].name == "middle"

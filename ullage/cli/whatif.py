@@ -24,6 +24,9 @@ INTERRUPTED = 130
 # A study that may take longer is only begun by whoever says so.
 LONG_S = 600.0
 
+# Before a study that may take longer, it is told how long.
+TOLD_S = 10.0
+
 SET_HELP = "Values of a field, PATH=VALUES: a list (x0.5,x1,x2) or a range (2..6). Can be repeated: all combinations are planned."
 SCENARIO_HELP = "A scenario of its own, KIND=VALUE, for example node_lost=h100-0 or demand={chat: x2}. Can be repeated; see docs/whatif.md."
 FILE_HELP = "A study file with `set` and `scenarios`."
@@ -138,7 +141,7 @@ def _watched(*, progress: bool, yes: bool) -> Iterator[Watcher]:
         long = f"{scenarios} scenarios may take about {duration_words(left_s)} on {workers} {'process' if workers == 1 else 'processes'}"
         if left_s > LONG_S and not yes:
             raise ValueError(f"{long}; give --yes to begin, with -o DIR so that it can go on where it stopped")
-        if left_s > LONG_S or progress:
+        if left_s > TOLD_S or progress:
             typer.echo(long, err=True)
 
     with study_progress(progress) as moves:

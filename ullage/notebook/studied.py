@@ -15,7 +15,7 @@ from ullage.notebook.frames import frame
 from ullage.notebook.planned_fleet import plan
 from ullage.planning.ask import DEFAULT_ENGINE
 from ullage.planning.running_state import running_state
-from ullage.study.named import scenario
+from ullage.study.named import said_in, scenario
 from ullage.study.question import StudyQuestion
 from ullage.study.results import StudyResults, best, pareto
 from ullage.study.rows import StudyRow
@@ -127,7 +127,7 @@ def whatif(
     fleet: FleetSpec | str | Path,
     settings: Mapping[str, object] | None = None,
     *,
-    scenarios: Sequence[Mapping[str, object]] | Mapping[str, object] = (),
+    scenarios: Sequence[Mapping[str, object] | str] | Mapping[str, object] | str = (),
     state: State | str | Path | None = None,
     prior: FleetPlan | str | Path | None = None,
     verify: bool = False,
@@ -140,7 +140,8 @@ def whatif(
     """Plan a fleet in all combinations of settings, and in named scenarios, as `ullage whatif` does.
 
     settings map paths to values: a list, a range, or a text as --set takes it; "x1.5" multiplies. scenarios map kinds to what they apply
-    to ({"node_lost": "h100-0"}, see docs/whatif.md); "name" calls one otherwise. What runs is said by state or prior, as for ullage.plan().
+    to ({"node_lost": "h100-0"}, or "node_lost=h100-0" as --scenario takes it; see docs/whatif.md); "name" calls one otherwise. What runs
+    is said by state or prior, as for ullage.plan().
     Ctrl-C ends the study with the rows so far. With out every row is kept in that folder, and the same call goes on where it stopped.
     A scenario that has no plan has a row that says why. ValueError for paths and kinds that there are not.
 
@@ -153,7 +154,7 @@ def whatif(
     question = StudyQuestion(
         spec,
         {path: values_of(path, values) for path, values in (settings or {}).items()},
-        tuple(_named(spec, said) for said in ([scenarios] if isinstance(scenarios, Mapping) else scenarios)),
+        tuple(_named(spec, said) for said in ([scenarios] if isinstance(scenarios, Mapping | str) else scenarios)),
         running_state(spec.path, state, prior.document if isinstance(prior, FleetPlan) else prior),
         StudyOptions(solver=solver, time_limit_s=time_limit_s, verify=verify),
     )
@@ -165,7 +166,9 @@ def whatif(
     return study
 
 
-def _named(spec: FleetSpec, said: Mapping[str, object]) -> Scenario:
+def _named(spec: FleetSpec, said: Mapping[str, object] | str) -> Scenario:
+    if isinstance(said, str):
+        return scenario(spec, said_in(said))
     if not isinstance(said, Mapping):
         raise ValueError(f"{said!r:.60} is no scenario; write for example {{'demand': 'x2'}}")  # noqa: TRY004 -- as all bad input
     kinds = {kind: argument for kind, argument in said.items() if kind != "name"}

@@ -46,7 +46,7 @@ def _bars(axes: Axes, rows: list[StudyRow]) -> None:
     axes.set_yticks(places, [cut_middle(row.scenario, _MOST_LETTERS) for row in rows], parse_math=False)
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.set_xlabel("cost in USD/h" + ("; red: demand unserved" if WRONG in colours else ""))
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _scatter(axes: Axes, results: StudyResults, rows: list[StudyRow]) -> None:

@@ -8,13 +8,17 @@ from typing import Any
 from planner.spec.nearest import nearest
 from ullage.fleet_spec import FleetSpec
 
+# Of numbers of nodes and GPUs: more are none.
+_MOST_DIGITS = 6
+
 Lost = tuple[tuple[tuple[str, Any], ...], tuple[str, ...]]
 
 
 def lost_node(spec: FleetSpec, node: str) -> Lost:
     """What to set so that a node is gone, and its names: a machine may be a node of several pools. ValueError where there is no such node.
 
-    A node of an owned pool counts as used by others, so that the others keep their names; a rentable pool has one node fewer.
+    A node of an owned pool counts as used by others, so that the others keep their names; a rentable pool has one node fewer, and
+    those behind it move up by one number.
     """
     places = dict(_nodes(spec))
     if node not in places:
@@ -27,7 +31,7 @@ def lost_node(spec: FleetSpec, node: str) -> Lost:
     edits: list[tuple[str, Any]] = []
     for name in sorted({place[0] for place in same.values()}):
         indexes = [place[1] for place in same.values() if place[0] == name]
-        edits += _rented_fewer(spec, name, len(indexes)) if _rentable(spec, name) else _all_taken(spec, name, indexes)
+        edits += _rented_fewer(spec, name, indexes) if _rentable(spec, name) else _all_taken(spec, name, indexes)
     return tuple(edits), tuple(sorted(same))
 
 
@@ -51,7 +55,7 @@ def _nodes(spec: FleetSpec) -> Iterator[tuple[str, tuple[str, int, str | None]]]
     for pool in spec.names("pools"):
         hosts = spec.get(f"pools.{pool}.hosts")
         count = (spec.get(f"pools.{pool}.max_nodes") if _rentable(spec, pool) else None) or spec.get(f"pools.{pool}.nodes")
-        for index in range(int(count) if isinstance(count, str) and count.isdecimal() and len(count) < 7 else 0):
+        for index in range(int(count) if isinstance(count, str) and count.isdecimal() and len(count) <= _MOST_DIGITS else 0):
             host = hosts[index] if isinstance(hosts, list) and index < len(hosts) else None
             yield f"{pool}-{index}", (pool, index, host)
 
@@ -60,13 +64,16 @@ def _rentable(spec: FleetSpec, pool: str) -> bool:
     return bool(spec.get(f"pools.{pool}.ownership") == "rentable")
 
 
-def _rented_fewer(spec: FleetSpec, pool: str, fewer: int) -> Iterator[tuple[str, Any]]:
+def _rented_fewer(spec: FleetSpec, pool: str, indexes: list[int]) -> Iterator[tuple[str, Any]]:
     most = spec.get(f"pools.{pool}.max_nodes") or spec.get(f"pools.{pool}.nodes")
-    left = int(most) - fewer
+    left = int(most) - len(indexes)
     if left < 1:
         yield from lost_pool(spec, pool)[0]
         return
     yield f"pools.{pool}.max_nodes", str(left)
+    hosts = spec.get(f"pools.{pool}.hosts")
+    if isinstance(hosts, list):
+        yield f"pools.{pool}.hosts", [host for index, host in enumerate(hosts) if index not in indexes]
     for field in ("nodes", "min_nodes"):
         value = spec.get(f"pools.{pool}.{field}")
         if value is not None and int(value) > left:
@@ -74,7 +81,12 @@ def _rented_fewer(spec: FleetSpec, pool: str, fewer: int) -> Iterator[tuple[str,
 
 
 def _all_taken(spec: FleetSpec, pool: str, indexes: list[int]) -> Iterator[tuple[str, Any]]:
-    gpus = list(map(str, range(int(spec.get(f"pools.{pool}.gpus_per_node") or 0))))
+    count = spec.get(f"pools.{pool}.gpus_per_node")
+    if not isinstance(count, str) or not count.isdecimal() or len(count) > _MOST_DIGITS:
+        raise ValueError(f"pools.{pool}.gpus_per_node: is no whole number, so nobody knows which GPUs a node has")
+    gpus = list(map(str, range(int(count))))
     gone = {str(index) for index in indexes}
-    others = [item for item in spec.get(f"pools.{pool}.taken") or () if item.get("node") not in gone]
+    written = spec.get(f"pools.{pool}.taken")
+    # what is no entry stays, and is refused where the fleet is read
+    others = [item for item in written if not (isinstance(item, dict) and item.get("node") in gone)] if isinstance(written, list) else []
     yield f"pools.{pool}.taken", [*others, *({"node": index, "gpus": gpus} for index in sorted(gone, key=int))]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from planner.spec.edits import node_of, node_of_text
 from planner.spec.nearest import nearest
 from planner.spec.paths import resolve
-from profiles.catalogue import builtin
 from ullage.fleet_spec import FleetSpec
 from ullage.planning.joining import Newcomer, joined_edits
 from ullage.study.lost import Lost, lost_node, lost_pool
 from ullage.study.scenarios import Scenario
 from ullage.study.values import shown, split
+
+# What no name of a pool may hold.
+_NO_NAME = re.compile(r"[^a-z0-9.-]+")
 
 # What stands behind the name of a kind, as a fleet file says it.
 Plain = str | list[Any] | dict[str, Any]
@@ -146,7 +150,8 @@ def _offer(spec: FleetSpec, plain: Plain) -> Iterator[tuple[str, Any]]:
         if not gpu:
             raise ValueError(f"offer: {shown(offered):.60} names no GPU type; it takes {KINDS['offer'].takes}")
         nodes = {"nodes": OFFERED_NODES, "gpus_per_node": OFFERED_GPUS_PER_NODE}
-        name = _pool_name(spec, f"offered-{builtin().gpu(gpu).name.lower()}")
+        # a type that is not known has no plan, and its row says so
+        name = _pool_name(spec, f"offered-{_NO_NAME.sub('-', Path(gpu).stem.lower()).strip('-.')[:40] or 'gpu'}")
         yield f"pools.{name}", {**nodes, "ownership": "rentable", **fields}
 
 
@@ -165,9 +170,9 @@ def _joins(spec: FleetSpec, plain: Plain) -> Iterator[tuple[str, Any]]:
     fields = _pairs("joins", plain)
     model, demand = fields.pop("model", None), fields.pop("demand", {})
     for field in ("rate", "input_tokens", "output_tokens"):
-        if field in fields:
+        if field in fields and isinstance(demand, dict):
             demand = {**demand, field: fields.pop(field)}
-    if not isinstance(model, str) or not demand:
+    if not isinstance(model, str) or not isinstance(demand, dict) or not demand:
         raise ValueError(f"joins: needs a model and a rate; it takes {KINDS['joins'].takes}")
     if "rate" in demand:
         demand.setdefault("input_tokens", "500")

@@ -16,6 +16,9 @@ from ullage.plugins import SOLVERS, load
 from ullage.study.scenarios import BASE, MOST_SCENARIOS, Scenario, count_of, grid
 from ullage.study.solve import QUICKLY, ScenarioSolver, StudyOptions
 
+# Fields that may name a file or folder; lists and mappings may hold such fields.
+_NAMES_FILES = frozenset({"trace", "source", "gpu", "measurements"})
+
 
 @dataclass(frozen=True, slots=True)
 class StudyQuestion:
@@ -79,10 +82,20 @@ class StudyQuestion:
         common = json.dumps([self.document(), self.input_hashes(), version], sort_keys=True).encode()
 
         def key(scenario: Scenario) -> str:
-            edits = json.dumps(scenario.document()["edits"], sort_keys=True).encode()
-            return hashlib.sha256(hashlib.sha256(common).digest() + edits).hexdigest()
+            asked = [scenario.document()["edits"], self._files(scenario)]
+            return hashlib.sha256(hashlib.sha256(common).digest() + json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
         return key
+
+    def _files(self, scenario: Scenario) -> dict[str, str]:
+        """Hashes of the files that a scenario's fleet names, where its edits may name others than the fleet as declared."""
+        if not any(_may_name_files(path, value) for path, value in scenario.edits):
+            return {}
+        try:
+            return scenario.applied(self.spec).resolved().hashes
+        except ValueError:
+            # it has no plan, and what has none is never answered from a folder
+            return {}
 
     def input_hashes(self) -> dict[str, str]:
         """Those of the fleet file and of the files it names; only its own where it cannot be read as a whole."""
@@ -90,6 +103,10 @@ class StudyQuestion:
             return self.spec.resolved().hashes
         except ValueError:
             return {str(self.spec.path): self.spec.own_hash or ""}
+
+
+def _may_name_files(path: str, value: object) -> bool:
+    return path.rpartition(".")[2] in _NAMES_FILES or not (value is None or isinstance(value, str | int | float))
 
 
 def solver_of_document(document: Mapping[str, Any]) -> ScenarioSolver:

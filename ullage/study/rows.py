@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from planner.plan import Desired, Plan
 from planner.plan.bounds import Fraction, Money, PerSecond, PlanPart, WholeNumber
@@ -42,6 +42,14 @@ class StudyRow(PlanPart):
     breaks_at_load_factor: Annotated[float, Field(ge=0, le=100)] | None = None
     binding: str = ""
     loads_gib: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _has_figures_or_a_problem(self) -> StudyRow:
+        """A row without a problem has the figures of a plan."""
+        figures = (self.cost_usd_per_h, self.bound_usd_per_h, self.gap_fraction, self.unserved_rps, self.gpus_used, self.gpus_total)
+        if self.problem is None and None in figures:
+            raise ValueError("a scenario with a plan has a cost, a bound, a gap, GPUs and unserved demand")
+        return self
 
     @property
     def solved(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from planner.plan import Plan, State
@@ -11,6 +12,7 @@ from ullage.planning.plan import plan_fleet
 from ullage.planning.warm import Warmth
 from ullage.study.rows import StudyRow, problem_row, row_of
 from ullage.study.scenarios import Scenario
+from ullage.study.state_without import state_without
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,22 @@ class ScenarioSolver:
         except ValueError as error:
             return problem_row(scenario, str(error))
 
+    def _state(self, scenario: Scenario) -> State:
+        """What runs, without what was lost with rented nodes; nodes of owned pools keep their numbers, and nothing there can stay."""
+        state = self.state
+        lost: defaultdict[str, list[int]] = defaultdict(list)
+        for node in scenario.lost_nodes:
+            pool, _, number = node.rpartition("-")
+            if self.spec.get(f"pools.{pool}.ownership") == "rentable":
+                lost[pool].append(int(number))
+        for pool, indexes in lost.items():
+            state = state_without(state, pool, indexes)
+        return state
+
     def plan(self, scenario: Scenario) -> Plan:
         """The plan of a scenario."""
         options = self.options
         fleet = scenario.applied(self.spec).resolved()
         return plan_fleet(
-            fleet, self.state, solver=options.solver, time_limit_s=options.time_limit_s, verify=options.verify, warm=self._warm
+            fleet, self._state(scenario), solver=options.solver, time_limit_s=options.time_limit_s, verify=options.verify, warm=self._warm
         ).plan

@@ -44,7 +44,7 @@ class StudyFolder:
             try:
                 kept = json.loads(line)
                 found[str(kept["key"])] = StudyRow.model_validate(kept["row"])
-            except (ValueError, ValidationError, TypeError, KeyError):
+            except (ValueError, ValidationError, TypeError, KeyError, RecursionError):
                 continue
         return found
 

@@ -53,7 +53,8 @@ class _Run:
 
     def take(self, scenario: Scenario, row: StudyRow, *, known: bool = False) -> None:
         """A row of a scenario, solved now or before."""
-        if self.folder is not None and not known:
+        # what has no plan is tried again: a file may be there then, or memory
+        if self.folder is not None and not known and row.solved:
             self.folder.keep(self.key(scenario), row)
         at_once = lost_at_once(self.base, scenario.lost_nodes) if self.base is not None else {}
         changes = {"scenario": scenario.name, "settings": dict(scenario.settings), "lost_at_once_rps": at_once}
@@ -67,8 +68,8 @@ def run_study(
 
     Rows do not depend on the number of processes, nor on the order in which they are solved, beyond each plan's stated gap.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers {workers}: at least 1 process is needed")
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise ValueError(f"--workers {workers}: is no number of processes; at least 1 is needed")
     if folder is not None:
         folder.prepare()
     known = folder.known() if folder is not None else {}

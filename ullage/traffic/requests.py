@@ -67,13 +67,16 @@ def declared_requests(plan: Plan, seconds: float, k: int, seed: int, scale: Mapp
 
 def _check_scale(plan: Plan, scale: Mapping[str, float]) -> None:
     known = {name for row in plan.desired.workloads for name in (row.name, row.served_name)}
+    if not isinstance(scale, Mapping):
+        raise TrafficError(f"scale is {scale!r:.60}; give factors by workload or model, for example {{'chat': 2}}")
     for name, factor in scale.items():
         if name not in known:
             close = nearest(name, known)
             hint = f"did you mean {close!r}? " if close else ""
             raise TrafficError(f"{name!r} is not a workload, nor a model that one asks for; {hint}the plan has {_some(sorted(known))}")
-        if not 0 <= factor < math.inf:
-            raise TrafficError(f"{name}: the factor {factor:g} must be a finite number that is not negative")
+        shown = f"{factor:g}" if isinstance(factor, int | float) else repr(factor)
+        if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+            raise TrafficError(f"{name}: the factor {shown} must be a finite number that is not negative")
 
 
 def _factor(workload: WorkloadForecast, scale: Mapping[str, float]) -> float:

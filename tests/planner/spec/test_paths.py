@@ -114,6 +114,7 @@ def test_an_item_of_a_list_is_changed_and_left_out() -> None:
         (np.int64(4), "4"),
         (np.float64(0.1), "0.1"),
         (True, "true"),
+        (np.bool_(True), "true"),
         ("x2", "x2"),
         (1e-7, "1e-07"),
         (float("nan"), "nan"),
@@ -121,6 +122,10 @@ def test_an_item_of_a_list_is_changed_and_left_out() -> None:
 )
 def test_numbers_become_what_a_file_would_say(value: object, text: str) -> None:
     assert node_of(value).value == text
+
+
+def test_arrays_become_lists() -> None:
+    assert node_of(np.array([1, 2])).plain() == ["1", "2"]
 
 
 def test_what_a_file_cannot_say_is_refused() -> None:

@@ -64,6 +64,12 @@ def test_named_scenarios_and_a_plan_that_runs(work: Path) -> None:
     assert study.rows[1].lost_at_once_rps
 
 
+def test_scenarios_may_be_said_as_on_the_command_line(work: Path) -> None:
+    for scenarios in ("demand=x2", ["demand=x2"], {"demand": "x2"}, [{"demand": "x2"}]):
+        study = ullage.whatif("fleet.yaml", scenarios=scenarios, workers=1)
+        assert [row.scenario for row in study.rows] == ["as declared", "demand=x2"]
+
+
 def test_a_study_is_saved_and_goes_on(work: Path) -> None:
     first = ullage.whatif("fleet.yaml", {"pools.h100.nodes": [1, 2]}, workers=1, out="s")
     assert ullage.whatif("fleet.yaml", {"pools.h100.nodes": [1, 2]}, workers=1, out="s") == first
@@ -98,7 +104,8 @@ def test_hostile_names_are_inert() -> None:
         ({}, [], "a study varies something"),
         ({}, [{"node_lst": "h100-0"}], "did you mean 'node_lost'"),
         ({}, [{"name": "x"}], "a scenario says nothing"),
-        ({}, ["demand=x2"], "is no scenario"),
+        ({}, [3], "is no scenario"),
+        ({}, ["demand"], "write KIND=VALUE"),
     ],
 )
 def test_what_cannot_be_studied_is_refused(settings: dict[str, object], scenarios: list[Any], told: str) -> None:

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from planner.plan import State
+from planner.plan import State, as_applied
+from tests.fleets import fleet_dict, workload
 from tests.ullage.study.studied import question, spec
+from ullage.fleet_spec import fleet
 from ullage.planning.plan import plan_fleet
+from ullage.study.named import scenario
 from ullage.study.question import StudyQuestion
 from ullage.study.results import StudyResults, best, pareto
 from ullage.study.rows import StudyRow
@@ -39,11 +42,11 @@ def solved() -> StudyResults:
 def test_each_scenario_costs_what_a_cold_plan_of_it_costs(solved: StudyResults) -> None:
     """Invariant 31."""
     rows = {row.scenario: row for row in solved.rows}
-    for scenario in small_question().scenarios():
-        cold = plan_fleet(scenario.applied(spec()).resolved(), State()).plan.desired
-        row = rows[scenario.name]
-        assert row.cost_usd_per_h == pytest.approx(cold.cost_usd_per_h), scenario.name
-        assert row.unserved_rps == pytest.approx(sum(workload.unserved_rps for workload in cold.workloads)), scenario.name
+    for asked in small_question().scenarios():
+        cold = plan_fleet(asked.applied(spec()).resolved(), State()).plan.desired
+        row = rows[asked.name]
+        assert row.cost_usd_per_h == pytest.approx(cold.cost_usd_per_h), asked.name
+        assert row.unserved_rps == pytest.approx(sum(workload.unserved_rps for workload in cold.workloads)), asked.name
         assert row.gpus_used == cold.gpus_used
 
 
@@ -181,7 +184,17 @@ def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
 
 
 def row(name: str, cost: float, breaks: float | None = 2.0, unserved: float = 0.0, attained: float | None = None) -> StudyRow:
-    return StudyRow(scenario=name, cost_usd_per_h=cost, breaks_at_load_factor=breaks, unserved_rps=unserved, attainment_fraction=attained)
+    return StudyRow(
+        scenario=name,
+        cost_usd_per_h=cost,
+        bound_usd_per_h=cost,
+        gap_fraction=0.0,
+        gpus_used=1,
+        gpus_total=1,
+        breaks_at_load_factor=breaks,
+        unserved_rps=unserved,
+        attainment_fraction=attained,
+    )
 
 
 def results(*rows: StudyRow) -> StudyResults:
@@ -215,6 +228,12 @@ def test_a_study_varies_something_with_names_of_their_own() -> None:
         StudyQuestion(spec())
     with pytest.raises(ValueError, match="two scenarios are called"):
         question({"demand": "x2"}, {"demand": "x2"})
+    with pytest.raises(ValueError, match=r"two scenarios are called 'pools.h100.nodes=1'"):
+        StudyQuestion(spec(), {"pools.h100.nodes": (1,)}, (scenario(spec(), {"demand": "x2"}, "pools.h100.nodes=1"),))
+    with pytest.raises(ValueError, match=r"would undo workloads.small.rate"):
+        StudyQuestion(spec(), {"workloads.small.rate": ("x2",), "workloads.small.demand.rate": ("x3",)})
+    with pytest.raises(ValueError, match=r"pools.h100 would undo pools.h100.nodes"):
+        StudyQuestion(spec(), {"pools.h100.nodes": (1,), "pools.h100": ({"gpu": "L40S"},)})
     with pytest.raises(ValueError, match="there is no 'h10'"):
         question(pools__h10__nodes=("1",))
     with pytest.raises(ValueError, match="these are 1000001 scenarios"):
@@ -232,3 +251,60 @@ def test_a_study_without_any_plan_is_shown_and_kept(rows: tuple[StudyRow, ...], 
     assert pareto(nothing) == ()
     with pytest.raises(ValueError, match="no scenario has a cost_usd_per_h"):
         best(nothing)
+
+
+def test_a_rented_node_that_is_lost_takes_its_replicas_with_it() -> None:
+    base = (
+        spec()
+        .set("pools.h100.ownership", "rentable")
+        .set("pools.h100.max_nodes", 3)
+        .set("pools.h100.hosts", ["10.0.0.1", "10.0.0.2", "10.0.0.3"])
+    )
+    running = plan_fleet(base.resolved(), State()).plan
+    lost = scenario(base, {"node_lost": "h100-0"})
+    assert lost.applied(base).get("pools.h100.hosts") == ["10.0.0.2", "10.0.0.3"]
+    question = StudyQuestion(base, named=(lost, scenario(base, {"node_lost": "h100-2"})), state=as_applied(running))
+    found = run_study(question, workers=1).rows
+    assert found[0].loads_gib == found[2].loads_gib == 0
+    assert found[1].loads_gib is not None
+    assert found[1].loads_gib > 0
+    assert set(found[1].lost_at_once_rps) == {"small", "middle", "large"}
+    assert found[2].lost_at_once_rps == {}
+
+
+def test_files_that_a_scenario_names_are_part_of_the_question(tmp_path: Path) -> None:
+    trace = tmp_path / "t.csv"
+    declared = fleet_dict()
+    declared["workloads"]["small"] = {**workload("small"), "demand": {"trace": "t.csv"}}
+
+    def cost(rows_per_s: int) -> float | None:
+        rows = "".join(f"{second / rows_per_s},300,150\n" for second in range(120 * rows_per_s))
+        (tmp_path / "other.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}")
+        asked = StudyQuestion(fleet(declared, tmp_path), {"workloads.small.trace": ("other.csv",)})
+        return run_study(asked, workers=1, folder=StudyFolder(tmp_path / "s")).rows[1].unserved_rps
+
+    trace.write_text("arrival_s,input_tokens,output_tokens\n0,300,150\n60,300,150\n")
+    assert cost(1) == 0
+    assert cost(200) != 0
+
+
+def test_what_had_no_plan_is_tried_again(tmp_path: Path) -> None:
+    declared = fleet_dict()
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n0,300,150\n60,300,150\n")
+    declared["workloads"]["small"] = {**workload("small"), "demand": {"trace": "t.csv"}}
+    asked = StudyQuestion(fleet(declared, tmp_path), {"workloads.small.trace": ("later.csv",)})
+    folder = StudyFolder(tmp_path / "s")
+    assert not run_study(asked, workers=1, folder=folder).rows[1].solved
+    (tmp_path / "later.csv").write_bytes((tmp_path / "t.csv").read_bytes())
+    assert run_study(asked, workers=1, folder=folder).rows[1].solved
+
+
+@pytest.mark.parametrize("line", ["[" * 200_000, '{"key": "k", "row": {"scenario": "x"}}', "{}", "x", "\x00"])
+def test_lines_that_are_no_rows_cost_nothing(line: str, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "s")
+    run_study(question({"demand": "x2"}), workers=1, folder=folder)
+    with (tmp_path / "s" / ROWS).open("a") as file:
+        file.write(f"{line}\n")
+    counted = Counted()
+    assert len(run_study(question({"demand": "x2"}), workers=1, folder=folder, watcher=counted.watcher).rows) == 2
+    assert counted.begun == []

@@ -129,6 +129,19 @@ def test_offered_gpus_stand_beside_the_fleets_and_all_on_replaces_them() -> None
     assert moved.pools[1].ownership == "owned"
 
 
+def test_an_offer_of_what_is_not_known_has_no_plan_and_says_why() -> None:
+    for said, told in (({"offer": "H1000"}, "unknown GPU type 'H1000'"), ({"all_on": "./no/such.yaml"}, "pools.offered-such.gpu")):
+        with pytest.raises(ValueError, match=told):
+            changed(dict(said))
+
+
+def test_wrong_entries_of_others_are_refused_where_the_fleet_is_read() -> None:
+    for taken_gpus in ([3], "abc"):
+        with pytest.raises(ValueError, match=r"pools\.h100\.taken"):
+            changed({"set": {"pools.h100.taken": taken_gpus}}, None)
+        assert scenario(spec(), {"set": {"pools.h100.taken": taken_gpus}, "node_lost": "h100-0"}).edits
+
+
 def test_kinds_are_done_one_after_the_other() -> None:
     both = scenario(spec(), {"joins": {"model": "qwen3-8b", "rate": "2/s"}, "demand": "x2"})
     fleet = both.applied(spec()).resolved()
@@ -158,8 +171,9 @@ def test_more_and_fewer_nodes_find_addresses() -> None:
         ({"demand": {"smal": "x2"}}, "did you mean 'small'?"),
         ({"demand": ""}, "demand: has no value; it takes x2"),
         ({"offer": {"nodes": 2}}, "names no GPU type"),
-        ({"offer": "H1000"}, "H1000"),
         ({"joins": {"model": "qwen3-8b"}}, "joins: needs a model and a rate"),
+        ({"joins": {"model": "qwen3-8b", "demand": "abc", "rate": "1/s"}}, "joins: needs a model and a rate"),
+        ({"set": {"pools.h100.gpus_per_node": "abc"}, "node_lost": "h100-0"}, "pools.h100.gpus_per_node: is no whole number"),
         ({"set": {"pools.h100.node": 2}}, "did you mean 'pools.h100.nodes'?"),
     ],
 )

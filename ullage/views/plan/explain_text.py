@@ -22,7 +22,7 @@ def explain_text(desired: Desired, subject: str | None) -> str:
     if gpu is not None:
         return "\n".join(gpu_lines(desired, reasons, gpu)) + "\n"
     if subject in {node.name for node in desired.nodes} and not _is_served(desired, subject):
-        return "\n".join(node_lines(desired, subject)) + "\n"
+        return "\n".join(node_lines(desired, reasons, subject)) + "\n"
     served_names = _served_names(desired, subject)
     models = [model for model in reasons.models if model.served_name in served_names]
     chosen = [replica for replica in desired.replicas if replica.name == subject]

@@ -48,7 +48,7 @@ def gpu_lines(desired: Desired, reasons: Explanation, gpu: GpuPlan) -> Iterator[
     yield from (f"  what would change it: {line}" for line in _changes(desired, [replicas[name] for name in gpu.replicas]))
 
 
-def node_lines(desired: Desired, node: str) -> Iterator[str]:
+def node_lines(desired: Desired, reasons: Explanation, node: str) -> Iterator[str]:
     """What a node carries, and what is lost at once when it dies."""
     gpus = [gpu for gpu in desired.gpus if gpu.node == node]
     used = [gpu for gpu in gpus if gpu.replicas]
@@ -60,6 +60,8 @@ def node_lines(desired: Desired, node: str) -> Iterator[str]:
         yield f"  when it dies: {shown} requests/s have no replica with room elsewhere, until they are planned and started anew"
     elif used:
         yield "  when it dies: the replicas elsewhere carry all of it"
+    if not used and gpus:
+        yield from (f"  {line}" for line in _empty(desired, reasons, gpus[0]))
     breaks = [row.name for row in desired.workloads if row.breaking is not None and node in row.breaking.nodes]
     if breaks:
         yield f"  workloads that then miss their goals: {', '.join(breaks)}"
