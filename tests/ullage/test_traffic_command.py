@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.demand.traces import TraceRequest
+from planner.plan import State
 from planner.simulation.traffic_metrics import Percentiles, Summary, WorkloadRow
+from tests.fleets import fleet
 from tests.plans import mig_plan, plan_of, replica
 from tests.ullage.commands import TRACE_HEAD, ullage
-from ullage.traffic.requests import TrafficError, tagged, window_of
+from ullage.planning.plan import plan_fleet
+from ullage.traffic.requests import TrafficError, declared_requests, tagged, window_of
 from ullage.views.traffic_text import traffic_text
 
 
@@ -150,3 +153,17 @@ def test_a_scale_that_cannot_be_is_refused(options: tuple[str, ...], told: str, 
     result = ullage("simulate", "plan.json", *options)
     assert result.code == 1
     assert told in result.err
+
+
+def test_workloads_that_never_ask_together_are_not_added_up() -> None:
+    lengths = {"input_tokens": 300, "output_tokens": 50}
+    workloads = {
+        "day": {"model": "small", "demand": {"windows": [{"hours": "08:00-20:00", "rate": "3/s", **lengths}]}},
+        "night": {"model": "small", "demand": {"windows": [{"hours": "20:00-08:00", "rate": "1/s", **lengths}]}},
+    }
+    plan = plan_fleet(fleet(workloads=workloads), State()).plan
+    seconds = 1200.0
+    found = declared_requests(plan, seconds, 1, 0)
+    planned_rps = sum(replica.planned_rps for replica in plan.desired.replicas)
+    assert len(found) / seconds == pytest.approx(planned_rps, rel=0.1)
+    assert planned_rps == pytest.approx(3.0, rel=0.01)

@@ -84,12 +84,20 @@ def _factor(workload: WorkloadForecast, scale: Mapping[str, float]) -> float:
 
 
 def _load(plan: Plan, workload: WorkloadForecast, window: PlannedWindow | None, k: float) -> OfferedLoad:
-    """What a workload asks for in a window: its part of its model's rate there."""
+    """What a workload asks for in a window: its part of its model's rate there.
+
+    A plan does not say which of a model's workloads ask in which window. Their rates are their peaks; where these do not meet, each gets
+    so much less that all together ask for what the model was planned for.
+    """
     name = workload.served_name
-    part = 1.0
+    rows = [item for item in plan.desired.workloads if item.served_name == name]
+    peaks_rps = sum(item.rate_rps for item in rows)
     if window is not None:
         peak_rps = max(item.rates_rps.get(name, 0.0) for item in plan.desired.windows)
-        part = window.rates_rps.get(name, 0.0) / peak_rps if peak_rps else 0.0
+        part = window.rates_rps.get(name, 0.0) / max(peak_rps, peaks_rps) if peaks_rps else 0.0
+    else:
+        planned_rps = sum(item.planned_rps for item in plan.desired.replicas if item.served_name == name)
+        part = min(1.0, planned_rps / peaks_rps) if peaks_rps and not any(item.unserved_rps for item in rows) else 1.0
     longest = [replica.args.max_model_len for replica in plan.desired.replicas if replica.served_name == name]
     # without a replica nobody takes it: any length will do
     return OfferedLoad(workload.name, name, workload.rate_rps * part * k, mix_of(workload), max(longest, default=MAX_TOKENS))
