@@ -49,7 +49,8 @@ class ScenarioSolver:
         lost: defaultdict[str, list[int]] = defaultdict(list)
         for node in scenario.lost_nodes:
             pool, _, number = node.rpartition("-")
-            if self.spec.get(f"pools.{pool}.ownership") == "rentable":
+            # nothing runs in a pool that the scenario itself brings
+            if pool in self.spec.names("pools") and self.spec.get(f"pools.{pool}.ownership") == "rentable":
                 lost[pool].append(int(number))
         for pool, indexes in lost.items():
             state = state_without(state, pool, indexes)

@@ -308,3 +308,9 @@ def test_lines_that_are_no_rows_cost_nothing(line: str, tmp_path: Path) -> None:
     counted = Counted()
     assert len(run_study(question({"demand": "x2"}), workers=1, folder=folder, watcher=counted.watcher).rows) == 2
     assert counted.begun == []
+
+
+def test_a_node_of_a_pool_that_the_scenario_brings_may_be_lost() -> None:
+    base = spec()
+    lost = scenario(base, {"offer": {"gpu": "L40S", "nodes": 2}, "node_lost": "offered-l40s-1"})
+    assert run_study(StudyQuestion(base, named=(lost,)), workers=1).rows[1].gpus_total == 2 + 8
