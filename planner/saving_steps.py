@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.plan import Desired, ModelReasons, PlannedWindow, Way
 
 # Baselines as the certificate names them.
 EXCLUSIVE, FIRST_FIT = "exclusive", "first-fit-decreasing"
+
+_DAY_S, _WEEK_S = 86_400.0, 604_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ def saving_steps(desired: Desired) -> tuple[SavingStep, ...]:
     Exclusive and first-fit sharing are baselines of the certificate. Scale to zero is computed, where there are windows:
 
         cost = sum over models m of way(m) x on(m)
-        on(m) = sum of length(w) x stands_for(w) over windows w with rate(m, w) > 0, divided by the same sum over all windows
+        on(m) = sum of length(w) over windows w with rate(m, w) > 0, divided by the whole time (a day, a week, or the trace)
 
     way(m) is the price of the cheapest exclusive way of m in the explanation. It is the mean over time, as if starts took none.
     """
@@ -48,8 +50,11 @@ def saving_steps(desired: Desired) -> tuple[SavingStep, ...]:
 
 
 def scale_to_zero_usd_per_h(desired: Desired) -> float | None:
-    """The mean price of every model alone on its cheapest GPUs while it has requests; None without windows or such a way for each."""
-    if not desired.windows or desired.explanation is None:
+    """The mean price of every model alone on its cheapest GPUs while it has requests.
+
+    None without windows or such a way for each, and where a window stands for others: the plan does not say how long those are.
+    """
+    if not desired.windows or desired.explanation is None or any(window.stands_for > 1 for window in desired.windows):
         return None
     total_usd_per_h = 0.0
     for model in desired.explanation.models:
@@ -65,9 +70,13 @@ def cheapest_exclusive_way(model: ModelReasons) -> Way | None:
     return min((way for way in model.ways if way.mode == "exclusive"), key=lambda way: way.usd_per_h, default=None)
 
 
-def time_on_fraction(windows: Iterable[PlannedWindow], served_name: str) -> float:
-    """The part of the time in which a model has requests; windows stand for others that ask for no more, so it is at most this."""
-    lengths_s = [(window, (window.end_s - window.start_s) * window.stands_for) for window in windows]
-    all_s = sum(length_s for _, length_s in lengths_s)
-    on_s = sum(length_s for window, length_s in lengths_s if window.rates_rps.get(served_name, 0.0) > 0)
+def time_on_fraction(windows: Sequence[PlannedWindow], served_name: str) -> float:
+    """The part of the time in which a model has requests; between windows nobody has any.
+
+    The time is a day or, where windows go on for longer, a week; for traces it ends with the last window.
+    """
+    end_s = max(window.end_s for window in windows)
+    clock = all(window.timeline == "clock" for window in windows)
+    all_s = next((length_s for length_s in (_DAY_S, _WEEK_S) if end_s <= length_s), end_s) if clock else end_s
+    on_s = sum(window.end_s - window.start_s for window in windows if window.rates_rps.get(served_name, 0.0) > 0)
     return on_s / all_s if all_s > 0 else 1.0

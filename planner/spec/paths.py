@@ -11,6 +11,9 @@ from planner.spec.nearest import nearest
 from planner.spec.part import Declared
 from planner.spec.yaml_tree import Node
 
+# Sections whose entries people name.
+_NAMED = frozenset({"pools", "models", "workloads"})
+
 FieldPath = tuple[str | int, ...]
 
 _ITEM = re.compile(r"(.*)\[([0-9]{1,6})\]", re.DOTALL)
@@ -37,7 +40,7 @@ def resolve(root: Node, path: str, *, new: bool = True) -> FieldPath:
     if not isinstance(path, str) or not path.strip():
         raise PathError("a path is empty; write for example pools.h100.nodes")
     steps = tuple(_steps(path, path, (DeclaredFleet,), root, ()))
-    if len(steps) == 2 and not new:
+    if len(steps) == 2 and not new and steps[0] in _NAMED:
         entries = _child(root, str(steps[0]))
         if entries is None or _child(entries, str(steps[1])) is None:
             _entry(path, f"{steps[1]}.", entries, steps[:1], known=True)

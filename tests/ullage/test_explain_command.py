@@ -194,3 +194,12 @@ def test_what_makes_no_sense_is_refused_with_its_place(changes: dict[str, object
     assert result.code == 1
     assert "fleet.yaml:" in result.err
     assert "Traceback" not in result.err
+
+
+def test_whole_nodes_are_paid_where_they_are_rented(tmp_path: Path) -> None:
+    pool = {"gpu": "H100-SXM-80GB", "nodes": 2, "gpus_per_node": 4, "price": "1 USD/h", "ownership": "rentable"}
+    path = write_fleet(tmp_path / "fleet.yaml", pools={"l": pool})
+    assert ullage("plan", path, "-o", tmp_path / "plan.json", "--no-verify").code == 0
+    assert "l-0: 2 of 4 GPUs in use, 4.00 USD/h" in ullage("explain", tmp_path / "plan.json", "l-0").out
+    assert "one more would cost 0.00 USD/h" in ullage("explain", tmp_path / "plan.json", "l-0/3").out
+    assert "one more would cost 4.00 USD/h" in ullage("explain", tmp_path / "plan.json", "l-1/0").out

@@ -133,3 +133,8 @@ def test_a_factor_on_a_trace_stays_with_the_trace(tmp_path: Path) -> None:
     for path, value in (("workloads.small", workload("small")), ("workloads.small.demand", workload("small")["demand"])):
         assert doubled.set(path, value) == before.set(path, value)
     assert doubled.set("workloads.small", None).resolved().workloads[0].name == "middle"
+
+
+def test_a_field_that_the_file_does_not_say_is_none() -> None:
+    assert spec().get("policy.headroom") is None
+    assert spec().set("policy.headroom", None) == spec()

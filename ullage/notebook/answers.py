@@ -89,7 +89,7 @@ def newcomer_of(
     >>> newcomer_of("qwen3-8b", rate=2, slo="500ms/50ms").workload["slo"]
     {'ttft_p95': '500ms', 'tpot_p95': '50ms'}
     """
-    demand = {"rate": rate if isinstance(rate, str) else f"{rate!r}/s", "input_tokens": str(input_tokens)}
+    demand = {"rate": rate if isinstance(rate, str) else f"{rate:.12g}/s", "input_tokens": str(input_tokens)}
     if output_tokens is not None:
         demand["output_tokens"] = str(output_tokens)
     workload: dict[str, Any] = {"class": latency_class, "demand": demand}

@@ -33,7 +33,7 @@ def joined_edits(spec: FleetSpec, newcomer: Newcomer, wanted: str) -> tuple[tupl
         model, embeds = _free_name(model.rpartition("/")[2].lower(), models), _makes_vectors(model)
         edits.append((f"models.{model}", {"source": newcomer.model, **({"task": "embed"} if embeds else {})}))
     demand = dict(newcomer.workload["demand"])
-    if not embeds:
+    if not embeds and "rate" in demand:
         demand.setdefault("output_tokens", DEFAULT_OUTPUT_TOKENS)
     name = _free_name(wanted, {*workloads, *models, model})
     edits.append((f"workloads.{name}", {"model": model, **newcomer.workload, "demand": demand}))

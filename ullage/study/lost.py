@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from planner.spec.nearest import nearest
@@ -10,6 +11,9 @@ from ullage.fleet_spec import FleetSpec
 
 # Of numbers of nodes and GPUs: more are none.
 _MOST_DIGITS = 6
+
+# A pool, a number in it, and the address of its machine where it is said.
+NodePlace = tuple[str, int, str | None]
 
 Lost = tuple[tuple[tuple[str, Any], ...], tuple[str, ...]]
 
@@ -26,13 +30,22 @@ def lost_node(spec: FleetSpec, node: str) -> Lost:
         hint = f"did you mean {close!r}? " if close else ""
         shown = ", ".join(list(places)[:12]) + (", ..." if len(places) > 12 else "")
         raise ValueError(f"no node is called {node[:60]!r}; {hint}there are: {shown or 'none'}")
-    host = places[node][2]
-    same = {name: place for name, place in places.items() if name == node or (host is not None and place[2] == host)}
+    same = {name: place for name, place in places.items() if name == node or place[:2] in _same_machine(places[node], places.values())}
     edits: list[tuple[str, Any]] = []
     for name in sorted({place[0] for place in same.values()}):
         indexes = [place[1] for place in same.values() if place[0] == name]
         edits += _rented_fewer(spec, name, indexes) if _rentable(spec, name) else _all_taken(spec, name, indexes)
     return tuple(edits), tuple(sorted(same))
+
+
+def _same_machine(place: NodePlace, places: Iterable[NodePlace]) -> set[tuple[str, int]]:
+    """The nodes of other pools that have the address of a node. An address that a pool has more than once (127.0.0.1) names no machine."""
+    if place[2] is None:
+        return set()
+    count = Counter(other[0] for other in places if other[2] == place[2])
+    if count[place[0]] > 1:
+        return set()
+    return {other[:2] for other in places if other[2] == place[2] and other[0] != place[0] and count[other[0]] == 1}
 
 
 def lost_pool(spec: FleetSpec, pool: str) -> Lost:
@@ -50,7 +63,7 @@ def lost_pool(spec: FleetSpec, pool: str) -> Lost:
     return tuple(edits), tuple(name for name, _ in nodes)
 
 
-def _nodes(spec: FleetSpec) -> Iterator[tuple[str, tuple[str, int, str | None]]]:
+def _nodes(spec: FleetSpec) -> Iterator[tuple[str, NodePlace]]:
     """Each node's name with its pool, its number and its address, of pools that say how many they have."""
     for pool in spec.names("pools"):
         hosts = spec.get(f"pools.{pool}.hosts")

@@ -79,17 +79,20 @@ class StudyQuestion:
 
     def keys(self, version: str) -> Callable[[Scenario], str]:
         """Names answers to scenarios: the same key, the same question to the same version of ullage."""
-        common = json.dumps([self.document(), self.input_hashes(), version], sort_keys=True).encode()
+        hashes = self.input_hashes()
+        common = json.dumps([self.document(), hashes, version], sort_keys=True).encode()
+        # a fleet that cannot be read as a whole: only each scenario's tells which files there are
+        broken = set(hashes) == {str(self.spec.path)}
 
         def key(scenario: Scenario) -> str:
-            asked = [scenario.document()["edits"], self._files(scenario)]
+            asked = [scenario.document()["edits"], self._files(scenario, broken=broken)]
             return hashlib.sha256(hashlib.sha256(common).digest() + json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
         return key
 
-    def _files(self, scenario: Scenario) -> dict[str, str]:
-        """Hashes of the files that a scenario's fleet names, where its edits may name others than the fleet as declared."""
-        if not any(_may_name_files(path, value) for path, value in scenario.edits):
+    def _files(self, scenario: Scenario, *, broken: bool) -> dict[str, str]:
+        """Hashes of the files of a scenario's fleet, where its edits may name others than the fleet as declared, or that is broken."""
+        if not broken and not any(_may_name_files(path, value) for path, value in scenario.edits):
             return {}
         try:
             return scenario.applied(self.spec).resolved().hashes

@@ -120,8 +120,6 @@ def _attainment(desired: Desired) -> float | None:
 
 
 def _breaks_at(desired: Desired) -> float | None:
-    """The smallest growth that breaks a workload: as simulated where that was done, else by the formulas."""
-    by_formulas = (workload.breaking.demand_factor if workload.breaking is not None else None for workload in desired.workloads)
-    simulated = (workload.kept_load_factor for workload in desired.workloads)
-    factors = (kept if kept is not None else broken for kept, broken in zip(simulated, by_formulas, strict=True))
+    """The smallest growth that breaks a workload, by the closed formulas: a simulation only says which multiples were still kept."""
+    factors = (workload.breaking.demand_factor for workload in desired.workloads if workload.breaking is not None)
     return min((factor for factor in factors if factor is not None), default=None)

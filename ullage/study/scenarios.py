@@ -69,7 +69,7 @@ def grid(settings: Mapping[str, Sequence[object]]) -> Iterator[Scenario]:
     sizes = [len(values) for values in settings.values()]
     for places in _walk(sizes) if settings else ():
         edits = tuple((path, values[place]) for (path, values), place in zip(settings.items(), places, strict=True))
-        texts = tuple((path, shown(value)) for path, value in edits)
+        texts = tuple((shown(path), shown(value)) for path, value in edits)
         order = 0
         for place, size in zip(places, sizes, strict=True):
             order = order * size + place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -22,6 +23,12 @@ class StudyOptions:
     solver: str = DEFAULT_ENGINE
     time_limit_s: float | None = None
     verify: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that is none."""
+        limit_s = self.time_limit_s
+        if limit_s is not None and (not hasattr(limit_s, "__float__") or not 0 <= limit_s < math.inf):
+            raise ValueError(f"the time limit is {limit_s!r}; give seconds, 0 or more, or none at all")
 
 
 QUICKLY = StudyOptions()

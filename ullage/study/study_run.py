@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
@@ -13,6 +13,7 @@ from ullage.study.results import StudyResults
 from ullage.study.rows import StudyRow, lost_at_once, problem_row, row_of
 from ullage.study.scenarios import BASE, Scenario
 from ullage.study.study_folder import StudyFolder
+from ullage.study.values import shown
 from ullage.study.workers import Workers, cores
 
 # So few scenarios are solved before other processes have started.
@@ -53,12 +54,12 @@ class _Run:
 
     def take(self, scenario: Scenario, row: StudyRow, *, known: bool = False) -> None:
         """A row of a scenario, solved now or before."""
-        # what has no plan is tried again: a file may be there then, or memory
-        if self.folder is not None and not known and row.solved:
-            self.folder.keep(self.key(scenario), row)
-        at_once = lost_at_once(self.base, scenario.lost_nodes) if self.base is not None else {}
+        at_once = lost_at_once(self.base, scenario.lost_nodes) if self.base is not None else row.lost_at_once_rps
         changes = {"scenario": scenario.name, "settings": dict(scenario.settings), "lost_at_once_rps": at_once}
         self.rows[scenario.order] = row.model_copy(update=changes)
+        # what has no plan is tried again: a file may be there then, or memory
+        if self.folder is not None and not known and row.solved:
+            self.folder.keep(self.key(scenario), self.rows[scenario.order])
 
 
 def run_study(
@@ -68,25 +69,30 @@ def run_study(
 
     Rows do not depend on the number of processes, nor on the order in which they are solved, beyond each plan's stated gap.
     """
-    if workers is not None and (not isinstance(workers, int) or workers < 1):
+    if workers is not None and (not hasattr(workers, "__index__") or workers < 1):
         raise ValueError(f"--workers {workers}: is no number of processes; at least 1 is needed")
     if folder is not None:
         folder.prepare()
-    known = folder.known() if folder is not None else {}
     run = _Run(question, folder, question.keys(_version()))
     try:
-        one_s = _base(run)
-        left = []
-        for scenario in question.scenarios():
-            row = known.get(run.key(scenario)) if known else None
-            if row is None:
-                left.append(scenario)
-            else:
-                run.take(scenario, row, known=True)
-        _solve(run, left, one_s, workers or cores(), watcher)
+        # known rows first: they are part of the results also where nothing else comes of it
+        left = _known(run, folder.known() if folder is not None else {})
+        _solve(run, left, _base(run), workers or cores(), watcher)
     except KeyboardInterrupt:
         pass
     return _results(run)
+
+
+def _known(run: _Run, known: Mapping[str, StudyRow]) -> list[Scenario]:
+    """Take the rows that were solved before; the scenarios that are left, without the fleet as declared."""
+    base, left = Scenario(BASE), []
+    for scenario in (base, *run.question.scenarios()):
+        row = known.get(run.key(scenario)) if known else None
+        if row is not None:
+            run.take(scenario, row, known=True)
+        elif scenario is not base:
+            left.append(scenario)
+    return left
 
 
 def _base(run: _Run) -> float:
@@ -137,10 +143,10 @@ def _results(run: _Run) -> StudyResults:
     question, options = run.question, run.question.options
     named = (kind for scenario in question.named for kind, _ in scenario.settings)
     return StudyResults(
-        fleet=question.spec.path.name,
+        fleet=shown(question.spec.path.name),
         input_hashes=question.input_hashes(),
         options={"solver": options.solver, "time_limit_s": options.time_limit_s, "verify": options.verify},
-        settings=tuple(dict.fromkeys((*question.settings, *named))),
+        settings=tuple(dict.fromkeys((*map(shown, question.settings), *named))),
         rows=tuple(row for _, row in sorted(run.rows.items())),
         total=question.total,
     )

@@ -74,8 +74,8 @@ def _check_scale(plan: Plan, scale: Mapping[str, float]) -> None:
             close = nearest(name, known)
             hint = f"did you mean {close!r}? " if close else ""
             raise TrafficError(f"{name!r} is not a workload, nor a model that one asks for; {hint}the plan has {_some(sorted(known))}")
-        shown = f"{factor:g}" if isinstance(factor, int | float) else repr(factor)
-        if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+        shown = f"{factor:g}" if hasattr(factor, "__float__") else repr(factor)
+        if not hasattr(factor, "__float__") or not 0 <= factor < math.inf:
             raise TrafficError(f"{name}: the factor {shown} must be a finite number that is not negative")
 
 

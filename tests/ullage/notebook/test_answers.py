@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ullage
@@ -130,3 +131,8 @@ def test_whom_a_quote_displaces_is_in_its_frame_and_escaped(work: Path) -> None:
     assert lost.to_frame()["displaced_rps"][0] == "<script>b 1.5, a 2"
     assert "<script" not in lost._repr_html_()
     assert "&lt;script&gt;b" in lost._repr_html_()
+
+
+def test_a_rate_may_be_a_number_of_numpy() -> None:
+    assert newcomer_of("qwen3-8b", rate=float(np.float64(2.5))).workload["demand"]["rate"] == "2.5/s"
+    assert newcomer_of("qwen3-8b", rate=np.float64(2.0)).workload["demand"]["rate"] == "2/s"

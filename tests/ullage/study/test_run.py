@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from planner.plan import State, as_applied
-from tests.fleets import fleet_dict, workload
+from planner.plan import State
 from tests.ullage.study.studied import question, spec
-from ullage.fleet_spec import fleet
 from ullage.planning.plan import plan_fleet
 from ullage.study.named import scenario
 from ullage.study.question import StudyQuestion
@@ -253,52 +251,6 @@ def test_a_study_without_any_plan_is_shown_and_kept(rows: tuple[StudyRow, ...], 
         best(nothing)
 
 
-def test_a_rented_node_that_is_lost_takes_its_replicas_with_it() -> None:
-    base = (
-        spec()
-        .set("pools.h100.ownership", "rentable")
-        .set("pools.h100.max_nodes", 3)
-        .set("pools.h100.hosts", ["10.0.0.1", "10.0.0.2", "10.0.0.3"])
-    )
-    running = plan_fleet(base.resolved(), State()).plan
-    lost = scenario(base, {"node_lost": "h100-0"})
-    assert lost.applied(base).get("pools.h100.hosts") == ["10.0.0.2", "10.0.0.3"]
-    question = StudyQuestion(base, named=(lost, scenario(base, {"node_lost": "h100-2"})), state=as_applied(running))
-    found = run_study(question, workers=1).rows
-    assert found[0].loads_gib == found[2].loads_gib == 0
-    assert found[1].loads_gib is not None
-    assert found[1].loads_gib > 0
-    assert set(found[1].lost_at_once_rps) == {"small", "middle", "large"}
-    assert found[2].lost_at_once_rps == {}
-
-
-def test_files_that_a_scenario_names_are_part_of_the_question(tmp_path: Path) -> None:
-    trace = tmp_path / "t.csv"
-    declared = fleet_dict()
-    declared["workloads"]["small"] = {**workload("small"), "demand": {"trace": "t.csv"}}
-
-    def cost(rows_per_s: int) -> float | None:
-        rows = "".join(f"{second / rows_per_s},300,150\n" for second in range(120 * rows_per_s))
-        (tmp_path / "other.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}")
-        asked = StudyQuestion(fleet(declared, tmp_path), {"workloads.small.trace": ("other.csv",)})
-        return run_study(asked, workers=1, folder=StudyFolder(tmp_path / "s")).rows[1].unserved_rps
-
-    trace.write_text("arrival_s,input_tokens,output_tokens\n0,300,150\n60,300,150\n")
-    assert cost(1) == 0
-    assert cost(200) != 0
-
-
-def test_what_had_no_plan_is_tried_again(tmp_path: Path) -> None:
-    declared = fleet_dict()
-    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n0,300,150\n60,300,150\n")
-    declared["workloads"]["small"] = {**workload("small"), "demand": {"trace": "t.csv"}}
-    asked = StudyQuestion(fleet(declared, tmp_path), {"workloads.small.trace": ("later.csv",)})
-    folder = StudyFolder(tmp_path / "s")
-    assert not run_study(asked, workers=1, folder=folder).rows[1].solved
-    (tmp_path / "later.csv").write_bytes((tmp_path / "t.csv").read_bytes())
-    assert run_study(asked, workers=1, folder=folder).rows[1].solved
-
-
 @pytest.mark.parametrize("line", ["[" * 200_000, '{"key": "k", "row": {"scenario": "x"}}', "{}", "x", "\x00"])
 def test_lines_that_are_no_rows_cost_nothing(line: str, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "s")
@@ -310,7 +262,14 @@ def test_lines_that_are_no_rows_cost_nothing(line: str, tmp_path: Path) -> None:
     assert counted.begun == []
 
 
-def test_a_node_of_a_pool_that_the_scenario_brings_may_be_lost() -> None:
-    base = spec()
-    lost = scenario(base, {"offer": {"gpu": "L40S", "nodes": 2}, "node_lost": "offered-l40s-1"})
-    assert run_study(StudyQuestion(base, named=(lost,)), workers=1).rows[1].gpus_total == 2 + 8
+def test_what_was_solved_is_kept_when_the_fleet_as_declared_is_cut_off(
+    tmp_path: Path, solved: StudyResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StudyFolder(tmp_path / "s")
+    assert run_study(small_question(), workers=1, folder=folder) == solved
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ullage.study.solve.plan_fleet", cut)
+    assert run_study(small_question(), workers=1, folder=folder) == solved

@@ -71,6 +71,18 @@ def test_a_machine_in_two_pools_is_lost_in_both() -> None:
     assert taken(fleet, 1) == {(0, 0), (0, 1), (1, 0)}
 
 
+def test_an_address_that_all_nodes_have_names_no_machine() -> None:
+    base = spec().set("pools.h100.nodes", 3).set("pools.h100.hosts", ["127.0.0.1"] * 3)
+    assert scenario(base, {"node_lost": "h100-1"}).lost_nodes == ("h100-1",)
+
+
+@pytest.mark.parametrize("field", ["demand", "windows"])
+def test_newcomers_may_have_windows(field: str) -> None:
+    windows = [{"hours": "08:00-20:00", "rate": "2/s", "input_tokens": 200, "output_tokens": 50}]
+    said = {"model": "small", **({"demand": {"windows": windows}} if field == "demand" else {"windows": windows})}
+    assert changed({"joins": said}).workloads[-1].demand.peak_rps == 2.0
+
+
 def test_a_rented_node_is_one_fewer_and_the_last_one_leaves_nothing() -> None:
     base = spec().set("pools.h100.ownership", "rentable").set("pools.h100.max_nodes", 2)
     assert changed({"node_lost": "h100-1"}, base).pools[0].max_nodes == 1

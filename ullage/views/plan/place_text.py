@@ -52,7 +52,8 @@ def node_lines(desired: Desired, reasons: Explanation, node: str) -> Iterator[st
     """What a node carries, and what is lost at once when it dies."""
     gpus = [gpu for gpu in desired.gpus if gpu.node == node]
     used = [gpu for gpu in gpus if gpu.replicas]
-    yield f"{node}: {len(used)} of {len(gpus)} GPUs in use, {_price(desired, gpus[0].pool) * len(used):.2f} USD/h"
+    paid = len(gpus) if used and _by_node(desired, gpus[0].pool) else len(used)
+    yield f"{node}: {len(used)} of {len(gpus)} GPUs in use, {_price(desired, gpus[0].pool) * paid:.2f} USD/h"
     yield from (f"  {replica_line(desired, replica)}" for replica in desired.replicas if replica.node == node)
     lost_rps = lost_at_once(desired, (node,))
     if lost_rps:
@@ -71,7 +72,8 @@ def node_lines(desired: Desired, reasons: Explanation, node: str) -> Iterator[st
 def _use(desired: Desired, gpu: GpuPlan) -> str:
     if gpu.replicas:
         price = _price(desired, gpu.pool)
-        return f"{MODE_WORDS[gpu.mode]} by {', '.join(gpu.replicas)}, busy {gpu.busy_fraction:.0%}, {price:.2f} USD/h"
+        of_node = ", its node is paid whole" if _by_node(desired, gpu.pool) else ""
+        return f"{MODE_WORDS[gpu.mode]} by {', '.join(gpu.replicas)}, busy {gpu.busy_fraction:.0%}, {price:.2f} USD/h{of_node}"
     if gpu.taken_mib >= gpu.memory_mib:
         return "taken by others"
     return f"empty, of {_gib(gpu.memory_mib)} GiB"
@@ -82,7 +84,10 @@ def _empty(desired: Desired, reasons: Explanation, gpu: GpuPlan) -> Iterator[str
         yield "why it is empty: the fleet file says that others use all of it (pools.NAME.taken)"
         return
     short = [row for row in desired.workloads if row.unserved_rps > 0]
+    on_node = [other for other in desired.gpus if other.node == gpu.node]
     price = _price(desired, gpu.pool)
+    if _by_node(desired, gpu.pool):
+        price = 0.0 if any(other.replicas for other in on_node) else price * len(on_node)
     if not short:
         yield (
             f"why it is empty: all demand is served on {desired.gpus_used} of {len(desired.gpus)} GPUs; "
@@ -106,7 +111,7 @@ def _changes(desired: Desired, replicas: Sequence[Replica]) -> Iterator[str]:
     if points:
         factor, name, limit = min(points)
         yield f"demand of {name} times {factor:.2f} breaks its goals first ({limit}); then its model needs more room or one more replica"
-    else:
+    elif all(row.unserved_rps == 0 for row in desired.workloads if row.served_name in names) and names:
         yield "no demand up to 32 times breaks a goal here"
 
 
@@ -126,6 +131,11 @@ def _others(desired: Desired, gpu: GpuPlan, row: GpuRows, replicas: dict[str, Re
 def _block(row: GpuRows, gpu: GpuPlan, replicas: dict[str, Replica]) -> set[int]:
     """GPUs that a row stands for: a block is named by its first GPU."""
     return {row.gpu, *(index for name in gpu.replicas for index in replicas[name].gpus if row.gpu in replicas[name].gpus)}
+
+
+def _by_node(desired: Desired, pool: str) -> bool:
+    """Whether whole nodes of a pool are paid."""
+    return any(item.name == pool and item.billing == "node" for item in desired.rules.pools)
 
 
 def _price(desired: Desired, pool: str) -> float:
