@@ -101,6 +101,8 @@ class FleetPlan:
         >>> print(plan.diff(plan).usd_per_h)
         0.0
         """
+        if not isinstance(other, FleetPlan):
+            raise ValueError(f"{other!r:.60} is no plan; open_plan() reads one from its file")  # noqa: TRY004 -- as all bad input
         return diff_of(self.document, other.document)
 
     def render(self, target: str, out: str | Path | None = None) -> Manifest:

@@ -31,6 +31,8 @@ class StudyFolder:
         try:
             self.path.mkdir(exist_ok=True)
             rows = self.path / ROWS
+            if rows.is_symlink() or (rows.exists() and not rows.is_file()):
+                raise ValueError(f"{rows}: is a link or no regular file; rows are added to it, so name another folder")
             if rows.exists() and not rows.read_bytes().endswith(b"\n"):
                 self._append("\n")
             rows.touch()

@@ -145,3 +145,9 @@ def test_names_are_escaped(hostile: FleetPlan, plan: FleetPlan) -> None:
     for html in shown:
         assert "<script" not in html
         assert "&lt;script&gt;" in html
+
+
+def test_only_plans_are_compared(plan: FleetPlan) -> None:
+    for other in (3, "plan.json"):
+        with pytest.raises(ValueError, match="is no plan"):
+            plan.diff(other)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,14 @@ def test_paths_with_terminal_codes_are_shown_as_text() -> None:
     assert "\x1b" not in study_text(found)
     assert r"\x1b[31mevil" in found.settings[0]
     assert study_table(found)[1][found.settings[0]] == "a"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_rows_are_added_to_no_file_of_others(kind: str, tmp_path: Path) -> None:
+    rows = tmp_path / "s" / "rows.jsonl"
+    rows.parent.mkdir()
+    (tmp_path / "precious").write_text("x")
+    rows.symlink_to(tmp_path / "precious") if kind == "link" else os.mkfifo(rows)
+    with pytest.raises(ValueError, match="is a link or no regular file"):
+        StudyFolder(rows.parent).prepare()
+    assert (tmp_path / "precious").read_text() == "x"
