@@ -45,8 +45,11 @@ def write(manifest: Manifest, folder: Path, check: bool = False) -> WriteReport:
 
     Files are replaced one by one in the manifest's order, each by an atomic rename; then files of an earlier manifest that
     are no longer in this one are removed. Foreign files stay. RenderError: a path that leaves the folder or stands twice, a
-    file to be replaced or removed that was not written by us or was edited since, a folder that cannot be written.
+    file to be replaced or removed that was not written by us or was edited since, a folder that is a link or cannot be written.
     """
+    if folder.is_symlink():
+        # What stands behind a link may change while we write, and belongs to somebody else.
+        raise RenderError(f"{folder}: is a symbolic link to {folder.readlink()}; nothing was written; give the folder itself")
     try:
         wanted = _wanted(manifest)
         record = read_record(folder)
@@ -57,6 +60,7 @@ def write(manifest: Manifest, folder: Path, check: bool = False) -> WriteReport:
         if report.edited and not check:
             raise RenderError(_refusal(report.edited, folder))
         if not check:
+            _refuse_closed_folders(report, folder)
             _carry_out(report, wanted, record, folder)
     except OSError as error:
         raise RenderError(f"{error.filename or folder}: {error.strerror or error}; check the folder and its permissions") from error
@@ -128,6 +132,22 @@ def _state_on_disk(folder: Path, path: str) -> tuple[str, bool] | None:
 def _refusal(edited: tuple[str, ...], folder: Path) -> str:
     lines = [f"{folder / path}: not written by ullage, or edited since" for path in edited]
     return "\n".join([*lines, "nothing was changed; move these away (or delete them) and render again, or render into another folder"])
+
+
+def _refuse_closed_folders(report: WriteReport, folder: Path) -> None:
+    """RenderError for folders that files would be written to or removed from, and that do not let us: before anything is written."""
+    changing = [folder / path for path in (*report.created, *report.updated, *report.removed)]
+    closed = [place for place in sorted({_standing(place.parent) for place in changing}) if not os.access(place, os.W_OK | os.X_OK)]
+    if closed:
+        lines = [f"{place}: this user may not write into it" for place in closed]
+        raise RenderError("\n".join([*lines, "nothing was written; change its permissions, or render into another folder"]))
+
+
+def _standing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
 
 
 def _carry_out(report: WriteReport, wanted: dict[str, File], record: FileDigests, folder: Path) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
-
-from planner.plan import Plan
 
 
 class RenderError(ValueError):
@@ -24,6 +21,3 @@ class File:
 
 Manifest: TypeAlias = tuple[File, ...]
 """Files in the order they must be written."""
-
-Render: TypeAlias = Callable[[Plan], Manifest]
-"""A target: pure, same plan, same bytes; raises RenderError."""

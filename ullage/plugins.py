@@ -1,8 +1,8 @@
 """The one table of parts: name -> "module:attribute", loaded only when asked for and merged with entry points.
 
-A solver is a planner.problem.Solve, a renderer a renderers.manifest.Render, a source a profiles.sources.source.Source, a backend an
-executor.backends.engine_kinds.OpenBackend. Others add parts by entry points of the groups ullage.solvers, ullage.renderers, ullage.sources
-and ullage.backends.
+A solver is a planner.problem.Solve, a renderer a renderers.render_target.RenderTarget, a source a profiles.sources.source.Source,
+a backend an executor.backends.engine_kinds.OpenBackend. Others add parts by entry points of the groups ullage.solvers,
+ullage.renderers, ullage.sources and ullage.backends.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ BASELINES = ("exclusive", "first-fit-decreasing", "best-fit", "squishy")
 # One more where demand has windows.
 PEAKS = "sum-of-peaks"
 RENDERERS: Mapping[str, str] = {
-    "envoy": "renderers.envoy:render",
-    "vllm": "renderers.vllm:render",
+    "envoy": "renderers.envoy:TARGET",
+    "vllm": "renderers.vllm:TARGET",
 }
 # In the order in which they are asked whether a file is theirs: the first that recognises it reads it.
 SOURCES: Mapping[str, str] = {

@@ -15,7 +15,8 @@ from planner.plan import Plan, Route, RouteBackend, RouterPlan
 from renderers.envoy.direct_responses import REFUSALS, TOO_LARGE, UNAVAILABLE, models_answer
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
-from renderers.no_credentials import refuse_credentials
+from renderers.needs import HOSTS_ARE_IP_ADDRESSES
+from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import template
 
 # Our choice: twice the 8 MiB of the largest body seen (a long conversation with an image in base64).
@@ -31,9 +32,8 @@ class _Cluster:
     path: str
 
 
-def render(plan: Plan) -> Manifest:
+def render(plan: Plan, _: TargetSettings | None = None) -> Manifest:
     """Router configuration of a plan; raises RenderError for addresses that Envoy cannot use."""
-    refuse_credentials(plan.desired, "desired")
     return render_routes(plan.desired.routes, plan.desired.router)
 
 
@@ -103,3 +103,6 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+TARGET = RenderTarget(render, needs=(HOSTS_ARE_IP_ADDRESSES,))

@@ -12,7 +12,7 @@ from planner.plan import Plan, Replica
 from planner.plan.local_paths import is_relative, local_paths, with_relative_paths
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
-from renderers.no_credentials import refuse_credentials
+from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import package_text, shell_word, template
 from renderers.vllm.option_table import table_for
 from renderers.vllm.replica_start import (
@@ -26,7 +26,7 @@ from renderers.vllm.replica_start import (
     ready_limit_s,
 )
 
-__all__ = ["arguments_sha256", "command", "environment", "extra_flags", "mig_variable", "probe_url", "ready_limit_s", "render"]
+__all__ = ["TARGET", "arguments_sha256", "command", "environment", "extra_flags", "mig_variable", "probe_url", "ready_limit_s", "render"]
 
 # Our choice: the engine's own grace period, and as long again for its processes to end.
 _GRACE_S = 2 * SHUTDOWN_TIMEOUT_S
@@ -42,9 +42,8 @@ class _Group:
     members: tuple[int, ...]
 
 
-def render(plan: Plan) -> Manifest:
+def render(plan: Plan, _: TargetSettings | None = None) -> Manifest:
     """Scripts for every node that holds a replica; RenderError for a plan that vLLM or a shell cannot take."""
-    refuse_credentials(plan.desired, "desired")
     files: list[File] = []
     for node in sorted({replica.node for replica in plan.desired.replicas}):
         files += _node_files(node, tuple(replica for replica in plan.desired.replicas if replica.node == node))
@@ -151,3 +150,6 @@ def _start(replica: Replica) -> tuple[str, ...]:
         str(replica.ledger.total_mib),
         str(ready_limit_s(replica)),
     )
+
+
+TARGET = RenderTarget(render)

@@ -12,7 +12,7 @@ from planner.plan import Plan, Route, RouteBackend, RouterPlan
 from renderers import envoy
 from renderers.manifest import Manifest, RenderError
 from tests.conftest import Golden
-from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
+from tests.plans import mig_plan, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck
 from tests.renderers.live import envoy_binary
 
@@ -79,11 +79,6 @@ def test_what_envoy_cannot_use_is_refused_all_at_once() -> None:
     with pytest.raises(RenderError) as refused:
         envoy.render_routes((Route(served_name="m", backends=(named, other)), Route(served_name="m", backends=())), ROUTER)
     assert [word in str(refused.value) for word in ("stands twice", "node-1.local")] == [True] * 2
-
-
-def test_a_token_in_the_plan_is_refused() -> None:
-    with pytest.raises(RenderError, match="HF_TOKEN"):
-        envoy.render(plan_of((replica("hf_" + "x" * 34),), gpu_count=1))
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,23 @@ def test_links_and_folders_in_the_way_are_refused(tmp_path: Path) -> None:
     assert list(outside.iterdir()) == []
 
 
+def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(RenderError, match=r"is a symbolic link to .*give the folder itself"):
+        write(FIRST, tmp_path / "link")
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+def test_folders_that_nobody_may_write_are_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    # Root may write anywhere: the answer of the system is pretended.
+    monkeypatch.setattr(os, "access", lambda place, _: place != tmp_path / "sub")
+    with pytest.raises(RenderError, match=r"sub: this user may not write into it\nnothing was written"):
+        write((File("a.txt", "a\n"), File("sub/deep/b.txt", "b\n")), tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["sub"]
+
+
 def test_a_folder_that_cannot_be_one_gives_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RenderError, match="check the folder"):

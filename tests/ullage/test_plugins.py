@@ -6,13 +6,18 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
+from renderers.render_target import RenderTarget
 from ullage import plugins
 from ullage.plugins import BACKENDS, BASELINES, RENDERERS, SOLVERS, load, names
 
 
-@pytest.mark.parametrize(("group", "table"), [("solvers", SOLVERS), ("renderers", RENDERERS), ("backends", BACKENDS)])
+@pytest.mark.parametrize(("group", "table"), [("solvers", SOLVERS), ("backends", BACKENDS)])
 def test_every_part_loads_and_is_callable(group: str, table: dict[str, str]) -> None:
     assert all(callable(load(group, table, name)) for name in table)
+
+
+def test_every_renderer_is_a_target() -> None:
+    assert all(isinstance(load("renderers", RENDERERS, name), RenderTarget) for name in RENDERERS)
 
 
 def test_baselines_are_solvers() -> None:
@@ -30,6 +35,6 @@ def test_entry_points_add_parts_but_never_replace_ours(monkeypatch: pytest.Monke
     monkeypatch.setattr(plugins, "entry_points", found.select)
     assert names("renderers", RENDERERS) == ("envoy", "vllm", "mine")
     assert load("renderers", RENDERERS, "mine").__name__ == "dumps"
-    assert load("renderers", RENDERERS, "vllm").__module__ == "renderers.vllm"
+    assert load("renderers", RENDERERS, "vllm").render.__module__ == "renderers.vllm"
     with pytest.raises(ValueError, match="'other' is not one of the renderers: envoy, vllm, mine"):
         load("renderers", RENDERERS, "other")

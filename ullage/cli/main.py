@@ -19,6 +19,7 @@ from ullage.cli import (
     planning,
     profile,
     quote,
+    render,
     report,
     run,
     takeover,
@@ -43,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 FAMILIES = (
-    *(declare, discover, takeover, planning, explain, report, whatif, quote, fit),
+    *(declare, discover, takeover, planning, render, explain, report, whatif, quote, fit),
     *(run, keep, past, traffic, profile, catalogue, demo, version),
 )
 for module in FAMILIES:

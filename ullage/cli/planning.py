@@ -1,4 +1,4 @@
-"""plan, show, render: from a fleet file to a plan, and from a plan to text, pictures and files."""
+"""plan, show: from a fleet file to a plan, and from a plan to text and pictures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the command tree."""
     app.command()(plan)
     app.command()(show)
-    app.command()(render)
 
 
 def plan(
@@ -195,26 +194,3 @@ def sound(plan_file: Path, fleet_folder: Path | None) -> Plan:
 
     architecture = architectures_from(local_files.fleet_folder(plan_file, fleet_folder))
     return checked(read_plan(plan_file), str(plan_file), architecture=architecture)
-
-
-def render(
-    plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
-    to: Annotated[str, typer.Option("--to", autocompletion=completion.targets, help="Target: envoy, vllm, or one added by a plug-in.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder is not what would be written.")
-    ] = False,
-    fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
-) -> None:
-    """Write launch scripts or router configuration for a plan; the same plan gives the same bytes.
-
-    Example: ullage render plan.json --to vllm -o deploy/
-    """
-    from renderers.files import write
-    from ullage.plugins import RENDERERS, load
-
-    manifest = load("renderers", RENDERERS, to)(sound(plan_file, fleet_folder))
-    report = write(manifest, out, check=check)
-    typer.echo(str(report))
-    if check and report.differs:
-        raise ExitCode(CHANGES)

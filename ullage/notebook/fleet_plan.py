@@ -105,15 +105,18 @@ class FleetPlan:
             raise ValueError(f"{other!r:.60} is no plan; open_plan() reads one from its file")  # noqa: TRY004 -- as all bad input
         return diff_of(self.document, other.document)
 
-    def render(self, target: str, out: str | Path | None = None) -> Manifest:
-        """Launch scripts or router configuration for a target, also written into the folder out if one is given.
+    def render(self, target: str, out: str | Path | None = None, **settings: str) -> Manifest:
+        """What a target needs to run or route the plan, also written into the folder out if one is given.
 
-        ValueError for an unknown target; RenderError for a folder that cannot be written or holds files that others wrote.
+        settings are those of the target (docs/render.md). ValueError for an unknown target; RenderError for a setting or plan that the
+        target does not take, and for a folder that cannot be written or holds files that others wrote.
 
         >>> [file.path for file in plan.render("envoy")][0]
         'eds/large.yaml'
         """
-        manifest: Manifest = load("renderers", RENDERERS, target)(self.document)
+        from renderers.render_target import rendered
+
+        manifest = rendered(target, load("renderers", RENDERERS, target), self.document, settings)
         if out is not None:
             from renderers.files import write
 
