@@ -53,6 +53,13 @@ def _sleeping(desired: Desired) -> Iterator[str]:
         yield f"asleep.{sleeper.name}: a replica that sleeps must be put to sleep by somebody"
 
 
+def _sleep_mode(desired: Desired) -> Iterator[str]:
+    for replica in desired.replicas:
+        if replica.args.enable_sleep_mode:
+            where = f"replicas.{replica.name}.args.enable_sleep_mode"
+            yield f"{where}: other machines must reach it, and then anyone could send it to sleep"
+
+
 def _relative_paths(desired: Desired) -> Iterator[str]:
     for replica in desired.replicas:
         for field, path in local_paths(replica.args):
@@ -73,4 +80,5 @@ HOSTS_ARE_IP_ADDRESSES = Need(_names_as_hosts, "give the pool's hosts as IP addr
 ONE_NODE = Need(_more_nodes, "plan a fleet with one node, or choose a target for several")
 NO_TIME_SHARING = Need(_time_shared, "take time_shared out of the pool's `sharing` and plan again, or choose a target that can pin a GPU")
 NOBODY_ASLEEP = Need(_sleeping, "wake it (ullage wake), or use ullage apply, which does it")
+NO_SLEEP_MODE = Need(_sleep_mode, "take `sleep` off the model and plan again")
 NO_RELATIVE_PATHS = Need(_relative_paths, "name the model as it is called on a hub, or by an absolute path that exists wherever it runs")

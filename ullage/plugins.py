@@ -33,6 +33,8 @@ BASELINES = ("exclusive", "first-fit-decreasing", "best-fit", "squishy")
 PEAKS = "sum-of-peaks"
 RENDERERS: Mapping[str, str] = {
     "envoy": "renderers.envoy:TARGET",
+    "helm": "renderers.helm:TARGET",
+    "kubernetes": "renderers.kubernetes:TARGET",
     "vllm": "renderers.vllm:TARGET",
 }
 # In the order in which they are asked whether a file is theirs: the first that recognises it reads it.

@@ -32,17 +32,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--limit-s", required=True, type=float)
-    parser.add_argument("--pid", required=True, type=int)
+    parser.add_argument("--limit-s", default=0.0, type=float, help="ask again for so long; 0 asks once")
+    parser.add_argument("--pid", default=0, type=int, help="give up when this process ends")
+    parser.add_argument("--names-only", action="store_true", help="do not ask for an answer: a busy engine would have it wait")
     arguments = parser.parse_args()
     begin = time.monotonic()
     caller = os.getppid()
     waiting = "nothing was asked yet"
     while True:
-        if not alive(arguments.pid):
+        if arguments.pid and not alive(arguments.pid):
             sys.stderr.write(f"process {arguments.pid} ended before it was ready (last: {waiting})\n")
             return 1
-        waiting = missing(arguments.url, arguments.model)
+        waiting = missing(arguments.url, arguments.model, names_only=arguments.names_only)
         if not waiting:
             return 0
         if os.getppid() != caller:
@@ -64,8 +65,8 @@ def alive(pid: int) -> bool:
     return fields[0] not in {"Z", "X"} or int(fields[17]) > 1
 
 
-def missing(url: str, model: str) -> str:
-    """What the server still lacks, empty when it is ready."""
+def missing(url: str, model: str, *, names_only: bool = False) -> str:
+    """What the server still lacks, empty when it is ready; with names_only it need not answer."""
     step = f"GET {url}/health"
     try:
         ask(f"{url}/health")
@@ -73,6 +74,8 @@ def missing(url: str, model: str) -> str:
         served = [entry["id"] for entry in json.loads(ask(f"{url}/v1/models"))["data"]]
         if model not in served:
             return f"{step} names {served}, not {model!r}: another program may hold the port"
+        if names_only:
+            return ""
         step = f"POST {url}/v1/completions"
         try:
             ask(f"{url}/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1})

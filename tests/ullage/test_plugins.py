@@ -33,7 +33,7 @@ def test_entry_points_add_parts_but_never_replace_ours(monkeypatch: pytest.Monke
         )
     )
     monkeypatch.setattr(plugins, "entry_points", found.select)
-    assert names("renderers", RENDERERS) == ("envoy", "vllm", "mine")
+    assert names("renderers", RENDERERS) == (*RENDERERS, "mine")
     assert load("renderers", RENDERERS, "mine").__name__ == "dumps"
     assert load("renderers", RENDERERS, "vllm").render.__module__ == "renderers.vllm"
     with pytest.raises(ValueError, match="'other' is not one of the renderers: envoy, vllm, mine"):

@@ -1,0 +1,105 @@
+"""Kubernetes by kustomize: a base with one folder per kind of thing, and an overlay that gives the namespace.
+
+Layout: `base/replicas/NAME.yaml`, `base/models/NAME.yaml` (routes and disruption budgets), `base/shared/*.yaml`,
+`overlays/default/`, `label-nodes.sh`. The same objects become a chart in `renderers.helm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.plan import Desired, Plan
+from renderers.kubernetes.kube_names import dns_label
+from renderers.kubernetes.kube_settings import KubernetesSettings
+from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, lacking_devices, shared_claims
+from renderers.kubernetes.replica_objects import replica_objects
+from renderers.kubernetes.route_objects import inference_pools, route_objects
+from renderers.kubernetes.shared_objects import (
+    account,
+    disruption_budgets,
+    latency_class,
+    network_policy,
+    pod_monitor,
+    priorities,
+    start_files,
+)
+from renderers.manifest import File, Manifest, RenderError
+from renderers.needs import NO_RELATIVE_PATHS, NO_SLEEP_MODE, NOBODY_ASLEEP
+from renderers.render_target import RenderTarget
+from renderers.templates import template
+from renderers.yaml_document import Document, yaml_text
+
+NEEDS = (REQUESTABLE, NOTHING_TAKEN, NO_RELATIVE_PATHS, NOBODY_ASLEEP, NO_SLEEP_MODE)
+"""What a plan must have to be rendered for Kubernetes, whatever the packaging."""
+
+
+def render(plan: Plan, settings: KubernetesSettings) -> Manifest:
+    """Base and overlay; RenderError for devices that Kubernetes cannot give as planned and for arguments the engine does not take."""
+    groups = kube_objects(plan.desired, settings)
+    base: Document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [path for path, _ in groups],
+    }
+    overlay: Document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": settings.namespace,
+        "resources": ["namespace.yaml", "../../base"],
+    }
+    return (
+        *(File(f"base/{path}", yaml_text(*objects)) for path, objects in groups),
+        File("base/kustomization.yaml", yaml_text(base)),
+        File("overlays/default/namespace.yaml", yaml_text(_namespace(plan.desired, settings))),
+        File("overlays/default/kustomization.yaml", yaml_text(overlay)),
+        File("label-nodes.sh", node_labels(plan.desired, settings), executable=True),
+    )
+
+
+def kube_objects(desired: Desired, settings: KubernetesSettings) -> tuple[tuple[str, tuple[Document, ...]], ...]:
+    """Objects of a plan by the path of the file they belong to, sorted by path: the one model of both packagings."""
+    problems = list(lacking_devices(desired, settings.devices))
+    if problems:
+        raise RenderError("\n".join(problems))
+    groups = dict(_groups(desired, settings))
+    if len(groups) < len(desired.replicas):
+        raise RenderError("two replicas have one name; plan again")
+    return tuple(sorted((path, objects) for path, objects in groups.items() if objects))
+
+
+def _groups(desired: Desired, settings: KubernetesSettings) -> Iterator[tuple[str, tuple[Document, ...]]]:
+    by_name = {replica.name: replica for replica in desired.replicas}
+    for replica in desired.replicas:
+        yield f"replicas/{dns_label(replica.name)}.yaml", replica_objects(replica, latency_class(replica, desired), settings)
+    budgets = {budget["metadata"]["name"]: budget for budget in disruption_budgets(desired)}
+    for route in desired.routes:
+        name = dns_label(route.served_name)
+        budget = [budgets.pop(name)] if name in budgets else []
+        yield f"models/{name}.yaml", (*route_objects(route, by_name, settings), *budget)
+    yield "shared/disruption-budgets.yaml", tuple(budgets.values())
+    yield "shared/account.yaml", account()
+    yield "shared/network-policy.yaml", network_policy(settings)
+    yield "shared/pod-monitor.yaml", pod_monitor()
+    yield "shared/priorities.yaml", priorities(settings)
+    yield "shared/start-files.yaml", start_files()
+    if settings.devices == "dra":
+        yield "shared/gpus.yaml", tuple(shared_claims(desired))
+    if settings.routing == "inference-pools":
+        yield "shared/inference-pools.yaml", inference_pools(by_name)
+
+
+def _namespace(desired: Desired, settings: KubernetesSettings) -> Document:
+    # Replicas that share a GPU start in turn by a lock on their node, which is a hostPath; the others keep to the baseline.
+    level = "privileged" if any(replica.mode == "time_shared" for replica in desired.replicas) else "baseline"
+    labels = {"pod-security.kubernetes.io/enforce": level}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace, "labels": labels}}
+
+
+def node_labels(desired: Desired, settings: KubernetesSettings) -> str:
+    """The script that gives the planned names of the nodes to those of the cluster."""
+    used = {replica.node for replica in desired.replicas}
+    nodes = [(dns_label(node.name), node.host) for node in desired.nodes if node.name in used]
+    return template("kubernetes", "label-nodes.sh.j2").render(nodes=nodes, label=settings.node_label)
+
+
+TARGET = RenderTarget(render, needs=NEEDS, settings=KubernetesSettings)

@@ -1,0 +1,42 @@
+"""What users may set for the targets kubernetes and helm."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from renderers.kubernetes.kube_names import LABEL_PATTERN
+from renderers.render_target import TargetSettings
+
+GpuAccess = Literal["dra", "device-plugin"]
+Routing = Literal["services", "inference-pools"]
+
+DnsLabel = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)]
+# The names of a registry, its path and perhaps a port; the version is the engine's.
+Image = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._:/-]*[a-z0-9])?$", max_length=200)]
+# A label's key with its prefix.
+LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=120)]
+
+
+class KubernetesSettings(TargetSettings):
+    """Settings of the targets kubernetes and helm (docs/kubernetes.md describes each)."""
+
+    namespace: DnsLabel = "ullage"
+    image: Image = "vllm/vllm-openai"
+    devices: GpuAccess = "dra"
+    node_label: LabelKey = "ullage.dev/node"
+    credentials_secret: DnsLabel = "ullage-credentials"  # noqa: S105 -- the name of a Secret, not what is in it
+    cache_claim: str = ""
+    gateway: DnsLabel = "inference-gateway"
+    gateway_namespace: DnsLabel = "gateway"
+    monitoring_namespace: DnsLabel = "monitoring"
+    routing: Routing = "services"
+
+    @field_validator("cache_claim")
+    @classmethod
+    def _is_a_claim(cls, value: str) -> str:
+        if value and not re.fullmatch(LABEL_PATTERN, value):
+            raise ValueError("the name of a PersistentVolumeClaim is a DNS label: small letters, digits and -")
+        return value

@@ -1,0 +1,197 @@
+"""A replica as Kubernetes objects: a Deployment of one Pod, its Service, and the template of its claim."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from math import ceil
+from typing import Any
+
+from planner.plan import Replica
+from renderers.kubernetes.kube_names import dns_label
+from renderers.kubernetes.kube_settings import KubernetesSettings
+from renderers.kubernetes.pod_devices import PodDevices, pod_devices
+from renderers.vllm import command, environment, ready_limit_s
+from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, START_LIMIT
+from renderers.yaml_document import Document
+
+PORT = 8000
+"""Where every engine listens: a Pod has an address of its own."""
+_URL = f"http://127.0.0.1:{PORT}"
+SHARDS = 16
+"""The most backends that a rule of an HTTPRoute takes (its CRD); a model with more replicas is routed by shards of them."""
+MODEL, REPLICA, SHARD, GROUP = "ullage.dev/model", "ullage.dev/replica", "ullage.dev/shard", "ullage.dev/group"
+
+START_FILES = "ullage-start"
+"""Name of the ConfigMap with the scripts of probes and starts."""
+# Our choice: forecasts of starts move a little from plan to plan, and a Pod that says the same is not replaced.
+_LIMIT_STEP_S = 300
+_PROBE_S = 10
+# Our choice: a first answer may compile kernels (renderers/vllm/ready.py waits as long).
+_FIRST_ANSWER_S = 120
+# Our choice: as long as endpoints take to leave the routers, before the engine is told to stop.
+_SETTLE_S = 10
+# What the programs of a container may say of themselves beyond their needs: nothing.
+_CONFINED: Document = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def replica_objects(replica: Replica, latency_class: str, settings: KubernetesSettings) -> tuple[Document, ...]:
+    """Objects of one replica; RenderError for arguments that its version of the engine does not take."""
+    devices = pod_devices(replica, settings.devices)
+    name = dns_label(replica.name)
+    selector = {REPLICA: name}
+    deployment: Document = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels(replica), "annotations": _annotations(replica)},
+        "spec": {
+            "replicas": 1,
+            # A second Pod would not fit beside the first.
+            "strategy": {"type": "Recreate"},
+            "progressDeadlineSeconds": _limit_s(replica) + 600,
+            "selector": {"matchLabels": selector},
+            "template": {
+                "metadata": {"labels": labels(replica), "annotations": {"ullage.dev/served-name": replica.args.served_model_name}},
+                "spec": _pod(replica, latency_class, devices, settings),
+            },
+        },
+    }
+    service: Document = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": labels(replica)},
+        "spec": {"selector": selector, "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
+    }
+    return (deployment, service, *([devices.template] if devices.template else []))
+
+
+def labels(replica: Replica) -> Document:
+    """Labels of a replica's objects; they do not change while its name and its kind of place stay."""
+    return {
+        "app.kubernetes.io/name": "vllm",
+        "app.kubernetes.io/managed-by": "ullage",
+        MODEL: dns_label(replica.served_name),
+        REPLICA: dns_label(replica.name),
+        SHARD: str(shard(replica.name)),
+        GROUP: group(replica),
+    }
+
+
+def group(replica: Replica) -> str:
+    """Name of the group of a replica: those of one model on the same kind of place, and so as strong as each other."""
+    place = replica.mode.replace("_", "-") if replica.mig is None else f"mig-{replica.mig.profile}"
+    return dns_label(f"{dns_label(replica.served_name)}-{replica.pool}-{place}-{len(replica.gpus)}")
+
+
+def shard(name: str) -> int:
+    """The shard of a replica: its number modulo SHARDS, where its name ends in one.
+
+    >>> shard("llama-8b-17"), shard("llama-8b-0")
+    (1, 0)
+    """
+    number = re.search(r"(\d{1,9})$", name)
+    return (int(number.group(1)) if number else zlib.crc32(name.encode("utf-8", "surrogatepass"))) % SHARDS
+
+
+def _annotations(replica: Replica) -> Document:
+    # Argo CD applies waves one after another, each when the one before is healthy: of a model one replica at a time.
+    return {"ullage.dev/replica": replica.name, "argocd.argoproj.io/sync-wave": str(1 + shard(replica.name))}
+
+
+def _pod(replica: Replica, latency_class: str, devices: PodDevices, settings: KubernetesSettings) -> Document:
+    pod: dict[str, Any] = {
+        "serviceAccountName": "ullage-engine",
+        "automountServiceAccountToken": False,
+        "priorityClassName": priority_class(latency_class, settings),
+        "terminationGracePeriodSeconds": _SETTLE_S + 2 * SHUTDOWN_TIMEOUT_S,
+        "nodeSelector": {settings.node_label: dns_label(replica.node)},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    }
+    if devices.claims:
+        pod["resourceClaims"] = list(devices.claims)
+    pod["containers"] = [_container(replica, devices, settings)]
+    pod["volumes"] = list(_volumes(devices, settings))
+    return pod
+
+
+def priority_class(latency_class: str, settings: KubernetesSettings) -> str:
+    """Name of the PriorityClass of a latency class; the namespace keeps those of two fleets apart."""
+    return f"{settings.namespace}-{latency_class}"
+
+
+def _container(replica: Replica, devices: PodDevices, settings: KubernetesSettings) -> Document:
+    inside = replica.model_copy(update={"args": replica.args.model_copy(update={"host": "0.0.0.0", "port": PORT})})  # noqa: S104
+    words = list(command(inside))
+    limit_s = _limit_s(replica)
+    if devices.host_lock:
+        turn = ["bash", "/etc/ullage/start-in-turn.sh", devices.host_lock, _URL, replica.args.served_model_name, str(limit_s)]
+        words = [*turn, *words]
+    full = ["python3", "/etc/ullage/ready.py", "--url", _URL, "--model", replica.args.served_model_name]
+    waits = _waits_s(devices, limit_s)
+    return {
+        "name": "vllm",
+        "image": f"{settings.image}:v{replica.engine_version.partition('+')[0]}",
+        "command": [_unexpanded(word) for word in words],
+        "env": list(_variables(inside, settings, limit_s)),
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "resources": devices.resources,
+        "securityContext": _CONFINED,
+        "startupProbe": {
+            "exec": {"command": full},
+            "periodSeconds": _PROBE_S,
+            "timeoutSeconds": _FIRST_ANSWER_S,
+            "failureThreshold": ceil(waits / _PROBE_S),
+        },
+        # A busy engine would have a question for a token wait: here it must only be the right one.
+        "readinessProbe": {"exec": {"command": [*full, "--names-only"]}, "periodSeconds": _PROBE_S, "timeoutSeconds": _PROBE_S},
+        "livenessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 30, "timeoutSeconds": 10, "failureThreshold": 6},
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_SETTLE_S)]}}},
+        "volumeMounts": list(_mounts(devices, settings)),
+    }
+
+
+def _unexpanded(word: str) -> str:
+    """A word of a command or a variable, of which Kubernetes shall expand nothing: it reads $$ as $, and $(NAME) as a variable."""
+    return word.replace("$", "$$")
+
+
+def _limit_s(replica: Replica) -> int:
+    return _LIMIT_STEP_S * ceil(ready_limit_s(replica) / _LIMIT_STEP_S)
+
+
+def _waits_s(devices: PodDevices, limit_s: int) -> int:
+    """Seconds until a start counts as failed: who shares a GPU waits for its turn, our choice is three others."""
+    return 4 * limit_s if devices.host_lock else limit_s
+
+
+def _variables(inside: Replica, settings: KubernetesSettings, limit_s: int) -> Iterator[Document]:
+    """Variables of the engine; the device plugin or driver says which GPUs there are, so the plan's numbers do not."""
+    for name, value in {**environment(inside), START_LIMIT: str(limit_s)}.items():
+        if name != "CUDA_VISIBLE_DEVICES":
+            yield {"name": name, "value": _unexpanded(value)}
+    for name in ("HF_TOKEN", "VLLM_API_KEY"):
+        yield {"name": name, "valueFrom": {"secretKeyRef": {"name": settings.credentials_secret, "key": name, "optional": True}}}
+
+
+def _volumes(devices: PodDevices, settings: KubernetesSettings) -> Iterator[Document]:
+    yield {"name": "start", "configMap": {"name": START_FILES, "defaultMode": 0o555}}
+    # Engines of several processes talk through shared memory; the 64 MiB that containers get are too little.
+    yield {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}
+    if settings.cache_claim:
+        yield {"name": "cache", "persistentVolumeClaim": {"claimName": settings.cache_claim}}
+    if devices.host_lock:
+        yield {"name": "turns", "hostPath": {"path": "/run/ullage", "type": "DirectoryOrCreate"}}
+
+
+def _mounts(devices: PodDevices, settings: KubernetesSettings) -> Iterator[Document]:
+    yield {"name": "start", "mountPath": "/etc/ullage", "readOnly": True}
+    yield {"name": "shared-memory", "mountPath": "/dev/shm"}  # noqa: S108 -- a mount, not a temporary file
+    if settings.cache_claim:
+        yield {"name": "cache", "mountPath": "/root/.cache/huggingface"}
+    if devices.host_lock:
+        yield {"name": "turns", "mountPath": "/run/ullage"}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Labels the nodes of the cluster with their names in the plan, by which Pods find them: label-nodes.sh [PLANNED=NODE ...]
+# A planned node is taken to be the one with its address (InternalIP, Hostname) unless an argument says which it is.
+set -euo pipefail
+declare -A given=()
+for argument in "$@"; do
+  given["${argument%%=*}"]="${argument#*=}"
+done
+
+label() {
+  local planned="$1" host="$2" node="${given[$1]:-}"
+  if [[ -z "$node" ]]; then
+    node="$(kubectl get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{range .status.addresses[*]} {.address}{end}{"\n"}{end}' |
+      awk -v host="$host" '{ for (i = 1; i <= NF; i++) if ($i == host) { print $1; exit } }')"
+  fi
+  if [[ -z "$node" ]]; then
+    printf 'no node of the cluster has the address %s of %s: say which it is, as %s=NODE\n' "$host" "$planned" "$planned" >&2
+    return 1
+  fi
+  kubectl label --overwrite node "$node" ullage.dev/node="$planned"
+}
+
+label h100-0 127.0.0.1

@@ -1,0 +1,50 @@
+"""Strict checks of Kubernetes objects: the published schemas of its own kinds, those of the CRDs for the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+KubeObject: TypeAlias = dict[str, Any]
+
+# DRA is stable (resource.k8s.io/v1) since 1.34.
+VERSIONS = ("1.34", "1.37")
+_SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((Path(__file__).parent / "schemas").glob("*.json"))}
+
+
+def objects_of(texts: Iterable[str]) -> list[KubeObject]:
+    """All objects of YAML files."""
+    return [found for text in texts for found in yaml.safe_load_all(text) if found["kind"] != "Kustomization"]
+
+
+def check(found: KubeObject) -> None:
+    """Fails for a field that the API does not know, lacks or takes otherwise."""
+    schema = _SCHEMAS.get(found["kind"])
+    if schema is None:
+        for version in VERSIONS:
+            kubernetes_validate.validate(found, version, strict=True)
+        return
+    assert set(found) == {"apiVersion", "kind", "metadata", "spec"}
+    assert found["apiVersion"] == schema["apiVersion"]
+    jsonschema.validate(found["spec"], schema["spec"])
+    unknown = list(_unknown(found["spec"], schema["spec"], "spec"))
+    assert unknown == []
+
+
+def _unknown(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
+    """Fields that a CRD does not know: an API server drops them in silence."""
+    if isinstance(value, dict) and "properties" in schema and not schema.get("additionalProperties"):
+        for key, each in value.items():
+            if key in schema["properties"]:
+                yield from _unknown(each, schema["properties"][key], f"{path}.{key}")
+            else:
+                yield f"{path}.{key}"
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _unknown(each, schema.get("items", {}), f"{path}.{index}")

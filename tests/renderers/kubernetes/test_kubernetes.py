@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from planner.plan import Plan, Replica, WorkloadForecast
+from renderers import kubernetes
+from renderers.files import write
+from renderers.kubernetes.replica_objects import SHARDS
+from renderers.manifest import Manifest, RenderError
+from renderers.render_target import rendered
+from tests.conftest import Golden
+from tests.plans import mig_plan, plan_of, replica, route, tensor_parallel_plan, time_shared_plan
+from tests.renderers.kubernetes.kube_checks import KubeObject, check, objects_of
+from tests.tools import program
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "kubernetes"
+PLANS = {"time-shared": time_shared_plan, "mig": mig_plan, "tensor-parallel": tensor_parallel_plan}
+SETTINGS: tuple[dict[str, str], ...] = ({}, {"routing": "inference-pools", "cache_claim": "models"}, {"devices": "device-plugin"})
+
+
+def render(plan: Plan, **settings: str) -> Manifest:
+    return rendered("kubernetes", kubernetes.TARGET, plan, settings)
+
+
+def base_of(plan: Plan, **settings: str) -> list[KubeObject]:
+    return objects_of(file.text for file in render(plan, **settings) if file.path.startswith("base/"))
+
+
+def one(objects: list[KubeObject], kind: str, name: str) -> KubeObject:
+    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def pod(objects: list[KubeObject], name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = one(objects, "Deployment", name)["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.golden
+def test_rendered_trees_are_as_reviewed(golden: Golden) -> None:
+    for file in render(time_shared_plan()):
+        golden(GOLDEN / "time-shared" / file.path, file.text)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=("dra", "pools", "plugin"))
+@pytest.mark.parametrize("name", PLANS)
+def test_every_object_is_one_that_kubernetes_takes(name: str, settings: dict[str, str]) -> None:
+    if name == "time-shared" and "devices" in settings:
+        pytest.skip("refused: see below")
+    objects = base_of(PLANS[name](), **settings)
+    for found in objects:
+        check(found)
+    names = [(each["kind"], each["metadata"]["name"]) for each in objects]
+    assert len(names) == len(set(names))
+
+
+def test_a_field_that_no_schema_knows_is_found() -> None:
+    objects = base_of(time_shared_plan())
+    monitor, claim = one(objects, "PodMonitor", "ullage-engines"), one(objects, "ResourceClaim", "h100-0-gpu-0")
+    http = one(objects, "HTTPRoute", "llama-8b")
+    monitor["spec"]["podMetricsEndpoints"][0]["prot"] = "http"
+    claim["spec"]["devices"]["request"] = []
+    http["spec"]["rules"][0]["backendRefs"][0]["weigth"] = 5
+    for broken in (monitor, claim, http):
+        with pytest.raises((AssertionError, Exception)):
+            check(broken)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_kustomize_builds_the_overlay_and_gives_the_namespace(name: str, tmp_path: Path) -> None:
+    write(render(PLANS[name](), namespace="inference"), tmp_path)
+    done = subprocess.run(
+        [program("kubectl", "kubernetes-client"), "kustomize", tmp_path / "overlays" / "default"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    built = list(yaml.safe_load_all(done.stdout))
+    wished = base_of(PLANS[name](), namespace="inference")
+    assert len(built) == len(wished) + 1
+    for found in built:
+        cluster_wide = found["kind"] in {"Namespace", "PriorityClass"}
+        assert found["metadata"].pop("namespace", None) == (None if cluster_wide else "inference")
+        if found["kind"] != "Namespace":
+            assert found == one(wished, found["kind"], found["metadata"]["name"])
+
+
+def test_replicas_share_a_gpu_exactly_where_the_plan_says_so() -> None:
+    objects = base_of(time_shared_plan())
+    claims = {name: pod(objects, name)["resourceClaims"] for name in ("llama-8b-0", "qwen3-8b-0", "llama-8b-1", "mistral-7b-0")}
+    assert claims["llama-8b-0"] == claims["qwen3-8b-0"] == [{"name": "gpu", "resourceClaimName": "h100-0-gpu-0"}]
+    assert claims["llama-8b-1"] == claims["mistral-7b-0"] == [{"name": "gpu", "resourceClaimName": "h100-0-gpu-1"}]
+    assert [each["metadata"]["name"] for each in objects if each["kind"] == "ResourceClaim"] == ["h100-0-gpu-0", "h100-0-gpu-1"]
+
+
+def test_whole_gpus_and_mig_instances_are_claimed_by_number_and_profile() -> None:
+    objects = base_of(tensor_parallel_plan())
+    request = one(objects, "ResourceClaimTemplate", "llama-70b-0")["spec"]["spec"]["devices"]["requests"]
+    assert request == [{"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com", "count": 2}}]
+    objects = base_of(mig_plan())
+    (request,) = one(objects, "ResourceClaimTemplate", "qwen3-8b-0")["spec"]["spec"]["devices"]["requests"]
+    assert request["exactly"]["deviceClassName"] == "mig.nvidia.com"
+    assert request["exactly"]["selectors"] == [{"cel": {"expression": "device.attributes['gpu.nvidia.com'].profile == '3g.40gb'"}}]
+
+
+def test_the_device_plugin_gives_resources_by_name_and_shares_only_where_a_node_has_one_gpu() -> None:
+    limits = {
+        name: pod(base_of(plan, devices="device-plugin"), name)["containers"][0]["resources"]["limits"]
+        for plan, name in ((tensor_parallel_plan(), "llama-70b-0"), (mig_plan(), "qwen3-8b-0"), (_one_gpu(), "llama-8b-0"))
+    }
+    assert limits == {
+        "llama-70b-0": {"nvidia.com/gpu": 2},
+        "qwen3-8b-0": {"nvidia.com/mig-3g.40gb": 1},
+        "llama-8b-0": {"nvidia.com/gpu.shared": 1},
+    }
+    with pytest.raises(RenderError, match=r"replicas\.llama-8b-0\.mode: it shares GPU 0 of h100-0, which has 2 GPUs.*devices=dra"):
+        render(time_shared_plan(), devices="device-plugin")
+
+
+def _one_gpu() -> Plan:
+    return plan_of((replica("llama-8b-0"), replica("qwen3-8b-0", "qwen3-8b", args={"port": 8101})), gpu_count=1)
+
+
+def test_probes_ask_for_the_model_and_a_token_and_wait_as_long_as_the_profile_says() -> None:
+    slow = replica("r", mode="exclusive", start_s=700.0)
+    container = pod(base_of(plan_of((slow,), gpu_count=1)), "r")["containers"][0]
+    words = ["python3", "/etc/ullage/ready.py", "--url", "http://127.0.0.1:8000", "--model", "llama-8b"]
+    assert container["startupProbe"]["exec"]["command"] == words
+    # 15317 MiB at 512 MiB/s, 120 s of reserve and 700 s are 850 s: the next multiple of 300 is 900.
+    assert container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"] == 900
+    assert container["readinessProbe"]["exec"]["command"] == [*words, "--names-only"]
+    assert {"name": "VLLM_ENGINE_READY_TIMEOUT_S", "value": "900"} in container["env"]
+
+
+def test_the_engine_listens_in_its_pod_and_gets_secrets_by_reference_only() -> None:
+    container = pod(base_of(mig_plan()), "llama-8b-0")["containers"][0]
+    words = container["command"]
+    assert words[:3] == ["vllm", "serve", "meta-llama/Meta-Llama-3.1-8B"]
+    assert (words[words.index("--host") + 1], words[words.index("--port") + 1]) == ("0.0.0.0", "8000")
+    secrets = {each["name"]: each["valueFrom"]["secretKeyRef"]["name"] for each in container["env"] if "valueFrom" in each}
+    assert secrets == {"HF_TOKEN": "ullage-credentials", "VLLM_API_KEY": "ullage-credentials"}
+    assert "CUDA_VISIBLE_DEVICES" not in {each["name"] for each in container["env"]}
+
+
+def test_the_latency_class_decides_who_goes_first() -> None:
+    plan = mig_plan()
+    background = plan.desired.workloads[1].model_copy(update={"latency_class": "background"})
+    workloads: tuple[WorkloadForecast, ...] = (plan.desired.workloads[0], background)
+    plan = plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": workloads})})
+    objects = base_of(plan, namespace="llm")
+    assert [pod(objects, name)["priorityClassName"] for name in ("llama-8b-0", "qwen3-8b-0")] == ["llm-interactive", "llm-background"]
+    values = [each["value"] for each in objects if each["kind"] == "PriorityClass"]
+    assert values == sorted(values, reverse=True)
+
+
+def _many(count: int) -> tuple[Plan, tuple[Replica, ...]]:
+    ledger = replica("r").ledger.model_copy(update={"weights_mib": 900, "kv_mib": 64, "total_mib": 1000, "start_peak_mib": 1000})
+    forecast = replica("r").forecast.model_copy(update={"busy_fraction": 0.01})
+    many = tuple(replica(f"llama-8b-{index}", ledger=ledger, forecast=forecast, args={"port": 8100 + index}) for index in range(count))
+    plan = plan_of(many, gpu_count=1)
+    weighted = route("llama-8b", *((each, 10 + index) for index, each in enumerate(many)))
+    return plan.model_copy(update={"desired": plan.desired.model_copy(update={"routes": (weighted,)})}), many
+
+
+@pytest.mark.parametrize("count", [SHARDS, SHARDS + 1, 40])
+def test_a_route_has_the_plan_s_weights_however_many_replicas_there_are(count: int) -> None:
+    plan, many = _many(count)
+    objects = base_of(plan)
+    references = one(objects, "HTTPRoute", "llama-8b")["spec"]["rules"][0]["backendRefs"]
+    assert len(references) == SHARDS
+    weights = {each["name"]: each["weight"] for each in references}
+    labels = {each.name: one(objects, "Deployment", each.name)["spec"]["template"]["metadata"]["labels"] for each in many}
+    found = dict.fromkeys(weights, 0)
+    for index, each in enumerate(many):
+        (service,) = [name for name in weights if one(objects, "Service", name)["spec"]["selector"].items() <= labels[each.name].items()]
+        found[service] += 10 + index
+    assert found == weights
+
+
+def test_a_model_without_replicas_has_a_route_to_nobody() -> None:
+    plan = mig_plan()
+    desired = plan.desired.model_copy(update={"routes": (*plan.desired.routes, route("gone"))})
+    objects = base_of(plan.model_copy(update={"desired": desired}))
+    (reference,) = one(objects, "HTTPRoute", "gone")["spec"]["rules"][0]["backendRefs"]
+    assert one(objects, "Service", reference["name"])["spec"]["selector"] == {"ullage.dev/model": "gone"}
+
+
+def test_inference_pools_hold_replicas_of_one_kind_with_their_weights() -> None:
+    objects = base_of(time_shared_plan(), routing="inference-pools")
+    (reference,) = one(objects, "HTTPRoute", "llama-8b")["spec"]["rules"][0]["backendRefs"]
+    assert (reference["kind"], reference["weight"]) == ("InferencePool", 1000)
+    selector = one(objects, "InferencePool", reference["name"])["spec"]["selector"]["matchLabels"]
+    members = [
+        each["metadata"]["name"]
+        for each in objects
+        if each["kind"] == "Deployment" and selector.items() <= each["metadata"]["labels"].items()
+    ]
+    assert members == ["llama-8b-0", "llama-8b-1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"namespace": "Team_A"}, ["--set namespace='Team_A'", "a-z0-9"]),
+        ({"namespace": "a" * 64}, ["--set namespace", "63"]),
+        ({"devices": "hami"}, ["--set devices='hami'", "dra"]),
+        ({"image": "a b"}, ["--set image"]),
+        ({"cache_claim": "A"}, ["--set cache_claim='A'", "PersistentVolumeClaim"]),
+    ],
+)
+def test_settings_that_kubernetes_would_refuse_are_refused(settings: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(RenderError) as refused:
+        render(mig_plan(), **settings)
+    assert [word for word in words if word not in str(refused.value)] == []
+
+
+def _changed(**node: Any) -> Plan:
+    plan = mig_plan()
+    nodes = (plan.desired.nodes[0].model_copy(update=node),)
+    return plan.model_copy(update={"desired": plan.desired.model_copy(update={"nodes": nodes})})
+
+
+def test_what_kubernetes_cannot_give_is_refused_with_field_and_reason() -> None:
+    with pytest.raises(RenderError, match=r"nodes\.h100-0\.gpu_type: 'CPU-x86-8GiB' is no GPU"):
+        render(_changed(gpu_type="CPU-x86-8GiB"))
+    plan = mig_plan()
+    gpus = (plan.desired.gpus[0].model_copy(update={"taken_mib": 512}),)
+    with pytest.raises(RenderError, match=r"gpus\.h100-0/0\.taken_mib: others hold 512 MiB"):
+        render(plan.model_copy(update={"desired": plan.desired.model_copy(update={"gpus": gpus})}))
+    with pytest.raises(RenderError, match=r"replicas\.r\.args\.enable_sleep_mode.*take `sleep` off"):
+        render(plan_of((replica("r", args={"enable_sleep_mode": True}),), gpu_count=1))
+    with pytest.raises(RenderError, match="a header carries the model's name"):
+        render(plan_of((replica("r", "modèle"),), gpu_count=1))
+
+
+def test_another_port_or_forecast_changes_no_pod() -> None:
+    before = render(plan_of((replica("r"),), gpu_count=1))
+    moved = plan_of((replica("r", start_s=70.0, capacity_rps=3.0, planned_rps=1.0, args={"port": 8177}),), gpu_count=1)
+    assert {file.path for file, other in zip(before, render(moved), strict=True) if file != other} == set()
