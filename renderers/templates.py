@@ -31,6 +31,8 @@ def _environment() -> Environment:
     environment.filters["scalar"] = scalar
     environment.filters["sh"] = shell_word
     environment.filters["comment"] = comment
+    environment.filters["unit_word"] = unit_word
+    environment.filters["unit_text"] = unit_text
     return environment
 
 
@@ -46,6 +48,24 @@ def shell_word(value: str) -> str:
     if "\0" in value:
         raise RenderError(f"{value!r} contains a NUL byte, which no shell word can hold; choose another value")
     return shlex.quote(value)
+
+
+def unit_word(value: str) -> str:
+    """A value as one word of a command line in a systemd unit (systemd.service(5), systemd.syntax(7))."""
+    return f'"{"".join(_unit_character(character) for character in value)}"'.replace("%", "%%").replace("$", "$$")
+
+
+def _unit_character(character: str) -> str:
+    if character in '\\"':
+        return f"\\{character}"
+    if character == "\0":
+        raise RenderError("a value contains a NUL byte, which no command line can hold; choose another value")
+    return character if character.isprintable() else "".join(f"\\x{byte:02x}" for byte in character.encode())
+
+
+def unit_text(value: str) -> str:
+    """A value that stands behind = in a systemd unit and is no command: one line without specifiers."""
+    return comment(value).replace("%", "%%").rstrip("\\")
 
 
 def comment(value: str) -> str:

@@ -32,9 +32,11 @@ BASELINES = ("exclusive", "first-fit-decreasing", "best-fit", "squishy")
 # One more where demand has windows.
 PEAKS = "sum-of-peaks"
 RENDERERS: Mapping[str, str] = {
+    "compose": "renderers.compose:TARGET",
     "envoy": "renderers.envoy:TARGET",
     "helm": "renderers.helm:TARGET",
     "kubernetes": "renderers.kubernetes:TARGET",
+    "systemd": "renderers.systemd:TARGET",
     "vllm": "renderers.vllm:TARGET",
 }
 # In the order in which they are asked whether a file is theirs: the first that recognises it reads it.

@@ -62,7 +62,7 @@ def network_policy(settings: KubernetesSettings) -> tuple[Document, ...]:
 
 def start_files() -> tuple[Document, ...]:
     """The scripts of probes and starts."""
-    scripts = {"ready.py": package_text("vllm/ready.py"), "start-in-turn.sh": package_text("kubernetes/start-in-turn.sh")}
+    scripts = {"ready.py": package_text("vllm/ready.py"), "start-in-turn.sh": package_text("vllm/start-in-turn.sh")}
     return ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": START_FILES, "labels": OURS}, "data": scripts},)
 
 

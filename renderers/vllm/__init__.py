@@ -26,7 +26,18 @@ from renderers.vllm.replica_start import (
     ready_limit_s,
 )
 
-__all__ = ["TARGET", "arguments_sha256", "command", "environment", "extra_flags", "mig_variable", "probe_url", "ready_limit_s", "render"]
+__all__ = [
+    "TARGET",
+    "arguments_sha256",
+    "command",
+    "environment",
+    "extra_flags",
+    "mig_variable",
+    "probe_url",
+    "ready_limit_s",
+    "render",
+    "replica_script",
+]
 
 # Our choice: the engine's own grace period, and as long again for its processes to end.
 _GRACE_S = 2 * SHUTDOWN_TIMEOUT_S
@@ -63,7 +74,7 @@ def _node_files(node: str, replicas: tuple[Replica, ...]) -> list[File]:
     )
     stop = template("vllm", "stop.sh.j2").render(node=node, grace_s=_GRACE_S)
     return [
-        *(File(f"{folder}/replicas/{file_name(replica.name)}.sh", _replica_script(replica), executable=True) for replica in replicas),
+        *(File(f"{folder}/replicas/{file_name(replica.name)}.sh", replica_script(replica), executable=True) for replica in replicas),
         File(f"{folder}/processes.sh", package_text("vllm/processes.sh")),
         File(f"{folder}/rolling.sh", package_text("vllm/rolling.sh")),
         File(f"{folder}/ready.py", package_text("vllm/ready.py"), executable=True),
@@ -72,7 +83,8 @@ def _node_files(node: str, replicas: tuple[Replica, ...]) -> list[File]:
     ]
 
 
-def _replica_script(replica: Replica) -> str:
+def replica_script(replica: Replica) -> str:
+    """The script that runs a replica in the foreground, wherever the fleet file is; RenderError as `command`."""
     return template("vllm", "replica.sh.j2").render(
         replica=replica,
         warning=table_for(replica.engine_version).warning,

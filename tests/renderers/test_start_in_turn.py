@@ -46,7 +46,7 @@ _LIMIT_S = 60.0
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
-    (tmp_path / "start-in-turn.sh").write_text(package_text("kubernetes/start-in-turn.sh"))
+    (tmp_path / "start-in-turn.sh").write_text(package_text("vllm/start-in-turn.sh"))
     (tmp_path / "ready.py").write_text(package_text("vllm/ready.py"))
     (tmp_path / "server.py").write_text(SERVER)
     return tmp_path

@@ -1,0 +1,72 @@
+"""systemd: per node one unit for each replica and a target that holds them, with the scripts they run.
+
+What is in the folder of a node goes to `folder` on that node (scripts) and to /etc/systemd/system (units); docs/hosts.md says how.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from planner.plan import Plan, Replica
+from renderers.manifest import File, Manifest, RenderError
+from renderers.names import file_name
+from renderers.needs import HOSTS_KNOWN, NOBODY_ASLEEP
+from renderers.render_target import RenderTarget, TargetSettings
+from renderers.templates import package_text, template
+from renderers.vllm import probe_url, ready_limit_s, replica_script
+from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S
+
+
+class SystemdSettings(TargetSettings):
+    """Settings of the target systemd: where the scripts lie on each node, and whose processes the engines are."""
+
+    folder: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$", max_length=200)] = "/etc/ullage"
+    user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]*$", max_length=31)] = "ullage"
+
+
+def render(plan: Plan, settings: SystemdSettings) -> Manifest:
+    """Units and scripts of every node with a replica; RenderError for a plan that vLLM, a shell or systemd cannot take."""
+    files: list[File] = []
+    for node in sorted({replica.node for replica in plan.desired.replicas}):
+        replicas = tuple(replica for replica in plan.desired.replicas if replica.node == node)
+        folder = file_name(node)
+        files += [File(f"{folder}/replicas/{file_name(each.name)}.sh", replica_script(each), executable=True) for each in replicas]
+        files += [File(f"{folder}/{name}", package_text(f"vllm/{name}"), executable=True) for name in ("ready.py", "start-in-turn.sh")]
+        files += [File(f"{folder}/units/{_unit(each)}", _service(each, replicas, settings)) for each in replicas]
+        target = template("systemd", "ullage.target.j2").render(node=node, units=[_unit(each) for each in replicas])
+        files.append(File(f"{folder}/units/ullage.target", target))
+    return tuple(files)
+
+
+def _unit(replica: Replica) -> str:
+    return f"ullage-{file_name(replica.name)}.service"
+
+
+def _service(replica: Replica, replicas: tuple[Replica, ...], settings: SystemdSettings) -> str:
+    limit_s = ready_limit_s(replica)
+    model, url = replica.args.served_model_name, probe_url(replica)
+    start = [f"{settings.folder}/replicas/{file_name(replica.name)}.sh"]
+    beside = [each for each in replicas if set(each.gpus) & set(replica.gpus)]
+    if replica.mode == "time_shared":
+        gpu = f"gpu-{replica.gpus[0]}"
+        start = ["/usr/bin/bash", f"{settings.folder}/start-in-turn.sh", gpu, url, model, str(limit_s), *start]
+    wait_s = sum(map(ready_limit_s, beside)) if replica.mode == "time_shared" else limit_s
+    ready = ["/usr/bin/python3", f"{settings.folder}/ready.py", "--url", url, "--model", model, "--limit-s", str(wait_s)]
+    try:
+        return template("systemd", "replica.service.j2").render(
+            replica=replica,
+            user=settings.user,
+            folder=settings.folder,
+            start=start,
+            ready=ready,
+            # Systemd gives up a little after the wait has, so that the wait says why.
+            start_limit_s=wait_s + 30,
+            stop_limit_s=2 * SHUTDOWN_TIMEOUT_S,
+        )
+    except RenderError as error:
+        raise RenderError(f"replica {replica.name!r}: {error}") from error
+
+
+TARGET = RenderTarget(render, needs=(HOSTS_KNOWN, NOBODY_ASLEEP), settings=SystemdSettings)

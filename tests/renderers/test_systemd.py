@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.plan import Plan
+from renderers import systemd
+from renderers.files import write
+from renderers.manifest import Manifest, RenderError
+from renderers.render_target import rendered
+from renderers.templates import unit_text, unit_word
+from renderers.vllm import ready_limit_s
+from tests.conftest import Golden
+from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
+from tests.renderers.conftest import ShellCheck
+from tests.tools import program
+
+GOLDEN = Path(__file__).parent / "golden" / "systemd"
+HOSTILE = "a b\"c' $(touch pwned) `touch pwned` ;touch pwned\n[Service]\nExecStart=/bin/true \\ %h ${HOME} ü #"
+
+
+def render(plan: Plan, folder: Path | str = "/etc/ullage") -> Manifest:
+    return rendered("systemd", systemd.TARGET, plan, {"folder": str(folder), "user": "root"})
+
+
+def verify(folder: Path) -> None:
+    """Fails unless systemd has nothing to say about the units; it only warns of what it does not know."""
+    analyze = program("systemd-analyze", "the package systemd")
+    done = subprocess.run(
+        [analyze, "verify", *sorted(map(str, folder.glob("*")))], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.golden
+def test_units_are_as_reviewed(golden: Golden) -> None:
+    for file in render(time_shared_plan()):
+        if "/units/" in file.path:
+            golden(GOLDEN / file.path, file.text)
+
+
+@pytest.mark.parametrize("plan", [time_shared_plan(), mig_plan(), tensor_parallel_plan()], ids=["time-shared", "mig", "tensor-parallel"])
+def test_systemd_finds_nothing_wrong(plan: Plan, tmp_path: Path, shellcheck: ShellCheck) -> None:
+    # It looks for the programs, so they must be where the units say.
+    write(render(plan, tmp_path / "h100-0"), tmp_path)
+    verify(tmp_path / "h100-0" / "units")
+    shellcheck(*sorted(tmp_path.rglob("*.sh")))
+
+
+def test_an_unknown_key_is_found(tmp_path: Path) -> None:
+    write(render(mig_plan(), tmp_path / "h100-0"), tmp_path)
+    unit = tmp_path / "h100-0" / "units" / "ullage-llama-8b-0.service"
+    unit.write_text(unit.read_text().replace("KillMode", "KilMode"))
+    with pytest.raises(AssertionError, match="KilMode"):
+        verify(unit.parent)
+
+
+def test_hostile_names_stay_in_their_place(tmp_path: Path) -> None:
+    hostile = replica(HOSTILE, HOSTILE, node="h100-0", args={"model": HOSTILE})
+    files = render(plan_of((hostile, replica("b", args={"port": 8101})), gpu_count=1), tmp_path / "h100-0")
+    write(files, tmp_path)
+    verify(tmp_path / "h100-0" / "units")
+    (text,) = [file.text for file in files if file.path.endswith(".service") and "touch" in file.text]
+    assert [line.partition("=")[0] for line in text.splitlines() if line.startswith("Exec")] == ["ExecStart", "ExecStartPost"]
+
+
+def _read(word: str) -> str:
+    """A word as systemd reads it: quotes, escapes, then specifiers and variables, of which there must be none."""
+    assert word.startswith('"')
+    assert word.endswith('"')
+    inner = word[1:-1]
+    assert not re.search(r'(?<!\\)(\\\\)*"', inner)
+    raw = re.sub(r"\\(x([0-9a-f]{2})|.)", lambda found: chr(int(found[2], 16)) if found[2] else found[1], inner)
+    assert not re.search(r"(?<!%)(%%)*%(?!%)", raw)
+    assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", raw)
+    # What is escaped byte by byte are the bytes of UTF-8.
+    text = re.sub(r"[\x80-\xff]+", lambda found: found[0].encode("latin-1").decode(errors="ignore") or found[0], raw)
+    return text.replace("%%", "%").replace("$$", "$")
+
+
+@given(value=st.text(alphabet=st.characters(max_codepoint=0x7F, exclude_characters="\0"), max_size=30))
+def test_words_are_read_again_as_they_were(value: str) -> None:
+    written = unit_word(value)
+    assert "\n" not in written
+    assert _read(written) == value
+
+
+@given(value=st.text(max_size=30))
+def test_a_text_stays_on_its_line(value: str) -> None:
+    written = unit_text(value)
+    assert len(f"{written}x".splitlines()) == 1
+    assert not written.endswith("\\")
+
+
+def test_starts_on_a_shared_gpu_take_turns_and_wait_for_each_other() -> None:
+    plan = time_shared_plan()
+    texts = {file.path.rpartition("/")[2]: file.text for file in render(plan)}
+    shared = texts["ullage-llama-8b-0.service"]
+    assert 'ExecStart="/usr/bin/bash" "/etc/ullage/start-in-turn.sh" "gpu-0"' in shared
+    limit_s = ready_limit_s(plan.desired.replicas[0])
+    assert f'"--limit-s" "{2 * limit_s}" --pid ${{MAINPID}}' in shared
+    assert f"TimeoutStartSec={2 * limit_s + 30}\n" in shared
+    alone = {file.path.rpartition("/")[2]: file.text for file in render(tensor_parallel_plan())}["ullage-llama-8b-0.service"]
+    assert 'ExecStart="/etc/ullage/replicas/llama-8b-0.sh"\n' in alone
+
+
+@pytest.mark.parametrize("folder", ["etc", "/etc/../x y", "/etc/ullage/", "/%h"])
+def test_a_folder_that_units_cannot_name_is_refused(folder: str) -> None:
+    with pytest.raises(RenderError, match="--set folder="):
+        render(mig_plan(), folder)
