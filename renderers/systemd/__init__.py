@@ -35,8 +35,8 @@ def render(plan: Plan, settings: SystemdSettings) -> Manifest:
         files += [File(f"{folder}/replicas/{file_name(each.name)}.sh", replica_script(each), executable=True) for each in replicas]
         files += [File(f"{folder}/{name}", package_text(f"vllm/{name}"), executable=True) for name in ("ready.py", "start-in-turn.sh")]
         files += [File(f"{folder}/units/{_unit(each)}", _service(each, replicas, settings)) for each in replicas]
-        target = template("systemd", "ullage.target.j2").render(node=node, units=[_unit(each) for each in replicas])
-        files.append(File(f"{folder}/units/ullage.target", target))
+        target = template("systemd", "ullage-engines.target.j2").render(node=node, units=[_unit(each) for each in replicas])
+        files.append(File(f"{folder}/units/ullage-engines.target", target))
     return tuple(files)
 
 
