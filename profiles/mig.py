@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import permutations
 
 from profiles.gpu_types import GpuType, MigProfile
 
@@ -99,3 +100,25 @@ def maximal_layouts(gpu: GpuType) -> tuple[Layout, ...]:
     instances = _instances(now)
     full = (placed for placed in _legal_sets(now) if not any(placed.fits(instance, gpu.mig_compute_slices) for instance in instances))
     return tuple(sorted(placed.layout() for placed in full))
+
+
+@lru_cache(maxsize=256)
+def counts_suffice(gpu: GpuType, layout: Layout) -> bool:
+    """Whether naming the profiles of a layout, and no start slots, always ends in as many instances of each.
+
+    True where there is an order in which they can be created such that every one fits, whatever legal slots the driver chooses. NVIDIA's
+    mig-parted names counts only, and tries orders until one succeeds.
+    """
+    kind = _as_drivers_have_it_now(gpu)
+    if not {name for name, _ in layout} <= {profile.name for profile in kind.mig_profiles}:
+        kind = _as_older_drivers_have_it(gpu)
+    instances = _instances(kind)
+
+    def fits_anywhere(order: tuple[str, ...], placed: _Placed) -> bool:
+        if not order:
+            return True
+        choices = [each for each in instances if each.profile.name == order[0] and placed.fits(each, gpu.mig_compute_slices)]
+        return bool(choices) and all(fits_anywhere(order[1:], placed.plus(each)) for each in choices)
+
+    orders = sorted(set(permutations(sorted(name for name, _ in layout))))
+    return any(fits_anywhere(order, _Placed((), 0, 0)) for order in orders)

@@ -36,6 +36,7 @@ RENDERERS: Mapping[str, str] = {
     "envoy": "renderers.envoy:TARGET",
     "helm": "renderers.helm:TARGET",
     "kubernetes": "renderers.kubernetes:TARGET",
+    "mig-parted": "renderers.mig_parted:TARGET",
     "systemd": "renderers.systemd:TARGET",
     "vllm": "renderers.vllm:TARGET",
 }
