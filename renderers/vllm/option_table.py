@@ -1,11 +1,14 @@
-"""Which flags a version of `vllm serve` takes: tables in `options/VERSION.json`, read out of vLLM's own parser."""
+"""Which flags a version of `vllm serve` takes: tables in `options/VERSION.json`, read out of vLLM's own parser.
+
+renderers/vllm/refresh_options.py writes them. A patch release has a table of its own only where its flags are not those of x.y.0.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -13,6 +16,9 @@ from renderers.manifest import RenderError
 from renderers.templates import package_text
 
 _INTEGERS = {"int", "human_readable_int", "human_readable_int_or_auto"}
+
+# Patch releases that were read out too, and whose flags are to the last default those of x.y.0.
+SAME_AS_FIRST = ("0.17.1", "0.18.1", "0.19.1", "0.20.1", "0.20.2", "0.22.1", "0.25.1", "0.27.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class OptionTable:
         option = self.options.get(flag)
         where = f"vLLM {self.version}, {flag}"
         if option is None:
-            raise RenderError(f"{where}: no such flag in this version; choose an engine_version that has it, or leave its setting out")
+            raise RenderError(f"{where}: no such flag in this version; {_elsewhere(flag)}")
         if (option.nargs == 0) != (value is None):
             raise RenderError(f"{where}: takes {'no' if option.nargs == 0 else 'a'} value, got {value!r}")
         if value is not None:
@@ -63,11 +69,13 @@ def table_for(version: str) -> TableChoice:
     wanted = _key(version)
     if wanted is None:
         return TableChoice(_load(shipped[-1]), _warning(version, shipped[-1]))
-    for candidate in shipped:
-        if _key(candidate) == wanted:
-            return TableChoice(_load(candidate), None)
-    lower = [candidate for candidate in shipped if (_key(candidate) or ()) < wanted]
+    lower = [candidate for candidate in shipped if (_key(candidate) or ()) <= wanted]
     nearest = lower[-1] if lower else shipped[0]
+    if _key(nearest) == wanted:
+        return TableChoice(_load(nearest), None)
+    for patch in SAME_AS_FIRST:
+        if _key(patch) == wanted:
+            return TableChoice(replace(_load(nearest), version=patch), None)
     return TableChoice(_load(nearest), _warning(version, nearest))
 
 
@@ -77,6 +85,22 @@ def shipped_versions() -> tuple[str, ...]:
     folder = resources.files("renderers.vllm").joinpath("options")
     names = [entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")]
     return tuple(sorted(names, key=lambda name: _key(name) or ()))
+
+
+@cache
+def versions_with(flag: str) -> tuple[str, ...]:
+    """Versions with a table that has the flag, oldest first."""
+    return tuple(version for version in shipped_versions() if flag in _load(version).options)
+
+
+def _elsewhere(flag: str) -> str:
+    """Where the flag exists, and what to do."""
+    found, shipped = versions_with(flag), shipped_versions()
+    if not found:
+        return f"nor in any other from {shipped[0]} to {shipped[-1]}; correct its name, or leave its setting out"
+    since = "" if found[0] == shipped[0] else f" from {found[0]}"
+    until = " on" if found[-1] == shipped[-1] else f" up to {found[-1]}"
+    return f"it exists{since}{until}; choose an engine_version that has it, or leave its setting out"
 
 
 def _warning(wanted: str, used: str) -> str:
