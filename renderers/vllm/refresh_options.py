@@ -75,9 +75,11 @@ def _version() -> tuple[str, str]:
 
 
 def _rows(parser: argparse.ArgumentParser) -> Iterator[dict[str, object]]:
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to list them
+    # argparse has no other way to list them; what an action calls its spellings leaves out those that vLLM hides from --help
+    actions, by_spelling = parser._actions, parser._option_string_actions  # noqa: SLF001
+    for action in actions:
         yield {
-            "flags": list(action.option_strings),
+            "flags": [flag for flag, taker in by_spelling.items() if taker is action],
             "dest": action.dest,
             "type": None if action.type is None else getattr(action.type, "__name__", type(action.type).__name__),
             "nargs": action.nargs,
