@@ -19,9 +19,9 @@ PARSER_MODULES = ("vllm.entrypoints.common.cli_args", "vllm.entrypoints.launcher
 CLASS_MODULES = ("vllm.utils.argparse_utils", "vllm.utils")
 
 FIELDS = (
-    "flags: every spelling, empty for the positional; type: name of the parser's type function, null when none; nargs: 0 takes no value, "
-    "null exactly one, '+' one or more, '?' at most one; choices: allowed values or null; default: null also where the default is not plain "
-    "data, '==SUPPRESS==' when the parser sets none"
+    "flags: every spelling, empty for the positional; type: name of the parser's type function, null when none; "
+    "nargs: 0 takes no value, null exactly one, '+' one or more, '?' at most one; choices: allowed values or null; "
+    "default: null also where the default is not plain data, '==SUPPRESS==' when the parser sets none"
 )
 
 

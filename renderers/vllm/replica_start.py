@@ -24,7 +24,6 @@ START_LIMIT = "VLLM_ENGINE_READY_TIMEOUT_S"
 _WISHES = frozenset({"--shutdown-timeout"})
 
 
-
 def command(replica: Replica) -> tuple[str, ...]:
     """Arguments of the replica's `vllm serve`, each flag and value checked against the option table of its version.
 

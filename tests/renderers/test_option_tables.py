@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def _flags(plan: Plan, version: str) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for item in plan.desired.replicas:
         words = (*command(item.model_copy(update={"engine_version": version})), "--")
-        found |= {word: None if after.startswith("--") else after for word, after in zip(words, words[1:], strict=False)}
+        found |= {word: None if after.startswith("--") else after for word, after in pairwise(words)}
     return {flag: value for flag, value in found.items() if flag.startswith("--") and flag != "--"}
 
 
