@@ -13,6 +13,7 @@ from profiles.catalogue import builtin
 from profiles.regular_files import read_regular, write_atomic
 from renderers.manifest import RenderError
 from renderers.vllm import extra_flags
+from renderers.vllm.option_table import table_for
 
 STATE_FOLDER = ".ullage"
 
@@ -25,10 +26,25 @@ def read_fleet(path: Path) -> Fleet:
 
 
 def refuse_unknown_flags(path: Path, fleet: Fleet) -> None:
-    """ValueError for added flags that engines of these versions would refuse."""
-    problems = [problem for model in fleet.models for problem in _unknown_flags(path, model)]
+    """ValueError for added flags, and settings of models, that engines of these versions would refuse."""
+    problems = [problem for model in fleet.models for problem in (*_refused_settings(path, model), *_unknown_flags(path, model))]
     if problems:
         raise ValueError("\n".join(problems))
+
+
+def _refused_settings(path: Path, model: Model) -> Iterator[str]:
+    """Settings with a flag or a value that the engine's version does not have."""
+    table = table_for(model.engine_version).table
+    others = sorted({choice.kv_cache_dtype for choice in model.choices} - {model.kv_cache_dtype})
+    settings = [("dtype", "--dtype", model.dtype), ("kv_cache_dtype", "--kv-cache-dtype", model.kv_cache_dtype)]
+    settings += [("choices.kv_cache_dtype", "--kv-cache-dtype", dtype) for dtype in others]
+    if model.pooling:
+        settings.append(("task", "--runner", "pooling"))
+    for field, flag, value in settings:
+        try:
+            table.check(flag, value)
+        except RenderError as error:
+            yield f"{path}: models.{model.name}.{field}: {error}"
 
 
 def _unknown_flags(path: Path, model: Model) -> Iterator[str]:

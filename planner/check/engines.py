@@ -10,7 +10,7 @@ from planner.plan import Desired, EngineArgs, GpuPlan, Ledger, Replica
 from planner.plan.extra_args import refusal
 from planner.plan.vllm_args import loaded
 from planner.sleep_costs import asleep_mib
-from profiles.engine_versions import MIG_BY_UUID, lacking, plan_reason
+from profiles.engine_versions import MIG_BY_UUID, SLEEP_MODE, lacking, plan_reason
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.engine_constants import EngineConstants
 from profiles.memory.kv import min_kv_bytes
@@ -44,7 +44,9 @@ def engine_problems(desired: Desired, gpu_type: Callable[[str], GpuType], archit
 
 def _added(replica: Replica, where: str) -> Iterator[str]:
     """Versions that cannot be planned, and flags that nobody may add."""
-    for reason in (plan_reason(replica.engine_version), lacking(replica.engine_version, MIG_BY_UUID) if replica.mig else None):
+    version = replica.engine_version
+    needed = (MIG_BY_UUID,) * (replica.mig is not None) + (SLEEP_MODE,) * replica.args.enable_sleep_mode
+    for reason in (plan_reason(version), lacking(version, *needed)):
         if reason is not None:
             yield f"{where}: {reason}"
     for extra in replica.args.extra_args:

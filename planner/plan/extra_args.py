@@ -46,12 +46,21 @@ def refusal(flag: str) -> str | None:
     >>> refusal("tool-call-parser")
     >>> refusal("port")
     'is decided by the plan'
+    >>> refusal("disable-sleep-mode")
+    'is decided by the plan'
     """
     name = flag.removeprefix("no-")
-    if name in OWNED:
+    names = {name, _opposite(name)}
+    if names & OWNED:
         return "is decided by the plan"
     if name in SECRET:
         return "is a secret, which never stands on a command line; set VLLM_API_KEY or HF_TOKEN in the environment"
-    if flag not in COUNTED and name.startswith(UNCOUNTED):
+    if flag not in COUNTED and any(each.startswith(UNCOUNTED) for each in names):
         return "changes memory, processes or step times, which the plan does not count for it"
     return None
+
+
+def _opposite(name: str) -> str:
+    """What the flag is called when it says the opposite, since vLLM 0.33: disable-x for enable-x."""
+    verb, dash, rest = name.partition("-")
+    return {"enable": "disable", "disable": "enable"}.get(verb, verb) + dash + rest

@@ -28,7 +28,7 @@ from planner.spec.served import check_blocks, check_mig, local_config, resolve_m
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.spec.yaml_tree import Node, decode, parse
 from profiles.catalogue import Catalogue
-from profiles.engine_versions import flags_caveat
+from profiles.engine_versions import flags_caveat, stop_caveat
 from profiles.fields import FieldError
 from profiles.regular_files import read_regular
 from profiles.store.canonical import canonical
@@ -239,9 +239,9 @@ class _Loading:
 
     def _warn_versions(self, models: tuple[Model, ...]) -> None:
         for model in models:
-            caveat = flags_caveat(model.engine_version)
-            if caveat is not None:
-                self._warn(("models", model.name, "engine_version"), caveat)
+            for caveat in (flags_caveat(model.engine_version), stop_caveat(model.engine_version)):
+                if caveat is not None:
+                    self._warn(("models", model.name, "engine_version"), caveat)
 
 
 def _adapter_names(models: object) -> Iterator[str]:

@@ -1,18 +1,25 @@
-"""Which flags a version of `vllm serve` takes: tables in `options/VERSION.json`, read out of vLLM's own parser."""
+"""Which flags a version of `vllm serve` takes: tables in `options/VERSION.json`, read out of vLLM's own parser.
+
+renderers/vllm/refresh_options.py writes them. A patch release has a table of its own only where its flags are not those of x.y.0.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 
 from renderers.manifest import RenderError
 from renderers.templates import package_text
 
 _INTEGERS = {"int", "human_readable_int", "human_readable_int_or_auto"}
+
+# Patch releases that were read out too, and whose flags are to the last default those of x.y.0.
+SAME_AS_FIRST = ("0.17.1", "0.18.1", "0.19.1", "0.20.1", "0.20.2", "0.22.1", "0.25.1", "0.27.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class OptionTable:
         option = self.options.get(flag)
         where = f"vLLM {self.version}, {flag}"
         if option is None:
-            raise RenderError(f"{where}: no such flag in this version; choose an engine_version that has it, or leave its setting out")
+            raise RenderError(f"{where}: no such flag in this version; {_elsewhere(flag)}")
         if (option.nargs == 0) != (value is None):
             raise RenderError(f"{where}: takes {'no' if option.nargs == 0 else 'a'} value, got {value!r}")
         if value is not None:
@@ -60,14 +67,16 @@ class TableChoice:
 def table_for(version: str) -> TableChoice:
     """The table of this version, else of the nearest lower one, else of the lowest; an unreadable version gets the newest."""
     shipped = shipped_versions()
-    wanted = _key(version)
-    if wanted is None:
-        return TableChoice(_load(shipped[-1]), _warning(version, shipped[-1]))
-    for candidate in shipped:
-        if _key(candidate) == wanted:
-            return TableChoice(_load(candidate), None)
-    lower = [candidate for candidate in shipped if (_key(candidate) or ()) < wanted]
+    wanted = _numbers(version)
+    lower = [candidate for candidate in shipped if not wanted or _numbers(candidate) <= wanted]
     nearest = lower[-1] if lower else shipped[0]
+    if not _is_release(version):
+        return TableChoice(_load(nearest), _warning(version, nearest))
+    if _numbers(nearest) == wanted:
+        return TableChoice(_load(nearest), None)
+    for patch in SAME_AS_FIRST:
+        if _numbers(patch) == wanted:
+            return TableChoice(replace(_load(nearest), version=patch), None)
     return TableChoice(_load(nearest), _warning(version, nearest))
 
 
@@ -76,17 +85,47 @@ def shipped_versions() -> tuple[str, ...]:
     """Versions with a table, oldest first."""
     folder = resources.files("renderers.vllm").joinpath("options")
     names = [entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")]
-    return tuple(sorted(names, key=lambda name: _key(name) or ()))
+    return tuple(sorted(names, key=_numbers))
+
+
+@cache
+def versions_with(flag: str) -> tuple[str, ...]:
+    """Versions with a table that has the flag, oldest first."""
+    return tuple(version for version in shipped_versions() if flag in _load(version).options)
+
+
+def _elsewhere(flag: str) -> str:
+    """Where the flag exists, and what to do."""
+    found, shipped = set(versions_with(flag)), shipped_versions()
+    if not found:
+        return f"nor in any other from {shipped[0]} to {shipped[-1]}; correct its name, or leave its setting out"
+    spans = []
+    for place, version in enumerate(shipped):
+        if version in found and (place == 0 or shipped[place - 1] not in found):
+            last = next((other for other, after in pairwise(shipped[place:]) if after not in found), None)
+            spans.append(_span(version if place else None, last))
+    return f"it exists {' and '.join(spans)}; choose an engine_version that has it, or leave its setting out"
+
+
+def _span(first: str | None, last: str | None) -> str:
+    if last is None:
+        return f"from {first} on"
+    return f"up to {last}" if first is None else f"from {first} to {last}"
 
 
 def _warning(wanted: str, used: str) -> str:
     return f"no option table for vLLM {wanted}; flags were checked against {used}: compare with `vllm serve --help=all` before use"
 
 
-def _key(version: str) -> tuple[int, ...] | None:
+def _numbers(version: str) -> tuple[int, ...]:
+    """The three numbers of a release or of what came before it; empty for what is no version."""
+    matched = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return tuple(int(part or 0) for part in matched.groups()) if matched else ()
+
+
+def _is_release(version: str) -> bool:
     # A local part (0.32.0+cpu) names a build of the same release; anything else behind the numbers is another release.
-    matched = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.post\d+)?(?:\+.*)?", version)
-    return tuple(int(part or 0) for part in matched.groups()) if matched else None
+    return re.fullmatch(r"v?\d+\.\d+(?:\.\d+)?(?:\.post\d+)?(?:\+.*)?", version) is not None
 
 
 @cache

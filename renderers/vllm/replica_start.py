@@ -20,6 +20,9 @@ SHUTDOWN_TIMEOUT_S = 30
 # Name of the variable with the limit of a start; it says nothing about an engine that runs.
 START_LIMIT = "VLLM_ENGINE_READY_TIMEOUT_S"
 
+# No part of what a plan means: versions without such a flag are started without it.
+_WISHES = frozenset({"--shutdown-timeout"})
+
 
 def command(replica: Replica) -> tuple[str, ...]:
     """Arguments of the replica's `vllm serve`, each flag and value checked against the option table of its version.
@@ -34,6 +37,8 @@ def command(replica: Replica) -> tuple[str, ...]:
     table = table_for(replica.engine_version).table
     words = ["vllm", "serve", replica.args.model]
     for flag, value in (*_flags(replica.args), *_added(replica)):
+        if flag in _WISHES and flag not in table.options:
+            continue
         values = value if isinstance(value, tuple) else (value,)
         for each in values:
             try:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from renderers.vllm import command
+from renderers.templates import package_text
+from renderers.vllm import command, refresh_options
 from renderers.vllm.option_table import table_for
 from tests.e2e.engines import ENVIRONMENT
 from tests.plans import replica
@@ -63,3 +64,16 @@ def test_every_flag_of_a_rendered_command_is_taken_with_its_value(vllm: Path) ->
     assert {name: parsed[name] for name in arguments} == arguments
     shipped = table_for("0.32.0").table.options
     assert {flag: option.nargs for flag, option in shipped.items()} == found["options"]
+
+
+def test_the_shipped_table_is_what_the_engine_s_own_parser_says(vllm: Path) -> None:
+    done = subprocess.run(
+        [vllm.with_name("python"), refresh_options.__file__],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    version = json.loads(done.stdout)["version"]
+    assert done.stdout == package_text(f"vllm/options/{version}.json")

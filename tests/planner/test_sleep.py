@@ -185,6 +185,15 @@ def test_a_gpu_of_the_desired_world_counts_a_sleeper_with_its_residue() -> None:
     assert any("free at its start" in line for line in engine_problems(both, builtin().gpu, architecture_of))
 
 
+def test_an_engine_that_cannot_wait_before_it_sleeps_is_refused() -> None:
+    def told(version: str) -> str:
+        old = ONE.model_copy(update={"engine_version": version})
+        return "\n".join(engine_problems(plan_of((old,), gpu_count=1).desired, builtin().gpu, architecture_of))
+
+    assert f"replica {ONE.name}: vLLM 0.16.0 breaks off the requests in it when it is put to sleep (right since 0.17)" in told("0.16.0")
+    assert "put to sleep" not in told("0.17.0")
+
+
 def test_level_2_takes_no_host_memory() -> None:
     plan, state = _small_host()
     deep = with_actions(

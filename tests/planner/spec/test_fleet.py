@@ -269,15 +269,22 @@ def test_a_version_that_cannot_be_given_kv_bytes_is_refused() -> None:
     text = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.6.4")
     [problem] = problems(text)
     assert "models.small.engine_version: vLLM 0.6.4 cannot be given the size of its KV cache in bytes" in problem
-    assert "write 0.11.0 or newer: plans give every engine its bytes" in problem
+    assert "write 0.10.2 or newer: plans give every engine its bytes" in problem
 
 
 def test_a_version_whose_flags_are_not_known_is_warned_of() -> None:
-    text = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.19.0")
+    text = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.34.0")
     assert load(text).warnings == (
-        "models.small.engine_version: flags of vLLM 0.19.0 are not known here and taken to be those of 0.32.0: compare with "
+        "models.small.engine_version: flags of vLLM 0.34.0 are not known here and taken to be those of 0.33.0: compare with "
         "`vllm serve --help=all`",
     )
+    assert load(text.replace("0.34.0", "0.19.1")).warnings == ()
+
+
+def test_a_version_that_does_not_wait_when_it_stops_is_warned_of() -> None:
+    text = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.17.1")
+    [warning] = load(text).warnings
+    assert warning.startswith("models.small.engine_version: vLLM 0.17.1 breaks off the requests in it when it is told to stop")
 
 
 def test_a_version_that_crashes_in_mig_instances_is_refused_where_there_is_nothing_else() -> None:
