@@ -108,7 +108,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "verbs"),
     [
-        ("plan.md", ["plan", "show", "render"]),
+        ("plan.md", ["plan", "show", "diff", "render"]),
         ("run.md", ["apply", "status", "destroy"]),
         ("reconcile.md", ["reconcile"]),
         ("traffic.md", ["simulate", "replay"]),
