@@ -24,7 +24,7 @@ _BINDING = frozenset("@#!$~&^:")
 # What begins a list, a heading or a line of its own where it stands first.
 _BEGINNING = re.compile(r"(?:[-+]|[0-9]{1,9}[.)])(?= |$)|[-=](?=[-=])|=")
 # Words that code hosts make links of: addresses without a scheme, issues, hashes of commits.
-_WORDS = re.compile(r"(?i)www(?=\.)|gh-(?=[0-9])|(?<![0-9a-z])[0-9a-f]{6}(?=[0-9a-f]+(?![0-9a-z]))")
+_WORDS = re.compile(r"(?i)www(?=\.)|gh-(?=[0-9])|(?<![0-9a-z])(?=[0-9]*[a-f])[0-9a-f]{6}(?=[0-9a-f]+(?![0-9a-z]))")
 
 
 class Markdown(str):
@@ -53,7 +53,8 @@ def _letter(text: str, place: int, *, bare: bool, broken: bool) -> str:
     """One character: as it is where it may stand bare, with a break behind it where what follows would be bound to it."""
     letter, after = text[place], text[place + 1 : place + 2]
     binds = (letter in _BINDING and after not in {"", " "}) or (letter == "%" and (after.isalnum() or after == '"'))
-    plain = letter.isalnum() or not letter.isascii() or (letter in _PLAIN and not binds)
+    inner = letter == "_" and after.isalnum() and text[max(0, place - 1) : place].isalnum()
+    plain = letter.isalnum() or not letter.isascii() or inner or (letter in _PLAIN and not binds)
     return (letter if plain and bare else f"&#{ord(letter)};") + (_BREAK if binds or broken else "")
 
 

@@ -11,7 +11,7 @@ from markdown_it.token import Token
 
 # What code hosts make of text outside of code: links, mentions, references, formulas, emoji.
 _BOUND = re.compile(
-    r"(?i)\b[a-z][a-z0-9+.-]*:[/a-z]|\bwww\.|[@#!$~&^](?=[\w\"'/-])|\bgh-\d|%[\w\"]|(?<![0-9a-z\u200b])[0-9a-f]{7,40}(?![0-9a-z\u200b])"
+    r"(?i)\b[a-z][a-z0-9+.-]*:[/a-z]|\bwww\.|[@#!$~&^](?=[\w\"'/-])|\bgh-\d|%[\w\"]|(?<![0-9a-z\u200b])(?=[0-9]*[a-f])[0-9a-f]{7,40}(?![0-9a-z\u200b])"
 )
 _OURS = re.compile(r"<details><summary>[^<>]*</summary>\n?|</details>\n?")
 
