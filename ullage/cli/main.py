@@ -11,6 +11,7 @@ from ullage.cli import (
     catalogue,
     declare,
     demo,
+    diff,
     discover,
     explain,
     fit,
@@ -44,7 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 FAMILIES = (
-    *(declare, discover, takeover, planning, render, explain, report, whatif, quote, fit),
+    *(declare, discover, takeover, planning, diff, render, explain, report, whatif, quote, fit),
     *(run, keep, past, traffic, profile, catalogue, demo, version),
 )
 for module in FAMILIES:
@@ -74,7 +75,7 @@ def main() -> None:
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; an error is one message on standard error, never a traceback.
 
-    0 success, 1 any error (usage errors included), 2 only as an answer (`plan --detailed-exitcode`: there are changes;
+    0 success, 1 any error (usage errors included), 2 only as an answer (`plan` and `diff --detailed-exitcode`: there are changes;
     `render --check`: files differ; `fit`: no; `quote`: not all can be served), 3 only as `plan --fail-on-unserved`: demand stays
     unserved, 130 after Ctrl-C.
     """

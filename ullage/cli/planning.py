@@ -169,13 +169,15 @@ def summary(planned: Planned) -> dict[str, Any]:
 def show(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")] = Path("plan.json"),
     svg: Annotated[Path | None, typer.Option("--svg", help="Also draw the GPUs into this SVG file.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a comment on GitHub or GitLab.")] = False,
     fleet_folder: Annotated[Path | None, FLEET_FOLDER_OPTION] = None,
 ) -> None:
-    """Print a plan file as text, and draw it with --svg.
+    """Print a plan file as text or Markdown, and draw it with --svg.
 
     Example: ullage show plan.json --svg plan.svg
     """
     from ullage.inputs import check_target, write_text
+    from ullage.views.plan.plan_markdown import plan_markdown
     from ullage.views.plan.plan_svg import plan_svg
     from ullage.views.plan.plan_text import plan_text
 
@@ -183,7 +185,7 @@ def show(
     if svg is not None:
         check_target(svg, plan_file)
         write_text(svg, plan_svg(plan.desired))
-    typer.echo(plan_text(plan), nl=False)
+    typer.echo(plan_markdown(plan) if markdown else plan_text(plan), nl=False)
 
 
 def sound(plan_file: Path, fleet_folder: Path | None) -> Plan:

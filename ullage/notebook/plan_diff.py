@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from planner.diff import diff
-from planner.plan import Action, Plan, as_applied
+from planner.plan import Plan
 from ullage.notebook.escaped import table_html
 from ullage.notebook.frames import frame
+from ullage.planning.plan_change import PlanChange, actions_between
 from ullage.views.plan.diff_text import diff_text, unserved_rps
 from ullage.views.tables.move_table import MOVE_COLUMNS, TableRow, move_rows
 
@@ -17,27 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanDiff:
+class PlanDiff(PlanChange):
     """Two plans, and the actions that turn the first, as it runs, into the second."""
-
-    before: Plan
-    after: Plan
-    actions: tuple[Action, ...]
-
-    @property
-    def before_usd_per_h(self) -> float:
-        """Cost of the first plan."""
-        return self.before.desired.cost_usd_per_h
-
-    @property
-    def after_usd_per_h(self) -> float:
-        """Cost of the second plan."""
-        return self.after.desired.cost_usd_per_h
-
-    @property
-    def usd_per_h(self) -> float:
-        """What the second plan costs more; below 0 what it saves."""
-        return self.after_usd_per_h - self.before_usd_per_h
 
     @property
     def unserved_rps(self) -> float:
@@ -69,4 +50,4 @@ class PlanDiff:
 
 def diff_of(before: Plan, after: Plan) -> PlanDiff:
     """What turns the first plan, as if it had been applied, into the second."""
-    return PlanDiff(before, after, diff(as_applied(before), after.desired))
+    return PlanDiff(before, after, actions_between(before, after))

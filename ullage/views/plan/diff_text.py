@@ -21,6 +21,11 @@ def diff_text(before: Plan, after: Plan, actions: Sequence[Action]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def parts_line(parts: Sequence[str]) -> str:
+    """Which parts of the desired world differ."""
+    return f"differs in: {', '.join(parts)}" if parts else "the plans are alike"
+
+
 def unserved_rps(plan: Plan) -> float:
     """Demand of all workloads that no replica carries, in requests/s."""
     return sum(workload.unserved_rps for workload in plan.desired.workloads)
