@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 MOST_OPEN_ROWS = 12
 MOST_ROWS = 60
 # Characters of one name or sentence.
-_MOST_CHARACTERS = 400
+_MOST_CHARACTERS = 600
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/+:, -]*[A-Za-z0-9.])?")
 # Punctuation that means nothing inside a line, neither to Markdown nor to what code hosts make of text afterwards.

@@ -95,7 +95,7 @@ def test_what_has_a_meaning_in_markdown_shows_as_it_is_written(name: str) -> Non
         found = read_markdown(f"| {marked} |\n| --- |\n")
         shown = found.tables[0][0][0].replace("\u200b", "")
         wanted = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
-        assert shown == wanted.strip() or (len(name) > 400 and shown.endswith("x ..."))
+        assert shown == wanted.strip() or (len(name) > 600 and shown.endswith("x ..."))
         assert found.foreign == []
 
 
