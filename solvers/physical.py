@@ -2,19 +2,23 @@
 
 Aligned blocks are placed from the largest to the smallest. Inside a size any choice of aligned blocks leaves the same number
 of smaller ones, so the counts that a Solution promises always fit. Per size, groups of identical patterns are matched to
-groups of places with identical residents by min-cost flow: a match gains the MiB of the replicas that stay, and costs the
-MiB of smaller patterns' replicas that it would drive away. Pools billed by node use as few nodes as they are billed for.
+groups of places with identical residents by min-cost flow: a match gains the MiB of the replicas that stay, half of the
+MiB of those of the same kind for other neighbours, whose engines often suffice as they run, and costs the MiB of smaller
+patterns' replicas that it would drive away. Pools billed by node use as few nodes as they are billed for.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from planner.problem import Pattern, Placed, Problem, Solution, Spot, blocks_used, nodes_needed
 from solvers.matching import match_groups
 from solvers.mig_starts import start_slots
 from solvers.spread import Spread
+
+_Kind: TypeAlias = tuple[int, str, int, str | None]
 
 
 def place(problem: Problem, solution: Solution) -> tuple[Placed, ...]:
@@ -151,17 +155,34 @@ def _inside(free: Sequence[Spot], running: Mapping[Spot, Sequence[Placed]]) -> d
 
 
 def _gains(problem: Problem, patterns: Sequence[Pattern], rooms: Sequence[tuple[int, ...]]) -> dict[tuple[int, int], int]:
-    """MiB that stay where they are, for each pair of pattern and room that has something in common."""
-    rooms_with: defaultdict[int, set[int]] = defaultdict(set)
+    """MiB that stay where they are or may stay, for each pair of pattern and room that has something in common."""
+    rooms_with: defaultdict[_Kind, set[int]] = defaultdict(set)
     for room, here in enumerate(rooms):
         for index in here:
-            rooms_with[index].add(room)
+            rooms_with[_kind(problem, index)].add(room)
     gains: dict[tuple[int, int], int] = {}
     for supply, pattern in enumerate(patterns):
-        for room in set().union(*(rooms_with[index] for index in set(pattern.residents))):
-            staying = Counter(pattern.residents) & Counter(rooms[room])
-            gains[supply, room] = sum(_mib(problem, index) * count for index, count in staying.items())
+        for room in set().union(*(rooms_with[_kind(problem, index)] for index in set(pattern.residents))):
+            gains[supply, room] = _gain_mib(problem, pattern.residents, rooms[room])
     return gains
+
+
+def _gain_mib(problem: Problem, wanted: Sequence[int], here: Sequence[int]) -> int:
+    """All of the MiB of residents that stay, and half of those in whose place one of their kind runs."""
+    staying = Counter(wanted) & Counter(here)
+    gain_mib = sum(_mib(problem, index) * count for index, count in staying.items())
+    alike = Counter(_kind(problem, index) for index in (Counter(here) - staying).elements())
+    for index in sorted((Counter(wanted) - staying).elements(), key=lambda index: (-_mib(problem, index), index)):
+        if alike[_kind(problem, index)]:
+            alike[_kind(problem, index)] -= 1
+            gain_mib += _mib(problem, index) // 2
+    return gain_mib
+
+
+def _kind(problem: Problem, index: int) -> _Kind:
+    """What engines have in common that may differ only in what is promised for their neighbours."""
+    shape = problem.shapes[index]
+    return shape.demand, shape.mode, shape.gpus, shape.mig_profile
 
 
 def _replicas(problem: Problem, spot: Spot, residents: tuple[int, ...], running: Sequence[Placed]) -> list[Placed]:

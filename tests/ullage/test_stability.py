@@ -141,3 +141,13 @@ def test_the_lines_are_counted() -> None:
         "vllm/gpu-0/replicas/judge-1.sh": 25,
         "vllm/gpu-0/start.sh": 3,
     }
+
+
+def test_an_engine_that_loses_a_neighbour_stays_and_the_small_one_moves() -> None:
+    fleet = yaml.safe_load((Path(__file__).resolve().parents[2] / "examples" / "gitops" / "fleet.yaml").read_text(encoding="utf-8"))
+    fleet["workloads"]["chat"]["demand"]["rate"] = "4/s"
+    before = planned(fleet)
+    fleet["workloads"]["chat"]["demand"]["rate"] = "12/s"
+    after = planned(fleet, as_applied(before))
+    moved = {action.replica for action in after.actions if action.kind == "start"}
+    assert {name.rpartition("-")[0] for name in moved} == {"search", "writer"}
