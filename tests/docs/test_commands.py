@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,11 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         pretend(monkeypatch, tmp_path).machine([H100, H100])
     first = free_ports(10)[0]
     policy = {"router": {"port": first, "admin_port": first + 1}, "ports": {"start": first + 2, "end": first + 9}}
-    if request.node.callspec.id not in TENANTS:
+    example = ROOT / Path(request.node.callspec.id).parent
+    if example.is_relative_to(ROOT / "examples") and (example / "fleet.yaml").exists():
+        # an example is run where its files are
+        shutil.copytree(example, tmp_path, dirs_exist_ok=True)
+    elif request.node.callspec.id not in TENANTS:
         write_fleet(tmp_path / "fleet.yaml", policy=policy)
     tenants = TENANTS.get(request.node.callspec.id, SMALL_FLEET)
     rows = "".join(f"{0.5 * index},100,20,{tenant}\n" for index, tenant in enumerate(tenants * 30))
