@@ -11,7 +11,7 @@ from renderers.kubernetes.kube_names import LABEL_PATTERN
 from renderers.render_target import TargetSettings
 
 GpuAccess = Literal["dra", "device-plugin"]
-Routing = Literal["services", "inference-pools"]
+Routing = Literal["groups", "replicas", "inference-pools"]
 
 DnsLabel = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)]
 # The names of a registry, its path and perhaps a port; the version is the engine's.
@@ -32,7 +32,7 @@ class KubernetesSettings(TargetSettings):
     gateway: DnsLabel = "inference-gateway"
     gateway_namespace: DnsLabel = "gateway"
     monitoring_namespace: DnsLabel = "monitoring"
-    routing: Routing = "services"
+    routing: Routing = "groups"
 
     @field_validator("cache_claim")
     @classmethod

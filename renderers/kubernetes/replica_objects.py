@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from math import ceil
 from typing import Any
@@ -19,9 +18,13 @@ from renderers.yaml_document import Document
 PORT = 8000
 """Where every engine listens: a Pod has an address of its own."""
 _URL = f"http://127.0.0.1:{PORT}"
-SHARDS = 16
-"""The most backends that a rule of an HTTPRoute takes (its CRD); a model with more replicas is routed by shards of them."""
-MODEL, REPLICA, SHARD, GROUP = "ullage.dev/model", "ullage.dev/replica", "ullage.dev/shard", "ullage.dev/group"
+MODEL, REPLICA, GROUP = "ullage.dev/model", "ullage.dev/replica", "ullage.dev/group"
+WAVE = "argocd.argoproj.io/sync-wave"
+"""Argo CD applies waves one after another, each when the one before is healthy."""
+ROUTE_WAVE = "20"
+"""Routes change when the engines that they name are ready."""
+# Our choice: of a model one replica at a time, and more only where it has more than so many.
+_ENGINE_WAVES = 16
 
 START_FILES = "ullage-start"
 """Name of the ConfigMap with the scripts of probes and starts."""
@@ -77,7 +80,6 @@ def labels(replica: Replica) -> Document:
         "app.kubernetes.io/managed-by": "ullage",
         MODEL: dns_label(replica.served_name),
         REPLICA: dns_label(replica.name),
-        SHARD: str(shard(replica.name)),
         GROUP: group(replica),
     }
 
@@ -88,19 +90,10 @@ def group(replica: Replica) -> str:
     return dns_label(f"{dns_label(replica.served_name)}-{replica.pool}-{place}-{len(replica.gpus)}")
 
 
-def shard(name: str) -> int:
-    """The shard of a replica: its number modulo SHARDS, where its name ends in one.
-
-    >>> shard("llama-8b-17"), shard("llama-8b-0")
-    (1, 0)
-    """
-    number = re.search(r"(\d{1,9})$", name)
-    return (int(number.group(1)) if number else zlib.crc32(name.encode("utf-8", "surrogatepass"))) % SHARDS
-
-
 def _annotations(replica: Replica) -> Document:
-    # Argo CD applies waves one after another, each when the one before is healthy: of a model one replica at a time.
-    return {"ullage.dev/replica": replica.name, "argocd.argoproj.io/sync-wave": str(1 + shard(replica.name))}
+    number = re.search(r"(\d{1,9})$", replica.name)
+    wave = (int(number.group(1)) if number else 0) % _ENGINE_WAVES
+    return {"ullage.dev/replica": replica.name, WAVE: str(1 + wave)}
 
 
 def _pod(replica: Replica, latency_class: str, devices: PodDevices, settings: KubernetesSettings) -> Document:

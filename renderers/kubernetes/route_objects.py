@@ -6,12 +6,12 @@ The name is in the header that body-based routing sets from the field `model` of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from planner.plan import Replica, Route
 from renderers.kubernetes.kube_names import dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
-from renderers.kubernetes.replica_objects import GROUP, MODEL, PORT, SHARD, SHARDS, group, shard
+from renderers.kubernetes.replica_objects import GROUP, MODEL, PORT, ROUTE_WAVE, WAVE, group
 from renderers.kubernetes.shared_objects import OURS
 from renderers.manifest import RenderError
 from renderers.yaml_document import Document
@@ -20,7 +20,8 @@ MODEL_HEADER = "X-Gateway-Model-Name"
 _POOLS = "inference.networking.k8s.io"
 # The port of an endpoint picker in the charts of the Gateway API Inference Extension.
 _PICKER_PORT = 9002
-# The CRD of HTTPRoute: a header's value has at most so many characters.
+# The CRD of HTTPRoute: a rule has at most so many backends, and a header's value so many characters.
+_MOST_BACKENDS = 16
 _LONGEST_HEADER = 4096
 
 
@@ -29,22 +30,27 @@ def route_objects(route: Route, replicas: Mapping[str, Replica], settings: Kuber
     _check_header(route.served_name)
     if not route.backends:
         return (_http_route(route, [_service(_empty_name(route), 1)], settings), _empty(route))
-    if settings.routing == "inference-pools":
-        weights = Counter[str]()
-        for backend in route.backends:
-            weights[group(replicas[backend.replica])] += backend.weight
-        references = [_pool_reference(name, weight) for name, weight in sorted(weights.items())]
+    if settings.routing == "replicas":
+        references = [_service(dns_label(each.replica), each.weight) for each in route.backends]
+        _check_count(route, references)
         return (_http_route(route, references, settings),)
-    if len(route.backends) <= SHARDS:
-        return (_http_route(route, [_service(dns_label(each.replica), each.weight) for each in route.backends], settings),)
-    shards = Counter[int]()
+    weights = Counter[str]()
     for backend in route.backends:
-        shards[shard(backend.replica)] += backend.weight
-    model = dns_label(replicas[route.backends[0].replica].served_name)
-    references = [_service(f"{model}-shard-{number}", weight) for number, weight in sorted(shards.items())]
+        weights[group(replicas[backend.replica])] += backend.weight
+    reference = _pool_reference if settings.routing == "inference-pools" else _service
+    references = [reference(name, weight) for name, weight in sorted(weights.items())]
+    _check_count(route, references)
     # An adapter is served by the replicas of its model, and so through the same Services.
-    services = [_shard_service(model, number) for number in sorted(shards)] if _is_base(route, replicas) else []
-    return (_http_route(route, references, settings), *services)
+    own = settings.routing == "groups" and replicas[route.backends[0].replica].served_name == route.served_name
+    return (_http_route(route, references, settings), *(_service_of(name, {GROUP: name}) for name in sorted(weights) if own))
+
+
+def _check_count(route: Route, references: Sequence[Document]) -> None:
+    if len(references) > _MOST_BACKENDS:
+        raise RenderError(
+            f"route {route.served_name!r}: has {len(references)} backends, and a rule of an HTTPRoute takes {_MOST_BACKENDS}; use "
+            "--set routing=groups"
+        )
 
 
 def inference_pools(replicas: Mapping[str, Replica]) -> tuple[Document, ...]:
@@ -65,11 +71,6 @@ def inference_pools(replicas: Mapping[str, Replica]) -> tuple[Document, ...]:
     )
 
 
-def _is_base(route: Route, replicas: Mapping[str, Replica]) -> bool:
-    """Whether it is the route of the model itself, not of one of its adapters, which use the same Services."""
-    return replicas[route.backends[0].replica].served_name == route.served_name
-
-
 def _http_route(route: Route, references: list[Document], settings: KubernetesSettings) -> Document:
     matches: list[Document] = [
         {
@@ -80,7 +81,7 @@ def _http_route(route: Route, references: list[Document], settings: KubernetesSe
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
-        "metadata": {"name": dns_label(route.served_name), "labels": OURS},
+        "metadata": {"name": dns_label(route.served_name), "labels": OURS, "annotations": {WAVE: ROUTE_WAVE}},
         "spec": {
             "parentRefs": [{"name": settings.gateway, "namespace": settings.gateway_namespace}],
             # No limit: a stream lasts as long as its tokens.
@@ -95,10 +96,6 @@ def _service(name: str, weight: int) -> Document:
 
 def _pool_reference(name: str, weight: int) -> Document:
     return {"group": _POOLS, "kind": "InferencePool", "name": name, "port": PORT, "weight": weight}
-
-
-def _shard_service(model: str, number: int) -> Document:
-    return _service_of(f"{model}-shard-{number}", {MODEL: model, SHARD: str(number)})
 
 
 def _service_of(name: str, selector: Document) -> Document:

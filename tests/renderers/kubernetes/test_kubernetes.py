@@ -10,7 +10,6 @@ import yaml
 from planner.plan import Plan, Replica, WorkloadForecast
 from renderers import kubernetes
 from renderers.files import write
-from renderers.kubernetes.replica_objects import SHARDS
 from renderers.manifest import Manifest, RenderError
 from renderers.render_target import rendered
 from tests.conftest import Golden
@@ -168,19 +167,44 @@ def _many(count: int) -> tuple[Plan, tuple[Replica, ...]]:
     return plan.model_copy(update={"desired": plan.desired.model_copy(update={"routes": (weighted,)})}), many
 
 
-@pytest.mark.parametrize("count", [SHARDS, SHARDS + 1, 40])
-def test_a_route_has_the_plan_s_weights_however_many_replicas_there_are(count: int) -> None:
-    plan, many = _many(count)
-    objects = base_of(plan)
+def test_a_route_has_the_plan_s_weights_replica_by_replica() -> None:
+    plan, _ = _many(16)
+    references = one(base_of(plan, routing="replicas"), "HTTPRoute", "llama-8b")["spec"]["rules"][0]["backendRefs"]
+    assert {each["name"]: each["weight"] for each in references} == {f"llama-8b-{index}": 10 + index for index in range(16)}
+    with pytest.raises(RenderError, match=r"route 'llama-8b': has 17 backends.*takes 16; use --set routing=groups"):
+        render(_many(17)[0], routing="replicas")
+
+
+def test_replicas_of_one_kind_are_a_group_with_the_sum_of_their_weights() -> None:
+    plan, many = _many(40)
+    other = replica("llama-8b-40", gpus=(0,), mode="exclusive", args={"port": 8190}, ledger=many[0].ledger, forecast=many[0].forecast)
+    desired = plan.desired
+    weights = (*desired.routes[0].backends, *route("llama-8b", (other, 7)).backends)
+    routes = (desired.routes[0].model_copy(update={"backends": weights}),)
+    objects = base_of(plan.model_copy(update={"desired": desired.model_copy(update={"replicas": (*many, other), "routes": routes})}))
     references = one(objects, "HTTPRoute", "llama-8b")["spec"]["rules"][0]["backendRefs"]
-    assert len(references) == SHARDS
-    weights = {each["name"]: each["weight"] for each in references}
-    labels = {each.name: one(objects, "Deployment", each.name)["spec"]["template"]["metadata"]["labels"] for each in many}
-    found = dict.fromkeys(weights, 0)
-    for index, each in enumerate(many):
-        (service,) = [name for name in weights if one(objects, "Service", name)["spec"]["selector"].items() <= labels[each.name].items()]
-        found[service] += 10 + index
-    assert found == weights
+    members = [_members(objects, reference["name"]) for reference in references]
+    assert [(len(names), reference["weight"]) for names, reference in zip(members, references, strict=True)] == [
+        (1, 7),
+        (40, sum(range(10, 50))),
+    ]
+
+
+def _members(objects: list[KubeObject], service: str) -> list[str]:
+    """Names of the Pods that a Service reaches."""
+    selector = one(objects, "Service", service)["spec"]["selector"].items()
+    pods = [each for each in objects if each["kind"] == "Deployment"]
+    return [each["metadata"]["name"] for each in pods if selector <= each["spec"]["template"]["metadata"]["labels"].items()]
+
+
+def test_replicas_change_one_after_another_and_routes_at_the_end() -> None:
+    objects = base_of(time_shared_plan())
+    waves = {
+        each["metadata"]["name"]: int(each["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
+        for each in objects
+        if each["kind"] in {"Deployment", "HTTPRoute"}
+    }
+    assert (waves["llama-8b-0"], waves["llama-8b-1"], waves["llama-8b"]) == (1, 2, 20)
 
 
 def test_a_model_without_replicas_has_a_route_to_nobody() -> None:
