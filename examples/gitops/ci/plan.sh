@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-targets=(vllm envoy)
+targets=(vllm envoy kubernetes)
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 

@@ -33,18 +33,18 @@ def check(found: KubeObject) -> None:
     assert set(found) == {"apiVersion", "kind", "metadata", "spec"}
     assert found["apiVersion"] == schema["apiVersion"]
     jsonschema.validate(found["spec"], schema["spec"])
-    unknown = list(_unknown(found["spec"], schema["spec"], "spec"))
+    unknown = list(unknown_fields(found["spec"], schema["spec"], "spec"))
     assert unknown == []
 
 
-def _unknown(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
+def unknown_fields(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
     """Fields that a CRD does not know: an API server drops them in silence."""
     if isinstance(value, dict) and "properties" in schema and not schema.get("additionalProperties"):
         for key, each in value.items():
             if key in schema["properties"]:
-                yield from _unknown(each, schema["properties"][key], f"{path}.{key}")
+                yield from unknown_fields(each, schema["properties"][key], f"{path}.{key}")
             else:
                 yield f"{path}.{key}"
     elif isinstance(value, list):
         for index, each in enumerate(value):
-            yield from _unknown(each, schema.get("items", {}), f"{path}.{index}")
+            yield from unknown_fields(each, schema.get("items", {}), f"{path}.{index}")
