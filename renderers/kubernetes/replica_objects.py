@@ -31,6 +31,8 @@ START_FILES = "ullage-start"
 # Our choice: forecasts of starts move a little from plan to plan, and a Pod that says the same is not replaced.
 _LIMIT_STEP_S = 300
 _PROBE_S = 10
+# Our choice: as long as a cluster takes to give a node and to pull an image of several GB.
+_PULL_S = 600
 # Our choice: a first answer may compile kernels (renderers/vllm/ready.py waits as long).
 _FIRST_ANSWER_S = 120
 # Our choice: as long as endpoints take to leave the routers, before the engine is told to stop.
@@ -56,7 +58,7 @@ def replica_objects(replica: Replica, latency_class: str, settings: KubernetesSe
             "replicas": 1,
             # A second Pod would not fit beside the first.
             "strategy": {"type": "Recreate"},
-            "progressDeadlineSeconds": _limit_s(replica) + 600,
+            "progressDeadlineSeconds": _waits_s(devices, _limit_s(replica)) + _PULL_S,
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {"labels": labels(replica), "annotations": {"ullage.dev/served-name": replica.args.served_model_name}},

@@ -56,7 +56,7 @@ def test_the_demo_is_found_inside_the_package(installed: Installed) -> None:
     assert {path.name for path in folder.iterdir()} >= {"fleet.yaml", "arena27.csv.gz"}
 
 
-@pytest.mark.parametrize("target", ["envoy", "vllm"])
+@pytest.mark.parametrize("target", ["compose", "envoy", "helm", "kubernetes", "mig-parted", "systemd", "vllm"])
 def test_the_demo_is_planned_and_rendered(installed: Installed, planned: Path, target: str) -> None:
     folder = installed.work / target
     installed.run("ullage", "render", str(planned), "--to", target, "-o", str(folder))

@@ -226,6 +226,8 @@ def test_inference_pools_hold_replicas_of_one_kind_with_their_weights() -> None:
         if each["kind"] == "Deployment" and selector.items() <= each["metadata"]["labels"].items()
     ]
     assert members == ["llama-8b-0", "llama-8b-1"]
+    sources = one(objects, "NetworkPolicy", "ullage-engines")["spec"]["ingress"][0]["from"]
+    assert sources[-1] == {"podSelector": {}}, "an endpoint picker lies beside the engines"
 
 
 @pytest.mark.parametrize(
