@@ -12,6 +12,7 @@ from planner.plan import Desired, Plan
 from renderers.kubernetes.kube_names import dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
 from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, lacking_devices, shared_claims
+from renderers.kubernetes.pod_places import POOL, lacking_spread, pod_place
 from renderers.kubernetes.replica_objects import replica_objects
 from renderers.kubernetes.route_objects import inference_pools, route_objects
 from renderers.kubernetes.shared_objects import (
@@ -58,7 +59,7 @@ def render(plan: Plan, settings: KubernetesSettings) -> Manifest:
 
 def kube_objects(desired: Desired, settings: KubernetesSettings) -> tuple[tuple[str, tuple[Document, ...]], ...]:
     """Objects of a plan by the path of the file they belong to, sorted by path: the one model of both packagings."""
-    problems = list(lacking_devices(desired, settings.devices))
+    problems = [*lacking_devices(desired, settings.devices), *lacking_spread(desired, settings)]
     if problems:
         raise RenderError("\n".join(problems))
     groups = dict(_groups(desired, settings))
@@ -70,7 +71,8 @@ def kube_objects(desired: Desired, settings: KubernetesSettings) -> tuple[tuple[
 def _groups(desired: Desired, settings: KubernetesSettings) -> Iterator[tuple[str, tuple[Document, ...]]]:
     by_name = {replica.name: replica for replica in desired.replicas}
     for replica in desired.replicas:
-        yield f"replicas/{dns_label(replica.name)}.yaml", replica_objects(replica, latency_class(replica, desired), settings)
+        place = pod_place(replica, desired, settings)
+        yield f"replicas/{dns_label(replica.name)}.yaml", replica_objects(replica, latency_class(replica, desired), place, settings)
     budgets = {budget["metadata"]["name"]: budget for budget in disruption_budgets(desired)}
     for route in desired.routes:
         name = dns_label(route.served_name)
@@ -98,8 +100,8 @@ def _namespace(desired: Desired, settings: KubernetesSettings) -> Document:
 def node_labels(desired: Desired, settings: KubernetesSettings) -> str:
     """The script that gives the planned names of the nodes to those of the cluster."""
     used = {replica.node for replica in desired.replicas}
-    nodes = [(dns_label(node.name), node.host) for node in desired.nodes if node.name in used]
-    return template("kubernetes", "label-nodes.sh.j2").render(nodes=nodes, label=settings.node_label)
+    nodes = [(dns_label(node.name), node.host, dns_label(node.pool)) for node in desired.nodes if node.name in used]
+    return template("kubernetes", "label-nodes.sh.j2").render(nodes=nodes, label=settings.node_label, pool_label=POOL)
 
 
 TARGET = RenderTarget(render, needs=NEEDS, settings=KubernetesSettings)

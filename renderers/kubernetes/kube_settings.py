@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from renderers.kubernetes.kube_names import LABEL_PATTERN
 from renderers.render_target import TargetSettings
 
+Placement = Literal["node", "spread"]
 GpuAccess = Literal["dra", "device-plugin"]
 Routing = Literal["groups", "replicas", "inference-pools"]
 
@@ -26,6 +27,7 @@ class KubernetesSettings(TargetSettings):
     namespace: DnsLabel = "ullage"
     image: Image = "vllm/vllm-openai"
     devices: GpuAccess = "dra"
+    placement: Placement = "node"
     node_label: LabelKey = "ullage.dev/node"
     credentials_secret: DnsLabel = "ullage-credentials"  # noqa: S105 -- the name of a Secret, not what is in it
     cache_claim: str = ""

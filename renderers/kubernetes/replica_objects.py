@@ -11,6 +11,7 @@ from planner.plan import Replica
 from renderers.kubernetes.kube_names import dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
 from renderers.kubernetes.pod_devices import PodDevices, pod_devices
+from renderers.kubernetes.pod_places import MODEL
 from renderers.vllm import command, environment, ready_limit_s
 from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, START_LIMIT
 from renderers.yaml_document import Document
@@ -18,7 +19,7 @@ from renderers.yaml_document import Document
 PORT = 8000
 """Where every engine listens: a Pod has an address of its own."""
 _URL = f"http://127.0.0.1:{PORT}"
-MODEL, REPLICA, GROUP = "ullage.dev/model", "ullage.dev/replica", "ullage.dev/group"
+REPLICA, GROUP = "ullage.dev/replica", "ullage.dev/group"
 WAVE = "argocd.argoproj.io/sync-wave"
 """Argo CD applies waves one after another, each when the one before is healthy."""
 ROUTE_WAVE = "20"
@@ -45,8 +46,8 @@ _CONFINED: Document = {
 }
 
 
-def replica_objects(replica: Replica, latency_class: str, settings: KubernetesSettings) -> tuple[Document, ...]:
-    """Objects of one replica; RenderError for arguments that its version of the engine does not take."""
+def replica_objects(replica: Replica, latency_class: str, place: Document, settings: KubernetesSettings) -> tuple[Document, ...]:
+    """Objects of one replica, its Pod in a place of pod_places; RenderError for arguments that its version of the engine does not take."""
     devices = pod_devices(replica, settings.devices)
     name = dns_label(replica.name)
     selector = {REPLICA: name}
@@ -62,7 +63,7 @@ def replica_objects(replica: Replica, latency_class: str, settings: KubernetesSe
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {"labels": labels(replica), "annotations": {"ullage.dev/served-name": replica.args.served_model_name}},
-                "spec": _pod(replica, latency_class, devices, settings),
+                "spec": {**_pod(replica, latency_class, devices, settings), **place},
             },
         },
     }
@@ -104,7 +105,6 @@ def _pod(replica: Replica, latency_class: str, devices: PodDevices, settings: Ku
         "automountServiceAccountToken": False,
         "priorityClassName": priority_class(latency_class, settings),
         "terminationGracePeriodSeconds": _SETTLE_S + 2 * SHUTDOWN_TIMEOUT_S,
-        "nodeSelector": {settings.node_label: dns_label(replica.node)},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
     }
     if devices.claims:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from planner.plan import Replica, Route
 from renderers.kubernetes.kube_names import dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
-from renderers.kubernetes.replica_objects import GROUP, MODEL, PORT, ROUTE_WAVE, WAVE, group
+from renderers.kubernetes.pod_places import MODEL
+from renderers.kubernetes.replica_objects import GROUP, PORT, ROUTE_WAVE, WAVE, group
 from renderers.kubernetes.shared_objects import OURS
 from renderers.manifest import RenderError
 from renderers.yaml_document import Document

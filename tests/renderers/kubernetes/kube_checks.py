@@ -11,6 +11,11 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+from planner.plan import Plan
+from renderers import kubernetes
+from renderers.manifest import Manifest
+from renderers.render_target import rendered
+
 KubeObject: TypeAlias = dict[str, Any]
 
 # DRA is stable (resource.k8s.io/v1) since 1.34.
@@ -48,3 +53,21 @@ def unknown_fields(value: Any, schema: dict[str, Any], path: str) -> Iterator[st
     elif isinstance(value, list):
         for index, each in enumerate(value):
             yield from unknown_fields(each, schema.get("items", {}), f"{path}.{index}")
+
+
+def render(plan: Plan, **settings: str) -> Manifest:
+    return rendered("kubernetes", kubernetes.TARGET, plan, settings)
+
+
+def base_of(plan: Plan, **settings: str) -> list[KubeObject]:
+    return objects_of(file.text for file in render(plan, **settings) if file.path.startswith("base/"))
+
+
+def one(objects: list[KubeObject], kind: str, name: str) -> KubeObject:
+    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def pod(objects: list[KubeObject], name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = one(objects, "Deployment", name)["spec"]["template"]["spec"]
+    return spec

@@ -8,36 +8,16 @@ import pytest
 import yaml
 
 from planner.plan import Plan, Replica, WorkloadForecast
-from renderers import kubernetes
 from renderers.files import write
-from renderers.manifest import Manifest, RenderError
-from renderers.render_target import rendered
+from renderers.manifest import RenderError
 from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, route, tensor_parallel_plan, time_shared_plan
-from tests.renderers.kubernetes.kube_checks import KubeObject, check, objects_of
+from tests.renderers.kubernetes.kube_checks import KubeObject, base_of, check, one, pod, render
 from tests.tools import program
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "kubernetes"
 PLANS = {"time-shared": time_shared_plan, "mig": mig_plan, "tensor-parallel": tensor_parallel_plan}
 SETTINGS: tuple[dict[str, str], ...] = ({}, {"routing": "inference-pools", "cache_claim": "models"}, {"devices": "device-plugin"})
-
-
-def render(plan: Plan, **settings: str) -> Manifest:
-    return rendered("kubernetes", kubernetes.TARGET, plan, settings)
-
-
-def base_of(plan: Plan, **settings: str) -> list[KubeObject]:
-    return objects_of(file.text for file in render(plan, **settings) if file.path.startswith("base/"))
-
-
-def one(objects: list[KubeObject], kind: str, name: str) -> KubeObject:
-    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
-    return found
-
-
-def pod(objects: list[KubeObject], name: str) -> dict[str, Any]:
-    spec: dict[str, Any] = one(objects, "Deployment", name)["spec"]["template"]["spec"]
-    return spec
 
 
 @pytest.mark.golden

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Labels the nodes of the cluster with their names in the plan, by which Pods find them: label-nodes.sh [PLANNED=NODE ...]
+# Labels the nodes of the cluster with their names and pools in the plan, by which Pods find them: label-nodes.sh [PLANNED=NODE ...]
 # A planned node is taken to be the one with its address (InternalIP, Hostname) unless an argument says which it is.
 set -euo pipefail
 declare -A given=()
@@ -8,7 +8,7 @@ for argument in "$@"; do
 done
 
 label() {
-  local planned="$1" host="$2" node="${given[$1]:-}"
+  local planned="$1" host="$2" pool="$3" node="${given[$1]:-}"
   if [[ -z "$node" ]]; then
     node="$(kubectl get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{range .status.addresses[*]} {.address}{end}{"\n"}{end}' |
       awk -v host="$host" '{ for (i = 1; i <= NF; i++) if ($i == host) { print $1; exit } }')"
@@ -17,7 +17,7 @@ label() {
     printf 'no node of the cluster has the address %s of %s: say which it is, as %s=NODE\n' "$host" "$planned" "$planned" >&2
     return 1
   fi
-  kubectl label --overwrite node "$node" ullage.dev/node="$planned"
+  kubectl label --overwrite node "$node" ullage.dev/node="$planned" ullage.dev/pool="$pool"
 }
 
-label h100-0 127.0.0.1
+label h100-0 127.0.0.1 h100
