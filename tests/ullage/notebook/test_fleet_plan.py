@@ -60,7 +60,7 @@ def test_frames_are_the_tables(plan: FleetPlan, kind: str) -> None:
 def test_an_unknown_kind_or_target_or_subject_is_named(plan: FleetPlan) -> None:
     with pytest.raises(ValueError, match=r"did you mean 'workloads'\?"):
         plan.to_frame("workload")
-    with pytest.raises(ValueError, match=r"'vlm' is not one of the renderers: envoy, vllm"):
+    with pytest.raises(ValueError, match=r"'vlm' is not one of the renderers: compose, envoy"):
         plan.render("vlm")
     with pytest.raises(ValueError, match=r"the plan has no workload, model, replica, node or GPU 'nobody'"):
         plan.explain("nobody")
