@@ -35,6 +35,8 @@ def _mapping(document: Document) -> Iterator[str]:
         if isinstance(value, Mapping) and value:
             yield f"{name}:"
             yield from (f"  {line}" for line in _mapping(value))
+        elif _is_list(value) and value and all(isinstance(each, int) for each in value):
+            yield f"{name}: [{', '.join(map(scalar, value))}]"
         elif _is_list(value) and value:
             yield f"{name}:"
             yield from _items(value)
