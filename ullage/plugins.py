@@ -34,8 +34,11 @@ PEAKS = "sum-of-peaks"
 RENDERERS: Mapping[str, str] = {
     "compose": "renderers.compose:TARGET",
     "envoy": "renderers.envoy:TARGET",
+    "haproxy": "renderers.haproxy:TARGET",
     "helm": "renderers.helm:TARGET",
     "kubernetes": "renderers.kubernetes:TARGET",
+    "litellm": "renderers.litellm:TARGET",
+    "nginx": "renderers.nginx:TARGET",
     "systemd": "renderers.systemd:TARGET",
     "vllm": "renderers.vllm:TARGET",
 }

@@ -7,7 +7,7 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-from renderers.envoy import BODY_LIMIT_BYTES
+from renderers.openai_answers import BODY_LIMIT_BYTES
 from tests.ports import free_port
 from tests.renderers.live import Gateway, eventually, gateway, route_to, stubs
 
