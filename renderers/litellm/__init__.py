@@ -46,7 +46,7 @@ def _config(routes: tuple[Route, ...]) -> Document:
         "model_list": [deployment for route in routes for deployment in _deployments(route)],
         "router_settings": {
             "routing_strategy": "simple-shuffle",
-            "num_retries": 2,
+            "num_retries": 3,
             "timeout": _TIMEOUT_S,
             # A deployment that fails is left out for so many seconds.
             "cooldown_time": 5,
@@ -74,6 +74,8 @@ def _deployments(route: Route) -> Iterator[Document]:
 def _problem(served_name: str) -> str | None:
     if "*" in served_name:
         return f"route {served_name!r}: LiteLLM reads * as any text; give the model another served name"
+    if not all(character.isprintable() and ord(character) < 256 for character in served_name):
+        return f"route {served_name!r}: LiteLLM puts the name into a header, which holds Latin-1 only; give the model another served name"
     if served_name.startswith(_VARIABLE):
         return f"route {served_name!r}: LiteLLM reads {_VARIABLE} as an environment variable; give the model another served name"
     return None

