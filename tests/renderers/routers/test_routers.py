@@ -20,7 +20,7 @@ from ullage.plugins import RENDERERS, load
 HOSTILE = "we\"ird: {name} %REQ(x)% $uri ${HOME} '; } # \\ ü 😀 \x7f\x85\u2028\U000e0001"
 # Why a router is not in this suite, which all others run.
 NOT_RUN_HERE = {
-    "litellm": "400 MB, 15 requests/s, and picks at random: test_litellm.py shows its files to its own loader where it is installed"
+    "litellm": "750 MB, slow, and picks at random: test_litellm.py shows its files to its own loader where it is installed"
 }
 
 
@@ -170,6 +170,8 @@ def test_an_engine_hears_that_nobody_waits_any_more(case: RouterCase, tmp_path: 
 
             await eventually(arrived, "the request is at the engine")
             waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                await waiting
             await eventually(given_up, "the engine's connection ends")
 
     asyncio.run(scenario())
