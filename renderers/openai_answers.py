@@ -13,7 +13,7 @@ RETRY_AFTER_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorAnswer:
     """An answer that is an error: HTTP status, message, type and the parameter that it is about."""
 
     status: int
@@ -32,21 +32,21 @@ class Refusal:
         return json.dumps(self.document)
 
 
-UNKNOWN_MODEL = Refusal(
+UNKNOWN_MODEL = ErrorAnswer(
     404, "The model named in the request does not exist here; GET /v1/models lists those that do.", "NotFoundError", "model"
 )
-MODEL_MISSING = Refusal(400, "The request body has no 'model'.", "BadRequestError", "model")
-UNREADABLE_BODY = Refusal(
+MODEL_MISSING = ErrorAnswer(400, "The request body has no 'model'.", "BadRequestError", "model")
+UNREADABLE_BODY = ErrorAnswer(
     400, "The request body is not a JSON object that can be read, or its field 'model' is no short text.", "BadRequestError"
 )
-NO_JSON_BODY = Refusal(
+NO_JSON_BODY = ErrorAnswer(
     400, "The request needs a JSON body with the field 'model' and the header 'content-type: application/json'.", "BadRequestError"
 )
-UNKNOWN_PATH = Refusal(404, "No such path; this router serves /v1/... of OpenAI's API, /v1/models and /health.", "NotFoundError")
-UNREADABLE_REQUEST = Refusal(400, "The request is no HTTP request that can be read.", "BadRequestError")
-BODY_TOO_LARGE = Refusal(413, "The request body is larger than this router takes.", "BadRequestError")
-REQUEST_TOO_SLOW = Refusal(408, "The request did not arrive in time.", "BadRequestError")
-NO_ENGINE = Refusal(503, "No engine could answer; try again.", "ServiceUnavailableError")
+UNKNOWN_PATH = ErrorAnswer(404, "No such path; this router serves /v1/... of OpenAI's API, /v1/models and /health.", "NotFoundError")
+UNREADABLE_REQUEST = ErrorAnswer(400, "The request is no HTTP request that can be read.", "BadRequestError")
+BODY_TOO_LARGE = ErrorAnswer(413, "The request body is larger than this router takes.", "BadRequestError")
+REQUEST_TOO_SLOW = ErrorAnswer(408, "The request did not arrive in time.", "BadRequestError")
+NO_ENGINE = ErrorAnswer(503, "No engine could answer; try again.", "ServiceUnavailableError")
 
 
 def models_answer(served_names: tuple[str, ...]) -> str:

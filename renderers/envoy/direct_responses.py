@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from renderers.openai_answers import BODY_TOO_LARGE, MODEL_MISSING, NO_JSON_BODY, UNKNOWN_MODEL, UNKNOWN_PATH, UNREADABLE_BODY, Refusal
+from renderers.openai_answers import BODY_TOO_LARGE, MODEL_MISSING, NO_JSON_BODY, UNKNOWN_MODEL, UNKNOWN_PATH, UNREADABLE_BODY, ErrorAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class DirectResponse:
     body: str
 
 
-def _direct(match: dict[str, object], refusal: Refusal) -> DirectResponse:
+def _direct(match: dict[str, object], refusal: ErrorAnswer) -> DirectResponse:
     return DirectResponse(json.dumps(match), refusal.status, refusal.body)
 
 

@@ -19,9 +19,7 @@ from ullage.plugins import RENDERERS, load
 
 HOSTILE = "we\"ird: {name} %REQ(x)% $uri ${HOME} '; } # \\ ü 😀 \x7f\x85\u2028\U000e0001"
 # Why a router is not in this suite, which all others run.
-NOT_RUN_HERE = {
-    "litellm": "750 MB, slow, and picks at random: test_litellm.py shows its files to its own loader where it is installed"
-}
+NOT_RUN_HERE = {"litellm": "750 MB, slow, and picks at random: test_litellm.py shows its files to its own loader where it is installed"}
 
 
 @pytest.fixture(params=sorted(RUN_HERE))
