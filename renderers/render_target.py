@@ -28,12 +28,14 @@ class RenderTarget:
     """How plans are rendered for a system.
 
     render is pure (same plan and settings, same bytes), gets an instance of `settings`, and raises RenderError for what the system cannot
-    express. needs are what must hold of a plan before it is asked at all.
+    express. needs are what must hold of a plan before it is asked at all. is_router says that the files make a router run that reads the
+    model of each request.
     """
 
     render: Callable[[Plan, Any], Manifest]
     needs: tuple[Need, ...] = ()
     settings: type[TargetSettings] = TargetSettings
+    is_router: bool = False
 
 
 def rendered(name: str, target: RenderTarget, plan: Plan, values: Mapping[str, str] | None = None) -> Manifest:

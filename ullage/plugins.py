@@ -34,9 +34,12 @@ PEAKS = "sum-of-peaks"
 RENDERERS: Mapping[str, str] = {
     "compose": "renderers.compose:TARGET",
     "envoy": "renderers.envoy:TARGET",
+    "haproxy": "renderers.haproxy:TARGET",
     "helm": "renderers.helm:TARGET",
     "kubernetes": "renderers.kubernetes:TARGET",
+    "litellm": "renderers.litellm:TARGET",
     "mig-parted": "renderers.mig_parted:TARGET",
+    "nginx": "renderers.nginx:TARGET",
     "systemd": "renderers.systemd:TARGET",
     "vllm": "renderers.vllm:TARGET",
 }

@@ -12,18 +12,14 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from planner.plan import Plan, Route, RouteBackend, RouterPlan
-from renderers.envoy.direct_responses import REFUSALS, TOO_LARGE, UNAVAILABLE, models_answer
+from renderers.envoy.direct_responses import REFUSALS, TOO_LARGE, UNAVAILABLE
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
 from renderers.needs import HOSTS_ARE_IP_ADDRESSES
+from renderers.openai_answers import BODY_LIMIT_BYTES, RETRY_AFTER_S, models_answer
 from renderers.render_target import RenderTarget, TargetSettings
+from renderers.route_problems import names_that_stand_twice
 from renderers.templates import template
-
-# Our choice: twice the 8 MiB of the largest body seen (a long conversation with an image in base64).
-BODY_LIMIT_BYTES = 16 * 1024**2
-
-# Our choice: an engine takes half a minute to some minutes to start, so a client that waits so long asks a few times until it is ready.
-RETRY_AFTER_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +79,7 @@ def _endpoints(route: Route) -> str:
 
 
 def _check_routes(routes: tuple[Route, ...]) -> None:
-    names = [route.served_name for route in routes]
-    problems = [f"route {name!r}: stands twice; give each served name one route" for name in sorted(set(names)) if names.count(name) > 1]
+    problems = list(names_that_stand_twice(routes))
     problems += [problem for route in routes for backend in route.backends if (problem := _backend_problem(route.served_name, backend))]
     if problems:
         raise RenderError("\n".join(problems))
@@ -105,4 +100,4 @@ def _is_address(host: str) -> bool:
     return True
 
 
-TARGET = RenderTarget(render, needs=(HOSTS_ARE_IP_ADDRESSES,))
+TARGET = RenderTarget(render, needs=(HOSTS_ARE_IP_ADDRESSES,), is_router=True)

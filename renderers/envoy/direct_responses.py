@@ -1,14 +1,11 @@
-"""What the router itself answers, in OpenAI's forms."""
+"""What Envoy itself answers, and when."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 
-
-def _error(message: str, kind: str, code: int, parameter: str | None = None) -> dict[str, dict[str, str | int | None]]:
-    # The form and the names of the types are vLLM's (an `error` object with message, type, param, code).
-    return {"error": {"message": message, "type": kind, "param": parameter, "code": code}}
+from renderers.openai_answers import BODY_TOO_LARGE, MODEL_MISSING, NO_JSON_BODY, UNKNOWN_MODEL, UNKNOWN_PATH, UNREADABLE_BODY, ErrorAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +17,8 @@ class DirectResponse:
     body: str
 
 
-def _refusal(match: dict[str, object], status: int, message: str, kind: str, parameter: str | None = None) -> DirectResponse:
-    return DirectResponse(json.dumps(match), status, json.dumps(_error(message, kind, status, parameter)))
+def _direct(match: dict[str, object], refusal: ErrorAnswer) -> DirectResponse:
+    return DirectResponse(json.dumps(match), refusal.status, refusal.body)
 
 
 def _metadata(key: str, value: dict[str, object]) -> dict[str, object]:
@@ -29,37 +26,15 @@ def _metadata(key: str, value: dict[str, object]) -> dict[str, object]:
 
 
 REFUSALS = (
-    _refusal(
-        _metadata("model", {"present_match": True}),
-        404,
-        "The model named in the request does not exist here; GET /v1/models lists those that do.",
-        "NotFoundError",
-        "model",
-    ),
-    _refusal(
-        _metadata("problem", {"string_match": {"exact": "missing"}}),
-        400,
-        "The request body has no 'model'.",
-        "BadRequestError",
-        "model",
-    ),
-    _refusal(
-        _metadata("problem", {"string_match": {"exact": "malformed"}}),
-        400,
-        "The request body is not a JSON object that can be read, or its field 'model' is no short text.",
-        "BadRequestError",
-    ),
-    _refusal(
-        {"prefix": "/v1/", "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]},
-        400,
-        "The request needs a JSON body with the field 'model' and the header 'content-type: application/json'.",
-        "BadRequestError",
-    ),
-    _refusal({"prefix": "/"}, 404, "No such path; this router serves /v1/... of OpenAI's API, /v1/models and /health.", "NotFoundError"),
+    _direct(_metadata("model", {"present_match": True}), UNKNOWN_MODEL),
+    _direct(_metadata("problem", {"string_match": {"exact": "missing"}}), MODEL_MISSING),
+    _direct(_metadata("problem", {"string_match": {"exact": "malformed"}}), UNREADABLE_BODY),
+    _direct({"prefix": "/v1/", "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}, NO_JSON_BODY),
+    _direct({"prefix": "/"}, UNKNOWN_PATH),
 )
 """In the order of matching, after the routes of the models."""
 
-TOO_LARGE = {"json_format": _error("The request body is larger than this router takes.", "BadRequestError", 413)}
+TOO_LARGE = {"json_format": BODY_TOO_LARGE.document}
 UNAVAILABLE = {
     "json_format": {
         "error": {
@@ -70,9 +45,3 @@ UNAVAILABLE = {
         }
     }
 }
-
-
-def models_answer(served_names: tuple[str, ...]) -> str:
-    """Body of GET /v1/models."""
-    entries = [{"id": name, "object": "model", "created": 0, "owned_by": "ullage"} for name in served_names]
-    return json.dumps({"object": "list", "data": entries}, ensure_ascii=False)

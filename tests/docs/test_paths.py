@@ -23,7 +23,7 @@ _PATH = re.compile(rf"(?<![\w./<>:-])(?:{'|'.join(FOLDERS)})/[\w.<>*/-]*")
 _DOTTED = re.compile(rf"(?<![\w./@-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+(?![\w/])")
 
 # the example that the guide for renderers leads through
-EXAMPLES = ("renderers/haproxy",)
+EXAMPLES = ("renderers/nomad",)
 # groups of entry points are called like modules, and NAME stands for any of them
 NO_MODULES = {"benchmarks.NAME", "ullage.solvers", "ullage.renderers", "ullage.sources", "ullage.backends"}
 

@@ -35,8 +35,8 @@ def dist_info() -> str:
 
 def test_every_tracked_file_of_the_packages_is_inside(names: frozenset[str]) -> None:
     expected = tracked(*PACKAGES)
-    assert sorted({Path(path).suffix for path in expected} & {".py", ".yaml", ".json", ".tsv", ".j2", ".sh", ".typed"}) == [
-        ".j2", ".json", ".py", ".sh", ".tsv", ".typed", ".yaml",
+    assert sorted({Path(path).suffix for path in expected} & {".py", ".yaml", ".json", ".lua", ".tsv", ".j2", ".sh", ".typed"}) == [
+        ".j2", ".json", ".lua", ".py", ".sh", ".tsv", ".typed", ".yaml",
     ]  # fmt: skip
     assert set(expected) - names == set()
 

@@ -45,13 +45,14 @@ class Stub:
     status: int = 200
     hung: bool = False
     served: int = 0
+    given_up: int = 0
     paths: list[str] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path)
         if self.hung:
-            await asyncio.Event().wait()
+            await self._hang(request.path)
         if request.path == "/health":
             return web.Response()
         body = await request.json()
@@ -67,6 +68,12 @@ class Stub:
         await response.write(b"data: last\n\n")
         return response
 
+    async def _hang(self, path: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up += path != "/health"
+
 
 @asynccontextmanager
 async def stubs(*names: str) -> AsyncIterator[list[Stub]]:
@@ -77,7 +84,7 @@ async def stubs(*names: str) -> AsyncIterator[list[Stub]]:
             stub = Stub(name)
             app = web.Application(client_max_size=64 * 1024**2)
             app.router.add_route("*", "/{tail:.*}", stub.complete)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             stub.port = int(runner.addresses[0][1])

@@ -1,0 +1,1 @@
+"""Every router that plans are rendered for, on the same requests."""
