@@ -36,7 +36,10 @@ RENDERERS: Mapping[str, str] = {
     "envoy": "renderers.envoy:TARGET",
     "helm": "renderers.helm:TARGET",
     "kubernetes": "renderers.kubernetes:TARGET",
+    "llama-swap": "renderers.llama_swap:TARGET",
     "mig-parted": "renderers.mig_parted:TARGET",
+    "ray": "renderers.ray:TARGET",
+    "slurm": "renderers.slurm:TARGET",
     "systemd": "renderers.systemd:TARGET",
     "vllm": "renderers.vllm:TARGET",
 }
