@@ -75,10 +75,10 @@ class Slurm:
 
     def start(self, *words: str) -> None:
         """A daemon in the foreground, in a process group of its own."""
-        log = (self.folder / f"{Path(words[0]).name}-{len(self.daemons)}.out").open("wb")
-        self.daemons.append(
-            subprocess.Popen(list(words), env=self.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        )
+        with (self.folder / f"{Path(words[0]).name}-{len(self.daemons)}.out").open("wb") as log:
+            self.daemons.append(
+                subprocess.Popen(list(words), env=self.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            )
 
     def until(self, what: str, *words: str, limit_s: float = LIMIT_S) -> str:
         """What a command says once `what` is in it."""
@@ -157,7 +157,7 @@ def _end(cluster: Slurm) -> None:
     if len(cluster.daemons) > 1:
         cluster.call("scancel", "--me")
         with contextlib.suppress(TimeoutError):
-            cluster.until("none", "sh", "-c", 'squeue --noheader | grep -q . || echo none', limit_s=20)
+            cluster.until("none", "sh", "-c", "squeue --noheader | grep -q . || echo none", limit_s=20)
     for daemon in reversed(cluster.daemons):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(daemon.pid, signal.SIGTERM)
