@@ -61,12 +61,12 @@ class Slurm:
     environment: dict[str, str]
     daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def call(self, *words: str | Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *words: str | Path, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A command with its output; it never waits for more than the limit."""
         return subprocess.run(
             list(map(str, words)),
-            env={**self.environment, **variables},
-            cwd=cwd or self.folder,
+            env={**self.environment, **(variables or {})},
+            cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,

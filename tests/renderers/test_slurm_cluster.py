@@ -81,7 +81,8 @@ def engines(folder: Path, ports: list[int], **second: object) -> Path:
 
 
 def submitted(slurm: Slurm, script: Path, environment: dict[str, str], *names: str) -> str:
-    done = slurm.call("bash", script, *names, **{**environment, "PATH": f"{environment['PATH']}:{slurm.environment['PATH']}"})
+    path = f"{environment['PATH']}:{slurm.environment['PATH']}"
+    done = slurm.call("bash", script, *names, variables={**environment, "PATH": path})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
