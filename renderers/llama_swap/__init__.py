@@ -42,7 +42,7 @@ _ONE_SERVER_EACH = Need(_several_servers, "write max_replicas: 1 at the model's 
 def render(plan: Plan, settings: LlamaSwapSettings) -> Manifest:
     """`config.yaml` and scripts; RenderError for what neither vLLM, a shell nor llama-swap takes."""
     replicas = plan.desired.replicas
-    models = {replica.args.served_model_name: _model(replica, replicas, plan.desired, settings) for replica in replicas}
+    models = {replica.args.served_model_name: _model(replica, plan.desired, settings) for replica in replicas}
     if len(models) < len(replicas):
         raise RenderError("replicas: two of them serve one name; plan again")
     config = {
@@ -60,7 +60,7 @@ def render(plan: Plan, settings: LlamaSwapSettings) -> Manifest:
     )
 
 
-def _model(replica: Replica, replicas: tuple[Replica, ...], desired: Desired, settings: LlamaSwapSettings) -> Document:
+def _model(replica: Replica, desired: Desired, settings: LlamaSwapSettings) -> Document:
     name, url, limit_s = replica.args.served_model_name, probe_url(replica), ready_limit_s(replica)
     words = [f"{settings.folder}/replicas/{file_name(replica.name)}.sh"]
     if replica.mode == "time_shared":

@@ -26,6 +26,8 @@ TARGETS = frozenset(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(e
 
 # The tenants of the example trace: workloads of the starter that `ullage init` writes, and of the small fleet of the tests.
 TENANTS = dict.fromkeys(("README.md", "docs/whatif.md"), ("chat", "summaries", "completion"))
+# What a cluster's scheduler hands out whole: a GPU for each model.
+WHOLE_GPUS = {"h100": {"gpu": "H100-SXM-80GB", "nodes": 1, "gpus_per_node": 4, "price": "3 USD/h", "sharing": ["exclusive"]}}
 SMALL_FLEET = ("small", "middle", "large")
 
 
@@ -46,7 +48,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     first = free_ports(10)[0]
     policy = {"router": {"port": first, "admin_port": first + 1}, "ports": {"start": first + 2, "end": first + 9}}
     if request.node.callspec.id not in TENANTS:
-        write_fleet(tmp_path / "fleet.yaml", policy=policy)
+        pools = {"pools": WHOLE_GPUS} if request.node.callspec.id == "docs/clusters.md" else {}
+        write_fleet(tmp_path / "fleet.yaml", policy=policy, **pools)
     tenants = TENANTS.get(request.node.callspec.id, SMALL_FLEET)
     rows = "".join(f"{0.5 * index},100,20,{tenant}\n" for index, tenant in enumerate(tenants * 30))
     (tmp_path / "bench.json").write_bytes((FIXTURES / "vllm-bench-serve-detailed.json").read_bytes())

@@ -17,13 +17,14 @@ from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_s
 from ullage.plugins import RENDERERS, load
 
 Render: TypeAlias = Callable[[Plan], Manifest]
+Case: TypeAlias = tuple[str, Callable[[], Plan]]
 
 PLANS = (time_shared_plan, mig_plan, tensor_parallel_plan)
 
 
 # What a target cannot express, and says so: each has a test of its own beside the others of the target.
-REFUSED = {("slurm", time_shared_plan), ("ray", time_shared_plan), ("ray", mig_plan), ("llama-swap", time_shared_plan)}
-CASES = [(name, make) for name in sorted(RENDERERS) for make in PLANS if (name, make) not in REFUSED]
+REFUSED: list[Case] = [("slurm", time_shared_plan), ("ray", time_shared_plan), ("ray", mig_plan), ("llama-swap", time_shared_plan)]
+CASES: list[Case] = [(name, make) for name in sorted(RENDERERS) for make in PLANS if (name, make) not in REFUSED]
 
 
 def renderer(name: str) -> Render:
@@ -31,14 +32,14 @@ def renderer(name: str) -> Render:
     return partial(rendered, name, target)
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1].__name__}")
+@pytest.fixture(params=CASES, ids=[f"{name}-{make.__name__}" for name, make in CASES])
 def case(request: pytest.FixtureRequest) -> tuple[Render, Plan]:
     """A target and a plan that it can express."""
     name, make = request.param
     return renderer(name), make()
 
 
-@pytest.mark.parametrize(("name", "make"), sorted(REFUSED, key=lambda case: (case[0], case[1].__name__)))
+@pytest.mark.parametrize(("name", "make"), REFUSED)
 def test_what_cannot_be_expressed_is_refused(name: str, make: Callable[[], Plan]) -> None:
     with pytest.raises(RenderError, match=f"this plan cannot be rendered for {name}:"):
         renderer(name)(make())
