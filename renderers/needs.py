@@ -48,6 +48,12 @@ def _time_shared(desired: Desired) -> Iterator[str]:
             yield f"replicas.{replica.name}.mode: it shares GPU {replica.gpus[0]} of {replica.node} with others"
 
 
+def _mig(desired: Desired) -> Iterator[str]:
+    for replica in desired.replicas:
+        if replica.mig is not None:
+            yield f"replicas.{replica.name}.mig: it has a MIG instance ({replica.mig.profile}), which it cannot ask for"
+
+
 def _sleeping(desired: Desired) -> Iterator[str]:
     for sleeper in desired.asleep:
         yield f"asleep.{sleeper.name}: a replica that sleeps must be put to sleep by somebody"
@@ -79,6 +85,7 @@ HOSTS_KNOWN = Need(_unknown_hosts, "give the pool's nodes addresses of their own
 HOSTS_ARE_IP_ADDRESSES = Need(_names_as_hosts, "give the pool's hosts as IP addresses and plan again")
 ONE_NODE = Need(_more_nodes, "plan a fleet with one node, or choose a target for several")
 NO_TIME_SHARING = Need(_time_shared, "take time_shared out of the pool's `sharing` and plan again, or choose a target that can pin a GPU")
+NO_MIG = Need(_mig, "take mig out of the pool's `sharing` and plan again, or choose a target that knows MIG instances")
 NOBODY_ASLEEP = Need(_sleeping, "wake it (ullage wake), or use ullage apply, which does it")
 NO_SLEEP_MODE = Need(_sleep_mode, "take `sleep` off the model and plan again")
 NO_RELATIVE_PATHS = Need(_relative_paths, "name the model as it is called on a hub, or by an absolute path that exists wherever it runs")

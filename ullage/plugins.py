@@ -38,8 +38,11 @@ RENDERERS: Mapping[str, str] = {
     "helm": "renderers.helm:TARGET",
     "kubernetes": "renderers.kubernetes:TARGET",
     "litellm": "renderers.litellm:TARGET",
+    "llama-swap": "renderers.llama_swap:TARGET",
     "mig-parted": "renderers.mig_parted:TARGET",
     "nginx": "renderers.nginx:TARGET",
+    "ray": "renderers.ray:TARGET",
+    "slurm": "renderers.slurm:TARGET",
     "systemd": "renderers.systemd:TARGET",
     "vllm": "renderers.vllm:TARGET",
 }

@@ -83,16 +83,23 @@ def _node_files(node: str, replicas: tuple[Replica, ...]) -> list[File]:
     ]
 
 
-def replica_script(replica: Replica) -> str:
-    """The script that runs a replica in the foreground, wherever the fleet file is; RenderError as `command`."""
+def replica_script(replica: Replica, *, pinned: bool = True) -> str:
+    """The script that runs a replica in the foreground, wherever the fleet file is; RenderError as `command`.
+
+    pinned: it runs on the GPUs of the plan; otherwise on those that whoever starts it lets it see.
+    """
+    variables = environment(replica)
+    if not pinned:
+        variables.pop("CUDA_VISIBLE_DEVICES", None)
     return template("vllm", "replica.sh.j2").render(
         replica=replica,
         warning=table_for(replica.engine_version).warning,
-        environment=environment(replica),
+        environment=variables,
         command=[[_shell(word) for word in line] for line in _lines(command(_from_anywhere(replica)))],
         local_paths=_local_paths(replica),
+        pinned=pinned,
         arguments_sha256=arguments_sha256(replica),
-        mig_variable=mig_variable(replica),
+        mig_variable=mig_variable(replica) if pinned else None,
         mig_help=_mig_help(replica),
     )
 

@@ -27,6 +27,8 @@ TARGETS = frozenset(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(e
 
 # The tenants of the example trace: workloads of the starter that `ullage init` writes, and of the small fleet of the tests.
 TENANTS = dict.fromkeys(("README.md", "docs/whatif.md"), ("chat", "summaries", "completion"))
+# What a cluster's scheduler hands out whole: a GPU for each model.
+WHOLE_GPUS = {"h100": {"gpu": "H100-SXM-80GB", "nodes": 1, "gpus_per_node": 4, "price": "3 USD/h", "sharing": ["exclusive"]}}
 SMALL_FLEET = ("small", "middle", "large")
 
 
@@ -51,7 +53,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         # an example is run where its files are
         shutil.copytree(example, tmp_path, dirs_exist_ok=True)
     elif request.node.callspec.id not in TENANTS:
-        write_fleet(tmp_path / "fleet.yaml", policy=policy)
+        pools = {"pools": WHOLE_GPUS} if request.node.callspec.id == "docs/clusters.md" else {}
+        write_fleet(tmp_path / "fleet.yaml", policy=policy, **pools)
     tenants = TENANTS.get(request.node.callspec.id, SMALL_FLEET)
     rows = "".join(f"{0.5 * index},100,20,{tenant}\n" for index, tenant in enumerate(tenants * 30))
     (tmp_path / "bench.json").write_bytes((FIXTURES / "vllm-bench-serve-detailed.json").read_bytes())

@@ -36,5 +36,6 @@ def test_entry_points_add_parts_but_never_replace_ours(monkeypatch: pytest.Monke
     assert names("renderers", RENDERERS) == (*RENDERERS, "mine")
     assert load("renderers", RENDERERS, "mine").__name__ == "dumps"
     assert load("renderers", RENDERERS, "vllm").render.__module__ == "renderers.vllm"
-    with pytest.raises(ValueError, match=f"'other' is not one of the renderers: {', '.join(RENDERERS)}, mine"):
+    known = ", ".join((*RENDERERS, "mine"))
+    with pytest.raises(ValueError, match=f"'other' is not one of the renderers: {known}"):
         load("renderers", RENDERERS, "other")
