@@ -39,7 +39,8 @@ def pod_devices(replica: Replica, devices: GpuAccess) -> PodDevices:
     resources: Document = {"claims": [{"name": _CLAIM}]}
     if shared:
         return PodDevices(resources, ({"name": _CLAIM, "resourceClaimName": shared},), host_lock=shared)
-    name = dns_label(replica.name)
+    # What a template asks for cannot be changed, so another request is a template of another name.
+    name = dns_label(f"{dns_label(replica.name)}-{_asked(replica)}")
     template: Document = {
         **_DRA,
         "kind": "ResourceClaimTemplate",
@@ -47,6 +48,10 @@ def pod_devices(replica: Replica, devices: GpuAccess) -> PodDevices:
         "spec": {"spec": {"devices": {"requests": [_request(replica)]}}},
     }
     return PodDevices(resources, ({"name": _CLAIM, "resourceClaimTemplateName": name},), template)
+
+
+def _asked(replica: Replica) -> str:
+    return f"gpu-{len(replica.gpus)}" if replica.mig is None else f"mig-{replica.mig.profile.replace('.', '-').replace('+', '-')}"
 
 
 def shared_claim(replica: Replica) -> str | None:

@@ -80,10 +80,10 @@ def test_replicas_share_a_gpu_exactly_where_the_plan_says_so() -> None:
 
 def test_whole_gpus_and_mig_instances_are_claimed_by_number_and_profile() -> None:
     objects = base_of(tensor_parallel_plan())
-    request = one(objects, "ResourceClaimTemplate", "llama-70b-0")["spec"]["spec"]["devices"]["requests"]
+    request = one(objects, "ResourceClaimTemplate", "llama-70b-0-gpu-2")["spec"]["spec"]["devices"]["requests"]
     assert request == [{"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com", "count": 2}}]
     objects = base_of(mig_plan())
-    (request,) = one(objects, "ResourceClaimTemplate", "qwen3-8b-0")["spec"]["spec"]["devices"]["requests"]
+    (request,) = one(objects, "ResourceClaimTemplate", "qwen3-8b-0-mig-3g-40gb")["spec"]["spec"]["devices"]["requests"]
     assert request["exactly"]["deviceClassName"] == "mig.nvidia.com"
     assert request["exactly"]["selectors"] == [{"cel": {"expression": "device.attributes['gpu.nvidia.com'].profile == '3g.40gb'"}}]
 
@@ -249,3 +249,23 @@ def test_another_port_or_forecast_changes_no_pod() -> None:
     before = render(plan_of((replica("r"),), gpu_count=1))
     moved = plan_of((replica("r", start_s=70.0, capacity_rps=3.0, planned_rps=1.0, args={"port": 8177}),), gpu_count=1)
     assert {file.path for file, other in zip(before, render(moved), strict=True) if file != other} == set()
+
+
+def test_what_cannot_be_changed_in_place_gets_another_name() -> None:
+    one_gpu = base_of(plan_of((replica("r", mode="exclusive"),), gpu_count=2))
+    two_gpus = base_of(plan_of((replica("r", mode="tensor_parallel", gpus=(0, 1)),), gpu_count=2))
+    fixed = {
+        "Deployment": ("spec", "selector"),
+        "ResourceClaim": ("spec",),
+        "ResourceClaimTemplate": ("spec",),
+        "PriorityClass": ("value",),
+    }
+    for before in one_gpu:
+        for after in two_gpus:
+            same = (before["kind"], before["metadata"]["name"]) == (after["kind"], after["metadata"]["name"])
+            path = fixed.get(before["kind"], ())
+            if same and path:
+                found = [before, after]
+                for key in path:
+                    found = [each[key] for each in found]
+                assert found[0] == found[1]
