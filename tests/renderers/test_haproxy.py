@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import stat
 import subprocess
 import time
@@ -111,7 +113,7 @@ def test_weights_are_set_without_a_reload_and_nothing_where_that_is_not_enough(t
     missing = subprocess.run([tmp_path / "set-weights.sh"], capture_output=True, text=True, check=False, timeout=120)
     assert (missing.returncode, "cannot be asked" in missing.stderr) == (1, True)
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([haproxy_binary(), *haproxy.command()[1:]], cwd=tmp_path, stdout=log, stderr=log)
+        process = subprocess.Popen([haproxy_binary(), *haproxy.command()[1:]], cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
     try:
         end = time.monotonic() + 60
         while not (tmp_path / "haproxy.sock").exists():
@@ -121,7 +123,7 @@ def test_weights_are_set_without_a_reload_and_nothing_where_that_is_not_enough(t
         assert stat.S_IMODE((tmp_path / "haproxy.sock").stat().st_mode) == 0o600
         _switches(tmp_path, port)
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

@@ -255,8 +255,8 @@ def test_weights_and_routes_change_under_load_without_a_failure(case: RouterCase
             request = {"model": "m", "prompt": "x", "stream": True}
             async with running.client.post(f"{running.url}/v1/chat/completions", json=request) as stream:
                 assert await stream.content.readuntil(b"\n\n") == b"data: first\n\n"
-                ended = asyncio.Event()
-                clients = [asyncio.create_task(load_until(running, ended)) for _ in range(8)]
+                ended, statuses = asyncio.Event(), Counter[int]()
+                clients = [asyncio.create_task(load_until(running, ended, statuses)) for _ in range(8)]
                 assert await more_than_half(running, a, b) == "a"
                 await running.switch(route_to("m", (a, 100), (b, 900)))
 
@@ -272,8 +272,14 @@ def test_weights_and_routes_change_under_load_without_a_failure(case: RouterCase
 
                 await eventually(only_b, "every worker sends to b only")
                 assert await running.ask("added") == (200, {"backend": "a", "bytes": 33})
+                so_far = statuses[200]
+
+                async def goes_on() -> bool:
+                    return statuses[200] >= so_far + 50
+
+                await eventually(goes_on, "the load goes on after the changes")
                 ended.set()
-                assert sum([await client for client in clients], Counter())[200] > 200
+                await asyncio.gather(*clients)
                 a.go_on.set()
                 b.go_on.set()
                 # The stream outlives both changes.
@@ -282,13 +288,11 @@ def test_weights_and_routes_change_under_load_without_a_failure(case: RouterCase
     asyncio.run(scenario())
 
 
-async def load_until(running: RunningRouter, ended: asyncio.Event) -> Counter[int]:
-    statuses: Counter[int] = Counter()
+async def load_until(running: RunningRouter, ended: asyncio.Event, statuses: Counter[int]) -> None:
     while not ended.is_set():
         status, body = await running.ask("m")
         assert status == 200, body
         statuses[status] += 1
-    return statuses
 
 
 async def more_than_half(running: RunningRouter, a: Stub, b: Stub) -> str:
