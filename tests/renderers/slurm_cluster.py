@@ -103,16 +103,23 @@ def slurm_cluster(folder: Path, nodes: Mapping[str, str]) -> Iterator[Slurm]:
     cluster = Slurm(folder, {"PATH": f"{os.environ['PATH']}:/usr/sbin", "SLURM_CONF": str(folder / "slurm.conf"), "HOME": str(folder)})
     _configure(folder, nodes)
     try:
-        cluster.start(programs["munged"], "--foreground", "--force", *_munge_places(folder))
-        _wait_for(folder / "munge.socket", cluster)
-        cluster.start(programs["slurmctld"], "-D", "-i")
-        for name in nodes:
-            cluster.start(programs["slurmd"], "-D", "-N", name)
-        for name in nodes:
-            cluster.until("idle", "sinfo", "--noheader", "--nodes", name, "--format=%t")
+        _start(cluster, programs, tuple(nodes))
         yield cluster
     finally:
         _end(cluster)
+
+
+def _start(cluster: Slurm, programs: Mapping[str, str], nodes: tuple[str, ...]) -> None:
+    cluster.start(programs["munged"], "--foreground", "--force", *_munge_places(cluster.folder))
+    _wait_for(cluster.folder / "munge.socket", cluster)
+    cluster.start(programs["slurmctld"], "-D", "-i")
+    for name in nodes:
+        cluster.start(programs["slurmd"], "-D", "-N", name)
+    try:
+        for name in nodes:
+            cluster.until("idle", "sinfo", "--noheader", "--nodes", name, "--format=%t")
+    except TimeoutError as error:
+        missing(f"Slurm is installed but does not run here: {error}")
 
 
 def _configure(folder: Path, nodes: Mapping[str, str]) -> None:

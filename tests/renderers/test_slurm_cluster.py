@@ -121,21 +121,23 @@ def test_the_queue_follows_what_is_rendered(slurm: Slurm, tmp_path: Path) -> Non
 def test_one_that_waits_for_a_gpu_can_be_taken_back(slurm: Slurm, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     ports = free_ports(4)
-    names = ("d", "e", "f", "g")
-    four = tuple(replica(name, mode="exclusive", node="h100-2", args={"port": port}) for name, port in zip(names, ports, strict=True))
+    four = tuple(
+        replica(name, mode="exclusive", node="h100-2", gpus=(gpu,), args={"port": ports[gpu]})
+        for gpu, name in enumerate(("d", "e", "f", "g"))
+    )
     environment = fake(tmp_path)
     script = tmp_path / "scripts" / "submit.sh"
     settings = {"prefix": "waiting", "log_folder": str(tmp_path)}
-    write(render(plan_of(four, gpu_count=1), **settings), script.parent)
+    write(render(plan_of(four, gpu_count=4), **settings), script.parent)
     submitted(slurm, script, environment)
     for port in ports[:3]:
         slurm.until(f"token {port}", "cat", str(tmp_path / "events"))
     # Node h100-2 has three GPUs.
     assert slurm.call("squeue", "--noheader", "--states=PENDING", "--format=%j").stdout.split() == ["waiting-g"]
-    write(render(plan_of(four[:3], gpu_count=1), **settings), script.parent)
+    write(render(plan_of(four[:3], gpu_count=4), **settings), script.parent)
     said = submitted(slurm, script, environment).splitlines()
     assert [line.partition(" number")[0] for line in said if "unchanged" not in line] == ["g: ending"]
     slurm.until("done", "sh", "-c", "squeue --noheader --format=%j | grep -q waiting-g || echo done")
     assert f"begin {ports[3]}" not in (tmp_path / "events").read_text()
-    write(render(plan_of((four[0],), gpu_count=1), **settings), script.parent)
+    write(render(plan_of((four[0],), gpu_count=4), **settings), script.parent)
     assert submitted(slurm, script, environment, "f").startswith("f: ending")
