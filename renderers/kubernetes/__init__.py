@@ -15,6 +15,7 @@ from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, lacking
 from renderers.kubernetes.pod_places import POOL, lacking_spread, pod_place
 from renderers.kubernetes.replica_objects import replica_objects
 from renderers.kubernetes.route_objects import inference_pools, route_objects
+from renderers.kubernetes.scaling_objects import scaled, scaled_replicas
 from renderers.kubernetes.shared_objects import (
     account,
     disruption_budgets,
@@ -70,9 +71,13 @@ def kube_objects(desired: Desired, settings: KubernetesSettings) -> tuple[tuple[
 
 def _groups(desired: Desired, settings: KubernetesSettings) -> Iterator[tuple[str, tuple[Document, ...]]]:
     by_name = {replica.name: replica for replica in desired.replicas}
+    may_stop = scaled_replicas(desired, settings)
     for replica in desired.replicas:
         place = pod_place(replica, desired, settings)
-        yield f"replicas/{dns_label(replica.name)}.yaml", replica_objects(replica, latency_class(replica, desired), place, settings)
+        objects = replica_objects(replica, latency_class(replica, desired), place, settings)
+        if replica.name in may_stop:
+            objects = scaled(objects, replica, desired, settings)
+        yield f"replicas/{dns_label(replica.name)}.yaml", objects
     budgets = {budget["metadata"]["name"]: budget for budget in disruption_budgets(desired)}
     for route in desired.routes:
         name = dns_label(route.served_name)

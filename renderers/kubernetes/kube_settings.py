@@ -12,11 +12,14 @@ from renderers.render_target import TargetSettings
 
 Placement = Literal["node", "spread"]
 GpuAccess = Literal["dra", "device-plugin"]
+Scaling = Literal["none", "keda"]
 Routing = Literal["groups", "replicas", "inference-pools"]
 
 DnsLabel = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)]
 # The names of a registry, its path and perhaps a port; the version is the engine's.
 Image = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._:/-]*[a-z0-9])?$", max_length=200)]
+# Where Prometheus answers inside the cluster.
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._/-]*)?$", max_length=200)]
 # A label's key with its prefix.
 LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=120)]
 
@@ -35,6 +38,8 @@ class KubernetesSettings(TargetSettings):
     gateway_namespace: DnsLabel = "gateway"
     monitoring_namespace: DnsLabel = "monitoring"
     routing: Routing = "groups"
+    scaling: Scaling = "none"
+    prometheus: HttpUrl = "http://prometheus-operated.monitoring:9090"
 
     @field_validator("cache_claim")
     @classmethod

@@ -59,7 +59,7 @@ def replica_objects(replica: Replica, latency_class: str, place: Document, setti
             "replicas": 1,
             # A second Pod would not fit beside the first.
             "strategy": {"type": "Recreate"},
-            "progressDeadlineSeconds": _waits_s(devices, _limit_s(replica)) + _PULL_S,
+            "progressDeadlineSeconds": _waits_s(devices, start_limit_s(replica)) + _PULL_S,
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {"labels": labels(replica), "annotations": {"ullage.dev/served-name": replica.args.served_model_name}},
@@ -122,7 +122,7 @@ def priority_class(latency_class: str, settings: KubernetesSettings) -> str:
 def _container(replica: Replica, devices: PodDevices, settings: KubernetesSettings) -> Document:
     inside = replica.model_copy(update={"args": replica.args.model_copy(update={"host": "0.0.0.0", "port": PORT})})  # noqa: S104
     words = list(command(inside))
-    limit_s = _limit_s(replica)
+    limit_s = start_limit_s(replica)
     if devices.host_lock:
         turn = ["bash", "/etc/ullage/start-in-turn.sh", devices.host_lock, _URL, replica.args.served_model_name, str(limit_s)]
         words = [*turn, *words]
@@ -155,7 +155,8 @@ def _unexpanded(word: str) -> str:
     return word.replace("$", "$$")
 
 
-def _limit_s(replica: Replica) -> int:
+def start_limit_s(replica: Replica) -> int:
+    """Seconds that a start may take once it is its turn, in steps."""
     return _LIMIT_STEP_S * ceil(ready_limit_s(replica) / _LIMIT_STEP_S)
 
 
