@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from planner.plan import Plan
-from renderers.kubernetes import NEEDS, kube_objects, node_labels
+from renderers.kubernetes import NEEDS, kube_objects, node_files
 from renderers.kubernetes.kube_settings import KubernetesSettings
 from renderers.manifest import File, Manifest
 from renderers.render_target import RenderTarget
@@ -32,7 +32,7 @@ def render(plan: Plan, settings: KubernetesSettings) -> Manifest:
         File("values.yaml", yaml_text(values)),
         File("values.schema.json", _schema()),
         *(File(f"templates/{path}", _templated(yaml_text(*objects), mark)) for path, objects in kube_objects(plan.desired, blank)),
-        File("label-nodes.sh", node_labels(plan.desired, settings), executable=True),
+        *node_files(plan.desired, settings),
     )
 
 

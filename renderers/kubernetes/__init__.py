@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from planner.plan import Desired, Plan
 from renderers.kubernetes.kube_names import dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
-from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, lacking_devices, shared_claims
+from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, device_plugin_config, lacking_devices, shared_claims
 from renderers.kubernetes.pod_places import POOL, lacking_spread, pod_place
 from renderers.kubernetes.replica_objects import replica_objects
 from renderers.kubernetes.route_objects import inference_pools, route_objects
@@ -54,7 +54,7 @@ def render(plan: Plan, settings: KubernetesSettings) -> Manifest:
         File("base/kustomization.yaml", yaml_text(base)),
         File("overlays/default/namespace.yaml", yaml_text(_namespace(plan.desired, settings))),
         File("overlays/default/kustomization.yaml", yaml_text(overlay)),
-        File("label-nodes.sh", node_labels(plan.desired, settings), executable=True),
+        *node_files(plan.desired, settings),
     )
 
 
@@ -102,7 +102,14 @@ def _namespace(desired: Desired, settings: KubernetesSettings) -> Document:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace, "labels": labels}}
 
 
-def node_labels(desired: Desired, settings: KubernetesSettings) -> str:
+def node_files(desired: Desired, settings: KubernetesSettings) -> tuple[File, ...]:
+    """What nodes need before Pods find their GPUs there."""
+    config = device_plugin_config(desired) if settings.devices == "device-plugin" else None
+    shares = [File("device-plugin-config.yaml", yaml_text(config))] if config else []
+    return (File("label-nodes.sh", _node_labels(desired, settings), executable=True), *shares)
+
+
+def _node_labels(desired: Desired, settings: KubernetesSettings) -> str:
     """The script that gives the planned names of the nodes to those of the cluster."""
     used = {replica.node for replica in desired.replicas}
     nodes = [(dns_label(node.name), node.host, dns_label(node.pool)) for node in desired.nodes if node.name in used]

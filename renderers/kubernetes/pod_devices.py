@@ -7,6 +7,7 @@ shares with whom.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -63,6 +64,15 @@ def shared_claims(desired: Desired) -> Iterator[Document]:
     """One ResourceClaim for every GPU that replicas share, in the order of their names."""
     for name in sorted({name for replica in desired.replicas if (name := shared_claim(replica))}):
         yield {**_DRA, "kind": "ResourceClaim", "metadata": {"name": name}, "spec": {"devices": {"requests": [_whole(1)]}}}
+
+
+def device_plugin_config(desired: Desired) -> Document | None:
+    """What NVIDIA's device plugin must be told to share GPUs, None where nobody shares: as many shares as the most sharers of one GPU."""
+    sharers = Counter(name for replica in desired.replicas if (name := shared_claim(replica)))
+    if not sharers:
+        return None
+    shares = {"name": "nvidia.com/gpu", "replicas": max(sharers.values())}
+    return {"version": "v1", "sharing": {"timeSlicing": {"renameByDefault": True, "resources": [shares]}}}
 
 
 def _whole(count: int) -> Document:

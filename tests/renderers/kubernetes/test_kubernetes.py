@@ -98,6 +98,9 @@ def test_the_device_plugin_gives_resources_by_name_and_shares_only_where_a_node_
         "qwen3-8b-0": {"nvidia.com/mig-3g.40gb": 1},
         "llama-8b-0": {"nvidia.com/gpu.shared": 1},
     }
+    (config,) = [file.text for file in render(_one_gpu(), devices="device-plugin") if file.path == "device-plugin-config.yaml"]
+    shares = {"name": "nvidia.com/gpu", "replicas": 2}
+    assert yaml.safe_load(config) == {"version": "v1", "sharing": {"timeSlicing": {"renameByDefault": True, "resources": [shares]}}}
     with pytest.raises(RenderError, match=r"replicas\.llama-8b-0\.mode: it shares GPU 0 of h100-0, which has 2 GPUs.*devices=dra"):
         render(time_shared_plan(), devices="device-plugin")
 
