@@ -40,9 +40,10 @@ def _mark(plan: Plan) -> str:
     """A word that stands nowhere in the plan: what is between two of them is filled in by Helm."""
     text = plan.desired.model_dump_json()
     number = 0
-    while f"chartvalue{number}z" in text:
+    while f"chartvalue{number}:" in text:
         number += 1
-    return f"chartvalue{number}z"
+    # With a colon a text always stands in quotes, so that no value of a release is read as a number or a truth.
+    return f"chartvalue{number}:"
 
 
 def _templated(text: str, mark: str) -> str:

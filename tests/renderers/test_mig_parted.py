@@ -30,7 +30,10 @@ case "$*" in
     while IFS=: read -r profile start; do
       printf '|   %s  MIG %s          19        7          %s:1     |\\n' "$3" "$profile" "$start"
     done <"layout-$3" ;;
+  "mig -i "*" -dci") grep -q . "layout-$3" && [[ ! -e no-compute-instances ]] ;;
   "mig -i "*" -dgi") : >"layout-$3" ;;
+  "-i "*" -mig "?) [[ "$4" == 1 ]] && echo Enabled >"mode-$2" || echo Disabled >"mode-$2" ;;
+  "-i "*" --query-gpu=mig.mode.current "*) cat "mode-$2" ;;
   "mig -i "*" -cgi "*) printf '%s\\n' "${5//,/$'\\n'}" >"layout-$3" ;;
 esac
 """
@@ -101,3 +104,19 @@ def test_the_script_reaches_the_layout_and_then_leaves_it_alone(tmp_path: Path, 
     (tmp_path / "calls").unlink()
     assert "unchanged" in _run(tmp_path).stdout
     assert (tmp_path / "calls").read_text().splitlines() == ["mig -i 0 -lgi"]
+
+
+def test_a_gpu_that_is_not_divided_any_more_is_a_device_again(tmp_path: Path) -> None:
+    write(rendered("mig-parted", mig_parted.TARGET, time_shared_plan()), tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvidia-smi").write_text(NVIDIA_SMI)
+    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    # One with GPU instances that have no compute instances, one with the mode alone.
+    (tmp_path / "no-compute-instances").touch()
+    (tmp_path / "layout-0").write_text("3g.40gb:0\n")
+    for gpu in (0, 1):
+        (tmp_path / f"mode-{gpu}").write_text("Enabled\n")
+    done = _run(tmp_path)
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["GPU 0: undivided", "GPU 1: undivided"]), done.stderr
+    assert [(tmp_path / f"mode-{gpu}").read_text() for gpu in (0, 1)] == ["Disabled\n"] * 2
+    assert _run(tmp_path).stdout.splitlines() == ["GPU 0: unchanged (undivided)", "GPU 1: unchanged (undivided)"]

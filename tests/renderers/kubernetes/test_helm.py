@@ -55,7 +55,11 @@ HOSTILE = '{{ .Release.Name }}\nx: {{- fail "no" }} $(HF_TOKEN) \' " : #'
     ],
     ids=["time-shared", "mig", "tensor-parallel", "hostile"],
 )
-@pytest.mark.parametrize("settings", [{}, {"namespace": "llm", "image": "registry.local/vllm", "gateway": "edge"}], ids=["plain", "set"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"namespace": "llm", "image": "registry.local/vllm", "gateway": "123", "gateway_namespace": "on", "monitoring_namespace": "null"}],
+    ids=["plain", "words-of-yaml"],
+)
 def test_chart_and_base_are_the_same_objects(plan: Plan, settings: dict[str, str]) -> None:
     chart = _chart(plan, **settings)
     values = yaml.safe_load(chart["values.yaml"].text)
@@ -78,6 +82,6 @@ def test_values_that_would_leave_their_place_are_refused_by_the_schema() -> None
 
 
 def test_a_plan_that_knows_the_mark_gets_another_one() -> None:
-    model = "chartvalue0zimagechartvalue0z"
+    model = "chartvalue0:imagechartvalue0:"
     chart = _chart(plan_of((replica("r", args={"model": model}),), gpu_count=1))
     assert model in chart["templates/replicas/r.yaml"].text

@@ -10,27 +10,35 @@ layout_of() {
       sub(/:.*/, "", start); print start, profile }' | sort -n | awk '{ printf "%s%s:%s", (NR > 1 ? " " : ""), $2, $1 }' || true
 }
 
+# Whether MIG is switched on: without instances such a GPU is no device to anybody.
+mig_mode() {
+  nvidia-smi -i "$1" --query-gpu=mig.mode.current --format=csv,noheader 2>/dev/null || true
+}
+
 set_layout() {
   local gpu="$1" wanted="$2" now
   now="$(layout_of "$gpu")"
-  if [[ "$now" == "$wanted" ]]; then
+  if [[ "$now" == "$wanted" && ( -n "$wanted" || "$(mig_mode "$gpu")" != Enabled ) ]]; then
     printf 'GPU %s: unchanged (%s)\n' "$gpu" "${wanted:-undivided}"
     return
   fi
   if [[ -n "$now" ]]; then
-    nvidia-smi mig -i "$gpu" -dci
+    # There may be GPU instances without compute instances.
+    nvidia-smi mig -i "$gpu" -dci || true
     nvidia-smi mig -i "$gpu" -dgi
   fi
   if [[ -n "$wanted" ]]; then
     nvidia-smi -i "$gpu" -mig 1
     nvidia-smi mig -i "$gpu" -cgi "${wanted// /,}" -C
+  else
+    nvidia-smi -i "$gpu" -mig 0
   fi
   now="$(layout_of "$gpu")"
   if [[ "$now" != "$wanted" ]]; then
     printf 'GPU %s: the driver lists "%s" where "%s" was asked for\n' "$gpu" "$now" "$wanted" >&2
     return 1
   fi
-  printf 'GPU %s: %s\n' "$gpu" "$wanted"
+  printf 'GPU %s: %s\n' "$gpu" "${wanted:-undivided}"
 }
 
 set_layout 0 '4g.40gb:0 3g.40gb:4'
