@@ -64,14 +64,16 @@ def _settings(name: str, target: RenderTarget, values: Mapping[str, str]) -> Tar
         split = {key: value.split(",") if _is_list(target.settings, key) else value for key, value in values.items()}
         return target.settings.model_validate(split)
     except ValidationError as error:
-        raise RenderError("\n".join(_problem(name, values, dict(each)) for each in error.errors())) from error
+        raise RenderError("\n".join(_problem(name, target, values, dict(each)) for each in error.errors())) from error
 
 
 def _is_list(settings: type[TargetSettings], key: str) -> bool:
     return str(settings.model_fields[key].annotation).startswith("tuple[")
 
 
-def _problem(name: str, values: Mapping[str, str], error: Mapping[str, Any]) -> str:
+def _problem(name: str, target: RenderTarget, values: Mapping[str, str], error: Mapping[str, Any]) -> str:
     key = str(error["loc"][0]) if error["loc"] else ""
     written = f"--set {key}={values[key]!r}" if key in values else f"--set {key}"
-    return f"{written}: {error['msg'].removeprefix('Value error, ')} ({name})"
+    field = target.settings.model_fields.get(key)
+    meaning = f"; {name} takes {field.description}" if field is not None and field.description else f" ({name})"
+    return f"{written}: {error['msg'].removeprefix('Value error, ')}{meaning}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
-
-from pydantic import Field
 
 from planner.plan import Plan, Replica
 from planner.plan.local_paths import local_paths
+from renderers.engine_image import ImageRepository, image_of
 from renderers.manifest import File, Manifest
 from renderers.names import file_name
 from renderers.needs import HOSTS_KNOWN, NO_RELATIVE_PATHS, NOBODY_ASLEEP
@@ -22,7 +20,7 @@ from renderers.yaml_document import Document, yaml_text
 class ComposeSettings(TargetSettings):
     """Settings of the target compose: the image without its tag, which is the engine's version."""
 
-    image: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._:/-]*[a-z0-9])?$", max_length=200)] = "vllm/vllm-openai"
+    image: ImageRepository = "vllm/vllm-openai"
 
 
 def render(plan: Plan, settings: ComposeSettings) -> Manifest:
@@ -58,7 +56,7 @@ def _service(replica: Replica, replicas: tuple[Replica, ...], settings: ComposeS
     if shares:
         words = ["bash", "/etc/ullage/start-in-turn.sh", f"gpu-{replica.gpus[0]}", url, model, str(limit_s), *words]
     return {
-        "image": f"{settings.image}:v{replica.engine_version.partition('+')[0]}",
+        "image": image_of(settings.image, replica),
         "entrypoint": [_as_it_is(word) for word in words],
         # Address and port are the plan's.
         "network_mode": "host",

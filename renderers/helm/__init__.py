@@ -7,7 +7,7 @@ import json
 from planner.plan import Plan
 from renderers.kubernetes import NEEDS, kube_objects, node_files
 from renderers.kubernetes.kube_settings import KubernetesSettings
-from renderers.manifest import File, Manifest
+from renderers.manifest import File, Manifest, RenderError
 from renderers.render_target import RenderTarget
 from renderers.yaml_document import Document, yaml_text
 
@@ -23,6 +23,10 @@ _VALUES = {
 
 def render(plan: Plan, settings: KubernetesSettings) -> Manifest:
     """A chart; RenderError as for the target kubernetes. Its namespace is the release's."""
+    if settings.namespace != KubernetesSettings().namespace:
+        raise RenderError(
+            f"--set namespace={settings.namespace!r}: a chart is installed into the namespace of its release: helm install -n"
+        )
     mark = _mark(plan)
     marked = {field: f"{mark}{name}{mark}" for name, field in _VALUES.items()}
     blank = settings.model_copy(update={**marked, "namespace": f"{mark}namespace{mark}"})

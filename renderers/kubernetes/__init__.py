@@ -6,13 +6,14 @@ Layout: `base/replicas/NAME.yaml`, `base/models/NAME.yaml` (routes and disruptio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from planner.plan import Desired, Plan
-from renderers.kubernetes.kube_names import dns_label
+from renderers.kubernetes.kube_names import POOL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
 from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, device_plugin_config, lacking_devices, shared_claims
-from renderers.kubernetes.pod_places import POOL, lacking_spread, pod_place
+from renderers.kubernetes.pod_places import lacking_spread, pod_place
 from renderers.kubernetes.replica_objects import replica_objects
 from renderers.kubernetes.route_objects import inference_pools, route_objects
 from renderers.kubernetes.scaling_objects import scaled, scaled_replicas
@@ -66,7 +67,15 @@ def kube_objects(desired: Desired, settings: KubernetesSettings) -> tuple[tuple[
     groups = dict(_groups(desired, settings))
     if len(groups) < len(desired.replicas):
         raise RenderError("two replicas have one name; plan again")
+    _refuse_equal_names(groups)
     return tuple(sorted((path, objects) for path, objects in groups.items() if objects))
+
+
+def _refuse_equal_names(groups: Mapping[str, tuple[Document, ...]]) -> None:
+    names = Counter((found["kind"], found["metadata"]["name"]) for objects in groups.values() for found in objects)
+    twice = [f"{kind} {name!r}" for (kind, name), count in sorted(names.items()) if count > 1]
+    if twice:
+        raise RenderError(f"{', '.join(twice)}: stands for two things of this plan; give one of the models or replicas another name")
 
 
 def _groups(desired: Desired, settings: KubernetesSettings) -> Iterator[tuple[str, tuple[Document, ...]]]:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 
+POOL = "ullage.dev/pool"
+"""Label of nodes that holds their pool."""
+MODEL = "ullage.dev/model"
+"""Label of Pods that holds the model they serve."""
+
 # RFC 1123: names of namespaces and of most other objects.
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 # RFC 1035: the names of Services begin with a letter.

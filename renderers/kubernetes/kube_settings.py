@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from renderers.kubernetes.kube_names import LABEL_PATTERN
+from renderers.engine_image import ImageRepository
+from renderers.kubernetes.kube_names import LABEL_PATTERN, POOL
 from renderers.render_target import TargetSettings
 
 Placement = Literal["node", "spread"]
@@ -15,20 +16,35 @@ GpuAccess = Literal["dra", "device-plugin"]
 Scaling = Literal["none", "keda"]
 Routing = Literal["groups", "replicas", "inference-pools"]
 
-DnsLabel = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)]
-# The names of a registry, its path and perhaps a port; the version is the engine's.
-Image = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._:/-]*[a-z0-9])?$", max_length=200)]
-# Where Prometheus answers inside the cluster.
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._/-]*)?$", max_length=200)]
+DnsLabel = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63, description="small letters, digits and - between them")]
+HttpUrl = Annotated[
+    str,
+    Field(
+        pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._/-]*)?$",
+        max_length=200,
+        description="where Prometheus answers inside the cluster, for example http://prometheus.monitoring:9090",
+    ),
+]
 # A label's key with its prefix.
-LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=120)]
+LabelKey = Annotated[
+    str,
+    Field(
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        max_length=120,
+        description="the key of a label, for example example.org/node",
+    ),
+]
+
+
+# Labels in these domains belong to Kubernetes.
+_OTHERS = ("kubernetes.io", "k8s.io")
 
 
 class KubernetesSettings(TargetSettings):
     """Settings of the targets kubernetes and helm (docs/kubernetes.md describes each)."""
 
     namespace: DnsLabel = "ullage"
-    image: Image = "vllm/vllm-openai"
+    image: ImageRepository = "vllm/vllm-openai"
     devices: GpuAccess = "dra"
     placement: Placement = "node"
     node_label: LabelKey = "ullage.dev/node"
@@ -46,4 +62,12 @@ class KubernetesSettings(TargetSettings):
     def _is_a_claim(cls, value: str) -> str:
         if value and not re.fullmatch(LABEL_PATTERN, value):
             raise ValueError("the name of a PersistentVolumeClaim is a DNS label: small letters, digits and -")
+        return value
+
+    @field_validator("node_label")
+    @classmethod
+    def _is_ours(cls, value: str) -> str:
+        domain = value.partition("/")[0] if "/" in value else ""
+        if value == POOL or domain in _OTHERS or domain.endswith(tuple(f".{each}" for each in _OTHERS)):
+            raise ValueError("label-nodes.sh would overwrite what others rely on; use a key of your own")
         return value

@@ -6,14 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from planner.plan import Desired, Replica
-from renderers.kubernetes.kube_names import dns_label
+from renderers.kubernetes.kube_names import MODEL, POOL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
 from renderers.yaml_document import Document
-
-POOL = "ullage.dev/pool"
-"""Label of nodes that holds their pool."""
-MODEL = "ullage.dev/model"
-"""Label of Pods that holds the model they serve."""
 
 
 def pod_place(replica: Replica, desired: Desired, settings: KubernetesSettings) -> Document:

@@ -8,10 +8,10 @@ from math import ceil
 from typing import Any
 
 from planner.plan import Replica
-from renderers.kubernetes.kube_names import dns_label
+from renderers.engine_image import image_of
+from renderers.kubernetes.kube_names import MODEL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
 from renderers.kubernetes.pod_devices import PodDevices, pod_devices
-from renderers.kubernetes.pod_places import MODEL
 from renderers.vllm import command, environment, ready_limit_s
 from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, START_LIMIT
 from renderers.yaml_document import Document
@@ -116,7 +116,7 @@ def _pod(replica: Replica, latency_class: str, devices: PodDevices, settings: Ku
 
 def priority_class(latency_class: str, settings: KubernetesSettings) -> str:
     """Name of the PriorityClass of a latency class; the namespace keeps those of two fleets apart."""
-    return f"{settings.namespace}-{latency_class}"
+    return f"ullage-{settings.namespace}-{latency_class}"
 
 
 def _container(replica: Replica, devices: PodDevices, settings: KubernetesSettings) -> Document:
@@ -130,7 +130,7 @@ def _container(replica: Replica, devices: PodDevices, settings: KubernetesSettin
     waits = _waits_s(devices, limit_s)
     return {
         "name": "vllm",
-        "image": f"{settings.image}:v{replica.engine_version.partition('+')[0]}",
+        "image": image_of(settings.image, replica),
         "command": [_unexpanded(word) for word in words],
         "env": list(_variables(inside, settings, limit_s)),
         "ports": [{"name": "http", "containerPort": PORT}],

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from planner.plan import Replica, Route
-from renderers.kubernetes.kube_names import dns_label
+from renderers.kubernetes.kube_names import MODEL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
-from renderers.kubernetes.pod_places import MODEL
 from renderers.kubernetes.replica_objects import GROUP, PORT, ROUTE_WAVE, WAVE, group
 from renderers.kubernetes.shared_objects import OURS
 from renderers.manifest import RenderError

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from planner.plan import Desired, Replica
-from renderers.kubernetes.kube_names import dns_label
+from renderers.kubernetes.kube_names import MODEL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
-from renderers.kubernetes.pod_places import MODEL
 from renderers.kubernetes.replica_objects import START_FILES, priority_class
 from renderers.templates import package_text
 from renderers.yaml_document import Document

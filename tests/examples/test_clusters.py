@@ -27,9 +27,9 @@ def repository(tmp_path: Path) -> Path:
     """The overlays beside what is rendered of the last plan."""
     plan = plan_from_json((EXAMPLE / "plans" / "3.json").read_text(encoding="utf-8"), "plan")
     write(rendered("kubernetes", kubernetes.TARGET, plan), tmp_path / "deploy" / "kubernetes")
-    for path in EXAMPLE.glob("overlays/*/kustomization.yaml"):
+    for path in EXAMPLE.glob("overlays/*/*.yaml"):
         copy = tmp_path / path.relative_to(EXAMPLE)
-        copy.parent.mkdir(parents=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     return tmp_path
 
@@ -50,8 +50,11 @@ def _pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_the_overlays_build_and_change_what_they_say(repository: Path) -> None:
     production, staging = (_built(repository / "overlays" / name) for name in ("production", "staging"))
     assert {pod["containers"][0]["image"] for pod in _pods(production)} == {"registry.example.org/vllm/vllm-openai:v0.32.0"}
-    assert {pod["priorityClassName"] for pod in _pods(staging)} == {"ullage-background"}
+    assert {pod["priorityClassName"] for pod in _pods(staging)} == {"ullage-ullage-background"}
     assert {each["metadata"].get("namespace") for each in staging if each["kind"] == "Deployment"} == {"ullage-staging"}
+    gateways = [{each["spec"]["parentRefs"][0]["name"] for each in built if each["kind"] == "HTTPRoute"} for built in (production, staging)]
+    assert gateways == [{"inference-gateway"}, {"staging-gateway"}]
+    assert [each["metadata"]["name"] for each in staging if each["kind"] == "Namespace"] == ["ullage-staging"]
     assert len(_pods(production)) == len(_pods(staging)) == 4
 
 

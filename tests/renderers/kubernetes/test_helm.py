@@ -57,14 +57,14 @@ HOSTILE = '{{ .Release.Name }}\nx: {{- fail "no" }} $(HF_TOKEN) \' " : #'
 )
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"namespace": "llm", "image": "registry.local/vllm", "gateway": "123", "gateway_namespace": "on", "monitoring_namespace": "null"}],
+    [{}, {"image": "registry.local:5000/vllm", "gateway": "123", "gateway_namespace": "on", "monitoring_namespace": "null"}],
     ids=["plain", "words-of-yaml"],
 )
 def test_chart_and_base_are_the_same_objects(plan: Plan, settings: dict[str, str]) -> None:
     chart = _chart(plan, **settings)
     values = yaml.safe_load(chart["values.yaml"].text)
     jsonschema.validate(values, json.loads(chart["values.schema.json"].text))
-    namespace = settings.get("namespace", "ullage")
+    namespace = "ullage"
     filled = [_filled(file.text, values, namespace) for path, file in chart.items() if path.startswith("templates/")]
     base = [file.text for file in rendered("kubernetes", kubernetes.TARGET, plan, settings) if file.path.startswith("base/")]
     assert objects_of(filled) == objects_of(base)

@@ -136,7 +136,10 @@ def test_the_latency_class_decides_who_goes_first() -> None:
     workloads: tuple[WorkloadForecast, ...] = (plan.desired.workloads[0], background)
     plan = plan.model_copy(update={"desired": plan.desired.model_copy(update={"workloads": workloads})})
     objects = base_of(plan, namespace="llm")
-    assert [pod(objects, name)["priorityClassName"] for name in ("llama-8b-0", "qwen3-8b-0")] == ["llm-interactive", "llm-background"]
+    assert [pod(objects, name)["priorityClassName"] for name in ("llama-8b-0", "qwen3-8b-0")] == [
+        "ullage-llm-interactive",
+        "ullage-llm-background",
+    ]
     values = [each["value"] for each in objects if each["kind"] == "PriorityClass"]
     assert values == sorted(values, reverse=True)
 
@@ -219,7 +222,11 @@ def test_inference_pools_hold_replicas_of_one_kind_with_their_weights() -> None:
         ({"namespace": "Team_A"}, ["--set namespace='Team_A'", "a-z0-9"]),
         ({"namespace": "a" * 64}, ["--set namespace", "63"]),
         ({"devices": "hami"}, ["--set devices='hami'", "dra"]),
-        ({"image": "a b"}, ["--set image"]),
+        ({"image": "a b"}, ["--set image", "an image without a tag"]),
+        ({"image": "repo/vllm:v1"}, ["--set image", "an image without a tag"]),
+        ({"node_label": "kubernetes.io/hostname"}, ["--set node_label", "a key of your own"]),
+        ({"node_label": "topology.kubernetes.io/zone"}, ["--set node_label", "a key of your own"]),
+        ({"node_label": "ullage.dev/pool"}, ["--set node_label", "a key of your own"]),
         ({"cache_claim": "A"}, ["--set cache_claim='A'", "PersistentVolumeClaim"]),
     ],
 )

@@ -6,12 +6,13 @@ declare -A given=()
 for argument in "$@"; do
   given["${argument%%=*}"]="${argument#*=}"
 done
+# Each node with its addresses, once.
+nodes="$(kubectl get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{range .status.addresses[*]} {.address}{end}{"\n"}{end}')"
 
 label() {
   local planned="$1" host="$2" pool="$3" node="${given[$1]:-}"
   if [[ -z "$node" ]]; then
-    node="$(kubectl get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{range .status.addresses[*]} {.address}{end}{"\n"}{end}' |
-      awk -v host="$host" '{ for (i = 1; i <= NF; i++) if ($i == host) { print $1; exit } }')"
+    node="$(awk -v host="$host" '{ for (i = 1; i <= NF; i++) if ($i == host && !found) found = $1 } END { print found }' <<<"$nodes")"
   fi
   if [[ -z "$node" ]]; then
     printf 'no node of the cluster has the address %s of %s: say which it is, as %s=NODE\n' "$host" "$planned" "$planned" >&2
