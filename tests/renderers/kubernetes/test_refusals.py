@@ -44,7 +44,7 @@ def test_two_things_of_one_name_are_refused() -> None:
 
 
 def test_a_chart_has_the_namespace_of_its_release() -> None:
-    with pytest.raises(RenderError, match="--set namespace='llm': .*helm install -n"):
+    with pytest.raises(RenderError, match=r"--set namespace='llm': .*helm install -n"):
         rendered("helm", helm.TARGET, mig_plan(), {"namespace": "llm"})
 
 
