@@ -40,8 +40,8 @@ class WriteReport:
         return "\n".join([*lines, f"{len(self.unchanged)} unchanged"])
 
 
-def write(manifest: Manifest, folder: Path, check: bool = False) -> WriteReport:
-    """Make the folder hold the manifest's files; with check only say what would change.
+def write(manifest: Manifest, folder: Path, check: bool = False, target: str | None = None) -> WriteReport:
+    """Make the folder hold the manifest's files; with check only say what would change. A folder belongs to one target.
 
     Files are replaced one by one in the manifest's order, each by an atomic rename; then files of an earlier manifest that
     are no longer in this one are removed. Foreign files stay. RenderError: a path that leaves the folder or stands twice, a
@@ -52,7 +52,9 @@ def write(manifest: Manifest, folder: Path, check: bool = False) -> WriteReport:
         raise RenderError(f"{folder}: is a symbolic link to {folder.readlink()}; nothing was written; give the folder itself")
     try:
         wanted = _wanted(manifest)
-        record = read_record(folder)
+        record, owner = read_record(folder)
+        if None not in {target, owner} and target != owner:
+            raise RenderError(f"{folder}: holds what was rendered for {owner}; nothing was written; give {target} a folder of its own")
         problems = [problem for path in (*wanted, *record) if (problem := _path_problem(path))]
         if problems:
             raise RenderError("\n".join(problems))
@@ -61,7 +63,7 @@ def write(manifest: Manifest, folder: Path, check: bool = False) -> WriteReport:
             raise RenderError(_refusal(report.edited, folder))
         if not check:
             _refuse_closed_folders(report, folder)
-            _carry_out(report, wanted, record, folder)
+            _carry_out(report, wanted, record, folder, target or owner)
     except OSError as error:
         raise RenderError(f"{error.filename or folder}: {error.strerror or error}; check the folder and its permissions") from error
     return report
@@ -150,13 +152,13 @@ def _standing(folder: Path) -> Path:
     return folder
 
 
-def _carry_out(report: WriteReport, wanted: dict[str, File], record: FileDigests, folder: Path) -> None:
+def _carry_out(report: WriteReport, wanted: dict[str, File], record: FileDigests, folder: Path, owner: str | None) -> None:
     final: FileDigests = {path: (digest(file.text),) for path, file in wanted.items()}
     if final == record and not report.differs:
         return
     folder.mkdir(parents=True, exist_ok=True)
     either = {path: tuple(sorted({*record.get(path, ()), *final.get(path, ())})) for path in {*record, *final}}
-    _replace(folder / RECORD_NAME, record_text(either), executable=False)
+    _replace(folder / RECORD_NAME, record_text(either, owner), executable=False)
     changing = {*report.created, *report.updated}
     for path, file in wanted.items():
         if path in changing:
@@ -164,7 +166,7 @@ def _carry_out(report: WriteReport, wanted: dict[str, File], record: FileDigests
             _replace(folder / path, file.text, file.executable)
     for path in sorted(set(record) - set(wanted)):
         _remove(folder, path)
-    _replace(folder / RECORD_NAME, record_text(final), executable=False)
+    _replace(folder / RECORD_NAME, record_text(final, owner), executable=False)
 
 
 def _replace(place: Path, text: str, executable: bool) -> None:

@@ -42,9 +42,19 @@ def _more_nodes(desired: Desired) -> Iterator[str]:
         yield f"replicas: they are on {len(nodes)} nodes ({named}), and one is all it knows"
 
 
-def _time_shared(desired: Desired) -> Iterator[str]:
+def with_company(desired: Desired) -> frozenset[str]:
+    """Names of the replicas that share a GPU with another one, in MIG instances of their own apart."""
+    on_gpu: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     for replica in desired.replicas:
         if replica.mode == "time_shared":
+            on_gpu[replica.node, replica.gpus[0]].append(replica.name)
+    return frozenset(name for names in on_gpu.values() if len(names) > 1 for name in names)
+
+
+def _time_shared(desired: Desired) -> Iterator[str]:
+    company = with_company(desired)
+    for replica in desired.replicas:
+        if replica.name in company:
             yield f"replicas.{replica.name}.mode: it shares GPU {replica.gpus[0]} of {replica.node} with others"
 
 

@@ -20,6 +20,7 @@ class _RecordFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: int
+    target: str | None = None
     files: FileDigests
 
 
@@ -29,18 +30,19 @@ def digest(content: str | bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def record_text(record: FileDigests) -> str:
-    """The record as a file: sorted, so that equal records are equal bytes."""
-    return _RecordFile(schema_version=1, files=dict(sorted(record.items()))).model_dump_json(indent=2) + "\n"
+def record_text(record: FileDigests, target: str | None = None) -> str:
+    """The record as a file, with the target that the folder belongs to: sorted, so that equal records are equal bytes."""
+    found = _RecordFile(schema_version=1, target=target, files=dict(sorted(record.items())))
+    return found.model_dump_json(indent=2, exclude_none=True) + "\n"
 
 
-def read_record(folder: Path) -> FileDigests:
-    """The record of a folder, empty when it has none; RenderError when it cannot be read."""
+def read_record(folder: Path) -> tuple[FileDigests, str | None]:
+    """The record of a folder and its target, empty and None when it has none; RenderError when it cannot be read."""
     place = folder / RECORD_NAME
     try:
         raw = place.read_bytes()
     except FileNotFoundError:
-        return {}
+        return {}, None
     try:
         found = _RecordFile.model_validate_json(raw)
     except ValidationError as error:
@@ -49,4 +51,4 @@ def read_record(folder: Path) -> FileDigests:
         ) from error
     if found.schema_version != 1:
         raise RenderError(f"{place}: schema_version is {found.schema_version}, this ullage reads 1; render into an empty folder")
-    return found.files
+    return found.files, found.target

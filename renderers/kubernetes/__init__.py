@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from planner.plan import Desired, Plan
+from planner.plan.local_paths import local_paths
 from renderers.kubernetes.kube_names import POOL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
-from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, device_plugin_config, lacking_devices, shared_claims
+from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, device_plugin_config, lacking_devices, pod_devices, shared_claims
 from renderers.kubernetes.pod_places import lacking_spread, pod_place
 from renderers.kubernetes.replica_objects import replica_objects
 from renderers.kubernetes.route_objects import inference_pools, route_objects
@@ -27,7 +28,7 @@ from renderers.kubernetes.shared_objects import (
     start_files,
 )
 from renderers.manifest import File, Manifest, RenderError
-from renderers.needs import NO_RELATIVE_PATHS, NO_SLEEP_MODE, NOBODY_ASLEEP
+from renderers.needs import NO_RELATIVE_PATHS, NO_SLEEP_MODE, NOBODY_ASLEEP, with_company
 from renderers.render_target import RenderTarget
 from renderers.templates import template
 from renderers.yaml_document import Document, yaml_text
@@ -61,7 +62,7 @@ def render(plan: Plan, settings: KubernetesSettings) -> Manifest:
 
 def kube_objects(desired: Desired, settings: KubernetesSettings) -> tuple[tuple[str, tuple[Document, ...]], ...]:
     """Objects of a plan by the path of the file they belong to, sorted by path: the one model of both packagings."""
-    problems = [*lacking_devices(desired, settings.devices), *lacking_spread(desired, settings)]
+    problems = [*lacking_devices(desired, settings.devices), *lacking_spread(desired, settings), *lacking_models(desired, settings)]
     if problems:
         raise RenderError("\n".join(problems))
     groups = dict(_groups(desired, settings))
@@ -69,6 +70,17 @@ def kube_objects(desired: Desired, settings: KubernetesSettings) -> tuple[tuple[
         raise RenderError("two replicas have one name; plan again")
     _refuse_equal_names(groups)
     return tuple(sorted((path, objects) for path, objects in groups.items() if objects))
+
+
+def lacking_models(desired: Desired, settings: KubernetesSettings) -> Iterator[str]:
+    """Local paths that no volume of a Pod holds."""
+    for replica in desired.replicas:
+        for field, path in local_paths(replica.args):
+            if not settings.models_claim:
+                yield f"replicas.{replica.name}.args.{field}: no Pod has {path!r}; name a volume that holds it: --set models_claim=CLAIM"
+            elif not path.startswith(f"{settings.models_path}/"):
+                where = f"replicas.{replica.name}.args.{field}"
+                yield f"{where}: {path!r} is not below {settings.models_path}, where models are mounted; set models_path"
 
 
 def _refuse_equal_names(groups: Mapping[str, tuple[Document, ...]]) -> None:
@@ -80,10 +92,12 @@ def _refuse_equal_names(groups: Mapping[str, tuple[Document, ...]]) -> None:
 
 def _groups(desired: Desired, settings: KubernetesSettings) -> Iterator[tuple[str, tuple[Document, ...]]]:
     by_name = {replica.name: replica for replica in desired.replicas}
+    company = with_company(desired)
     may_stop = scaled_replicas(desired, settings)
     for replica in desired.replicas:
         place = pod_place(replica, desired, settings)
-        objects = replica_objects(replica, latency_class(replica, desired), place, settings)
+        devices = pod_devices(replica, settings.devices, replica.name in company)
+        objects = replica_objects(replica, devices, latency_class(replica, desired), place, settings)
         if replica.name in may_stop:
             objects = scaled(objects, replica, desired, settings)
         yield f"replicas/{dns_label(replica.name)}.yaml", objects
@@ -106,7 +120,8 @@ def _groups(desired: Desired, settings: KubernetesSettings) -> Iterator[tuple[st
 
 def _namespace(desired: Desired, settings: KubernetesSettings) -> Document:
     # Replicas that share a GPU start in turn by a lock on their node, which is a hostPath; the others keep to the baseline.
-    level = "privileged" if any(replica.mode == "time_shared" for replica in desired.replicas) else "baseline"
+    locks = desired.replicas if settings.devices == "dra" else [each for each in desired.replicas if each.name in with_company(desired)]
+    level = "privileged" if any(replica.mode == "time_shared" for replica in locks) else "baseline"
     labels = {"pod-security.kubernetes.io/enforce": level}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace, "labels": labels}}
 

@@ -50,6 +50,8 @@ class KubernetesSettings(TargetSettings):
     node_label: LabelKey = "ullage.dev/node"
     credentials_secret: DnsLabel = "ullage-credentials"  # noqa: S105 -- the name of a Secret, not what is in it
     cache_claim: str = ""
+    models_claim: str = ""
+    models_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$", max_length=200, description="an absolute path")] = "/models"
     gateway: DnsLabel = "inference-gateway"
     gateway_namespace: DnsLabel = "gateway"
     monitoring_namespace: DnsLabel = "monitoring"
@@ -57,7 +59,7 @@ class KubernetesSettings(TargetSettings):
     scaling: Scaling = "none"
     prometheus: HttpUrl = "http://prometheus-operated.monitoring:9090"
 
-    @field_validator("cache_claim")
+    @field_validator("cache_claim", "models_claim")
     @classmethod
     def _is_a_claim(cls, value: str) -> str:
         if value and not re.fullmatch(LABEL_PATTERN, value):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from planner.plan import Desired, Replica
 from renderers.kubernetes.kube_names import dns_label
 from renderers.kubernetes.kube_settings import GpuAccess
-from renderers.needs import Need
+from renderers.needs import Need, with_company
 from renderers.yaml_document import Document
 
 _DRA = {"apiVersion": "resource.k8s.io/v1"}
@@ -32,11 +32,15 @@ class PodDevices:
     """Name of the lock under which Pods that share a GPU start one after another; None where nobody shares."""
 
 
-def pod_devices(replica: Replica, devices: GpuAccess) -> PodDevices:
-    """The GPUs of a replica; call `lacking_devices` before."""
+def pod_devices(replica: Replica, devices: GpuAccess, company: bool) -> PodDevices:
+    """The GPUs of a replica that shares one with others now (company) or does not; call `lacking_devices` before.
+
+    With DRA one that may share has the shared claim although it is alone: when others come, it stays as it is.
+    """
     shared = shared_claim(replica)
     if devices == "device-plugin":
-        return PodDevices({"limits": {_resource(replica): 1 if shared else len(replica.gpus)}}, host_lock=shared)
+        limits = {_resource(replica, company): len(replica.gpus) if replica.mig is None else 1}
+        return PodDevices({"limits": limits}, host_lock=shared if company else None)
     resources: Document = {"claims": [{"name": _CLAIM}]}
     if shared:
         return PodDevices(resources, ({"name": _CLAIM, "resourceClaimName": shared},), host_lock=shared)
@@ -68,7 +72,8 @@ def shared_claims(desired: Desired) -> Iterator[Document]:
 
 def device_plugin_config(desired: Desired) -> Document | None:
     """What NVIDIA's device plugin must be told to share GPUs, None where nobody shares: as many shares as the most sharers of one GPU."""
-    sharers = Counter(name for replica in desired.replicas if (name := shared_claim(replica)))
+    company = with_company(desired)
+    sharers = Counter(shared_claim(replica) for replica in desired.replicas if replica.name in company)
     if not sharers:
         return None
     shares = {"name": "nvidia.com/gpu", "replicas": max(sharers.values())}
@@ -87,11 +92,11 @@ def _request(replica: Replica) -> Document:
     return {"name": _CLAIM, "exactly": {"deviceClassName": "mig.nvidia.com", "selectors": [{"cel": {"expression": is_profile}}]}}
 
 
-def _resource(replica: Replica) -> str:
+def _resource(replica: Replica, company: bool) -> str:
     if replica.mig is not None:
         # The device plugin's names under its strategy `mixed`; + is no character of a resource's name.
         return f"nvidia.com/mig-{replica.mig.profile.replace('+', '.')}"
-    return "nvidia.com/gpu.shared" if replica.mode == "time_shared" else "nvidia.com/gpu"
+    return "nvidia.com/gpu.shared" if company else "nvidia.com/gpu"
 
 
 def _unrequestable(desired: Desired) -> Iterator[str]:
@@ -115,8 +120,9 @@ NOTHING_TAKEN = Need(_taken, "move those others into the cluster or take `taken`
 def lacking_devices(desired: Desired, devices: GpuAccess) -> Iterator[str]:
     """What the device plugin cannot express: who shares a GPU with whom, where a node has more than one."""
     counts = {node.name: node.gpu_count for node in desired.nodes}
+    company = with_company(desired) if devices == "device-plugin" else frozenset()
     for replica in desired.replicas:
-        if devices == "device-plugin" and replica.mode == "time_shared" and counts[replica.node] > 1:
+        if replica.name in company and counts[replica.node] > 1:
             yield (
                 f"replicas.{replica.name}.mode: it shares GPU {replica.gpus[0]} of {replica.node}, which has {counts[replica.node]} GPUs, "
                 "and the device plugin does not let a Pod say with whom it shares; use --set devices=dra, or take time_shared out of the "

@@ -20,11 +20,8 @@ def pod_place(replica: Replica, desired: Desired, settings: KubernetesSettings) 
     if len(alike) < 2 or len({each.node for each in alike}) < len(alike):
         return place
     term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {MODEL: dns_label(replica.served_name)}}}
-    if any(each.mode == "time_shared" for each in desired.replicas if each.pool == replica.pool):
-        # A shared claim draws all its Pods to one node, so keeping them apart at any price could leave one without a place.
-        rule: Document = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
-    else:
-        rule = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    # At any price could leave one without a place: others may have taken the room of the node that it was kept for.
+    rule: Document = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
     return {**place, "affinity": {"podAntiAffinity": rule}}
 
 

@@ -11,7 +11,7 @@ from planner.plan import Replica
 from renderers.engine_image import image_of
 from renderers.kubernetes.kube_names import MODEL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
-from renderers.kubernetes.pod_devices import PodDevices, pod_devices
+from renderers.kubernetes.pod_devices import PodDevices
 from renderers.vllm import command, environment, ready_limit_s
 from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, START_LIMIT
 from renderers.yaml_document import Document
@@ -46,9 +46,10 @@ _CONFINED: Document = {
 }
 
 
-def replica_objects(replica: Replica, latency_class: str, place: Document, settings: KubernetesSettings) -> tuple[Document, ...]:
+def replica_objects(
+    replica: Replica, devices: PodDevices, latency_class: str, place: Document, settings: KubernetesSettings
+) -> tuple[Document, ...]:
     """Objects of one replica, its Pod in a place of pod_places; RenderError for arguments that its version of the engine does not take."""
-    devices = pod_devices(replica, settings.devices)
     name = dns_label(replica.name)
     selector = {REPLICA: name}
     deployment: Document = {
@@ -180,6 +181,8 @@ def _volumes(devices: PodDevices, settings: KubernetesSettings) -> Iterator[Docu
     yield {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}
     if settings.cache_claim:
         yield {"name": "cache", "persistentVolumeClaim": {"claimName": settings.cache_claim}}
+    if settings.models_claim:
+        yield {"name": "models", "persistentVolumeClaim": {"claimName": settings.models_claim, "readOnly": True}}
     if devices.host_lock:
         yield {"name": "turns", "hostPath": {"path": "/run/ullage", "type": "DirectoryOrCreate"}}
 
@@ -189,5 +192,7 @@ def _mounts(devices: PodDevices, settings: KubernetesSettings) -> Iterator[Docum
     yield {"name": "shared-memory", "mountPath": "/dev/shm"}  # noqa: S108 -- a mount, not a temporary file
     if settings.cache_claim:
         yield {"name": "cache", "mountPath": "/root/.cache/huggingface"}
+    if settings.models_claim:
+        yield {"name": "models", "mountPath": settings.models_path, "readOnly": True}
     if devices.host_lock:
         yield {"name": "turns", "mountPath": "/run/ullage"}

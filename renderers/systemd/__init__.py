@@ -1,6 +1,6 @@
 """systemd: per node one unit for each replica and a target that holds them, with the scripts they run.
 
-What is in the folder of a node goes to `folder` on that node (scripts) and to /etc/systemd/system (units); docs/hosts.md says how.
+`install.sh` of a node puts its scripts into `folder` and its units into /etc/systemd/system.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def render(plan: Plan, settings: SystemdSettings) -> Manifest:
         files += [File(f"{folder}/units/{_unit(each)}", _service(each, replicas, settings)) for each in replicas]
         target = template("systemd", "ullage-engines.target.j2").render(node=node, units=[_unit(each) for each in replicas])
         files.append(File(f"{folder}/units/ullage-engines.target", target))
+        install = template("systemd", "install.sh.j2").render(node=node, folder=settings.folder)
+        files.append(File(f"{folder}/install.sh", install, executable=True))
     return tuple(files)
 
 

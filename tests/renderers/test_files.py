@@ -127,6 +127,15 @@ def test_links_and_folders_in_the_way_are_refused(tmp_path: Path) -> None:
     assert list(outside.iterdir()) == []
 
 
+def test_a_folder_belongs_to_one_target(tmp_path: Path) -> None:
+    write(FIRST, tmp_path, target="haproxy")
+    with pytest.raises(RenderError, match="holds what was rendered for haproxy; nothing was written; give nginx a folder of its own"):
+        write(SECOND, tmp_path, target="nginx")
+    assert _tree(tmp_path) == _texts(FIRST)
+    write(SECOND, tmp_path, target="haproxy")
+    assert _tree(tmp_path) == _texts(SECOND)
+
+
 def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -113,3 +114,43 @@ def test_starts_on_a_shared_gpu_take_turns_and_wait_for_each_other() -> None:
 def test_a_folder_that_units_cannot_name_is_refused(folder: str) -> None:
     with pytest.raises(RenderError, match="--set folder="):
         render(mig_plan(), folder)
+
+
+def _installed(folder: Path, plan: Plan) -> tuple[str, list[str]]:
+    """What install.sh prints and what it asks of systemd, on a machine where every unit starts at once."""
+    write(render(plan, folder / "etc"), folder / "out", target="systemd")
+    (folder / "calls").unlink(missing_ok=True)
+    (folder / "systemd").mkdir(exist_ok=True)
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / "systemctl").write_text('#!/bin/sh\necho "$*" >>"$CALLS"\n')
+    (folder / "bin" / "systemctl").chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "CALLS": str(folder / "calls"),
+        "ULLAGE_UNITS": str(folder / "systemd"),
+    }
+    done = subprocess.run(
+        ["bash", folder / "out" / "h100-0" / "install.sh"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout, (folder / "calls").read_text().splitlines()
+
+
+def test_a_plan_replaces_the_one_before_and_leaves_alone_what_did_not_change(tmp_path: Path) -> None:
+    first = plan_of((replica("a"), replica("b", args={"port": 8101})), gpu_count=1)
+    said, _ = _installed(tmp_path, first)
+    assert said.splitlines() == ["started: ullage-a.service", "started: ullage-b.service"]
+    verify(tmp_path / "systemd")
+    assert _installed(tmp_path, first)[0] == ""
+    # b goes, a gets another port, c comes.
+    second = plan_of((replica("a", args={"port": 8105}), replica("c", args={"port": 8106})), gpu_count=1)
+    said, calls = _installed(tmp_path, second)
+    assert said.splitlines() == ["stopped: ullage-b.service", "started: ullage-a.service", "started: ullage-c.service"]
+    assert calls[0] == "disable --now ullage-b.service"
+    assert calls.index("daemon-reload") < calls.index("restart ullage-a.service") < calls.index("restart ullage-c.service")
+    assert sorted(path.name for path in (tmp_path / "systemd").iterdir()) == [
+        "ullage-a.service",
+        "ullage-c.service",
+        "ullage-engines.target",
+    ]

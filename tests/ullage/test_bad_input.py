@@ -88,6 +88,7 @@ def test_a_file_that_gives_an_error_when_read(reader: str, work: Path) -> None:
         (["simulate", "plan.json", "--trace", "plan.json"], "allowed endings are .csv, .csv.gz and .parquet"),
         (["simulate", "plan.json", "--trace", "fleet.yaml"], "allowed endings are .csv, .csv.gz and .parquet"),
         (["plan", "--solver", "nope"], "'nope' is not one of the solvers: exact,"),
+        (["render", "plan.json", "--to", "vllm", "-o", ""], "-o: the folder has no name"),
         (["render", "plan.json", "--to", "nope", "-o", "deploy"], "'nope' is not one of the renderers: compose, envoy"),
         (["apply", "plan.json", "-y", "--engine", "nope"], "'nope' is not one of the backends: emulated, vllm"),
         (["apply", "plan.json"], "give --auto-approve"),

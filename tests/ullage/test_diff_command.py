@@ -65,7 +65,7 @@ def test_moves_say_from_where_to_where_and_why() -> None:
         (("e-0",), "1.5 requests/s of e"),
     ]
     text = diff_markdown(change)
-    assert "4 replicas of 4; 44.9 GiB of weights to load." in text
+    assert "4 moves, 4 replicas in the end; 44.9 GiB of weights to load." in text
     assert "| `b-0`, `b-1` | `b` | `h100-0` GPU 0 | `h100-0` GPU 2 | 15.0 | moves |" in text
     assert "| `d-0` | `d` | `h100-0` GPU 1 | - | - | not in the plan |" in text
     assert "\n* c: UNAVAILABLE for up to " in text

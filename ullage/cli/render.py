@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def render(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
     to: Annotated[str, typer.Option("--to", autocompletion=completion.targets, help="Target; docs/render.md lists them.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FOLDER", help="Folder to write into.")],
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=SET_HELP)] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder is not what would be written.")
@@ -39,9 +39,11 @@ def render(
     from renderers.render_target import rendered
     from ullage.plugins import RENDERERS, load
 
+    if not out:
+        raise ValueError("-o: the folder has no name; give the folder to write into")
     target = load("renderers", RENDERERS, to)
     manifest = rendered(to, target, sound(plan_file, fleet_folder), _values(settings or ()))
-    report = write(manifest, out, check=check)
+    report = write(manifest, Path(out), check=check, target=to)
     typer.echo(str(report))
     if check and report.differs:
         raise ExitCode(CHANGES)

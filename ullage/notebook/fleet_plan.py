@@ -120,7 +120,7 @@ class FleetPlan:
         if out is not None:
             from renderers.files import write
 
-            write(manifest, Path(out))
+            write(manifest, Path(out), target=target)
         return manifest
 
     def save(self, path: str | Path) -> Path:

@@ -27,16 +27,10 @@ def test_pods_are_pinned_to_their_node_or_spread_over_their_pool() -> None:
         check(found)
     spread = pod(objects, "m-1")
     assert spread["nodeSelector"] == {"ullage.dev/pool": "h100"}
-    (term,) = spread["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert term["labelSelector"]["matchLabels"] == {"ullage.dev/model": "m"}
+    (term,) = spread["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert term["podAffinityTerm"]["labelSelector"]["matchLabels"] == {"ullage.dev/model": "m"}
     together = _nodes(replica("m-0", "m", mode="exclusive"), replica("m-1", "m", gpus=(1,), mode="exclusive", args={"port": 8101}))
     assert "affinity" not in pod(base_of(together, placement="spread"), "m-0")
-
-
-def test_who_shares_a_gpu_is_kept_apart_only_where_that_is_possible() -> None:
-    shared = (replica("m-0", "m"), replica("n-0", "n", args={"port": 8101}), replica("m-1", "m", node="h100-1", args={"port": 8102}))
-    rule = pod(base_of(_nodes(*shared), placement="spread"), "m-0")["affinity"]["podAntiAffinity"]
-    assert list(rule) == ["preferredDuringSchedulingIgnoredDuringExecution"]
 
 
 @pytest.mark.parametrize(

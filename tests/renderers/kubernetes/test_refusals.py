@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from planner.plan import Plan
-from renderers import helm
+from renderers import helm, slurm
 from renderers.engine_image import image_of
 from renderers.files import write
 from renderers.manifest import RenderError
 from renderers.render_target import rendered
 from tests.plans import mig_plan, plan_of, replica, time_shared_plan
 from tests.renderers.conftest import ShellCheck
-from tests.renderers.kubernetes.kube_checks import render
+from tests.renderers.kubernetes.kube_checks import base_of, pod, render
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,30 @@ def test_nodes_of_a_large_cluster_are_found_by_their_address(tmp_path: Path, she
         assert (done.returncode, done.stderr) == (0, "")
         expected = f"label --overwrite node {node} ullage.dev/node=h100-0 ullage.dev/pool=h100"
         assert (tmp_path / "labels").read_text().splitlines()[-1] == expected
+
+
+def test_local_models_need_a_volume_that_holds_them() -> None:
+    local = plan_of(
+        (
+            replica(
+                "r",
+                args={"model": "/models/own", "lora_modules": ({"name": "a", "path": "/models/a"},), "max_loras": 1, "max_lora_rank": 8},
+            ),
+        ),
+        gpu_count=1,
+    )
+    with pytest.raises(RenderError, match=r"replicas\.r\.args\.model: no Pod has '/models/own'.*models_claim=CLAIM"):
+        render(local)
+    with pytest.raises(RenderError, match=r"'/models/own' is not below /srv"):
+        render(local, models_claim="weights", models_path="/srv")
+    spec = pod(base_of(local, models_claim="weights"), "r")
+    mounts = {each["name"]: each for each in spec["containers"][0]["volumeMounts"]}
+    assert mounts["models"] == {"name": "models", "mountPath": "/models", "readOnly": True}
+
+
+def test_one_that_may_share_but_is_alone_shares_with_nobody() -> None:
+    alone = plan_of((replica("a"), replica("b", gpus=(1,), args={"port": 8101})), gpu_count=2)
+    assert pod(base_of(alone, devices="device-plugin"), "a")["containers"][0]["resources"] == {"limits": {"nvidia.com/gpu": 1}}
+    # With DRA it keeps the claim of the GPU, so that it stays as it is when others come.
+    assert pod(base_of(alone), "a")["resourceClaims"] == [{"name": "gpu", "resourceClaimName": "h100-0-gpu-0"}]
+    assert rendered("slurm", slurm.TARGET, alone)

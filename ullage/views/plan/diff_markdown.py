@@ -57,7 +57,8 @@ def _moves(change: PlanChange) -> Iterator[str]:
         yield "None: the same replicas run in the same places."
         return
     gib = loaded_gib(move_rows(change.actions, change.after.desired.replicas))
-    yield f"{count_words(len(moves), 'replica')} of {len(change.after.desired.replicas)}; {gib:.1f} GiB of weights to load."
+    after = count_words(len(change.after.desired.replicas), "replica")
+    yield f"{count_words(len(moves), 'move')}, {after} in the end; {gib:.1f} GiB of weights to load."
     yield ""
     heads = ("replica", "model", "from", "to", "loads GiB", "why")
     yield from markdown_table("moves", heads, list(map(_move_cells, moves)), numbers=(4,))
