@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 from planner.plan import Replica
+from planner.plan.local_paths import is_local
 from renderers.engine_image import image_of
 from renderers.kubernetes.kube_names import MODEL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
@@ -32,6 +33,8 @@ START_FILES = "ullage-start"
 # Our choice: forecasts of starts move a little from plan to plan, and a Pod that says the same is not replaced.
 _LIMIT_STEP_S = 300
 _PROBE_S = 10
+# Our choice: a slow line to the hub; what is faster is ready sooner.
+_DOWNLOAD_MIB_PER_S = 50.0
 # Our choice: as long as a cluster takes to give a node and to pull an image of several GB.
 _PULL_S = 600
 # Our choice: a first answer may compile kernels (renderers/vllm/ready.py waits as long).
@@ -60,7 +63,7 @@ def replica_objects(
             "replicas": 1,
             # A second Pod would not fit beside the first.
             "strategy": {"type": "Recreate"},
-            "progressDeadlineSeconds": _waits_s(devices, start_limit_s(replica)) + _PULL_S,
+            "progressDeadlineSeconds": _waits_s(devices, start_limit_s(replica, settings)) + _PULL_S,
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {"labels": labels(replica), "annotations": {"ullage.dev/served-name": replica.args.served_model_name}},
@@ -123,7 +126,7 @@ def priority_class(latency_class: str, settings: KubernetesSettings) -> str:
 def _container(replica: Replica, devices: PodDevices, settings: KubernetesSettings) -> Document:
     inside = replica.model_copy(update={"args": replica.args.model_copy(update={"host": "0.0.0.0", "port": PORT})})  # noqa: S104
     words = list(command(inside))
-    limit_s = start_limit_s(replica)
+    limit_s = start_limit_s(replica, settings)
     if devices.host_lock:
         turn = ["bash", "/etc/ullage/start-in-turn.sh", devices.host_lock, _URL, replica.args.served_model_name, str(limit_s)]
         words = [*turn, *words]
@@ -156,9 +159,11 @@ def _unexpanded(word: str) -> str:
     return word.replace("$", "$$")
 
 
-def start_limit_s(replica: Replica) -> int:
-    """Seconds that a start may take once it is its turn, in steps."""
-    return _LIMIT_STEP_S * ceil(ready_limit_s(replica) / _LIMIT_STEP_S)
+def start_limit_s(replica: Replica, settings: KubernetesSettings) -> int:
+    """Seconds that a start may take once it is its turn, in steps; without a volume that keeps weights it downloads them first."""
+    weights_mib = replica.ledger.weights_mib * len(replica.gpus)
+    download_s = 0.0 if settings.cache_claim or is_local(replica.args.model) else weights_mib / _DOWNLOAD_MIB_PER_S
+    return _LIMIT_STEP_S * ceil((ready_limit_s(replica) + download_s) / _LIMIT_STEP_S)
 
 
 def _waits_s(devices: PodDevices, limit_s: int) -> int:
@@ -179,8 +184,9 @@ def _volumes(devices: PodDevices, settings: KubernetesSettings) -> Iterator[Docu
     yield {"name": "start", "configMap": {"name": START_FILES, "defaultMode": 0o555}}
     # Engines of several processes talk through shared memory; the 64 MiB that containers get are too little.
     yield {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}
-    if settings.cache_claim:
-        yield {"name": "cache", "persistentVolumeClaim": {"claimName": settings.cache_claim}}
+    # Without a claim the cache lives as long as the Pod: a container that is started again goes on with its download.
+    claim = {"persistentVolumeClaim": {"claimName": settings.cache_claim}} if settings.cache_claim else {"emptyDir": {}}
+    yield {"name": "cache", **claim}
     if settings.models_claim:
         yield {"name": "models", "persistentVolumeClaim": {"claimName": settings.models_claim, "readOnly": True}}
     if devices.host_lock:
@@ -190,8 +196,7 @@ def _volumes(devices: PodDevices, settings: KubernetesSettings) -> Iterator[Docu
 def _mounts(devices: PodDevices, settings: KubernetesSettings) -> Iterator[Document]:
     yield {"name": "start", "mountPath": "/etc/ullage", "readOnly": True}
     yield {"name": "shared-memory", "mountPath": "/dev/shm"}  # noqa: S108 -- a mount, not a temporary file
-    if settings.cache_claim:
-        yield {"name": "cache", "mountPath": "/root/.cache/huggingface"}
+    yield {"name": "cache", "mountPath": "/root/.cache/huggingface"}
     if settings.models_claim:
         yield {"name": "models", "mountPath": settings.models_path, "readOnly": True}
     if devices.host_lock:

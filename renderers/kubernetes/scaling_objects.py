@@ -51,7 +51,7 @@ def scaled_object(replica: Replica, desired: Desired, settings: KubernetesSettin
             "maxReplicaCount": 1,
             "pollingInterval": 15,
             # Our choice: what a start may take is not worth less rest than as long again.
-            "cooldownPeriod": 2 * start_limit_s(replica),
+            "cooldownPeriod": 2 * start_limit_s(replica, settings),
             # Without figures everything runs, as planned.
             "fallback": {"failureThreshold": 4, "replicas": 1},
             "triggers": [{"type": "prometheus", "metadata": trigger}],

@@ -10,6 +10,7 @@ import yaml
 from planner.plan import Plan, Replica, WorkloadForecast
 from renderers.files import write
 from renderers.manifest import RenderError
+from renderers.vllm import ready_limit_s
 from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, route, tensor_parallel_plan, time_shared_plan
 from tests.renderers.kubernetes.kube_checks import KubeObject, base_of, check, one, pod, render
@@ -111,13 +112,23 @@ def _one_gpu() -> Plan:
 
 def test_probes_ask_for_the_model_and_a_token_and_wait_as_long_as_the_profile_says() -> None:
     slow = replica("r", mode="exclusive", start_s=700.0)
-    container = pod(base_of(plan_of((slow,), gpu_count=1)), "r")["containers"][0]
+    container = pod(base_of(plan_of((slow,), gpu_count=1), cache_claim="models"), "r")["containers"][0]
     words = ["python3", "/etc/ullage/ready.py", "--url", "http://127.0.0.1:8000", "--model", "llama-8b"]
     assert container["startupProbe"]["exec"]["command"] == words
     # 15317 MiB at 512 MiB/s, 120 s of reserve and 700 s are 850 s: the next multiple of 300 is 900.
     assert container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"] == 900
     assert container["readinessProbe"]["exec"]["command"] == [*words, "--names-only"]
     assert {"name": "VLLM_ENGINE_READY_TIMEOUT_S", "value": "900"} in container["env"]
+
+
+def test_a_start_without_a_volume_for_weights_has_the_time_to_download_them() -> None:
+    large, _ = tensor_parallel_plan().desired.replicas
+    spec = pod(base_of(tensor_parallel_plan()), "llama-70b-0")
+    probe = spec["containers"][0]["startupProbe"]
+    # 2 x 67290 MiB at 50 MiB/s are 2692 s, beside the 432 s that the start itself may take.
+    assert ready_limit_s(large) == 432
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 3300
+    assert {"name": "cache", "emptyDir": {}} in spec["volumes"]
 
 
 def test_the_engine_listens_in_its_pod_and_gets_secrets_by_reference_only() -> None:
