@@ -109,7 +109,7 @@ def _groups(desired: Desired, settings: KubernetesSettings) -> Iterator[tuple[st
     yield "shared/disruption-budgets.yaml", tuple(budgets.values())
     yield "shared/account.yaml", account()
     yield "shared/network-policy.yaml", network_policy(settings)
-    yield "shared/pod-monitor.yaml", pod_monitor()
+    yield "shared/pod-monitor.yaml", pod_monitor() if settings.monitoring == "pod-monitor" else ()
     yield "shared/priorities.yaml", priorities(settings)
     yield "shared/start-files.yaml", start_files()
     if settings.devices == "dra":
@@ -136,7 +136,7 @@ def node_files(desired: Desired, settings: KubernetesSettings) -> tuple[File, ..
 def _node_labels(desired: Desired, settings: KubernetesSettings) -> str:
     """The script that gives the planned names of the nodes to those of the cluster."""
     used = {replica.node for replica in desired.replicas}
-    nodes = [(dns_label(node.name), node.host, dns_label(node.pool)) for node in desired.nodes if node.name in used]
+    nodes = [(node.name, node.host, dns_label(node.name), dns_label(node.pool)) for node in desired.nodes if node.name in used]
     return template("kubernetes", "label-nodes.sh.j2").render(nodes=nodes, label=settings.node_label, pool_label=POOL)
 
 

@@ -13,6 +13,7 @@ from renderers.render_target import TargetSettings
 
 Placement = Literal["node", "spread"]
 GpuAccess = Literal["dra", "device-plugin"]
+Monitoring = Literal["pod-monitor", "none"]
 Scaling = Literal["none", "keda"]
 Routing = Literal["groups", "replicas", "inference-pools"]
 
@@ -54,16 +55,18 @@ class KubernetesSettings(TargetSettings):
     models_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$", max_length=200, description="an absolute path")] = "/models"
     gateway: DnsLabel = "inference-gateway"
     gateway_namespace: DnsLabel = "gateway"
+    proxy_namespace: str = ""
+    monitoring: Monitoring = "pod-monitor"
     monitoring_namespace: DnsLabel = "monitoring"
     routing: Routing = "groups"
     scaling: Scaling = "none"
     prometheus: HttpUrl = "http://prometheus-operated.monitoring:9090"
 
-    @field_validator("cache_claim", "models_claim")
+    @field_validator("cache_claim", "models_claim", "proxy_namespace")
     @classmethod
     def _is_a_claim(cls, value: str) -> str:
         if value and not re.fullmatch(LABEL_PATTERN, value):
-            raise ValueError("the name of a PersistentVolumeClaim is a DNS label: small letters, digits and -")
+            raise ValueError("is no name in Kubernetes: small letters, digits and - between them")
         return value
 
     @field_validator("node_label")

@@ -32,24 +32,24 @@ def route_objects(route: Route, replicas: Mapping[str, Replica], settings: Kuber
         return (_http_route(route, [_service(_empty_name(route), 1)], settings), _empty(route))
     if settings.routing == "replicas":
         references = [_service(dns_label(each.replica), each.weight) for each in route.backends]
-        _check_count(route, references)
+        _check_count(route, references, settings.routing)
         return (_http_route(route, references, settings),)
     weights = Counter[str]()
     for backend in route.backends:
         weights[group(replicas[backend.replica])] += backend.weight
     reference = _pool_reference if settings.routing == "inference-pools" else _service
     references = [reference(name, weight) for name, weight in sorted(weights.items())]
-    _check_count(route, references)
+    _check_count(route, references, settings.routing)
     # An adapter is served by the replicas of its model, and so through the same Services.
     own = settings.routing == "groups" and replicas[route.backends[0].replica].served_name == route.served_name
     return (_http_route(route, references, settings), *(_service_of(name, {GROUP: name}) for name in sorted(weights) if own))
 
 
-def _check_count(route: Route, references: Sequence[Document]) -> None:
+def _check_count(route: Route, references: Sequence[Document], routing: str) -> None:
     if len(references) > _MOST_BACKENDS:
         raise RenderError(
             f"route {route.served_name!r}: has {len(references)} backends, and a rule of an HTTPRoute takes {_MOST_BACKENDS}; use "
-            "--set routing=groups"
+            + ("--set routing=groups" if routing == "replicas" else "fewer pools for this model")
         )
 
 

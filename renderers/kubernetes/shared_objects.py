@@ -46,10 +46,10 @@ def latency_class(replica: Replica, desired: Desired) -> str:
 
 
 def network_policy(settings: KubernetesSettings) -> tuple[Document, ...]:
-    """Only the namespaces of the gateway and of the monitoring reach the engines, and endpoint pickers beside them."""
+    """Only the namespaces of the gateway's proxies and of the monitoring reach the engines, and endpoint pickers beside them."""
     sources: list[Document] = [
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
-        for name in dict.fromkeys((settings.gateway_namespace, settings.monitoring_namespace))
+        for name in dict.fromkeys((settings.proxy_namespace or settings.gateway_namespace, settings.monitoring_namespace))
     ]
     if settings.routing == "inference-pools":
         # An endpoint picker lies in the namespace of its pool and reads the engines' metrics.

@@ -16,7 +16,14 @@ from itertools import pairwise
 from renderers.manifest import RenderError
 from renderers.templates import package_text
 
-_INTEGERS = {"int", "human_readable_int", "human_readable_int_or_auto"}
+# 8k and 8K as vLLM reads them: thousands and multiples of 1024.
+_READABLE = re.compile(r"-?\d+(\.\d+)?[kmgtKMGT]?")
+_NUMBERS = {
+    "int": re.compile(r"-?\d+"),
+    "float": re.compile(r"-?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?"),
+    "human_readable_int": _READABLE,
+    "human_readable_int_or_auto": re.compile(rf"auto|{_READABLE.pattern}"),
+}
 
 # Patch releases that were read out too, and whose flags are to the last default those of x.y.0.
 SAME_AS_FIRST = ("0.17.1", "0.18.1", "0.19.1", "0.20.1", "0.20.2", "0.22.1", "0.25.1", "0.27.1")
@@ -145,11 +152,10 @@ def _long_name(flags: list[str]) -> str:
 
 
 def _check_value(option: Option, value: str, where: str) -> None:
-    if value == "" or value.startswith("-"):
+    number = _NUMBERS.get(option.kind or "")
+    if value == "" or (value.startswith("-") and not (number and number.fullmatch(value))):
         raise RenderError(f"{where}: the value {value!r} is empty or looks like a flag; choose another")
     if option.choices is not None and value not in option.choices:
         raise RenderError(f"{where}: {value!r} is none of {', '.join(option.choices)}")
-    if option.kind in _INTEGERS and not re.fullmatch(r"\d+", value):
-        raise RenderError(f"{where}: {value!r} is not a whole number")
-    if option.kind == "float" and not re.fullmatch(r"\d+(\.\d+)?(e-?\d+)?", value):
-        raise RenderError(f"{where}: {value!r} is not a number")
+    if number and not number.fullmatch(value):
+        raise RenderError(f"{where}: {value!r} is not a {'number' if option.kind == 'float' else 'whole number'}")

@@ -111,3 +111,25 @@ def test_another_version_is_read_with_the_nearest_lower_table_and_that_is_said(v
 def test_a_switch_is_turned_off_in_the_words_of_every_version(version: str) -> None:
     off = replica("r", engine_version=version, args={"extra_args": ({"flag": "enable-prefix-caching", "value": "off"},)})
     assert command(off)[-1] == "--no-enable-prefix-caching"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "taken"),
+    [
+        ("--max-logprobs", "-1", True),
+        ("--max-logprobs", "-x", False),
+        ("--max-logprobs", "1.5", False),
+        ("--max-model-len", "8k", True),
+        ("--max-model-len", "8Ki", False),
+        ("--gpu-memory-utilization", ".9", True),
+        ("--gpu-memory-utilization", "-", False),
+        ("--served-model-name", "-1", False),
+    ],
+)
+def test_numbers_are_those_that_the_engine_reads(flag: str, value: str, taken: bool) -> None:
+    table = table_for("0.32.0").table
+    if taken:
+        table.check(flag, value)
+    else:
+        with pytest.raises(RenderError, match=flag):
+            table.check(flag, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from ullage.cli import completion
 from ullage.cli.exit_code import ExitCode
 from ullage.cli.fleet_folder import FLEET_FOLDER_OPTION
 from ullage.cli.planning import CHANGES, sound
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
 
 SET_HELP = "A setting of the target, for example namespace=inference. Can be repeated."
 
@@ -42,11 +45,23 @@ def render(
     if not out:
         raise ValueError("-o: the folder has no name; give the folder to write into")
     target = load("renderers", RENDERERS, to)
-    manifest = rendered(to, target, sound(plan_file, fleet_folder), _values(settings or ()))
+    plan = sound(plan_file, fleet_folder)
+    manifest = rendered(to, target, plan, _values(settings or ()))
+    if not target.is_router:
+        for warning in _warnings(plan):
+            typer.echo(f"warning: {warning}", err=True)
     report = write(manifest, Path(out), check=check, target=to)
     typer.echo(str(report))
     if check and report.differs:
         raise ExitCode(CHANGES)
+
+
+def _warnings(plan: Plan) -> list[str]:
+    """What is not known of the engines' versions."""
+    from renderers.vllm.option_table import table_for
+
+    versions = sorted({replica.engine_version for replica in plan.desired.replicas})
+    return [warning for version in versions if (warning := table_for(version).warning)]
 
 
 def _values(texts: Sequence[str]) -> dict[str, str]:

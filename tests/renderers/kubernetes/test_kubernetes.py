@@ -238,7 +238,7 @@ def test_inference_pools_hold_replicas_of_one_kind_with_their_weights() -> None:
         ({"node_label": "kubernetes.io/hostname"}, ["--set node_label", "a key of your own"]),
         ({"node_label": "topology.kubernetes.io/zone"}, ["--set node_label", "a key of your own"]),
         ({"node_label": "ullage.dev/pool"}, ["--set node_label", "a key of your own"]),
-        ({"cache_claim": "A"}, ["--set cache_claim='A'", "PersistentVolumeClaim"]),
+        ({"cache_claim": "A"}, ["--set cache_claim='A'", "is no name in Kubernetes"]),
     ],
 )
 def test_settings_that_kubernetes_would_refuse_are_refused(settings: dict[str, str], words: list[str]) -> None:

@@ -16,7 +16,7 @@ from renderers.manifest import RenderError
 from renderers.render_target import rendered
 from tests.plans import mig_plan, plan_of, replica, time_shared_plan
 from tests.renderers.conftest import ShellCheck
-from tests.renderers.kubernetes.kube_checks import base_of, pod, render
+from tests.renderers.kubernetes.kube_checks import base_of, one, pod, render
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,10 @@ def test_nodes_of_a_large_cluster_are_found_by_their_address(tmp_path: Path, she
         assert (done.returncode, done.stderr) == (0, "")
         expected = f"label --overwrite node {node} ullage.dev/node=h100-0 ullage.dev/pool=h100"
         assert (tmp_path / "labels").read_text().splitlines()[-1] == expected
+    done = subprocess.run(
+        ["bash", "label-nodes.sh", "h100-9=x"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "h100-9: no such node in the plan; it has h100-0\n")
 
 
 def test_local_models_need_a_volume_that_holds_them() -> None:
@@ -100,3 +104,11 @@ def test_one_that_may_share_but_is_alone_shares_with_nobody() -> None:
     # With DRA it keeps the claim of the GPU, so that it stays as it is when others come.
     assert pod(base_of(alone), "a")["resourceClaims"] == [{"name": "gpu", "resourceClaimName": "h100-0-gpu-0"}]
     assert rendered("slurm", slurm.TARGET, alone)
+
+
+def test_what_a_cluster_does_not_have_can_be_left_out() -> None:
+    kinds = {each["kind"] for each in base_of(mig_plan(), monitoring="none")}
+    assert "PodMonitor" not in kinds
+    policy = one(base_of(mig_plan(), proxy_namespace="envoy-gateway-system"), "NetworkPolicy", "ullage-engines")
+    names = [each["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for each in policy["spec"]["ingress"][0]["from"]]
+    assert names == ["envoy-gateway-system", "monitoring"]

@@ -11,4 +11,11 @@ label() {
   kubectl label --overwrite node "${given[$1]:-$1}" nvidia.com/mig.config="$2"
 }
 
+known=( h100-0 )
+for argument in "${!given[@]}"; do
+  if [[ " ${known[*]} " != *" $argument "* ]]; then
+    printf '%s: no such node in the plan; it has %s\n' "$argument" "${known[*]}" >&2
+    exit 1
+  fi
+done
 label h100-0 h100-0

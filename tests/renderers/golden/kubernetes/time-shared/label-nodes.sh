@@ -10,7 +10,7 @@ done
 nodes="$(kubectl get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{range .status.addresses[*]} {.address}{end}{"\n"}{end}')"
 
 label() {
-  local planned="$1" host="$2" pool="$3" node="${given[$1]:-}"
+  local planned="$1" host="$2" name="$3" pool="$4" node="${given[$1]:-}"
   if [[ -z "$node" ]]; then
     node="$(awk -v host="$host" '{ for (i = 1; i <= NF; i++) if ($i == host && !found) found = $1 } END { print found }' <<<"$nodes")"
   fi
@@ -18,7 +18,14 @@ label() {
     printf 'no node of the cluster has the address %s of %s: say which it is, as %s=NODE\n' "$host" "$planned" "$planned" >&2
     return 1
   fi
-  kubectl label --overwrite node "$node" ullage.dev/node="$planned" ullage.dev/pool="$pool"
+  kubectl label --overwrite node "$node" ullage.dev/node="$name" ullage.dev/pool="$pool"
 }
 
-label h100-0 127.0.0.1 h100
+known=( h100-0 )
+for argument in "${!given[@]}"; do
+  if [[ " ${known[*]} " != *" $argument "* ]]; then
+    printf '%s: no such node in the plan; it has %s\n' "$argument" "${known[*]}" >&2
+    exit 1
+  fi
+done
+label h100-0 127.0.0.1 h100-0 h100
