@@ -15,7 +15,8 @@ import yaml
 from planner.plan import Plan, State, as_applied
 from planner.spec import load_fleet
 from profiles.catalogue import builtin
-from renderers import envoy, vllm
+from renderers import envoy, kubernetes, vllm
+from renderers import render_target as targets
 from tests.fleets import workload
 from ullage.planning.plan import plan_fleet
 
@@ -31,7 +32,7 @@ MODELS = {
     "writer": ("Qwen/Qwen3-14B", "16/s"),
 }
 # Files that list all replicas of a node, or all models.
-LISTS = ("start.sh", "cds.yaml", "rds.yaml")
+LISTS = ("start.sh", "cds.yaml", "rds.yaml", "kustomization.yaml", "gpus.yaml")
 
 
 def written() -> Written:
@@ -54,9 +55,9 @@ def base() -> Plan:
 
 
 def rendered(plan: Plan) -> dict[str, str]:
-    """The files of both targets by their paths."""
-    files = [(f"{name}/{file.path}", file.text) for name, target in (("vllm", vllm), ("envoy", envoy)) for file in target.render(plan)]
-    return dict(files)
+    """The files of three targets by their paths."""
+    trees = {"vllm": vllm.TARGET, "envoy": envoy.TARGET, "kubernetes": kubernetes.TARGET}
+    return {f"{name}/{file.path}": file.text for name, target in trees.items() for file in targets.rendered(name, target, plan)}
 
 
 def changed_lines(before: Plan, after: Plan) -> dict[str, int]:
@@ -97,30 +98,35 @@ def without(model: str) -> Edit:
     return edit
 
 
-# edit, the model whose files may change, and how many lines of scripts and of the router may
+# edit, the model whose files may change, and how many lines of scripts, of the router and of Kubernetes may
 EDITS = {
-    "a rate that needs no new replica": (rate("assistant", "44/s"), None, 0, 0),
-    "another such rate": (rate("writer", "17.6/s"), None, 0, 0),
-    "a new workload of a model that has room": (lambda fleet: fleet["workloads"].update(a=workload("search", "0.5/s")), None, 0, 0),
-    "another price": (lambda fleet: fleet["pools"]["gpu"].update(price="3.5 USD/h"), None, 0, 0),
-    "a rate that needs one more replica": (rate("judge", "13.2/s"), "judge", 30, 5),
-    "a rate that needs one more GPU": (rate("assistant", "80/s"), "assistant", 30, 5),
-    "a new model": (new_model("small"), "small", 30, 70),
-    "a new model that is the first by name": (new_model("aaa"), "aaa", 30, 70),
-    "a model that goes": (without("judge"), "judge", 30, 70),
-    "a model that goes and was the first by name": (without("assistant"), "assistant", 30, 70),
+    "a rate that needs no new replica": (rate("assistant", "44/s"), None, 0, 0, 0),
+    "another such rate": (rate("writer", "17.6/s"), None, 0, 0, 0),
+    "a new workload of a model that has room": (lambda fleet: fleet["workloads"].update(a=workload("search", "0.5/s")), None, 0, 0, 0),
+    "another price": (lambda fleet: fleet["pools"]["gpu"].update(price="3.5 USD/h"), None, 0, 0, 0),
+    "a rate that needs one more replica": (rate("judge", "13.2/s"), "judge", 30, 5, 210),
+    "a rate that needs one more GPU": (rate("assistant", "80/s"), "assistant", 30, 5, 210),
+    "a new model": (new_model("small"), "small", 30, 70, 270),
+    "a new model that is the first by name": (new_model("aaa"), "aaa", 30, 70, 270),
+    "a model that goes": (without("judge"), "judge", 30, 70, 270),
+    "a model that goes and was the first by name": (without("assistant"), "assistant", 30, 70, 270),
 }
 
 
-@pytest.mark.parametrize(("edit", "model", "most_script_lines", "most_router_lines"), EDITS.values(), ids=EDITS.keys())
-def test_a_plan_after_a_prior_one_changes_little(edit: Edit, model: str | None, most_script_lines: int, most_router_lines: int) -> None:
+@pytest.mark.parametrize(("edit", "model", "most_script_lines", "most_router_lines", "most_kube_lines"), EDITS.values(), ids=EDITS.keys())
+def test_a_plan_after_a_prior_one_changes_little(
+    edit: Edit, model: str | None, most_script_lines: int, most_router_lines: int, most_kube_lines: int
+) -> None:
     fleet = edited(edit)
     after = planned(fleet, as_applied(base()))
     found = changed_lines(base(), after)
     assert [path for path in found if not path.endswith(LISTS) and not (model and f"/{model}" in path)] == []
-    scripts = sum(count for path, count in found.items() if path.startswith("vllm/"))
-    assert scripts <= most_script_lines
-    assert sum(found.values()) - scripts <= most_router_lines
+    lines = {
+        target: sum(count for path, count in found.items() if path.startswith(f"{target}/")) for target in ("vllm", "envoy", "kubernetes")
+    }
+    assert lines["vllm"] <= most_script_lines
+    assert lines["envoy"] <= most_router_lines
+    assert lines["kubernetes"] <= most_kube_lines
     # without the prior plan it is no less
     assert sum(found.values()) <= sum(changed_lines(base(), planned(fleet)).values())
     kept = {replica.name: (replica.node, replica.gpus, replica.args.port) for replica in base().desired.replicas}
@@ -135,9 +141,11 @@ def test_planning_again_changes_nothing() -> None:
 
 
 def test_the_lines_are_counted() -> None:
-    assert sum(text.count("\n") for text in rendered(base()).values()) > 1500
+    assert sum(text.count("\n") for text in rendered(base()).values()) > 3000
     assert changed_lines(base(), planned(edited(rate("judge", "13.2/s")), as_applied(base()))) == {
         "envoy/eds/judge.yaml": 5,
+        "kubernetes/base/kustomization.yaml": 1,
+        "kubernetes/base/replicas/judge-1.yaml": 195,
         "vllm/gpu-0/replicas/judge-1.sh": 25,
         "vllm/gpu-0/start.sh": 3,
     }
