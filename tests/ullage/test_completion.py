@@ -24,6 +24,14 @@ def test_targets_and_solvers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(offered(monkeypatch, "ullage plan --solver ")) == set(SOLVERS)
 
 
+def test_settings_of_the_target_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = "ullage render plan.json --to kubernetes --set "
+    assert offered(monkeypatch, f"{typed}dev") == ["devices=device-plugin", "devices=dra"]
+    assert "namespace=" in offered(monkeypatch, typed)
+    assert offered(monkeypatch, "ullage render plan.json --to envoy --set ") == []
+    assert offered(monkeypatch, "ullage render plan.json --to nobody --set ") == []
+
+
 def test_gpu_types_keep_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert offered(monkeypatch, "ullage fit qwen3-8b --gpu H100") == ["H100-NVL-94GB", "H100-PCIE-80GB", "H100-SXM-80GB"]
     assert offered(monkeypatch, "ullage catalogue gpus h100-s") == ["h100-sxm-80gb"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal, get_args, get_origin
+
+from typer import Context
 
 
 def gpu_types(incomplete: str) -> list[str]:
@@ -34,6 +37,21 @@ def targets(incomplete: str) -> list[str]:
     from ullage.plugins import RENDERERS, names
 
     return _beginning(incomplete, names("renderers", RENDERERS))
+
+
+def target_settings(ctx: Context, incomplete: str) -> list[str]:
+    """Settings of the target that was typed before, as NAME= or with each value where there are few."""
+    from ullage.plugins import RENDERERS, load
+
+    try:
+        target = load("renderers", RENDERERS, str(ctx.params.get("to")))
+    except ValueError:
+        return []
+    offers: list[str] = []
+    for name, field in target.settings.model_fields.items():
+        values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ("",)
+        offers += [f"{name}={value}" for value in values]
+    return sorted(offer for offer in offers if offer.startswith(incomplete))
 
 
 def sources(incomplete: str) -> list[str]:

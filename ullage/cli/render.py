@@ -28,7 +28,9 @@ def render(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
     to: Annotated[str, typer.Option("--to", autocompletion=completion.targets, help="Target; docs/render.md lists them.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="FOLDER", help="Folder to write into.")],
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=SET_HELP)] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", autocompletion=completion.target_settings, help=SET_HELP)
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 2 when the folder is not what would be written.")
     ] = False,
