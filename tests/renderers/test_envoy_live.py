@@ -6,34 +6,12 @@ import asyncio
 import json
 from collections import Counter
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 
 from tests.renderers.live import Gateway, eventually, gateway, route_to, stubs
+from tests.renderers.routers.running import ask_many, refusal
 
 HOSTILE = 'we"ird: {name} %REQ(x)% ü 😀 # \x7f\x85\u2028\U000e0001'
-
-
-async def _ask_many(running: Gateway, model: str, count: int, connections: int = 16) -> Counter[tuple[int, str]]:
-    answers: Counter[tuple[int, str]] = Counter()
-
-    async def client(requests: int) -> None:
-        for _ in range(requests):
-            status, body = await running.ask(model)
-            answers[status, str(body.get("backend"))] += 1
-
-    each, left = divmod(count, connections)
-    await asyncio.gather(*(client(each + (index < left)) for index in range(connections)))
-    return answers
-
-
-async def _refusal(running: Gateway, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, str]:
-    async with running.client.post(f"{running.url}{path}", data=BytesIO(body), headers={"content-type": content_type}) as answer:
-        assert answer.content_type == "application/json"
-        error = json.loads(await answer.text())["error"]
-        assert error["code"] == answer.status
-        assert error["message"]
-        return answer.status, error["type"]
 
 
 def test_what_the_router_answers_itself(tmp_path: Path) -> None:
@@ -42,14 +20,14 @@ def test_what_the_router_answers_itself(tmp_path: Path) -> None:
             stubs("a") as (a,),
             gateway(tmp_path, route_to("m", (a, 1000)), route_to(HOSTILE, (a, 1000)), route_to("empty")) as running,
         ):
-            assert await _refusal(running, "/v1/completions", b'{"model": "unknown"}') == (404, "NotFoundError")
-            assert await _refusal(running, "/v1/completions", b'{"model": 5}') == (404, "NotFoundError")
+            assert await refusal(running, "/v1/completions", b'{"model": "unknown"}') == (404, "NotFoundError")
+            assert await refusal(running, "/v1/completions", b'{"model": 5}') == (404, "NotFoundError")
             for body in (b"{}", b'{"model": null}', b"{", b"", b"[1]", b'{"model": ["m"]}', b'{"model": "' + b"x" * 9000 + b'"}'):
-                status, _ = await _refusal(running, "/v1/chat/completions", body)
+                status, _ = await refusal(running, "/v1/chat/completions", body)
                 assert status in {400, 404}, body[:30]
-            assert await _refusal(running, "/v1/completions", b'{"model": "m"}', "text/plain") == (400, "BadRequestError")
-            assert await _refusal(running, "/v1/completions", b'{"model": "empty"}') == (503, "ServiceUnavailableError")
-            assert await _refusal(running, "/sleep", b'{"model": "m"}') == (404, "NotFoundError")
+            assert await refusal(running, "/v1/completions", b'{"model": "m"}', "text/plain") == (400, "BadRequestError")
+            assert await refusal(running, "/v1/completions", b'{"model": "empty"}') == (503, "ServiceUnavailableError")
+            assert await refusal(running, "/sleep", b'{"model": "m"}') == (404, "NotFoundError")
             async with running.client.get(f"{running.url}/health") as answer:
                 assert answer.status == 200
             async with running.client.get(f"{running.url}/v1/models") as answer:
@@ -107,7 +85,7 @@ def test_streams_are_not_buffered_and_outlive_a_switch_under_load(tmp_path: Path
                 assert sum([await client for client in load], Counter())[200] > 0
 
                 async def only_b() -> bool:
-                    return (await _ask_many(running, "m", 50))[200, "b"] == 50
+                    return (await ask_many(running, "m", 50))[200, "b"] == 50
 
                 # Envoy's workers take a change one after the other, a moment after its admin interface shows it.
                 await eventually(only_b, "every worker sends to b only")
@@ -151,7 +129,7 @@ def test_a_hung_engine_that_is_the_only_one_is_503_and_not_silence(tmp_path: Pat
                 return False
 
             await eventually(refused, "the hung engine takes no request any more")
-            assert await _refusal(running, "/v1/completions", b'{"model": "m"}') == (503, "ServiceUnavailableError")
+            assert await refusal(running, "/v1/completions", b'{"model": "m"}') == (503, "ServiceUnavailableError")
             a.hung = False
 
             async def serves() -> bool:

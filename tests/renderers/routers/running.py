@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
@@ -188,3 +190,26 @@ RUN_HERE: Mapping[str, RouterCase] = {
     "haproxy": RouterCase(_start_haproxy, exactness=2, body_limit_bytes=1024**2),
     "nginx": RouterCase(_start_nginx, exactness=2),
 }
+
+
+async def ask_many(running: RunningRouter, model: str, count: int, connections: int = 16) -> Counter[tuple[int, str]]:
+    answers: Counter[tuple[int, str]] = Counter()
+
+    async def client(requests: int) -> None:
+        for _ in range(requests):
+            status, body = await running.ask(model)
+            answers[status, str(body.get("backend"))] += 1
+
+    each, left = divmod(count, connections)
+    await asyncio.gather(*(client(each + (index < left)) for index in range(connections)))
+    return answers
+
+
+async def refusal(running: RunningRouter, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, str]:
+    async with running.client.post(f"{running.url}{path}", data=BytesIO(body), headers={"content-type": content_type}) as answer:
+        assert answer.content_type == "application/json"
+        error = json.loads(await answer.text())["error"]
+        assert error["code"] == answer.status
+        assert error["message"]
+        assert ("retry-after" in answer.headers) == (answer.status == 503)
+        return answer.status, error["type"]

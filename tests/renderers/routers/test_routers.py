@@ -14,7 +14,7 @@ import pytest
 
 from tests.ports import free_port
 from tests.renderers.live import Stub, eventually, route_to, stubs
-from tests.renderers.routers.running import RUN_HERE, RouterCase, RunningRouter
+from tests.renderers.routers.running import RUN_HERE, RouterCase, RunningRouter, ask_many, refusal
 from ullage.plugins import RENDERERS, load
 
 HOSTILE = "we\"ird: {name} %REQ(x)% $uri ${HOME} '; } # \\ ü 😀 \x7f\x85\u2028\U000e0001"
@@ -30,29 +30,6 @@ def case(request: pytest.FixtureRequest) -> RouterCase:
 def test_every_renderer_that_is_a_router_is_here() -> None:
     routers = {name for name in RENDERERS if load("renderers", RENDERERS, name).is_router}
     assert routers == {*RUN_HERE, *NOT_RUN_HERE}
-
-
-async def ask_many(running: RunningRouter, model: str, count: int, connections: int = 16) -> Counter[tuple[int, str]]:
-    answers: Counter[tuple[int, str]] = Counter()
-
-    async def client(requests: int) -> None:
-        for _ in range(requests):
-            status, body = await running.ask(model)
-            answers[status, str(body.get("backend"))] += 1
-
-    each, left = divmod(count, connections)
-    await asyncio.gather(*(client(each + (index < left)) for index in range(connections)))
-    return answers
-
-
-async def refusal(running: RunningRouter, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, str]:
-    async with running.client.post(f"{running.url}{path}", data=BytesIO(body), headers={"content-type": content_type}) as answer:
-        assert answer.content_type == "application/json"
-        error = json.loads(await answer.text())["error"]
-        assert error["code"] == answer.status
-        assert error["message"]
-        assert ("retry-after" in answer.headers) == (answer.status == 503)
-        return answer.status, error["type"]
 
 
 def test_weights_hold_over_a_thousand_requests(case: RouterCase, tmp_path: Path) -> None:
