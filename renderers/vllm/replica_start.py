@@ -101,6 +101,9 @@ def extra_flags(engine_version: str, extra: Sequence[ExtraArg]) -> Iterator[tupl
         if option is not None and option.nargs == 0:
             if value not in YES | NO:
                 raise RenderError(f"vLLM {table.version}, {flag}: takes no value, write true or false instead of {value!r}")
+            if value in NO and option.default is False and f"--no-{arg.flag}" not in table.options:
+                # It has no flag to say no with, and no is what it does unasked.
+                continue
             flag, found = (flag if value in YES else f"--no-{arg.flag}"), None
         else:
             found = value

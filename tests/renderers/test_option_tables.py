@@ -133,3 +133,9 @@ def test_numbers_are_those_that_the_engine_reads(flag: str, value: str, taken: b
     else:
         with pytest.raises(RenderError, match=flag):
             table.check(flag, value)
+
+
+def test_a_switch_that_cannot_be_said_no_to_is_left_out() -> None:
+    off, on = ({"extra_args": ({"flag": "disable-log-stats", "value": value},)} for value in ("false", "true"))
+    assert "--disable-log-stats" in command(replica("r", args=on))
+    assert [word for word in command(replica("r", args=off)) if "disable-log-stats" in word] == []
