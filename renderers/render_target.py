@@ -60,15 +60,9 @@ def _settings(name: str, target: RenderTarget, values: Mapping[str, str]) -> Tar
             says = f"it has {', '.join(sorted(known))}" if known else "it has none"
             raise RenderError(f"--set {key}: {name} has no such setting; {says}")
     try:
-        # A tuple is written as words with commas between them.
-        split = {key: value.split(",") if _is_list(target.settings, key) else value for key, value in values.items()}
-        return target.settings.model_validate(split)
+        return target.settings.model_validate(dict(values))
     except ValidationError as error:
         raise RenderError("\n".join(_problem(name, target, values, dict(each)) for each in error.errors())) from error
-
-
-def _is_list(settings: type[TargetSettings], key: str) -> bool:
-    return str(settings.model_fields[key].annotation).startswith("tuple[")
 
 
 def _problem(name: str, target: RenderTarget, values: Mapping[str, str], error: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ from renderers.names import file_name
 from renderers.needs import HOSTS_KNOWN, NO_RELATIVE_PATHS, NOBODY_ASLEEP
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import package_text
-from renderers.vllm import command, environment, mig_variable, probe_url, ready_limit_s
-from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S
+from renderers.vllm import command, environment, mig_variable, probe_url
+from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, START_LIMIT, steady_limit_s, turns_limit_s
 from renderers.yaml_document import Document, yaml_text
 
 
@@ -37,7 +37,7 @@ def render(plan: Plan, settings: ComposeSettings) -> Manifest:
 def _node(replicas: tuple[Replica, ...], settings: ComposeSettings) -> Document:
     shared = any(replica.mode == "time_shared" for replica in replicas)
     return {
-        "services": {_service_name(replica): _service(replica, replicas, settings) for replica in replicas},
+        "services": {_service_name(replica): _service(replica, settings) for replica in replicas},
         "volumes": {"model-cache": {}, **({"turns": {}} if shared else {})},
     }
 
@@ -46,12 +46,10 @@ def _service_name(replica: Replica) -> str:
     return file_name(replica.name)
 
 
-def _service(replica: Replica, replicas: tuple[Replica, ...], settings: ComposeSettings) -> Document:
+def _service(replica: Replica, settings: ComposeSettings) -> Document:
     shares = replica.mode == "time_shared"
     words = list(command(replica))
-    limit_s = ready_limit_s(replica)
-    # Who shares a GPU waits until the others have started.
-    wait_s = sum(ready_limit_s(each) for each in replicas if set(each.gpus) & set(replica.gpus)) if shares else limit_s
+    limit_s = steady_limit_s(replica)
     model, url = replica.args.served_model_name, probe_url(replica)
     if shares:
         words = ["bash", "/etc/ullage/start-in-turn.sh", f"gpu-{replica.gpus[0]}", url, model, str(limit_s), *words]
@@ -70,7 +68,7 @@ def _service(replica: Replica, replicas: tuple[Replica, ...], settings: ComposeS
             "interval": "10s",
             "timeout": "10s",
             "retries": 3,
-            "start_period": f"{wait_s}s",
+            "start_period": f"{turns_limit_s(replica, limit_s)}s",
         },
         "restart": "unless-stopped",
         "stop_grace_period": f"{2 * SHUTDOWN_TIMEOUT_S}s",
@@ -86,7 +84,7 @@ def _as_it_is(word: str) -> str:
 
 def _variables(replica: Replica) -> Iterator[str]:
     """Variables of the engine. Which GPUs there are says the runtime; secrets come from whoever calls Compose, by their names."""
-    for name, value in environment(replica).items():
+    for name, value in {**environment(replica), START_LIMIT: str(steady_limit_s(replica))}.items():
         if name != "CUDA_VISIBLE_DEVICES":
             yield f"{name}={_as_it_is(value)}"
     yield from ("HF_TOKEN", "VLLM_API_KEY")

@@ -7,7 +7,7 @@ Layout: `base/replicas/NAME.yaml`, `base/models/NAME.yaml` (routes and disruptio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from planner.plan import Desired, Plan
 from planner.plan.local_paths import local_paths
@@ -17,7 +17,7 @@ from renderers.kubernetes.pod_devices import NOTHING_TAKEN, REQUESTABLE, device_
 from renderers.kubernetes.pod_places import lacking_spread, pod_place
 from renderers.kubernetes.replica_objects import replica_objects
 from renderers.kubernetes.route_objects import inference_pools, route_objects
-from renderers.kubernetes.scaling_objects import scaled, scaled_replicas
+from renderers.kubernetes.scaling_objects import lacking_scaling, scaled, scaled_replicas
 from renderers.kubernetes.shared_objects import (
     account,
     disruption_budgets,
@@ -62,14 +62,17 @@ def render(plan: Plan, settings: KubernetesSettings) -> Manifest:
 
 def kube_objects(desired: Desired, settings: KubernetesSettings) -> tuple[tuple[str, tuple[Document, ...]], ...]:
     """Objects of a plan by the path of the file they belong to, sorted by path: the one model of both packagings."""
-    problems = [*lacking_devices(desired, settings.devices), *lacking_spread(desired, settings), *lacking_models(desired, settings)]
+    problems = [
+        *lacking_devices(desired, settings.devices),
+        *lacking_spread(desired, settings),
+        *lacking_models(desired, settings),
+        *lacking_scaling(settings),
+    ]
     if problems:
         raise RenderError("\n".join(problems))
-    groups = dict(_groups(desired, settings))
-    if len(groups) < len(desired.replicas):
-        raise RenderError("two replicas have one name; plan again")
-    _refuse_equal_names(groups)
-    return tuple(sorted((path, objects) for path, objects in groups.items() if objects))
+    groups = [(path, objects) for path, objects in _groups(desired, settings) if objects]
+    _refuse_equal_names(objects for _, objects in groups)
+    return tuple(sorted(groups, key=lambda group: group[0]))
 
 
 def lacking_models(desired: Desired, settings: KubernetesSettings) -> Iterator[str]:
@@ -83,8 +86,8 @@ def lacking_models(desired: Desired, settings: KubernetesSettings) -> Iterator[s
                 yield f"{where}: {path!r} is not below {settings.models_path}, where models are mounted; set models_path"
 
 
-def _refuse_equal_names(groups: Mapping[str, tuple[Document, ...]]) -> None:
-    names = Counter((found["kind"], found["metadata"]["name"]) for objects in groups.values() for found in objects)
+def _refuse_equal_names(groups: Iterable[tuple[Document, ...]]) -> None:
+    names = Counter((found["kind"], found["metadata"]["name"]) for objects in groups for found in objects)
     twice = [f"{kind} {name!r}" for (kind, name), count in sorted(names.items()) if count > 1]
     if twice:
         raise RenderError(f"{', '.join(twice)}: stands for two things of this plan; give one of the models or replicas another name")

@@ -13,8 +13,8 @@ from renderers.engine_image import image_of
 from renderers.kubernetes.kube_names import MODEL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
 from renderers.kubernetes.pod_devices import PodDevices
-from renderers.vllm import command, environment, ready_limit_s
-from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, START_LIMIT
+from renderers.vllm import command, environment
+from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, START_LIMIT, steady_limit_s, turns_limit_s
 from renderers.yaml_document import Document
 
 PORT = 8000
@@ -30,8 +30,6 @@ _ENGINE_WAVES = 16
 
 START_FILES = "ullage-start"
 """Name of the ConfigMap with the scripts of probes and starts."""
-# Our choice: forecasts of starts move a little from plan to plan, and a Pod that says the same is not replaced.
-_LIMIT_STEP_S = 300
 _PROBE_S = 10
 # Our choice: a slow line to the hub; what is faster is ready sooner.
 _DOWNLOAD_MIB_PER_S = 50.0
@@ -63,7 +61,7 @@ def replica_objects(
             "replicas": 1,
             # A second Pod would not fit beside the first.
             "strategy": {"type": "Recreate"},
-            "progressDeadlineSeconds": _waits_s(devices, start_limit_s(replica, settings)) + _PULL_S,
+            "progressDeadlineSeconds": _waits_s(replica, devices, start_limit_s(replica, settings)) + _PULL_S,
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {"labels": labels(replica), "annotations": {"ullage.dev/served-name": replica.args.served_model_name}},
@@ -131,7 +129,7 @@ def _container(replica: Replica, devices: PodDevices, settings: KubernetesSettin
         turn = ["bash", "/etc/ullage/start-in-turn.sh", devices.host_lock, _URL, replica.args.served_model_name, str(limit_s)]
         words = [*turn, *words]
     full = ["python3", "/etc/ullage/ready.py", "--url", _URL, "--model", replica.args.served_model_name]
-    waits = _waits_s(devices, limit_s)
+    waits = _waits_s(replica, devices, limit_s)
     return {
         "name": "vllm",
         "image": image_of(settings.image, replica),
@@ -160,15 +158,14 @@ def _unexpanded(word: str) -> str:
 
 
 def start_limit_s(replica: Replica, settings: KubernetesSettings) -> int:
-    """Seconds that a start may take once it is its turn, in steps; without a volume that keeps weights it downloads them first."""
+    """Seconds that a start may take once it is its turn; without a volume that keeps weights it downloads them first."""
     weights_mib = replica.ledger.weights_mib * len(replica.gpus)
-    download_s = 0.0 if settings.cache_claim or is_local(replica.args.model) else weights_mib / _DOWNLOAD_MIB_PER_S
-    return _LIMIT_STEP_S * ceil((ready_limit_s(replica) + download_s) / _LIMIT_STEP_S)
+    return steady_limit_s(replica, 0.0 if settings.cache_claim or is_local(replica.args.model) else weights_mib / _DOWNLOAD_MIB_PER_S)
 
 
-def _waits_s(devices: PodDevices, limit_s: int) -> int:
-    """Seconds until a start counts as failed: who shares a GPU waits for its turn, our choice is three others."""
-    return 4 * limit_s if devices.host_lock else limit_s
+def _waits_s(replica: Replica, devices: PodDevices, limit_s: int) -> int:
+    """Seconds until a start counts as failed: one that shares its GPU waits for its turn."""
+    return turns_limit_s(replica, limit_s) if devices.host_lock else limit_s
 
 
 def _variables(inside: Replica, settings: KubernetesSettings, limit_s: int) -> Iterator[Document]:

@@ -6,7 +6,7 @@ Which replica comes next is the plan's order of names. KEDA decides between no P
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from planner.plan import Desired, Replica
 from renderers.kubernetes.kube_names import dns_label
@@ -14,6 +14,12 @@ from renderers.kubernetes.kube_settings import KubernetesSettings
 from renderers.kubernetes.replica_objects import start_limit_s
 from renderers.kubernetes.shared_objects import OURS
 from renderers.yaml_document import Document
+
+
+def lacking_scaling(settings: KubernetesSettings) -> Iterator[str]:
+    """Routes that would go on sending requests to a replica that KEDA has stopped."""
+    if settings.scaling == "keda" and settings.routing == "replicas":
+        yield "--set scaling=keda: a stopped replica would keep its share of the requests; use --set routing=groups"
 
 
 def scaled_replicas(desired: Desired, settings: KubernetesSettings) -> frozenset[str]:
@@ -33,7 +39,9 @@ def scaled_object(replica: Replica, desired: Desired, settings: KubernetesSettin
     before = replicas[: replicas.index(replica)]
     held = sum(each.forecast.running_requests for each in before)
     model = json.dumps(replica.args.served_model_name)
-    query = f"sum(vllm:num_requests_running{{model_name={model}}}) + sum(vllm:num_requests_waiting{{model_name={model}}})"
+    # Another namespace, staging say, may serve a model of the same name.
+    chosen = f'{{namespace="{settings.namespace}", model_name={model}}}'
+    query = f"sum(vllm:num_requests_running{chosen}) + sum(vllm:num_requests_waiting{chosen})"
     trigger = {
         "serverAddress": settings.prometheus,
         "query": query,

@@ -15,8 +15,8 @@ from renderers.names import file_name
 from renderers.needs import HOSTS_KNOWN, NOBODY_ASLEEP
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import package_text, template
-from renderers.vllm import probe_url, ready_limit_s, replica_script
-from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S
+from renderers.vllm import probe_url, replica_script
+from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S, steady_limit_s, turns_limit_s
 
 
 class SystemdSettings(TargetSettings):
@@ -34,7 +34,7 @@ def render(plan: Plan, settings: SystemdSettings) -> Manifest:
         folder = file_name(node)
         files += [File(f"{folder}/replicas/{file_name(each.name)}.sh", replica_script(each), executable=True) for each in replicas]
         files += [File(f"{folder}/{name}", package_text(f"vllm/{name}"), executable=True) for name in ("ready.py", "start-in-turn.sh")]
-        files += [File(f"{folder}/units/{_unit(each)}", _service(each, replicas, settings)) for each in replicas]
+        files += [File(f"{folder}/units/{_unit(each)}", _service(each, settings)) for each in replicas]
         target = template("systemd", "ullage-engines.target.j2").render(node=node, units=[_unit(each) for each in replicas])
         files.append(File(f"{folder}/units/ullage-engines.target", target))
         install = template("systemd", "install.sh.j2").render(node=node, folder=settings.folder)
@@ -46,21 +46,21 @@ def _unit(replica: Replica) -> str:
     return f"ullage-{file_name(replica.name)}.service"
 
 
-def _service(replica: Replica, replicas: tuple[Replica, ...], settings: SystemdSettings) -> str:
-    limit_s = ready_limit_s(replica)
+def _service(replica: Replica, settings: SystemdSettings) -> str:
+    limit_s = steady_limit_s(replica)
+    wait_s = turns_limit_s(replica, limit_s)
     model, url = replica.args.served_model_name, probe_url(replica)
     start = [f"{settings.folder}/replicas/{file_name(replica.name)}.sh"]
-    beside = [each for each in replicas if set(each.gpus) & set(replica.gpus)]
     if replica.mode == "time_shared":
         gpu = f"gpu-{replica.gpus[0]}"
         start = ["/usr/bin/bash", f"{settings.folder}/start-in-turn.sh", gpu, url, model, str(limit_s), *start]
-    wait_s = sum(map(ready_limit_s, beside)) if replica.mode == "time_shared" else limit_s
     ready = ["/usr/bin/python3", f"{settings.folder}/ready.py", "--url", url, "--model", model, "--limit-s", str(wait_s)]
     try:
         return template("systemd", "replica.service.j2").render(
             replica=replica,
             user=settings.user,
             folder=settings.folder,
+            place=" ".join([*(f"gpu-{gpu}" for gpu in replica.gpus), f"port-{replica.args.port}"]),
             start=start,
             ready=ready,
             # Systemd gives up a little after the wait has, so that the wait says why.

@@ -17,6 +17,10 @@ from renderers.vllm.option_table import table_for
 # Our choice, Kubernetes' default grace period: an engine told to stop finishes what it is answering for this long.
 SHUTDOWN_TIMEOUT_S = 30
 
+# Our choice: forecasts of starts move a little from plan to plan, and neighbours come and go; neither shall replace an engine.
+_LIMIT_STEP_S = 300
+_TURNS_STEP = 4
+
 # Name of the variable with the limit of a start; it says nothing about an engine that runs.
 START_LIMIT = "VLLM_ENGINE_READY_TIMEOUT_S"
 
@@ -156,6 +160,16 @@ def ready_limit_s(replica: Replica) -> int:
     """Seconds a start may take before it counts as failed: slow storage, a reserve, and the expected start itself."""
     # Measured: weights load at about 1 GiB/s per GPU; half of it (512 MiB/s) is the slowest still believed, plus 120 s of reserve.
     return ceil(replica.ledger.weights_mib / 512 + 120 + replica.start_s)
+
+
+def steady_limit_s(replica: Replica, extra_s: float = 0.0) -> int:
+    """Seconds that a start may take, and extra_s more, in steps: where what says the limit is replaced when it changes, it rarely does."""
+    return _LIMIT_STEP_S * ceil((ready_limit_s(replica) + extra_s) / _LIMIT_STEP_S)
+
+
+def turns_limit_s(replica: Replica, limit_s: int) -> int:
+    """Seconds until a start that takes turns on its GPU must have ended: as many starts as residents may be there, in steps of four."""
+    return _TURNS_STEP * ceil(replica.max_residents / _TURNS_STEP) * limit_s if replica.mode == "time_shared" else limit_s
 
 
 def probe_url(replica: Replica) -> str:

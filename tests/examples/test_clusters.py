@@ -35,7 +35,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def _built(folder: Path) -> list[dict[str, Any]]:
-    done = subprocess.run([program("kubectl", "kubernetes-client"), "kustomize", folder], capture_output=True, text=True, check=False)
+    done = subprocess.run([program("kubectl", "kubectl 1.21 or newer"), "kustomize", folder], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     objects = list(yaml.safe_load_all(done.stdout))
     for found in objects:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.plan import Plan
+from planner.plan import Plan, Replica
 from renderers import compose
 from renderers.files import write
 from renderers.manifest import Manifest, RenderError
@@ -101,3 +101,13 @@ def test_what_a_container_does_not_have_is_refused() -> None:
         render(plan_of((replica("r", args={"model": "./models/own"}),), gpu_count=1))
     with pytest.raises(RenderError, match="--set image='A b'"):
         render(mig_plan(), image="A b")
+
+
+def test_a_neighbour_more_or_another_forecast_changes_no_service() -> None:
+    def written(*replicas: Replica) -> dict[str, Any]:
+        text = next(file.text for file in render(plan_of(replicas, gpu_count=1)) if file.path.endswith("compose.yaml"))
+        found: dict[str, Any] = yaml.safe_load(text)["services"]
+        return found
+
+    one, two = replica("a"), replica("b", args={"port": 8101})
+    assert written(one)["a"] == written(one, two)["a"] == written(one.model_copy(update={"start_s": 80.0}))["a"]

@@ -15,26 +15,25 @@ from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_s
 class _Written(TargetSettings):
     namespace: Annotated[str, Field(pattern=r"^[a-z]+$")] = "default"
     replicas: Annotated[int, Field(ge=1)] = 1
-    names: tuple[str, ...] = ()
 
 
 def _render(plan: Plan, settings: _Written) -> Manifest:
-    return (File("f", f"{settings.namespace} {settings.replicas} {' '.join(settings.names)}\n"),)
+    return (File("f", f"{settings.namespace} {settings.replicas}\n"),)
 
 
 TARGET = RenderTarget(_render, settings=_Written)
 
 
 def test_settings_reach_the_renderer() -> None:
-    (file,) = rendered("mine", TARGET, mig_plan(), {"namespace": "llm", "replicas": "3", "names": "a,b"})
-    assert file.text == "llm 3 a b\n"
-    assert rendered("mine", TARGET, mig_plan())[0].text == "default 1 \n"
+    (file,) = rendered("mine", TARGET, mig_plan(), {"namespace": "llm", "replicas": "3"})
+    assert file.text == "llm 3\n"
+    assert rendered("mine", TARGET, mig_plan())[0].text == "default 1\n"
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"space": "x"}, ["--set space", "mine has no such setting", "names, namespace, replicas"]),
+        ({"space": "x"}, ["--set space", "mine has no such setting", "namespace, replicas"]),
         ({"namespace": "A b"}, ["--set namespace='A b'", "^[a-z]+$", "(mine)"]),
         ({"replicas": "0", "namespace": "1"}, ["--set replicas='0'", "greater than or equal to 1", "--set namespace='1'"]),
         ({"replicas": "many"}, ["--set replicas='many'", "valid integer"]),

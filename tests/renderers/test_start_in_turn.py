@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 from renderers.templates import package_text
 from tests.ports import free_ports
 from tests.renderers.conftest import ShellCheck
+from tests.tools import program
 
 # A server that says when it begins, and answers as vLLM does when the file `go-PORT` is there.
 SERVER = """
@@ -71,8 +71,7 @@ def _queued(folder: Path, gpu: str) -> bool:
 
 
 def test_starts_on_one_gpu_wait_for_each_other_and_others_do_not(scripts: Path) -> None:
-    if shutil.which("flock") is None:
-        pytest.skip("no flock")
+    program("flock", "util-linux")
     one, two, other, dead = free_ports(4)
     started = [_start(scripts, "gpu-0", one)]
     try:

@@ -103,9 +103,10 @@ def test_starts_on_a_shared_gpu_take_turns_and_wait_for_each_other() -> None:
     texts = {file.path.rpartition("/")[2]: file.text for file in render(plan)}
     shared = texts["ullage-llama-8b-0.service"]
     assert 'ExecStart="/usr/bin/bash" "/etc/ullage/start-in-turn.sh" "gpu-0"' in shared
-    limit_s = ready_limit_s(plan.desired.replicas[0])
-    assert f'"--limit-s" "{2 * limit_s}" --pid ${{MAINPID}}' in shared
-    assert f"TimeoutStartSec={2 * limit_s + 30}\n" in shared
+    # 212 s for a start, and up to four of them on one GPU: the steps keep a unit as it is when forecasts or neighbours change a little.
+    assert ready_limit_s(plan.desired.replicas[0]) == 212
+    assert '"--limit-s" "1200" --pid ${MAINPID}' in shared
+    assert "TimeoutStartSec=1230\n" in shared
     alone = {file.path.rpartition("/")[2]: file.text for file in render(tensor_parallel_plan())}["ullage-llama-8b-0.service"]
     assert 'ExecStart="/etc/ullage/replicas/llama-8b-0.sh"\n' in alone
 
@@ -143,14 +144,24 @@ def test_a_plan_replaces_the_one_before_and_leaves_alone_what_did_not_change(tmp
     assert said.splitlines() == ["started: ullage-a.service", "started: ullage-b.service"]
     verify(tmp_path / "systemd")
     assert _installed(tmp_path, first)[0] == ""
-    # b goes, a gets another port, c comes.
+    # b goes, a gets another port, c comes to their GPU.
     second = plan_of((replica("a", args={"port": 8105}), replica("c", args={"port": 8106})), gpu_count=1)
     said, calls = _installed(tmp_path, second)
     assert said.splitlines() == ["stopped: ullage-b.service", "started: ullage-a.service", "started: ullage-c.service"]
     assert calls[0] == "disable --now ullage-b.service"
     assert calls.index("daemon-reload") < calls.index("restart ullage-a.service") < calls.index("restart ullage-c.service")
+    # c moves to another GPU under another name: it stays until the new one is ready.
+    third = plan_of((replica("a", args={"port": 8105}), replica("d", gpus=(1,), args={"port": 8107})), gpu_count=2)
+    said, calls = _installed(tmp_path, third)
+    assert said.splitlines() == ["started: ullage-d.service", "stopped: ullage-c.service"]
+    # Another forecast of its start replaces no engine.
+    slower = plan_of((replica("a", start_s=600.0, args={"port": 8105}), replica("d", gpus=(1,), args={"port": 8107})), gpu_count=2)
+    assert _installed(tmp_path, slower)[0] == ""
+    # e wants the port of d.
+    fourth = plan_of((replica("a", args={"port": 8105}), replica("e", args={"port": 8107})), gpu_count=2)
+    assert _installed(tmp_path, fourth)[0].splitlines() == ["stopped: ullage-d.service", "started: ullage-e.service"]
     assert sorted(path.name for path in (tmp_path / "systemd").iterdir()) == [
         "ullage-a.service",
-        "ullage-c.service",
+        "ullage-e.service",
         "ullage-engines.target",
     ]

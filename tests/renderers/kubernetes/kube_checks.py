@@ -39,7 +39,7 @@ def check(found: KubeObject) -> None:
     assert found["apiVersion"] == schema["apiVersion"]
     jsonschema.validate(found["spec"], schema["spec"])
     unknown = list(unknown_fields(found["spec"], schema["spec"], "spec"))
-    assert unknown == []
+    assert unknown == [], f"the CRD does not know {unknown}"
 
 
 def unknown_fields(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:

@@ -43,6 +43,13 @@ def test_two_things_of_one_name_are_refused() -> None:
         render(_clashing())
 
 
+def test_two_replicas_of_one_name_do_not_hide_each_other() -> None:
+    plan = plan_of((replica("r"), replica("s", gpus=(1,), args={"port": 8101})), gpu_count=2)
+    twice = tuple(each.model_copy(update={"name": "r"}) for each in plan.desired.replicas)
+    with pytest.raises(RenderError, match="Deployment 'r', Service 'r': stands for two things"):
+        render(plan.model_copy(update={"desired": plan.desired.model_copy(update={"replicas": twice, "routes": ()})}))
+
+
 def test_a_chart_has_the_namespace_of_its_release() -> None:
     with pytest.raises(RenderError, match=r"--set namespace='llm': .*helm install -n"):
         rendered("helm", helm.TARGET, mig_plan(), {"namespace": "llm"})

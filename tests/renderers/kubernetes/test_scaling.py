@@ -39,3 +39,15 @@ def test_as_many_run_as_the_fleet_file_asks_for_and_nobody_is_scaled_unasked() -
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(RenderError, match="--set prometheus="):
         render(_plan(), scaling="keda", prometheus="localhost")
+
+
+def test_routes_to_single_replicas_would_send_to_stopped_ones() -> None:
+    with pytest.raises(RenderError, match=r"--set scaling=keda: .*use --set routing=groups"):
+        render(_plan(), scaling="keda", routing="replicas")
+
+
+def test_only_requests_of_its_own_namespace_count() -> None:
+    (scaled, _) = [each for each in base_of(_plan(), scaling="keda", namespace="llm") if each["kind"] == "ScaledObject"]
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    chosen = '{namespace="llm", model_name="m"}'
+    assert query == f"sum(vllm:num_requests_running{chosen}) + sum(vllm:num_requests_waiting{chosen})"
