@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.instance import answered, time_limit
 from benchmarks.mig_published_model import MICRO, Instance, Scenario, counts, problem_of, read_instance
 from planner.problem import Placed, Problem, Solution, placement_violations, violations
-from solvers.physical import place
+from solvers.placement.physical import place
 from solvers.portfolio import solve_all
 from ullage.plugins import BASELINES, SOLVERS, load
 

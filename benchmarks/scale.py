@@ -27,7 +27,7 @@ from benchmarks.scale_memory import TreePeak
 from planner.plan import State
 from planner.problem import Problem, Solution, node_losses, placement_violations, priorities, unserved_by_priority, violations
 from planner.sizing.blueprint import build
-from solvers.physical import place
+from solvers.placement.physical import place
 from solvers.portfolio import PortfolioAnswer, SolverReport, solve_all
 from ullage.plugins import BASELINES, SOLVERS, load
 

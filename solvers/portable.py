@@ -13,18 +13,18 @@ from collections.abc import Sequence
 import pulp
 
 from planner.problem import Pattern, Problem, Solution, Watch, priorities
-from solvers.assign import assign
-from solvers.columns import Column, PatternColumn
 from solvers.errors import UnavailableError
-from solvers.master import Master, StageGoal
-from solvers.mixes import MixSearch
-from solvers.patterns import PatternSearch
-from solvers.pricing import mix_column
-from solvers.shape_catalogue import ShapeCatalogue, catalogue
-from solvers.slots import Slots, slots
+from solvers.exact.pricing import mix_column
+from solvers.exact.stage import clock, value_of
+from solvers.model.assign import assign
+from solvers.model.columns import Column, PatternColumn
+from solvers.model.master import Master, StageGoal
+from solvers.model.shape_catalogue import ShapeCatalogue, catalogue
+from solvers.model.slots import Slots, slots
+from solvers.model.useful_shapes import candidates
+from solvers.searches.mixes import MixSearch
+from solvers.searches.patterns import PatternSearch
 from solvers.solution import answer, trimmed, with_bounds
-from solvers.stage import clock, value_of
-from solvers.useful_shapes import candidates
 
 NAME = "pulp:cbc"
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from planner.problem import Pool, Problem
-from solvers.useful_shapes import usable_shapes
+from solvers.model.useful_shapes import usable_shapes
 
 
 def unlimited(problem: Problem) -> Problem:

@@ -14,14 +14,14 @@ from typing import Any
 
 # In the order in which the portfolio asks them: of equal answers the earlier engine's is taken.
 SOLVERS: Mapping[str, str] = {
-    "exact": "solvers.exact:solve",
-    "quick": "solvers.exact:quick",
+    "exact": "solvers.exact.lexicographic:solve",
+    "quick": "solvers.exact.lexicographic:quick",
     "pulp:cbc": "solvers.portable:solve",
-    "exclusive": "solvers.exclusive:solve",
-    "first-fit-decreasing": "solvers.first_fit:solve",
-    "best-fit": "solvers.best_fit:solve",
-    "squishy": "solvers.squishy:solve",
-    "sum-of-peaks": "solvers.sum_of_peaks:solve",
+    "exclusive": "solvers.baselines.exclusive:solve",
+    "first-fit-decreasing": "solvers.baselines.first_fit:solve",
+    "best-fit": "solvers.baselines.best_fit:solve",
+    "squishy": "solvers.baselines.squishy:solve",
+    "sum-of-peaks": "solvers.baselines.sum_of_peaks:solve",
 }
 # What runs the replicas of a plan on this machine: executor.backends.engine_kinds.OpenBackend.
 BACKENDS: Mapping[str, str] = {

@@ -9,8 +9,8 @@ from planner.check.losses import loss_problems
 from planner.plan import Plan, State
 from planner.problem import Demand, Pattern, Pool, Problem, Shape, node_losses, placement_violations
 from planner.spec import SpecError
-from solvers import first_fit
-from solvers.physical import place
+from solvers.baselines import first_fit
+from solvers.placement.physical import place
 from solvers.solution import answer
 from tests.fleets import fleet, workload
 from tests.strategies import problems

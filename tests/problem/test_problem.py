@@ -27,9 +27,9 @@ from planner.problem import (
     unserved_by_priority,
     violations,
 )
-from solvers.packing import OpenGpu, Packing
+from solvers.baselines.packing import OpenGpu, Packing
+from solvers.model.useful_shapes import usable_shapes
 from solvers.solution import answer
-from solvers.useful_shapes import usable_shapes
 from tests.brute_force import legal_patterns
 from tests.strategies import MIG_LAYOUTS, tiny_problems
 

@@ -28,7 +28,7 @@ from planner.problem import (
     violations,
 )
 from solvers.errors import UnavailableError
-from solvers.physical import place
+from solvers.placement.physical import place
 from tests.brute_force import every_objective
 from tests.strategies import problems, random_problem, tiny_problems
 from ullage.plugins import SOLVERS, load

@@ -10,7 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.problem import Demand, Pool, Problem, Shape, Solve, objective, unserved_by_priority, violations
-from solvers import best_fit, exact, exclusive, first_fit, portable, reach, shape_catalogue, squishy
+from solvers import portable
+from solvers.baselines import best_fit, exclusive, first_fit, squishy
+from solvers.exact import lexicographic as exact
+from solvers.exact import reach
+from solvers.model import shape_catalogue
 from solvers.solution import with_bounds
 from tests.brute_force import best_objective
 from tests.strategies import problems, tiny_problems

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.problem import Demand, MigSlot, Pool, Problem, Solution, objective, violations
-from solvers import exact
+from solvers.exact import lexicographic as exact
 from solvers.portfolio import solve_all
 from tests.strategies import problems
 from ullage.plugins import BASELINES, load

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.problem import Demand, shortfall
-from solvers.mixes import MixSearch, Options
+from solvers.searches.mixes import MixSearch, Options
 
 
 @given(

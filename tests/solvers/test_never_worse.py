@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.race_model import Gpu, Model, Race, exclusive_problem, sharing_problem
 from planner.problem import Problem, Watch, objective, violations
-from solvers import exact
+from solvers.exact import lexicographic as exact
 from solvers.portfolio import solve_all
 from tests.strategies import problems
 from ullage.plugins import BASELINES, SOLVERS, load

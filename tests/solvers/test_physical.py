@@ -6,8 +6,9 @@ from hypothesis import HealthCheck, given, settings
 
 from planner.problem import MigSlot, Pattern, Placed, Pool, Problem, Shape, placement_violations
 from planner.problem.model import Demand
-from solvers import exact, first_fit
-from solvers.physical import place
+from solvers.baselines import first_fit
+from solvers.exact import lexicographic as exact
+from solvers.placement.physical import place
 from solvers.solution import answer
 from tests.strategies import MIG_LAYOUTS, problems
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Demand, Pool, Problem, Shape, Solution, Watch, objective, violations
-from solvers import best_fit, exact, exclusive, first_fit, squishy
+from solvers.baselines import best_fit, exclusive, first_fit, squishy
 from solvers.errors import UnavailableError
+from solvers.exact import lexicographic as exact
 from solvers.portfolio import solve_all
 from solvers.unlimited import unlimited
 from tests.strategies import problems

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from planner.assembly.certificate import Outcome
 from planner.problem import DemandLoss, Placed, Problem, node_losses, unserved, with_reserve, without_tolerance
-from solvers.physical import place
+from solvers.placement.physical import place
 from solvers.solution import answer, with_bounds
 
 # times that the problem is answered again with more reserve

@@ -15,7 +15,7 @@ from planner.plan import State, as_applied
 from planner.problem import MICRO, Billing, Demand, MigSlot, Pattern, Pool, Problem, Shape, Spot, blocks_used, pattern_violations
 from planner.sizing.blueprint import Blueprint, build
 from planner.spec import Fleet
-from solvers.first_fit import solve as first_fit
+from solvers.baselines.first_fit import solve as first_fit
 from solvers.solution import answer
 from tests.fleets import fleet, workload
 from tests.strategies import problems

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planner.choice.settled import replaced, settled
 from planner.problem import Demand, Pattern, Pool, Problem, Shape, Spot, pattern_violations, unserved
-from solvers.first_fit import solve as first_fit
+from solvers.baselines.first_fit import solve as first_fit
 from tests.strategies import problems
 
 

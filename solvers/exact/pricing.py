@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planner.problem import Demand, shortfall
-from solvers.arrays import Floats
-from solvers.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn, bought
-from solvers.knapsack import Knapsack
-from solvers.master import Master
-from solvers.mixes import Mix, MixSearch, Options
-from solvers.shape_catalogue import ShapeCatalogue
-from solvers.slices import Slices
-from solvers.useful_shapes import takes_whole_gpus
+from solvers.model.arrays import Floats
+from solvers.model.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn, bought
+from solvers.model.master import Master
+from solvers.model.shape_catalogue import ShapeCatalogue
+from solvers.model.useful_shapes import takes_whole_gpus
+from solvers.searches.knapsack import Knapsack
+from solvers.searches.mixes import Mix, MixSearch, Options
+from solvers.searches.slices import Slices
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import highspy
 import numpy as np
 
-from solvers.arrays import Floats
-from solvers.highs import silent_solver
-from solvers.master import Master
-from solvers.useful_shapes import takes_whole_gpus
+from solvers.exact.highs import silent_solver
+from solvers.model.arrays import Floats
+from solvers.model.master import Master
+from solvers.model.useful_shapes import takes_whole_gpus
 
 
 class _Program:

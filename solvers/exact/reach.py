@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from solvers.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn
-from solvers.master import Master
-from solvers.mixes import MixSearch
-from solvers.patterns import PatternSearch
-from solvers.pricing import Priced, mix_column, option_prices
-from solvers.shape_catalogue import ShapeCatalogue, coverable
+from solvers.exact.pricing import Priced, mix_column, option_prices
+from solvers.model.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn
+from solvers.model.master import Master
+from solvers.model.shape_catalogue import ShapeCatalogue, coverable
+from solvers.searches.mixes import MixSearch
+from solvers.searches.patterns import PatternSearch
 
 # more mixes of one demand than this, and it is covered replica by replica
 _MOST_MIXES = 500

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.problem import Problem
-from solvers.arrays import Floats
-from solvers.mixes import Options
+from solvers.model.arrays import Floats
+from solvers.searches.mixes import Options
 
 # beyond so many replicas of its largest shape a demand has a plain cover row
 _MOST_REPLICAS = 30

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from planner.problem import Pattern, Pool, Problem, Shape, active_by_window, fits_layout, nodes_needed, shortfall
-from solvers.useful_shapes import takes_whole_gpus
+from solvers.model.useful_shapes import takes_whole_gpus
 
 
 def _may_join(problem: Problem, residents: Sequence[int], newcomer: int) -> bool:

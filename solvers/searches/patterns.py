@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from solvers.slots import Group
+from solvers.model.slots import Group
 
 # relative size of rounding errors in sums of a few dozen float values
 _EPSILON = 1e-9

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from solvers.arrays import Floats
-from solvers.columns import Column, NodeColumn
-from solvers.counts import Counts
-from solvers.highs import LinearProgram, LpAnswer
-from solvers.master import Master
-from solvers.pricing import Priced, Pricing, prices
-from solvers.resources import first_duals
-from solvers.shape_catalogue import ShapeCatalogue
+from solvers.exact.counts import Counts
+from solvers.exact.highs import LinearProgram, LpAnswer
+from solvers.exact.pricing import Priced, Pricing, prices
+from solvers.exact.resources import first_duals
+from solvers.model.arrays import Floats
+from solvers.model.columns import Column, NodeColumn
+from solvers.model.master import Master
+from solvers.model.shape_catalogue import ShapeCatalogue
 
 # the last rounds of column generation cost as many as all before and move the bound by less than this
 _TAIL_FRACTION = 3e-4

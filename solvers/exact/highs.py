@@ -16,9 +16,9 @@ import numpy as np
 from highspy._core import _Highs
 from numpy.typing import NDArray
 
-from solvers.arrays import Floats
-from solvers.columns import Column, LossColumn
-from solvers.master import Arrays, Master
+from solvers.model.arrays import Floats
+from solvers.model.columns import Column, LossColumn
+from solvers.model.master import Arrays, Master
 
 Indexes = NDArray[np.int32]
 _NONE = np.zeros(0, dtype=np.int32)

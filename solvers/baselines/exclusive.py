@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.problem import Problem, Solution, Watch
-from solvers.greedy import open_fresh, order, shapes_by_demand
-from solvers.mixes import MixSearch
-from solvers.packing import Packing
-from solvers.shape_catalogue import catalogue
+from solvers.baselines.greedy import open_fresh, order, shapes_by_demand
+from solvers.baselines.packing import Packing
+from solvers.model.shape_catalogue import catalogue
+from solvers.model.useful_shapes import takes_whole_gpus, usable_shapes
+from solvers.searches.mixes import MixSearch
 from solvers.solution import answer, trimmed
-from solvers.useful_shapes import takes_whole_gpus, usable_shapes
 
 NAME = "exclusive"
 

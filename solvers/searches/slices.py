@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from solvers.arrays import Floats
-from solvers.knapsack import Valued
-from solvers.slots import Group
+from solvers.model.arrays import Floats
+from solvers.model.slots import Group
+from solvers.searches.knapsack import Valued
 
 # choices of a class for a slot that one search inspects; beyond that the bound without exclusions stands
 _MOST_STEPS = 500

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import highspy
 import numpy as np
 
-from solvers.highs import silent_solver
-from solvers.master import Master
-from solvers.pricing import Priced
+from solvers.exact.highs import silent_solver
+from solvers.exact.pricing import Priced
+from solvers.model.master import Master
 
 # branch and bound nodes of one small program; its dual bound is valid wherever it stops
 _MOST_NODES = 2_000

@@ -2,7 +2,7 @@
 
 Stages, each with the earlier ones pinned: unserved demand of the highest priority, of the next, ..., then cost. A stage
 whose value is already zero costs nothing, so a fleet with room for everything is a single cost stage. The search starts from
-the greedy engines, so it is never worse than them. See solvers.stage for one stage and solvers.master for the model.
+the greedy engines, so it is never worse than them. See solvers.exact.stage for one stage and solvers.model.master for the model.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities, violations
-from solvers import best_fit, exclusive, first_fit, squishy
-from solvers.dive import DiveRounds
-from solvers.master import StageGoal
+from solvers.baselines import best_fit, exclusive, first_fit, squishy
+from solvers.exact.dive import DiveRounds
+from solvers.exact.stage import Effort, Search, clock, run_stage
+from solvers.model.master import StageGoal
+from solvers.model.useful_shapes import dominators
 from solvers.solution import answer, trimmed, with_bounds
-from solvers.stage import Effort, Search, clock, run_stage
-from solvers.useful_shapes import dominators
 
 NAME = "exact"
 QUICK = "quick"

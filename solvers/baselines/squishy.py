@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.problem import Problem, Solution, Watch
-from solvers.best_fit import join_tightest
-from solvers.greedy import Openings, open_fresh, order, shapes_by_demand
-from solvers.packing import Packing
+from solvers.baselines.best_fit import join_tightest
+from solvers.baselines.greedy import Openings, open_fresh, order, shapes_by_demand
+from solvers.baselines.packing import Packing
+from solvers.model.useful_shapes import candidates, takes_whole_gpus, usable_shapes
 from solvers.solution import answer, trimmed
-from solvers.useful_shapes import candidates, takes_whole_gpus, usable_shapes
 
 NAME = "squishy"
 

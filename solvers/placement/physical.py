@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from planner.problem import Pattern, Placed, Problem, Solution, Spot, blocks_used, nodes_needed
-from solvers.matching import match_groups
-from solvers.mig_starts import start_slots
-from solvers.spread import Spread
+from solvers.placement.matching import match_groups
+from solvers.placement.mig_starts import start_slots
+from solvers.placement.spread import Spread
 
 _Kind: TypeAlias = tuple[int, str, int, str | None]
 

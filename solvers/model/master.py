@@ -24,9 +24,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from planner.problem import Problem
-from solvers.columns import Column, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn, bought
-from solvers.slots import Slots
-from solvers.useful_shapes import takes_whole_gpus
+from solvers.model.columns import Column, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn, bought
+from solvers.model.slots import Slots
+from solvers.model.useful_shapes import takes_whole_gpus
 
 # largest coefficient a solver sees; its absolute tolerances are 1e-6 and 1e-7
 _LARGEST = 1e4

@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from planner.problem import Pattern, shortfall
-from solvers.columns import Column, MixColumn, PatternColumn, bought
-from solvers.master import Master
+from solvers.model.columns import Column, MixColumn, PatternColumn, bought
+from solvers.model.master import Master
+from solvers.model.useful_shapes import takes_whole_gpus
 from solvers.solution import merged
-from solvers.useful_shapes import takes_whole_gpus
 
 
 def assign(master: Master, columns: Sequence[Column], counts: Sequence[int]) -> tuple[Pattern, ...]:

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 from planner.problem import Problem
-from solvers.packing import OpenGpu, Packing
+from solvers.baselines.packing import OpenGpu, Packing
 
 
 def order(problem: Problem) -> list[int]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from planner.problem import Problem, Solution, Watch
-from solvers.greedy import Openings, open_fresh, order, shapes_by_demand
-from solvers.packing import Packing
+from solvers.baselines.greedy import Openings, open_fresh, order, shapes_by_demand
+from solvers.baselines.packing import Packing
+from solvers.model.useful_shapes import candidates
 from solvers.solution import answer, trimmed
-from solvers.useful_shapes import candidates
 
 NAME = "first_fit"
 

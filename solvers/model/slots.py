@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from planner.problem import Demand, Pool, Problem, Shape
-from solvers.useful_shapes import takes_whole_gpus
+from solvers.model.useful_shapes import takes_whole_gpus
 
 # Largest number of residents, and largest sum of their active_permille.
 Level = tuple[int, int]

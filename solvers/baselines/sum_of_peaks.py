@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planner.problem import Problem, Solution, Watch
-from solvers import exact
+from solvers.exact import lexicographic as exact
 from solvers.solution import answer
 
 NAME = "sum-of-peaks"

@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from planner.problem import Pattern, Problem, SolveProgress, Watch, cost, priorities, unserved, unserved_by_priority
-from solvers.assign import assign, columns_of
-from solvers.best_fit import fill
-from solvers.columns import Column
-from solvers.dive import DiveRounds, dive
-from solvers.highs import solve_integer
-from solvers.master import Master, StageGoal
-from solvers.packing import Packing
-from solvers.reach import within_gap
-from solvers.relaxation import Relaxation
-from solvers.shape_catalogue import ShapeCatalogue, catalogue, large
-from solvers.slots import slots
+from solvers.baselines.best_fit import fill
+from solvers.baselines.packing import Packing
+from solvers.exact.dive import DiveRounds, dive
+from solvers.exact.highs import solve_integer
+from solvers.exact.reach import within_gap
+from solvers.exact.relaxation import Relaxation
+from solvers.model.assign import assign, columns_of
+from solvers.model.columns import Column
+from solvers.model.master import Master, StageGoal
+from solvers.model.shape_catalogue import ShapeCatalogue, catalogue, large
+from solvers.model.slots import slots
 from solvers.solution import trimmed
 
 # parts of the gap that are decided one after the other

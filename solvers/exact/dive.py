@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.problem import Pattern
-from solvers.arrays import Floats
-from solvers.assign import assign
-from solvers.columns import Column, MixColumn, PatternColumn, ReplicaColumn, bought
-from solvers.cutting import Cutting
-from solvers.relaxation import Relaxation
+from solvers.exact.cutting import Cutting
+from solvers.exact.relaxation import Relaxation
+from solvers.model.arrays import Floats
+from solvers.model.assign import assign
+from solvers.model.columns import Column, MixColumn, PatternColumn, ReplicaColumn, bought
 
 # a mix that the relaxation takes at least so much of is fixed; if there is none, the largest part of those left
 _SURE = 0.999

@@ -13,10 +13,10 @@ import highspy
 import numpy as np
 from highspy._core import _Highs
 
-from solvers.arrays import Floats
-from solvers.highs import silent_solver
-from solvers.knapsack import Knapsack
-from solvers.slices import Slices
+from solvers.exact.highs import silent_solver
+from solvers.model.arrays import Floats
+from solvers.searches.knapsack import Knapsack
+from solvers.searches.slices import Slices
 
 Classes = tuple[int, ...]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.arrays import Floats, Integers
-from solvers.slots import Group
+from solvers.model.arrays import Floats, Integers
+from solvers.model.slots import Group
 
 # cells of the row that is rounded to a grid: 512 MiB each on an 80 GiB GPU
 _CELLS = 64

@@ -1,0 +1,1 @@
+"""The exact engine: linear relaxation, bounds, and plans in whole numbers."""

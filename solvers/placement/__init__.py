@@ -1,0 +1,1 @@
+"""From counts to names: nodes, GPUs and start slots."""
