@@ -83,9 +83,9 @@ def slots(problem: Problem, shapes: Sequence[int]) -> Slots:
 
 
 def at_most_one(problem: Problem, demand: int, shapes: Iterable[int]) -> bool:
-    """Whether an irredundant mix of these shapes has at most one replica of the demand: then it can stay anonymous."""
+    """Whether an irredundant mix of these shapes of a demand has at most one replica: then it can stay anonymous."""
     wanted: Demand = problem.demands[demand]
-    smallest = min((problem.shapes[i].capacity_microrps for i in shapes if problem.shapes[i].demand == demand), default=0)
+    smallest = min((problem.shapes[i].capacity_microrps for i in shapes), default=0)
     one_is_enough = smallest >= wanted.peak_microrps and wanted.min_replicas <= 1 and not wanted.tolerate_nodes
     return wanted.max_replicas <= 1 or one_is_enough
 
@@ -102,7 +102,10 @@ def _strangers(problem: Problem) -> dict[int, frozenset[int]]:
 def _tagged(problem: Problem, shapes: Sequence[int]) -> dict[str, frozenset[int]]:
     """Per mode the demands whose identity matters."""
     apart = frozenset(_strangers(problem))
-    several = {i for i in range(len(problem.demands)) if not at_most_one(problem, i, shapes)}
+    own: defaultdict[int, list[int]] = defaultdict(list)
+    for index in shapes:
+        own[problem.shapes[index].demand].append(index)
+    several = {i for i in range(len(problem.demands)) if not at_most_one(problem, i, own[i])}
     return {"mig": apart, "time_shared": apart | several, "mps": apart | several}
 
 
@@ -246,10 +249,12 @@ def _together(classes: Sequence[SlotClass], members: Sequence[int]) -> Iterator[
 
 def _layouts(pool: Pool, slots: Sequence[tuple[str, tuple[int, ...]]], limits: Sequence[int]) -> tuple[tuple[str, ...], ...]:
     """The largest multisets of profiles that some layout offers and the host has room for, as the slots go; sorted."""
-    lightest = {
-        name: tuple(min(weights) for weights in zip(*(weights for other, weights in slots if other == name), strict=True))
-        for name, _ in slots
-    }
+    if not pool.mig_layouts:
+        return ()
+    by_profile: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for name, weights in slots:
+        by_profile[name].append(weights)
+    lightest = {name: tuple(map(min, zip(*listed, strict=True))) for name, listed in by_profile.items()}
     found: set[tuple[str, ...]] = set()
     for layout in pool.mig_layouts:
         _parts(tuple(sorted(slot.profile for slot in layout if slot.profile in lightest)), lightest, limits, found)
