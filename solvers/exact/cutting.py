@@ -9,18 +9,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import highspy
 import numpy as np
-from highspy._core import _Highs
 
-from solvers.exact.highs import silent_solver
+from solvers.highs import Entries, IntegerLimits, LinearSolver, empty
 from solvers.model.arrays import Floats
 from solvers.searches.knapsack import Knapsack
 from solvers.searches.slices import Slices
 
 Classes = tuple[int, ...]
 
-_NONE = np.zeros(0, dtype=np.int32)
 # rounds of pattern generation, and branch and bound nodes of the integer program
 _MOST_ROUNDS = 25
 _MOST_NODES = 300
@@ -57,31 +54,27 @@ class Cutting:
         whole.update(self._integers(patterns, np.maximum(0.0, rest)))
         return whole
 
-    def _model(self, patterns: Sequence[Classes], needs: Floats) -> _Highs:
-        solver = silent_solver()
-        solver.addRows(len(needs), needs, np.full(len(needs), math.inf), 0, _NONE, _NONE, np.zeros(0))
+    def _model(self, patterns: Sequence[Classes], needs: Floats) -> LinearSolver:
+        solver = LinearSolver()
+        solver.add_rows(needs, np.full(len(needs), math.inf), empty(len(needs)))
         self._extend(solver, patterns)
         return solver
 
-    def _extend(self, solver: _Highs, patterns: Sequence[Classes]) -> None:
-        starts, rows, values = [], list[int](), list[float]()
+    def _extend(self, solver: LinearSolver, patterns: Sequence[Classes]) -> None:
+        entries = Entries()
         for pattern in patterns:
-            starts.append(len(rows))
-            for slot, count in Counter(pattern).items():
-                if slot in self._row:
-                    rows.append(self._row[slot])
-                    values.append(float(count))
+            entries.add({self._row[slot]: float(count) for slot, count in Counter(pattern).items() if slot in self._row})
         count = len(patterns)
-        at, row = np.array(starts, dtype=np.int32), np.array(rows, dtype=np.int32)
-        solver.addCols(count, np.ones(count), np.zeros(count), np.full(count, math.inf), len(rows), at, row, np.array(values))
+        solver.add_columns(np.ones(count), np.zeros(count), np.full(count, math.inf), entries)
 
     def _generate(self) -> Floats:
         solver = self._model(list(self._patterns), self._needs)
+        answer = solver.solve()
         for _ in range(_MOST_ROUNDS):
-            solver.run()
-            duals = np.array(solver.getSolution().row_dual)
+            if answer is None:
+                break
             values = np.zeros(self._classes)
-            values[self._needed] = duals
+            values[self._needed] = answer.duals
             fresh: dict[Classes, None] = {}
             for seller in self._sellers:
                 seller.price(values)
@@ -90,20 +83,15 @@ class Cutting:
                 break
             self._patterns.update(fresh)
             self._extend(solver, list(fresh))
-        solver.run()
-        return np.array(solver.getSolution().col_value)
+            answer = solver.solve()
+        return np.zeros(len(self._patterns)) if answer is None else answer.columns
 
     def _integers(self, patterns: Sequence[Classes], needs: Floats) -> Counter[Classes]:
         if not needs.any():
             return Counter()
         solver = self._model(patterns, needs)
-        count = len(patterns)
-        solver.changeColsIntegrality(count, np.arange(count, dtype=np.int32), np.full(count, highspy.HighsVarType.kInteger))
-        solver.setOptionValue("mip_max_nodes", _MOST_NODES)
         # the objective counts GPUs: less than one between plan and bound is no gap
-        solver.setOptionValue("mip_abs_gap", 0.999)
-        solver.run()
-        if solver.getInfo().primal_solution_status != 2:
+        found = solver.solve_integer(range(len(patterns)), IntegerLimits(_MOST_NODES, gap=0.999)).columns
+        if found is None:
             return Counter({(slot,): int(need) for slot, need in zip(self._needed, needs, strict=True) if need})
-        values = solver.getSolution().col_value
-        return Counter({pattern: round(value) for pattern, value in zip(patterns, values, strict=True) if round(value)})
+        return Counter({pattern: round(float(value)) for pattern, value in zip(patterns, found, strict=True) if round(float(value))})

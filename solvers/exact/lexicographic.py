@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities, violations
 from solvers.baselines import best_fit, exclusive, first_fit, squishy
-from solvers.exact.dive import DiveRounds
 from solvers.exact.stage import Effort, Search, clock, run_stage
 from solvers.model.master import StageGoal
 from solvers.model.useful_shapes import dominators
@@ -22,7 +21,7 @@ QUICK = "quick"
 
 # What the quick engine does less of: rounds of column generation (the last ones move the bound by parts of a thousand), and columns up to
 # which it looks for a proof (its integer programs end in a second where those of the exact one take ten).
-_QUICK = Effort(rounds=20, columns=1_000, dive=DiveRounds(first=2, later=0))
+_QUICK = Effort(precise_rounds=0, dives=1, nodes=10, columns=1_000)
 
 
 def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:

@@ -9,14 +9,15 @@ optimal, and stays valid when a search was cut short, because searches then repo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from planner.problem import Demand, shortfall
 from solvers.model.arrays import Floats
-from solvers.model.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn, bought
+from solvers.model.columns import Column, MixColumn, bought
 from solvers.model.master import Master
 from solvers.model.shape_catalogue import ShapeCatalogue
 from solvers.model.useful_shapes import takes_whole_gpus
@@ -31,7 +32,7 @@ class Prices:
 
     slot_values: Floats
     gpu_prices: dict[tuple[int, int], float]
-    unserved_prices: tuple[float, ...]
+    unserved_prices: Sequence[float] | Mapping[int, float]
     node_values: tuple[float, ...]
     pinned_value: float
     fixed: float
@@ -99,56 +100,14 @@ class Pricing:
         """Build the knapsacks once."""
         self.master = master
         self.stock = stock
-        self._sellers = [Slices(group) if group.layouts else Knapsack(group) for group in master.slots.groups]
-
-    def quick(self, prices: Prices, known: Floats, demands: Sequence[int], steps: int) -> list[Column]:
-        """Columns alone, for some demands, without a bound: patterns of the classes whose value is known, mixes at all prices."""
-        columns: list[Column] = []
-        for group, seller in zip(self.master.slots.groups, self._sellers, strict=True):
-            seller.price(known)
-            columns.extend(PatternColumn(group.pool, p) for p in seller.best(prices.gpu_prices[group.pool, 1] * (1.0 + 1e-7)).patterns)
-        mixes: list[Column] = []
-        for i in demands:
-            mixes.extend(self.mixes(prices, i, steps)[1])
-        return [*columns, *mixes, *self._homes(mixes)]
-
-    def at(self, prices: Prices, *, steps: int) -> Priced:
-        """One round of pricing."""
-        problem = self.master.problem
-        columns: list[Column] = []
-        group_values: list[float] = []
-        for group, seller in zip(self.master.slots.groups, self._sellers, strict=True):
-            seller.price(prices.slot_values)
-            valued = seller.best(prices.gpu_prices[group.pool, 1])
-            group_values.append(valued.upper_value)
-            columns.extend(PatternColumn(group.pool, pattern) for pattern in valued.patterns)
-        feasible = self._balanced(prices, group_values)
-        mix_values: list[float] = []
-        for i in range(len(problem.demands)):
-            value, found = self.mixes(feasible, i, steps)
-            mix_values.append(value)
-            columns.extend(found)
-        columns.extend(self._homes(columns))
-        return Priced(feasible, feasible.fixed + sum(mix_values), mix_values, columns)
+        self.every_seller = [Slices(group) if group.layouts else Knapsack(group) for group in master.slots.groups]
 
     def sellers(self, pool: int) -> list[Knapsack | Slices]:
         """What prices the groups of a pool."""
-        pairs = zip(self.master.slots.groups, self._sellers, strict=True)
+        pairs = zip(self.master.slots.groups, self.every_seller, strict=True)
         return [seller for group, seller in pairs if group.pool == pool]
 
-    def _homes(self, columns: Sequence[Column]) -> list[Column]:
-        """Patterns for the slots that mixes ask for: without them a class that is new would seem to be nowhere."""
-        wanted = {
-            self.master.slots.of_shape[shape] for column in columns for shape, _ in bought(column) if shape in self.master.slots.of_shape
-        }
-        homes: list[Column] = []
-        for group, seller in zip(self.master.slots.groups, self._sellers, strict=True):
-            inside = wanted.intersection(group.classes)
-            if inside:
-                homes.extend(PatternColumn(group.pool, pattern) for pattern in seller.around(sorted(inside)))
-        return homes
-
-    def _balanced(self, prices: Prices, group_values: Sequence[float]) -> Prices:
+    def balanced(self, prices: Prices, group_values: Sequence[float]) -> Prices:
         """Prices at which no GPU sells more than it costs: slots become cheaper (Farley) where cost is the goal, else GPUs dearer."""
         valued = list(zip(self.master.slots.groups, group_values, strict=True))
         if self.master.goal.priority is None:
@@ -166,17 +125,14 @@ class Pricing:
             fixed -= rise * self.master.problem.pools[index].gpus if size == 1 else 0.0
         return replace(prices, gpu_prices=gpu_prices, fixed=fixed)
 
-    def mixes(self, prices: Prices, demand: int, steps: int) -> tuple[float, list[Column]]:
-        """A valid lower value of all mixes of a demand, and cheap ones."""
-        option_values = np.array(option_prices(self.master, self.stock, prices, demand))
-        if demand in self.master.covered:
-            return self._cover(prices, demand, option_values)
-        options = self.stock.options[demand]
-        chosen = self.stock.efficient(demand, option_values)
-        if options.demand.tolerate_nodes and options.demand.peak_microrps:
-            return self._surviving(prices, demand, option_values, chosen, steps)
-        search = self._search(prices, demand, options.demand, option_values, chosen, steps)
-        return search.lower_value, [self._column(demand, chosen, mix) for _, mix in search.found[-2:]]
+    def surviving_mix(
+        self, demand: int, option_values: Floats, chosen: Sequence[int], unserved_price: float, steps: int
+    ) -> Counter[int] | None:
+        """Copies per option of the cheapest mix of a demand that tolerates the loss of a node; None when none was found."""
+        at = Prices(np.zeros(0), {}, {demand: unserved_price}, (), 0.0, 0.0)
+        found = self._surviving(at, demand, option_values, chosen, steps)[1]
+        position = {shape: option for option, shape in enumerate(self.stock.shapes[demand])}
+        return Counter({position[shape]: count for shape, count in bought(found[-1])}) if found else None
 
     def _search(self, prices: Prices, index: int, demand: Demand, option_values: Floats, chosen: Sequence[int], steps: int) -> MixSearch:
         options = self.stock.options[index]
@@ -220,34 +176,17 @@ class Pricing:
                 found.append(self._column(demand, fitting, search.found[-1][1]))
         return lower, found[-2:]
 
-    def _cover(self, prices: Prices, demand: int, option_values: Floats) -> tuple[float, list[Column]]:
-        """The same for a demand that is covered replica by replica."""
-        peak = self.stock.options[demand].demand.peak_microrps
-        capacity = np.minimum(np.array(self.stock.options[demand].capacity_microrps), peak)
-        rates = np.full(len(capacity), math.inf)
-        np.divide(option_values, capacity, out=rates, where=capacity > 0)
-        order = np.argsort(rates, kind="stable")[:3]
-        columns: list[Column] = [ReplicaColumn(demand, self.stock.shapes[demand][i]) for i in order if rates[i] < math.inf]
-        columns.append(LossColumn(demand))
-        cheapest = min(float(rates.min(initial=math.inf)), prices.unserved_prices[demand])
-        return cheapest * peak, [column for column in columns if self.master.allows(column)]
-
-    def filled(self, duals: Floats, centre: Floats) -> Floats:
-        """Duals with a price for every class that no column has reached: the most it may cost before a GPU with it pays.
-
-        A GPU that holds it beside the best of the other classes is then worth no more than its own price.
-        """
-        known = prices(self.master, duals)
-        start = len(self.master.problem.demands)
-        lift = np.full(len(self.master.slots.classes), math.inf)
-        for group, seller in zip(self.master.slots.groups, self._sellers, strict=True):
-            seller.price(known.slot_values)
-            classes = list(group.classes)
-            lift[classes] = np.minimum(lift[classes], seller.headroom(known.gpu_prices[group.pool, 1]))
-        out = duals.copy()
-        slots = out[start : start + len(lift)]
-        slots[:] = np.fmax(slots, np.minimum(lift, centre[start : start + len(lift)]))
-        return np.where(np.isnan(out), centre, out)
+    def mix_value(self, demand: int, option_values: Floats, unserved_price: float, steps: int) -> float:
+        """A valid lower value of all mixes of a demand at prices of its options."""
+        options = self.stock.options[demand]
+        if not len(option_values):
+            missing = shortfall(options.demand, 0, 0, 0)
+            return unserved_price * missing if missing else 0.0
+        at = Prices(np.zeros(0), {}, {demand: unserved_price}, (), 0.0, 0.0)
+        chosen = self.stock.efficient(demand, option_values)
+        if options.demand.tolerate_nodes and options.demand.peak_microrps:
+            return self._surviving(at, demand, option_values, chosen, steps)[0]
+        return self._search(at, demand, options.demand, option_values, chosen, steps).lower_value
 
 
 def option_prices(master: Master, stock: ShapeCatalogue, at: Prices, demand: int) -> list[float]:

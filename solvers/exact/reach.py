@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from solvers.exact.pricing import Priced, mix_column, option_prices
+from solvers.highs import Entries, IntegerAnswer, IntegerLimits, LinearSolver, empty
 from solvers.model.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn
 from solvers.model.master import Master
 from solvers.model.shape_catalogue import ShapeCatalogue, coverable
@@ -50,6 +52,15 @@ def within_gap(master: Master, stock: ShapeCatalogue, priced: Priced, gap: float
         else:
             return None
     return Reach([*columns, *master.node_columns()], frozenset(covered))
+
+
+def solve_integer(master: Master, columns: Sequence[Column], limits: IntegerLimits) -> IntegerAnswer:
+    """The integer master over the given columns."""
+    arrays = master.arrays(columns)
+    solver = LinearSolver()
+    solver.add_rows(master.row_lower, master.row_upper, empty(len(master.row_lower)))
+    solver.add_columns(arrays.costs, arrays.lower, arrays.upper, Entries(arrays.starts, arrays.rows, arrays.entries))
+    return solver.solve_integer([i for i, column in enumerate(columns) if not isinstance(column, LossColumn)], limits)
 
 
 def _mixes_within(master: Master, stock: ShapeCatalogue, priced: Priced, demand: int, gap: float) -> list[MixColumn] | None:

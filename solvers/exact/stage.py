@@ -18,12 +18,12 @@ from functools import partial
 from planner.problem import Pattern, Problem, SolveProgress, Watch, cost, priorities, unserved, unserved_by_priority
 from solvers.baselines.best_fit import fill
 from solvers.baselines.packing import Packing
-from solvers.exact.dive import DiveRounds, dive
-from solvers.exact.highs import solve_integer
-from solvers.exact.reach import within_gap
-from solvers.exact.relaxation import Relaxation
-from solvers.model.assign import assign, columns_of
-from solvers.model.columns import Column
+from solvers.exact.cover_integer import Breadth, solve_whole
+from solvers.exact.cover_root import CoverRoot
+from solvers.exact.mix_dive import MixDive
+from solvers.exact.reach import solve_integer, within_gap
+from solvers.highs import IntegerLimits
+from solvers.model.assign import assign
 from solvers.model.master import Master, StageGoal
 from solvers.model.shape_catalogue import ShapeCatalogue, catalogue, large
 from solvers.model.slots import slots
@@ -32,23 +32,32 @@ from solvers.solution import trimmed
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
-# parts of a time limit after which the relaxation, the choice of nodes and the dives come to an end; the integer program has the rest
-_ROOT, _SETTLE, _DIVE = 0.35, 0.45, 0.6
-# after this part no proof by enumeration is begun
-_WIDEN = 0.75
-_DIVE_ROUNDS = DiveRounds(first=10, later=2)
-# columns of the integer program that improves on the dives, and the largest fleets for which it ends in time
-_MOST_COLUMNS, _MOST_GPUS = 2_500, 400
+# parts of a time limit after which the relaxation, the dives and the proofs by enumeration end; the integer program gets a part of the rest
+_ROOT, _DIVE, _WIDEN, _INTEGER = 0.4, 0.55, 0.8, 0.8
+# rounds in which mixes join the relaxation
+_RELAXED_ROUNDS = 6
+# the largest fleets for which an integer program over the columns that nearly pay finds something in time
+_MOST_GPUS = 600
+
+
+_BREADTH = Breadth()
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Limits of one solve, all in units of work unless time_left_s says otherwise."""
+    """Limits of one solve, all in units of work unless time_left_s says otherwise.
 
-    rounds: int = 60
-    nodes: int = 150
+    rounds and precise_rounds of the relaxation, dives, nodes and breadth of the integer program that improves on them, columns and nodes of
+    proofs by enumeration.
+    """
+
+    rounds: int = 400
+    precise_rounds: int = 30
+    dives: int = 3
+    nodes: int = 60
+    breadth: Breadth = _BREADTH
     columns: int = 8_000
-    dive: DiveRounds = _DIVE_ROUNDS
+    proof_nodes: int = 150
     time_limit_s: float | None = None
     time_left_s: Callable[[], float | None] = lambda: None
     watch: Watch | None = None
@@ -118,30 +127,15 @@ def run_stage(search: Search, goal: StageGoal) -> int:
         return 0
     shapes = search.concerned(goal)
     stock = catalogue(search.problem, shapes)
-    master = Master(search.problem, slots(search.problem, shapes), goal, large(stock))
-
-    def until(part: float) -> Callable[[float], bool]:
-        def enough(bound: float) -> bool:
-            search.report(goal, master.exact_bound(bound))
-            return master.exact_bound(bound) >= search.value(goal) or search.effort.over(part)
-
-        return enough
-
-    relaxation = Relaxation(master, stock, columns_of(master, search.incumbent))
-    relaxation.run(search.effort.rounds, until(_ROOT))
-    ways = relaxation.settle(until(_SETTLE))
-    stage = _Stage(search, master, stock, goal, relaxation, master.exact_bound(relaxation.bound))
-    for nodes in ways or [{}]:
-        if not stage.closed():
-            relaxation.take(nodes)
-            search.offer(completed(search.problem, dive(relaxation, search.effort.dive, partial(search.effort.over, _DIVE))))
-            search.report(goal, stage.floor)
-    if not stage.closed() and sum(pattern.count for pattern in search.incumbent) <= _MOST_GPUS:
-        stage.improve(master, relaxation.cheapest(columns_of(master, search.incumbent), _MOST_COLUMNS))
-        search.report(goal, stage.floor)
-    for share_fraction in _SHARES:
-        if stage.closed() or search.effort.over(_WIDEN) or not stage.widen(share_fraction):
-            break
+    master = Master(search.problem, slots(search.problem, shapes), goal)
+    stage = _Stage(search, master, stock, goal, CoverRoot(master, stock))
+    stage.relax()
+    if not stage.closed():
+        stage.dive()
+    if not stage.closed() and stage.small:
+        stage.improve()
+    if not stage.closed():
+        stage.prove()
     return min(stage.floor, search.value(goal))
 
 
@@ -155,44 +149,96 @@ def completed(problem: Problem, patterns: Sequence[Pattern]) -> tuple[Pattern, .
 
 @dataclass(slots=True)
 class _Stage:
-    """What is known in the integer part of a stage; floor is the lower bound so far."""
+    """What is known in a stage; floor is the lower bound so far."""
 
     search: Search
     master: Master
     stock: ShapeCatalogue
     goal: StageGoal
-    relaxation: Relaxation
-    floor: int
+    root: CoverRoot
+    floor: int = 0
 
-    def closed(self) -> bool:
-        """Whether the incumbent is proven, or the time is up."""
-        return self.floor >= self.search.value(self.goal) or self.search.effort.over()
+    def closed(self, part: float = 1.0) -> bool:
+        """Whether the incumbent is proven, or a part of the time is up."""
+        return self.floor >= self.search.value(self.goal) or self.search.effort.over(part)
 
-    def improve(self, master: Master, columns: Sequence[Column]) -> float:
-        """Look for a better incumbent among combinations of columns; returns the scaled bound on all of these."""
-        effort = self.search.effort
-        answer = solve_integer(master, columns, nodes=effort.nodes, time_limit_s=effort.time_left_s())
-        if answer.columns is not None:
-            self.search.offer(assign(master, columns, answer.columns))
+    @property
+    def small(self) -> bool:
+        """Whether an integer program over the columns ends in time."""
+        return sum(pool.gpus for pool in self.search.problem.pools) <= _MOST_GPUS
+
+    def raise_floor(self, bound: float) -> None:
+        """Learn a bound (scaled), and tell whoever waits."""
+        if math.isfinite(bound):
+            self.floor = max(self.floor, self.master.exact_bound(bound))
         self.search.report(self.goal, self.floor)
-        return answer.bound
 
-    def widen(self, share_fraction: float) -> bool:
+    def relax(self) -> None:
+        """The relaxation, with the bound that whole numbers of GPUs and nodes give."""
+
+        def enough(bound: float) -> bool:
+            self.raise_floor(bound)
+            return self.closed(_ROOT)
+
+        effort = self.search.effort
+        self.root.run(effort.rounds, enough, precise_rounds=effort.precise_rounds if self.small else 0)
+        if self.goal.priority is None:
+            self.raise_floor(self.root.counts.solve())
+
+    def dive(self) -> None:
+        """Plans from the relaxation, for the best whole numbers of nodes."""
+        if self.root.answer is None:
+            return
+        dive = MixDive(self.root, partial(self.search.effort.over, _DIVE))
+        dive.relax(_RELAXED_ROUNDS)
+        for way in dive.ways()[: self.search.effort.dives]:
+            if self.closed(_DIVE):
+                return
+            for patterns in dive.run(way):
+                self.search.offer(completed(self.search.problem, patterns))
+            self.search.report(self.goal, self.floor)
+
+    def improve(self) -> None:
+        """Look for a better incumbent among combinations of columns that nearly pay."""
+        effort = self.search.effort
+        left_s = effort.time_left_s()
+        limits = IntegerLimits(effort.nodes, gap_fraction=1e-4, time_limit_s=None if left_s is None else _INTEGER * left_s)
+        found = solve_whole(self.root, MixDive(self.root, effort.over), self.search.incumbent, effort.breadth, limits)
+        if found is not None:
+            self.search.offer(completed(self.search.problem, found))
+        self.search.report(self.goal, self.floor)
+
+    def prove(self) -> None:
+        """Decide the gap to the bound part by part, while the columns that a solution there can use are few enough."""
+        master = replace(self.master, covered=large(self.stock))
+        for share_fraction in _SHARES:
+            if self.closed(_WIDEN) or not self._widen(master, share_fraction):
+                return
+
+    def _widen(self, master: Master, share_fraction: float) -> bool:
         """Decide the part of the gap next to the bound: every column that a solution there can use. False when they are too many.
 
         What needs another column is worth at least the end of that part, so the bound rises to it or to the bound of the
         integer program, whichever is lower.
         """
-        before = self.search.value(self.goal)
+        best = self.root.best
+        if best is None:
+            return False
+        effort, before = self.search.effort, self.search.value(self.goal)
         # one step of the lattice better than the incumbent, plus the tolerance that exact_bound takes off
-        target = (before - self.master.unavoidable() - self.master.lattice) / self.master.unit
-        reach = share_fraction * max(0.0, target - self.relaxation.best.bound) + 2e-6 + 1e-8 * abs(target)
-        found = within_gap(self.master, self.stock, self.relaxation.best, reach, self.search.effort.columns)
+        target = (before - master.unavoidable() - master.lattice) / master.unit
+        reach = share_fraction * max(0.0, target - best.bound) + 2e-6 + 1e-8 * abs(target)
+        found = within_gap(master, self.stock, best, reach, effort.columns)
         if found is None:
             return False
-        bound = self.improve(replace(self.master, covered=found.covered), found.columns)
-        decided = before if math.isinf(bound) else min(before, self.master.exact_bound(bound))
+        master = replace(master, covered=found.covered)
+        answer = solve_integer(master, found.columns, IntegerLimits(effort.proof_nodes, time_limit_s=effort.time_left_s()))
+        if answer.columns is not None:
+            counts = [round(value) for value in answer.columns.tolist()]
+            self.search.offer(assign(master, found.columns, counts))
+        decided = before if math.isinf(answer.bound) else min(before, master.exact_bound(answer.bound))
         if share_fraction < 1.0:
-            decided = min(decided, self.master.exact_bound(self.relaxation.best.bound + reach))
+            decided = min(decided, master.exact_bound(best.bound + reach))
         self.floor = max(self.floor, decided)
+        self.search.report(self.goal, self.floor)
         return True

@@ -14,6 +14,14 @@ class PatternColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuColumn:
+    """One shared GPU of a pool with replicas of these shapes (ascending)."""
+
+    pool: int
+    shapes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MixColumn:
     """One way to serve a demand: shapes with counts."""
 
@@ -31,7 +39,7 @@ class NodeColumn:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaColumn:
-    """One replica for a demand that is covered replica by replica, because it has too many mixes."""
+    """One replica on whole GPUs or in a MIG instance; in the master for a demand that is covered replica by replica."""
 
     demand: int
     shape: int
@@ -44,7 +52,7 @@ class LossColumn:
     demand: int
 
 
-Column = PatternColumn | MixColumn | NodeColumn | ReplicaColumn | LossColumn
+Column = PatternColumn | GpuColumn | MixColumn | NodeColumn | ReplicaColumn | LossColumn
 
 
 def bought(column: Column) -> tuple[tuple[int, int], ...]:

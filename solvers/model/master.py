@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from planner.problem import Problem
-from solvers.model.columns import Column, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn, bought
+from solvers.model.columns import Column, GpuColumn, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn, bought
 from solvers.model.slots import Slots
 from solvers.model.useful_shapes import takes_whole_gpus
 
@@ -153,7 +153,7 @@ class Master:
 
     def cost(self, column: Column) -> float:
         """Objective of one unit of a column, scaled."""
-        if isinstance(column, PatternColumn):
+        if isinstance(column, PatternColumn | GpuColumn):
             return self.gpu_price(column.pool)
         if isinstance(column, NodeColumn):
             return self.node_price(column.pool)
@@ -174,6 +174,8 @@ class Master:
             sold = Counter(self.supply_row(slot_class) for slot_class in column.classes)
             sold.update(self.capacity_rows(column.pool, 1))
             return {row: float(count) for row, count in sold.items()}
+        if isinstance(column, GpuColumn):
+            raise TypeError("the master sells slots of classes, not GPUs with shapes")
         if isinstance(column, NodeColumn):
             sizes = self.block_sizes[column.pool]
             return {self._capacity_row[column.pool, size]: -float(self.row_room(column.pool, size)) for size in sizes}
@@ -211,7 +213,7 @@ class Master:
 
     def allows(self, column: Column) -> bool:
         """Whether a column is legal in this stage."""
-        if isinstance(column, PatternColumn | NodeColumn) or not self._lost(column):
+        if isinstance(column, PatternColumn | GpuColumn | NodeColumn) or not self._lost(column):
             return True
         return not math.isinf(self.unserved_price(column.demand))
 

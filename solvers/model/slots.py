@@ -1,9 +1,8 @@
-"""Slot classes: places on a shared GPU that are interchangeable, and the groups of classes that may sit together.
+"""Slot classes: places on a GPU that are interchangeable, and the groups of classes that may sit together.
 
-Two shapes whose replicas ask the same of a GPU are one class of slot, whoever the replica belongs to, because GPUs sell
-slots and demands buy them. A class carries the identity of its demand only where identity matters: where the demand
-may have two replicas (never two on one time-shared GPU), or where not_with pairs name it. Resources that can never
-bind in a pool are left out of the class, which makes classes larger.
+Two shapes whose replicas ask the same of a GPU are one class of slot. On a shared GPU a class belongs to one demand, which sits there
+once; on MIG it is anybody's, except where not_with pairs name the demand. Resources that can never bind in a pool are left out of the
+class.
 
 The rules "no more residents than the smallest max_residents" and "in each window the sum of active_permille stays
 within the smallest active_limit_permille" are linear once both smallest values, which are a level, are fixed, and so is
@@ -19,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from planner.problem import Demand, Pool, Problem, Shape
+from planner.problem import Pool, Problem, Shape
 from solvers.model.useful_shapes import takes_whole_gpus
 
 # Largest number of residents, and largest sum of their active_permille.
@@ -44,7 +43,7 @@ class SlotClass:
 class Group:
     """Slot classes that may share one GPU of a pool while weights summed per row stay within limits.
 
-    most is how often a class may appear: once per demand behind it on a time-shared GPU, on MIG as often as it fits.
+    most is how often a class may appear: once on a shared GPU, on MIG as often as it fits.
     strangers holds the demands that a tagged class may not sit with. layouts is empty on time-shared GPUs.
     """
 
@@ -72,22 +71,15 @@ class Slots:
 def slots(problem: Problem, shapes: Sequence[int]) -> Slots:
     """Slot classes and groups of the given candidate shapes; whole-GPU shapes have no class."""
     sharing = [index for index in shapes if not takes_whole_gpus(problem.shapes[index])]
-    tagged = _tagged(problem, shapes)
+    tagged = _tagged(problem)
     windows = _windows(problem, sharing)
-    rows = _binding_rows(problem, sharing, windows)
-    key_of = {index: _slot_class(problem, index, tagged, rows, windows) for index in sharing}
+    levels = _levels(problem, sharing)
+    rows = _binding_rows(problem, levels, windows)
+    key_of = {index: _slot_class(problem, index, tagged, rows, windows, levels[index]) for index in sharing}
     classes = tuple(sorted(set(key_of.values())))
     position = {key: i for i, key in enumerate(classes)}
     of_shape = {index: position[key] for index, key in key_of.items()}
-    return Slots(frozenset(shapes), classes, of_shape, tuple(_groups(problem, classes, of_shape, rows, windows)))
-
-
-def at_most_one(problem: Problem, demand: int, shapes: Iterable[int]) -> bool:
-    """Whether an irredundant mix of these shapes of a demand has at most one replica: then it can stay anonymous."""
-    wanted: Demand = problem.demands[demand]
-    smallest = min((problem.shapes[i].capacity_microrps for i in shapes), default=0)
-    one_is_enough = smallest >= wanted.peak_microrps and wanted.min_replicas <= 1 and not wanted.tolerate_nodes
-    return wanted.max_replicas <= 1 or one_is_enough
+    return Slots(frozenset(shapes), classes, of_shape, tuple(_groups(problem, classes, rows, windows)))
 
 
 def _strangers(problem: Problem) -> dict[int, frozenset[int]]:
@@ -99,14 +91,10 @@ def _strangers(problem: Problem) -> dict[int, frozenset[int]]:
     return {i: frozenset(others) for i, others in apart.items()}
 
 
-def _tagged(problem: Problem, shapes: Sequence[int]) -> dict[str, frozenset[int]]:
-    """Per mode the demands whose identity matters."""
-    apart = frozenset(_strangers(problem))
-    own: defaultdict[int, list[int]] = defaultdict(list)
-    for index in shapes:
-        own[problem.shapes[index].demand].append(index)
-    several = {i for i in range(len(problem.demands)) if not at_most_one(problem, i, own[i])}
-    return {"mig": apart, "time_shared": apart | several, "mps": apart | several}
+def _tagged(problem: Problem) -> dict[str, frozenset[int]]:
+    """Per mode the demands whose identity matters: on a shared GPU all, which sit there once, on MIG those that bear not everybody."""
+    every = frozenset(range(len(problem.demands)))
+    return {"mig": frozenset(_strangers(problem)), "time_shared": every, "mps": every}
 
 
 def _row_weights(shape: Shape, pool: Pool, windows: int) -> tuple[int, ...]:
@@ -135,10 +123,36 @@ def _row_limits(pool: Pool, mode: str, level: Level, start_extra_mib: int, windo
     return (pool.memory_mib - start_extra_mib, most, *(active_permille,) * windows, compute_permille, pool.compute_limit_permille, *host)
 
 
-def _level(shape: Shape, pool: Pool) -> Level:
-    if shape.mode == "mps":
-        return min(shape.max_residents, pool.max_active_residents), 0
-    return shape.max_residents, min(shape.active_limit_permille, 1000 * pool.max_active_residents)
+def _levels(problem: Problem, sharing: Sequence[int]) -> dict[int, Level]:
+    """The level of each shape. No more can sit together than the smallest of a pool could, so levels beyond that are one."""
+    most = _most_together(problem, sharing)
+    levels: dict[int, Level] = {}
+    for index in sharing:
+        shape = problem.shapes[index]
+        pool = problem.pools[shape.pool]
+        residents = min(shape.max_residents, most[shape.pool, shape.mode])
+        if shape.mode == "mig":
+            levels[index] = (0, 0)
+        elif shape.mode == "mps":
+            levels[index] = min(residents, pool.max_active_residents), 0
+        else:
+            levels[index] = residents, min(shape.active_limit_permille, 1000 * min(residents, pool.max_active_residents))
+    return levels
+
+
+def _most_together(problem: Problem, sharing: Iterable[int]) -> dict[tuple[int, str], int]:
+    """Per pool and mode as many residents as the smallest of them could be on one GPU."""
+    least: defaultdict[tuple[int, str], list[tuple[int, int, int]]] = defaultdict(list)
+    for index in sharing:
+        shape = problem.shapes[index]
+        least[shape.pool, shape.mode].append((shape.memory_mib, shape.host_cores, shape.host_memory_mib))
+    most: dict[tuple[int, str], int] = {}
+    for key, needs in least.items():
+        pool = problem.pools[key[0]]
+        limits = (pool.memory_mib, pool.host_cores_per_gpu, pool.host_memory_mib_per_gpu)
+        smallest = map(min, zip(*needs, strict=True))
+        most[key] = max(1, min([limit // need for limit, need in zip(limits, smallest, strict=True) if need] or [len(needs)]))
+    return most
 
 
 def _bears(own: Level, level: Level) -> bool:
@@ -150,10 +164,10 @@ def _windows(problem: Problem, sharing: Iterable[int]) -> int:
     return max((len(problem.shapes[i].active_permille) for i in sharing), default=1)
 
 
-def _binding_rows(problem: Problem, sharing: Sequence[int], windows: int) -> dict[tuple[int, str], tuple[int, ...]]:
+def _binding_rows(problem: Problem, levels: dict[int, Level], windows: int) -> dict[tuple[int, str], tuple[int, ...]]:
     """Per pool and mode the rows that could overflow if every demand put its largest shape on one GPU as often as it may."""
     members: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-    for i in sharing:
+    for i in levels:
         members[problem.shapes[i].pool, problem.shapes[i].mode].append(i)
     rows: dict[tuple[int, str], tuple[int, ...]] = {}
     for (index, mode), indexes in members.items():
@@ -161,7 +175,7 @@ def _binding_rows(problem: Problem, sharing: Sequence[int], windows: int) -> dic
         most = max((len(layout) for layout in pool.mig_layouts), default=0)
         weights = [(problem.shapes[i].demand, _row_weights(problem.shapes[i], pool, windows)) for i in indexes]
         # limits on residents and activities are those of the group; no group has lower ones than these
-        every = [_level(problem.shapes[i], pool) for i in indexes]
+        every = [levels[i] for i in indexes]
         level = (min(most for most, _ in every), min(active_permille for _, active_permille in every))
         limits = _row_limits(pool, mode, level, max(problem.shapes[i].start_extra_mib for i in indexes), windows)
         binding = {row for row, limit in enumerate(limits) if _largest_sum(weights, row, most) > limit}
@@ -180,7 +194,12 @@ def _largest_sum(weights: Sequence[tuple[int, tuple[int, ...]]], row: int, most:
 
 
 def _slot_class(
-    problem: Problem, index: int, tagged: dict[str, frozenset[int]], rows: dict[tuple[int, str], tuple[int, ...]], windows: int
+    problem: Problem,
+    index: int,
+    tagged: dict[str, frozenset[int]],
+    rows: dict[tuple[int, str], tuple[int, ...]],
+    windows: int,
+    level: Level,
 ) -> SlotClass:
     shape = problem.shapes[index]
     pool = problem.pools[shape.pool]
@@ -191,19 +210,14 @@ def _slot_class(
         mig_profile=shape.mig_profile or "" if shape.mode == "mig" else "",
         colocation_class=shape.colocation_class,
         demand=shape.demand if shape.demand in tagged[shape.mode] else -1,
-        level=(0, 0) if shape.mode == "mig" else _level(shape, pool),
+        level=level,
         start_extra_mib=0 if shape.mode == "mig" else shape.start_extra_mib,
         weights=tuple(weights[row] for row in rows[shape.pool, shape.mode]),
     )
 
 
-def _groups(
-    problem: Problem, classes: tuple[SlotClass, ...], of_shape: dict[int, int], rows: dict[tuple[int, str], tuple[int, ...]], windows: int
-) -> list[Group]:
+def _groups(problem: Problem, classes: tuple[SlotClass, ...], rows: dict[tuple[int, str], tuple[int, ...]], windows: int) -> list[Group]:
     strangers = _strangers(problem)
-    owners: defaultdict[int, set[int]] = defaultdict(set)
-    for shape, slot in of_shape.items():
-        owners[slot].add(problem.shapes[shape].demand)
     together: defaultdict[tuple[int, str, str], list[int]] = defaultdict(list)
     for i, slot_class in enumerate(classes):
         together[slot_class.pool, slot_class.mode, slot_class.colocation_class].append(i)
@@ -211,7 +225,6 @@ def _groups(
     for (index, mode, _), members in sorted(together.items()):
         pool = problem.pools[index]
         slots_per_gpu = max((len(layout) for layout in pool.mig_layouts), default=0)
-        most = {i: slots_per_gpu or len(owners[i]) for i in members}
         for level, start_extra_mib, chosen in _together(classes, members):
             limits = _row_limits(pool, mode, level, start_extra_mib, windows)
             groups.append(
@@ -220,7 +233,7 @@ def _groups(
                     classes=tuple(chosen),
                     weights=tuple(classes[i].weights for i in chosen),
                     limits=tuple(limits[row] for row in rows[index, mode]),
-                    most=tuple(most[i] for i in chosen),
+                    most=(slots_per_gpu or 1,) * len(chosen),
                     tags=tuple(classes[i].demand for i in chosen),
                     strangers=tuple(strangers.get(classes[i].demand, frozenset()) for i in chosen),
                     profiles=tuple(classes[i].mig_profile for i in chosen),

@@ -1,0 +1,85 @@
+"""Cuts: what every legal way to serve a demand meets, as rows of the covering program.
+
+At any prices of its options the cheapest way to serve a demand is a valid cut, because it is a minimum over all ways. Quick cuts take
+market prices, precise ones the prices at which the program's answer is violated most.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from planner.problem import Problem
+from solvers.exact.cover_program import Cut
+from solvers.exact.offers import Offers
+from solvers.exact.separation import violated
+from solvers.highs import LinearAnswer
+from solvers.model.columns import LossColumn
+
+if TYPE_CHECKING:
+    from solvers.exact.cover_root import CoverRoot, Look
+
+# a quick cut counts when it is violated by this part
+_LEAST_VIOLATION = 1e-4
+# demands that cost less than this (scaled) are as good as free
+_LEAST_WORTH = 1e-6
+# options beside those in use that a precise cut looks at, and what a unit of their weight costs
+_COMPANIONS, _LEAN = 8, 1e-3
+
+
+def first_cuts(problem: Problem, offers: Offers) -> list[Cut]:
+    """Capacity of each demand, its fewest replicas, and two of them where one may be lost."""
+    cuts: list[Cut] = []
+    for i, demand in enumerate(problem.demands):
+        part = offers.part[offers.of(i)]
+        if demand.peak_microrps > 0:
+            cuts.append(Cut(i, part, 1.0, 1.0))
+        if demand.min_replicas > 1 or (demand.min_replicas and not demand.peak_microrps):
+            cuts.append(Cut(i, np.full(len(part), 1.0 / demand.min_replicas), 1.0, 1.0))
+        if demand.tolerate_nodes and demand.peak_microrps:
+            cuts.append(Cut(i, np.full(len(part), 0.5), 1.0, 1.0))
+    return cuts
+
+
+def separate(root: CoverRoot, answer: LinearAnswer, look: Look) -> tuple[list[Cut], float]:
+    """Cuts that the program's answer violates at market prices, and by how much in all."""
+    market, usage = root.market(look), root.program.usage(answer.columns)
+    unserved_prices = look.at.unserved_prices
+    least = root.least(market, unserved_prices)
+    cuts: list[Cut] = []
+    total = 0.0
+    for i, demand in enumerate(root.problem.demands):
+        own = root.offers.of(i)
+        if own.start == own.stop or demand.max_replicas < 1 or not _LEAST_WORTH < least[i] < math.inf:
+            continue
+        loss = unserved_prices[i] * demand.peak_microrps / least[i] if math.isfinite(unserved_prices[i]) else 1.0
+        # a replica that weighs more than the least of all ways makes the cut hold by itself: no more is needed
+        weights = np.minimum(1.0, market[own] / least[i])
+        lost = root.program.place(LossColumn(i))
+        have = float(weights @ usage[own]) + (loss * float(answer.columns[lost]) if lost is not None else 0.0)
+        if have < 1.0 - _LEAST_VIOLATION:
+            cuts.append(Cut(i, weights, loss, 1.0))
+            total += float(least[i]) * (1.0 - have)
+    return cuts, total
+
+
+def precise(root: CoverRoot, answer: LinearAnswer, look: Look) -> list[Cut]:
+    """The most violated cuts of demands that must be served and for which capacity alone decides that."""
+    usage = root.program.usage(answer.columns)
+    reduced = root.market(look, 1.0) - look.worth
+    cuts: list[Cut] = []
+    for i in range(len(root.problem.demands)):
+        own = root.offers.of(i)
+        if not root.offers.plain[i] or own.start == own.stop or math.isfinite(look.at.unserved_prices[i]):
+            continue
+        useful = np.flatnonzero(root.offers.capacity[own] > 0)
+        lean = np.full(len(useful), math.inf)
+        lean[np.argsort(reduced[own][useful], kind="stable")[:_COMPANIONS]] = _LEAN
+        found = violated(root.offers.capacity[own][useful], usage[own][useful], lean, int(root.offers.peak[i]))
+        if found is not None:
+            weights = np.ones(own.stop - own.start)
+            weights[useful] = found
+            cuts.append(Cut(i, weights, 1.0, 1.0))
+    return cuts

@@ -1,0 +1,299 @@
+"""The linear relaxation of a stage over GPU patterns: columns and cuts arrive until neither moves the bound.
+
+Prices come from the duals of the cuts, smoothed towards the best known ones. Quick rounds look at classes that were near and give columns;
+full rounds look at all, which gives a bound. When the columns are there, cuts are sought: at market prices (what an option may cost before
+a GPU with it pays) the cheapest way to serve a demand is a cut, because it is a minimum over all legal ways.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from solvers.exact.counts import Counts
+from solvers.exact.cover_cuts import first_cuts, precise, separate
+from solvers.exact.cover_program import CoverProgram, Cut
+from solvers.exact.offers import Offers, first_prices, offers
+from solvers.exact.pricing import Priced, Prices, Pricing, prices
+from solvers.highs import LinearAnswer
+from solvers.model.arrays import Floats
+from solvers.model.columns import Column, GpuColumn, LossColumn, NodeColumn, PatternColumn, ReplicaColumn
+from solvers.model.master import Master
+from solvers.model.shape_catalogue import ShapeCatalogue
+from solvers.searches.least import cheapest
+from solvers.searches.slices import Slices
+
+# part of the best known duals in the smoothed ones
+_CENTRE = 0.6
+# columns are generated until the program is within this part of the bound, cuts until they add less than that part
+_TAIL_FRACTION, _CUT_FRACTION = 3e-4, 4e-4
+_MOST_CUT_ROUNDS, _MOST_QUICK = 14, 12
+# where between its worth and the most that it may cost the market price of a shared option lies: at the end, pairs of such options beside
+# each other would cost more than their GPU, and each round of cuts would bring a flood of columns
+_MARKET = 0.6
+# combinations that the search of the mixes of one demand inspects where capacity alone does not decide
+_STEPS = 600
+# replicas of one demand that are added in one round
+_MOST_DIRECT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Prices and worth of options at some duals: what group patterns are worth at most, and per demand the worth of its cuts."""
+
+    at: Prices
+    worth: Floats
+    cost: Floats
+    group_values: list[float]
+    columns: list[Column]
+
+
+@dataclass(slots=True)
+class _Generation:
+    """Where the generation of columns and cuts stands: smoothed duals, those looked at last, the bound since the last cuts."""
+
+    centre: Floats
+    duals: Floats
+    best: float = -math.inf
+    quick: int = 0
+    stale: bool = False
+    near_enough: bool = False
+    cut_rounds: int = 0
+    precise_rounds: int = 0
+
+
+class CoverRoot:
+    """Program, prices and the best bound of one stage."""
+
+    def __init__(self, master: Master, stock: ShapeCatalogue) -> None:
+        """Rows of the first cuts, columns of nodes and losses."""
+        self.master, self.stock = master, stock
+        self.problem = master.problem
+        self.pricing = Pricing(master, stock)
+        self.counts = Counts(master)
+        self.offers: Offers = offers(master.problem, stock, master.slots.of_shape)
+        self.guess = first_prices(master, self.offers)
+        self._shape_of = {slot: index for index, slot in sorted(master.slots.of_shape.items(), key=lambda item: self._capacity(item[0]))}
+        rates = np.full(len(self.offers.shape), math.inf)
+        np.divide(self.guess, self.offers.part, out=rates, where=self.offers.part > 0)
+        worth = [float(rates[self.offers.of(i)].min(initial=math.inf)) for i in range(len(self.problem.demands))]
+        self.first_worth = [value if math.isfinite(value) else 0.0 for value in worth]
+        self.program = CoverProgram(master, self.offers, 20.0 * max(1.0, *self.first_worth, 1.0))
+        losses = [LossColumn(i) for i in range(len(self.problem.demands)) if math.isfinite(master.unserved_price(i))]
+        self.program.add([*master.node_columns(), *losses])
+        self.program.add_cuts(first_cuts(self.problem, self.offers))
+        self.bound = -math.inf
+        self.best: Priced | None = None
+        self.answer: LinearAnswer | None = None
+
+    def _capacity(self, shape: int) -> int:
+        return self.problem.shapes[shape].capacity_microrps
+
+    def worths(self, duals: Floats) -> Floats:
+        """What one replica of each option is worth at some duals."""
+        out = np.zeros(len(self.offers.shape))
+        for cut, row in zip(self.program.cuts, self.program.cut_rows, strict=True):
+            if row < len(duals) and duals[row] > 0:
+                out[self.offers.of(cut.demand)] += duals[row] * cut.weights
+        for option, row in self.program.supply_row.items():
+            if row < len(duals) and duals[row] > 0:
+                out[option] += duals[row]
+        return out
+
+    def look(self, duals: Floats, *, full: bool) -> Look:
+        """Price all groups at some duals; without full only near classes, and group values are no bounds."""
+        worth = self.worths(duals)
+        start = len(self.problem.demands)
+        padded = self.program.master_duals(duals)
+        shared, these = self.offers.shared, self.offers
+        np.maximum.at(padded, start + these.slot[shared], worth[shared])
+        for slot, row in self.program.class_row.items():
+            padded[start + slot] = max(0.0, duals[row])
+        at = prices(self.master, padded)
+        columns: list[Column] = []
+        values: list[float] = []
+        for group, seller in zip(self.master.slots.groups, self.pricing.every_seller, strict=True):
+            price = at.gpu_prices[group.pool, 1]
+            if isinstance(seller, Slices):
+                seller.price(at.slot_values)
+                valued = seller.best(price * (1 + 1e-9) + 1e-9)
+                columns.extend(PatternColumn(group.pool, pattern) for pattern in valued.patterns)
+            else:
+                seller.price(at.slot_values, near=not full)
+                valued = seller.best(price * (1 + 1e-9) + 1e-9, quick=not full)
+                columns.extend(self.gpu(group.pool, pattern) for pattern in valued.patterns)
+                if full:
+                    seller.watch_near(price)
+            values.append(valued.upper_value)
+        cost = self.costs(at)
+        return Look(at, worth, cost, values, [*columns, *self._direct(worth, cost)])
+
+    def gpu(self, pool: int, classes: Sequence[int]) -> GpuColumn:
+        """A GPU that offers these slot classes, as shapes."""
+        return GpuColumn(pool, tuple(sorted(self._shape_of[slot] for slot in classes)))
+
+    def costs(self, at: Prices) -> Floats:
+        """What one replica of each option costs at some prices of GPUs and slots."""
+        these = self.offers
+        cost = np.where(these.slot >= 0, at.slot_values[these.slot] if len(at.slot_values) else 0.0, 0.0)
+        for (pool, size), price in at.gpu_prices.items():
+            cost[these.whole & (these.pool == pool) & (these.gpus == size)] = price * size
+        return np.asarray(cost)
+
+    def _direct(self, worth: Floats, cost: Floats) -> list[Column]:
+        """Replicas on whole GPUs or in MIG instances that are worth more than they cost, a few per demand."""
+        these = self.offers
+        reduced = np.where(these.whole | these.mig, cost - worth, math.inf)
+        bad = np.flatnonzero(reduced < -1e-9)
+        order = bad[np.lexsort((reduced[bad], these.demand[bad]))]
+        demand = these.demand[order]
+        keep = order[np.arange(len(order)) - np.searchsorted(demand, demand) < _MOST_DIRECT]
+        return [ReplicaColumn(int(these.demand[o]), int(these.shape[o])) for o in keep]
+
+    def bound_at(self, look: Look) -> float:
+        """The bound that a full look gives; remembers it."""
+        feasible = self.pricing.balanced(look.at, look.group_values)
+        cost = self.costs(feasible)
+        values = self.least(cost, feasible.unserved_prices)
+        priced = Priced(feasible, feasible.fixed + float(np.sum(values)), values.tolist(), [])
+        if math.isnan(priced.bound):
+            return self.bound
+        if self.best is None or priced.bound > self.best.bound:
+            self.best = priced
+        self.bound = max(self.bound, priced.bound)
+        if self.master.goal.priority is None:
+            self.counts.cut(priced)
+        return priced.bound
+
+    def least(self, cost: Floats, unserved_prices: Sequence[float] | Mapping[int, float]) -> Floats:
+        """The least that serving each demand costs, or leaving it unserved."""
+        out = np.zeros(len(self.problem.demands))
+        these = self.offers
+        for i in range(len(out)):
+            own = these.of(i)
+            capacity = these.capacity[own]
+            if these.plain[i] and len(capacity):
+                useful = np.flatnonzero(capacity > 0)
+                out[i] = cheapest(capacity[useful], np.maximum(0.0, cost[own][useful]), int(these.peak[i]), unserved_prices[i]).value
+            else:
+                out[i] = self.pricing.mix_value(i, cost[own], unserved_prices[i], _STEPS)
+        return out
+
+    def market(self, look: Look, part: float = _MARKET) -> Floats:
+        """What each option may cost: direct prices, and for shared ones a part of the way up to where a GPU with it would pay."""
+        these = self.offers
+        lift = np.full(len(self.master.slots.classes) + 1, math.inf)
+        for group, seller in zip(self.master.slots.groups, self.pricing.every_seller, strict=True):
+            if not group.layouts:
+                classes = list(group.classes)
+                lift[classes] = np.minimum(lift[classes], seller.headroom(look.at.gpu_prices[group.pool, 1]))
+        shared = these.shared
+        out = look.cost.copy()
+        rise = np.maximum(0.0, lift[these.slot[shared]] - look.worth[shared])
+        out[shared] = look.worth[shared] + part * np.where(np.isfinite(rise), rise, 0.0)
+        return out
+
+    def run(self, rounds: int, enough: Callable[[float], bool], *, precise_rounds: int = 0) -> None:
+        """Columns and cuts, until nothing moves, the bound is enough, or the rounds are used up.
+
+        After the quick cuts come precise ones, in so many rounds: dear, and worth it where a demand has few replicas of each kind.
+        """
+        state = self._begin()
+        for _ in range(rounds):
+            answer = self.program.solver.solve()
+            if answer is None:
+                return
+            self.answer = answer
+            look, fresh, full = self._generate(state, answer)
+            if not full and (fresh or not state.stale):
+                state.stale = not fresh
+                continue
+            if full:
+                bound = self.bound_at(look)
+                if bound > state.best:
+                    state.best, state.centre = bound, state.duals
+                if enough(self.bound):
+                    return
+                state.near_enough = answer.value - state.best <= _TAIL_FRACTION * abs(answer.value)
+                if not state.near_enough and fresh:
+                    state.stale = False
+                    continue
+            cuts = self._cuts(state, answer, look, precise_rounds)
+            if not cuts:
+                if full:
+                    return
+                state.near_enough = False
+                continue
+            self.program.add_cuts(cuts)
+            state.centre = np.append(answer.duals, np.zeros(len(cuts)))
+            state.best, state.stale = -math.inf, False
+
+    def _begin(self) -> _Generation:
+        centre = self._first_duals()
+        look = self.look(centre, full=True)
+        self.program.add([*look.columns, *self._seeds()])
+        self.bound_at(look)
+        return _Generation(centre, centre)
+
+    def _generate(self, state: _Generation, answer: LinearAnswer) -> tuple[Look, int, bool]:
+        """One round of columns; full rounds look at everything."""
+        state.centre = np.append(state.centre, np.zeros(len(answer.duals) - len(state.centre)))
+        full = (state.stale and not state.near_enough) or state.quick >= _MOST_QUICK
+        state.duals = answer.duals if state.stale else _CENTRE * state.centre + (1 - _CENTRE) * answer.duals
+        look = self.look(state.duals, full=full)
+        state.quick = 0 if full else state.quick + 1
+        if not full:
+            state.centre = state.duals
+        return look, self.program.add(look.columns), full
+
+    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, precise_rounds: int) -> list[Cut]:
+        """Quick cuts while they pay, then precise ones."""
+        if state.cut_rounds < _MOST_CUT_ROUNDS:
+            state.cut_rounds += 1
+            cuts, total = separate(self, answer, look)
+            if cuts and total >= _CUT_FRACTION * abs(answer.value):
+                return cuts
+        if state.precise_rounds >= precise_rounds:
+            return []
+        state.precise_rounds += 1
+        return precise(self, answer, look)
+
+    def _first_duals(self) -> Floats:
+        duals = np.zeros(self.program.solver.rows)
+        seen: set[int] = set()
+        for cut, row in zip(self.program.cuts, self.program.cut_rows, strict=True):
+            if cut.demand not in seen:
+                seen.add(cut.demand)
+                duals[row] = self.first_worth[cut.demand]
+        cheap = np.full(len(self.master.slots.classes) + 1, math.inf)
+        np.minimum.at(cheap, self.offers.slot, self.guess)
+        for slot, row in self.program.class_row.items():
+            duals[row] = cheap[slot] if np.isfinite(cheap[slot]) else 0.0
+        for i, pool in enumerate(self.problem.pools):
+            if pool.billing == "node" and self.master.goal.priority is None:
+                duals[self.program.capacity_row(i, 1)] = -self.master.node_price(i) / pool.gpus_per_node
+        return duals
+
+    def _seeds(self) -> list[Column]:
+        """A few replicas of each demand alone, and layouts of MIG."""
+        these, found = self.offers, list[Column]()
+        rates = np.full(len(these.shape), math.inf)
+        np.divide(self.guess, these.part, out=rates, where=these.part > 0)
+        for i in range(len(self.problem.demands)):
+            own = np.arange(these.starts[i], these.starts[i + 1])
+            for option in own[np.argsort(rates[own], kind="stable")][:6]:
+                shape = int(these.shape[option])
+                shared = bool(these.shared[option])
+                found.append(GpuColumn(int(these.pool[option]), (shape,)) if shared else ReplicaColumn(i, shape))
+        for group, seller in zip(self.master.slots.groups, self.pricing.every_seller, strict=True):
+            if isinstance(seller, Slices):
+                found.extend(PatternColumn(group.pool, pattern) for pattern in seller.around(group.classes))
+        return found
+
+
+def nodes_of(columns: Sequence[Column]) -> dict[int, int]:
+    """Where the columns of nodes are, per pool."""
+    return {column.pool: at for at, column in enumerate(columns) if isinstance(column, NodeColumn)}

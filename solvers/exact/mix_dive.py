@@ -1,0 +1,305 @@
+"""From the relaxation over GPU patterns to a plan: mixes join the program, and are fixed step by step.
+
+Patterns that are fixed one by one buy replicas that only half a mix needs. So whole mixes become columns: where the relaxation is nearly
+decided its mix is fixed, the rest follows the prices. What all mixes together then ask of a pool is a cutting stock problem of that pool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice, product
+
+import numpy as np
+
+from planner.problem import Pattern, Problem, nodes_needed
+from solvers.exact.cover_root import CoverRoot, Look, nodes_of
+from solvers.exact.cutting import Cutting
+from solvers.exact.mix_finder import MixFinder
+from solvers.highs import LinearAnswer
+from solvers.model.columns import GpuColumn, MixColumn, PatternColumn, ReplicaColumn
+from solvers.model.useful_shapes import takes_whole_gpus
+from solvers.solution import merged
+
+# a mix that the relaxation takes at least so much of is fixed; if there is none, the largest part of those left
+_SURE, _NEARLY, _PART = 0.98, 0.5, 0.25
+# a group of fixed mixes may raise the value by this part, or by this part of a GPU; so often one may be taken back
+_LOSS_FRACTION, _LOSS_GPUS, _MOST_TAKEN_BACK = 3e-4, 0.1, 20
+# how often demands are decided again whose GPUs a pool has no room for
+_MOST_REPAIRS = 3
+# whole numbers of nodes that are looked at
+_MOST_WAYS = 32
+# rounds of columns after each group
+_LATER_ROUNDS = 2
+
+
+class MixDive:
+    """Dives in the program of a root; leaves columns and rows behind, but no bounds."""
+
+    def __init__(self, root: CoverRoot, over: Callable[[], bool]) -> None:
+        """Over tells that time is up."""
+        self.root, self._over = root, over
+        self.program = root.program
+        self.finder = MixFinder(root.offers, root.pricing)
+        self._mixes: defaultdict[int, list[tuple[int, MixColumn]]] = defaultdict(list)
+
+    def ways(self) -> list[dict[int, int]]:
+        """Whole numbers of nodes per pool around the relaxed ones, the cheapest first."""
+        answer = self.root.answer
+        assert answer is not None
+        where = self._node_columns()
+        pools = self.root.problem.pools
+        around: list[list[int]] = []
+        for pool, at in where.items():
+            low, high = min(pools[pool].min_nodes, pools[pool].nodes), pools[pool].nodes
+            value = float(answer.columns[at])
+            around.append(sorted({min(high, max(low, math.floor(value + 1e-6))), min(high, max(low, math.ceil(value - 1e-6)))}))
+        tried: list[tuple[float, dict[int, int]]] = []
+        for numbers in islice(product(*around), _MOST_WAYS):
+            way = dict(zip(where, numbers, strict=True))
+            self.fix_nodes(way)
+            found = self.program.solver.solve()
+            if found is not None:
+                tried.append((found.value, way))
+        self.free_nodes()
+        return [way for _, way in sorted(tried, key=lambda item: (item[0], sorted(item[1].items())))]
+
+    def _node_columns(self) -> dict[int, int]:
+        return {
+            pool: at
+            for pool, column in nodes_of(self.program.columns).items()
+            if (at := self.program.place(self.program.columns[column])) is not None
+        }
+
+    def fix_nodes(self, way: Mapping[int, int]) -> None:
+        """Whole numbers of nodes from now on."""
+        where = self._node_columns()
+        at = [where[pool] for pool in way]
+        self.program.solver.bound_columns(at, list(way.values()), list(way.values()))
+
+    def free_nodes(self) -> None:
+        """As many nodes as the pools have from now on."""
+        pools = self.root.problem.pools
+        for pool, at in self._node_columns().items():
+            self.program.solver.bound_columns([at], [min(pools[pool].min_nodes, pools[pool].nodes)], [pools[pool].nodes])
+
+    def relax(self, rounds: int) -> LinearAnswer | None:
+        """The relaxation with mixes, before any is fixed."""
+        return self._refine({}, rounds)
+
+    def run(self, way: Mapping[int, int]) -> Iterator[tuple[Pattern, ...]]:
+        """Plans with these numbers of nodes, each better than the last or with less overflow.
+
+        Demands whose GPUs a pool has no room for are decided again, with less room there.
+        """
+        self.fix_nodes(way)
+        fixed: dict[int, MixColumn] = {}
+        lacking: Counter[int] = Counter()
+        for _ in range(_MOST_REPAIRS):
+            self._decide(fixed)
+            patterns = self.pack(fixed)
+            yield patterns
+            left_out = too_many(self.root.problem, patterns, way)
+            if not left_out or self._over():
+                break
+            for pattern in left_out:
+                lacking[pattern.pool] += pattern.count
+                self._lower(pattern.pool, lacking[pattern.pool])
+                for demand in {self.root.problem.shapes[index].demand for index in pattern.residents} & set(fixed):
+                    del fixed[demand]
+                    self._bound(demand, None)
+        for pool in lacking:
+            self._lower(pool, 0)
+        for demand in self._mixes:
+            self._bound(demand, None)
+        self.free_nodes()
+
+    def _lower(self, pool: int, gpus: int) -> None:
+        """So many GPUs of a pool are out of reach from now on."""
+        master = self.root.master
+        room = 0.0 if master.problem.pools[pool].billing == "node" else float(master.row_room(pool, 1) * master.problem.pools[pool].nodes)
+        self.program.solver.bound_row(self.program.capacity_row(pool, 1), -math.inf, room - gpus)
+
+    def _decide(self, fixed: dict[int, MixColumn]) -> None:
+        """A mix for every demand that is open, fixed one group after the other; a group that costs too much is taken back by half."""
+        answer = self._refine(fixed, _LATER_ROUNDS)
+        before, batch, given_up, taken_back = math.inf, list[tuple[int, MixColumn]](), set[int](), 0
+        while answer is not None:
+            if batch and answer.value > before + self._allowed(before) and taken_back < _MOST_TAKEN_BACK and not self._over():
+                taken_back += 1
+                back, batch = batch[len(batch) // 2 :], batch[: len(batch) // 2]
+                given_up.update(at for at, _ in back if not batch)
+                for _, mix in back:
+                    del fixed[mix.demand]
+                    self._bound(mix.demand, None, given_up)
+                answer = self._refine(fixed, 0)
+                continue
+            before = answer.value
+            rates = self._rates(answer, fixed)
+            if not rates:
+                break
+            sure = [item for item in rates if item[0] >= _SURE or self._over()]
+            chosen = sure or [item for item in rates[: max(1, int(_PART * len(rates)))] if item[0] >= min(_NEARLY, rates[0][0])]
+            batch = [] if sure else [(at, mix) for _, at, mix in chosen]
+            for _, at, mix in chosen:
+                fixed[mix.demand] = mix
+                self._bound(mix.demand, at)
+            answer = self._refine(fixed, 0 if self._over() else _LATER_ROUNDS)
+
+    def _allowed(self, value: float) -> float:
+        """By how much a group of fixed mixes may raise the value."""
+        master = self.root.master
+        dearest = max(
+            (
+                master.step_price(i) / master.unit / (pool.gpus_per_node if pool.billing == "node" else 1)
+                for i, pool in enumerate(master.problem.pools)
+            ),
+            default=0.0,
+        )
+        return max(_LOSS_FRACTION * value, _LOSS_GPUS * dearest) if math.isfinite(value) else math.inf
+
+    def _rates(self, answer: LinearAnswer, fixed: Mapping[int, MixColumn]) -> list[tuple[float, int, MixColumn]]:
+        """For every demand that is open the mix it uses most, most decided first."""
+        best = []
+        for demand, listed in sorted(self._mixes.items()):
+            if demand not in fixed:
+                value, at, mix = max(((float(answer.columns[at]), -at, mix) for at, mix in listed), key=lambda item: item[:2])
+                best.append((value, -at, mix))
+        return sorted(best, key=lambda item: (-item[0], item[1]))
+
+    def _bound(self, demand: int, chosen: int | None, given_up: AbstractSet[int] = frozenset()) -> None:
+        """Take one mix of a demand and none of the others; or any but those given up."""
+        at = [column for column, _ in self._mixes[demand]]
+        lower = [1.0 if column == chosen else 0.0 for column in at]
+        upper = [math.inf if (chosen is None and column not in given_up) or column == chosen else 0.0 for column in at]
+        self.program.solver.bound_columns(at, lower, upper)
+
+    def _refine(self, fixed: Mapping[int, MixColumn], rounds: int) -> LinearAnswer | None:
+        """Solve, and look for columns and mixes of the demands that are open."""
+        answer = self.program.solver.solve()
+        for _ in range(rounds):
+            if answer is None or self._over():
+                return answer
+            look = self.root.look(answer.duals, full=False)
+            fresh = self.program.add(look.columns) + self._more(answer, look, fixed)
+            if not fresh:
+                return answer
+            answer = self.program.solver.solve()
+        return answer
+
+    def _more(self, answer: LinearAnswer, look: Look, fixed: Mapping[int, MixColumn]) -> int:
+        """Mixes of the demands that are open: around what the program buys at first, then those that lower its value."""
+        market, usage = self.root.market(look, 1.0), self.program.usage(answer.columns)
+        supply = self.program.supply_row
+        prices = market.copy()
+        for option, row in supply.items():
+            if row < len(answer.duals):
+                prices[option] = max(0.0, answer.duals[row])
+        found: list[MixColumn] = []
+        for demand in range(len(self.root.problem.demands)):
+            own = self.root.offers.of(demand)
+            if demand in fixed or own.start == own.stop:
+                continue
+            weight = look.at.unserved_prices[demand]
+            if demand not in self.program.mix_row:
+                found.extend(self.finder.several(demand, usage[own], prices[own], weight))
+            else:
+                near = [
+                    self.finder.cheapest(demand, prices[own], weight),
+                    self.finder.around(demand, usage[own], prices[own] * (1.0 - 0.05 * np.minimum(1.0, usage[own])), weight),
+                ]
+                found.extend(mix for mix in near if mix is not None)
+        return self.add_mixes(found)
+
+    def find_mixes(self, demands: Sequence[int], answer: LinearAnswer, look: Look) -> None:
+        """Mixes of some demands around what the program buys."""
+        market, usage = self.root.market(look, 1.0), self.program.usage(answer.columns)
+        for demand in demands:
+            own = self.root.offers.of(demand)
+            if own.start < own.stop:
+                self.add_mixes(self.finder.several(demand, usage[own], market[own], look.at.unserved_prices[demand]))
+
+    def add_mixes(self, mixes: Sequence[MixColumn]) -> int:
+        """Append mixes that are new, with replicas and patterns that hold them; returns how many were."""
+        fresh = [mix for mix in dict.fromkeys(mixes) if self.root.master.allows(mix) and self.program.place(mix) is None]
+        self.program.add([*self._homes(fresh), *self._replicas(fresh)])
+        self.program.add_mixes(fresh)
+        for mix in fresh:
+            at = self.program.place(mix)
+            assert at is not None
+            self._mixes[mix.demand].append((at, mix))
+        return len(fresh)
+
+    def _homes(self, mixes: Sequence[MixColumn]) -> list[GpuColumn | PatternColumn]:
+        """Patterns for the slots that mixes ask for: without them an option that is new would seem to be nowhere."""
+        master = self.root.master
+        wanted = {
+            master.slots.of_shape[shape]
+            for mix in mixes
+            for shape, _ in mix.shapes
+            if shape in master.slots.of_shape and self.root.offers.number[shape] not in self.program.supply_row
+        }
+        homes: list[GpuColumn | PatternColumn] = []
+        for group, seller in zip(master.slots.groups, self.root.pricing.every_seller, strict=True):
+            inside = wanted.intersection(group.classes)
+            for pattern in seller.around(sorted(inside)) if inside else ():
+                homes.append(PatternColumn(group.pool, pattern) if group.layouts else self.root.gpu(group.pool, pattern))
+        return homes
+
+    def _replicas(self, mixes: Sequence[MixColumn]) -> list[ReplicaColumn]:
+        offers = self.root.offers
+        options = [(mix.demand, offers.number[shape]) for mix in mixes for shape, _ in mix.shapes]
+        return [ReplicaColumn(demand, int(offers.shape[option])) for demand, option in options if not offers.shared[option]]
+
+    def pack(self, mixes: Mapping[int, MixColumn]) -> tuple[Pattern, ...]:
+        """Real patterns for one mix per demand: cutting stock per pool."""
+        master = self.root.master
+        needs: defaultdict[int, Counter[int]] = defaultdict(Counter)
+        waiting: defaultdict[int, list[int]] = defaultdict(list)
+        patterns: list[Pattern] = []
+        for demand in sorted(mixes):
+            for index, count in mixes[demand].shapes:
+                shape = master.problem.shapes[index]
+                if takes_whole_gpus(shape):
+                    patterns.append(Pattern(shape.pool, (index,), count))
+                else:
+                    needs[shape.pool][master.slots.of_shape[index]] += count
+                    waiting[master.slots.of_shape[index]].extend([index] * count)
+        known = self._known()
+        for queue in waiting.values():
+            queue.sort(reverse=True)
+        for pool, wanted in sorted(needs.items()):
+            cut = Cutting(self.root.pricing.sellers(pool), len(master.slots.classes), wanted, known[pool]).solve()
+            for classes, count in sorted(cut.items(), key=lambda item: (-len(item[0]), item[0])):
+                for _ in range(count):
+                    patterns.append(Pattern(pool, tuple(sorted(waiting[slot].pop() for slot in classes if waiting[slot]))))
+        return merged(patterns)
+
+    def _known(self) -> defaultdict[int, list[tuple[int, ...]]]:
+        """Patterns of the program per pool, as slot classes."""
+        of_shape = self.root.master.slots.of_shape
+        known: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
+        for column in self.program.columns:
+            if isinstance(column, PatternColumn):
+                known[column.pool].append(column.classes)
+            elif isinstance(column, GpuColumn):
+                known[column.pool].append(tuple(sorted(of_shape[shape] for shape in column.shapes)))
+        return known
+
+
+def too_many(problem: Problem, patterns: Sequence[Pattern], way: Mapping[int, int]) -> list[Pattern]:
+    """The patterns that find no room: per pool the emptiest, as many as are too many for its nodes (or for those of way)."""
+    out: list[Pattern] = []
+    for index, pool in enumerate(problem.pools):
+        own = [Pattern(each.pool, each.residents) for each in patterns if each.pool == index for _ in range(each.count)]
+        own.sort(key=lambda each: (-problem.shapes[each.residents[0]].gpus, -len(each.residents), each.residents))
+        blocks: Counter[int] = Counter()
+        for each in own:
+            size = problem.shapes[each.residents[0]].gpus
+            blocks[size] += size
+            if nodes_needed(pool, blocks) > way.get(index, pool.nodes):
+                blocks[size] -= size
+                out.append(each)
+    return out

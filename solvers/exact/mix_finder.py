@@ -1,0 +1,117 @@
+"""Whole mixes of one demand: the cheapest at given prices, and those close to what a relaxation buys."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from planner.problem import Demand, shortfall
+from solvers.exact.offers import Offers
+from solvers.exact.pricing import Pricing
+from solvers.model.arrays import Floats, Integers
+from solvers.model.columns import MixColumn
+from solvers.searches.least import cheapest
+from solvers.searches.mixes import MixSearch, Options
+
+# combinations that the search inspects where capacity alone does not decide
+_STEPS = 600
+# replicas that a relaxation buys cost so much less, and those that it does not buy so many times more
+_USED, _UNUSED = 0.05, 3.0
+
+
+class MixFinder:
+    """Finds mixes of the demands of one stage."""
+
+    def __init__(self, offers: Offers, pricing: Pricing) -> None:
+        """Offers and pricing of the stage."""
+        self._offers, self._pricing = offers, pricing
+        self._problem = pricing.master.problem
+
+    def several(self, demand: int, usage: Floats, prices: Floats, unserved_price: float) -> list[MixColumn]:
+        """Different mixes around what a relaxation buys of each option of a demand, at prices per option."""
+        lean = prices * (1.0 - _USED * np.minimum(1.0, usage))
+        used = usage > 1e-6
+        found: dict[MixColumn, None] = {}
+        for each in (prices, lean, np.where(used, prices, _UNUSED * prices + 1e-6), *self._by_pool(demand, usage, prices)):
+            mix = self.cheapest(demand, each, unserved_price)
+            if mix is not None:
+                found[mix] = None
+        for part in (usage, usage * (1 - 1e-9)):
+            mix = self.around(demand, part, lean, unserved_price)
+            if mix is not None:
+                found[mix] = None
+        return list(found)
+
+    def _by_pool(self, demand: int, usage: Floats, prices: Floats) -> Iterator[Floats]:
+        """Prices at which one of the pools in use is preferred."""
+        pool = self._offers.pool[self._offers.of(demand)]
+        for index in sorted(set(pool[usage > 1e-6].tolist())):
+            yield np.where(pool == index, prices, _UNUSED * prices + 1e-6)
+
+    def cheapest(self, demand: int, prices: Floats, unserved_price: float) -> MixColumn | None:
+        """The cheapest mix; None where the demand has none."""
+        counts = self._cover(demand, self._problem.demands[demand], prices, unserved_price)
+        return None if counts is None else self._column(demand, counts)
+
+    def around(self, demand: int, usage: Floats, prices: Floats, unserved_price: float) -> MixColumn | None:
+        """The replicas that a relaxation buys in whole numbers, and the cheapest way to serve the rest."""
+        wanted = self._problem.demands[demand]
+        kept = np.floor(usage + 1e-6).astype(np.int64)
+        if not 0 < kept.sum() <= wanted.max_replicas or wanted.tolerate_nodes:
+            return None
+        own = self._offers.of(demand)
+        rest = wanted.peak_microrps - int(kept @ self._offers.capacity[own])
+        heads = wanted.min_replicas - int(kept.sum())
+        counts: Counter[int] | None = Counter()
+        if rest > 0 or heads > 0:
+            smaller = replace(
+                wanted,
+                rate_microrps=(max(0, rest),),
+                min_replicas=max(0, heads),
+                max_replicas=max(0, wanted.max_replicas - int(kept.sum())),
+            )
+            counts = self._cover(demand, smaller, prices, unserved_price)
+        if counts is None:
+            return None
+        counts.update({int(option): int(kept[option]) for option in np.flatnonzero(kept)})
+        return self._column(demand, counts)
+
+    def _cover(self, index: int, demand: Demand, prices: Floats, unserved_price: float) -> Counter[int] | None:
+        """Copies per option (of the demand's own) of the cheapest way to serve a part of it."""
+        stock = self._pricing.stock
+        chosen = stock.efficient(index, prices)
+        if not len(chosen):
+            return None
+        if demand.tolerate_nodes and demand.peak_microrps:
+            return self._pricing.surviving_mix(index, prices, chosen, unserved_price, _STEPS)
+        if demand.peak_microrps:
+            capacity: Integers = np.minimum(self._offers.capacity[self._offers.of(index)][chosen], demand.peak_microrps)
+            useful = np.flatnonzero(capacity > 0)
+            at = np.maximum(0.0, prices[chosen])[useful]
+            found = cheapest(capacity[useful], at, demand.peak_microrps, unserved_price).counts
+            if demand.min_replicas <= found.total() <= demand.max_replicas and (found or math.isfinite(unserved_price)):
+                return Counter({chosen[int(useful[option])]: count for option, count in found.items()})
+        options = stock.options[index]
+        some = Options(demand, tuple(options.capacity_microrps[i] for i in chosen), tuple(options.available[i] for i in chosen))
+        search = MixSearch(some, [float(prices[i]) for i in chosen], weight=unserved_price, steps=_STEPS).run()
+        if not search.found:
+            return None
+        return Counter({chosen[option]: count for option, count in search.found[-1][1].counts})
+
+    def _column(self, demand: int, counts: Counter[int]) -> MixColumn:
+        shapes = [self._pricing.stock.shapes[demand][option] for option in counts]
+        return self.mix_of(demand, dict(zip(shapes, counts.values(), strict=True)))
+
+    def mix_of(self, demand: int, counts: Mapping[int, int]) -> MixColumn:
+        """Replicas per shape as a mix of a demand."""
+        bought = tuple(sorted((shape, count) for shape, count in counts.items() if count))
+        capacities = [self._problem.shapes[shape].capacity_microrps for shape, _ in bought]
+        capacity_microrps = sum(each * count for each, (_, count) in zip(capacities, bought, strict=True))
+        wanted = self._problem.demands[demand]
+        return MixColumn(
+            demand, bought, shortfall(wanted, capacity_microrps, sum(count for _, count in bought), max(capacities, default=0))
+        )
