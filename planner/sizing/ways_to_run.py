@@ -135,16 +135,12 @@ class Variant:
         return replace(self, step=self.step.slower(1.0 / self.slower), slower=1.0)
 
     def _kv_bytes(self, load: LoadForecast) -> int:
-        request_tokens = load.kv_tokens / load.running_requests
-        return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(load.kv_tokens_p99), request_tokens)
+        return self.kv_bytes_of(load.kv_tokens, load.kv_tokens_p99, load.running_requests)
 
-    def only_when_idle(self, rate_rps: float, level: int) -> bool:
-        """Whether a replica meets the SLO only as meetings of two requests are rarer than the quantile counts, and one is not enough.
-
-        A fleet of such replicas would be idle nearly all the time and still serve next to nothing.
-        """
-        load = self.load(rate_rps, level)
-        return load is not None and load.running_requests < 1.0 - self.quantile and rate_rps < self.group.peak_rps
+    def kv_bytes_of(self, kv_tokens: float, kv_tokens_p99: float, running_requests: float) -> int:
+        """KV bytes that hold so many tokens at p99, of so many requests with so many tokens in the mean."""
+        request_tokens = kv_tokens / running_requests
+        return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(kv_tokens_p99), request_tokens)
 
     def ledger(self, kv_bytes: int) -> MemoryLedger:
         """Its memory with a KV pool of so many bytes."""
@@ -171,6 +167,8 @@ class Variant:
         if self.group.model.max_num_seqs_stated:
             return self
         sequences = largest_max_num_seqs(self.group.model.architecture, self.settings, kv_bytes)
+        if sequences == self.settings.max_num_seqs:
+            return self
         return replace(self, settings=replace(self.settings, max_num_seqs=sequences))
 
     def slo_reason(self, level: int) -> str:
