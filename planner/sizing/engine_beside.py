@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from profiles.latency.capacity import engine_under_load
@@ -82,19 +83,30 @@ class MetQuantiles:
         """quantiles ascend."""
         self._engine = engine
         self._quantiles = quantiles
-        # by number of neighbours: rates with how many of the quantiles are met
-        self._known: dict[int, dict[float, int]] = {}
+        # by number of neighbours: ascending rates, and how many of the quantiles are met at each
+        self._known: dict[int, tuple[list[float], list[int]]] = {}
 
     def met(self, rate_rps: float, neighbours: int) -> int:
         """How many of the quantiles are met."""
-        own = self._known.setdefault(neighbours, {})
-        if rate_rps in own:
-            return own[rate_rps]
-        low = max((met for other_rps, met in own.items() if other_rps > rate_rps), default=0)
-        high = min((met for other_rps, met in own.items() if other_rps < rate_rps), default=len(self._quantiles))
-        fewer = self._known.get(neighbours - 1, {}).get(rate_rps)
-        high = high if fewer is None else min(high, fewer)
-        # first whether it is as many as it can be, then by halves
+        rates, met = self._known.setdefault(neighbours, ([], []))
+        at = bisect_left(rates, rate_rps)
+        if at < len(rates) and rates[at] == rate_rps:
+            return met[at]
+        low = met[at] if at < len(rates) else 0
+        high = met[at - 1] if at else len(self._quantiles)
+        found = self._search(rate_rps, neighbours, low, min(high, self._with_one_fewer(rate_rps, neighbours)))
+        rates.insert(at, rate_rps)
+        met.insert(at, found)
+        return found
+
+    def _with_one_fewer(self, rate_rps: float, neighbours: int) -> int:
+        """What is known beside one neighbour fewer; all of the quantiles where nothing is."""
+        rates, met = self._known.get(neighbours - 1, ([], []))
+        at = bisect_left(rates, rate_rps)
+        return met[at] if at < len(rates) and rates[at] == rate_rps else len(self._quantiles)
+
+    def _search(self, rate_rps: float, neighbours: int, low: int, high: int) -> int:
+        """First whether it is as many as it can be, then by halves."""
         at = high
         while low < high:
             if self._engine.meets(rate_rps, neighbours, self._quantiles[at - 1]):
@@ -102,5 +114,4 @@ class MetQuantiles:
             else:
                 high = at - 1
             at = (low + high + 1) // 2
-        own[rate_rps] = high
         return high

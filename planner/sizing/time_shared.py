@@ -87,8 +87,8 @@ def activities(rates: RatesBeside, rate_rps: float, limit: SharingLimit) -> tupl
     beside = [rates.at(rate_rps * window_rps / peak_rps * limit.rate_margin) for window_rps in variant.group.windows_rps]
     at_peak = beside[variant.group.windows_rps.index(peak_rps)]
     active = tuple(_stepped_permille(each.active_fraction(limit)) for each in beside)
-    alone = [variant.load(rate_rps * window_rps / peak_rps, 1) if window_rps else None for window_rps in variant.group.windows_rps]
-    compute = tuple(0 if load is None else math.ceil(1000 * load.busy_fraction) for load in alone)
+    alone = [rates.engine.state(rate_rps * window_rps / peak_rps, 0) if window_rps else None for window_rps in variant.group.windows_rps]
+    compute = tuple(0 if state is None else math.ceil(1000 * -math.expm1(-state.present)) for state in alone)
     return active, compute, 1 + (at_peak.meets_beside() or 0)
 
 

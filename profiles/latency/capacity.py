@@ -18,7 +18,9 @@ _RATE_TOLERANCE = 1e-3
 # The rate below which an SLO counts as not attainable at any rate.
 _SMALLEST_RATE_RPS = 1e-9
 # Probes for a rate close to the capacity, and the part of the rate by which they aim beside it.
-_PROBES, _PROBE_ASIDE = 6, 2.5e-4
+_PROBES, _PROBE_ASIDE = 3, 2.5e-4
+# Bounds of what a probe learns, so that there is always a line through two of them.
+_LEAST_SLACK, _MOST_SLACK = 1e-9, 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +95,42 @@ def _capacity_rps(step: StepTime, mix: RequestMix, slo: Slo, share_fraction: flo
     load = engine_under_load(step, mix, share_fraction, settings, quantile)
     if not _meets(load, _SMALLEST_RATE_RPS, slo):
         return 0.0
-    good_rps, bad_rps = _near_capacity(load, slo)
     low_rps, high_rps = _SMALLEST_RATE_RPS, load.rate_limit_rps
+    near: _Near | None = None
     while high_rps - low_rps > _RATE_TOLERANCE * low_rps:
+        if near is None and high_rps <= 2 * low_rps:
+            near = _near_capacity(load, slo, low_rps, high_rps)
         # Far apart the middle is taken of the logarithms: capacity may lie orders of magnitude below the limit.
         middle_rps = math.sqrt(low_rps * high_rps) if high_rps > 4 * low_rps else (low_rps + high_rps) / 2
-        # a larger rate never meets what a smaller one does not
-        if middle_rps <= good_rps or (middle_rps < bad_rps and _meets(load, middle_rps, slo)):
+        known = near.meets(middle_rps) if near else None
+        if _meets(load, middle_rps, slo) if known is None else known:
             low_rps = middle_rps
         else:
             high_rps = middle_rps
     return low_rps
 
 
-def _near_capacity(load: EngineUnderLoad, slo: Slo) -> tuple[float, float]:
-    """A rate that meets the SLO and one that does not, mostly close to each other: what saves the bisection most of its questions.
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """A rate that meets the SLO and a larger one that does not, close to each other: what saves the bisection most of its questions."""
+
+    good_rps: float
+    bad_rps: float
+
+    def meets(self, rate_rps: float) -> bool | None:
+        """Whether a rate meets the SLO, None where it lies between: a larger rate never meets what a smaller one does not."""
+        return True if rate_rps <= self.good_rps else False if rate_rps >= self.bad_rps else None
+
+
+def _near_capacity(load: EngineUnderLoad, slo: Slo, good_rps: float, bad_rps: float) -> _Near:
+    """Closer to each other than a rate that meets the SLO and one that does not.
 
     Latency grows about as 1 / (1 - rate / limit), so its inverse is close to a straight line: each probe is where the line through the two
     rates meets the goal, a little to that side on which less is known.
     """
-    good_rps, bad_rps = _SMALLEST_RATE_RPS, load.rate_limit_rps
-    above, below, aside = _slack(load, good_rps, slo), -1.0, _PROBE_ASIDE
+    above, below, aside = _slack(load, good_rps, slo), _slack(load, bad_rps, slo), _PROBE_ASIDE
     for _ in range(_PROBES):
-        probe_rps = good_rps + (bad_rps - good_rps) * above / (above - below)
-        probe_rps *= 1.0 + aside
+        probe_rps = (good_rps + (bad_rps - good_rps) * above / (above - below)) * (1.0 + aside)
         if not good_rps < probe_rps < bad_rps:
             break
         slack = _slack(load, probe_rps, slo)
@@ -124,20 +138,20 @@ def _near_capacity(load: EngineUnderLoad, slo: Slo) -> tuple[float, float]:
             good_rps, above, aside = probe_rps, slack, _PROBE_ASIDE
         else:
             bad_rps, below, aside = probe_rps, slack, -_PROBE_ASIDE
-    return good_rps, bad_rps
+    return _Near(good_rps, bad_rps)
 
 
 def _slack(load: EngineUnderLoad, rate_rps: float, slo: Slo) -> float:
     """The goal over the latency, minus one, for the tighter of the goals; -1 without steady state, below 0 only where one is missed."""
-    state = load.state(rate_rps)
+    state = load.state(rate_rps) if rate_rps < load.rate_limit_rps else None
     if state is None:
         return -1.0
-    tpot_s, ttft_s = load.tpot_s(state), load.ttft_s(state)
-    used = max(tpot_s / slo.tpot_s, ttft_s / slo.ttft_s)
-    slack = 1.0 / used - 1.0 if used > 0.0 else math.inf
-    if tpot_s <= slo.tpot_s and ttft_s <= slo.ttft_s:
-        return min(max(slack, 1e-9), 1e9)
-    return min(slack, -1e-9)
+    tpot_s = load.tpot_s(state)
+    if tpot_s > slo.tpot_s:
+        return min(slo.tpot_s / tpot_s - 1.0, -_LEAST_SLACK)
+    ttft_s = load.ttft_s(state)
+    used = max(tpot_s / slo.tpot_s, ttft_s / slo.ttft_s, 1.0 / _MOST_SLACK)
+    return max(1.0 / used - 1.0, _LEAST_SLACK) if ttft_s <= slo.ttft_s else min(1.0 / used - 1.0, -_LEAST_SLACK)
 
 
 def _meets(load: EngineUnderLoad, rate_rps: float, slo: Slo) -> bool:

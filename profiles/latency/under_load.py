@@ -15,7 +15,6 @@ the residual multiplier at the quantile, as if the whole configuration were that
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -32,7 +31,8 @@ _POOL_SCORE = 3.090232306167813
 _BASE_ROUNDS = 5
 
 
-@dataclass(frozen=True, slots=True)
+# Made at every rate that sizing asks about, and not frozen: setting frozen fields takes several times as long.
+@dataclass(slots=True)
 class SteadyState:
     """Steady state at one rate; times are wall-clock.
 
@@ -85,14 +85,20 @@ class EngineUnderLoad:
 
     def at_share(self, share_fraction: float) -> EngineUnderLoad:
         """The same engine with another share of its GPU, slowed down by the residual multiplier over it."""
-        other = copy.copy(self)
+        other = self._copy()
         other.set_step(share_fraction, None)
         return other
 
     def with_burstiness(self, burstiness: float) -> EngineUnderLoad:
         """The same engine under arrivals with another index of dispersion."""
-        other = copy.copy(self)
+        other = self._copy()
         other.burstiness = max(burstiness, 1.0)
+        return other
+
+    def _copy(self) -> EngineUnderLoad:
+        other = EngineUnderLoad.__new__(EngineUnderLoad)
+        # all that it holds are numbers and data that never changes
+        other.__dict__.update(self.__dict__)
         return other
 
     def set_step(self, share_fraction: float, slowdown: float | None) -> None:

@@ -124,3 +124,15 @@ def test_invariant_26_with_little_room_a_pool_still_holds_what_is_in_flight_alon
     found = _variant(slower=slower).kv_need_bytes(rate_rps, level)
     if alone is not None and found is not None:
         assert found >= alone
+
+
+@pytest.mark.parametrize("burstiness", [1.0, 8.0])
+def test_what_is_known_of_other_rates_changes_no_answer(burstiness: float) -> None:
+    base = _variant("20/s")
+    variant = replace(base, group=replace(base.group, mix=replace(base.group.mix, burstiness=burstiness)))
+    rates = RatesBeside(variant)
+    for rate_rps in (4.0, 0.2, 1.0, 20.0, 0.5, 8.0, 2.0):
+        for neighbours in (3, 0, 1, 8, 2):
+            assert rates.at(rate_rps).missed_fraction(neighbours) == RatesBeside(variant).at(rate_rps).missed_fraction(neighbours)
+        for level in (1, 1.5, 3):
+            assert rates.engine.kv_need_bytes(rate_rps, level) == variant.kv_need_bytes(rate_rps, level)
