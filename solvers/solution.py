@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from planner.problem import Pattern, Problem, Solution, cost, objective, priorities, shortfall, unserved
+from planner.problem import Demand, Pattern, Problem, Solution, cost, objective, priorities, shortfall, unserved
 
 
 def merged(patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
@@ -47,18 +48,25 @@ def trimmed(problem: Problem, patterns: Iterable[Pattern]) -> tuple[Pattern, ...
 
     Replicas are dropped while the shortfall of their demand stays what it is, smallest capacity first.
     """
-    single = [Pattern(pattern.pool, pattern.residents) for pattern in merged(patterns) for _ in range(pattern.count)]
-    spare = _spare(problem, Counter(shape for pattern in single for shape in pattern.residents))
-    kept: list[Pattern] = []
-    for pattern in single:
-        stay: list[int] = []
+    listed = merged(patterns)
+    counts: Counter[int] = Counter()
+    for pattern in listed:
         for shape in pattern.residents:
-            if spare[shape]:
-                spare[shape] -= 1
-            else:
-                stay.append(shape)
-        kept.append(Pattern(pattern.pool, tuple(stay)))
-    return merged(kept)
+            counts[shape] += pattern.count
+    spare = _spare(problem, counts)
+    return merged(part for pattern in listed for part in _relieved(pattern, spare))
+
+
+def _relieved(pattern: Pattern, spare: Counter[int]) -> Iterator[Pattern]:
+    """The GPUs of a pattern without what is spare, one after the other, those that lose the same at once; what goes is no longer spare."""
+    held = Counter(pattern.residents)
+    left = pattern.count
+    while left:
+        dropped = {shape: min(number, spare[shape]) for shape, number in held.items() if spare[shape]}
+        alike = min([left, *(spare[shape] // number for shape, number in dropped.items())])
+        spare.subtract({shape: number * alike for shape, number in dropped.items()})
+        yield Pattern(pattern.pool, tuple((held - Counter(dropped)).elements()), alike)
+        left -= alike
 
 
 def _spare(problem: Problem, counts: Counter[int]) -> Counter[int]:
@@ -76,12 +84,14 @@ def _spare(problem: Problem, counts: Counter[int]) -> Counter[int]:
         i, offered = problem.shapes[shape].demand, problem.shapes[shape].capacity_microrps
         demand = problem.demands[i]
         now = shortfall(demand, capacity_microrps[i], replicas[i], largest_microrps[i])
-        while spare[shape] < counts[shape]:
+
+        def needed(fewer: int, i: int = i, offered: int = offered, demand: Demand = demand, now: int = now) -> bool:
             # the smallest goes first, so the largest stays as long as there is another
-            largest = largest_microrps[i] if replicas[i] > 1 else 0
-            if shortfall(demand, capacity_microrps[i] - offered, replicas[i] - 1, largest) > now:
-                break
-            spare[shape] += 1
-            capacity_microrps[i] -= offered
-            replicas[i] -= 1
+            largest = largest_microrps[i] if replicas[i] > fewer else 0
+            return shortfall(demand, capacity_microrps[i] - fewer * offered, replicas[i] - fewer, largest) > now
+
+        # the more go, the more is missing: the first number of them that are needed ends it
+        spare[shape] = bisect_left(range(1, counts[shape] + 1), True, key=needed)
+        capacity_microrps[i] -= offered * spare[shape]
+        replicas[i] -= spare[shape]
     return spare

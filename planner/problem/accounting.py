@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from planner.problem.model import Demand, Pattern, Pool, Problem, Shape, Solution
@@ -82,7 +82,10 @@ def blocks_used(problem: Problem, patterns: Sequence[Pattern], pool: int) -> dic
 
 def cost(problem: Problem, patterns: Sequence[Pattern]) -> int:
     """Micro-dollars per hour of the GPUs used, or of whole nodes where the pool is billed by node."""
-    return sum(pool_cost(problem, patterns, index) for index in range(len(problem.pools)))
+    by_pool: defaultdict[int, list[Pattern]] = defaultdict(list)
+    for pattern in patterns:
+        by_pool[pattern.pool].append(pattern)
+    return sum(pool_cost(problem, by_pool[index], index) for index in range(len(problem.pools)))
 
 
 def pool_cost(problem: Problem, patterns: Sequence[Pattern], index: int) -> int:

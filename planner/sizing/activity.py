@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from profiles.latency.capacity import LoadForecast
+from planner.sizing.engine_beside import EngineBeside, MetQuantiles
 
 if TYPE_CHECKING:
     from planner.sizing.ways_to_run import Variant
@@ -84,15 +85,32 @@ def weights(limit: SharingLimit, neighbours_active: float) -> Iterator[float]:
         yield math.comb(count, n) * each**n * (1.0 - each) ** (count - n)
 
 
-class BesideNeighbours:
-    """A variant at one rate, beside 0, 1, 2, ... active neighbours; what is asked for is computed once."""
+class RatesBeside:
+    """A variant at any rate beside its neighbours; what is asked for is computed once."""
 
-    def __init__(self, variant: Variant, rate_rps: float) -> None:
-        """rate_rps is what the replica takes of its group's requests."""
-        self._variant = variant
+    def __init__(self, variant: Variant) -> None:
+        """Nothing is computed before it is asked for."""
+        self.variant = variant
+        self.engine = EngineBeside(variant)
+        self.met = MetQuantiles(self.engine, _QUANTILES)
+        self._rates: dict[float, BesideNeighbours] = {}
+
+    def at(self, rate_rps: float) -> BesideNeighbours:
+        """At one rate, which is what the replica takes of its group's requests."""
+        if rate_rps not in self._rates:
+            self._rates[rate_rps] = BesideNeighbours(self, rate_rps)
+        return self._rates[rate_rps]
+
+
+class BesideNeighbours:
+    """A variant at one rate, beside 0, 1, 2, ... active neighbours."""
+
+    def __init__(self, rates: RatesBeside, rate_rps: float) -> None:
+        """As RatesBeside.at."""
+        self._rates = rates
         self._rate_rps = rate_rps
         self._running: dict[int, float | None] = {}
-        self._missed: dict[int, float] = {}
+        self._active: dict[SharingLimit, float] = {}
 
     def running_requests(self, neighbours: float) -> float | None:
         """Mean number of requests in flight beside so many active neighbours; None where there is no steady state.
@@ -107,8 +125,11 @@ class BesideNeighbours:
 
     def active_fraction(self, limit: SharingLimit) -> float:
         """The part of time in which it has work, at most, beside neighbours of this limit; 1 where there is no steady state."""
-        if self._rate_rps <= 0.0:
-            return 0.0
+        if limit not in self._active:
+            self._active[limit] = self._most_active(limit) if self._rate_rps > 0.0 else 0.0
+        return self._active[limit]
+
+    def _most_active(self, limit: SharingLimit) -> float:
         # the more it is active, the less its neighbours may be: between an upper and a lower value lies what agrees with itself
         at_most = self._active_beside(self._others(limit, 0.0))
         at_least = self._active_beside(self._others(limit, at_most))
@@ -123,7 +144,7 @@ class BesideNeighbours:
         if self.active_fraction(limit) > limit.active_limit:
             return False
         missed, left = 0.0, 1.0
-        allowed = (1.0 if limit.always else MISS_PART) * (1.0 - self._variant.quantile) + 1e-12
+        allowed = (1.0 if limit.always else MISS_PART) * (1.0 - self._rates.variant.quantile) + 1e-12
         for n, chance in enumerate(weights(limit, self.neighbours_active(limit))):
             if chance > 0.0:
                 missed += chance * self.missed_fraction(n)
@@ -134,36 +155,21 @@ class BesideNeighbours:
 
     def meets_beside(self) -> int | None:
         """The largest number of active neighbours beside which the goals are met at the sizing quantile; None where not even alone."""
-        meets = [n for n in range(MOST_NEIGHBOURS + 1) if self.missed_fraction(n) <= 1.0 - self._variant.quantile + 1e-12]
+        wanted = next((n for n, quantile in enumerate(_QUANTILES, 1) if quantile >= self._rates.variant.quantile - 1e-12), None)
+        if wanted is None:
+            return None
+        meets = takewhile(lambda n: self._rates.met.met(self._rate_rps, n) >= wanted, range(MOST_NEIGHBOURS + 1))
         return max(meets, default=None)
 
     def missed_fraction(self, neighbours: int) -> float:
         """Share of requests that miss a goal beside so many active neighbours, from above."""
-        found = self._missed.get(neighbours)
-        if found is None:
-            certain = neighbours > 0 and self._missed.get(neighbours - 1) == 1.0
-            found = self._missed[neighbours] = 1.0 if certain else self._look_up(neighbours)
-        return found
-
-    def _look_up(self, neighbours: int) -> float:
-        low, high = -1, len(_QUANTILES)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._meets(neighbours, _QUANTILES[middle]) else (low, middle)
-        return 1.0 if low < 0 else 1.0 - _QUANTILES[low]
-
-    def _meets(self, neighbours: int, quantile: float) -> bool:
-        load = self._load(neighbours, quantile)
-        slo = self._variant.group.slo
-        return load is not None and load.ttft_s <= slo.ttft_s and load.tpot_s <= slo.tpot_s
-
-    def _load(self, neighbours: int, quantile: float) -> LoadForecast | None:
-        return self._variant.load(self._rate_rps, 1 + neighbours, quantile)
+        met = self._rates.met.met(self._rate_rps, neighbours)
+        return 1.0 - _QUANTILES[met - 1] if met else 1.0
 
     def _at(self, neighbours: int) -> float | None:
         if neighbours not in self._running:
-            load = self._load(neighbours, self._variant.quantile)
-            self._running[neighbours] = None if load is None else load.running_requests
+            state = self._rates.engine.state(self._rate_rps, neighbours)
+            self._running[neighbours] = None if state is None else state.present
         return self._running[neighbours]
 
     def _active_beside(self, neighbours: float) -> float:

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass, replace
 
 from planner.plan import Refusal
-from planner.sizing.activity import ALONE, SharingLimit
+from planner.sizing.activity import ALONE, RatesBeside, SharingLimit
+from planner.sizing.engine_beside import EngineBeside
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.kv_steps import stepped_bytes
 from planner.sizing.sites import Site
@@ -137,17 +138,17 @@ def kv_room_bytes(variant: Variant) -> int:
 
 def largest_rate(variant: Variant, level: int, kv_bytes: int) -> float:
     """Largest rate that meets the SLO and whose requests in flight fit the KV pool at the quantile; UnsupportedError without any."""
-    latency_rps = variant.largest_rps(level)
+    latency_rps, engine = variant.largest_rps(level), EngineBeside(variant)
     if latency_rps <= 0.0:
         raise UnsupportedError(variant.slo_reason(level))
-    if variant.only_when_idle(latency_rps, level):
+    if engine.only_when_idle(latency_rps, level):
         raise UnsupportedError(
             f"{variant.slo_reason(level)}: a replica meets it at no more than {latency_rps:.3g} requests/s, as long as fewer than "
             f"{1 - variant.quantile:.2g} of the requests meet another one; relax slo"
         )
 
     def fits(rate_rps: float) -> bool:
-        need_bytes = variant.kv_need_bytes(rate_rps, level)
+        need_bytes = engine.kv_need_bytes(rate_rps, level)
         return need_bytes is not None and need_bytes <= kv_bytes
 
     if fits(latency_rps):
@@ -168,22 +169,24 @@ def _time_shared(variant: Variant) -> list[Candidate]:
     """Replicas for each class of neighbours, with just the KV cache that their part of the demand needs, in steps."""
     room_bytes = kv_room_bytes(variant)
     found = []
-    for rate_rps, limit in splits(variant, math.ceil(variant.group.peak_rps / largest_rate(variant, 1, room_bytes))):
-        need_bytes = variant.kv_need_bytes(rate_rps, mean_active(variant, rate_rps, limit))
+    least_bytes, rates = variant.min_kv_bytes, RatesBeside(variant)
+    for rate_rps, limit in splits(rates, math.ceil(variant.group.peak_rps / largest_rate(variant, 1, room_bytes))):
+        need_bytes = rates.engine.kv_need_bytes(rate_rps, mean_active(rates, rate_rps, limit))
         if need_bytes is not None and need_bytes <= room_bytes:
-            kv_bytes = stepped_bytes(max(variant.min_kv_bytes, need_bytes), room_bytes)
-            found.append(sized(variant, limit, kv_bytes, rate_rps))
+            kv_bytes = stepped_bytes(max(least_bytes, need_bytes), room_bytes)
+            found.append(sized(variant, limit, kv_bytes, rate_rps, rates))
     if not found:
         raise UnsupportedError(variant.slo_reason(2))
     return found
 
 
-def sized(whole: Variant, limit: SharingLimit, kv_bytes: int, rate_rps: float) -> Candidate:
-    """The candidate with a KV pool of so many bytes that carries so much beside such neighbours."""
+def sized(whole: Variant, limit: SharingLimit, kv_bytes: int, rate_rps: float, rates: RatesBeside | None = None) -> Candidate:
+    """The candidate with a KV pool of so many bytes that carries so much beside such neighbours; rates: what is known of the variant."""
     variant = whole.within(kv_bytes)
     if variant.mode == "time_shared":
-        active_permille, compute_permille, active_at_worst = activities(variant, rate_rps, limit)
-        active_in_mean = mean_active(variant, rate_rps, limit)
+        beside = rates if rates is not None and rates.variant is variant else RatesBeside(variant)
+        active_permille, compute_permille, active_at_worst = activities(beside, rate_rps, limit)
+        active_in_mean = mean_active(beside, rate_rps, limit)
     else:
         every = (1000,) * len(variant.group.windows_rps)
         active_permille, compute_permille, active_at_worst, active_in_mean = every, every, 1, 1.0

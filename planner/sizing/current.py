@@ -43,6 +43,8 @@ def current(found: list[tuple[Candidate, int]], own: Sequence[Part], grounds: Gr
 
     Those that are no candidate of today's sizes are added to what was found.
     """
+    if not state.replicas:
+        return ()
     shapes = {(_identity(candidate), part): shape for shape, (candidate, part) in reversed(list(enumerate(found)))}
     known: dict[tuple[object, ...], tuple[Candidate, ...]] = {}
     counts = Counter(replica.served_name for replica in state.replicas)

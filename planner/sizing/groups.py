@@ -82,10 +82,12 @@ class ServiceGroup:
 
         Splitting a stream of arrivals at random into a part p turns an index of dispersion d into 1 + (d - 1) p.
         """
-        if self.mix.burstiness == 1.0:
-            return self.mix
+        return self.mix if self.mix.burstiness == 1.0 else replace(self.mix, burstiness=self.burstiness_at(rate_rps))
+
+    def burstiness_at(self, rate_rps: float) -> float:
+        """Index of dispersion of the requests that a replica sees which takes rate_rps of them."""
         part = min(1.0, rate_rps / self.peak_rps)
-        return replace(self.mix, burstiness=1.0 + (self.mix.burstiness - 1.0) * part)
+        return 1.0 + (self.mix.burstiness - 1.0) * part
 
     def allows(self, pool: str) -> bool:
         """Whether every workload that is pinned is pinned to this pool too."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import count, takewhile
+from itertools import count, islice, takewhile
 
 # Our choice: sizes a factor 2^(1/8) = 1.09 apart cost at most a twelfth of a pool, and a change of demand of a few percent
 # mostly stays within one. Steps of less than 256 MiB are no use: headroom and the variance of CUDA contexts are larger.
@@ -19,7 +20,9 @@ def stepped_bytes(kv_bytes: int, room_bytes: int) -> int:
     >>> stepped_bytes(17 * UNIT_BYTES + 1, 17 * UNIT_BYTES + 5) - 17 * UNIT_BYTES
     5
     """
-    return max(kv_bytes, min(room_bytes, next(size for size in _sizes() if size >= kv_bytes)))
+    known = _SIZES[-1] >= kv_bytes
+    step_bytes = _SIZES[bisect_left(_SIZES, kv_bytes)] if known else next(size for size in _sizes() if size >= kv_bytes)
+    return max(kv_bytes, min(room_bytes, step_bytes))
 
 
 def steps_below(kv_bytes: int) -> tuple[int, ...]:
@@ -33,3 +36,7 @@ def steps_below(kv_bytes: int) -> tuple[int, ...]:
 
 def _sizes() -> Iterator[int]:
     return (-int(-(2 ** (step / STEPS_PER_OCTAVE)) // 1) * UNIT_BYTES for step in count())
+
+
+# to 64 TiB, beyond any GPU
+_SIZES = tuple(islice(_sizes(), 18 * STEPS_PER_OCTAVE + 1))

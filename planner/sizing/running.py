@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from planner.plan import Replica
-from planner.sizing.activity import ALONE, SharingLimit, sharing_limits
+from planner.sizing.activity import ALONE, RatesBeside, SharingLimit, sharing_limits
 from planner.sizing.candidates import Candidate, kv_room_bytes, largest_rate, sized
 from planner.sizing.engine_args import engine_args, gpu_mode, starts_with
 from planner.sizing.groups import ServiceGroup
@@ -67,18 +67,19 @@ def _rates(variant: Variant, replica: Replica, count: int, room_bytes: int) -> l
     kv_bytes = replica.args.kv_cache_memory_bytes
     fewest = math.ceil(variant.group.peak_rps / largest_rate(variant, 1, room_bytes))
     own_rps = variant.group.peak_rps / count
-    rates = [*splits(variant, fewest)]
+    beside = RatesBeside(variant)
+    rates = [*splits(beside, fewest)]
     if all(rate_rps != own_rps for rate_rps, _ in rates) and count >= fewest:
-        rates += [(own_rps, limit) for limit in borne(variant, own_rps, sharing_limits(variant.site.max_active_residents))]
+        rates += [(own_rps, limit) for limit in borne(beside, own_rps, sharing_limits(variant.site.max_active_residents))]
     fitting = [
         (rate_rps, limit)
         for rate_rps, limit in rates
-        if (variant.kv_need_bytes(rate_rps, mean_active(variant, rate_rps, limit)) or math.inf) <= kv_bytes
+        if (beside.engine.kv_need_bytes(rate_rps, mean_active(beside, rate_rps, limit)) or math.inf) <= kv_bytes
     ]
     if fitting:
         return fitting
     own = SharingLimit(replica.max_residents, replica.active_limit)
-    return [(largest_borne_rps(variant, own, kv_bytes), own)]
+    return [(largest_borne_rps(beside, own, kv_bytes), own)]
 
 
 def with_its_pool(candidate: Candidate, replica: Replica) -> Candidate | None:

@@ -15,7 +15,7 @@ from profiles.latency.mix import RequestMix
 from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime
 from profiles.memory.kv import kv_bytes_for_tokens
-from profiles.memory.ledger import MemoryLedger, memory_ledger
+from profiles.memory.ledger import MemoryLedger, MemoryParts, ledger_of, stage_parts
 from profiles.memory.measured import MeasuredConstants, measured_constants
 from profiles.memory.pool import largest_max_num_seqs, least_kv_bytes, least_pool_holds
 from profiles.settings import EngineSettings
@@ -55,7 +55,12 @@ def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -
     if group.name in sizing.slower:
         step = step.slower(sizing.slower[group.name])
     measured = measured_constants(sizing.measurements, site.gpu, settings)
-    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured, sizing.slower.get(group.name, 1.0))
+    parts = _parts(group, site, settings, measured)
+    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured, parts, sizing.slower.get(group.name, 1.0))
+
+
+def _parts(group: ServiceGroup, site: Site, settings: EngineSettings, measured: MeasuredConstants | None) -> tuple[MemoryParts, ...]:
+    return stage_parts(group.model.architecture, site.gpu, settings, measured.constants if measured else None)
 
 
 def _at_band(step: StepTime, quantile: float) -> StepTime:
@@ -85,7 +90,10 @@ def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterato
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A group on a site in one mode, before its size is chosen; its steps are taken to be slower times as long as they are known to be."""
+    """A group on a site in one mode, before its size is chosen; its steps are taken to be slower times as long as they are known to be.
+
+    parts is its memory but for the KV pool, by pipeline stage.
+    """
 
     group: ServiceGroup
     site: Site
@@ -95,6 +103,7 @@ class Variant:
     step: StepTime
     quantile: float
     measured: MeasuredConstants | None
+    parts: tuple[MemoryParts, ...]
     slower: float = 1.0
 
     def load(self, rate_rps: float, level: float, quantile: float | None = None) -> LoadForecast | None:
@@ -108,9 +117,10 @@ class Variant:
         def capacity(mix: RequestMix) -> float:
             return capacity_rps(self.step, mix, self.group.slo, 1.0 / level, self.settings, self.quantile)
 
-        low_rps, high_rps = capacity(self.group.mix), capacity(self.group.mix_at(0.0))
-        if low_rps <= 0.0:
-            return 0.0
+        low_rps, smooth = capacity(self.group.mix), self.group.mix_at(0.0)
+        if low_rps <= 0.0 or smooth is self.group.mix:
+            return low_rps
+        high_rps = capacity(smooth)
         while high_rps > low_rps * RATE_RATIO:
             middle_rps = math.sqrt(low_rps * high_rps)
             load = self.load(middle_rps, level)
@@ -135,21 +145,16 @@ class Variant:
         return replace(self, step=self.step.slower(1.0 / self.slower), slower=1.0)
 
     def _kv_bytes(self, load: LoadForecast) -> int:
-        request_tokens = load.kv_tokens / load.running_requests
-        return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(load.kv_tokens_p99), request_tokens)
+        return self.kv_bytes_of(load.kv_tokens, load.kv_tokens_p99, load.running_requests)
 
-    def only_when_idle(self, rate_rps: float, level: int) -> bool:
-        """Whether a replica meets the SLO only as meetings of two requests are rarer than the quantile counts, and one is not enough.
-
-        A fleet of such replicas would be idle nearly all the time and still serve next to nothing.
-        """
-        load = self.load(rate_rps, level)
-        return load is not None and load.running_requests < 1.0 - self.quantile and rate_rps < self.group.peak_rps
+    def kv_bytes_of(self, kv_tokens: float, kv_tokens_p99: float, running_requests: float) -> int:
+        """KV bytes that hold so many tokens at p99, of so many requests with so many tokens in the mean."""
+        request_tokens = kv_tokens / running_requests
+        return kv_bytes_for_tokens(self.group.model.architecture, self.settings, math.ceil(kv_tokens_p99), request_tokens)
 
     def ledger(self, kv_bytes: int) -> MemoryLedger:
         """Its memory with a KV pool of so many bytes."""
-        constants = self.measured.constants if self.measured else None
-        return memory_ledger(self.group.model.architecture, self.site.gpu, self.settings, kv_bytes, constants)
+        return ledger_of(self.parts, kv_bytes)
 
     @property
     def min_kv_bytes(self) -> int:
@@ -171,7 +176,10 @@ class Variant:
         if self.group.model.max_num_seqs_stated:
             return self
         sequences = largest_max_num_seqs(self.group.model.architecture, self.settings, kv_bytes)
-        return replace(self, settings=replace(self.settings, max_num_seqs=sequences))
+        if sequences == self.settings.max_num_seqs:
+            return self
+        settings = replace(self.settings, max_num_seqs=sequences)
+        return replace(self, settings=settings, parts=_parts(self.group, self.site, settings, self.measured))
 
     def slo_reason(self, level: int) -> str:
         """Why not even a trickle of requests meets the SLO when `level` residents are active."""

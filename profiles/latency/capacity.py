@@ -11,12 +11,16 @@ from profiles.latency.steptime import StepTime
 from profiles.latency.under_load import EngineUnderLoad
 from profiles.settings import EngineSettings
 
-__all__ = ["LoadForecast", "RequestMix", "Slo", "capacity_rps", "forecast"]
+__all__ = ["LoadForecast", "RequestMix", "Slo", "capacity_rps", "engine_under_load", "forecast"]
 
 # Relative width at which bisection stops.
 _RATE_TOLERANCE = 1e-3
 # The rate below which an SLO counts as not attainable at any rate.
 _SMALLEST_RATE_RPS = 1e-9
+# Probes for a rate close to the capacity, and the part of the rate by which they aim beside it.
+_PROBES, _PROBE_ASIDE = 3, 2.5e-4
+# Bounds of what a probe learns, so that there is always a line through two of them.
+_LEAST_SLACK, _MOST_SLACK = 1e-9, 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +92,76 @@ def capacity_rps(
 
 @lru_cache(maxsize=1024)
 def _capacity_rps(step: StepTime, mix: RequestMix, slo: Slo, share_fraction: float, settings: EngineSettings, quantile: float) -> float:
-    load = _load(step, mix, share_fraction, settings, quantile, None)
+    load = engine_under_load(step, mix, share_fraction, settings, quantile)
     if not _meets(load, _SMALLEST_RATE_RPS, slo):
         return 0.0
     low_rps, high_rps = _SMALLEST_RATE_RPS, load.rate_limit_rps
+    near: _Near | None = None
     while high_rps - low_rps > _RATE_TOLERANCE * low_rps:
+        if near is None and high_rps <= 2 * low_rps:
+            near = _near_capacity(load, slo, low_rps, high_rps)
         # Far apart the middle is taken of the logarithms: capacity may lie orders of magnitude below the limit.
         middle_rps = math.sqrt(low_rps * high_rps) if high_rps > 4 * low_rps else (low_rps + high_rps) / 2
-        if _meets(load, middle_rps, slo):
+        known = near.meets(middle_rps) if near else None
+        if _meets(load, middle_rps, slo) if known is None else known:
             low_rps = middle_rps
         else:
             high_rps = middle_rps
     return low_rps
 
 
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """A rate that meets the SLO and a larger one that does not, close to each other: what saves the bisection most of its questions."""
+
+    good_rps: float
+    bad_rps: float
+
+    def meets(self, rate_rps: float) -> bool | None:
+        """Whether a rate meets the SLO, None where it lies between: a larger rate never meets what a smaller one does not."""
+        return True if rate_rps <= self.good_rps else False if rate_rps >= self.bad_rps else None
+
+
+def _near_capacity(load: EngineUnderLoad, slo: Slo, good_rps: float, bad_rps: float) -> _Near:
+    """Closer to each other than a rate that meets the SLO and one that does not.
+
+    Latency grows about as 1 / (1 - rate / limit), so its inverse is close to a straight line: each probe is where the line through the two
+    rates meets the goal, a little to that side on which less is known.
+    """
+    above, below, aside = _slack(load, good_rps, slo), _slack(load, bad_rps, slo), _PROBE_ASIDE
+    for _ in range(_PROBES):
+        probe_rps = (good_rps + (bad_rps - good_rps) * above / (above - below)) * (1.0 + aside)
+        if not good_rps < probe_rps < bad_rps:
+            break
+        slack = _slack(load, probe_rps, slo)
+        if slack >= 0.0:
+            good_rps, above, aside = probe_rps, slack, _PROBE_ASIDE
+        else:
+            bad_rps, below, aside = probe_rps, slack, -_PROBE_ASIDE
+    return _Near(good_rps, bad_rps)
+
+
+def _slack(load: EngineUnderLoad, rate_rps: float, slo: Slo) -> float:
+    """The goal over the latency, minus one, for the tighter of the goals; -1 without steady state, below 0 only where one is missed."""
+    state = load.state(rate_rps) if rate_rps < load.rate_limit_rps else None
+    if state is None:
+        return -1.0
+    tpot_s = load.tpot_s(state)
+    if tpot_s > slo.tpot_s:
+        return min(slo.tpot_s / tpot_s - 1.0, -_LEAST_SLACK)
+    ttft_s = load.ttft_s(state)
+    used = max(tpot_s / slo.tpot_s, ttft_s / slo.ttft_s, 1.0 / _MOST_SLACK)
+    return max(1.0 / used - 1.0, _LEAST_SLACK) if ttft_s <= slo.ttft_s else min(1.0 / used - 1.0, -_LEAST_SLACK)
+
+
 def _meets(load: EngineUnderLoad, rate_rps: float, slo: Slo) -> bool:
     state = load.state(rate_rps)
     return state is not None and load.tpot_s(state) <= slo.tpot_s and load.ttft_s(state) <= slo.ttft_s
+
+
+def engine_under_load(step: StepTime, mix: RequestMix, share_fraction: float, settings: EngineSettings, quantile: float) -> EngineUnderLoad:
+    """The engine that a forecast is made with, for questions of which the forecast answers more than is asked."""
+    return _load(step, mix, share_fraction, settings, quantile, None)
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ that the step's tokens touch; a prompt pays for the pairs of tokens it attends t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from profiles.gpu_types import GpuType, MigProfile
@@ -64,14 +64,17 @@ class StepTime:
 
     def slower(self, factor: float) -> StepTime:
         """The same engine with every step `factor` times as long."""
-        return replace(
-            self,
+        return StepTime(
             base_s=self.base_s * factor,
             per_token_s=self.per_token_s * factor,
             per_kv_token_s=self.per_kv_token_s * factor,
+            residual_quantiles=self.residual_quantiles,
+            provenance=self.provenance,
             per_sequence_s=self.per_sequence_s * factor,
             per_pair_s=self.per_pair_s * factor,
             expert_s=self.expert_s * factor,
+            expert_miss_fraction=self.expert_miss_fraction,
+            frontend_s=self.frontend_s,
         )
 
     def quantile(self, probability: float) -> float:

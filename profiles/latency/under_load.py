@@ -31,7 +31,8 @@ _POOL_SCORE = 3.090232306167813
 _BASE_ROUNDS = 5
 
 
-@dataclass(frozen=True, slots=True)
+# Made at every rate that sizing asks about, and not frozen: setting frozen fields takes several times as long.
+@dataclass(slots=True)
 class SteadyState:
     """Steady state at one rate; times are wall-clock.
 
@@ -72,17 +73,41 @@ class EngineUnderLoad:
             raise ValueError(f"share_fraction is {share_fraction}, it must be above 0 and at most 1")
         self.z = max(normal_score(quantile), 0.0)
         self.tail = 1.0 - quantile
-        slow = step.quantile(quantile) / share_fraction if slowdown is None else slowdown
-        self.step = step.slower(slow)
-        self.full_base_s = self.step.base_s + self.step.expert_s
-        self.token_s, self.kv_s, self.pair_s = self.step.per_token_s, self.step.per_kv_token_s, self.step.per_pair_s
-        # a request that decodes adds one token
-        self.single_s = self.token_s + self.step.per_sequence_s
+        # the skewness correction of Cornish and Fisher for a Poisson-like count
+        self.skew = max(self.z * self.z - 1.0, 0.0) / 6.0
         self.settings = settings
         self.computed_fraction = 1.0 - mix.prefix_hit_fraction
         # Smoother arrivals than Poisson are not counted on.
         self.burstiness = max(mix.burstiness, 1.0)
         self._set_lengths(mix)
+        self._at_full_speed, self._multiplier = step, step.quantile(quantile)
+        self.set_step(share_fraction, slowdown)
+
+    def at_share(self, share_fraction: float) -> EngineUnderLoad:
+        """The same engine with another share of its GPU, slowed down by the residual multiplier over it."""
+        other = self._copy()
+        other.set_step(share_fraction, None)
+        return other
+
+    def with_burstiness(self, burstiness: float) -> EngineUnderLoad:
+        """The same engine under arrivals with another index of dispersion."""
+        other = self._copy()
+        other.burstiness = max(burstiness, 1.0)
+        return other
+
+    def _copy(self) -> EngineUnderLoad:
+        other = EngineUnderLoad.__new__(EngineUnderLoad)
+        # all that it holds are numbers and data that never changes
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def set_step(self, share_fraction: float, slowdown: float | None) -> None:
+        """Take the step times at a share of the GPU, or at a slowdown, and work out what follows from them."""
+        self.step = self._at_full_speed.slower(self._multiplier / share_fraction if slowdown is None else slowdown)
+        self.full_base_s = self.step.base_s + self.step.expert_s
+        self.token_s, self.kv_s, self.pair_s = self.step.per_token_s, self.step.per_kv_token_s, self.step.per_pair_s
+        # a request that decodes adds one token
+        self.single_s = self.token_s + self.step.per_sequence_s
         self._set_work()
 
     def _set_lengths(self, mix: RequestMix) -> None:
@@ -94,6 +119,8 @@ class EngineUnderLoad:
             prompt_tokens = max(prompt_tokens, mix.input_p99_tokens)
         self.input_quantile = min(prompt_tokens, float(self.settings.max_model_len))
         self.largest_request = max(mix.input_p99_tokens, mix.input_tokens) + max(mix.output_p99_tokens, mix.output_tokens)
+        # of a mean prompt
+        self.computed_tokens = self.input.mean * self.computed_fraction
         self.decode_steps = max(mix.output_tokens - 1.0, 0.0)
         self.has_tpot = max(mix.output_p99_tokens, mix.output_tokens) > 1.0
         self.short_steps = max(self.output.quantile(_SHORT_ANSWER_SCORE) - 1.0, 1.0)
@@ -144,17 +171,12 @@ class EngineUnderLoad:
         # No rate beyond this can be stable: work per second below one, and prefill within the token budget of the steps.
         self.rate_limit_rps = 1.0 / (self.request_s + self.step.base_s * self.computed_tokens / budget)
 
-    @property
-    def computed_tokens(self) -> float:
-        """Tokens computed of a mean prompt."""
-        return self.input.mean * self.computed_fraction
-
     def state(self, rate_rps: float) -> SteadyState | None:
         """Steady state, None when there is none within max_num_seqs."""
         rho = rate_rps * self.request_s
         if rho >= 1.0:
             return None
-        base_s = self._mean_base_s(rate_rps, rho)
+        base_s = self._mean_base_s(rate_rps, rho) if self.step.expert_s else self.full_base_s
         step_s = (base_s + self.decode_s) / (1.0 - rho)
         decoding = rate_rps * self.decode_steps * step_s
         spread = self.burstiness / (1.0 - rho)
@@ -162,7 +184,7 @@ class EngineUnderLoad:
         if chunk_tokens < 1.0:
             return None
         batch_s = self.full_base_s + decoding * self.decode_s
-        own_s = max(math.ceil(self.computed_tokens / chunk_tokens), 1) * batch_s + self.prefill_s
+        own_s = (math.ceil(self.computed_tokens / chunk_tokens) or 1) * batch_s + self.prefill_s
         present = decoding + rate_rps * own_s
         if self._at_quantile(present, spread) > self.settings.max_num_seqs or self._queue_rho(rate_rps, batch_s, chunk_tokens) >= 1.0:
             return None
@@ -171,16 +193,15 @@ class EngineUnderLoad:
     def _mean_base_s(self, rate_rps: float, rho: float) -> float:
         """Base of a step that touches the experts of the mean number of tokens; from above, so that stopping early is safe."""
         base_s = self.full_base_s
-        if not self.step.expert_s:
-            return base_s
         for _ in range(_BASE_ROUNDS):
             step_s = (base_s + self.decode_s) / (1.0 - rho)
             base_s = self.step.touched_s(1.0 + rate_rps * (self.decode_steps + self.computed_tokens) * step_s)
         return base_s
 
     def _at_quantile(self, mean: float, spread: float) -> float:
-        """Number of requests at the quantile, with the skewness correction of Cornish and Fisher for a Poisson-like count."""
-        return mean + self.z * math.sqrt(mean * spread) + max(self.z * self.z - 1.0, 0.0) / 6.0 * spread * min(1.0, mean / self.tail)
+        """Number of requests at the quantile, corrected for skewness."""
+        few = mean / self.tail
+        return mean + self.z * math.sqrt(mean * spread) + self.skew * spread * (few if few < 1.0 else 1.0)
 
     def _queue_rho(self, rate_rps: float, batch_s: float, chunk_tokens: float) -> float:
         """Share of time in which prefill work, with the decode steps it rides on, fills the steps."""
@@ -207,7 +228,7 @@ class EngineUnderLoad:
     def _compound_excess_s(self, arrivals: float) -> float:
         """Excess over its mean, at the quantile, of the prefill work that arrives during an answer."""
         scatter_s = self.z * math.sqrt(arrivals * self.burstiness * self.prefill_square)
-        skew_s = max(self.z * self.z - 1.0, 0.0) / 6.0 * self.burstiness * max(self.largest_prefill_s, self.prefill_s)
+        skew_s = self.skew * self.burstiness * max(self.largest_prefill_s, self.prefill_s)
         return scatter_s + skew_s * min(1.0, arrivals / self.tail)
 
     def ttft_s(self, state: SteadyState) -> float:

@@ -188,6 +188,7 @@ class RequestBlocks:
         return blocks
 
 
+@lru_cache(maxsize=256)
 def request_blocks(architecture: Architecture, settings: EngineSettings) -> RequestBlocks:
     """The counter of blocks for requests of one engine."""
     groups = _groups(architecture)
@@ -231,14 +232,13 @@ def kv_bytes_for_tokens(architecture: Architecture, settings: EngineSettings, to
     """
     if not has_cache(architecture):
         return 0
-    groups = _groups(architecture)
-    block_tokens, window_tokens = kv_block_tokens(architecture, settings), kv_block_tokens(architecture, settings, windowed=True)
+    held = request_blocks(architecture, settings)
     length = tokens if request_tokens is None else min(request_tokens, tokens)
     requests = math.ceil(tokens / length) if tokens else 0
-    blocks = groups.full * -(-tokens // block_tokens) + groups.states * _state_blocks(architecture, settings) * requests
-    if groups.windowed:
-        kept = length if request_tokens is None else min(_kept_tokens(architecture, settings), length)
-        blocks += groups.windowed * (math.ceil(tokens * kept / length / window_tokens) + requests)
+    blocks = held.full * -(-tokens // held.block_tokens) + held.state_blocks * requests
+    if held.windowed:
+        kept = length if request_tokens is None else min(held.kept_tokens, length)
+        blocks += held.windowed * (math.ceil(tokens * kept / length / held.window_block_tokens) + requests)
     return (blocks + 1) * kv_bytes_per_block(architecture, settings)
 
 

@@ -23,7 +23,7 @@ from profiles.settings import EngineSettings
 from profiles.speculation import draft_settings
 from profiles.support import check_supported, padded_vocab
 
-__all__ = ["MemoryLedger", "MemoryParts", "kv_pool_bytes", "memory_ledger", "memory_parts", "stage_parts", "weight_bytes"]
+__all__ = ["MemoryLedger", "MemoryParts", "kv_pool_bytes", "ledger_of", "memory_ledger", "memory_parts", "stage_parts", "weight_bytes"]
 
 _MIB = 1 << 20
 # Graphs are captured for batches of 1, 2, 4, every 8th size to 256 and every 16th to twice max_num_seqs, at most 512 (vllm/config/vllm.py,
@@ -87,10 +87,12 @@ def memory_ledger(
     constants None takes those of the settings' engine version. checkpoint_bytes are the weights of the checkpoint's files as they are
     loaded (profiles.checkpoints.safetensors); None takes the weights from the model's dimensions.
     """
-    return max(
-        (_ledger(parts, kv_bytes) for parts in stage_parts(architecture, gpu, settings, constants, checkpoint_bytes)),
-        key=lambda ledger: ledger.total_mib,
-    )
+    return ledger_of(stage_parts(architecture, gpu, settings, constants, checkpoint_bytes), kv_bytes)
+
+
+def ledger_of(stages_parts: tuple[MemoryParts, ...], kv_bytes: int) -> MemoryLedger:
+    """The ledger of an engine whose stages take so much beside a KV pool of kv_bytes per GPU: that of the stage that takes the most."""
+    return max((_ledger(parts, kv_bytes) for parts in stages_parts), key=lambda ledger: ledger.total_mib)
 
 
 def _ledger(parts: MemoryParts, kv_bytes: int) -> MemoryLedger:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.problem import Problem, Solution, Watch
-from solvers.baselines.greedy import open_fresh, order, shapes_by_demand
+from solvers.baselines.greedy import largest, open_fresh, order, shapes_by_demand, stopper
 from solvers.baselines.packing import Packing
 from solvers.model.shape_catalogue import catalogue
 from solvers.model.useful_shapes import takes_whole_gpus, usable_shapes
@@ -19,29 +19,27 @@ from solvers.solution import answer, trimmed
 NAME = "exclusive"
 
 
-def solve(
-    problem: Problem,
-    *,
-    time_limit_s: float | None = None,  # noqa: ARG001 (a pass over the demands ends by itself)
-    watch: Watch | None = None,  # noqa: ARG001 (as above)
-) -> Solution:
+def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
     """Answer a problem without any sharing; what finds no room stays unserved, lowest priority first."""
-    packing = Packing(problem)
+    packing, stopped = Packing(problem), stopper(time_limit_s, watch)
     usable = shapes_by_demand(problem, usable_shapes(problem))
     for demand in order(problem):
+        if stopped():
+            break
         own = usable.get(demand, [])
         shapes = [index for index in own if takes_whole_gpus(problem.shapes[index])] or own
-        for index in _cheapest_mix(problem, demand, shapes):
-            if packing.has_room(index):
-                packing.open(index)
-        while packing.wants(demand) and open_fresh(packing, shapes):
+        for index, count in _cheapest_mix(problem, demand, shapes):
+            held = min(count, packing.room(index))
+            if held:
+                packing.open(index, held)
+        while packing.wants(demand) and open_fresh(packing, shapes, largest(problem, shapes)):
             pass
     return answer(problem, NAME, trimmed(problem, packing.patterns()))
 
 
-def _cheapest_mix(problem: Problem, demand: int, shapes: Sequence[int]) -> list[int]:
-    """Shapes (with repeats) of the cheapest mix, as far as the pools could ever hold it; empty when none serves the demand."""
+def _cheapest_mix(problem: Problem, demand: int, shapes: Sequence[int]) -> list[tuple[int, int]]:
+    """Shapes of the cheapest mix with their counts, as far as the pools could ever hold it; empty when none serves the demand."""
     options = catalogue(problem, shapes).options[demand]
     prices = [float(problem.pools[problem.shapes[i].pool].price_microusd_per_h * problem.shapes[i].gpus) for i in shapes]
     found = MixSearch(options, prices).run().found
-    return [shapes[option] for option, count in (found[-1][1].counts if found else ()) for _ in range(count)]
+    return [(shapes[option], count) for option, count in (found[-1][1].counts if found else ())]

@@ -1,12 +1,14 @@
-"""What the greedy engines share: the order of demands and the choice of a shape for an unused GPU."""
+"""What the greedy engines share: the order of demands, the choice of a shape for an unused GPU, and when to stop."""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 
-from planner.problem import Problem
-from solvers.baselines.packing import OpenGpu, Packing
+from planner.problem import Problem, Watch
+from solvers.baselines.open_gpus import OpenGpus
+from solvers.baselines.packing import Packing
 
 
 def order(problem: Problem) -> list[int]:
@@ -23,27 +25,45 @@ def shapes_by_demand(problem: Problem, shapes: Iterable[int]) -> dict[int, list[
     return grouped
 
 
-def helps(packing: Packing, shape: int) -> bool:
-    """Whether one more replica of this shape lowers the shortfall, or counts towards the minimum of replicas.
+def stopper(time_limit_s: float | None, watch: Watch | None) -> Callable[[], bool]:
+    """Whether the time is up, or whoever waits wants no more: asked once per demand."""
+    end_s = None if time_limit_s is None else time.monotonic() + time_limit_s
 
-    The first replica of a demand that tolerates the loss of a node serves nothing until there is a second.
-    """
-    demand = packing.problem.demands[packing.problem.shapes[shape].demand]
-    fewest = max(demand.min_replicas, 1 + demand.tolerate_nodes)
-    return packing.served(shape) > 0 or packing.replicas[packing.problem.shapes[shape].demand] < fewest
+    def stopped() -> bool:
+        return (watch is not None and watch.stop()) or (end_s is not None and time.monotonic() > end_s)
+
+    return stopped
 
 
-def _fresh_shape(packing: Packing, shapes: Sequence[int]) -> int | None:
-    """The shape that serves most per dollar on an unused GPU; None when nothing has room.
+def largest(problem: Problem, shapes: Sequence[int]) -> int:
+    """The largest capacity among shapes, in micro-requests/s."""
+    return max((problem.shapes[index].capacity_microrps for index in shapes), default=0)
+
+
+def helps(packing: Packing, shape: int, served_microrps: int) -> bool:
+    """Whether one more replica of this shape lowers the shortfall, or counts towards the minimum of replicas."""
+    demand = packing.problem.shapes[shape].demand
+    return served_microrps > 0 or packing.replicas[demand] < packing.fewest(demand)
+
+
+def _fresh_shape(packing: Packing, shapes: Sequence[int]) -> tuple[int, int] | None:
+    """The shape that serves most per dollar on an unused GPU, and how often there is room for it; None when nothing has room.
 
     Ties go to what leaves the most to others: more neighbours tolerated, less memory, less compute.
     """
-    best: tuple[tuple[float, ...], int] | None = None
+    best: tuple[tuple[float, ...], int, int] | None = None
+    rooms: dict[tuple[int, int], int] = {}
     for index in shapes:
-        if not helps(packing, index) or not packing.has_room(index):
+        served_microrps = packing.served(index)
+        if not helps(packing, index, served_microrps):
             continue
         shape = packing.problem.shapes[index]
-        served = max(1, packing.served(index))
+        block = (shape.pool, shape.gpus)
+        if block not in rooms:
+            rooms[block] = packing.room(index)
+        if not rooms[block]:
+            continue
+        served = max(1, served_microrps)
         dollars = packing.problem.pools[shape.pool].price_microusd_per_h * shape.gpus
         key = (
             dollars / served,
@@ -56,56 +76,18 @@ def _fresh_shape(packing: Packing, shapes: Sequence[int]) -> int | None:
             index,
         )
         if best is None or key < best[0]:
-            best = (key, index)
-    return None if best is None else best[1]
+            best = (key, index, rooms[block])
+    return None if best is None else best[1:]
 
 
-def open_fresh(packing: Packing, shapes: Sequence[int]) -> bool:
-    """Open an unused GPU with the shape that serves most per dollar; False when nothing has room."""
-    fresh = _fresh_shape(packing, shapes)
-    if fresh is not None:
-        packing.open(fresh)
-    return fresh is not None
+def open_fresh(packing: Packing, shapes: Sequence[int], most_microrps: int) -> OpenGpus | None:
+    """Open unused GPUs with the shape that serves most per dollar, as many as would be opened one by one; None when nothing has room.
 
-
-class Openings:
-    """GPUs in use that may still take a replica of one demand.
-
-    Residents only join and what a demand lacks only shrinks, so a GPU that refuses it once refuses it for good and is never asked
-    again: placing n replicas takes time in proportion to n plus the GPUs in use.
+    most_microrps is the largest capacity among the demand's shapes. A MIG slice leaves room for others of its demand: one GPU at a time.
     """
-
-    def __init__(self, packing: Packing, shapes: Sequence[int]) -> None:
-        """Shapes: those of the demand."""
-        self._packing = packing
-        self._shapes = shapes
-        self._gpus: deque[OpenGpu] = deque()
-        self._known = 0
-
-    def first(self) -> tuple[OpenGpu, list[int]] | None:
-        """The first GPU that takes one of the shapes, with those it takes."""
-        self._learn()
-        while self._gpus:
-            fitting = self._joinable(self._gpus[0])
-            if fitting:
-                return self._gpus[0], fitting
-            self._gpus.popleft()
+    fresh = _fresh_shape(packing, shapes)
+    if fresh is None:
         return None
-
-    def every(self) -> list[tuple[OpenGpu, list[int]]]:
-        """All GPUs that take one of the shapes, in the order in which they came into use."""
-        self._learn()
-        offers = [(gpu, fitting) for gpu in self._gpus if (fitting := self._joinable(gpu))]
-        self._gpus = deque(gpu for gpu, _ in offers)
-        return offers
-
-    def _learn(self) -> None:
-        self._gpus.extend(self._packing.sharable[self._known :])
-        self._known = len(self._packing.sharable)
-
-    def _joinable(self, gpu: OpenGpu) -> list[int]:
-        return [i for i in self._shapes if self._packing.problem.shapes[i].pool == gpu.pool and _joins(self._packing, gpu, i)]
-
-
-def _joins(packing: Packing, gpu: OpenGpu, index: int) -> bool:
-    return helps(packing, index) and packing.may_join(gpu, index)
+    index, room = fresh
+    count = 1 if packing.problem.shapes[index].mode == "mig" else min(room, packing.alike(index, most_microrps))
+    return packing.open(index, count)

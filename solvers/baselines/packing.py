@@ -1,4 +1,4 @@
-"""Open GPUs that a greedy engine fills one replica at a time, with every rule of the Problem kept."""
+"""Open GPUs that a greedy engine fills, with every rule of the Problem kept; alike GPUs are filled together."""
 
 from __future__ import annotations
 
@@ -6,75 +6,27 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from planner.problem import Pattern, Pool, Problem, Shape, active_by_window, fits_layout, nodes_needed, shortfall
+from planner.problem import Pattern, Problem, fits_layout, shortfall
+from solvers.baselines.open_gpus import GpuLoad, OpenGpus, may_join
+from solvers.baselines.open_table import OpenTable
 from solvers.model.useful_shapes import takes_whole_gpus
 
-
-def _may_join(problem: Problem, residents: Sequence[int], newcomer: int) -> bool:
-    """Whether a shape that is legal alone may join residents that are legal together (not empty), layouts of MIG aside."""
-    shape = problem.shapes[newcomer]
-    others = [problem.shapes[index] for index in residents]
-    first = others[0]
-    if takes_whole_gpus(shape) or takes_whole_gpus(first):
-        return False
-    if (shape.pool, shape.mode, shape.colocation_class) != (first.pool, first.mode, first.colocation_class):
-        return False
-    pool = problem.pools[shape.pool]
-    together = [*others, shape]
-    if sum(s.host_cores for s in together) > pool.host_cores_per_gpu:
-        return False
-    if sum(s.host_memory_mib for s in together) > pool.host_memory_mib_per_gpu or not _tolerated(problem, others, shape):
-        return False
-    return shape.mode == "mig" or _shares_fit(pool, together)
-
-
-def _tolerated(problem: Problem, others: Sequence[Shape], shape: Shape) -> bool:
-    for other in others:
-        if other.demand == shape.demand and shape.mode != "mig":
-            return False
-        if other.demand in problem.demands[shape.demand].not_with or shape.demand in problem.demands[other.demand].not_with:
-            return False
-    return True
-
-
-def _shares_fit(pool: Pool, together: Sequence[Shape]) -> bool:
-    most = min(s.max_residents for s in together)
-    if sum(s.memory_mib for s in together) + max(s.start_extra_mib for s in together) > pool.memory_mib:
-        return False
-    if together[0].mode == "mps":
-        return (
-            len(together) <= min(most, pool.max_active_residents)
-            and sum(s.compute_permille for s in together) <= 1000
-            and sum(s.bandwidth_permille for s in together) <= 1000
-        )
-    compute_permille = sum(s.compute_permille for s in together) + pool.resident_cost_permille * (len(together) - 1)
-    return (
-        len(together) <= most
-        and max(active_by_window(together)) <= min(1000 * pool.max_active_residents, *(s.active_limit_permille for s in together))
-        and compute_permille <= pool.compute_limit_permille
-        and sum(s.bandwidth_permille for s in together) <= pool.compute_limit_permille
-    )
-
-
-@dataclass(slots=True)
-class OpenGpu:
-    """A GPU (or block) in use and the shapes on it."""
-
-    pool: int
-    residents: list[int]
+_Key = tuple[int, tuple[int, ...]]
 
 
 @dataclass(slots=True)
 class Packing:
-    """What a greedy engine has placed so far: all GPUs in use, and those among them that are not taken whole."""
+    """What a greedy engine has placed so far: all GPUs in use, grouped by the shapes on them, and what they serve."""
 
     problem: Problem
-    gpus: list[OpenGpu] = field(default_factory=list)
-    sharable: list[OpenGpu] = field(default_factory=list)
+    groups: dict[_Key, OpenGpus] = field(default_factory=dict)
     blocks: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     capacity_microrps: Counter[int] = field(default_factory=Counter)
     replicas: Counter[int] = field(default_factory=Counter)
     largest_microrps: Counter[int] = field(default_factory=Counter)
+    table: OpenTable = field(default_factory=OpenTable)
+    _opened: int = 0
+    _apart: dict[int, frozenset[int]] = field(default_factory=dict)
     _layouts: dict[tuple[int, tuple[str, ...]], bool] = field(default_factory=dict)
 
     def missing(self, demand: int) -> int:
@@ -86,55 +38,108 @@ class Packing:
         """Whether one more replica of the demand is allowed and needed."""
         return self.missing(demand) > 0 and self.replicas[demand] < self.problem.demands[demand].max_replicas
 
-    def has_room(self, shape: int) -> bool:
-        """Whether the pool still has an unused GPU (or aligned block) for the shape."""
-        wanted = self.problem.shapes[shape]
-        pool = self.problem.pools[wanted.pool]
-        used = Counter(self.blocks[wanted.pool])
-        used[wanted.gpus] += wanted.gpus
-        return nodes_needed(pool, used) <= pool.nodes
+    def fewest(self, demand: int) -> int:
+        """Replicas that a demand takes whatever they serve: the first that tolerates the loss of a node serves nothing by itself."""
+        wanted = self.problem.demands[demand]
+        return max(wanted.min_replicas, 1 + wanted.tolerate_nodes)
 
-    def open(self, shape: int) -> None:
-        """Put the shape alone on an unused GPU or block."""
+    def room(self, shape: int) -> int:
+        """How many more times the pool has an unused GPU (or aligned block) for the shape."""
         wanted = self.problem.shapes[shape]
-        self.gpus.append(OpenGpu(wanted.pool, [shape]))
-        if not takes_whole_gpus(wanted):
-            self.sharable.append(self.gpus[-1])
-        self.blocks[wanted.pool][wanted.gpus] += wanted.gpus
-        self._count(shape)
+        pool, used = self.problem.pools[wanted.pool], self.blocks[wanted.pool]
+        room, gpus = pool.gpus, 0
+        for size in sorted({wanted.gpus, *used}, reverse=True):
+            gpus += used[size]
+            if size <= wanted.gpus:
+                room = min(room, (pool.nodes * (pool.gpus_per_node // size) * size - gpus) // wanted.gpus)
+        return max(0, room)
 
-    def may_join(self, gpu: OpenGpu, newcomer: int) -> bool:
+    def alike(self, shape: int, most_microrps: int) -> int:
+        """How many replicas of a shape may follow each other before any shape of its demand serves less than it does now; at least one.
+
+        most_microrps is the largest capacity among these shapes: while that much is missing, each serves all that it can.
+        """
+        wanted = self.problem.shapes[shape]
+        demand = self.problem.demands[wanted.demand]
+        missing, replicas = self.missing(wanted.demand), self.replicas[wanted.demand]
+        # what is lost with a node grows with the largest replica
+        grows = demand.tolerate_nodes and wanted.capacity_microrps > self.largest_microrps[wanted.demand]
+        if grows or replicas < self.fewest(wanted.demand) or missing < most_microrps or not wanted.capacity_microrps:
+            return 1
+        return min(1 + (missing - most_microrps) // wanted.capacity_microrps, demand.max_replicas - replicas)
+
+    def open(self, shape: int, count: int = 1) -> OpenGpus:
+        """Put the shape alone on unused GPUs or blocks; returns all that hold just that."""
+        return self._open(self.problem.shapes[shape].pool, (shape,), count)
+
+    def _open(self, pool: int, residents: tuple[int, ...], count: int) -> OpenGpus:
+        gpus = self.problem.shapes[residents[0]].gpus
+        group = self.group(pool, residents)
+        group.add(self._opened, count)
+        self._opened += count
+        self.blocks[pool][gpus] += gpus * count
+        for shape in residents:
+            self._count(shape, count)
+        return group
+
+    def group(self, pool: int, residents: Sequence[int]) -> OpenGpus:
+        """The GPUs of a pool that hold these shapes, which may be none."""
+        key = (pool, tuple(sorted(residents)))
+        if key not in self.groups:
+            shapes = [self.problem.shapes[index] for index in key[1]]
+            load = None if takes_whole_gpus(shapes[0]) else GpuLoad.of(shapes[0])
+            for shape in shapes[1:]:
+                load = load.plus(shape) if load else None
+            self.groups[key] = OpenGpus(pool, key[1], load)
+            if load is not None:
+                self.table.add(self.problem.pools[pool], self.groups[key])
+        return self.groups[key]
+
+    def may_join(self, group: OpenGpus, newcomer: int) -> bool:
         """Whether a shape that is legal alone may join the residents of a GPU."""
-        shapes = self.problem.shapes
-        if not _may_join(self.problem, gpu.residents, newcomer):
+        shape = self.problem.shapes[newcomer]
+        pool = self.problem.pools[group.pool]
+        if group.load is None or shape.pool != group.pool:
             return False
-        if shapes[newcomer].mode != "mig":
+        if not may_join(group.load, shape, pool, self.apart(shape.demand)):
+            return False
+        if shape.mode != "mig":
             return True
-        profiles = tuple(sorted(shapes[i].mig_profile or "" for i in (*gpu.residents, newcomer)))
-        key = (gpu.pool, profiles)
+        key = (group.pool, tuple(sorted((*group.load.profiles, shape.mig_profile or ""))))
         if key not in self._layouts:
-            self._layouts[key] = fits_layout(self.problem.pools[gpu.pool].mig_layouts, profiles)
+            self._layouts[key] = fits_layout(pool.mig_layouts, key[1])
         return self._layouts[key]
+
+    def apart(self, demand: int) -> frozenset[int]:
+        """The demands that may not share a GPU with a demand, whichever of the two says so."""
+        if not self._apart:
+            apart: defaultdict[int, set[int]] = defaultdict(set)
+            for i, own in enumerate(self.problem.demands):
+                apart[i] |= own.not_with
+                for other in own.not_with:
+                    apart[other].add(i)
+            self._apart = {i: frozenset(others) for i, others in apart.items()}
+        return self._apart[demand]
 
     def take(self, patterns: Iterable[Pattern]) -> None:
         """Open GPUs for known patterns, each as often as its pool has room."""
         for pattern in patterns:
-            for _ in range(pattern.count):
-                if not self.has_room(pattern.residents[0]):
-                    break
-                self.open(pattern.residents[0])
-                for shape in pattern.residents[1:]:
-                    self.join(self.gpus[-1], shape)
+            count = min(pattern.count, self.room(pattern.residents[0]))
+            if count:
+                self._open(pattern.pool, tuple(sorted(pattern.residents)), count)
 
-    def join(self, gpu: OpenGpu, shape: int) -> None:
-        """Add the shape to a GPU in use."""
-        gpu.residents.append(shape)
-        self._count(shape)
+    def join(self, group: OpenGpus, shape: int, count: int = 1) -> OpenGpus:
+        """Add the shape to the first of a group of GPUs in use, which must be in a row; returns all that hold what these hold now."""
+        first = group.take(count)
+        joined = self.group(group.pool, (*group.residents, shape))
+        joined.add(first, count)
+        self._count(shape, count)
+        return joined
 
-    def _count(self, shape: int) -> None:
+    def _count(self, shape: int, count: int) -> None:
         demand, offered = self.problem.shapes[shape].demand, self.problem.shapes[shape].capacity_microrps
-        self.capacity_microrps[demand] += offered
-        self.replicas[demand] += 1
+        self.capacity_microrps[demand] += offered * count
+        self.replicas[demand] += count
         self.largest_microrps[demand] = max(self.largest_microrps[demand], offered)
 
     def served(self, shape: int) -> int:
@@ -147,5 +152,5 @@ class Packing:
         return self.missing(i) - after
 
     def patterns(self) -> list[Pattern]:
-        """One pattern per GPU in use."""
-        return [Pattern(gpu.pool, tuple(sorted(gpu.residents))) for gpu in self.gpus]
+        """One pattern per group of GPUs in use."""
+        return [Pattern(group.pool, group.residents, group.count) for group in self.groups.values() if group.runs]

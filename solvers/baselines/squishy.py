@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.problem import Problem, Solution, Watch
-from solvers.baselines.best_fit import join_tightest
-from solvers.baselines.greedy import Openings, open_fresh, order, shapes_by_demand
+from solvers.baselines.greedy import largest, open_fresh, order, shapes_by_demand, stopper
+from solvers.baselines.openings import Tightest
 from solvers.baselines.packing import Packing
 from solvers.model.useful_shapes import candidates, takes_whole_gpus, usable_shapes
 from solvers.solution import answer, trimmed
@@ -18,30 +18,26 @@ from solvers.solution import answer, trimmed
 NAME = "squishy"
 
 
-def solve(
-    problem: Problem,
-    *,
-    time_limit_s: float | None = None,  # noqa: ARG001 (two passes over the demands end by themselves)
-    watch: Watch | None = None,  # noqa: ARG001 (as above)
-) -> Solution:
+def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
     """Answer a problem greedily; what finds no room stays unserved, lowest priority first."""
-    packing = Packing(problem)
+    packing, stopped = Packing(problem), stopper(time_limit_s, watch)
     whole = shapes_by_demand(problem, [i for i in usable_shapes(problem) if takes_whole_gpus(problem.shapes[i])])
     choices = shapes_by_demand(problem, candidates(problem))
     for priority in sorted({demand.priority for demand in problem.demands}, reverse=True):
         demands = [i for i in order(problem) if problem.demands[i].priority == priority]
         for demand in demands:
-            while packing.wants(demand) and _saturate(packing, whole.get(demand, [])):
+            while packing.wants(demand) and not stopped() and _saturate(packing, whole.get(demand, [])):
                 pass
         for demand in sorted(demands, key=lambda i: (-packing.missing(i), i)):
-            shapes = choices.get(demand, [])
-            openings = Openings(packing, shapes)
-            while packing.wants(demand) and (join_tightest(packing, openings) or open_fresh(packing, shapes)):
+            if stopped():
+                break
+            openings = Tightest(packing, choices.get(demand, []))
+            while packing.wants(demand) and (openings.join_tightest() or openings.open_fresh()):
                 pass
     return answer(problem, NAME, trimmed(problem, packing.patterns()))
 
 
 def _saturate(packing: Packing, shapes: Sequence[int]) -> bool:
-    """Open a GPU for a replica whose whole capacity is needed."""
+    """Open GPUs for replicas whose whole capacity is needed."""
     full = [index for index in shapes if 0 < packing.problem.shapes[index].capacity_microrps <= packing.served(index)]
-    return open_fresh(packing, full)
+    return open_fresh(packing, full, largest(packing.problem, shapes)) is not None

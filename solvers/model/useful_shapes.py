@@ -7,14 +7,18 @@ and every demand served, so engines drop the dominated ones without losing the o
 
 from __future__ import annotations
 
-from collections import defaultdict
+from dataclasses import replace
 
 from planner.problem import Pattern, Problem, Shape, pattern_violations
+from solvers.model.dominance import first_dominators
+from solvers.model.remembered import per_problem
 
 
+@per_problem
 def usable_shapes(problem: Problem) -> tuple[int, ...]:
     """Indexes of the shapes that are legal alone on a GPU (or block) of their pool and help their demand."""
-    return tuple(index for index, shape in enumerate(problem.shapes) if _helps(problem, shape) and _fits_alone(problem, index))
+    legal: dict[tuple[object, ...], bool] = {}
+    return tuple(index for index, shape in enumerate(problem.shapes) if _helps(problem, shape) and _fits_alone(problem, shape, legal))
 
 
 def _helps(problem: Problem, shape: Shape) -> bool:
@@ -22,12 +26,26 @@ def _helps(problem: Problem, shape: Shape) -> bool:
     return demand.max_replicas > 0 and (demand.min_replicas > 0 or (demand.peak_microrps > 0 and shape.capacity_microrps > 0))
 
 
-def _fits_alone(problem: Problem, index: int) -> bool:
-    shape = problem.shapes[index]
+def _fits_alone(problem: Problem, shape: Shape, legal: dict[tuple[object, ...], bool]) -> bool:
+    """Whether a shape is legal alone; legal remembers the answers for shapes that differ in nothing but memory and what they serve."""
     pool = problem.pools[shape.pool]
     if pool.nodes < 1 or shape.gpus > pool.gpus_per_node:
         return False
-    return next(pattern_violations(problem, Pattern(shape.pool, (index,))), None) is None
+    if shape.mode != "mig" and shape.memory_mib + shape.start_extra_mib > pool.memory_mib:
+        return False
+    place = (shape.pool, shape.mode, shape.gpus, shape.mig_profile, shape.host_cores, shape.host_memory_mib)
+    key = (
+        *place,
+        shape.compute_permille,
+        shape.bandwidth_permille,
+        max(shape.active_permille),
+        shape.max_residents,
+        shape.active_limit_permille,
+    )
+    if key not in legal:
+        bare = replace(shape, memory_mib=0, start_extra_mib=0)
+        legal[key] = next(pattern_violations(replace(problem, shapes=(bare,)), Pattern(shape.pool, (0,))), None) is None
+    return legal[key]
 
 
 def takes_whole_gpus(shape: Shape) -> bool:
@@ -37,58 +55,18 @@ def takes_whole_gpus(shape: Shape) -> bool:
 
 def dominators(problem: Problem) -> dict[int, int]:
     """Maps every usable shape to the shape that stands for it; the values are the undominated candidates."""
-    groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for index in usable_shapes(problem):
-        groups[problem.shapes[index].demand, problem.shapes[index].pool].append(index)
-    standing: dict[int, int] = {}
-    for group in groups.values():
-        for index in group:
-            standing[index] = _dominator(problem, index, group)
-    return {index: _root(standing, index) for index in standing}
+    return dict(zip(usable_shapes(problem), _standing(problem), strict=True))
 
 
+@per_problem
+def _standing(problem: Problem) -> tuple[int, ...]:
+    """Which shape stands for each usable one."""
+    usable = usable_shapes(problem)
+    shapes = [problem.shapes[index] for index in usable]
+    return tuple(usable[above] for above in first_dominators(shapes, [takes_whole_gpus(shape) for shape in shapes]))
+
+
+@per_problem
 def candidates(problem: Problem) -> tuple[int, ...]:
     """Indexes of the usable, undominated shapes in ascending order."""
-    return tuple(sorted(set(dominators(problem).values())))
-
-
-def _dominator(problem: Problem, index: int, group: list[int]) -> int:
-    shape = problem.shapes[index]
-    for other in group:
-        rival = problem.shapes[other]
-        # two shapes that dominate each other are equal in all that counts: the first stands for both
-        if other != index and _dominates(rival, shape) and (other < index or not _dominates(shape, rival)):
-            return other
-    return index
-
-
-def _root(standing: dict[int, int], index: int) -> int:
-    while standing[index] != index:
-        index = standing[index]
-    return index
-
-
-def _dominates(rival: Shape, shape: Shape) -> bool:
-    if rival.capacity_microrps < shape.capacity_microrps or rival.gpus > shape.gpus:
-        return False
-    if takes_whole_gpus(shape):
-        return rival.mode != "mig"
-    same_place = (rival.mode, rival.mig_profile, rival.colocation_class) == (shape.mode, shape.mig_profile, shape.colocation_class)
-    if not same_place or rival.host_cores > shape.host_cores or rival.host_memory_mib > shape.host_memory_mib:
-        return False
-    return shape.mode == "mig" or (
-        rival.memory_mib <= shape.memory_mib
-        and rival.start_extra_mib <= shape.start_extra_mib
-        and rival.compute_permille <= shape.compute_permille
-        and rival.bandwidth_permille <= shape.bandwidth_permille
-        and _never_more_active(rival, shape)
-        and rival.max_residents >= shape.max_residents
-        and rival.active_limit_permille >= shape.active_limit_permille
-    )
-
-
-def _never_more_active(rival: Shape, shape: Shape) -> bool:
-    """Whether a shape counts for no more than another in any window."""
-    ours, theirs = rival.active_permille, shape.active_permille
-    pairs = zip(ours, theirs, strict=True) if len(ours) == len(theirs) else ((max(ours), min(theirs)),)
-    return all(mine <= other for mine, other in pairs)
+    return tuple(sorted(set(_standing(problem))))

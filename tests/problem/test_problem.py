@@ -27,7 +27,7 @@ from planner.problem import (
     unserved_by_priority,
     violations,
 )
-from solvers.baselines.packing import OpenGpu, Packing
+from solvers.baselines.packing import Packing
 from solvers.model.useful_shapes import usable_shapes
 from solvers.solution import answer
 from tests.brute_force import legal_patterns
@@ -205,7 +205,7 @@ def test_parts_of_legal_patterns_are_legal_and_joining_agrees_with_the_judge(pro
         if len(residents) < 4:
             for index in usable:
                 joined = (pool, tuple(sorted((*residents, index))))
-                assert packing.may_join(OpenGpu(pool, list(residents)), index) == (joined in legal)
+                assert packing.may_join(packing.group(pool, residents), index) == (joined in legal)
 
 
 def test_placements_are_judged() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from profiles.latency.capacity import LoadForecast, RequestMix, Slo, capacity_rps, forecast
+from profiles.latency.capacity import LoadForecast, RequestMix, Slo, capacity_rps, engine_under_load, forecast
 from profiles.latency.mix import Length
 from profiles.latency.steptime import StepTime
 from profiles.settings import EngineSettings
@@ -183,6 +183,37 @@ def test_capacity_meets_its_slo_and_a_bit_more_does_not(
     assert met.tpot_s <= tpot
     missed = forecast(step, mix, rate * 1.0011, share, ENGINE)
     assert missed is None or missed.ttft_s > ttft or missed.tpot_s > tpot
+
+
+@given(step=STEPS, mix=MIXES, share=SHARES, ttft=st.floats(0.01, 100), tpot=st.floats(0.001, 1))
+@settings(max_examples=100)
+def test_capacity_is_what_a_bisection_finds_that_asks_at_every_step(
+    step: StepTime, mix: RequestMix, share: float, ttft: float, tpot: float
+) -> None:
+    engine = engine_under_load(step, mix, share, ENGINE, 0.99)
+
+    def meets(rate_rps: float) -> bool:
+        state = engine.state(rate_rps)
+        return state is not None and engine.tpot_s(state) <= tpot and engine.ttft_s(state) <= ttft
+
+    low, high = (1e-9, engine.rate_limit_rps) if meets(1e-9) else (0.0, 0.0)
+    while high - low > 1e-3 * low:
+        middle = math.sqrt(low * high) if high > 4 * low else (low + high) / 2
+        low, high = (middle, high) if meets(middle) else (low, middle)
+    assert capacity_rps(step, mix, Slo(ttft, tpot), share, ENGINE) == low
+
+
+@given(step=STEPS, mix=MIXES, rate=RATES, share=SHARES, burstiness=st.floats(0.5, 20.0))
+def test_an_engine_at_another_share_or_under_other_bursts_is_the_engine_made_for_them(
+    step: StepTime, mix: RequestMix, rate: float, share: float, burstiness: float
+) -> None:
+    found = engine_under_load(step, mix, 1.0, ENGINE, 0.95).at_share(share).with_burstiness(burstiness)
+    made = engine_under_load(step, replace(mix, burstiness=burstiness), share, ENGINE, 0.95)
+    state = made.state(rate)
+    assert found.state(rate) == state
+    if state is not None:
+        assert (found.ttft_s(state), found.tpot_s(state)) == (made.ttft_s(state), made.tpot_s(state))
+        assert found.kv_tokens(state) == made.kv_tokens(state)
 
 
 @given(step=STEPS, mix=MIXES, rate=RATES)

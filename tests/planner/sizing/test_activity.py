@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.sizing.activity import ANY, MOST_NEIGHBOURS, BesideNeighbours, SharingLimit, sharing_limits, weights
+from planner.sizing.activity import ANY, MOST_NEIGHBOURS, RatesBeside, SharingLimit, sharing_limits, weights
 from planner.sizing.groups import service_groups
 from planner.sizing.sites import Site
 from planner.sizing.time_shared import activities, borne, splits
@@ -60,7 +60,7 @@ def test_more_residents_with_the_same_activity_have_the_heavier_tail(residents: 
 
 def test_requests_in_flight_are_not_understated_between_whole_numbers() -> None:
     variant = _variant("4/s")
-    beside = BesideNeighbours(variant, 4.0)
+    beside = RatesBeside(variant).at(4.0)
     for neighbours in (0.25, 0.5, 1.3, 1.75):
         between, exact = beside.running_requests(neighbours), variant.load(4.0, 1 + neighbours)
         assert between is not None
@@ -71,18 +71,18 @@ def test_requests_in_flight_are_not_understated_between_whole_numbers() -> None:
 def test_activity_agrees_with_itself_from_above() -> None:
     variant = _variant()
     for limit in LIMITS:
-        beside = BesideNeighbours(variant, 0.3)
+        beside = RatesBeside(variant).at(0.3)
         active = beside.active_fraction(limit)
         running = beside.running_requests(min(max(limit.active_limit - active, 0.0), limit.max_residents - 1))
         assert running is not None
         assert -math.expm1(-running) <= active <= 1.0
-    assert BesideNeighbours(variant, 0.0).active_fraction(LIMITS[0]) == 0.0
+    assert RatesBeside(variant).at(0.0).active_fraction(LIMITS[0]) == 0.0
 
 
 def test_more_neighbours_never_miss_less_and_a_looser_limit_is_never_easier() -> None:
     variant = _variant("8/s")
     for rate_rps in (0.1, 1.0, 4.0, 8.0):
-        beside = BesideNeighbours(variant, rate_rps)
+        beside = RatesBeside(variant).at(rate_rps)
         missed = [beside.missed_fraction(n) for n in range(MOST_NEIGHBOURS + 1)]
         assert missed == sorted(missed)
         for residents in (2, ANY):
@@ -94,18 +94,18 @@ def test_more_neighbours_never_miss_less_and_a_looser_limit_is_never_easier() ->
 def test_a_busier_replica_bears_no_more() -> None:
     variant = _variant("20/s")
     for limit in LIMITS:
-        bears = [bool(borne(variant, rate_rps, [limit])) for rate_rps in (0.2, 1.0, 3.0, 8.0, 20.0)]
+        bears = [bool(borne(RatesBeside(variant), rate_rps, [limit])) for rate_rps in (0.2, 1.0, 3.0, 8.0, 20.0)]
         assert bears == sorted(bears, reverse=True)
 
 
 def test_each_class_gets_its_fewest_replicas_and_a_few_more() -> None:
     variant = _variant("20/s")
-    found = list(splits(variant, 1))
+    found = list(splits(RatesBeside(variant), 1))
     for limit in {limit for _, limit in found}:
         counts = [round(20.0 / rate_rps) for rate_rps, other in found if other == limit]
         assert counts == sorted(set(counts))
         assert len(counts) <= 3
-        assert counts[0] == 1 or not borne(variant, 20.0 / (counts[0] - 1), [limit])
+        assert counts[0] == 1 or not borne(RatesBeside(variant), 20.0 / (counts[0] - 1), [limit])
 
 
 def test_a_goal_that_one_neighbour_breaks_is_borne_only_beside_hardly_active_ones() -> None:
@@ -113,8 +113,8 @@ def test_a_goal_that_one_neighbour_breaks_is_borne_only_beside_hardly_active_one
     alone = base.load(0.2, 1)
     assert alone is not None
     tight = replace(base, group=replace(base.group, slo=replace(base.group.slo, tpot_s=1.5 * alone.tpot_s)))
-    assert not borne(tight, 0.2, [SharingLimit(2, 2.0)])
-    _, _, at_worst = activities(tight, 0.2, SharingLimit(2, 0.6))
+    assert not borne(RatesBeside(tight), 0.2, [SharingLimit(2, 2.0)])
+    _, _, at_worst = activities(RatesBeside(tight), 0.2, SharingLimit(2, 0.6))
     assert at_worst == 1, "beside one active neighbour the goal is missed"
 
 
@@ -124,3 +124,15 @@ def test_invariant_26_with_little_room_a_pool_still_holds_what_is_in_flight_alon
     found = _variant(slower=slower).kv_need_bytes(rate_rps, level)
     if alone is not None and found is not None:
         assert found >= alone
+
+
+@pytest.mark.parametrize("burstiness", [1.0, 8.0])
+def test_what_is_known_of_other_rates_changes_no_answer(burstiness: float) -> None:
+    base = _variant("20/s")
+    variant = replace(base, group=replace(base.group, mix=replace(base.group.mix, burstiness=burstiness)))
+    rates = RatesBeside(variant)
+    for rate_rps in (4.0, 0.2, 1.0, 20.0, 0.5, 8.0, 2.0):
+        for neighbours in (3, 0, 1, 8, 2):
+            assert rates.at(rate_rps).missed_fraction(neighbours) == RatesBeside(variant).at(rate_rps).missed_fraction(neighbours)
+        for level in (1, 1.5, 3):
+            assert rates.engine.kv_need_bytes(rate_rps, level) == variant.kv_need_bytes(rate_rps, level)
