@@ -76,6 +76,14 @@ def test_more_demand_than_machines_carry_is_told_with_numbers() -> None:
     assert "spread: nodes allows 1 replica, one on each of the 1 machine that it may use; they carry" in (row.unserved_reason or "")
 
 
+def test_a_cheap_pool_of_one_machine_is_not_asked_for_more_than_one() -> None:
+    """Counts alone would put all replicas there."""
+    pools = {"cheap": _pool(1, 8, price="1 USD/h"), "dear": _pool(2, 8)}
+    plan = _plan(pools, large=_apart("large", "90/s"))
+    assert len(_nodes(plan, "large")) == len(set(_nodes(plan, "large"))) > 1
+    assert plan.desired.workloads[0].unserved_rps == 0
+
+
 def test_where_nodes_are_paid_whole_the_nodes_in_use_are_paid() -> None:
     plan = _plan({"h100": _pool(2, ownership="rentable", sharing=["exclusive"])}, small=_apart("small", min_replicas=2))
     assert _nodes(plan, "small") == ["h100-0", "h100-1"]
