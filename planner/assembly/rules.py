@@ -49,4 +49,5 @@ def _model(fleet: Fleet, group: ServiceGroup) -> ModelRules:
         team=group.team if fleet.policy.isolate_teams else None,
         max_replicas=group.max_replicas,
         min_replicas=group.min_replicas,
+        spread_nodes=group.spread_nodes,
     )

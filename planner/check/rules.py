@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import combinations
 
+from planner.check.machine_names import machine_names
 from planner.plan import Desired, ModelRules, PoolRules, Rules
 
 # Prices are kept in whole micro-dollars/h per GPU; the sum over a fleet's GPUs holds within one part in a million and a cent.
@@ -20,6 +21,7 @@ def rule_problems(desired: Desired) -> Iterator[str]:
     yield from _places(desired, models)
     yield from _numbers(desired, models)
     yield from _neighbours(desired, models, desired.rules)
+    yield from _apart(desired, models)
     yield from _cost(desired, desired.rules)
 
 
@@ -76,6 +78,18 @@ def _neighbours(desired: Desired, models: dict[str, ModelRules], rules: Rules) -
                 yield f"{where}: {one} may not share a GPU with {other} (not_with)"
             if rules.isolate_teams and models[one].team != models[other].team:
                 yield f"{where}: {one} of team {models[one].team} shares it with {other} of team {models[other].team} (isolate_teams)"
+
+
+def _apart(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
+    """No machine holds two replicas of a model with spread: nodes, whichever of its pools and GPUs they use."""
+    machines = machine_names(desired)
+    here: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for replica in desired.replicas:
+        if replica.served_name in models and models[replica.served_name].spread_nodes:
+            here[replica.served_name, machines.get(replica.node, replica.node)].append(replica.name)
+    for (name, where), replicas in sorted(here.items()):
+        if len(replicas) > 1:
+            yield f"{name}: replicas {', '.join(sorted(replicas))} are on one machine, {where} (spread: nodes)"
 
 
 def _cost(desired: Desired, rules: Rules) -> Iterator[str]:

@@ -6,7 +6,19 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from planner.problem import Pattern, Problem, Spot, blocks_used, cost, nodes_needed, pattern_violations, pool_cost
+from planner.problem import (
+    Pattern,
+    Problem,
+    Spot,
+    apart_counts,
+    blocks_used,
+    cost,
+    machines,
+    most_apart,
+    nodes_needed,
+    pattern_violations,
+    pool_cost,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,8 @@ def _need(problem: Problem, demand: int, spots: Mapping[Spot, int]) -> _Need:
     spare_microrps = max((capacity for capacity, _ in own), default=0) if asked.tolerate_nodes else 0
     carried_microrps = sum(capacity * count for capacity, count in own) - spare_microrps
     least = max(asked.min_replicas, 1 + asked.tolerate_nodes if asked.peak_microrps and asked.tolerate_nodes else 0)
-    return _Need(max(0, asked.peak_microrps - carried_microrps), max(0, least - replicas), asked.max_replicas - replicas)
+    most = min(asked.max_replicas, most_apart(problem, demand)) if asked.spread_nodes else asked.max_replicas
+    return _Need(max(0, asked.peak_microrps - carried_microrps), max(0, least - replicas), most - replicas)
 
 
 def _addition(problem: Problem, index: int, spots: Mapping[Spot, int], need: _Need) -> Addition | None:
@@ -107,6 +120,8 @@ def _addition(problem: Problem, index: int, spots: Mapping[Spot, int], need: _Ne
         after[shape.pool, (index,) * each] += full
         after[shape.pool, (index,) * rest] += bool(rest)
     if replicas > joined and nodes_needed(pool, blocks_used(problem, patterns_of(after), shape.pool)) > pool.nodes:
+        return None
+    if apart_counts(problem, patterns_of(after), shape.pool).get(shape.demand, 0) > machines(problem, [shape.pool]):
         return None
     before_microusd_per_h, after_microusd_per_h = (pool_cost(problem, patterns_of(where), shape.pool) for where in (spots, after))
     return Addition(index, replicas, joined, after_microusd_per_h - before_microusd_per_h, patterns_of(after))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from planner.plan import Conflict
-from planner.problem import MICRO, Problem, Resolve, Solution
+from planner.problem import MICRO, Problem, Resolve, Solution, counted
 from planner.sizing.blueprint import Blueprint
 
 
@@ -27,15 +27,16 @@ class Member:
 
 def conflicts(blueprint: Blueprint, solution: Solution, answer: Resolve, most_models: int, most_solves: int) -> tuple[Conflict, ...]:
     """A conflict for each of the most_models unserved models of highest priority, with at most most_solves questions each."""
-    problem = blueprint.problem
+    problem = counted(blueprint.problem)
     short = [i for i, missing in enumerate(solution.unserved_microrps) if missing and any(s.demand == i for s in problem.shapes)]
     short.sort(key=lambda i: (-problem.demands[i].priority, i))
     return tuple(_conflict(blueprint, demand, answer, most_solves) for demand in short[:most_models])
 
 
 def _conflict(blueprint: Blueprint, demand: int, answer: Resolve, most_solves: int) -> Conflict:
-    oracle = _Oracle(blueprint.problem, demand, answer, most_solves)
-    members = _members(blueprint.problem, demand)
+    problem = counted(blueprint.problem)
+    oracle = _Oracle(problem, demand, answer, most_solves)
+    members = _members(problem, demand)
     if not oracle.disproved(members):
         # what cannot be shown to be impossible together has no conflict to name
         return Conflict(served_name=blueprint.groups[demand].name, members=(), proven=False)
@@ -106,7 +107,8 @@ def _only(problem: Problem, demand: int, members: Sequence[Member]) -> Problem:
             rate_microrps=item.rate_microrps if i in kept else (0,) * len(item.rate_microrps),
             min_replicas=(item.min_replicas if i in counted else min(1, item.min_replicas)) if i in kept else 0,
             priority=0,
-            not_with=frozenset(j for j in item.not_with if frozenset((i, j)) in apart),
+            # those that must be apart keep away from themselves
+            not_with=frozenset(j for j in item.not_with if i == j or frozenset((i, j)) in apart),
         )
         for i, item in enumerate(problem.demands)
     )
@@ -124,7 +126,8 @@ def _own(blueprint: Blueprint, demand: int) -> str:
     pools = [pool for pool in blueprint.pools if group.allows(pool.name)]
     gpus = sum(pool.max_nodes * pool.gpus_per_node for pool in pools)
     where = f"{gpus} GPU{'s' if gpus != 1 else ''} of {', '.join(pool.name for pool in pools)}"
-    return f"{group.name} asks for {group.peak_rps:.3g} requests/s on {where}"
+    apart = ", its replicas on different machines (spread: nodes)" if group.spread_nodes else ""
+    return f"{group.name} asks for {group.peak_rps:.3g} requests/s on {where}{apart}"
 
 
 def _words(blueprint: Blueprint, member: Member) -> str:

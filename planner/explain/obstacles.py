@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from planner.explain.machine_limit import full_pools_apart
+from planner.explain.obstacle import Obstacle, left_unused
 from planner.problem import Pattern, Pool, Problem, Shape, Solution, active_by_window, fits_layout
 from planner.sizing.activity import ANY
 from planner.sizing.blueprint import Blueprint
@@ -16,18 +18,6 @@ MIB_PER_GIB = 1024
 
 # Kinds of GPUs that are looked at, the most frequent first: a reason names three constraints at most.
 MOST_PATTERNS = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """One constraint that is used up on some GPUs, in words, and what to change; no lever where only more GPUs help.
-
-    kind is what it has in common with others whose numbers or names differ.
-    """
-
-    kind: str
-    text: str
-    lever: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,38 +80,22 @@ def obstacles(blueprint: Blueprint, solution: Solution, index: int) -> Iterator[
         used[pattern.pool] += problem.shapes[pattern.residents[0]].gpus * pattern.count
     common = sorted(solution.patterns, key=lambda pattern: (-pattern.count, pattern.pool, pattern.residents))
     held = [pattern for pattern in common if own[pattern.pool] and not _holds(problem, pattern, index)]
+    full = full_pools_apart(problem, solution, index)
     for pattern in held[:MOST_PATTERNS]:
         residents = [problem.shapes[item] for item in pattern.residents]
         alike = [item for item in own[pattern.pool] if problem.shapes[item].mode == residents[0].mode != "exclusive"]
         tries = [list(_kept_out(_Try(blueprint, pattern, item))) for item in alike or own[pattern.pool]]
-        for obstacle in min(tries, key=len):
+        for obstacle in [full[pattern.pool]] if pattern.pool in full else min(tries, key=len):
             yield obstacle, residents[0].gpus * pattern.count
     for number, pool in enumerate(blueprint.pools):
         free = problem.pools[number].gpus - used[number]
         if free > 0 and group.allows(pool.name):
-            yield _unused(blueprint, own[number], solution), free
+            yield full.get(number) or left_unused(blueprint, own[number], solution), free
 
 
 def _holds(problem: Problem, pattern: Pattern, demand: int) -> bool:
     """Whether a GPU holds a replica of a demand, so that no second one may sit there; MIG instances may."""
     return any(problem.shapes[item].demand == demand and problem.shapes[item].mode != "mig" for item in pattern.residents)
-
-
-def _unused(blueprint: Blueprint, own: Sequence[int], solution: Solution) -> Obstacle:
-    if not own:
-        return Obstacle("free", "no replica of it is possible (`ullage explain` shows why)")
-    smallest = min(blueprint.problem.shapes[item].gpus for item in own)
-    if smallest > 1:
-        return Obstacle(
-            "free",
-            f"nothing runs there, but a replica takes an aligned block of {smallest} GPUs of one node",
-            "allow a smaller tensor_parallel",
-        )
-    if solution.status != "optimal":
-        return Obstacle(
-            "free", "nothing runs there: the search ended before it found a use for these GPUs", "plan with a longer --time-limit"
-        )
-    return Obstacle("free", "nothing runs there, and one more replica would not reduce the unserved demand")
 
 
 def _kept_out(tried: _Try) -> Iterator[Obstacle]:

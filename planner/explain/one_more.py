@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from planner.plan import OneMore
-from planner.problem import MICRO, Pool, Problem, Resolve, Solution, blocks_used, nodes_needed
+from planner.problem import MICRO, Pool, Problem, Resolve, Solution, blocks_used, counted, nodes_needed
 from planner.sizing.blueprint import Blueprint
 
 
@@ -35,7 +35,8 @@ def _bought(blueprint: Blueprint, before: Solution, index: int, answer: Resolve)
     problem = blueprint.problem
     pool = problem.pools[index]
     whole = pool.billing == "node"
-    after = answer(_with_node(problem, index) if whole else _with_gpu(problem, index))
+    # one GPU more is in a machine that is there, and _with_gpu makes one of all of them
+    after = answer(_with_node(problem, index) if whole else _with_gpu(counted(problem), index))
     gained = {
         group.name: (missing - left) / MICRO
         for group, missing, left in zip(blueprint.groups, before.unserved_microrps, after.unserved_microrps, strict=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from planner.explain.obstacles import Obstacle, obstacles
+from planner.explain.machine_limit import why_no_more_machines
+from planner.explain.obstacle import Obstacle
+from planner.explain.obstacles import obstacles
 from planner.plan import Refusal
 from planner.problem import MICRO, Demand, Solution, shortfall
 from planner.sizing.blueprint import Blueprint
@@ -29,6 +31,9 @@ def why_unserved(blueprint: Blueprint, solution: Solution, index: int) -> str:
     capacity_microrps = sum(shape.capacity_microrps for shape in own)
     if group.max_replicas is not None and len(own) >= group.max_replicas:
         return f"max_replicas allows {len(own)}, which carry {capacity_microrps / MICRO:.3g} of {group.peak_rps:.3g} requests/s; raise it"
+    apart = why_no_more_machines(problem, group, index, len(own), capacity_microrps)
+    if apart is not None:
+        return apart
     most = max(shapes, key=lambda candidate: candidate.capacity_rps / candidate.gpus)
     around = f"it may use {_where(blueprint, index)}{_also_served(blueprint, solution, index)}"
     limits, levers = _limits(blueprint, solution, index)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from planner.disruption_budget import DisruptionBudget
 from planner.plan.bounds import Mib, Money, PlanPart, Some, WholeNumber
@@ -10,7 +12,10 @@ from planner.rollout_rules import Rollout
 
 
 class ModelRules(PlanPart):
-    """Where a served model may live: pools (empty: any), served models that may not share a GPU with it, whose it is, limits."""
+    """Where a served model may live: pools (empty: any), served models that may not share a GPU with it, whose it is, limits.
+
+    spread_nodes: no two of its replicas are on one machine. Documents in which no model asks for that do not have this field.
+    """
 
     served_name: str
     pools: tuple[str, ...] = ()
@@ -18,6 +23,14 @@ class ModelRules(PlanPart):
     team: str | None = None
     max_replicas: Some | None = None
     min_replicas: WholeNumber = 0
+    spread_nodes: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if not self.spread_nodes:
+            written.pop("spread_nodes", None)
+        return written
 
 
 class PoolRules(PlanPart):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from planner.problem.apart import apart_counts
 from planner.problem.model import Demand, Pattern, Pool, Problem, Shape, Solution
 
 
@@ -90,8 +91,15 @@ def cost(problem: Problem, patterns: Sequence[Pattern]) -> int:
 
 def pool_cost(problem: Problem, patterns: Sequence[Pattern], index: int) -> int:
     """What the patterns of one pool cost."""
-    pool, used = problem.pools[index], blocks_used(problem, patterns, index)
-    gpus = sum(used.values())
+    pool = problem.pools[index]
     if pool.billing == "node":
-        gpus = max(nodes_needed(pool, used), pool.min_nodes) * pool.gpus_per_node
+        gpus = max(nodes_used(problem, patterns, index), pool.min_nodes) * pool.gpus_per_node
+    else:
+        gpus = sum(blocks_used(problem, patterns, index).values())
     return gpus * pool.price_microusd_per_h
+
+
+def nodes_used(problem: Problem, patterns: Sequence[Pattern], index: int) -> int:
+    """Fewest nodes of a pool that hold its patterns, with replicas that must be apart on different ones."""
+    needed = nodes_needed(problem.pools[index], blocks_used(problem, patterns, index))
+    return max(needed, *apart_counts(problem, patterns, index).values(), 0)

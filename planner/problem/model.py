@@ -74,6 +74,9 @@ class Demand:
     replicas may not sit on the same GPU (on the same MIG-partitioned GPU either). tolerate_nodes is 0 or 1: with 1, what is
     left after the loss of any one node must still carry the peak. A Solution names no nodes, so it counts the optimistic form:
     the capacity of all replicas but the largest; which node holds which is settled when places are named.
+    spread_nodes: no two replicas on one machine. A Solution is judged by what its counts tell: at most one replica on a GPU, and in a pool
+    no more than it has machines; where nodes are paid whole, as many are paid as there are replicas. Engines are asked the counted form
+    (see `counted`).
     """
 
     name: str
@@ -83,6 +86,7 @@ class Demand:
     max_replicas: int = 1_000_000
     not_with: frozenset[int] = frozenset()
     tolerate_nodes: int = 0
+    spread_nodes: bool = False
 
     @property
     def peak_microrps(self) -> int:

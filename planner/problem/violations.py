@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from planner.problem.accounting import active_by_window, blocks_used, cost, nodes_needed, unserved, unserved_by_priority
+from planner.problem.apart import apart_counts, machines
 from planner.problem.model import MigSlot, Pattern, Placed, Pool, Problem, Shape, Solution
 
 
@@ -47,6 +48,9 @@ def _not_with_violations(problem: Problem, shapes: Sequence[Shape], where: str) 
         for second in shapes[i + 1 :]:
             if second.demand in problem.demands[first.demand].not_with or first.demand in problem.demands[second.demand].not_with:
                 yield f"{where}: {problem.demands[first.demand].name} may not sit with {problem.demands[second.demand].name}"
+    for demand, count in sorted(Counter(shape.demand for shape in shapes).items()):
+        if count > 1 and problem.demands[demand].spread_nodes:
+            yield f"{where}: {count} replicas of {problem.demands[demand].name} on one GPU, which must be on different machines"
     if shapes[0].mode != "mig" and len({shape.demand for shape in shapes}) < len(shapes):
         yield f"{where}: the same model sits twice on one shared GPU"
 
@@ -134,6 +138,9 @@ def _capacity_violations(problem: Problem, solution: Solution) -> Iterator[str]:
         used = blocks_used(problem, solution.patterns, index)
         if nodes_needed(pool, used) > pool.nodes:
             yield f"pool {pool.name}: {sum(used.values())} GPUs in blocks {used} do not fit {pool.nodes} nodes of {pool.gpus_per_node}"
+        for i, count in sorted(apart_counts(problem, solution.patterns, index).items()):
+            if count > machines(problem, [index]):
+                yield f"pool {pool.name}: {count} replicas of {problem.demands[i].name} on {machines(problem, [index])} machines"
     replicas: Counter[int] = Counter()
     for pattern in solution.patterns:
         for shape in pattern.residents:

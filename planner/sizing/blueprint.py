@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.demand.joint import JointWindow
+from planner.hosts import address_of, is_loopback
 from planner.plan import Refusal, State
 from planner.problem import MICRO, Demand, MigSlot, Placed, Pool, Problem, Shape
 from planner.sizing.activity import ANY
@@ -180,9 +181,15 @@ def _pool(fleet: Fleet, part: Part) -> Pool:
 
 
 def _machines(fleet: Fleet, part: Part) -> tuple[int, ...]:
-    """Numbers of the machines of a part's nodes, different in every pool."""
-    before = sum(pool.max_nodes for pool in fleet.pools if pool.name < part.pool.name)
-    return tuple(before + node for node, _ in part.places)
+    """Numbers of the machines of a part's nodes: a host may be a node of several pools that divide its GPUs."""
+    numbers: dict[tuple[str, int] | str, int] = {}
+    own: list[int] = []
+    for pool in sorted(fleet.pools, key=lambda pool: pool.name):
+        for node, host in enumerate(pool.hosts):
+            number = numbers.setdefault((pool.name, node) if is_loopback(host) else address_of(host), len(numbers))
+            if pool.name == part.pool.name:
+                own.append(number)
+    return tuple(own[node] for node, _ in part.places)
 
 
 def _demand(group: ServiceGroup, apart_from: frozenset[int]) -> Demand:
@@ -193,6 +200,7 @@ def _demand(group: ServiceGroup, apart_from: frozenset[int]) -> Demand:
         min_replicas=group.min_replicas,
         not_with=apart_from,
         tolerate_nodes=group.tolerate_nodes,
+        spread_nodes=group.spread_nodes,
         max_replicas=UNLIMITED if group.max_replicas is None else group.max_replicas,
     )
 

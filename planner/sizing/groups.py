@@ -58,6 +58,11 @@ class ServiceGroup:
         return max(workload.tolerate_nodes for workload in self.workloads)
 
     @property
+    def spread_nodes(self) -> bool:
+        """Whether no two of its replicas may be on one machine: one of its workloads asks for that."""
+        return any(workload.spread_nodes for workload in self.workloads)
+
+    @property
     def not_with(self) -> frozenset[str]:
         """Served names that may not share a GPU with it."""
         return frozenset(name for workload in self.workloads for name in workload.not_with)

@@ -137,7 +137,7 @@ class DeclaredSlo(Declared):
 class DeclaredWorkload(Declared):
     """Demand for a model in one latency class."""
 
-    later = frozenset({"spread", "deadline"})
+    later = frozenset({"deadline"})
 
     model: ModelName = Field(description="Name of an entry under models, or of an adapter of such an entry.", examples=["llama-8b"])
     latency_class: LatencyClass = Field(
@@ -174,6 +174,7 @@ class DeclaredWorkload(Declared):
         "goals, at once and without new starts. Default: none.",
         examples=["1 node"],
     )
+    spread: Literal["any", "nodes"] = Field("any", description="nodes: no two replicas are on one machine. any: no such rule.")
     pin: tuple[PoolName, ...] = Field((), description="Pools in which its replicas may run. Default: any.", examples=[["h100"]])
     not_with: tuple[Neighbour, ...] = Field(
         (), description="Workloads or models that may not share a GPU with this workload. Default: none.", examples=[["batch"]]

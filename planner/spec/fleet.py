@@ -118,8 +118,8 @@ class Workload(_Part):
     """Demand for a model in one latency class. pin names pools; not_with names served models (see served_name).
 
     adapter names the one its requests ask for; None is the model itself.
-    tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. max_replicas of None is no limit. Where nothing
-    is generated tpot_p95_s is infinite, and lengths of outputs are 1: the answer.
+    tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. spread_nodes: no two of its replicas are on one
+    machine. max_replicas of None is no limit. Where nothing is generated tpot_p95_s is infinite, and lengths of outputs are 1: the answer.
     """
 
     name: str
@@ -139,6 +139,7 @@ class Workload(_Part):
     tolerate_nodes: int
     pin: tuple[str, ...]
     not_with: tuple[str, ...]
+    spread_nodes: bool = False
 
     @property
     def served_name(self) -> str:

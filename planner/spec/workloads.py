@@ -182,6 +182,7 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
         min_replicas=declared.min_replicas,
         max_replicas=declared.max_replicas,
         tolerate_nodes=1 if declared.tolerate else 0,
+        spread_nodes=declared.spread == "nodes",
         pin=tuple(sorted(set(declared.pin))),
         not_with=declared.not_with,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from planner.plan import Desired, Replica
@@ -32,12 +32,19 @@ def lacking_spread(desired: Desired, settings: KubernetesSettings) -> Iterator[s
     sizes: defaultdict[str, set[int]] = defaultdict(set)
     for replica in desired.replicas:
         sizes[replica.pool].add(len(replica.gpus))
+    replicas = Counter(replica.served_name for replica in desired.replicas)
+    apart = {model.served_name for model in desired.rules.models if model.spread_nodes and replicas[model.served_name] > 1}
     for pool in sorted(sizes):
         nodes = [node for node in desired.nodes if node.pool == pool]
         divided = [gpu for gpu in desired.gpus if gpu.pool == pool and gpu.mig_layout]
         counts = sorted({node.gpu_count for node in nodes})
         reason = None
-        if divided:
+        together = sorted({each.served_name for each in desired.replicas if each.pool == pool} & apart)
+        if together:
+            reason = (
+                f"replicas of {together[0]} are on different machines (spread: nodes), and others may leave one of them no such machine"
+            )
+        elif divided:
             reason = f"GPU {divided[0].index} of {divided[0].node} is divided by MIG, and not every node is divided alike"
         elif len(counts) > 1:
             reason = f"its nodes have {' and '.join(map(str, counts))} GPUs"

@@ -13,10 +13,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from planner.problem import Pattern, Placed, Problem, Solution, Spot, blocks_used, nodes_needed
+from planner.problem import Pattern, Placed, Problem, Solution, Spot, nodes_used
 from solvers.placement.matching import match_groups
 from solvers.placement.mig_starts import start_slots
-from solvers.placement.spread import Spread
+from solvers.placement.spread import Spread, to_spread
 
 _Kind: TypeAlias = tuple[int, str, int, str | None]
 
@@ -71,17 +71,17 @@ def _spots(
 def _spread(
     problem: Problem, spots: dict[tuple[int, Spot], tuple[int, ...]], nodes: Sequence[Sequence[int]]
 ) -> dict[tuple[int, Spot], tuple[int, ...]]:
-    """The spots with demands that tolerate the loss of a node spread over nodes, into free places too.
+    """The spots with demands to spread over nodes exchanged between them, with free places too.
 
     Those of one size of block at a time, the largest first: what is left of a large free place is free for smaller ones then.
     """
-    tolerant = {
+    concerned = {
         (pool, len(gpus))
         for (pool, (_, gpus)), residents in spots.items()
-        if any(problem.demands[problem.shapes[index].demand].tolerate_nodes for index in residents)
+        if any(to_spread(problem.demands[problem.shapes[index].demand]) for index in residents)
     }
-    for size in sorted({size for _, size in tolerant}, reverse=True):
-        for pool in sorted(pool for pool, other in tolerant if other == size):
+    for size in sorted({size for _, size in concerned}, reverse=True):
+        for pool in sorted(pool for pool, other in concerned if other == size):
             spots |= {(pool, spot): () for spot in _free(problem, pool, nodes[pool], size, [key[1] for key in spots if key[0] == pool])}
         Spread(problem, spots).run()
         spots = {key: residents for key, residents in spots.items() if residents}
@@ -103,7 +103,7 @@ def _nodes(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapp
     kept_mib: Counter[int] = Counter()
     for (node, _), items in running.items():
         kept_mib[node] += sum(_mib(problem, item.shape) for item in items if item.shape in stays)
-    needed = max(nodes_needed(chosen, blocks_used(problem, wanted, pool)), min(chosen.min_nodes, chosen.nodes))
+    needed = min(chosen.nodes, max(nodes_used(problem, wanted, pool), chosen.min_nodes))
     return sorted(sorted(range(chosen.nodes), key=lambda node: (-kept_mib[node], node))[:needed])
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 
-from planner.problem import MigSlot, Pattern, Placed, Pool, Problem, Shape, placement_violations
+from planner.problem import MigSlot, Pattern, Placed, Pool, Problem, Shape, placement_violations, shared_machines
 from planner.problem.model import Demand
 from solvers.baselines import first_fit
 from solvers.exact import lexicographic as exact
@@ -79,3 +79,23 @@ def test_blocks_of_every_size_are_spread_into_free_places() -> None:
     problem = Problem((_pool(),), demands, shapes)
     placed = place(problem, answer(problem, "test", [Pattern(0, (0,), 2), Pattern(0, (1,), 2)]))
     assert [{item.node for item in placed if item.shape == index} for index in (0, 1)] == [{0, 1}, {0, 1}]
+
+
+def test_replicas_that_must_be_apart_are_exchanged_between_machines() -> None:
+    """Two and two on two nodes; a machine that is a node of two pools is one."""
+    demands = (Demand("a", (1,), spread_nodes=True), Demand("b", (1,), spread_nodes=True))
+    shapes = (Shape("a", 0, 0, "exclusive", 90, 1), Shape("b", 1, 0, "exclusive", 90, 1), Shape("a there", 0, 1, "exclusive", 90, 1))
+    problem = Problem((Pool("p", 2, 2, 100, 1),), demands, shapes[:2])
+    placed = place(problem, answer(problem, "test", [Pattern(0, (0,), 2), Pattern(0, (1,), 2)]))
+    assert [{item.node for item in placed if item.shape == index} for index in (0, 1)] == [{0, 1}, {0, 1}]
+    pools = (Pool("p", 2, 1, 100, 1, machines=(0, 1)), Pool("q", 2, 1, 100, 1, machines=(0, 2)))
+    problem = Problem(pools, demands, shapes)
+    placed = place(problem, answer(problem, "test", [Pattern(0, (0,)), Pattern(0, (1,)), Pattern(1, (2,))]))
+    assert shared_machines(problem, placed) == ()
+
+
+def test_replicas_that_run_apart_stay_where_they_are() -> None:
+    shapes = (Shape("a", 0, 0, "exclusive", 90, 1),)
+    running = (Placed(0, 0, (1,)), Placed(0, 2, (0,)))
+    problem = Problem((Pool("p", 3, 2, 100, 1),), (Demand("a", (1,), spread_nodes=True),), shapes, running)
+    assert place(problem, answer(problem, "test", [Pattern(0, (0,), 2)])) == running

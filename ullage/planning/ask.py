@@ -8,7 +8,7 @@ from time import perf_counter
 from planner.assembly.certificate import Asked, Outcome
 from planner.choice.choose import choose
 from planner.plan import StoppedBy
-from planner.problem import Problem, Solution, Watch
+from planner.problem import Problem, Solution, Watch, counted
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.together import loosened
 from planner.spec import Fleet
@@ -49,8 +49,11 @@ NO_LIMITS = SolveLimits()
 def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: SolveLimits, *, alone: bool = False) -> Outcome:
     """The best answer by the fleet's goals, with every engine's report and the baselines; problem is the blueprint's or a variant of it.
 
+    Replicas that must be apart are counted only (`counted`): where they are is settled with their places.
+
     alone asks the one solver and no baseline: the exact engine starts from their answers, and nobody is shown what they cost.
     """
+    problem = counted(problem)
     baselines = () if alone else (*BASELINES, PEAKS) if len(blueprint.windows) > 1 else BASELINES
     engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *baselines))}
     answer = solve_all(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
@@ -71,7 +74,7 @@ def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limit
 
 def answer_exactly(problem: Problem, limits: SolveLimits) -> Solution:
     """The exact engine's answer alone, for what-if questions."""
-    solution: Solution = load("solvers", SOLVERS, DEFAULT_ENGINE)(problem, time_limit_s=limits.time_limit_s, watch=limits.watch)
+    solution: Solution = load("solvers", SOLVERS, DEFAULT_ENGINE)(counted(problem), time_limit_s=limits.time_limit_s, watch=limits.watch)
     return solution
 
 

@@ -7,18 +7,17 @@ is reported with the plan. A demand that cannot tolerate a loss at all is served
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from planner.assembly.certificate import Outcome
-from planner.problem import DemandLoss, Placed, Problem, node_losses, unserved, with_reserve, without_tolerance
+from planner.problem import DemandLoss, Placed, Problem, cost, node_losses, unserved, with_reserve, without_tolerance
 from solvers.placement.physical import place
 from solvers.solution import answer, with_bounds
+from ullage.planning.separation import AskPortfolio, kept_apart
 
 # times that the problem is answered again with more reserve
 MOST_ROUNDS = 3
-
-AskPortfolio = Callable[[Problem], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,8 @@ class Answered:
 
 
 def answer_with_places(problem: Problem, ask: AskPortfolio) -> Answered:
-    """The best answer of ask with its places, surviving the loss of any one node where that is asked for and possible."""
+    """The best answer of ask with its places: replicas apart that must be, surviving the loss of any one node where that is possible."""
+    ask = kept_apart(ask)
     tolerant = [i for i, demand in enumerate(problem.demands) if demand.tolerate_nodes]
     if not tolerant:
         outcome = ask(problem)
@@ -67,8 +67,9 @@ def _with_more_reserve(problem: Problem, first: Outcome, ask: AskPortfolio) -> t
         if not _missing(problem, best[1]):
             break
         larger = with_reserve(larger, node_losses(problem, best[1]))
-        again = _of(problem, first, ask(larger))
-        placed = place(larger, again.best)
+        found = ask(larger)
+        placed = place(larger, found.best)
+        again = _of(problem, first, found, placed)
         worse = unserved(problem, again.best.patterns) != first.best.unserved_microrps
         if not worse and _missing(problem, placed) < _missing(problem, best[1]):
             best = again, placed
@@ -79,8 +80,19 @@ def _missing(problem: Problem, placed: tuple[Placed, ...]) -> int:
     return sum(loss.missing_microrps for loss in node_losses(problem, placed))
 
 
-def _of(problem: Problem, first: Outcome, larger: Outcome) -> Outcome:
-    """An answer to the larger problem as one to the problem itself, with the bounds of the first answer."""
+def _of(problem: Problem, first: Outcome, larger: Outcome, placed: tuple[Placed, ...]) -> Outcome:
+    """An answer to the larger problem as one to the problem itself, with the bounds of the first answer.
+
+    Its cost is that of the nodes it is on: where nodes are paid whole, fewer could hold it.
+    """
     own = answer(problem, larger.best.engine, larger.best.patterns)
+    own = replace(own, cost_microusd_per_h=cost(_with_paid(problem, placed), own.patterns))
     bounded = with_bounds(problem, own, first.best.bound_unserved_microrps, first.best.bound_microusd_per_h)
     return replace(first, best=bounded)
+
+
+def _with_paid(problem: Problem, placed: tuple[Placed, ...]) -> Problem:
+    """The problem in which the nodes with replicas are paid."""
+    used = Counter(pool for pool, _ in {(problem.shapes[item.shape].pool, item.node) for item in placed})
+    pools = tuple(replace(pool, min_nodes=max(pool.min_nodes, used[index])) for index, pool in enumerate(problem.pools))
+    return replace(problem, pools=pools)

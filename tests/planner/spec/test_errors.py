@@ -56,6 +56,8 @@ def test_the_valid_fleet_has_no_problems() -> None:
         ("p99: 400", "p99: 40", "workloads.chat.demand.output_tokens.p99: 40 is less than the mean 100"),
         (WORKLOAD, "    slo: {ttft_p95: 500}\n", "13:21: workloads.chat.slo.ttft_p95: '500' has no unit; write 500ms"),
         (WORKLOAD, "    slo: {tpot: 50ms}\n", "13:11: workloads.chat.slo.tpot: unknown field; did you mean 'tpot_p95'?"),
+        (WORKLOAD, "    spread: node\n", "13:13: workloads.chat.spread: "),
+        (WORKLOAD, "    spread: [nodes]\n", "workloads.chat.spread: "),
         (WORKLOAD, "    isolate: maybe\n", "workloads.chat.isolate: 'maybe' is not true or false"),
         (WORKLOAD, "    labels: [a]\n", "workloads.chat.labels: a list is not a mapping of fields"),
         (WORKLOAD, "    priority: -1\n", "workloads.chat.priority: '-1' must be at least 0"),
@@ -83,7 +85,6 @@ def test_the_valid_fleet_has_no_problems() -> None:
         ("input_tokens: 500", "input_tokens: {mean: 500, p99: 8150}", "demand.input_tokens: requests of 8150 tokens (p99) and 100 output tokens"),
         # not supported yet
         (MODEL, MODEL + "    adapters: []\n", "10:5: models.small.adapters: a list is not a mapping of fields"),
-        (WORKLOAD, "    spread: node\n", "13:5: workloads.chat.spread: not supported yet"),
         (WORKLOAD, "    deadline: 1h\n", "13:5: workloads.chat.deadline: not supported yet"),
         ("pools:", "policy: {goals: 1}\npools:", "policy.goals: '1' is not a list"),
         ("pools:", "policy: {disruption_budget: 1}\npools:", "2:29: policy.disruption_budget: '1' is not a mapping of fields"),

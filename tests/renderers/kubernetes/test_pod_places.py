@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from planner.plan import Plan, Replica
+from planner.plan import ModelRules, Plan, Replica
 from renderers.manifest import RenderError
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan
 from tests.renderers.kubernetes.kube_checks import base_of, check, pod, render
@@ -48,3 +48,12 @@ def test_pods_are_pinned_to_their_node_or_spread_over_their_pool() -> None:
 def test_a_spread_that_could_leave_a_pod_without_room_is_refused(plan: Plan, words: str) -> None:
     with pytest.raises(RenderError, match=words):
         render(plan, placement="spread")
+
+
+def test_replicas_that_must_be_on_different_machines_need_their_planned_nodes() -> None:
+    plan = _nodes(replica("m-0", "m", mode="exclusive"), replica("m-1", "m", mode="exclusive", node="h100-1", args={"port": 8101}))
+    rules = plan.desired.rules.model_copy(update={"models": (ModelRules(served_name="m", spread_nodes=True),)})
+    apart = plan.model_copy(update={"desired": plan.desired.model_copy(update={"rules": rules})})
+    with pytest.raises(RenderError, match=r"replicas of m are on different machines .*; use --set placement=node"):
+        render(apart, placement="spread")
+    assert pod(base_of(apart), "m-1")["nodeSelector"] == {"ullage.dev/node": "h100-1"}
