@@ -14,7 +14,7 @@ import numpy as np
 from planner.problem import Problem
 from solvers.exact.cover_program import Cut
 from solvers.exact.offers import Offers
-from solvers.exact.separation import violated
+from solvers.exact.violated_cut import violated
 from solvers.highs import LinearAnswer
 from solvers.model.columns import LossColumn
 
