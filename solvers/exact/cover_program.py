@@ -20,7 +20,7 @@ import numpy as np
 
 from solvers.exact.offers import Offers
 from solvers.highs import Entries, LinearSolver, empty
-from solvers.model.arrays import Floats
+from solvers.model.arrays import Floats, Integers
 from solvers.model.columns import Column, GpuColumn, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn
 from solvers.model.master import Master
 
@@ -51,6 +51,7 @@ class CoverProgram:
         self._known: dict[Column, int] = {}
         self._cuts_of: defaultdict[int, list[int]] = defaultdict(list)
         self._bought: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        self._uses = _Uses()
         self._first = len(master.problem.demands) + len(master.slots.classes)
         limits = master.row_upper[self._first :]
         self.fixed_rows = len(limits)
@@ -122,6 +123,7 @@ class CoverProgram:
             self.columns.append(column)
             for option, count in self.bought(column):
                 self._bought[int(self.offers.demand[option])].append((at, option, count))
+                self._uses.add(at, option, count)
         self.solver.add_columns(costs, lower, upper, entries)
         return len(fresh)
 
@@ -215,12 +217,7 @@ class CoverProgram:
 
     def usage(self, values: Floats) -> Floats:
         """Replicas of each option that the columns buy at some values of all columns."""
-        out = np.zeros(len(self.offers.shape))
-        for listed in self._bought.values():
-            for column, option, count in listed:
-                if column < len(values) and values[column] > 1e-9:
-                    out[option] += count * values[column]
-        return out
+        return self._uses.of(values, len(self.offers.shape))
 
     def at(self, number: int) -> int:
         """Where the known column of a number is among all columns of the solver."""
@@ -229,3 +226,23 @@ class CoverProgram:
     def of_columns(self, values: Floats) -> Floats:
         """Of values of all columns of the solver those of the known ones, in their order."""
         return values[self._offset :]
+
+
+class _Uses:
+    """Which columns buy which options how often, as arrays that grow."""
+
+    def __init__(self) -> None:
+        self._new: list[tuple[int, int, int]] = []
+        self._known: Integers = np.zeros((0, 3), dtype=np.int64)
+
+    def add(self, column: int, option: int, count: int) -> None:
+        self._new.append((column, option, count))
+
+    def of(self, values: Floats, options: int) -> Floats:
+        """Copies of each option at some values of the columns, of which the last may be missing."""
+        if self._new:
+            self._known = np.concatenate([self._known, np.array(self._new, dtype=np.int64)])
+            self._new.clear()
+        columns, option, count = self._known[self._known[:, 0] < len(values)].T
+        used = count * np.where(values[columns] > 1e-9, values[columns], 0.0)
+        return np.bincount(option, weights=used, minlength=options).astype(np.float64)

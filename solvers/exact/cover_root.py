@@ -88,6 +88,7 @@ class CoverRoot:
         self.bound = -math.inf
         self.best: Priced | None = None
         self.answer: LinearAnswer | None = None
+        self._state: _Generation | None = None
 
     def _capacity(self, shape: int) -> int:
         return self.problem.shapes[shape].capacity_microrps
@@ -122,7 +123,7 @@ class CoverRoot:
                 valued = seller.best(price * (1 + 1e-9) + 1e-9)
                 columns.extend(PatternColumn(group.pool, pattern) for pattern in valued.patterns)
             else:
-                seller.price(at.slot_values, near=not full)
+                seller.price(at.slot_values, price=price, near=not full)
                 valued = seller.best(price * (1 + 1e-9) + 1e-9, quick=not full)
                 columns.extend(self.gpu(group.pool, pattern) for pattern in valued.patterns)
                 if full:
@@ -201,7 +202,7 @@ class CoverRoot:
 
         After the quick cuts come precise ones, in so many rounds: dear, and worth it where a demand has few replicas of each kind.
         """
-        state = self._begin()
+        state = self._state = self._begin() if self._state is None else self._again(self._state)
         for _ in range(rounds):
             answer = self.program.solver.solve()
             if answer is None:
@@ -237,6 +238,11 @@ class CoverRoot:
         self.program.add([*look.columns, *self._seeds()])
         self.bound_at(look)
         return _Generation(centre, centre)
+
+    def _again(self, state: _Generation) -> _Generation:
+        """Where it stood, with what other steps have added since."""
+        centre = state.centre if self.answer is None else self.answer.duals
+        return _Generation(centre, centre, cut_rounds=state.cut_rounds, precise_rounds=state.precise_rounds)
 
     def _generate(self, state: _Generation, answer: LinearAnswer) -> tuple[Look, int, bool]:
         """One round of columns; full rounds look at everything."""

@@ -21,7 +21,7 @@ QUICK = "quick"
 
 # What the quick engine does less of: rounds of column generation (the last ones move the bound by parts of a thousand), and columns up to
 # which it looks for a proof (its integer programs end in a second where those of the exact one take ten).
-_QUICK = Effort(precise_rounds=0, dives=1, nodes=10, columns=1_000)
+_QUICK = Effort(precise_rounds=0, dives=1, nodes=10, columns=1_000, two_processes=False)
 
 
 def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:

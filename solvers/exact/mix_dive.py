@@ -146,7 +146,8 @@ class MixDive:
             for _, at, mix in chosen:
                 fixed[mix.demand] = mix
                 self._bound(mix.demand, at)
-            answer = self._refine(fixed, 0 if self._over() else _LATER_ROUNDS)
+            # where the relaxation was decided already, nothing changes
+            answer = self._refine(fixed, 0 if sure else _LATER_ROUNDS)
 
     def _allowed(self, value: float) -> float:
         """By how much a group of fixed mixes may raise the value."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from solvers.exact.cover_integer import Breadth, solve_whole
 from solvers.exact.cover_root import CoverRoot
 from solvers.exact.mix_dive import MixDive
 from solvers.exact.reach import solve_integer, within_gap
+from solvers.exact.second_process import Plans, SecondProcess
 from solvers.highs import IntegerLimits
 from solvers.model.assign import assign
 from solvers.model.master import Master, StageGoal
@@ -32,12 +33,15 @@ from solvers.solution import trimmed
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
-# parts of a time limit after which the relaxation, the dives and the proofs by enumeration end; the integer program gets a part of the rest
-_ROOT, _DIVE, _WIDEN, _INTEGER = 0.4, 0.55, 0.8, 0.8
+# parts of a time limit after which the relaxation, the dives (of small and large fleets) and the proofs by enumeration end; the integer
+# program gets a part of the rest, and after the last part nothing is begun
+_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _LAST = 0.45, 0.55, 0.85, 0.8, 0.9, 0.95
 # rounds in which mixes join the relaxation
 _RELAXED_ROUNDS = 6
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
 _MOST_GPUS = 600
+# fleets for which a second process is worth its start
+_FEWEST_GPUS = 64
 
 
 _BREADTH = Breadth()
@@ -58,6 +62,7 @@ class Effort:
     breadth: Breadth = _BREADTH
     columns: int = 8_000
     proof_nodes: int = 150
+    two_processes: bool = True
     time_limit_s: float | None = None
     time_left_s: Callable[[], float | None] = lambda: None
     watch: Watch | None = None
@@ -129,13 +134,7 @@ def run_stage(search: Search, goal: StageGoal) -> int:
     stock = catalogue(search.problem, shapes)
     master = Master(search.problem, slots(search.problem, shapes), goal)
     stage = _Stage(search, master, stock, goal, CoverRoot(master, stock))
-    stage.relax()
-    if not stage.closed():
-        stage.dive()
-    if not stage.closed() and stage.small:
-        stage.improve()
-    if not stage.closed():
-        stage.prove()
+    stage.run()
     return min(stage.floor, search.value(goal))
 
 
@@ -163,9 +162,9 @@ class _Stage:
         return self.floor >= self.search.value(self.goal) or self.search.effort.over(part)
 
     @property
-    def small(self) -> bool:
-        """Whether an integer program over the columns ends in time."""
-        return sum(pool.gpus for pool in self.search.problem.pools) <= _MOST_GPUS
+    def gpus(self) -> int:
+        """Size of the fleet."""
+        return sum(pool.gpus for pool in self.search.problem.pools)
 
     def raise_floor(self, bound: float) -> None:
         """Learn a bound (scaled), and tell whoever waits."""
@@ -173,30 +172,65 @@ class _Stage:
             self.floor = max(self.floor, self.master.exact_bound(bound))
         self.search.report(self.goal, self.floor)
 
-    def relax(self) -> None:
-        """The relaxation, with the bound that whole numbers of GPUs and nodes give."""
+    def run(self) -> None:
+        """The relaxation; plans from it beside a better bound; plans in whole numbers, or more of the same; then a proof."""
+        self.relax(0, _ROOT)
+        if self.closed(_LAST) or self.root.answer is None:
+            return
+        precise_rounds = self.search.effort.precise_rounds
+        self._beside(self._plans, lambda: self.relax(precise_rounds, self._dive_part))
+        if self.closed(_WIDEN):
+            return
+        if self.gpus <= _MOST_GPUS:
+            self.improve()
+        else:
+            self._offer(self._plans())
+        if not self.closed(_WIDEN):
+            self.prove()
+
+    def _beside(self, plans: Plans, other: Callable[[], None]) -> None:
+        """Look for plans in a second process, where the fleet is worth one, while this one does something else."""
+        if not self.search.effort.two_processes or self.gpus < _FEWEST_GPUS:
+            other()
+            self._offer(plans())
+            return
+        second = SecondProcess(plans)
+        try:
+            other()
+            self._offer(second.plans(partial(self.closed, _LAST)))
+        finally:
+            second.end()
+
+    @property
+    def _dive_part(self) -> float:
+        """The part of a time limit after which dives end: an integer program needs the rest."""
+        return _DIVE_SMALL if self.gpus <= _MOST_GPUS else _DIVE
+
+    def _offer(self, plans: Iterable[tuple[Pattern, ...]]) -> None:
+        for patterns in plans:
+            self.search.offer(patterns)
+            self.search.report(self.goal, self.floor)
+
+    def relax(self, precise_rounds: int, part: float) -> None:
+        """The relaxation until a part of the time is up, with the bound that whole numbers of GPUs and nodes give."""
 
         def enough(bound: float) -> bool:
             self.raise_floor(bound)
-            return self.closed(_ROOT)
+            return self.closed(part)
 
-        effort = self.search.effort
-        self.root.run(effort.rounds, enough, precise_rounds=effort.precise_rounds if self.small else 0)
+        self.root.run(self.search.effort.rounds, enough, precise_rounds=precise_rounds)
         if self.goal.priority is None:
             self.raise_floor(self.root.counts.solve())
 
-    def dive(self) -> None:
+    def _plans(self) -> Iterator[tuple[Pattern, ...]]:
         """Plans from the relaxation, for the best whole numbers of nodes."""
-        if self.root.answer is None:
-            return
-        dive = MixDive(self.root, partial(self.search.effort.over, _DIVE))
+        dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part))
         dive.relax(_RELAXED_ROUNDS)
         for way in dive.ways()[: self.search.effort.dives]:
-            if self.closed(_DIVE):
+            if self.closed(self._dive_part):
                 return
             for patterns in dive.run(way):
-                self.search.offer(completed(self.search.problem, patterns))
-            self.search.report(self.goal, self.floor)
+                yield completed(self.search.problem, patterns)
 
     def improve(self) -> None:
         """Look for a better incumbent among combinations of columns that nearly pay."""

@@ -23,6 +23,8 @@ from solvers.model.slots import Group
 _CELLS, _FEW_CELLS, _MOST_NARROW = 48, 16, 80
 # a class is near when the best pattern with it is worth so much of the price
 _NEAR_FRACTION = 0.93
+# a table over more than this part of the classes is made over all: it is one to compare with later
+_COMPLETE_PART = 0.5
 # partial patterns in one layer; beyond that the table's value stands as the bound
 _MOST_PARTIAL = 400_000
 # classes that are completed to patterns in one round, and classes that may complete them
@@ -45,7 +47,8 @@ class Knapsack:
         self._classes = np.array(group.classes, dtype=np.int64)
         weights = np.array(group.weights, dtype=np.int64).reshape(len(group.classes), -1)
         limits = np.array(group.limits, dtype=np.int64)
-        rows = _in_order(weights, limits, _binding(weights, limits))
+        self._most, binding = _binding(weights, limits)
+        rows = _in_order(weights, limits, binding)
         self._weights, self._limits = weights[:, rows], limits[rows]
         self._tags = np.array(group.tags, dtype=np.int64)
         self._apart = _apart(group)
@@ -57,6 +60,9 @@ class Knapsack:
         self._fits[fits] = True
         self._table = np.zeros(self._shape)
         self._values: Floats = np.zeros(len(group.classes))
+        self._known: Floats = self._values
+        # values and reach at the last table over all classes
+        self._base: tuple[Floats, Floats] | None = None
         self._near = self._fits.copy()
 
     def _grid(self) -> tuple[Integers, tuple[int, ...]]:
@@ -79,12 +85,23 @@ class Knapsack:
         """The classes of the group."""
         return self._classes
 
-    def price(self, values: Floats, *, near: bool = False) -> None:
-        """Fill the table for values per class of the problem (negative ones count as zero), with near only for the near classes."""
+    def price(self, values: Floats, *, price: float | None = None, near: bool = False) -> None:
+        """Fill the table for values per class of the problem (negative ones count as zero), with near only for the near classes.
+
+        With a price, classes are left out that cannot be part of a pattern worth more than it: what a pattern with a class was worth at
+        the last full table has risen at most by what the class and the others, each as much as any did, have risen since.
+        """
         self._values = np.maximum(0.0, values[self._classes])
         useful = (self._near if near else self._fits) & (self._values > 0.0)
-        if near:
-            self._values = np.where(useful, self._values, 0.0)
+        complete = True
+        if price is not None and not near and self._base is not None:
+            before, reach = self._base
+            rise = self._values - before
+            others = (self._most - 1) * max(0.0, float(rise.max(initial=0.0)))
+            possible = reach + rise + others > price * (1.0 - 1e-9)
+            complete = bool(np.count_nonzero(useful & possible) > _COMPLETE_PART * np.count_nonzero(useful))
+            useful = useful if complete else useful & possible
+        self._known, self._values = self._values, np.where(useful, self._values, 0.0)
         table = np.zeros(self._shape)
         groups: defaultdict[int, list[int]] = defaultdict(list)
         at = np.flatnonzero(useful)
@@ -100,6 +117,8 @@ class Knapsack:
                 rest = old[tuple([slice(None, cells - each) for cells, each in zip(shape, step, strict=True)])]
                 np.maximum(room, rest + worth[item], out=room)
         self._table = table
+        if not near and complete:
+            self._base = (self._values, self._reach())
 
     def _room_value(self, left: Integers) -> Floats:
         """Upper value of what fits into rooms left ([..., rows], none negative)."""
@@ -117,7 +136,8 @@ class Knapsack:
 
     def watch_near(self, price: float) -> None:
         """Remember which classes are near a price at the values of the (full) table."""
-        self._near = self._fits & (self._reach() >= _NEAR_FRACTION * price)
+        reach = self._known + self._room_value(np.maximum(0, self._alone))
+        self._near = self._fits & (reach >= _NEAR_FRACTION * price)
 
     def best(self, price: float, *, quick: bool = False) -> Valued:
         """Patterns worth more than price, the most valuable one among them, and an upper value of all; with quick only patterns."""
@@ -226,13 +246,13 @@ class Knapsack:
         return best, upper + slack
 
 
-def _binding(weights: Integers, limits: Integers) -> list[int]:
-    """Rows that can overflow: the one that allows the fewest residents, and those that so many of the largest could overfill."""
+def _binding(weights: Integers, limits: Integers) -> tuple[int, list[int]]:
+    """The most residents, and the rows that can overflow: the one that allows so few, and those that so many of the largest overfill."""
     least = weights.min(axis=0, initial=2**62)
     most = np.where(least > 0, limits // np.maximum(1, least), len(weights))
     fewest = int(most.argmin())
     largest = np.sort(weights, axis=0)[::-1][: int(most[fewest])].sum(axis=0)
-    return [row for row in range(len(limits)) if row == fewest or largest[row] > limits[row]]
+    return max(1, int(most[fewest])), [row for row in range(len(limits)) if row == fewest or largest[row] > limits[row]]
 
 
 def _in_order(weights: Integers, limits: Integers, rows: Sequence[int]) -> list[int]:

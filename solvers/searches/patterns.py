@@ -135,6 +135,7 @@ class PatternSearch:
         if not self._chosen or value < self.floor:
             return
         if self.keep_all:
+            self.steps -= len(self._items)
             if not any(self._fits(item) for item in self._items):
                 self.found.append(self._pattern())
             return
