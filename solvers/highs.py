@@ -94,7 +94,7 @@ class LinearSolver:
         """Append rows."""
         low, high = np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64)
         if len(low):
-            _check(self._solver.addRows(len(low), low, high, *entries.arrays()))
+            _check(self._solver.addRows(len(low), low, high, *entries.arrays()), entries.values)
             self.rows += len(low)
             self._solver.setOptionValue("simplex_strategy", _DUAL)
 
@@ -103,7 +103,7 @@ class LinearSolver:
         price = np.array(costs, dtype=np.float64)
         if len(price):
             low, high = np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64)
-            _check(self._solver.addCols(len(price), price, low, high, *entries.arrays()))
+            _check(self._solver.addCols(len(price), price, low, high, *entries.arrays()), [*entries.values, *price.tolist()])
             self.columns += len(price)
             self._solver.setOptionValue("simplex_strategy", _PRIMAL)
 
@@ -166,9 +166,9 @@ class LinearSolver:
         return IntegerAnswer(found, info.mip_dual_bound)
 
 
-def _check(status: highspy.HighsStatus) -> None:
-    """Rows and columns that HiGHS refuses (not a number, say) would shift all later ones."""
-    if status == highspy.HighsStatus.kError:
+def _check(status: highspy.HighsStatus, values: Sequence[float]) -> None:
+    """Rows and columns that HiGHS refuses would shift all later ones; a value that is no number it takes, and answers with none."""
+    if status == highspy.HighsStatus.kError or not all(map(math.isfinite, values)):
         raise ValueError("HiGHS refuses rows or columns of a program")
 
 

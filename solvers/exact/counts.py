@@ -26,6 +26,8 @@ class Counts:
 
     master: Master
     bound: float = 0.0
+    gpus: list[int] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
     _rows: list[tuple[float, list[float]]] = field(default_factory=list)
 
     def cut(self, priced: Priced) -> None:
@@ -37,7 +39,7 @@ class Counts:
         self._rows.append(((priced.wanted - 1e-9 * scale) / scale, [value / scale for value in coefficients]))
 
     def solve(self) -> float:
-        """The bound (scaled like the master) over all cuts."""
+        """The bound (scaled like the master) over all cuts; gpus and nodes are the whole numbers that attain it."""
         pools = self.master.problem.pools
         count = len(pools)
         if not count:
@@ -58,4 +60,7 @@ class Counts:
         if answer.columns is None and math.isinf(answer.bound):
             return math.inf
         self.bound = max(self.bound, answer.bound)
+        if answer.columns is not None:
+            whole = [round(value) for value in answer.columns.tolist()]
+            self.gpus, self.nodes = whole[:count], whole[count:]
         return self.bound

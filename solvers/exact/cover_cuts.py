@@ -52,7 +52,9 @@ def separate(root: CoverRoot, answer: LinearAnswer, look: Look) -> tuple[list[Cu
     total = 0.0
     for i, demand in enumerate(root.problem.demands):
         own = root.offers.of(i)
-        if own.start == own.stop or demand.max_replicas < 1 or not _LEAST_WORTH < least[i] < math.inf:
+        # leaving an idle demand without its fewest replicas costs the program nothing
+        idle = not demand.peak_microrps and math.isfinite(unserved_prices[i])
+        if own.start == own.stop or demand.max_replicas < 1 or idle or not _LEAST_WORTH < least[i] < math.inf:
             continue
         loss = unserved_prices[i] * demand.peak_microrps / least[i] if math.isfinite(unserved_prices[i]) else 1.0
         # a replica that weighs more than the least of all ways makes the cut hold by itself: no more is needed

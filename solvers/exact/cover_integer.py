@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 
-from planner.problem import Pattern, blocks_used, nodes_needed
+from planner.problem import Pattern, blocks_used, cost, nodes_needed, unserved, unserved_by_priority
 from solvers.exact.cover_root import CoverRoot, Look
 from solvers.exact.mix_dive import MixDive
-from solvers.highs import IntegerLimits
+from solvers.highs import IntegerLimits, LinearSolver
 from solvers.model.arrays import Floats
 from solvers.model.columns import Column, GpuColumn, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn
 from solvers.model.useful_shapes import takes_whole_gpus
@@ -32,6 +34,17 @@ class Breadth:
     patterns: int = 60
     replicas: int = 10
     columns: int = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhoods:
+    """How many, the part of the demands in each, nodes of branch and bound, and with a time limit seconds for each."""
+
+    turns: int = 40
+    part_fraction: float = 0.4
+    nodes: int = 30
+    turn_s: float = 0.8
+    time_left_s: Callable[[], float | None] = lambda: None
 
 
 def enrich(root: CoverRoot, dive: MixDive, breadth: Breadth) -> Look | None:
@@ -57,32 +70,95 @@ def enrich(root: CoverRoot, dive: MixDive, breadth: Breadth) -> Look | None:
     return look
 
 
+class WholeProgram:
+    """The integer program over the columns that nearly pay and those of plans that are known."""
+
+    def __init__(self, root: CoverRoot, dive: MixDive, breadth: Breadth, plan: Sequence[Pattern]) -> None:
+        """Gather the columns. plan is one to begin with; its columns take part."""
+        self._root, self._program = root, root.program
+        enrich(root, dive, breadth)
+        self.start = _start(root, dive, plan)
+        answer = self._program.solver.solve()
+        self._plain = {i for i in self._program.mix_row if root.offers.plain[i]}
+        reduced = np.zeros(len(self._program.columns)) if answer is None else self._program.of_columns(answer.reduced)
+        self._kept = _kept(root, reduced, self.start, breadth.columns, self._plain)
+
+    def solve(self, limits: IntegerLimits, free: AbstractSet[int] | None = None) -> tuple[Pattern, ...] | None:
+        """The best plan found, None without one; with free only these demands may be served in another way than at the start."""
+        program, columns = self._program, self._program.columns
+        integer = program.solver.copied()
+        for i, row in program.mix_row.items():
+            integer.bound_row(row, *((0.0, math.inf) if i in self._plain else (1.0, 1.0)))
+        gone = [
+            k
+            for k, column in enumerate(columns)
+            if not isinstance(column, NodeColumn) and not (k in self._kept and self._may(column, free))
+        ]
+        # what does not exist has no place among whole numbers
+        none = [*range(program.at(0)), *(program.at(k) for k in gone)]
+        integer.bound_columns(none, [0.0] * len(none), [0.0] * len(none))
+        if free is not None:
+            self._fix(integer, free)
+        whole = [program.at(k) for k, column in enumerate(columns) if not isinstance(column, LossColumn)]
+        found = integer.solve_integer(whole, limits, _values(self._root, self.start))
+        if found.columns is None:
+            return None
+        values = program.of_columns(found.columns).tolist()
+        counts = {column: round(value) for column, value in zip(columns, values, strict=True) if round(value) > 0}
+        return within_mixes(self._root, patterns_of(self._root, counts), [each for each in counts if isinstance(each, MixColumn)])
+
+    def begin_with(self, dive: MixDive, plan: Sequence[Pattern]) -> None:
+        """Another plan to begin with."""
+        self.start = _start(self._root, dive, plan)
+        self._kept |= {k for k, column in enumerate(self._program.columns) if column in self.start}
+
+    def _demands(self, column: Column) -> set[int]:
+        if isinstance(column, MixColumn | LossColumn | ReplicaColumn):
+            return {column.demand}
+        return {self._root.problem.shapes[shape].demand for shape in column.shapes} if isinstance(column, GpuColumn) else set()
+
+    def _may(self, column: Column, free: AbstractSet[int] | None) -> bool:
+        """Whether a column takes part: without free all do, else those of free demands alone, and what is there at the start."""
+        return free is None or column in self.start or self._demands(column) <= free
+
+    def _fix(self, integer: LinearSolver, free: AbstractSet[int]) -> None:
+        """What serves other demands stays as it is at the start."""
+        kept = [column for column in self.start if (demands := self._demands(column)) and not demands & free]
+        at = [place for column in kept if (place := self._program.place(column)) is not None]
+        count = [float(self.start[column]) for column in kept]
+        integer.bound_columns(at, count, count)
+
+
 def solve_whole(
     root: CoverRoot, dive: MixDive, incumbent: Sequence[Pattern], breadth: Breadth, limits: IntegerLimits
 ) -> tuple[Pattern, ...] | None:
     """The best plan that the integer program finds; None without one. incumbent is where it begins."""
-    if enrich(root, dive, breadth) is None:
-        return None
-    program = root.program
-    start = _start(root, dive, incumbent)
-    answer = program.solver.solve()
-    if answer is None:
-        return None
-    integer = program.solver.copied()
-    plain = {i for i in program.mix_row if root.offers.plain[i]}
-    for i, row in program.mix_row.items():
-        integer.bound_row(row, *((0.0, math.inf) if i in plain else (1.0, 1.0)))
-    reduced = program.of_columns(answer.reduced)
-    keep = _kept(root, reduced, start, breadth.columns, plain)
-    gone = [program.at(k) for k, column in enumerate(program.columns) if k not in keep and not isinstance(column, NodeColumn)]
-    integer.bound_columns(gone, [0.0] * len(gone), [0.0] * len(gone))
-    whole = [program.at(k) for k, column in enumerate(program.columns) if not isinstance(column, LossColumn)]
-    found = integer.solve_integer(whole, limits, _values(root, start))
-    if found.columns is None:
-        return None
-    values = program.of_columns(found.columns)
-    counts = {column: round(float(value)) for column, value in zip(program.columns, values, strict=True) if round(float(value)) > 0}
-    return within_mixes(root, patterns_of(root, counts), [column for column in counts if isinstance(column, MixColumn)])
+    return WholeProgram(root, dive, breadth, incumbent).solve(limits)
+
+
+def neighbourhoods(
+    program: WholeProgram, dive: MixDive, complete: Callable[[Sequence[Pattern]], tuple[Pattern, ...]], limits: Neighbourhoods
+) -> Iterator[tuple[Pattern, ...]]:
+    """Better and better plans: some demands at a time are served anew, the others as they are. complete makes a plan whole."""
+    chance = Random(0)  # noqa: S311 -- a search, and the same one every time
+    problem = dive.root.problem
+    count = len(problem.demands)
+    best: tuple[int, ...] | None = None
+    for _ in range(limits.turns):
+        left_s = limits.time_left_s()
+        if left_s is not None and left_s <= 0.0:
+            return
+        free = set(chance.sample(range(count), max(1, round(limits.part_fraction * count))))
+        turn_s = None if left_s is None else min(left_s, limits.turn_s)
+        found = program.solve(IntegerLimits(limits.nodes, gap_fraction=1e-4, time_limit_s=turn_s), free)
+        if found is None:
+            continue
+        plan = complete(found)
+        value = (*unserved_by_priority(problem, unserved(problem, plan)), cost(problem, plan))
+        if best is None or value < best:
+            best = value
+            yield plan
+            program.begin_with(dive, plan)
 
 
 def within_mixes(root: CoverRoot, patterns: Sequence[Pattern], mixes: Sequence[MixColumn]) -> tuple[Pattern, ...]:

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities, violations
 from solvers.baselines import best_fit, exclusive, first_fit, squishy
-from solvers.exact.stage import Effort, Search, clock, run_stage
+from solvers.exact.effort import Effort, Search, clock
+from solvers.exact.stage import run_stage
 from solvers.model.master import StageGoal
 from solvers.model.useful_shapes import dominators
 from solvers.solution import answer, trimmed, with_bounds
@@ -21,7 +22,7 @@ QUICK = "quick"
 
 # What the quick engine does less of: rounds of column generation (the last ones move the bound by parts of a thousand), and columns up to
 # which it looks for a proof (its integer programs end in a second where those of the exact one take ten).
-_QUICK = Effort(precise_rounds=0, dives=1, nodes=10, columns=1_000, two_processes=False)
+_QUICK = Effort(precise_rounds=0, tries=3, dives=1, nodes=10, neighbourhoods=0, columns=1_000, two_processes=False)
 
 
 def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:

@@ -1,7 +1,7 @@
-"""A search for plans in a process of its own, beside the search for a bound.
+"""A search in a process of its own, beside another one: for plans beside a bound, or the other way round.
 
-The process is a copy of this one at the moment it starts (fork), so it needs nothing but its answers to be sent: patterns as JSON, a line
-each. Where a system cannot fork, the search runs when its answers are asked for.
+The process is a copy of this one at the moment it starts (fork), so nothing but what it finds needs to be sent: a line of JSON each. Where
+a system cannot fork, the search runs when its findings are asked for.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import NoReturn
 
 from planner.problem import Pattern
 
-Plans = Callable[[], Iterator[tuple[Pattern, ...]]]
+# A plan, or a bound (scaled like the master).
+Found = tuple[Pattern, ...] | float
+Findings = Callable[[], Iterator[Found]]
 
 # how often the end of waiting is looked at
 _TICK_S = 0.02
 
 
 class SecondProcess:
-    """One search beside; its plans are read in the order in which it found them."""
+    """One search beside; what it finds is read in the same order."""
 
-    def __init__(self, plans: Plans) -> None:
+    def __init__(self, search: Findings) -> None:
         """Start the search."""
-        self._plans = plans
+        self._find = search
         self._buffer = b""
         self._pid, self._pipe = 0, -1
         if hasattr(os, "fork"):
@@ -34,14 +36,14 @@ class SecondProcess:
             pid = os.fork()
             if pid == 0:
                 os.close(reading)
-                _search(plans, writing)
+                _search(search, writing)
             os.close(writing)
             self._pid, self._pipe = pid, reading
 
-    def plans(self, over: Callable[[], bool]) -> Iterator[tuple[Pattern, ...]]:
-        """All plans, waiting for them until the search ends or over says so; then the process is ended."""
+    def found(self, over: Callable[[], bool]) -> Iterator[Found]:
+        """All findings, waiting for them until the search ends or over says so; then the process is ended."""
         if self._pipe < 0:
-            yield from self._plans()
+            yield from self._find()
             return
         try:
             while True:
@@ -54,13 +56,16 @@ class SecondProcess:
         finally:
             self.end()
 
-    def _read(self, received: bytes) -> Iterator[tuple[Pattern, ...]]:
+    def _read(self, received: bytes) -> Iterator[Found]:
         *lines, self._buffer = (self._buffer + received).split(b"\n")
         for line in lines:
             message = json.loads(line)
             if "error" in message:
                 raise RuntimeError(f"the search beside failed: {message['error']}")
-            yield tuple(Pattern(pool, tuple(residents), count) for pool, residents, count in message["patterns"])
+            if "bound" in message:
+                yield float(message["bound"])
+            else:
+                yield tuple(Pattern(pool, tuple(residents), count) for pool, residents, count in message["patterns"])
 
     def end(self) -> None:
         """End the process, if there still is one."""
@@ -71,13 +76,16 @@ class SecondProcess:
             self._pid = 0
 
 
-def _search(plans: Plans, pipe: int) -> NoReturn:
+def _search(search: Findings, pipe: int) -> NoReturn:
     """What the other process does: Ctrl-C is for the first one, which ends this one."""
     code = 0
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for patterns in plans():
-            _write(pipe, {"patterns": [[each.pool, each.residents, each.count] for each in patterns]})
+        for found in search():
+            if isinstance(found, float):
+                _write(pipe, {"bound": found})
+            else:
+                _write(pipe, {"patterns": [[each.pool, each.residents, each.count] for each in found]})
     except BaseException as error:  # noqa: BLE001 -- whatever it is, the first process must hear of it
         _write(pipe, {"error": f"{type(error).__name__}: {error}"})
         code = 1

@@ -1,129 +1,47 @@
-"""One stage of the lexicographic search: bound by column generation, then integers, then proof.
+"""One stage of the lexicographic search: bound and plans from the covering program, then proof.
 
-1. Column generation gives the linear bound. If it meets the incumbent, the stage is done.
-2. The integer master over the generated columns may improve the incumbent.
-3. Every column that a better solution could use (reduced cost within the gap) is enumerated, first for a part of the gap
-   next to the bound, last for all of it. While they are few enough, the integer master over them improves the incumbent
-   and raises the bound; over all of the gap it decides the stage for good.
+1. Columns and quick cuts give a linear bound.
+2. Precise cuts raise it; beside that, in a second process, dives give plans.
+3. On small fleets an integer program over the columns that nearly pay looks for better plans; beside it, whole numbers of GPUs raise the
+   bound, and neighbourhoods of the best plan are searched.
+4. Every column that a better solution could use (reduced cost within the gap) is enumerated, first for a part of the gap next to the bound,
+   last for all of it. While they are few enough, the integer master over them decides that part.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from planner.problem import Pattern, Problem, SolveProgress, Watch, cost, priorities, unserved, unserved_by_priority
-from solvers.baselines.best_fit import fill
-from solvers.baselines.packing import Packing
-from solvers.exact.cover_integer import Breadth, solve_whole
+from planner.problem import Pattern
+from solvers.exact.cover_integer import Neighbourhoods, WholeProgram, neighbourhoods, solve_whole
 from solvers.exact.cover_root import CoverRoot
+from solvers.exact.effort import Search, completed, value_of_plan
 from solvers.exact.mix_dive import MixDive
 from solvers.exact.reach import solve_integer, within_gap
-from solvers.exact.second_process import Plans, SecondProcess
+from solvers.exact.second_process import Findings, Found, SecondProcess
+from solvers.exact.settling import settle
 from solvers.highs import IntegerLimits
 from solvers.model.assign import assign
 from solvers.model.master import Master, StageGoal
 from solvers.model.shape_catalogue import ShapeCatalogue, catalogue, large
 from solvers.model.slots import slots
-from solvers.solution import trimmed
 
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
 # parts of a time limit after which the relaxation, the dives (of small and large fleets) and the proofs by enumeration end; the integer
 # program gets a part of the rest, and after the last part nothing is begun
-_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _LAST = 0.45, 0.55, 0.85, 0.8, 0.9, 0.95
-# rounds in which mixes join the relaxation
-_RELAXED_ROUNDS = 6
+_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.85, 0.8, 0.9, 0.45, 0.95
+# rounds in which mixes join the relaxation, before a dive and before an integer program
+_RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
 _MOST_GPUS = 600
+_MANY_NODES = 1_000_000
 # fleets for which a second process is worth its start
 _FEWEST_GPUS = 64
-
-
-_BREADTH = Breadth()
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """Limits of one solve, all in units of work unless time_left_s says otherwise.
-
-    rounds and precise_rounds of the relaxation, dives, nodes and breadth of the integer program that improves on them, columns and nodes of
-    proofs by enumeration.
-    """
-
-    rounds: int = 400
-    precise_rounds: int = 30
-    dives: int = 3
-    nodes: int = 60
-    breadth: Breadth = _BREADTH
-    columns: int = 8_000
-    proof_nodes: int = 150
-    two_processes: bool = True
-    time_limit_s: float | None = None
-    time_left_s: Callable[[], float | None] = lambda: None
-    watch: Watch | None = None
-
-    def over(self, part: float = 1.0) -> bool:
-        """Whether a part of the time is up, or whoever waits wants no more."""
-        if self.watch is not None and self.watch.stop():
-            return True
-        left_s = self.time_left_s()
-        return left_s is not None and left_s <= (1.0 - part) * (self.time_limit_s or 0.0)
-
-
-def clock(time_limit_s: float | None) -> Callable[[], float | None]:
-    """Seconds left, or None without a limit."""
-    if time_limit_s is None:
-        return lambda: None
-    end_s = time.monotonic() + time_limit_s
-    return lambda: end_s - time.monotonic()
-
-
-@dataclass(slots=True)
-class Search:
-    """The problem, its candidate shapes, and the best patterns so far."""
-
-    problem: Problem
-    shapes: Sequence[int]
-    effort: Effort
-    incumbent: tuple[Pattern, ...]
-
-    def concerned(self, goal: StageGoal) -> list[int]:
-        """Shapes of the demands that a goal minimises or that are pinned: the others buy nothing in this stage."""
-        priorities_concerned = {priority for priority, _ in goal.pinned} | {goal.priority}
-        demands = self.problem.demands
-        return [i for i in self.shapes if demands[self.problem.shapes[i].demand].priority in priorities_concerned]
-
-    def value(self, goal: StageGoal) -> int:
-        """Value of the incumbent for a goal, in micro-units."""
-        return value_of(self.problem, self.incumbent, goal)
-
-    def report(self, goal: StageGoal, bound: int) -> None:
-        """Tell whoever waits where a goal stands."""
-        if self.effort.watch is not None:
-            value = self.value(goal)
-            self.effort.watch.report(SolveProgress("exact", goal.priority, value, min(bound, value)))
-
-    def offer(self, patterns: Sequence[Pattern]) -> None:
-        """Take the patterns if they are lexicographically better."""
-        better = trimmed(self.problem, patterns)
-        if _objective(self.problem, better) < _objective(self.problem, self.incumbent):
-            self.incumbent = better
-
-
-def _objective(problem: Problem, patterns: Sequence[Pattern]) -> tuple[int, ...]:
-    return (*unserved_by_priority(problem, unserved(problem, patterns)), cost(problem, patterns))
-
-
-def value_of(problem: Problem, patterns: Sequence[Pattern], goal: StageGoal) -> int:
-    """Unserved micro-requests/s of the goal's priority, or micro-dollars/h."""
-    if goal.priority is None:
-        return cost(problem, patterns)
-    return unserved_by_priority(problem, unserved(problem, patterns))[priorities(problem).index(goal.priority)]
 
 
 def run_stage(search: Search, goal: StageGoal) -> int:
@@ -136,14 +54,6 @@ def run_stage(search: Search, goal: StageGoal) -> int:
     stage = _Stage(search, master, stock, goal, CoverRoot(master, stock))
     stage.run()
     return min(stage.floor, search.value(goal))
-
-
-def completed(problem: Problem, patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
-    """The patterns that their pools have room for, and whatever else it takes to serve the demands, first in best fit."""
-    packing = Packing(problem)
-    packing.take(patterns)
-    fill(packing)
-    return tuple(packing.patterns())
 
 
 @dataclass(slots=True)
@@ -182,22 +92,23 @@ class _Stage:
         if self.closed(_WIDEN):
             return
         if self.gpus <= _MOST_GPUS:
-            self.improve()
+            self._beside(self._whole_gpus, self.improve)
         else:
-            self._offer(self._plans())
+            self._take(self._plans())
         if not self.closed(_WIDEN):
             self.prove()
 
-    def _beside(self, plans: Plans, other: Callable[[], None]) -> None:
-        """Look for plans in a second process, where the fleet is worth one, while this one does something else."""
+    def _beside(self, search: Findings, other: Callable[[], None]) -> None:
+        """Search in a second process, where the fleet is worth one, while this one does something else."""
         if not self.search.effort.two_processes or self.gpus < _FEWEST_GPUS:
-            other()
-            self._offer(plans())
+            self._take(search())
+            if not self.closed():
+                other()
             return
-        second = SecondProcess(plans)
+        second = SecondProcess(search)
         try:
             other()
-            self._offer(second.plans(partial(self.closed, _LAST)))
+            self._take(second.found(partial(self.closed, _LAST)))
         finally:
             second.end()
 
@@ -206,10 +117,14 @@ class _Stage:
         """The part of a time limit after which dives end: an integer program needs the rest."""
         return _DIVE_SMALL if self.gpus <= _MOST_GPUS else _DIVE
 
-    def _offer(self, plans: Iterable[tuple[Pattern, ...]]) -> None:
-        for patterns in plans:
-            self.search.offer(patterns)
-            self.search.report(self.goal, self.floor)
+    def _take(self, findings: Iterable[Found]) -> None:
+        """Learn plans and bounds."""
+        for found in findings:
+            if isinstance(found, float):
+                self.raise_floor(found)
+            else:
+                self.search.offer(found)
+                self.search.report(self.goal, self.floor)
 
     def relax(self, precise_rounds: int, part: float) -> None:
         """The relaxation until a part of the time is up, with the bound that whole numbers of GPUs and nodes give."""
@@ -221,6 +136,46 @@ class _Stage:
         self.root.run(self.search.effort.rounds, enough, precise_rounds=precise_rounds)
         if self.goal.priority is None:
             self.raise_floor(self.root.counts.solve())
+
+    def _whole_gpus(self) -> Iterator[Found]:
+        """The bound that whole numbers of GPUs give; plans with as many nodes as it asks for, and plans near the best one so far."""
+        effort, counts = self.search.effort, self.root.counts
+        dive = MixDive(self.root, partial(effort.over, _LAST))
+        best = self.search.incumbent
+        if self.goal.priority is None:
+
+            def enough(bound: float) -> bool:
+                return self.master.exact_bound(bound) >= self.search.value(self.goal) or effort.over(_LAST)
+
+            settle(self.root, effort.tries, enough)
+            yield counts.bound
+            way = {i: n for i, n in enumerate(counts.nodes) if self.search.problem.pools[i].billing == "node"}
+            dive.fix_nodes(way)
+            found = solve_whole(self.root, dive, (), effort.breadth, self._limits(_SHARED_INTEGER))
+            dive.free_nodes()
+            if found is not None:
+                plan = completed(self.search.problem, found)
+                yield plan
+                best = min(best, plan, key=partial(value_of_plan, self.search.problem))
+        if not effort.over(_LAST):
+            program = WholeProgram(self.root, dive, effort.breadth, best)
+            near = Neighbourhoods(effort.neighbourhoods, time_left_s=self._left_s)
+            yield from neighbourhoods(program, dive, partial(completed, self.search.problem), near)
+
+    def _left_s(self) -> float | None:
+        """Seconds until nothing is begun any more; None without a limit, and none where somebody wants no more."""
+        effort = self.search.effort
+        left_s = effort.time_left_s()
+        if effort.over(_LAST):
+            return 0.0
+        return None if left_s is None else left_s - (1.0 - _LAST) * (effort.time_limit_s or 0.0)
+
+    def _limits(self, part: float) -> IntegerLimits:
+        """Limits of an integer program that may have a part of the time left; where time is limited, branch and bound ends by it."""
+        effort = self.search.effort
+        left_s = effort.time_left_s()
+        nodes = effort.nodes if left_s is None else _MANY_NODES
+        return IntegerLimits(nodes, gap_fraction=1e-4, time_limit_s=None if left_s is None else part * left_s)
 
     def _plans(self) -> Iterator[tuple[Pattern, ...]]:
         """Plans from the relaxation, for the best whole numbers of nodes."""
@@ -235,9 +190,10 @@ class _Stage:
     def improve(self) -> None:
         """Look for a better incumbent among combinations of columns that nearly pay."""
         effort = self.search.effort
-        left_s = effort.time_left_s()
-        limits = IntegerLimits(effort.nodes, gap_fraction=1e-4, time_limit_s=None if left_s is None else _INTEGER * left_s)
-        found = solve_whole(self.root, MixDive(self.root, effort.over), self.search.incumbent, effort.breadth, limits)
+        dive = MixDive(self.root, effort.over)
+        # prices at which mixes are chosen bring patterns that no other prices bring
+        dive.relax(_MIXED_ROUNDS)
+        found = solve_whole(self.root, dive, self.search.incumbent, effort.breadth, self._limits(_INTEGER))
         if found is not None:
             self.search.offer(completed(self.search.problem, found))
         self.search.report(self.goal, self.floor)

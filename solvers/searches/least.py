@@ -91,7 +91,7 @@ def cheapest(capacity: Integers, price: Floats, target: int, lost: float = math.
         missing = target - lists.have
         copies = (missing - 1) // size + 1
         if copies.sum() > _MOST_COPIES:
-            return Cover(min(best * _NEAR, float((lists.paid + rates[turn] * missing).min())), counts)
+            return Cover(_NEAR * min(best, float((lists.paid + rates[turn] * missing).min())), counts)
         lists.extend(int(option), copies, size, each)
         if lost < math.inf:
             ends = lists.paid + lost * (target - lists.have)
@@ -101,7 +101,7 @@ def cheapest(capacity: Integers, price: Floats, target: int, lost: float = math.
         lists.keep(np.flatnonzero(lists.paid + rates[turn + 1] * (target - lists.have) < best * _NEAR))
         lists.drop_beaten()
         if len(lists.have) > _MOST_LISTS:
-            return Cover(min(best * _NEAR, float((lists.paid + rates[turn + 1] * (target - lists.have)).min())), counts)
+            return Cover(_NEAR * min(best, float((lists.paid + rates[turn + 1] * (target - lists.have)).min())), counts)
         if not len(lists.have):
             break
     return Cover(best * _NEAR if best < math.inf else best, counts)

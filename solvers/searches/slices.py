@@ -123,7 +123,8 @@ class _Filling:
                 self.descend(at + 1, value + worth)
                 self._places.pop()
                 self._chosen.pop()
-        if self.steps > 0 and value + rest > self.value + 1e-12:
+        # the slot without a name is the one that was asked for
+        if name and self.steps > 0 and value + rest > self.value + 1e-12:
             self._empty(at, value)
 
     def _empty(self, at: int, value: float) -> None:
