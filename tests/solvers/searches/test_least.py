@@ -75,7 +75,8 @@ def test_lists_that_are_cut_off_leave_a_lower_value(limit: str, most: int, one: 
         patch.setattr(least, limit, most)
         found = one.cheapest()
     best = one.best()
-    assert found.value <= best
+    # sums in another order may differ in the last digit
+    assert found.value <= best * (1 + 1e-12)
     assert one.cost_of(found) >= best * (1 - 1e-9)
     assert math.isfinite(best) == math.isfinite(one.cost_of(found))
 
