@@ -22,10 +22,10 @@ from typing import Any
 from benchmarks.instance import answered, time_limit
 from benchmarks.race_model import MICRO, Race, exclusive_problem, read_race, sharing_problem
 from planner.problem import Solution, violations
+from solvers.baselines import first_fit
 from solvers.portfolio import solve_all
 from ullage.plugins import BASELINES, SOLVERS, load
 
-FFD = "first-fit-decreasing"
 ENGINES = ("exact", *BASELINES)
 
 
@@ -53,7 +53,7 @@ def figures(race: Race, time_limit_s: float | None) -> dict[str, Any]:
     for sentence in wrong:
         print(sentence, file=sys.stderr)
     alone = solve_all(exclusive_problem(race), engines, time_limit_s=time_limit_s).solution
-    first_fit = next(report.solution for report in answer.reports if report.engine == FFD)
+    greedy = next(report.solution for report in answer.reports if report.engine == first_fit.NAME)
     best = answer.solution
     cost, bound = best.cost_microusd_per_h, best.bound_microusd_per_h
     return {
@@ -64,7 +64,7 @@ def figures(race: Race, time_limit_s: float | None) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "cpu_s": round(cpu_s, 3),
         "no_share_cost_usd_per_h": _cost(alone),
-        "ffd_cost_usd_per_h": None if first_fit is None else _cost(first_fit),
+        "ffd_cost_usd_per_h": None if greedy is None else _cost(greedy),
         "unserved_rps": sum(best.unserved_microrps) / MICRO,
         "no_share_unserved_rps": sum(alone.unserved_microrps) / MICRO,
         "status": best.status,

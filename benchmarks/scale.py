@@ -2,11 +2,14 @@
 
     python -m benchmarks.scale --gpus 128 --models 40 --seed 1 [--time-limit 5] [--engines exact,first-fit-decreasing] [--constraints all]
     python -m benchmarks.scale --curve CURVE.svg [--seed 1]
+    python -m benchmarks.scale --gpus 128 --models 40 --seed 1 --remember
 
 The fleet is written as a fleet file, loaded and turned into a Problem by the planner (build_s, not part of seconds); the portfolio
 answers it (seconds), places get their names (place_s), and the judge counts what is wrong (violations, which must be 0). cost and
-bound are in dollars per hour; gap_fraction is that of the first goal that is not met exactly, named by gap_goal. The last line of
-standard output is one JSON object; --curve prints one per size and writes a picture of seconds, memory and gap.
+bound are in dollars per hour; gap_fraction is that of the first goal that is not met exactly, named by gap_goal.
+gap_to_best_known_fraction is the same to the best plan known for this fleet (benchmarks/best_known.json; null where none is): of the first
+goal in which the two differ, and below zero where this plan is better; --remember then writes it down. The last line of standard output is
+one JSON object; --curve prints one per size and writes a picture of seconds, memory and gap.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from benchmarks import best_plans
 from benchmarks.instance import time_limit
 from benchmarks.scale_curve import Point, curve_svg
 from benchmarks.scale_fleet import KINDS, scale_fleet
@@ -51,16 +55,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     if options.curve is None:
-        problem, build_s = _problem(options.gpus, options.models, options.seed, options.constraints)
-        print(json.dumps(figures(problem, options.engines, options.time_limit) | {"build_s": round(build_s, 3)}, sort_keys=True))
+        print(json.dumps(_row(options, options.gpus, options.models, options.time_limit), sort_keys=True))
         return
     points: list[Point] = []
     for gpus, models, limit_s in SIZES:
-        problem, build_s = _problem(gpus, models, options.seed, options.constraints)
-        row = figures(problem, options.engines, limit_s) | {"build_s": round(build_s, 3)}
+        row = _row(options, gpus, models, limit_s)
         print(json.dumps(row, sort_keys=True), flush=True)
         points.append(Point(row["gpus"], row["seconds"], row["peak_mib"], row["gap_fraction"]))
     options.curve.write_text(curve_svg(points), encoding="utf-8")
+
+
+def _row(options: argparse.Namespace, gpus: int, models: int, time_limit_s: float | None) -> dict[str, Any]:
+    """The figures of one fleet, beside the best plan known for it."""
+    key = best_plans.key_of(gpus, models, options.seed, options.constraints)
+    known = best_plans.read_known(best_plans.TABLE, key)
+    problem, build_s = _problem(gpus, models, options.seed, options.constraints)
+    row = figures(problem, options.engines, time_limit_s) | {"build_s": round(build_s, 3)}
+    plan = best_plans.KnownPlan(tuple(row["unserved_by_priority_rps"]), row["cost"])
+    if options.remember and not row["violations"]:
+        best_plans.remember(best_plans.TABLE, key, plan)
+    return row | {"gap_to_best_known_fraction": best_plans.gap_fraction(plan, known)}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--time-limit", type=time_limit, default=None, metavar="S", help="seconds for each engine; default: limits on work")
     parser.add_argument("--engines", type=_engines, default=DEFAULT_ENGINES, help=f"some of {', '.join(SOLVERS)}")
     parser.add_argument("--constraints", type=_kinds, default=(), help=f"some of {', '.join(KINDS)}; or all")
+    parser.add_argument("--remember", action="store_true", help="write a plan that is better than the best known one into its table")
     parser.add_argument("--curve", type=Path, metavar="SVG", help="run all sizes and write the picture")
     return parser
 
@@ -145,6 +160,7 @@ def _quality(problem: Problem, solution: Solution) -> dict[str, Any]:
     return {
         "cost": solution.cost_microusd_per_h / MICRO,
         "bound": solution.bound_microusd_per_h / MICRO,
+        "unserved_by_priority_rps": [each / MICRO for each in unserved_by_priority(problem, solution.unserved_microrps)],
         "unserved_rps": sum(solution.unserved_microrps) / MICRO,
         "gap_goal": name,
         "gap_fraction": round((value - bound) / value, 6) if value else 0.0,

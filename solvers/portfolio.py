@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 from planner.problem import Problem, Solution, Solve, Watch, objective, unserved_by_priority
@@ -32,7 +32,7 @@ class PortfolioAnswer:
 def solve_all(
     problem: Problem, engines: Mapping[str, Solve], *, time_limit_s: float | None = None, watch: Watch | None = None
 ) -> PortfolioAnswer:
-    """Run every engine in order; ties go to the earlier one. The time limit holds for each engine.
+    """Run every engine in order; ties go to the earlier one. The time limit holds for each engine, and each answers under its own name.
 
     Raises UnavailableError when no engine could answer. An engine that fails in any other way is a defect and is not hidden.
     """
@@ -51,7 +51,7 @@ def _run(problem: Problem, name: str, engine: Solve, time_limit_s: float | None,
         solution = engine(problem, time_limit_s=time_limit_s, watch=watch)
     except UnavailableError as error:
         return SolverReport(name, None, str(error))
-    return SolverReport(name, replace(solution, engine=name), solve_s=perf_counter() - started_s)
+    return SolverReport(name, solution, solve_s=perf_counter() - started_s)
 
 
 def _with_best_bounds(problem: Problem, best: Solution, solutions: list[Solution]) -> Solution:

@@ -11,7 +11,7 @@ from solvers.baselines.packing import Packing
 from solvers.model.useful_shapes import candidates
 from solvers.solution import answer, trimmed
 
-NAME = "best_fit"
+NAME = "best-fit"
 
 
 def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:

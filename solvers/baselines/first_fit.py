@@ -9,7 +9,7 @@ from solvers.baselines.packing import Packing
 from solvers.model.useful_shapes import candidates
 from solvers.solution import answer, trimmed
 
-NAME = "first_fit"
+NAME = "first-fit-decreasing"
 
 
 def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import best_plans
 from benchmarks.scale import main
 from benchmarks.scale_curve import Point, curve_svg
 from benchmarks.scale_fleet import KINDS, LOAD_FRACTION, read_clients, scale_fleet
@@ -34,6 +35,54 @@ def test_figures_of_a_small_fleet(capsys: pytest.CaptureFixture[str]) -> None:
     for baseline in found["baselines"].values():
         assert baseline.keys() == {"cost", "unserved", "seconds"}
         assert (found["unserved_rps"], found["cost"]) <= (baseline["unserved"], baseline["cost"])
+
+
+def test_a_run_is_compared_with_the_best_plan_known_and_remembered_where_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "best_known.json"
+    table.write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(best_plans, "TABLE", table)
+
+    def gap(engine: str, *more: str) -> float | None:
+        assert main(["--gpus", "8", "--models", "6", "--seed", "1", "--engines", engine, *more]) == 0
+        found: float | None = json.loads(capsys.readouterr().out.splitlines()[-1])["gap_to_best_known_fraction"]
+        return found
+
+    assert gap("exclusive") is None
+    assert table.read_text(encoding="utf-8") == "{}"
+    assert gap("exclusive", "--remember") is None
+    first = best_plans.read_known(table, "8/6/1/none")
+    assert first is not None
+    assert gap("exclusive", "--remember") == 0.0
+    assert (gap("quick", "--remember") or 0.0) < 0.0
+    best = best_plans.read_known(table, "8/6/1/none")
+    assert best is not None
+    assert best.goals < first.goals
+    written = table.read_bytes()
+    assert (gap("exclusive", "--remember") or 0.0) > 0.0
+    assert table.read_bytes() == written
+
+
+def test_gaps_to_known_plans_are_those_of_the_first_goal_that_differs() -> None:
+    plan = best_plans.KnownPlan((0.0, 2.0), 10.0)
+    assert best_plans.gap_fraction(plan, None) is None
+    assert best_plans.gap_fraction(plan, plan) == 0.0
+    assert best_plans.gap_fraction(plan, best_plans.KnownPlan((0.0, 2.0), 9.0)) == 0.1
+    assert best_plans.gap_fraction(plan, best_plans.KnownPlan((0.0, 1.0), 90.0)) == 0.5
+    assert best_plans.gap_fraction(plan, best_plans.KnownPlan((3.0, 0.0), 1.0)) == -1.0
+    assert best_plans.key_of(8, 6, 1, ()) == "8/6/1/none"
+    assert best_plans.key_of(8, 6, 1, ("taken", "pins")) == "8/6/1/pins,taken"
+
+
+def test_a_damaged_table_of_known_plans_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "best_known.json"
+    table.write_text('{"8/6/1/none": {"cost_usd_per_h": 1, "unserved_rps": [0, "many"]}}', encoding="utf-8")
+    monkeypatch.setattr(best_plans, "TABLE", table)
+    assert main(["--gpus", "8", "--models", "6", "--seed", "1"]) == 2
+    assert "best_known.json: 8/6/1/none.unserved_rps[1]: must be a finite number" in capsys.readouterr().err
 
 
 def test_every_kind_of_constraint_reaches_the_problem() -> None:

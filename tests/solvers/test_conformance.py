@@ -49,6 +49,7 @@ def answered(name: str, problem: Problem, time_limit_s: float | None = None, wat
     except UnavailableError:
         return None
     assert violations(problem, solution) == ()
+    assert solution.engine == name
     return solution
 
 

@@ -20,12 +20,12 @@ from tests.brute_force import best_objective
 from tests.strategies import problems, tiny_problems
 
 BASELINES: dict[str, Solve] = {
-    "exclusive": exclusive.solve,
-    "first_fit": first_fit.solve,
-    "best_fit": best_fit.solve,
-    "squishy": squishy.solve,
+    exclusive.NAME: exclusive.solve,
+    first_fit.NAME: first_fit.solve,
+    best_fit.NAME: best_fit.solve,
+    squishy.NAME: squishy.solve,
 }
-ENGINES: dict[str, Solve] = {**BASELINES, "exact": exact.solve, "pulp:cbc": portable.solve}
+ENGINES: dict[str, Solve] = {**BASELINES, exact.NAME: exact.solve, portable.NAME: portable.solve}
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -135,7 +135,7 @@ def _fleet() -> Problem:
     return Problem((pool,), tuple(demands), tuple(shapes))
 
 
-@pytest.mark.parametrize("name", [name for name in ENGINES if name != "pulp:cbc"])
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != portable.NAME])
 def test_same_input_same_bytes_under_any_hash_seed(name: str) -> None:
     here = repr(ENGINES[name](_fleet()))
     assert repr(ENGINES[name](_fleet())) == here

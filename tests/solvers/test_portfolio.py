@@ -14,11 +14,11 @@ from solvers.unlimited import unlimited
 from tests.strategies import problems
 
 ENGINES = {
-    "exclusive": exclusive.solve,
-    "first_fit": first_fit.solve,
-    "best_fit": best_fit.solve,
-    "squishy": squishy.solve,
-    "exact": exact.solve,
+    exclusive.NAME: exclusive.solve,
+    first_fit.NAME: first_fit.solve,
+    best_fit.NAME: best_fit.solve,
+    squishy.NAME: squishy.solve,
+    exact.NAME: exact.solve,
 }
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
 
@@ -40,15 +40,15 @@ def test_best_answer_is_never_worse_than_any_engine(problem: Problem) -> None:
 
 def test_ties_go_to_the_first_and_take_the_bound_of_the_others() -> None:
     problem = Problem((), (), ())
-    found = solve_all(problem, {"first": first_fit.solve, "second": exact.solve})
-    assert found.solution.engine == "first"
+    found = solve_all(problem, {first_fit.NAME: first_fit.solve, exact.NAME: exact.solve})
+    assert found.solution.engine == first_fit.NAME
     assert found.solution.status == "optimal"
 
 
 def test_engines_that_are_not_there_are_reported() -> None:
-    found = solve_all(Problem((), (), ()), {"gone": _missing, "first_fit": first_fit.solve})
+    found = solve_all(Problem((), (), ()), {"gone": _missing, first_fit.NAME: first_fit.solve})
     assert found.reports[0].skipped == "its solver is not installed"
-    assert found.solution.engine == "first_fit"
+    assert found.solution.engine == first_fit.NAME
     with pytest.raises(UnavailableError, match="gone: its solver is not installed"):
         solve_all(Problem((), (), ()), {"gone": _missing})
 
@@ -65,7 +65,7 @@ def test_defects_of_engines_are_not_hidden() -> None:
 @given(problem=problems())
 def test_unlimited_pools_leave_nothing_unserved_that_could_be_served(problem: Problem) -> None:
     larger = unlimited(problem)
-    for name in ("exclusive", "first_fit", "best_fit", "squishy"):
+    for name in (exclusive.NAME, first_fit.NAME, best_fit.NAME, squishy.NAME):
         solution = ENGINES[name](larger)
         assert violations(larger, solution) == ()
         again = unlimited(larger)

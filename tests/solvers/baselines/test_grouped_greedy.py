@@ -161,10 +161,10 @@ def _busier(problem: Problem, times: int) -> Problem:
 
 
 ENGINES: tuple[tuple[Solve, Callable[[Problem], Reference], str], ...] = (
-    (first_fit.solve, _first_fit, "first_fit"),
-    (best_fit.solve, _best_fit, "best_fit"),
-    (squishy.solve, _squishy, "squishy"),
-    (exclusive.solve, _exclusive, "exclusive"),
+    (first_fit.solve, _first_fit, first_fit.NAME),
+    (best_fit.solve, _best_fit, best_fit.NAME),
+    (squishy.solve, _squishy, squishy.NAME),
+    (exclusive.solve, _exclusive, exclusive.NAME),
 )
 
 

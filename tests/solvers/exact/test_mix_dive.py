@@ -1,0 +1,53 @@
+"""Plans that dives find are legal under every kind of rule."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from planner.problem import Pattern, Problem, pattern_violations, violations
+from solvers.exact.mix_dive import MixDive, too_many
+from solvers.exact.stage import completed
+from solvers.solution import answer, trimmed
+from tests.solvers.exact.roots import FEATURES, goals, never, root_of, served_by_best_fit
+from tests.strategies import problems
+
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=15)
+
+
+def wrong(problem: Problem, patterns: tuple[Pattern, ...]) -> list[str]:
+    """What is wrong with single GPUs, and with the plan that a stage makes of the patterns."""
+    alone = [sentence for pattern in patterns for sentence in pattern_violations(problem, pattern)]
+    return [*alone, *violations(problem, answer(problem, "test", trimmed(problem, completed(problem, patterns))))]
+
+
+def most_exceeded(problem: Problem, patterns: tuple[Pattern, ...]) -> bool:
+    """Whether a demand has more replicas than it may."""
+    replicas: Counter[int] = Counter()
+    for pattern in patterns:
+        for index in pattern.residents:
+            replicas[problem.shapes[index].demand] += pattern.count
+    return any(count > problem.demands[demand].max_replicas for demand, count in replicas.items())
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@SLOW
+@given(problem=problems(gpus=6, demand_count=5, shape_count=16))
+def test_dives_give_legal_plans(feature: str, problem: Problem) -> None:
+    problem = FEATURES[feature](problem)
+    for goal in goals(problem, served_by_best_fit(problem)):
+        root = root_of(problem, goal)
+        root.run(40, never)
+        if root.answer is None:
+            continue
+        dive = MixDive(root, lambda: False)
+        dive.relax(4)
+        for way in dive.ways()[:2]:
+            for patterns in dive.run(way):
+                assert wrong(problem, patterns) == []
+                assert not most_exceeded(problem, patterns)
+                left_out = Counter((each.pool, each.residents) for each in too_many(problem, patterns, {}))
+                held = [Pattern(p.pool, p.residents, p.count - left_out[p.pool, p.residents]) for p in patterns]
+                assert violations(problem, answer(problem, "test", held)) == ()
