@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from planner.problem import Problem, Solution, Watch
-from solvers.baselines.greedy import order, shapes_by_demand, stopper
+from solvers.baselines.greedy import order, shapes_by_demand
 from solvers.baselines.openings import Tightest
 from solvers.baselines.packing import Packing
+from solvers.model.remembered import per_problem
 from solvers.model.useful_shapes import candidates
 from solvers.solution import answer, trimmed
 
 NAME = "best-fit"
 
 
-def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
+def solve(
+    problem: Problem,
+    *,
+    time_limit_s: float | None = None,  # noqa: ARG001 (a pass over the demands ends in a moment)
+    watch: Watch | None = None,  # noqa: ARG001 (as above)
+) -> Solution:
     """Answer a problem greedily; what finds no room stays unserved, lowest priority first."""
+    return _answered(problem)
+
+
+@per_problem
+def _answered(problem: Problem) -> Solution:
     packing = Packing(problem)
-    fill(packing, stopper(time_limit_s, watch))
+    fill(packing)
     return answer(problem, NAME, trimmed(problem, packing.patterns()))
 
 
-def fill(packing: Packing, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Serve what is still unserved, demand by demand, until stopped says so."""
+def fill(packing: Packing) -> None:
+    """Serve what is still unserved, demand by demand."""
     problem = packing.problem
     choices = shapes_by_demand(problem, candidates(problem))
     for demand in order(problem):
-        if stopped():
-            return
         if not packing.wants(demand):
             continue
         openings = Tightest(packing, choices.get(demand, []))

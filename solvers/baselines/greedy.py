@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from planner.problem import Problem, Watch
+from planner.problem import Problem
 from solvers.baselines.open_gpus import OpenGpus
 from solvers.baselines.packing import Packing
 
@@ -23,16 +22,6 @@ def shapes_by_demand(problem: Problem, shapes: Iterable[int]) -> dict[int, list[
     for index in shapes:
         grouped[problem.shapes[index].demand].append(index)
     return grouped
-
-
-def stopper(time_limit_s: float | None, watch: Watch | None) -> Callable[[], bool]:
-    """Whether the time is up, or whoever waits wants no more: asked once per demand."""
-    end_s = None if time_limit_s is None else time.monotonic() + time_limit_s
-
-    def stopped() -> bool:
-        return (watch is not None and watch.stop()) or (end_s is not None and time.monotonic() > end_s)
-
-    return stopped
 
 
 def largest(problem: Problem, shapes: Sequence[int]) -> int:

@@ -9,28 +9,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.problem import Problem, Solution, Watch
-from solvers.baselines.greedy import largest, open_fresh, order, shapes_by_demand, stopper
+from solvers.baselines.greedy import largest, open_fresh, order, shapes_by_demand
 from solvers.baselines.openings import Tightest
 from solvers.baselines.packing import Packing
+from solvers.model.remembered import per_problem
 from solvers.model.useful_shapes import candidates, takes_whole_gpus, usable_shapes
 from solvers.solution import answer, trimmed
 
 NAME = "squishy"
 
 
-def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:
+def solve(
+    problem: Problem,
+    *,
+    time_limit_s: float | None = None,  # noqa: ARG001 (a pass over the demands ends in a moment)
+    watch: Watch | None = None,  # noqa: ARG001 (as above)
+) -> Solution:
     """Answer a problem greedily; what finds no room stays unserved, lowest priority first."""
-    packing, stopped = Packing(problem), stopper(time_limit_s, watch)
+    return _answered(problem)
+
+
+@per_problem
+def _answered(problem: Problem) -> Solution:
+    packing = Packing(problem)
     whole = shapes_by_demand(problem, [i for i in usable_shapes(problem) if takes_whole_gpus(problem.shapes[i])])
     choices = shapes_by_demand(problem, candidates(problem))
     for priority in sorted({demand.priority for demand in problem.demands}, reverse=True):
         demands = [i for i in order(problem) if problem.demands[i].priority == priority]
         for demand in demands:
-            while packing.wants(demand) and not stopped() and _saturate(packing, whole.get(demand, [])):
+            while packing.wants(demand) and _saturate(packing, whole.get(demand, [])):
                 pass
         for demand in sorted(demands, key=lambda i: (-packing.missing(i), i)):
-            if stopped():
-                break
             openings = Tightest(packing, choices.get(demand, []))
             while packing.wants(demand) and (openings.join_tightest() or openings.open_fresh()):
                 pass

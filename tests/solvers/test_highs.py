@@ -143,7 +143,7 @@ def test_whole_numbers_are_the_best_of_all_from_any_start_and_leave_the_linear_p
     assert before is None or after is None or before.value == after.value
 
 
-@pytest.mark.parametrize(("bound", "entry"), [(math.nan, 1.0), (1.0, math.inf)])
+@pytest.mark.parametrize(("bound", "entry"), [(math.nan, 1.0), (0.0, math.inf), (0.0, math.nan)])
 def test_numbers_that_are_none_are_refused(bound: float, entry: float) -> None:
     solver = LinearSolver()
     solver.add_columns([1.0], [0.0], [1.0], empty(1))

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.problem import MICRO, Demand, Pattern, Pool, Problem, Shape, Solve, Watch, nodes_needed, pattern_violations, shortfall
+from planner.problem import MICRO, Demand, Pattern, Pool, Problem, Shape, Solve, nodes_needed, pattern_violations, shortfall
 from solvers.baselines import best_fit, exclusive, first_fit, squishy
 from solvers.baselines.greedy import order
 from solvers.model.shape_catalogue import catalogue
@@ -211,12 +210,3 @@ def test_thousands_of_gpus_are_filled_at_once_and_none_twice() -> None:
     )
     for solve in (first_fit.solve, best_fit.solve, squishy.solve):
         assert solve(problem).patterns == (Pattern(0, (0,), 10_000), Pattern(0, (0, 1), 20_001))
-
-
-@pytest.mark.parametrize("solve", [first_fit.solve, best_fit.solve, squishy.solve, exclusive.solve])
-def test_who_wants_no_more_gets_what_there_is(solve: Solve) -> None:
-    pool = Pool("p", nodes=1, gpus_per_node=8, memory_mib=100, price_microusd_per_h=MICRO)
-    problem = Problem((pool,), (Demand("a", (10,)),), (Shape("a", 0, 0, "exclusive", 30, 5),))
-    watch = Watch(report=lambda _: None, stop=lambda: True)
-    stopped = solve(problem, watch=watch)
-    assert stopped == replace(answer(problem, "any", ()), engine=stopped.engine)

@@ -10,7 +10,7 @@ import pytest
 
 from planner.problem import Problem, Solution, Watch, objective, violations
 from solvers.exact import lexicographic as exact
-from solvers.exact.stage import Effort
+from solvers.exact.effort import Effort
 from tests.strategies import random_problem
 from ullage.plugins import BASELINES, SOLVERS, load
 
