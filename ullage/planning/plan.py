@@ -11,11 +11,11 @@ from planner.plan import Plan, State
 from planner.plan.local_paths import is_local
 from planner.problem import Watch
 from planner.sizing.blueprint import build
-from planner.sizing.candidates import candidates
 from planner.spec import Fleet
 from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, GREEDY_ENGINE, QUICK_ENGINE, SolveLimits, ask
+from ullage.planning.splitting import split_where_it_pays
 from ullage.planning.tolerance import answer_with_places
 from ullage.planning.verified import Draft, Drafts, DraftWith, confirmed
 from ullage.planning.warm import Warmth
@@ -50,11 +50,13 @@ def plan_fleet(
     """
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
+    split = split_where_it_pays(fleet, state, limits, warm)
+    fleet = split.fleet
 
     def how_of(engine: str, *, alone: bool = False) -> _How:
         # others than ours decline some problems, or start from nothing: the baselines stay beside them
         compared = warm is not None and engine in {DEFAULT_ENGINE, QUICK_ENGINE}
-        return _How(fleet, state, engine, limits, started_s, explain=explain, alone=alone or compared, warm=warm)
+        return _How(fleet, state, engine, limits, started_s, explain=explain, alone=alone or compared, warm=warm, sizes=split.sizes)
 
     def drafts_of(engine: str, *, alone: bool = False) -> DraftWith:
         return lambda slower: _draft(how_of(engine, alone=alone), slower)
@@ -73,12 +75,14 @@ def plan_fleet(
         return late or limits.stopped
 
     plan = confirmed(fleet, drafts, architecture, stopped, lambda: limits.stopped) if verify else _decided(how_of(solver), {})[1]()
+    if split.told:
+        plan = plan.model_copy(update={"desired": plan.desired.model_copy(update={"prompt_splits": split.told})})
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
 
 
 @dataclass(frozen=True, slots=True)
 class _How:
-    """How a draft is made; alone: without baselines."""
+    """How a draft is made; alone: without baselines. sizes are what is known of replicas' sizes."""
 
     fleet: Fleet
     state: State
@@ -88,6 +92,7 @@ class _How:
     explain: bool
     alone: bool
     warm: Warmth | None
+    sizes: Warmth
 
 
 def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
@@ -99,7 +104,7 @@ def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
 def _decided(how: _How, slower: Mapping[str, float]) -> tuple[Callable[[Resolved], Plan], Callable[[], Plan]]:
     """What is decided with step times as given: how a plan is assembled from it, and the plan with all that was asked for."""
     fleet, warm = how.fleet, how.warm
-    blueprint = build(fleet, how.state, slower=slower, find=warm.candidates if warm is not None else candidates)
+    blueprint = build(fleet, how.state, slower=slower, find=how.sizes.candidates)
     if warm is not None:
         blueprint = replace(blueprint, problem=warm.started(blueprint.problem))
     answered = answer_with_places(
