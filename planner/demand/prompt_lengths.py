@@ -12,11 +12,14 @@ from statistics import NormalDist
 from pydantic import BaseModel, ConfigDict
 
 from planner.demand.traces import TraceRequest
-from planner.demand.windows import Z99, DemandProfile, DemandWindow, TokenLengths, demand_from_requests, fixed_length, windowed_demand
+from planner.demand.windows import Z99, DemandProfile, DemandWindow, TokenLengths, demand_from_requests, windowed_demand
 
 # Where demand may be divided: at the median, and where one prompt in four, ten, twenty and a hundred is longer. What pays is a small part
 # of prompts that are far longer than the others, so the steps become finer towards the long end.
 SPLIT_QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
+
+# A part of fewer prompts is none: of less than that sums of floats say nothing.
+_SMALLEST_PART = 1e-6
 
 _NORMAL = NormalDist()
 
@@ -45,7 +48,7 @@ def split_profile(profile: DemandProfile, longest_tokens: int) -> tuple[SplitDem
     for cut in cuts:
         pairs = [_split_window(window, cut, longest_tokens) for window in profile.windows]
         parts = [windowed_like(profile, [pair[index] for pair in pairs]) for index in (0, 1)]
-        if all(part.peak_rps > 0 for part in parts) and all(_countable(window) for part in parts for window in part.windows):
+        if all(part.peak_rps > 0 for part in parts) and all(_possible(window, longest_tokens) for part in parts for window in part.windows):
             found.append(SplitDemand(over_tokens=cut, short=parts[0], long=parts[1]))
     return tuple(found)
 
@@ -80,13 +83,18 @@ def windowed_like(profile: DemandProfile, windows: Sequence[DemandWindow]) -> De
     return windowed_demand(windows, profile.timeline).model_copy(update=same)
 
 
-def _countable(window: DemandWindow) -> bool:
-    """Whether a part has prompts that can be: of at least one token."""
-    return window.rate_rps == 0 or window.input.mean_tokens >= 1
+def _possible(window: DemandWindow, longest_tokens: int) -> bool:
+    """Whether prompts of a part can be as long as they are in the mean: a log-normal has a tail beyond what any model takes."""
+    return window.rate_rps == 0 or 1 <= window.input.mean_tokens <= longest_tokens
 
 
 def _split_window(window: DemandWindow, cut_tokens: int, longest_tokens: int) -> tuple[DemandWindow, DemandWindow]:
     prompts = _Prompts(window.input)
+    nobody = window.model_copy(update={"rate_rps": 0.0})
+    if prompts.below(cut_tokens, 0) < _SMALLEST_PART:
+        return nobody, window
+    if prompts.below(cut_tokens, 0) > 1.0 - _SMALLEST_PART:
+        return window, nobody
     below = [prompts.below(cut_tokens, order) for order in (0, 1, 2)]
     # the rest of everything, so that nothing is lost in the last digit
     above = [whole - part for whole, part in zip((1.0, window.input.mean_tokens, prompts.mean_square), below, strict=True)]
@@ -129,8 +137,6 @@ class _Prompts:
         Lengths of a part are read as a log-normal again, by mean and p99. One that is cut off has a longer body than that: its p99 counts
         as so long that the mean square is no less than it is, for that is what queues grow with.
         """
-        if moments[0] <= 0:
-            return fixed_length(1.0)
         mean_tokens, mean_square = moments[1] / moments[0], moments[2] / moments[0]
         p50_tokens, p95_tokens, p99_tokens = (self._between(low, high, part, longest_tokens) for part in (0.5, 0.95, 0.99))
         spread = math.sqrt(max(0.0, math.log(mean_square / mean_tokens**2)))

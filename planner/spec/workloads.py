@@ -204,7 +204,7 @@ def _demand(
         profile = constant_demand(demand.rate_rps, *_both(demand, (), model))
     else:
         profile = demand_from_windows(demand, lambda window, here: _both(window, here, model))
-    return profile, split_profile(profile, model.max_model_len) if splits else ()
+    return profile, split_profile(profile, model.max_model_len - 1) if splits else ()
 
 
 def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:

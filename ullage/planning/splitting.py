@@ -139,7 +139,7 @@ class _Search:
         if best is None or where is None:
             return known, _told(workload, known, None, None, _left_out(workload, known, starved, stopped=self._limits.stopped))
         pays = _pays(best, known)
-        reason = _reason(known, best, where, tried, pays=pays)
+        reason = _reason(known, best, where, tried, pays=pays) + _other_goal(workload)
         return (best if pays else known), _told(workload, known, best, where if pays else None, reason)
 
     def _outlooks(self, fleet: Fleet, workload: Workload) -> list[_Outlook]:
@@ -175,6 +175,13 @@ def _reason(whole: _Answer, split: _Answer, where: SplitDemand, tried: int, *, p
         return f"{parts} get replicas of their own: {numbers}"
     lengths = "the one length" if tried == 1 else f"the best of the {tried} lengths"
     return f"a split does not pay: {numbers}, for {parts}, {lengths} that could"
+
+
+def _other_goal(workload: Workload) -> str:
+    """That the two costs are of different goals, where they are."""
+    if workload.long_ttft_p95_s in (None, workload.ttft_p95_s):
+        return ""
+    return f"; the TTFT goal of longer prompts is {workload.long_ttft_p95_s:g} s with a split, {workload.ttft_p95_s:g} s without"
 
 
 def _left_out(workload: Workload, whole: _Answer, starved: int, *, stopped: bool) -> str:
