@@ -184,9 +184,9 @@ def split_plan() -> Plan:
         longer=routes[0].longer,
         long_workload="llama-8b-long",
         unsplit_usd_per_h=9.0,
-        unsplit_unserved_rps=0.0,
+        unsplit_lost_rps=0.0,
         split_usd_per_h=5.9,
-        split_unserved_rps=0.0,
+        split_lost_rps=0.0,
         reason="prompts of more than 1000 tokens get replicas of their own",
     )
     desired = plan.desired.model_copy(update={"routes": routes, "prompt_splits": (split,)})

@@ -29,7 +29,8 @@ class PromptSplit(PlanPart):
     """What became of a workload that may be split: where it is (longer is None: it is not), and why.
 
     unsplit_usd_per_h and split_usd_per_h are costs of the whole fleet without a split and with the best one that was tried, as the quick
-    engine finds them, and the unserved rates those of all workloads then; None where no split was tried.
+    engine finds them (in a verified plan: as simulation confirms them), and the lost rates those of all workloads that have no replica or
+    are late beyond what the goal allows; None where no split was tried.
     """
 
     workload: str
@@ -37,9 +38,9 @@ class PromptSplit(PlanPart):
     longer: LongPrompts | None
     long_workload: str | None
     unsplit_usd_per_h: Money
-    unsplit_unserved_rps: PerSecond
+    unsplit_lost_rps: PerSecond
     split_usd_per_h: Money | None
-    split_unserved_rps: PerSecond | None
+    split_lost_rps: PerSecond | None
     reason: str
 
     @property

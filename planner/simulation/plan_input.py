@@ -27,7 +27,7 @@ class PlannedWorld:
     engines: tuple[SimulatedEngine, ...]
     gpus: tuple[SimulatedGpu, ...]
     routes: Routes
-    longer: Longer
+    longer_over_tokens: Longer
 
 
 def planned_world(
@@ -56,7 +56,7 @@ def planned_world(
             for route in desired.routes
             if route.backends
         },
-        longer={
+        longer_over_tokens={
             route.served_name: (route.longer.over_tokens, route.longer.served_name) for route in desired.routes if route.longer is not None
         },
     )

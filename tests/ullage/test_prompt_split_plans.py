@@ -116,6 +116,29 @@ def test_longer_prompts_may_have_a_goal_of_their_own() -> None:
     assert split.reason.endswith("; the TTFT goal of longer prompts is 10 s with a split, 1 s without")
 
 
+def test_verified_plans_are_compared_as_they_are_confirmed() -> None:
+    """Sizing is on the safe side, most of all for long tails: a split that pays by it alone need not pay in the end."""
+    whole = plan_fleet(_fleet(), State(), verify=True).plan
+    plan = plan_fleet(_fleet(split="prompt_length"), State(), verify=True).plan
+    (split,) = plan.desired.prompt_splits
+    assert split.longer is None
+    assert (split.unsplit_usd_per_h, plan.desired.cost_usd_per_h) == (whole.desired.cost_usd_per_h,) * 2
+    assert _problems(plan) == ()
+    # and planned again it stays as it runs
+    assert plan_fleet(_fleet(split="prompt_length"), as_applied(plan), verify=True).plan.actions == ()
+
+
+def test_a_verified_split_keeps_its_goals() -> None:
+    slo = {"ttft_p95": "1s", "long_ttft_p95": "10s"}
+    prompts = {"mean": 2000, "p99": 20000}
+    plan = plan_fleet(_fleet("30/s", prompts, slo=slo, split="prompt_length"), State(), verify=True).plan
+    whole = plan_fleet(_fleet("30/s", prompts, slo={"ttft_p95": "1s"}), State(), verify=True).plan
+    assert plan.desired.prompt_splits[0].longer is not None
+    assert plan.desired.cost_usd_per_h < whole.desired.cost_usd_per_h
+    assert all(row.simulated and not row.best_effort and not row.unserved_rps for row in plan.desired.workloads)
+    assert _problems(plan) == ()
+
+
 def test_a_plan_without_splits_has_no_word_of_them() -> None:
     text = to_json(plan_fleet(fleet(), State()).plan)
     assert not [word for word in ("longer", "prompt_splits", "also_served_as") if f'"{word}' in text]

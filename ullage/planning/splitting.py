@@ -7,19 +7,20 @@ others those go first that look cheapest.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
 from planner.demand.parted import parted
 from planner.demand.prompt_lengths import SplitDemand
 from planner.explain.cost_floor import least_microusd_per_h, usual_microusd_per_h
-from planner.plan import LongPrompts, PromptSplit, State
+from planner.plan import LongPrompts, Plan, PromptSplit, State
 from planner.problem import MICRO
-from planner.sizing.blueprint import Blueprint, build
+from planner.sizing.blueprint import build
 from planner.spec import Fleet
 from planner.spec.fleet import Workload, over_bytes
-from ullage.planning.ask import QUICK_ENGINE, SolveLimits, ask, left
-from ullage.planning.tolerance import answer_with_places
+from ullage.planning.ask import SolveLimits, left
+from ullage.planning.verified import LEAST_ROOM
 from ullage.planning.warm import Warmth
 
 # Lengths that are solved for, of the five or so that there are.
@@ -28,35 +29,56 @@ MOST_TRIED = 3
 
 @dataclass(frozen=True, slots=True)
 class SplitFleet:
-    """A fleet with its workloads split where that pays, what became of each that may be, and the sizes of replicas found meanwhile."""
+    """A fleet with its workloads split where that pays, and what became of each that may be."""
 
     fleet: Fleet
     told: tuple[PromptSplit, ...]
-    sizes: Warmth
+
+
+# The quick engine's plan of a fleet within limits, and confirmed by its simulation where the plan itself will be.
+QuickPlan = Callable[[Fleet, SolveLimits], Plan]
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A fleet with the quick engine's answer: what stays unserved, highest priority first, the cost, and who is served nothing at all."""
+    """A fleet with a quick plan: what it loses, highest priority first, its cost, and the models of which it serves nothing at all.
+
+    Lost is what has no replica, and of what is served as best effort the part that the simulation sees late beyond what the goal allows.
+    """
 
     fleet: Fleet
-    unserved_microrps: tuple[int, ...]
+    lost_microrps: tuple[int, ...]
     cost_microusd_per_h: int
     starved: frozenset[str]
 
     def rank(self) -> tuple[tuple[int, ...], int]:
         """Smaller is better."""
-        return self.unserved_microrps, self.cost_microusd_per_h
+        return self.lost_microrps, self.cost_microusd_per_h
 
     @property
-    def unserved_rps(self) -> float:
-        """What no replica carries, of all workloads."""
-        return sum(self.unserved_microrps) / MICRO
+    def lost_rps(self) -> float:
+        """What is lost, of all workloads."""
+        return sum(self.lost_microrps) / MICRO
 
     @property
     def usd_per_h(self) -> float:
         """The cost of the whole fleet."""
         return self.cost_microusd_per_h / MICRO
+
+
+def _answer(fleet: Fleet, plan: Plan) -> _Answer:
+    goal_fraction = plan.desired.risk.attainment_fraction
+    lost: defaultdict[int, float] = defaultdict(float)
+    for row in plan.desired.workloads:
+        kept_fraction = min((item.fraction for item in row.simulated), default=1.0) if row.best_effort else 1.0
+        late = max(0.0, goal_fraction - kept_fraction) / goal_fraction
+        lost[row.priority] += row.unserved_rps + (row.rate_rps - row.unserved_rps) * late
+    return _Answer(
+        fleet,
+        tuple(round(lost[priority] * MICRO) for priority in sorted(lost, reverse=True)),
+        round(plan.desired.cost_usd_per_h * MICRO),
+        frozenset(row.served_name for row in plan.desired.workloads if row.unserved_rps >= row.rate_rps),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,53 +87,46 @@ class _Outlook:
 
     split: SplitDemand
     fleet: Fleet
-    blueprint: Blueprint
     least_microusd_per_h: float
     usual_microusd_per_h: float
 
 
-def split_where_it_pays(fleet: Fleet, state: State, limits: SolveLimits, sizes: Warmth | None) -> SplitFleet:
-    """The fleet with each workload that may be split decided, in the order of their names; sizes are those that are known already."""
+def split_where_it_pays(
+    fleet: Fleet, state: State, limits: SolveLimits, sizes: Warmth, quick_plan: QuickPlan, *, verify: bool
+) -> SplitFleet:
+    """The fleet with each workload that may be split decided, in the order of their names.
+
+    With verify plans are confirmed by simulation, which may let replicas be much smaller than sizing asks for: so what a fleet costs at
+    least is then what it costs with as little room as is ever tried.
+    """
     names = sorted(workload.name for workload in fleet.workloads if workload.may_split)
-    search = _Search(state, limits, sizes or Warmth(), len(names))
     if not names:
-        return SplitFleet(fleet, (), search.sizes)
-    known = search.solved(fleet, search.drawn(fleet))
+        return SplitFleet(fleet, ())
+    search = _Search(state, limits, sizes, quick_plan, len(names), LEAST_ROOM if verify else 1.0)
+    known = search.solved(fleet)
     told = []
     for name in names:
         known, split = search.decided(known, name)
         told.append(split)
-    return SplitFleet(known.fleet, tuple(told), search.sizes)
+    return SplitFleet(known.fleet, tuple(told))
 
 
 class _Search:
-    """Fleets that are drawn up and solved, with one store of sizes."""
+    """Fleets that are drawn up and planned; room_factor is the least that replicas may have of the room that sizing asks for."""
 
-    def __init__(self, state: State, limits: SolveLimits, sizes: Warmth, names: int) -> None:
-        self.sizes = sizes
+    def __init__(self, state: State, limits: SolveLimits, sizes: Warmth, quick_plan: QuickPlan, names: int, room_factor: float) -> None:
         self._state = state
         self._limits = limits
+        self._sizes = sizes
+        self._quick_plan = quick_plan
         self._questions = 1 + MOST_TRIED * names
+        self._room_factor = room_factor
         self._started_s = perf_counter()
 
-    def drawn(self, fleet: Fleet) -> Blueprint:
-        return build(fleet, self._state, find=self.sizes.candidates)
-
-    def solved(self, fleet: Fleet, blueprint: Blueprint) -> _Answer:
+    def solved(self, fleet: Fleet) -> _Answer:
+        """A fleet with its quick plan."""
         # half of the time is for the plan itself
-        limits = left(self._limits, self._started_s, 2 * self._questions)
-        answered = answer_with_places(blueprint.problem, lambda problem: ask(fleet, blueprint, problem, QUICK_ENGINE, limits, alone=True))
-        best = answered.outcome.best
-        unserved: defaultdict[int, int] = defaultdict(int)
-        for demand, missing in zip(blueprint.problem.demands, best.unserved_microrps, strict=True):
-            unserved[demand.priority] += missing
-        starved = frozenset(
-            demand.name
-            for demand, missing in zip(blueprint.problem.demands, best.unserved_microrps, strict=True)
-            if missing >= demand.peak_microrps
-        )
-        by_priority = tuple(unserved[priority] for priority in sorted(unserved, reverse=True))
-        return _Answer(fleet, by_priority, best.cost_microusd_per_h, starved)
+        return _answer(fleet, self._quick_plan(fleet, left(self._limits, self._started_s, 2 * self._questions)))
 
     def decided(self, known: _Answer, name: str) -> tuple[_Answer, PromptSplit]:
         """The fleet with one workload split or left whole, and why."""
@@ -129,7 +144,7 @@ class _Search:
                 continue
             if _hopeless(outlook, known) or (best is not None and _hopeless(outlook, best)):
                 continue
-            answer, tried = self.solved(outlook.fleet, outlook.blueprint), tried + 1
+            answer, tried = self.solved(outlook.fleet), tried + 1
             if answer.starved & {workload.served_name, workload.long_names[1]}:
                 # whoever gets no replica at all had one before: however much else is served, that is no way to serve them
                 starved += 1
@@ -147,20 +162,21 @@ class _Search:
         found = []
         for split in workload.splits:
             changed = parted(fleet, workload.name, split)
-            blueprint = self.drawn(changed)
-            found.append(_Outlook(split, changed, blueprint, least_microusd_per_h(blueprint), usual_microusd_per_h(blueprint)))
+            room = {} if self._room_factor == 1.0 else {item.served_name: self._room_factor for item in changed.workloads}
+            blueprint = build(changed, self._state, slower=room, find=self._sizes.candidates)
+            found.append(_Outlook(split, changed, least_microusd_per_h(blueprint), usual_microusd_per_h(blueprint)))
         return sorted(found, key=lambda outlook: (outlook.usual_microusd_per_h, outlook.split.over_tokens))
 
 
 def _hopeless(outlook: _Outlook, known: _Answer) -> bool:
-    """Whether a split cannot be better than what is known: everything is served there, for no more than the split costs at least."""
-    return not any(known.unserved_microrps) and outlook.least_microusd_per_h >= known.cost_microusd_per_h
+    """Whether a split cannot be better than what is known: nothing is lost there, for no more than the split costs at least."""
+    return not any(known.lost_microrps) and outlook.least_microusd_per_h >= known.cost_microusd_per_h
 
 
 def _pays(split: _Answer, whole: _Answer) -> bool:
     """Whether a split serves more, or as much for noticeably less: as much less as moves what runs (policy.cost_slack_fraction)."""
-    if split.unserved_microrps != whole.unserved_microrps:
-        return split.unserved_microrps < whole.unserved_microrps
+    if split.lost_microrps != whole.lost_microrps:
+        return split.lost_microrps < whole.lost_microrps
     slack_fraction = whole.fleet.policy.cost_slack_fraction
     return split.cost_microusd_per_h < whole.cost_microusd_per_h * (1 - slack_fraction)
 
@@ -169,8 +185,8 @@ def _reason(whole: _Answer, split: _Answer, where: SplitDemand, tried: int, *, p
     long_rps, short_rps = where.long.peak_rps, where.short.peak_rps
     parts = f"prompts of more than {where.over_tokens} tokens ({long_rps / (long_rps + short_rps):.1%} of requests at the peaks)"
     numbers = f"{split.usd_per_h:.2f} USD/h with a split and {whole.usd_per_h:.2f} without"
-    if split.unserved_rps or whole.unserved_rps:
-        numbers += f", {split.unserved_rps:.3g} and {whole.unserved_rps:.3g} requests/s unserved"
+    if split.lost_rps or whole.lost_rps:
+        numbers += f", {split.lost_rps:.3g} and {whole.lost_rps:.3g} requests/s unserved or late"
     if pays:
         return f"{parts} get replicas of their own: {numbers}"
     lengths = "the one length" if tried == 1 else f"the best of the {tried} lengths"
@@ -201,9 +217,9 @@ def _told(workload: Workload, whole: _Answer, tried: _Answer | None, where: Spli
         longer=None if where is None else _rule(long_model, workload, where),
         long_workload=None if where is None else long_workload,
         unsplit_usd_per_h=whole.usd_per_h,
-        unsplit_unserved_rps=whole.unserved_rps,
+        unsplit_lost_rps=whole.lost_rps,
         split_usd_per_h=None if tried is None else tried.usd_per_h,
-        split_unserved_rps=None if tried is None else tried.unserved_rps,
+        split_lost_rps=None if tried is None else tried.lost_rps,
         reason=reason,
     )
 

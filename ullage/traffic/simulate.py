@@ -55,7 +55,7 @@ def simulated(
     result = simulate(
         world.engines,
         world.gpus,
-        by_length(requests, world.longer),
+        by_length(requests, world.longer_over_tokens),
         world.routes,
         seed=seed,
         step_quantile=step_quantile,
