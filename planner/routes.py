@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from planner.plan import Replica, Route, RouteBackend
+from planner.plan import LongPrompts, Replica, Route, RouteBackend
 
 # Our choice: thousandths are easy to read; with more replicas every further hundred gets as many again, ten for each on average.
 WEIGHT_PER_HUNDRED = 1000
@@ -14,15 +14,32 @@ WEIGHT_PER_HUNDRED = 1000
 def routes_for(replicas: Sequence[Replica], known: Iterable[str] = ()) -> tuple[Route, ...]:
     """One route per served name and adapter, weights in proportion to capacities and summing to total_weight exactly.
 
-    A known name that no replica serves has a route without backends: the router then answers 503 and not 404.
+    A known name that no replica serves has a route without backends: the router then answers 503 and not 404. Longer requests go to
+    replicas for them as soon as there are any, by the rule that these carry; until then whoever serves the model takes all.
     """
     by_name: defaultdict[str, list[Replica]] = defaultdict(list, {name: [] for name in known})
     for replica in replicas:
         for name in replica.args.names:
             by_name[name].append(replica)
+    longer = _longer(replicas)
     return tuple(
-        Route(served_name=name, backends=_backends(sorted(by_name[name], key=lambda replica: replica.name))) for name in sorted(by_name)
+        Route(
+            served_name=name,
+            backends=_backends(sorted(by_name[name], key=lambda replica: replica.name)),
+            longer=longer.get(name),
+        )
+        for name in sorted(by_name)
     )
+
+
+def _longer(replicas: Sequence[Replica]) -> dict[str, LongPrompts]:
+    """Where the longer requests for a name go; while two rules of one name are under way, that with the smaller limit counts."""
+    found: dict[str, LongPrompts] = {}
+    for replica in sorted(replicas, key=lambda replica: replica.name):
+        rule = replica.longer_of
+        if rule is not None and (rule.served_name not in found or rule.over_bytes < found[rule.served_name].over_bytes):
+            found[rule.served_name] = rule.model_copy(update={"served_name": replica.served_name})
+    return found
 
 
 def total_weight(replica_count: int) -> int:

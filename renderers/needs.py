@@ -91,6 +91,15 @@ def _names_as_hosts(desired: Desired) -> Iterator[str]:
             yield f"nodes.{node[0]}.host: {node[1]!r} is no IP address"
 
 
+def _split_prompts(desired: Desired) -> Iterator[str]:
+    for route in desired.routes:
+        if route.longer is not None:
+            yield (
+                f"routes.{route.served_name}.longer: requests of more than {route.longer.over_bytes} bytes go to other replicas, and it "
+                "does not look at the size of a request"
+            )
+
+
 HOSTS_KNOWN = Need(_unknown_hosts, "give the pool's nodes addresses of their own (pools.NAME.hosts) and plan again")
 HOSTS_ARE_IP_ADDRESSES = Need(_names_as_hosts, "give the pool's hosts as IP addresses and plan again")
 ONE_NODE = Need(_more_nodes, "plan a fleet with one node, or choose a target for several")
@@ -98,4 +107,7 @@ NO_TIME_SHARING = Need(_time_shared, "take time_shared out of the pool's `sharin
 NO_MIG = Need(_mig, "take mig out of the pool's `sharing` and plan again, or choose a target that knows MIG instances")
 NOBODY_ASLEEP = Need(_sleeping, "wake it (ullage wake), or use ullage apply, which does it")
 NO_SLEEP_MODE = Need(_sleep_mode, "take `sleep` off the model and plan again")
+NO_SPLIT_PROMPTS = Need(
+    _split_prompts, "take `split` off the workload and plan again, or choose a router that tells lengths apart: envoy, haproxy or nginx"
+)
 NO_RELATIVE_PATHS = Need(_relative_paths, "name the model as it is called on a hub, or by an absolute path that exists wherever it runs")

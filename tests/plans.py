@@ -1,4 +1,4 @@
-"""Small plans that many tests share: two GPUs time-shared, one GPU cut by MIG, one pair of GPUs under tensor parallelism."""
+"""Small plans that many tests share: GPUs time-shared, cut by MIG, under tensor parallelism, and split by the length of prompts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from planner.plan import (
     EngineArgs,
     GpuPlan,
     Ledger,
+    LongPrompts,
     MigPlace,
     ModelRules,
     NodePlan,
     Plan,
     PoolRules,
     Prior,
+    PromptSplit,
     Replica,
     ReplicaForecast,
     Route,
@@ -160,6 +162,36 @@ def mig_plan() -> Plan:
         args={**arguments, "port": 8101},
     )
     return plan_of((first, second), gpu_count=1, mig_layouts={0: places})
+
+
+def split_plan() -> Plan:
+    """Two GPUs of one model: one for prompts of at most 1000 tokens, the other for longer ones."""
+    alone: dict[str, Any] = {"mode": "exclusive", "max_residents": 1, "active_limit": 1.0, "active_at_worst": 1}
+    rule = LongPrompts(served_name="llama-8b", over_tokens=1000, bytes_per_token=4.0, over_bytes=4000)
+    short = replica("llama-8b-0", **alone)
+    names = {"port": 8101, "also_served_as": ("llama-8b",)}
+    long = replica("llama-8b-long-0", "llama-8b-long", gpus=(1,), longer_of=rule, args=names, **alone)
+    plan = plan_of((short, long), gpu_count=2)
+    routes = tuple(
+        item.model_copy(update={"longer": rule.model_copy(update={"served_name": "llama-8b-long"})})
+        if item.served_name == "llama-8b"
+        else item
+        for item in plan.desired.routes
+    )
+    split = PromptSplit(
+        workload="llama-8b",
+        served_name="llama-8b",
+        longer=routes[0].longer,
+        long_workload="llama-8b-long",
+        unsplit_usd_per_h=9.0,
+        unsplit_lost_rps=0.0,
+        split_usd_per_h=5.9,
+        split_lost_rps=0.0,
+        reason="prompts of more than 1000 tokens get replicas of their own",
+    )
+    desired = plan.desired.model_copy(update={"routes": routes, "prompt_splits": (split,)})
+    actions = tuple(action.model_copy(update={"routes": routes}) if isinstance(action, SetRoutes) else action for action in plan.actions)
+    return plan.model_copy(update={"desired": desired, "actions": actions})
 
 
 def tensor_parallel_plan() -> Plan:

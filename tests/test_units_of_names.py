@@ -13,7 +13,7 @@ from pkgutil import walk_packages
 from pydantic import BaseModel
 
 UNITS = (
-    *("bytes", "mib", "mib_per_gpu"),
+    *("bytes", "bytes_per_token", "mib", "mib_per_gpu"),
     *("s", "ms"),
     *("tokens", "tokens_per_s"),
     *("rps", "microrps"),

@@ -17,16 +17,20 @@ _LIMIT = aiohttp.ClientTimeout(total=5.0)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Clusters with weight and health per endpoint, and the clusters that routes name."""
+    """Clusters with weight and health per endpoint, the clusters that routes name, and those that take bodies below a size in bytes."""
 
     clusters: dict[str, dict[Endpoint, tuple[int, bool]]]
     routed: frozenset[str]
+    below_bytes: frozenset[tuple[str, int]] = frozenset()
 
     def lacks(self, routes: tuple[Route, ...]) -> str | None:
         """The first difference to these routes, None when Envoy has taken them completely."""
         wanted = {route.served_name: _endpoints(route) for route in routes}
         if self.routed != wanted.keys():
             return f"it routes {_names(self.routed)}, not {_names(wanted)}"
+        below = {(route.served_name, route.longer.over_bytes + 1) for route in routes if route.longer is not None}
+        if self.below_bytes != below:
+            return f"it tells lengths apart at {sorted(self.below_bytes)}, not at {sorted(below)}"
         for name, endpoints in sorted(wanted.items()):
             weights = {place: weight for place, (weight, _) in self.clusters.get(name, {}).items()}
             if weights != endpoints:
@@ -64,7 +68,7 @@ async def look(session: aiohttp.ClientSession, host: str, port: int) -> Seen | N
     except (TimeoutError, aiohttp.ClientError, ConnectionError, ValueError):
         return None
     named = {str(cluster["name"]): dict(map(_host, cluster.get("host_statuses", ()))) for cluster in clusters.get("cluster_statuses", ())}
-    return Seen(named, frozenset(_clusters(dump)))
+    return Seen(named, frozenset(_clusters(dump)), frozenset(_limits(dump)))
 
 
 def _host(status: dict[str, Any]) -> tuple[Endpoint, tuple[int, bool]]:
@@ -85,6 +89,19 @@ def _clusters(value: object) -> Iterator[str]:
         case list():
             for inner in value:
                 yield from _clusters(inner)
+
+
+def _limits(value: object) -> Iterator[tuple[str, int]]:
+    """Every route of a route configuration that a length of bodies has to match: its cluster, and the end of the range."""
+    match value:
+        case {"match": {"headers": [{"range_match": {"end": end}}]}, "route": {"cluster": str(cluster)}}:
+            yield cluster, int(str(end))
+        case dict():
+            for inner in value.values():
+                yield from _limits(inner)
+        case list():
+            for inner in value:
+                yield from _limits(inner)
 
 
 def _endpoints(route: Route) -> dict[Endpoint, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from planner.assembly.naming import Seat, name_seats, seat_of
 from planner.plan import (
     Ledger,
+    LongPrompts,
     MigPlace,
     NodePlan,
     Replica,
@@ -20,6 +21,7 @@ from planner.plan.local_paths import is_local
 from planner.problem import Placed
 from planner.sizing.candidates import MIB, Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
+from planner.sizing.groups import ServiceGroup
 from planner.sizing.kv_targets import floor_bytes
 from profiles.latency.capacity import LoadForecast
 from profiles.memory.caveats import caveats
@@ -115,6 +117,16 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         # what is sized with less room may have no steady state beside neighbours at their worst
         forecast=_forecast(candidate, load, candidate.expected(planned_rps, quantile) or load),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),
+        longer_of=_longer_of(group),
+    )
+
+
+def _longer_of(group: ServiceGroup) -> LongPrompts | None:
+    rule = group.longer_of
+    if rule is None:
+        return None
+    return LongPrompts(
+        served_name=rule.served_name, over_tokens=rule.over_tokens, bytes_per_token=rule.bytes_per_token, over_bytes=rule.over_bytes
     )
 
 

@@ -14,6 +14,7 @@ from planner.check.certificate import certificate_problems
 from planner.check.engines import engine_problems
 from planner.check.evidence import evidence_problems
 from planner.check.gpus import gpu_problems
+from planner.check.lengths import length_problems
 from planner.check.losses import loss_problems
 from planner.check.placements import placement_problems
 from planner.check.rules import rule_problems
@@ -28,6 +29,7 @@ __all__ = ["TAKEN_AS_SAID", "check", "transition_problems"]
 TAKEN_AS_SAID = (
     "rates, token lengths, goals and priorities of workloads",
     "rules, prices and memory of others",
+    "which workloads are split by the length of prompts, and costs with and without",
     "facts of GPU types that the fleet declares itself",
     "capacities and latency forecasts of replicas",
     "bounds and baselines of the certificate",
@@ -49,6 +51,7 @@ def check(
         *gpu_problems(plan.desired, known),
         *engine_problems(plan.desired, known, architecture),
         *service_problems(plan.desired),
+        *length_problems(plan.desired),
         *loss_problems(plan.desired),
         *rule_problems(plan.desired),
         *evidence_problems(plan.desired),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from planner.demand.prompt_lengths import SplitDemand
 from planner.demand.windows import DemandProfile
 from planner.spec.fleet import Fleet
 
@@ -20,13 +21,19 @@ def scaled(fleet: Fleet, factors: Mapping[str, float]) -> Fleet:
         if not 0 < factor < float("inf"):
             raise ValueError(f"{name}: the factor {factor:g} must be above 0")
     workloads = tuple(
-        workload.model_copy(update={"demand": _times(workload.demand, factor)})
+        workload.model_copy(
+            update={"demand": _times(workload.demand, factor), "splits": tuple(_split_times(split, factor) for split in workload.splits)}
+        )
         if (factor := factors.get(workload.name, factors.get(workload.served_name, 1.0))) != 1.0
         else workload
         for workload in fleet.workloads
     )
     warnings = tuple(f"demand of {name} is {factor:g} times the declared one" for name, factor in sorted(factors.items()) if factor != 1.0)
     return fleet.model_copy(update={"workloads": workloads, "warnings": (*fleet.warnings, *warnings)})
+
+
+def _split_times(split: SplitDemand, factor: float) -> SplitDemand:
+    return split.model_copy(update={"short": _times(split.short, factor), "long": _times(split.long, factor)})
 
 
 def _times(demand: DemandProfile, factor: float) -> DemandProfile:

@@ -18,9 +18,6 @@ from planner.plan.document import (
     Repartition,
     Replica,
     ReplicaForecast,
-    Route,
-    RouteBackend,
-    RouterPlan,
     SetRoutes,
     Start,
     State,
@@ -31,8 +28,10 @@ from planner.plan.extra_args import ExtraArg
 from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
 from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.json_files import DocumentError, plan_from_json, plan_hash, state_from_json, state_hash, to_json
+from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
+from planner.plan.route_parts import Route, RouteBackend, RouterPlan
 from planner.plan.sleepers import Asleep, Sleep, SleepLevel, Wake
 from planner.plan.throughput import GpuThroughput, gpu_throughputs, window_part
 from planner.plan.vllm_args import EngineArgs, LoraModule
@@ -63,6 +62,7 @@ __all__ = [
     "LatencyClass",
     "Ledger",
     "Limit",
+    "LongPrompts",
     "LoraModule",
     "MeasuredMemory",
     "MigPlace",
@@ -76,6 +76,7 @@ __all__ = [
     "PlannedWindow",
     "PoolRules",
     "Prior",
+    "PromptSplit",
     "Refusal",
     "Repartition",
     "Replica",

@@ -16,7 +16,6 @@ from planner.plan.bounds import (
     Money,
     PerSecond,
     PlanPart,
-    Port,
     Seconds,
     Serial,
     Some,
@@ -25,8 +24,10 @@ from planner.plan.bounds import (
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
 from planner.plan.gpu_facts import GpuFacts
+from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Explanation
+from planner.plan.route_parts import Route, RouterPlan
 from planner.plan.sleepers import Sleep, Wake, WithSleepers
 from planner.plan.vllm_args import EngineArgs
 from planner.plan.workload_forecast import NodeLoss, PlannedWindow, WorkloadForecast
@@ -92,6 +93,8 @@ class Replica(PlanPart):
 
     kv_floor_mib is the part of its KV pool that the plan needs; the rest of ledger.kv_mib has grown into memory that nobody in the plan
     uses. None in plans made before it was kept.
+
+    longer_of: it takes the longer requests for another model's name too. Documents without a split have no such field.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Replica(PlanPart):
     planned_rps: PerSecond
     forecast: ReplicaForecast
     start_s: Seconds
+    longer_of: LongPrompts | None = Field(default=None, exclude_if=lambda longer: longer is None)
 
     @property
     def kv_grown_mib(self) -> int:
@@ -155,35 +159,11 @@ class NodePlan(PlanPart):
     host_memory_mib: Mib
 
 
-class RouteBackend(PlanPart):
-    """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000 per begun hundred of replicas."""
-
-    replica: str
-    host: str
-    port: Port
-    weight: Some
-
-
-class Route(PlanPart):
-    """Requests that name this model go to these backends; without any they get a 503."""
-
-    served_name: str
-    backends: tuple[RouteBackend, ...]
-
-
-class RouterPlan(PlanPart):
-    """Where the router listens."""
-
-    host: str
-    port: Port
-    admin_port: Port
-
-
 class Desired(WithSleepers):
     """The wished-for world. measurements_sha256 is of those it rests on (profiles.store.digest), None without any.
 
     gpu_types are those of its GPUs that the catalogue does not have. windows are those in which workloads are planned together, of their
-    peaks at different times; empty where all demand is constant.
+    peaks at different times; empty where all demand is constant. prompt_splits are of the workloads that ask for one.
     """
 
     nodes: tuple[NodePlan, ...]
@@ -207,6 +187,7 @@ class Desired(WithSleepers):
     warnings: tuple[str, ...] = ()
     gpu_types: tuple[GpuFacts, ...] = ()
     windows: tuple[PlannedWindow, ...] = ()
+    prompt_splits: tuple[PromptSplit, ...] = Field(default=(), exclude_if=lambda splits: not splits)
 
 
 class Prior(PlanPart):

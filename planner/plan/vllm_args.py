@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from pydantic import Field
+
 from planner.plan.bounds import KvBytes, PlanPart, Port, Some, Tokens, Utilization
 from planner.plan.extra_args import ExtraArg
 from profiles.models import Architecture
@@ -25,7 +27,8 @@ Runner = Literal["pooling"]
 class EngineArgs(PlanPart):
     """Arguments of `vllm serve`, under vLLM's own names; None leaves the engine's default.
 
-    kv_cache_memory_bytes is 0 for an encoder, which has no KV cache. hf_overrides is JSON.
+    kv_cache_memory_bytes is 0 for an encoder, which has no KV cache. hf_overrides is JSON. also_served_as are further values of
+    --served-model-name: the engine answers to them too, and routes of these names may send it requests, but it has no part in them.
     """
 
     model: str
@@ -51,6 +54,7 @@ class EngineArgs(PlanPart):
     runner: Runner | None = None
     hf_overrides: str | None = None
     extra_args: tuple[ExtraArg, ...] = ()
+    also_served_as: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from planner.demand.traces import TraceRequest
-from planner.plan import GpuPlan, Plan, Replica, gpu_look_up
+from planner.plan import GpuPlan, Plan, PromptSplit, Replica, gpu_look_up
 from planner.plan.vllm_args import loaded
 from planner.simulation.configuration import engine_config
-from planner.simulation.simulation_input import Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
+from planner.simulation.simulation_input import Longer, Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
 from profiles.gpu_types import GpuType, settings_on
 from profiles.latency.prediction import predict
 from profiles.models import Architecture
@@ -22,11 +22,12 @@ _NOTHING = Measurements()
 
 @dataclass(frozen=True, slots=True)
 class PlannedWorld:
-    """The engines, GPUs and routes of a plan, as simulate() takes them."""
+    """The engines, GPUs, routes and limits between short and long prompts of a plan, as simulate() takes them."""
 
     engines: tuple[SimulatedEngine, ...]
     gpus: tuple[SimulatedGpu, ...]
     routes: Routes
+    longer_over_tokens: Longer
 
 
 def planned_world(
@@ -55,12 +56,19 @@ def planned_world(
             for route in desired.routes
             if route.backends
         },
+        longer_over_tokens={
+            route.served_name: (route.longer.over_tokens, route.longer.served_name) for route in desired.routes if route.longer is not None
+        },
     )
 
 
 def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[SimulatedRequest, ...]:
-    """Requests whose tenant is the name of a workload, addressed to the model name that serves it. ValueError for an unknown workload."""
-    served_names = {workload.name: workload.served_name for workload in plan.desired.workloads}
+    """Requests whose tenant is the name of a workload, addressed to the model name that serves it. ValueError for an unknown workload.
+
+    The longer ones of a workload that is split are of its longer part, and name the same model: it is the router that tells them apart.
+    """
+    served_names = tenants(plan)
+    longer = {split.workload: split for split in plan.desired.prompt_splits if split.longer is not None}
     pooling = {workload.name for workload in plan.desired.workloads if not workload.generates}
     addressed = []
     for request in requests:
@@ -72,7 +80,7 @@ def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[Sim
             )
         addressed.append(
             SimulatedRequest(
-                workload=request.tenant,
+                workload=_part_of(longer.get(request.tenant), request),
                 served_name=served_name,
                 arrival_s=request.arrival_s,
                 input_tokens=request.input_tokens,
@@ -82,6 +90,45 @@ def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[Sim
             )
         )
     return tuple(addressed)
+
+
+def tenants(plan: Plan) -> dict[str, str]:
+    """The workloads that people declared, each with the model that its requests name: longer parts are none of them."""
+    parts = {split.long_workload for split in plan.desired.prompt_splits}
+    return {workload.name: workload.served_name for workload in plan.desired.workloads if workload.name not in parts}
+
+
+def told_apart(plan: Plan, requests: Sequence[SimulatedRequest]) -> tuple[SimulatedRequest, ...]:
+    """Requests drawn for both parts of split workloads as clients send them: for the one model, and just as long as their part allows.
+
+    Lengths of a part are drawn from a log-normal, which has no ends: what is beyond the limit between the parts is put on it.
+    """
+    short = {split.workload: split.longer for split in plan.desired.prompt_splits if split.longer is not None}
+    long = {split.long_workload: split for split in plan.desired.prompt_splits if split.longer is not None}
+    longest = {replica.served_name: replica.args.max_model_len for replica in plan.desired.replicas}
+
+    def told(request: SimulatedRequest) -> SimulatedRequest:
+        rule, split = short.get(request.workload), long.get(request.workload)
+        if rule is not None and request.input_tokens > rule.over_tokens:
+            return _as_long_as(request, rule.over_tokens)
+        if split is None or split.longer is None:
+            return request
+        prompt = max(request.input_tokens, split.longer.over_tokens + 1)
+        room = longest.get(request.served_name, prompt + request.output_tokens) - prompt
+        return replace(_as_long_as(request, prompt), served_name=split.served_name, output_tokens=min(request.output_tokens, room))
+
+    return tuple(map(told, requests))
+
+
+def _as_long_as(request: SimulatedRequest, prompt: int) -> SimulatedRequest:
+    cached = int(prompt * request.cached_prefix_tokens / request.input_tokens)
+    return replace(request, input_tokens=prompt, cached_prefix_tokens=cached)
+
+
+def _part_of(split: PromptSplit | None, request: TraceRequest) -> str:
+    if split is None or split.longer is None or request.input_tokens <= split.longer.over_tokens:
+        return request.tenant
+    return split.long_workload or request.tenant
 
 
 def workload_slos(plan: Plan) -> dict[str, tuple[float, float]]:

@@ -1,8 +1,23 @@
-"""Which backend takes the next request of a route."""
+"""Which route takes a request, and which backend of the route."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+from planner.simulation.simulation_input import Longer, SimulatedRequest
+
+
+def by_length(requests: Sequence[SimulatedRequest], longer: Longer) -> tuple[SimulatedRequest, ...]:
+    """Requests with the served name of the route that takes them, where a model's longer prompts go to another one.
+
+    A router goes by bytes and so takes some near the limit for the other kind; here the limit in tokens counts.
+    """
+    found = []
+    for request in requests:
+        over_tokens, name = longer.get(request.served_name, (request.input_tokens, request.served_name))
+        found.append(replace(request, served_name=name) if request.input_tokens > over_tokens else request)
+    return tuple(found)
 
 
 class SmoothWeightedRoundRobin:

@@ -11,6 +11,9 @@ from profiles.latency.steptime import StepTime
 Routes = Mapping[str, tuple[tuple[str, int], ...]]
 """Served name -> (engine name, weight) pairs; weights are whole numbers of any sum."""
 
+Longer = Mapping[str, tuple[int, str]]
+"""Served name -> (tokens, served name): requests for the first with prompts of more tokens take the route of the second."""
+
 
 @dataclass(frozen=True, slots=True)
 class SimulatedEngine:

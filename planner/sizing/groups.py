@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from planner.demand.joint import JointWindow, Offered, Stretch, offered, representative, stretches
 from planner.spec import Adapter, Fleet, Model, Workload
+from planner.spec.fleet import LongerOf
 from profiles.latency.capacity import Slo
 from profiles.latency.mix import RequestMix
 from profiles.memory.adapters import lora_rank
@@ -81,6 +82,11 @@ class ServiceGroup:
     def names(self) -> tuple[str, ...]:
         """The models that requests may name, whether a replica serves them or not: the group's own and its adapters'."""
         return (self.name, *(adapter.name for adapter in self.adapters))
+
+    @property
+    def longer_of(self) -> LongerOf | None:
+        """The rule by which it takes another group's longer requests; a group of those has one workload."""
+        return self.workloads[0].longer_of
 
     def mix_at(self, rate_rps: float) -> RequestMix:
         """Its requests as a replica sees them that takes rate_rps of them.

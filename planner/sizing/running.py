@@ -88,7 +88,11 @@ def with_its_pool(candidate: Candidate, replica: Replica) -> Candidate | None:
     if kv_bytes < candidate.kv_bytes:
         return None
     with suppress(UnsupportedError):
-        found = _as_started(sized(candidate.whole, candidate.limit, kv_bytes, candidate.capacity_rps), replica)
+        larger = sized(candidate.whole, candidate.limit, kv_bytes, candidate.capacity_rps)
+        if larger.ledger.total_mib > larger.site.memory_mib(larger.mig):
+            # beside a pool as large, what this candidate is otherwise finds no room: it is another engine
+            return None
+        found = _as_started(larger, replica)
         return found if _is(found, replica) else None
     return None
 

@@ -5,10 +5,12 @@ Built by `planner.spec.load_fleet` from what people write; nothing in it refers 
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, InstanceOf
 
+from planner.demand.prompt_lengths import SplitDemand
 from planner.demand.windows import DemandProfile
 from planner.disruption_budget import DisruptionBudget
 from planner.latency_classes import LatencyClass
@@ -114,12 +116,41 @@ class Model(_Part):
         return self.architecture.pooling
 
 
+# Of English text, by OpenAI's rule of thumb: "1 token ~= 4 chars" (help.openai.com, What are tokens and how to count them). Code has
+# about 3, text in other scripts 2 to 6 bytes in UTF-8, and what is not ASCII may stand in JSON as six bytes a character.
+BYTES_PER_TOKEN = 4.0
+
+# What the name of the longer part of a workload, and of its model, ends in.
+LONG = "-long"
+
+
+def over_bytes(over_tokens: int, bytes_per_token: float) -> int:
+    """The limit in bytes that stands for one in tokens."""
+    return max(1, math.floor(over_tokens * bytes_per_token))
+
+
+class LongerOf(_Part):
+    """Which requests a workload is of: those for served_name, of a workload, with prompts of more than over_tokens tokens."""
+
+    served_name: str
+    workload: str
+    over_tokens: int
+    bytes_per_token: float
+
+    @property
+    def over_bytes(self) -> int:
+        """So many bytes a body may have at most to count as shorter."""
+        return over_bytes(self.over_tokens, self.bytes_per_token)
+
+
 class Workload(_Part):
     """Demand for a model in one latency class. pin names pools; not_with names served models (see served_name).
 
     adapter names the one its requests ask for; None is the model itself.
     tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. spread_nodes: no two of its replicas are on one
     machine. max_replicas of None is no limit. Where nothing is generated tpot_p95_s is infinite, and lengths of outputs are 1: the answer.
+    splits are the ways to divide its demand by the length of prompts, where that is asked for (may_split); its longer part has the goal
+    long_ttft_p95_s (None: the same). longer_of: it is the longer part of another.
     """
 
     name: str
@@ -140,11 +171,23 @@ class Workload(_Part):
     pin: tuple[str, ...]
     not_with: tuple[str, ...]
     spread_nodes: bool = False
+    may_split: bool = False
+    splits: tuple[SplitDemand, ...] = ()
+    bytes_per_token: float = BYTES_PER_TOKEN
+    long_ttft_p95_s: float | None = None
+    longer_of: LongerOf | None = None
 
     @property
     def served_name(self) -> str:
         """The model name that requests carry: the workload's own when isolated, else the model's, shared with its other workloads."""
+        if self.longer_of is not None:
+            return f"{self.longer_of.served_name}{LONG}"
         return self.name if self.isolate else self.model.name
+
+    @property
+    def long_names(self) -> tuple[str, str]:
+        """What its longer part would be called, as a workload and as a model."""
+        return f"{self.name}{LONG}", f"{self.served_name}{LONG}"
 
 
 class RouterAddress(_Part):

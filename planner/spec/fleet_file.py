@@ -14,8 +14,9 @@ from planner.plan.local_paths import is_local
 from planner.risk import Risk
 from planner.rollout_rules import Rollout
 from planner.spec.budget import budget_problems, disruption_budget
-from planner.spec.declared import DeclaredFleet, DeclaredPolicy, DeclaredPool, DeclaredWorkload
+from planner.spec.declared import DeclaredFleet, DeclaredPolicy, DeclaredPool
 from planner.spec.declared_model import DeclaredModel
+from planner.spec.declared_workload import DeclaredWorkload
 from planner.spec.errors import SpecError, SpecProblem
 from planner.spec.field_types import Names
 from planner.spec.fleet import Fleet, FleetPool, Model, Policy, Ports, RouterAddress, Workload
@@ -24,6 +25,7 @@ from planner.spec.messages import Loc, problem_at, problems_of
 from planner.spec.part import Declared
 from planner.spec.pool_gpus import GpuFiles, resolve_gpu_types
 from planner.spec.pools import check_size, resolve_pools
+from planner.spec.prompt_splitting import check_splits
 from planner.spec.served import check_blocks, check_mig, local_config, resolve_models
 from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
 from planner.spec.yaml_tree import Node, decode, parse
@@ -96,6 +98,7 @@ class _Loading:
         workloads = resolve_neighbours(workloads, self._report)
         check_replicas(workloads, self._report)
         check_together(workloads, pools, names.models, self._report)
+        check_splits(declared_workloads, workloads, names.models, self._report)
         check_size(pools, self._report)
         if len(pools) == len(names.pools):
             check_blocks(models, pools, self._report)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from planner.demand.prompt_lengths import SplitDemand, split_profile, split_requests, trace_demand
 from planner.demand.traces import MAX_REQUESTS, TraceRequest
 from planner.demand.windows import (
     DemandProfile,
     TokenLengths,
     constant_demand,
-    demand_from_requests,
     fixed_length,
     spread_length,
     window_edges,
 )
 from planner.latency_classes import LatencyClass
-from planner.spec.declared import DeclaredWorkload
-from planner.spec.declared_demand import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow, DeclaredWindows
+from planner.spec.declared_demand import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow
+from planner.spec.declared_workload import DeclaredWorkload
 from planner.spec.errors import RefusedDemandError
-from planner.spec.fleet import FleetPool, Model, Workload
+from planner.spec.fleet import BYTES_PER_TOKEN, FleetPool, Model, Workload
 from planner.spec.messages import Loc
 from planner.spec.nearest import nearest
 from planner.spec.pools import Report
@@ -79,14 +79,14 @@ def resolve_workloads(
         if model is None or (isinstance(workload.demand, DeclaredTrace) and workload.demand.trace not in traces):
             continue  # what is wrong with those is reported already
         try:
-            demand = _demand(name, workload, model, traces, warn)
+            demand, splits = _demand(name, workload, model, traces, warn)
         except RefusedDemandError as error:
             report(("workloads", name, "demand", *error.loc), str(error))
             continue
         if model.pooling and workload.slo.tpot_p95_s is not None:
             report(("workloads", name, "slo", "tpot_p95"), f"model {model.name} generates nothing (task: embed); leave it out")
             continue
-        found.append(_workload(name, workload, model, demand))
+        found.append(_workload(name, workload, model, demand, splits))
     return tuple(found)
 
 
@@ -164,7 +164,7 @@ def check_together(workloads: Sequence[Workload], pools: Sequence[FleetPool], mo
             )
 
 
-def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: DemandProfile) -> Workload:
+def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: DemandProfile, splits: tuple[SplitDemand, ...]) -> Workload:
     defaults = CLASS_DEFAULTS[declared.latency_class]
     return Workload(
         name=name,
@@ -185,16 +185,26 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
         spread_nodes=declared.spread == "nodes",
         pin=tuple(sorted(set(declared.pin))),
         not_with=declared.not_with,
+        may_split=declared.split == "prompt_length",
+        splits=splits,
+        bytes_per_token=declared.bytes_per_token or BYTES_PER_TOKEN,
+        long_ttft_p95_s=declared.slo.long_ttft_p95_s,
     )
 
 
-def _demand(name: str, declared: DeclaredWorkload, model: Model, traces: Mapping[str, Trace], warn: Report) -> DemandProfile:
-    demand = declared.demand
+def _demand(
+    name: str, declared: DeclaredWorkload, model: Model, traces: Mapping[str, Trace], warn: Report
+) -> tuple[DemandProfile, tuple[SplitDemand, ...]]:
+    """The demand of a workload, and the ways to divide it where that is asked for."""
+    demand, splits = declared.demand, declared.split == "prompt_length"
+    if isinstance(demand, DeclaredTrace):
+        requests, measured = _from_trace(name, demand, model, traces[demand.trace], warn)
+        return measured(requests), split_requests(requests, measured) if splits else ()
     if isinstance(demand, DeclaredRate):
-        return constant_demand(demand.rate_rps, *_both(demand, (), model))
-    if isinstance(demand, DeclaredWindows):
-        return demand_from_windows(demand, lambda window, here: _both(window, here, model))
-    return _from_trace(name, demand, model, traces[demand.trace], warn)
+        profile = constant_demand(demand.rate_rps, *_both(demand, (), model))
+    else:
+        profile = demand_from_windows(demand, lambda window, here: _both(window, here, model))
+    return profile, split_profile(profile, model.max_model_len - 1) if splits else ()
 
 
 def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
@@ -238,7 +248,10 @@ def _lengths(declared: DeclaredLengths, here: Loc) -> TokenLengths:
     return spread_length(declared.mean_tokens, declared.p99_tokens)
 
 
-def _from_trace(name: str, demand: DeclaredTrace, model: Model, trace: Trace, warn: Report) -> DemandProfile:
+def _from_trace(
+    name: str, demand: DeclaredTrace, model: Model, trace: Trace, warn: Report
+) -> tuple[Sequence[TraceRequest], Callable[[Sequence[TraceRequest]], DemandProfile]]:
+    """The requests of a trace that can be served, and what measures the demand of some of them."""
     requests = trace.requests
     if demand.tenant is not None:
         if demand.tenant not in trace.by_tenant:
@@ -254,7 +267,7 @@ def _from_trace(name: str, demand: DeclaredTrace, model: Model, trace: Trace, wa
         edges = window_edges(trace.span_s, demand.window_s)
     except ValueError as error:
         raise RefusedDemandError(("window",), str(error)) from error
-    return demand_from_requests(_servable(name, requests, model, warn), edges, demand.repeat_rate, demand.trace)
+    return _servable(name, requests, model, warn), trace_demand(edges, demand.repeat_rate, demand.trace)
 
 
 def _servable(name: str, requests: Sequence[TraceRequest], model: Model, warn: Report) -> Sequence[TraceRequest]:

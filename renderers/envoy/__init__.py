@@ -51,7 +51,7 @@ def render_routes(routes: tuple[Route, ...], router: RouterPlan) -> Manifest:
         File(
             "rds.yaml",
             template("envoy", "rds.yaml.j2").render(
-                served_names=names, models=models, refusals=REFUSALS, largest_answer_bytes=max(len(body.encode()) for body in answers)
+                routes=routes, models=models, refusals=REFUSALS, largest_answer_bytes=max(len(body.encode()) for body in answers)
             ),
         ),
         File("envoy.yaml", template("envoy", "envoy.yaml.j2").render(router=router)),

@@ -82,6 +82,8 @@ class _Backend:
     name: str
     key: str
     servers: tuple[_Server, ...]
+    # the backend of its longer requests, and how many bytes shorter ones have at most
+    longer: tuple[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,9 @@ def _backends(routes: tuple[Route, ...]) -> Iterator[_Backend]:
             server = file_name(f"{backend.replica}@{socket}")
             servers.append(_Server(server, socket, weight, checked.get(socket)))
             checked.setdefault(socket, f"{name}/{server}")
-        yield _Backend(route.served_name, name, route.served_name.encode("utf-8", "surrogatepass").hex().upper(), tuple(servers))
+        key = route.served_name.encode("utf-8", "surrogatepass").hex().upper()
+        longer = None if route.longer is None else (f"model_{file_name(route.longer.served_name)}", route.longer.over_bytes)
+        yield _Backend(route.served_name, name, key, tuple(servers), longer)
 
 
 def _weights(backends: tuple[_Backend, ...]) -> str:

@@ -80,6 +80,15 @@ def render_routes(routes: tuple[Route, ...], router: RouterPlan) -> Manifest:
     names = {upstream.served_name: upstream.name for upstream in upstreams}
     script = template("nginx", "routes.js.j2").render(
         table=[{"key": _script_text(f":{route.served_name}"), "name": names.get(route.served_name, "")} for route in routes],
+        longer=[
+            {
+                "key": _script_text(f":{route.served_name}"),
+                "bytes": route.longer.over_bytes,
+                "name": names.get(route.longer.served_name, ""),
+            }
+            for route in routes
+            if route.longer is not None
+        ],
         models=_script_text(models_answer(tuple(route.served_name for route in routes))),
         refusals=[(name, refusal.body) for name, refusal in _REFUSALS.items()],
         retry_after_s=RETRY_AFTER_S,

@@ -61,7 +61,7 @@ def _added(replica: Replica) -> tuple[tuple[str, str | None], ...]:
 
 
 def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None]]:
-    yield "--served-model-name", args.served_model_name
+    yield "--served-model-name", (args.served_model_name, *args.also_served_as)
     yield "--host", args.host
     yield "--port", str(args.port)
     yield "--dtype", args.dtype

@@ -12,7 +12,7 @@ from planner.plan import Plan, Route, RouteBackend, RouterPlan
 from renderers import envoy
 from renderers.manifest import Manifest, RenderError
 from tests.conftest import Golden
-from tests.plans import mig_plan, tensor_parallel_plan, time_shared_plan
+from tests.plans import mig_plan, split_plan, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck
 from tests.renderers.live import envoy_binary
 
@@ -67,6 +67,20 @@ def _of(loaded: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in resource.items() if key != "@type"} for resource in resources]
 
 
+def test_short_bodies_match_before_all_others_of_a_model() -> None:
+    (config,) = _of(_loaded(envoy.render(split_plan())), "rds")
+    found = [
+        (route["match"].get("headers"), route["match"]["dynamic_metadata"][0]["value"]["string_match"]["exact"], route["route"]["cluster"])
+        for route in config["virtual_hosts"][0]["routes"]
+        if "route" in route
+    ]
+    assert found == [
+        ([{"name": "content-length", "range_match": {"start": 0, "end": 4001}}], "llama-8b", "llama-8b"),
+        (None, "llama-8b", "llama-8b-long"),
+        (None, "llama-8b-long", "llama-8b-long"),
+    ]
+
+
 def test_the_listener_is_where_the_plan_says_and_admin_on_loopback() -> None:
     loaded = _loaded(envoy.render_routes((), RouterPlan(host="10.1.2.3", port=8080, admin_port=8081)))
     assert _of(loaded, "lds")[0]["address"]["socket_address"] == {"address": "10.1.2.3", "port_value": 8080}
@@ -85,13 +99,14 @@ def test_what_envoy_cannot_use_is_refused_all_at_once() -> None:
     "routes",
     [
         time_shared_plan().desired.routes,
+        split_plan().desired.routes,
         (),
         (
             Route(served_name=HOSTILE, backends=(RouteBackend(replica="new\nline", host="::1", port=2001, weight=1),)),
             Route(served_name="e", backends=()),
         ),
     ],
-    ids=["plan", "nothing", "hostile"],
+    ids=["plan", "split", "nothing", "hostile"],
 )
 def test_envoy_accepts_every_resource(tmp_path: Path, routes: tuple[Route, ...]) -> None:
     loaded = _loaded(envoy.render_routes(routes, ROUTER))

@@ -11,11 +11,11 @@ from planner.plan import Plan, State
 from planner.plan.local_paths import is_local
 from planner.problem import Watch
 from planner.sizing.blueprint import build
-from planner.sizing.candidates import candidates
 from planner.spec import Fleet
 from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, GREEDY_ENGINE, QUICK_ENGINE, SolveLimits, ask
+from ullage.planning.splitting import split_where_it_pays
 from ullage.planning.tolerance import answer_with_places
 from ullage.planning.verified import Draft, Drafts, DraftWith, confirmed
 from ullage.planning.warm import Warmth
@@ -50,35 +50,24 @@ def plan_fleet(
     """
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
+    architecture, sizes = _architectures(fleet), warm or Warmth()
 
-    def how_of(engine: str, *, alone: bool = False) -> _How:
-        # others than ours decline some problems, or start from nothing: the baselines stay beside them
-        compared = warm is not None and engine in {DEFAULT_ENGINE, QUICK_ENGINE}
-        return _How(fleet, state, engine, limits, started_s, explain=explain, alone=alone or compared, warm=warm)
+    def quick_plan(tried: Fleet, within: SolveLimits) -> Plan:
+        how = _How(tried, state, QUICK_ENGINE, within, perf_counter(), explain=False, alone=True, warm=None, sizes=sizes)
+        return _quick_plan(how, verify=verify)
 
-    def drafts_of(engine: str, *, alone: bool = False) -> DraftWith:
-        return lambda slower: _draft(how_of(engine, alone=alone), slower)
-
-    quick = QUICK_ENGINE if solver == DEFAULT_ENGINE else solver
-    drafts = Drafts(
-        greedy=drafts_of(GREEDY_ENGINE, alone=True),
-        quick=drafts_of(quick, alone=quick == QUICK_ENGINE),
-        shown=drafts_of(quick),
-        full=drafts_of(solver),
-    )
-    architecture = _architectures(fleet)
-
-    def stopped() -> bool:
-        late = time_limit_s is not None and perf_counter() - started_s > time_limit_s
-        return late or limits.stopped
-
-    plan = confirmed(fleet, drafts, architecture, stopped, lambda: limits.stopped) if verify else _decided(how_of(solver), {})[1]()
+    split = split_where_it_pays(fleet, state, limits, sizes, quick_plan, verify=verify)
+    # whoever plans many compares them with each other; others' engines decline some problems, so that baselines stay beside them
+    how = _How(split.fleet, state, solver, limits, started_s, explain=explain, alone=False, warm=warm, sizes=sizes)
+    plan = _confirmed(how) if verify else _decided(how.with_engine(solver), {})[1]()
+    if split.told:
+        plan = plan.model_copy(update={"desired": plan.desired.model_copy(update={"prompt_splits": split.told})})
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
 
 
 @dataclass(frozen=True, slots=True)
 class _How:
-    """How a draft is made; alone: without baselines."""
+    """How a draft is made; alone: without baselines. sizes are what is known of replicas' sizes."""
 
     fleet: Fleet
     state: State
@@ -88,6 +77,50 @@ class _How:
     explain: bool
     alone: bool
     warm: Warmth | None
+    sizes: Warmth
+
+    def with_engine(self, engine: str, *, alone: bool = False) -> _How:
+        """The same with another engine; one of ours is compared with itself where many plans are made, and needs no baselines then."""
+        compared = self.warm is not None and engine in {DEFAULT_ENGINE, QUICK_ENGINE}
+        return replace(self, solver=engine, alone=alone or compared)
+
+    def stopped(self) -> bool:
+        """Whether the time is over, or whoever waits wants no more."""
+        limit_s = self.limits.time_limit_s
+        return (limit_s is not None and perf_counter() - self.started_s > limit_s) or self.limits.stopped
+
+
+def _confirmed(how: _How) -> Plan:
+    """The plan that its own simulation confirms."""
+    quick = QUICK_ENGINE if how.solver == DEFAULT_ENGINE else how.solver
+
+    def drafts_of(engine: str, *, alone: bool = False) -> DraftWith:
+        return lambda slower: _draft(how.with_engine(engine, alone=alone), slower)
+
+    drafts = Drafts(
+        greedy=drafts_of(GREEDY_ENGINE, alone=True),
+        quick=drafts_of(quick, alone=quick == QUICK_ENGINE),
+        shown=drafts_of(quick),
+        full=drafts_of(how.solver),
+    )
+    return confirmed(how.fleet, drafts, _architectures(how.fleet), how.stopped, lambda: how.limits.stopped)
+
+
+def _quick_plan(how: _How, *, verify: bool) -> Plan:
+    """A plan to compare with others: one engine, nothing looked into, and with verify confirmed by its simulation."""
+
+    def drafted(engine: str) -> DraftWith:
+        def draft(slower: Mapping[str, float]) -> Draft:
+            plan = _draft(how.with_engine(engine, alone=True), slower).plan
+            return Draft(plan, lambda: plan)
+
+        return draft
+
+    quick = drafted(how.solver)
+    if not verify:
+        return quick({}).plan
+    drafts = Drafts(greedy=drafted(GREEDY_ENGINE), quick=quick, shown=quick, full=quick)
+    return confirmed(how.fleet, drafts, _architectures(how.fleet), how.stopped, lambda: how.limits.stopped)
 
 
 def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
@@ -99,7 +132,7 @@ def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
 def _decided(how: _How, slower: Mapping[str, float]) -> tuple[Callable[[Resolved], Plan], Callable[[], Plan]]:
     """What is decided with step times as given: how a plan is assembled from it, and the plan with all that was asked for."""
     fleet, warm = how.fleet, how.warm
-    blueprint = build(fleet, how.state, slower=slower, find=warm.candidates if warm is not None else candidates)
+    blueprint = build(fleet, how.state, slower=slower, find=how.sizes.candidates)
     if warm is not None:
         blueprint = replace(blueprint, problem=warm.started(blueprint.problem))
     answered = answer_with_places(

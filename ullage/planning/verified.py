@@ -24,7 +24,7 @@ _MOST_ROUNDS, _MOST_DENIED = 8, 4
 
 # With steps so short all demand finds a place that ever will: what such a plan does not better, no plan with less room does. Models that
 # no replica serves even then are served as well as it goes.
-_LEAST_ROOM = 0.05
+LEAST_ROOM = 0.05
 
 # As much less room than they have get all others meanwhile, in turn.
 _LESS_FOR_OTHERS = (1.0, 0.75, 0.5)
@@ -105,7 +105,7 @@ def confirmed(
     judge, effort = _Judge(fleet, architecture), not fleet.policy.strict
     best = _searched(drafts, judge, stopped, effort=effort)
     for others in _LESS_FOR_OTHERS if best.lacking and effort and not stopped() else ():
-        factors = {name: others * best.factors.get(name, 1.0) for name in judge.names} | dict.fromkeys(best.lacking, _LEAST_ROOM)
+        factors = {name: others * best.factors.get(name, 1.0) for name in judge.names} | dict.fromkeys(best.lacking, LEAST_ROOM)
         draft = drafts.quick(factors)
         best = min(best, judge.tried(draft, factors), key=_Tried.rank) if _could_be_better(draft.plan, best) else best
     if interrupted():
@@ -154,7 +154,7 @@ def _searched(drafts: Drafts, judge: _Judge, stopped: Callable[[], bool], *, eff
 
 def _ideal(drafts: Drafts, judge: _Judge, best: _Tried) -> Plan:
     """A plan with next to no room; where there is much to gain, first come first placed says so in no time."""
-    factors = dict.fromkeys(judge.names, _LEAST_ROOM)
+    factors = dict.fromkeys(judge.names, LEAST_ROOM)
     greedy = drafts.greedy(factors).plan
     return greedy if _could_be_better(greedy, best) else drafts.quick(factors).plan
 

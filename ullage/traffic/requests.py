@@ -10,7 +10,7 @@ from types import MappingProxyType
 from planner.demand.traces import MAX_TOKENS, TraceRequest, busiest, repeat_rate
 from planner.plan import Plan, PlannedWindow, WorkloadForecast
 from planner.simulation.offered_load import OfferedLoad, offered_requests
-from planner.simulation.plan_input import workload_requests
+from planner.simulation.plan_input import tenants, told_apart, workload_requests
 from planner.simulation.simulation_input import SimulatedRequest
 from planner.spec.nearest import nearest
 from planner.verification.plan_judge import mix_of
@@ -58,7 +58,7 @@ def declared_requests(plan: Plan, seconds: float, k: int, seed: int, scale: Mapp
     for index in range(max(1, len(windows))):
         window = windows[index] if windows else None
         loads = [_load(plan, workload, window, k * _factor(workload, scale)) for workload in plan.desired.workloads]
-        inside = offered_requests(loads, part_s, seed + index)
+        inside = told_apart(plan, offered_requests(loads, part_s, seed + index))
         found.extend(replace(request, arrival_s=request.arrival_s + index * part_s) for request in inside)
     if not found:
         raise TrafficError(f"at the declared rates no request arrives within {seconds:g} s; give a longer --seconds")
@@ -105,7 +105,7 @@ def _load(plan: Plan, workload: WorkloadForecast, window: PlannedWindow | None, 
 
 def tagged(plan: Plan, requests: Sequence[TraceRequest], mapping: Mapping[str, str]) -> tuple[SimulatedRequest, ...]:
     """Requests with their workload: the one mapping names for the tenant, else the one called like it, else the plan's only one."""
-    served = {workload.name: workload.served_name for workload in plan.desired.workloads}
+    served = tenants(plan)
     only = next(iter(served)) if len(served) == 1 else None
     unknown = sorted(set(mapping.values()) - set(served))
     if unknown:

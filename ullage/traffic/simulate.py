@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from planner.plan import Plan
 from planner.simulation.gpu_usage import busy_parts
 from planner.simulation.plan_input import planned_world, workload_slos
+from planner.simulation.routing import by_length
 from planner.simulation.simulation_input import SimulatedRequest
 from planner.simulation.traffic_metrics import BusyPart, GpuUse, Summary, WorkloadRow, summarise
 from planner.simulation.virtual_time import simulate
@@ -54,7 +55,7 @@ def simulated(
     result = simulate(
         world.engines,
         world.gpus,
-        requests,
+        by_length(requests, world.longer_over_tokens),
         world.routes,
         seed=seed,
         step_quantile=step_quantile,

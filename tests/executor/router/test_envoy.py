@@ -122,6 +122,7 @@ def route(weight: int) -> Route:
         (Seen({"llama": {("127.0.0.1", 8181): (300, True)}}, frozenset({"llama"})), "endpoints of llama", ()),
         (Seen({"llama": {}}, frozenset({"llama"})), "endpoints of llama", ("llama-0",)),
         (Seen({}, frozenset()), "routes no model, not llama", ("llama-0",)),
+        (Seen({}, frozenset({"llama"}), frozenset({("llama", 7)})), "tells lengths apart at [('llama', 7)], not at []", ("llama-0",)),
         (Seen({}, frozenset({"llama", "qwen"})), "routes llama, qwen, not llama", ("llama-0",)),
     ],
 )

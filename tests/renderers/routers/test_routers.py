@@ -6,12 +6,14 @@ import asyncio
 import json
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from planner.plan import LongPrompts
 from tests.ports import free_port
 from tests.renderers.live import Stub, eventually, route_to, stubs
 from tests.renderers.routers.running import RUN_HERE, RouterCase, RunningRouter, ask_many, refusal
@@ -196,6 +198,33 @@ def test_large_bodies_pass_and_larger_ones_are_refused(case: RouterCase, tmp_pat
             too_large = b'{"model": "m", "prompt": "' + b"x" * case.body_limit_bytes + b'"}'
             status, answered = await raw_answer(running, "/v1/completions", too_large)
             assert (status, json.loads(answered)["error"]["type"]) == (413, "BadRequestError")
+
+    asyncio.run(scenario())
+
+
+def test_longer_requests_go_to_replicas_of_their_own(case: RouterCase, tmp_path: Path) -> None:
+    """At most so many bytes to the one, more to the other, and what has no length too; the other has a name of its own besides."""
+
+    def body(size_bytes: int) -> bytes:
+        start, end = b'{"model": "m", "prompt": "', b'"}'
+        return start + b"x" * (size_bytes - len(start) - len(end)) + end
+
+    async def scenario() -> None:
+        async with stubs("a", "b") as (a, b):
+            rule = LongPrompts(served_name="m-long", over_tokens=50, bytes_per_token=4.0, over_bytes=200)
+            short = route_to("m", (a, 1000)).model_copy(update={"longer": rule})
+            async with case.start(tmp_path, short, route_to("m-long", (b, 1000)), route_to("n", (a, 1000))) as running:
+                for size_bytes, name in ((40, "a"), (200, "a"), (201, "b"), (5000, "b")):
+                    assert await completed(running, body(size_bytes)) == (200, name), size_bytes
+                assert await completed(running, body(40).replace(b'"m"', b'"m-long"')) == (200, "b")
+                assert await completed(running, body(5000).replace(b'"m"', b'"n"')) == (200, "a")
+
+                async def chunks() -> AsyncIterator[bytes]:
+                    yield body(40)
+
+                headers = {"content-type": "application/json"}
+                async with running.client.post(f"{running.url}/v1/completions", data=chunks(), headers=headers) as answer:
+                    assert (answer.status, (await answer.json())["backend"]) == (200, "b")
 
     asyncio.run(scenario())
 

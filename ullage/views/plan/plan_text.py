@@ -37,6 +37,7 @@ def plan_text(plan: Plan) -> str:
         list(gpu_text_lines(desired)),
         list(_routes(desired)),
         list(_workloads(desired)),
+        list(split_lines(desired)),
         list(window_lines(desired)),
         list(simulated_lines(desired)),
         list(node_loss_lines(desired)),
@@ -98,6 +99,16 @@ def _routes(desired: Desired) -> Iterator[str]:
         total = sum(backend.weight for backend in route.backends) or 1
         shares = ", ".join(f"{backend.replica} {100 * backend.weight / total:g} %" for backend in route.backends)
         yield f"  {route.served_name}: {shares or 'no replica, clients get a 503'}"
+        if route.longer is not None:
+            yield f"    longer than {route.longer.over_bytes} bytes, or of unknown length: {route.longer.served_name}"
+
+
+def split_lines(desired: Desired) -> Iterator[str]:
+    """What became of each workload that may be split by the length of its prompts."""
+    if desired.prompt_splits:
+        yield "Splits by the length of prompts"
+    for split in desired.prompt_splits:
+        yield f"  {split.workload}: {split.reason}"
 
 
 def _workloads(desired: Desired) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from planner.plan import Replica, Sleep, Start, Stop, Wake
+from planner.plan import EngineArgs, Replica, Sleep, Start, Stop, Wake
 from ullage.planning.plan_change import PlanChange
 
 
@@ -62,7 +62,7 @@ def _why(before: Replica, after: Replica) -> str:
     """What makes a replica that keeps its name start again."""
     if (before.node, before.gpus, before.mig) != (after.node, after.gpus, after.mig):
         return "moves"
-    old, new = before.args.model_dump(), after.args.model_dump()
+    old, new = ({name: getattr(replica.args, name) for name in EngineArgs.model_fields} for replica in (before, after))
     changed = [name for name in new if new[name] != old[name]]
     if before.engine_version != after.engine_version:
         return f"engine version {before.engine_version} to {after.engine_version}"

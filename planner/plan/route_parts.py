@@ -1,0 +1,36 @@
+"""Routes: who takes the requests for a model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from planner.plan.bounds import PlanPart, Port, Some
+from planner.plan.prompt_splits import LongPrompts
+
+
+class RouteBackend(PlanPart):
+    """A replica that takes a share of a route; weights of a route are whole numbers and sum to 1000 per begun hundred of replicas."""
+
+    replica: str
+    host: str
+    port: Port
+    weight: Some
+
+
+class Route(PlanPart):
+    """Requests that name this model go to these backends; without any they get a 503.
+
+    longer is for whom the longer ones are; documents without a split have no such field.
+    """
+
+    served_name: str
+    backends: tuple[RouteBackend, ...]
+    longer: LongPrompts | None = Field(default=None, exclude_if=lambda longer: longer is None)
+
+
+class RouterPlan(PlanPart):
+    """Where the router listens."""
+
+    host: str
+    port: Port
+    admin_port: Port
