@@ -197,10 +197,11 @@ class CoverRoot:
         out[shared] = look.worth[shared] + part * np.where(np.isfinite(rise), rise, 0.0)
         return out
 
-    def run(self, rounds: int, enough: Callable[[float], bool], *, precise_rounds: int = 0) -> None:
+    def run(self, rounds: int, enough: Callable[[float], bool], *, precise_rounds: int = 0, cut_fraction: float = _CUT_FRACTION) -> None:
         """Columns and cuts, until nothing moves, the bound is enough, or the rounds are used up.
 
-        After the quick cuts come precise ones, in so many rounds: dear, and worth it where a demand has few replicas of each kind.
+        Quick cuts end where a round of them is violated by less than a part of the value. Then come precise ones,
+        in so many rounds: dear, and worth it where a demand has few replicas of each kind.
         """
         state = self._state = self._begin() if self._state is None else self._again(self._state)
         for _ in range(rounds):
@@ -208,6 +209,10 @@ class CoverRoot:
             if answer is None:
                 return
             self.answer = answer
+            if enough(self.bound):
+                # the bound rests on the last full look, which may be long ago
+                self.bound_at(self.look(self._smoothed(state, answer), full=True))
+                return
             look, fresh, full = self._generate(state, answer)
             if not full and (fresh or not state.stale):
                 state.stale = not fresh
@@ -216,13 +221,11 @@ class CoverRoot:
                 bound = self.bound_at(look)
                 if bound > state.best:
                     state.best, state.centre = bound, state.duals
-                if enough(self.bound):
-                    return
                 state.near_enough = answer.value - state.best <= _TAIL_FRACTION * abs(answer.value)
                 if not state.near_enough and fresh:
                     state.stale = False
                     continue
-            cuts = self._cuts(state, answer, look, precise_rounds)
+            cuts = self._cuts(state, answer, look, precise_rounds, cut_fraction)
             if not cuts:
                 if full:
                     return
@@ -246,21 +249,25 @@ class CoverRoot:
 
     def _generate(self, state: _Generation, answer: LinearAnswer) -> tuple[Look, int, bool]:
         """One round of columns; full rounds look at everything."""
-        state.centre = np.append(state.centre, np.zeros(len(answer.duals) - len(state.centre)))
         full = (state.stale and not state.near_enough) or state.quick >= _MOST_QUICK
-        state.duals = answer.duals if state.stale else _CENTRE * state.centre + (1 - _CENTRE) * answer.duals
+        state.duals = self._smoothed(state, answer)
         look = self.look(state.duals, full=full)
         state.quick = 0 if full else state.quick + 1
         if not full:
             state.centre = state.duals
         return look, self.program.add(look.columns), full
 
-    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, precise_rounds: int) -> list[Cut]:
+    def _smoothed(self, state: _Generation, answer: LinearAnswer) -> Floats:
+        """Duals between the best known ones and those of an answer."""
+        state.centre = np.append(state.centre, np.zeros(len(answer.duals) - len(state.centre)))
+        return answer.duals if state.stale else _CENTRE * state.centre + (1 - _CENTRE) * answer.duals
+
+    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, precise_rounds: int, cut_fraction: float) -> list[Cut]:
         """Quick cuts while they pay, then precise ones."""
         if state.cut_rounds < _MOST_CUT_ROUNDS:
             state.cut_rounds += 1
             cuts, total = separate(self, answer, look)
-            if cuts and total >= _CUT_FRACTION * abs(answer.value):
+            if cuts and total >= cut_fraction * abs(answer.value):
                 return cuts
         if state.precise_rounds >= precise_rounds:
             return []

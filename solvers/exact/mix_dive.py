@@ -14,14 +14,12 @@ from itertools import islice, product
 
 import numpy as np
 
-from planner.problem import Pattern, Problem, nodes_needed
+from planner.problem import Pattern
 from solvers.exact.cover_root import CoverRoot, Look, nodes_of
-from solvers.exact.cutting import Cutting
 from solvers.exact.mix_finder import MixFinder
-from solvers.highs import LinearAnswer
+from solvers.exact.packed import pack, too_many
+from solvers.highs import IntegerLimits, LinearAnswer
 from solvers.model.columns import GpuColumn, MixColumn, PatternColumn, ReplicaColumn
-from solvers.model.useful_shapes import takes_whole_gpus
-from solvers.solution import merged
 
 # a mix that the relaxation takes at least so much of is fixed; if there is none, the largest part of those left
 _SURE, _NEARLY, _PART = 0.98, 0.5, 0.25
@@ -31,6 +29,10 @@ _LOSS_FRACTION, _LOSS_GPUS, _MOST_TAKEN_BACK = 3e-4, 0.1, 20
 _MOST_REPAIRS = 3
 # whole numbers of nodes that are looked at
 _MOST_WAYS = 32
+# so few open demands are decided together, within so many nodes of branch and bound
+_FEW_OPEN, _TOGETHER_NODES, _TOGETHER_GAP = 12, 20, 4e-4
+# columns take part whose reduced cost is at most this part of a GPU
+_KEPT_FRACTION = 0.3
 # rounds of columns after each group
 _LATER_ROUNDS = 2
 
@@ -38,9 +40,9 @@ _LATER_ROUNDS = 2
 class MixDive:
     """Dives in the program of a root; leaves columns and rows behind, but no bounds."""
 
-    def __init__(self, root: CoverRoot, over: Callable[[], bool]) -> None:
-        """Over tells that time is up."""
-        self.root, self._over = root, over
+    def __init__(self, root: CoverRoot, over: Callable[[], bool], time_left_s: Callable[[], float | None] = lambda: None) -> None:
+        """Over tells that time is up, time_left_s how much is left for one integer program (None: its nodes are counted)."""
+        self.root, self._over, self._time_left_s = root, over, time_left_s
         self.program = root.program
         self.finder = MixFinder(root.offers, root.pricing)
         self._mixes: defaultdict[int, list[tuple[int, MixColumn]]] = defaultdict(list)
@@ -89,17 +91,18 @@ class MixDive:
         """The relaxation with mixes, before any is fixed."""
         return self._refine({}, rounds)
 
-    def run(self, way: Mapping[int, int]) -> Iterator[tuple[Pattern, ...]]:
+    def run(self, numbers: Mapping[int, int]) -> Iterator[tuple[Pattern, ...]]:
         """Plans with these numbers of nodes, each better than the last or with less overflow.
 
         Demands whose GPUs a pool has no room for are decided again, with less room there.
         """
+        way = dict(numbers)
         self.fix_nodes(way)
         fixed: dict[int, MixColumn] = {}
         lacking: Counter[int] = Counter()
         for _ in range(_MOST_REPAIRS):
-            self._decide(fixed)
-            patterns = self.pack(fixed)
+            self._decide(fixed, way)
+            patterns = pack(self.root, fixed)
             yield patterns
             left_out = too_many(self.root.problem, patterns, way)
             if not left_out or self._over():
@@ -122,9 +125,42 @@ class MixDive:
         room = 0.0 if master.problem.pools[pool].billing == "node" else float(master.row_room(pool, 1) * master.problem.pools[pool].nodes)
         self.program.solver.bound_row(self.program.capacity_row(pool, 1), -math.inf, room - gpus)
 
-    def _decide(self, fixed: dict[int, MixColumn]) -> None:
+    def _together(self, fixed: dict[int, MixColumn], way: dict[int, int]) -> bool:
+        """Decide the last open demands and the numbers of nodes together: an integer program in which all else stays in fractions.
+
+        One by one, the last large demands would find their pool a block of GPUs short.
+        """
+        answer = self._refine(fixed, _LATER_ROUNDS)
+        if answer is None:
+            return False
+        program, nodes = self.program, self._node_columns()
+        integer = program.solver.copied()
+        pools = self.root.problem.pools
+        first = program.at(0)
+        dear = first + np.flatnonzero(answer.reduced[first:] > _KEPT_FRACTION * self._dearest)
+        gone = sorted(set(dear.tolist()) - set(nodes.values()))
+        integer.bound_columns(gone, [0.0] * len(gone), [0.0] * len(gone))
+        for pool, at in nodes.items():
+            low = min(pools[pool].min_nodes, pools[pool].nodes)
+            integer.bound_columns([at], [max(low, way.get(pool, low) - 2)], [min(pools[pool].nodes, way.get(pool, low) + 2)])
+        mixes = [(at, mix) for demand, listed in sorted(self._mixes.items()) if demand not in fixed for at, mix in listed]
+        limits = IntegerLimits(_TOGETHER_NODES, gap_fraction=_TOGETHER_GAP, time_limit_s=self._time_left_s())
+        found = integer.solve_integer([*nodes.values(), *(at for at, _ in mixes)], limits)
+        if found.columns is None or float(found.columns[: len(self.root.problem.demands)].sum()) > 1e-6:
+            return False
+        values = found.columns
+        way.update({pool: round(float(values[at])) for pool, at in nodes.items()})
+        self.fix_nodes(way)
+        for at, mix in mixes:
+            if values[at] > 0.5 and mix.demand not in fixed:
+                fixed[mix.demand] = mix
+                self._bound(mix.demand, at)
+        return True
+
+    def _decide(self, fixed: dict[int, MixColumn], way: dict[int, int]) -> None:
         """A mix for every demand that is open, fixed one group after the other; a group that costs too much is taken back by half."""
         answer = self._refine(fixed, _LATER_ROUNDS)
+        chosen_last = False
         before, batch, given_up, taken_back = math.inf, list[tuple[int, MixColumn]](), set[int](), 0
         while answer is not None:
             if batch and answer.value > before + self._allowed(before) and taken_back < _MOST_TAKEN_BACK and not self._over():
@@ -140,6 +176,12 @@ class MixDive:
             rates = self._rates(answer, fixed)
             if not rates:
                 break
+            if len(rates) <= _FEW_OPEN and not chosen_last and not self._over():
+                chosen_last = True
+                last = self._together(fixed, way)
+                if last:
+                    answer = self._refine(fixed, 0)
+                    continue
             sure = [item for item in rates if item[0] >= _SURE or self._over()]
             chosen = sure or [item for item in rates[: max(1, int(_PART * len(rates)))] if item[0] >= min(_NEARLY, rates[0][0])]
             batch = [] if sure else [(at, mix) for _, at, mix in chosen]
@@ -151,15 +193,14 @@ class MixDive:
 
     def _allowed(self, value: float) -> float:
         """By how much a group of fixed mixes may raise the value."""
-        master = self.root.master
-        dearest = max(
-            (
-                master.step_price(i) / master.unit / (pool.gpus_per_node if pool.billing == "node" else 1)
-                for i, pool in enumerate(master.problem.pools)
-            ),
-            default=0.0,
-        )
-        return max(_LOSS_FRACTION * value, _LOSS_GPUS * dearest) if math.isfinite(value) else math.inf
+        return max(_LOSS_FRACTION * value, _LOSS_GPUS * self._dearest) if math.isfinite(value) else math.inf
+
+    @property
+    def _dearest(self) -> float:
+        """Price of the dearest GPU, scaled."""
+        master, pools = self.root.master, self.root.problem.pools
+        each = [master.step_price(i) / (pool.gpus_per_node if pool.billing == "node" else 1) for i, pool in enumerate(pools)]
+        return max(each, default=0.0) / master.unit
 
     def _rates(self, answer: LinearAnswer, fixed: Mapping[int, MixColumn]) -> list[tuple[float, int, MixColumn]]:
         """For every demand that is open the mix it uses most, most decided first."""
@@ -253,54 +294,3 @@ class MixDive:
         offers = self.root.offers
         options = [(mix.demand, offers.number[shape]) for mix in mixes for shape, _ in mix.shapes]
         return [ReplicaColumn(demand, int(offers.shape[option])) for demand, option in options if not offers.shared[option]]
-
-    def pack(self, mixes: Mapping[int, MixColumn]) -> tuple[Pattern, ...]:
-        """Real patterns for one mix per demand: cutting stock per pool."""
-        master = self.root.master
-        needs: defaultdict[int, Counter[int]] = defaultdict(Counter)
-        waiting: defaultdict[int, list[int]] = defaultdict(list)
-        patterns: list[Pattern] = []
-        for demand in sorted(mixes):
-            for index, count in mixes[demand].shapes:
-                shape = master.problem.shapes[index]
-                if takes_whole_gpus(shape):
-                    patterns.append(Pattern(shape.pool, (index,), count))
-                else:
-                    needs[shape.pool][master.slots.of_shape[index]] += count
-                    waiting[master.slots.of_shape[index]].extend([index] * count)
-        known = self._known()
-        for queue in waiting.values():
-            queue.sort(reverse=True)
-        for pool, wanted in sorted(needs.items()):
-            cut = Cutting(self.root.pricing.sellers(pool), len(master.slots.classes), wanted, known[pool]).solve()
-            for classes, count in sorted(cut.items(), key=lambda item: (-len(item[0]), item[0])):
-                for _ in range(count):
-                    patterns.append(Pattern(pool, tuple(sorted(waiting[slot].pop() for slot in classes if waiting[slot]))))
-        return merged(patterns)
-
-    def _known(self) -> defaultdict[int, list[tuple[int, ...]]]:
-        """Patterns of the program per pool, as slot classes."""
-        of_shape = self.root.master.slots.of_shape
-        known: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
-        for column in self.program.columns:
-            if isinstance(column, PatternColumn):
-                known[column.pool].append(column.classes)
-            elif isinstance(column, GpuColumn):
-                known[column.pool].append(tuple(sorted(of_shape[shape] for shape in column.shapes)))
-        return known
-
-
-def too_many(problem: Problem, patterns: Sequence[Pattern], way: Mapping[int, int]) -> list[Pattern]:
-    """The patterns that find no room: per pool the emptiest, as many as are too many for its nodes (or for those of way)."""
-    out: list[Pattern] = []
-    for index, pool in enumerate(problem.pools):
-        own = [Pattern(each.pool, each.residents) for each in patterns if each.pool == index for _ in range(each.count)]
-        own.sort(key=lambda each: (-problem.shapes[each.residents[0]].gpus, -len(each.residents), each.residents))
-        blocks: Counter[int] = Counter()
-        for each in own:
-            size = problem.shapes[each.residents[0]].gpus
-            blocks[size] += size
-            if nodes_needed(pool, blocks) > way.get(index, pool.nodes):
-                blocks[size] -= size
-                out.append(each)
-    return out

@@ -34,12 +34,14 @@ _SHARES = (0.1, 0.3, 1.0)
 
 # parts of a time limit after which the relaxation, the dives (of small and large fleets) and the proofs by enumeration end; the integer
 # program gets a part of the rest, and after the last part nothing is begun
-_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.85, 0.8, 0.9, 0.45, 0.95
+_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.88, 0.8, 0.9, 0.45, 0.95
 # rounds in which mixes join the relaxation, before a dive and before an integer program
 _RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
 _MOST_GPUS = 600
 _MANY_NODES = 1_000_000
+# cuts that are violated by less than this part of the value in all wait until plans are looked for
+_COARSE_FRACTION = 3e-3
 # fleets for which a second process is worth its start
 _FEWEST_GPUS = 64
 
@@ -133,7 +135,9 @@ class _Stage:
             self.raise_floor(bound)
             return self.closed(part)
 
-        self.root.run(self.search.effort.rounds, enough, precise_rounds=precise_rounds)
+        # where plans wait for it, the first relaxation of a large fleet ends with coarse cuts
+        coarse = {"cut_fraction": _COARSE_FRACTION} if not precise_rounds and self.gpus > _MOST_GPUS else {}
+        self.root.run(self.search.effort.rounds, enough, precise_rounds=precise_rounds, **coarse)
         if self.goal.priority is None:
             self.raise_floor(self.root.counts.solve())
 
@@ -170,6 +174,12 @@ class _Stage:
             return 0.0
         return None if left_s is None else left_s - (1.0 - _LAST) * (effort.time_limit_s or 0.0)
 
+    def _dive_left_s(self) -> float | None:
+        """Seconds for one integer program within a dive; None without a limit."""
+        effort = self.search.effort
+        left_s = effort.time_left_s()
+        return None if left_s is None else max(0.05, 0.6 * (left_s - (1.0 - self._dive_part) * (effort.time_limit_s or 0.0)))
+
     def _limits(self, part: float) -> IntegerLimits:
         """Limits of an integer program that may have a part of the time left; where time is limited, branch and bound ends by it."""
         effort = self.search.effort
@@ -179,7 +189,7 @@ class _Stage:
 
     def _plans(self) -> Iterator[tuple[Pattern, ...]]:
         """Plans from the relaxation, for the best whole numbers of nodes."""
-        dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part))
+        dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part), self._dive_left_s)
         dive.relax(_RELAXED_ROUNDS)
         for way in dive.ways()[: self.search.effort.dives]:
             if self.closed(self._dive_part):
