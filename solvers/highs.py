@@ -8,8 +8,9 @@ can silence it; limits count nodes and never the clock unless the caller asks fo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import highspy
 import numpy as np
@@ -52,6 +53,12 @@ def empty(count: int) -> Entries:
     return Entries(starts=[0] * count)
 
 
+class _Interrupt(Protocol):
+    """What a callback of HiGHS may say."""
+
+    user_interrupt: bool
+
+
 @dataclass(frozen=True, slots=True)
 class LinearAnswer:
     """Value, duals per row, values and reduced costs of the columns."""
@@ -72,13 +79,16 @@ class IntegerAnswer:
 
 @dataclass(frozen=True, slots=True)
 class IntegerLimits:
-    """Where branch and bound stops: nodes, relative and absolute gap, value above which nothing is wanted, and seconds if given."""
+    """Where branch and bound stops: nodes, relative and absolute gap, and if given seconds, and somebody who is asked often.
+
+    HiGHS does not keep a time limit inside some of its steps; stop is asked there too.
+    """
 
     nodes: int
     gap_fraction: float = 0.0
     gap: float = 0.0
-    cutoff: float = math.inf
     time_limit_s: float | None = None
+    stop: Callable[[], bool] | None = None
 
 
 class LinearSolver:
@@ -149,10 +159,10 @@ class LinearSolver:
         solver.setOptionValue("mip_max_nodes", limits.nodes)
         solver.setOptionValue("mip_rel_gap", limits.gap_fraction)
         solver.setOptionValue("mip_abs_gap", limits.gap)
-        if math.isfinite(limits.cutoff):
-            solver.setOptionValue("objective_bound", limits.cutoff)
         if limits.time_limit_s is not None:
             solver.setOptionValue("time_limit", max(0.01, _TIME_FRACTION * limits.time_limit_s))
+        if limits.stop is not None:
+            _listen(solver, limits.stop)
         if start is not None:
             known = highspy.HighsSolution()
             known.col_value = start.tolist()
@@ -170,6 +180,18 @@ def _check(status: highspy.HighsStatus, values: Sequence[float]) -> None:
     """Rows and columns that HiGHS refuses would shift all later ones; a value that is no number it takes, and answers with none."""
     if status == highspy.HighsStatus.kError or not all(map(math.isfinite, values)):
         raise ValueError("HiGHS refuses rows or columns of a program")
+
+
+def _listen(solver: _Highs, stop: Callable[[], bool]) -> None:
+    """Ask stop while the solver works."""
+
+    def asked(_kind: object, _message: object, _state: object, answer: _Interrupt | None, _data: object) -> None:
+        if answer is not None:
+            answer.user_interrupt = stop()
+
+    solver.setCallback(asked, None)
+    solver.startCallback(highspy.cb.HighsCallbackType.kCallbackMipInterrupt)
+    solver.startCallback(highspy.cb.HighsCallbackType.kCallbackSimplexInterrupt)
 
 
 def _silent() -> _Highs:

@@ -45,6 +45,7 @@ class Neighbourhoods:
     nodes: int = 30
     turn_s: float = 0.8
     time_left_s: Callable[[], float | None] = lambda: None
+    stop: Callable[[], bool] | None = None
 
 
 def enrich(root: CoverRoot, dive: MixDive, breadth: Breadth) -> Look | None:
@@ -150,7 +151,7 @@ def neighbourhoods(
             return
         free = set(chance.sample(range(count), max(1, round(limits.part_fraction * count))))
         turn_s = None if left_s is None else min(left_s, limits.turn_s)
-        found = program.solve(IntegerLimits(limits.nodes, gap_fraction=1e-4, time_limit_s=turn_s), free)
+        found = program.solve(IntegerLimits(limits.nodes, gap_fraction=1e-4, time_limit_s=turn_s, stop=limits.stop), free)
         if found is None:
             continue
         plan = complete(found)

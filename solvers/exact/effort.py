@@ -29,7 +29,7 @@ class Effort:
     tries: int = 40
     dives: int = 3
     nodes: int = 60
-    neighbourhoods: int = 20
+    neighbourhoods: int = 12
     breadth: Breadth = _BREADTH
     columns: int = 8_000
     proof_nodes: int = 150

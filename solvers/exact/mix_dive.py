@@ -144,7 +144,7 @@ class MixDive:
             low = min(pools[pool].min_nodes, pools[pool].nodes)
             integer.bound_columns([at], [max(low, way.get(pool, low) - 2)], [min(pools[pool].nodes, way.get(pool, low) + 2)])
         mixes = [(at, mix) for demand, listed in sorted(self._mixes.items()) if demand not in fixed for at, mix in listed]
-        limits = IntegerLimits(_TOGETHER_NODES, gap_fraction=_TOGETHER_GAP, time_limit_s=self._time_left_s())
+        limits = IntegerLimits(_TOGETHER_NODES, gap_fraction=_TOGETHER_GAP, time_limit_s=self._time_left_s(), stop=self._over)
         found = integer.solve_integer([*nodes.values(), *(at for at, _ in mixes)], limits)
         if found.columns is None or float(found.columns[: len(self.root.problem.demands)].sum()) > 1e-6:
             return False

@@ -163,7 +163,7 @@ class _Stage:
                 best = min(best, plan, key=partial(value_of_plan, self.search.problem))
         if not effort.over(_LAST):
             program = WholeProgram(self.root, dive, effort.breadth, best)
-            near = Neighbourhoods(effort.neighbourhoods, time_left_s=self._left_s)
+            near = Neighbourhoods(effort.neighbourhoods, time_left_s=self._left_s, stop=effort.over)
             yield from neighbourhoods(program, dive, partial(completed, self.search.problem), near)
 
     def _left_s(self) -> float | None:
@@ -185,7 +185,7 @@ class _Stage:
         effort = self.search.effort
         left_s = effort.time_left_s()
         nodes = effort.nodes if left_s is None else _MANY_NODES
-        return IntegerLimits(nodes, gap_fraction=1e-4, time_limit_s=None if left_s is None else part * left_s)
+        return IntegerLimits(nodes, gap_fraction=1e-4, time_limit_s=None if left_s is None else part * left_s, stop=effort.over)
 
     def _plans(self) -> Iterator[tuple[Pattern, ...]]:
         """Plans from the relaxation, for the best whole numbers of nodes."""
@@ -232,7 +232,9 @@ class _Stage:
         if found is None:
             return False
         master = replace(master, covered=found.covered)
-        answer = solve_integer(master, found.columns, IntegerLimits(effort.proof_nodes, time_limit_s=effort.time_left_s()))
+        answer = solve_integer(
+            master, found.columns, IntegerLimits(effort.proof_nodes, time_limit_s=effort.time_left_s(), stop=effort.over)
+        )
         if answer.columns is not None:
             counts = [round(value) for value in answer.columns.tolist()]
             self.search.offer(assign(master, found.columns, counts))
