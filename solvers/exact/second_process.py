@@ -30,7 +30,8 @@ class SecondProcess:
         """Start the search."""
         self._find = search
         self._buffer = b""
-        self._pid, self._pipe = 0, -1
+        # 0 where there is no process (any more)
+        self.pid, self._pipe = 0, -1
         if hasattr(os, "fork"):
             reading, writing = os.pipe()
             pid = os.fork()
@@ -38,7 +39,7 @@ class SecondProcess:
                 os.close(reading)
                 _search(search, writing)
             os.close(writing)
-            self._pid, self._pipe = pid, reading
+            self.pid, self._pipe = pid, reading
 
     def found(self, over: Callable[[], bool]) -> Iterator[Found]:
         """All findings, waiting for them until the search ends or over says so; then the process is ended."""
@@ -69,11 +70,11 @@ class SecondProcess:
 
     def end(self) -> None:
         """End the process, if there still is one."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
             os.close(self._pipe)
-            self._pid = 0
+            self.pid = 0
 
 
 def _search(search: Findings, pipe: int) -> NoReturn:

@@ -1,0 +1,73 @@
+"""A search in a process of its own: what it finds arrives in order, what goes wrong is heard of, and it ends when asked to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from planner.problem import Pattern
+from solvers.exact.second_process import Found, SecondProcess
+
+FINDINGS: tuple[Found, ...] = (1.25, (Pattern(0, (1, 2), 3), Pattern(1, (4,))), 2.5, ())
+
+
+def _some() -> Iterator[Found]:
+    yield from FINDINGS
+
+
+def _fails() -> Iterator[Found]:
+    yield 1.0
+    raise ValueError("no such slot")
+
+
+def _endless() -> Iterator[Found]:
+    yield 1.0
+    while True:
+        pass
+
+
+def never() -> bool:
+    return False
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_findings_arrive_in_the_order_in_which_they_were_found(forks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not forks:
+        monkeypatch.delattr(os, "fork")
+    assert tuple(SecondProcess(_some).found(never)) == FINDINGS
+
+
+def test_a_search_that_fails_is_heard_of() -> None:
+    found = SecondProcess(_fails).found(never)
+    assert next(found) == 1.0
+    with pytest.raises(RuntimeError, match="ValueError: no such slot"):
+        next(found)
+
+
+def test_a_search_that_does_not_end_is_ended() -> None:
+    second = SecondProcess(_endless)
+    seen: list[Found] = []
+    # over as soon as something has arrived
+    for each in second.found(lambda: bool(seen)):
+        seen.append(each)  # noqa: PERF402 -- what was seen decides when it is over
+    assert seen == [1.0]
+    assert second.pid == 0
+
+
+def test_the_process_is_gone_afterwards() -> None:
+    second = SecondProcess(_endless)
+    pid = second.pid
+    assert pid
+    second.end()
+    second.end()
+    assert _is_gone(pid)
