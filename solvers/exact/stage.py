@@ -34,7 +34,7 @@ _SHARES = (0.1, 0.3, 1.0)
 
 # parts of a time limit after which the relaxation, the dives (of small and large fleets) and the proofs by enumeration end; the integer
 # program gets a part of the rest, and after the last part nothing is begun
-_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.88, 0.8, 0.9, 0.45, 0.95
+_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.86, 0.8, 0.9, 0.45, 0.95
 # rounds in which mixes join the relaxation, before a dive and before an integer program
 _RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
