@@ -124,12 +124,6 @@ class LinearSolver:
             self._solver.changeColsBounds(len(at), at, np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64))
             self._solver.setOptionValue("simplex_strategy", _DUAL)
 
-    def price_columns(self, columns: Sequence[int], costs: ArrayLike) -> None:
-        """Change costs of columns."""
-        if len(columns):
-            self._solver.changeColsCost(len(columns), np.array(columns, dtype=np.int32), np.array(costs, dtype=np.float64))
-            self._solver.setOptionValue("simplex_strategy", _PRIMAL)
-
     def bound_row(self, row: int, lower: float, upper: float) -> None:
         """Change the bounds of a row."""
         self._solver.changeRowBounds(row, lower, upper)

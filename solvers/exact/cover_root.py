@@ -159,7 +159,7 @@ class CoverRoot:
         feasible = self.pricing.balanced(look.at, look.group_values)
         cost = self.costs(feasible)
         values = self.least(cost, feasible.unserved_prices)
-        priced = Priced(feasible, feasible.fixed + float(np.sum(values)), values.tolist(), [])
+        priced = Priced(feasible, feasible.fixed + float(np.sum(values)), values.tolist())
         if math.isnan(priced.bound):
             return self.bound
         if self.best is None or priced.bound > self.best.bound:

@@ -76,7 +76,7 @@ def _nodes_value(master: Master, index: int, nodes_worth: float) -> float:
 
 @dataclass(slots=True)
 class Priced:
-    """What one round of pricing found: bound, cheapest value per demand, columns worth adding.
+    """What one full look gives: a bound, and the cheapest value per demand.
 
     prices are such that no GPU sells more than it costs; wanted is the value of the cheapest mixes of all demands at them: the GPUs
     and nodes of every solution are worth as much.
@@ -85,7 +85,6 @@ class Priced:
     prices: Prices
     bound: float
     mix_values: list[float]
-    columns: list[Column]
 
     @property
     def wanted(self) -> float:

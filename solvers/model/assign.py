@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from planner.problem import Pattern, shortfall
-from solvers.model.columns import Column, MixColumn, PatternColumn, bought
+from planner.problem import Pattern
+from solvers.model.columns import Column, PatternColumn, bought
 from solvers.model.master import Master
 from solvers.model.useful_shapes import takes_whole_gpus
 from solvers.solution import merged
@@ -40,27 +40,3 @@ def assign(master: Master, columns: Sequence[Column], counts: Sequence[int]) -> 
 def _sold(columns: Sequence[Column], counts: Sequence[int]) -> list[tuple[PatternColumn, int]]:
     pairs = zip(columns, counts, strict=True)
     return [(column, count) for column, count in pairs if isinstance(column, PatternColumn) and count > 0]
-
-
-def columns_of(master: Master, patterns: Sequence[Pattern]) -> list[Column]:
-    """The columns of a solution: one mix per demand and its shared patterns, in the shapes that the master knows."""
-    problem = master.problem
-    counts: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
-    columns: dict[Column, None] = {}
-    for pattern in patterns:
-        known = [index for index in pattern.residents if index in master.slots.shapes]
-        for index in known:
-            counts[problem.shapes[index].demand][index] += pattern.count
-        sharing = sorted(master.slots.of_shape[index] for index in known if index in master.slots.of_shape)
-        if sharing:
-            columns[PatternColumn(pattern.pool, tuple(sharing))] = None
-    for demand in range(len(problem.demands)):
-        bought = tuple(sorted(counts[demand].items()))
-        columns[MixColumn(demand, bought, _unserved(master, demand, bought))] = None
-    return list(columns)
-
-
-def _unserved(master: Master, demand: int, bought: tuple[tuple[int, int], ...]) -> int:
-    capacity_microrps = sum(master.problem.shapes[index].capacity_microrps * count for index, count in bought)
-    largest_microrps = max((master.problem.shapes[index].capacity_microrps for index, _ in bought), default=0)
-    return shortfall(master.problem.demands[demand], capacity_microrps, sum(count for _, count in bought), largest_microrps)

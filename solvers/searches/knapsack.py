@@ -80,11 +80,6 @@ class Knapsack:
                 narrow //= limit // int(units[row]) + 1
         return units, tuple(int(cells) for cells in self._limits // units + 1)
 
-    @property
-    def classes(self) -> Integers:
-        """The classes of the group."""
-        return self._classes
-
     def price(self, values: Floats, *, price: float | None = None, near: bool = False) -> None:
         """Fill the table for values per class of the problem (negative ones count as zero), with near only for the near classes.
 

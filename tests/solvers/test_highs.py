@@ -44,7 +44,7 @@ class Written:
 
     def step(self, solver: LinearSolver, rng: Random) -> None:
         """One change, written down and made in a solver."""
-        kind = rng.choice(["column", "column", "row", "bound", "price", "row bound"])
+        kind = rng.choice(["column", "column", "row", "bound", "row bound"])
         if kind == "column" or not self.costs:
             self._add_column(solver, rng)
         elif kind == "row" or not self.row_lower:
@@ -56,12 +56,8 @@ class Written:
         else:
             some = sorted(rng.sample(range(len(self.costs)), rng.randint(0, len(self.costs))))
             for at in some:
-                self.lower[at], self.upper[at] = (0.0, float(rng.randint(0, 9))) if kind == "bound" else (self.lower[at], self.upper[at])
-                self.costs[at] = self.costs[at] if kind == "bound" else float(rng.randint(-5, 9))
-            if kind == "bound":
-                solver.bound_columns(some, [self.lower[at] for at in some], [self.upper[at] for at in some])
-            else:
-                solver.price_columns(some, [self.costs[at] for at in some])
+                self.lower[at], self.upper[at] = 0.0, float(rng.randint(0, 9))
+            solver.bound_columns(some, [self.lower[at] for at in some], [self.upper[at] for at in some])
 
     def _add_column(self, solver: LinearSolver, rng: Random) -> None:
         column, entries = len(self.costs), Entries()
