@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from planner.problem import Problem, Solution, Watch
-from solvers.baselines.greedy import order, shapes_by_demand
+from planner.problem import Problem, Solution
+from solvers.baselines.greedy import at_once, order, shapes_by_demand
 from solvers.baselines.openings import InOrder
 from solvers.baselines.packing import Packing
-from solvers.model.remembered import per_problem
 from solvers.model.useful_shapes import candidates
 from solvers.solution import answer, trimmed
 
 NAME = "first-fit-decreasing"
 
 
-def solve(
-    problem: Problem,
-    *,
-    time_limit_s: float | None = None,  # noqa: ARG001 (a pass over the demands ends in a moment)
-    watch: Watch | None = None,  # noqa: ARG001 (as above)
-) -> Solution:
+@at_once
+def solve(problem: Problem) -> Solution:
     """Answer a problem greedily; what finds no room stays unserved, lowest priority first."""
-    return _answered(problem)
-
-
-@per_problem
-def _answered(problem: Problem) -> Solution:
     packing = Packing(problem)
     choices = shapes_by_demand(problem, candidates(problem))
     for demand in order(problem):

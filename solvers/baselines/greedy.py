@@ -1,13 +1,26 @@
-"""What the greedy engines share: the order of demands, the choice of a shape for an unused GPU, and when to stop."""
+"""What the greedy engines share: the order of demands, the choice of a shape for an unused GPU, and what makes a pass an engine."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 
-from planner.problem import Problem
+from planner.problem import Problem, Solution, Solve, Watch
 from solvers.baselines.open_gpus import OpenGpus
 from solvers.baselines.packing import Packing
+from solvers.model.remembered import per_problem
+
+
+def at_once(find: Callable[[Problem], Solution]) -> Solve:
+    """An engine that passes over the demands once, which ends in a moment whatever the limits; its answer to a Problem is kept."""
+    answer_of = per_problem(find)
+
+    @wraps(find)
+    def solve(problem: Problem, *, time_limit_s: float | None = None, watch: Watch | None = None) -> Solution:  # noqa: ARG001 (as said)
+        return answer_of(problem)
+
+    return solve
 
 
 def order(problem: Problem) -> list[int]:
