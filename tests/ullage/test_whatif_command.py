@@ -39,10 +39,11 @@ def test_a_study_file_does_what_options_do(work: Path) -> None:
 
 
 def test_long_studies_say_so_before_they_begin(work: Path) -> None:
-    many = ("--set", "pools.h100.nodes=1..100", "--set", "policy.burst_factor=1..100")
+    # so many that no machine is done with them soon
+    many = ("--set", "pools.h100.nodes=1..300", "--set", "policy.burst_factor=1..300")
     result = ullage("whatif", *many, "--workers", "1")
     assert result.code == 1
-    assert "10000 scenarios may take about " in result.err
+    assert "90000 scenarios may take about " in result.err
     assert "give --yes to begin" in result.err
 
 
