@@ -7,19 +7,16 @@ market prices, precise ones the prices at which the program's answer is violated
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from planner.problem import Problem
-from solvers.exact.cover_program import Cut
+from solvers.exact.cover_program import CoverProgram, Cut
 from solvers.exact.offers import Offers
 from solvers.exact.violated_cut import violated
-from solvers.highs import LinearAnswer
+from solvers.model.arrays import Floats
 from solvers.model.columns import LossColumn
-
-if TYPE_CHECKING:
-    from solvers.exact.cover_root import CoverRoot, Look
 
 # a quick cut counts when it is violated by this part
 _LEAST_VIOLATION = 1e-4
@@ -43,15 +40,18 @@ def first_cuts(problem: Problem, offers: Offers) -> list[Cut]:
     return cuts
 
 
-def separate(root: CoverRoot, answer: LinearAnswer, look: Look) -> tuple[list[Cut], float]:
-    """Cuts that the program's answer violates at market prices, and by how much in all."""
-    market, usage = root.market(look), root.program.usage(answer.columns)
-    unserved_prices = look.at.unserved_prices
-    least = root.least(market, unserved_prices)
+def separate(
+    program: CoverProgram, values: Floats, market: Floats, least: Floats, unserved_prices: Sequence[float] | Mapping[int, float]
+) -> tuple[list[Cut], float]:
+    """Cuts that values of the program's columns violate at market prices per option, and by how much in all.
+
+    least is per demand what the cheapest way to serve it costs at these prices.
+    """
+    usage, offers = program.usage(values), program.offers
     cuts: list[Cut] = []
     total = 0.0
-    for i, demand in enumerate(root.problem.demands):
-        own = root.offers.of(i)
+    for i, demand in enumerate(program.master.problem.demands):
+        own = offers.of(i)
         # leaving an idle demand without its fewest replicas costs the program nothing
         idle = not demand.peak_microrps and math.isfinite(unserved_prices[i])
         if own.start == own.stop or demand.max_replicas < 1 or idle or not _LEAST_WORTH < least[i] < math.inf:
@@ -59,27 +59,29 @@ def separate(root: CoverRoot, answer: LinearAnswer, look: Look) -> tuple[list[Cu
         loss = unserved_prices[i] * demand.peak_microrps / least[i] if math.isfinite(unserved_prices[i]) else 1.0
         # a replica that weighs more than the least of all ways makes the cut hold by itself: no more is needed
         weights = np.minimum(1.0, market[own] / least[i])
-        lost = root.program.place(LossColumn(i))
-        have = float(weights @ usage[own]) + (loss * float(answer.columns[lost]) if lost is not None else 0.0)
+        lost = program.place(LossColumn(i))
+        have = float(weights @ usage[own]) + (loss * float(values[lost]) if lost is not None else 0.0)
         if have < 1.0 - _LEAST_VIOLATION:
             cuts.append(Cut(i, weights, loss, 1.0))
             total += float(least[i]) * (1.0 - have)
     return cuts, total
 
 
-def precise(root: CoverRoot, answer: LinearAnswer, look: Look) -> list[Cut]:
-    """The most violated cuts of demands that must be served and for which capacity alone decides that."""
-    usage = root.program.usage(answer.columns)
-    reduced = root.market(look, 1.0) - look.worth
+def precise(program: CoverProgram, values: Floats, reduced: Floats, unserved_prices: Sequence[float] | Mapping[int, float]) -> list[Cut]:
+    """The most violated cuts of demands that must be served and for which capacity alone decides that.
+
+    reduced is per option what it lacks in worth to pay: the options that lack least take part beside those in use.
+    """
+    usage, offers = program.usage(values), program.offers
     cuts: list[Cut] = []
-    for i in range(len(root.problem.demands)):
-        own = root.offers.of(i)
-        if not root.offers.plain[i] or own.start == own.stop or math.isfinite(look.at.unserved_prices[i]):
+    for i in range(len(program.master.problem.demands)):
+        own = offers.of(i)
+        if not offers.plain[i] or own.start == own.stop or math.isfinite(unserved_prices[i]):
             continue
-        useful = np.flatnonzero(root.offers.capacity[own] > 0)
+        useful = np.flatnonzero(offers.capacity[own] > 0)
         lean = np.full(len(useful), math.inf)
         lean[np.argsort(reduced[own][useful], kind="stable")[:_COMPANIONS]] = _LEAN
-        found = violated(root.offers.capacity[own][useful], usage[own][useful], lean, int(root.offers.peak[i]))
+        found = violated(offers.capacity[own][useful], usage[own][useful], lean, int(offers.peak[i]))
         if found is not None:
             weights = np.ones(own.stop - own.start)
             weights[useful] = found

@@ -29,7 +29,7 @@ from solvers.searches.slices import Slices
 # part of the best known duals in the smoothed ones
 _CENTRE = 0.6
 # columns are generated until the program is within this part of the bound, cuts until they add less than that part
-_TAIL_FRACTION, _CUT_FRACTION = 3e-4, 4e-4
+_TAIL_FRACTION, CUT_FRACTION = 3e-4, 4e-4
 _MOST_CUT_ROUNDS, _MOST_QUICK = 14, 12
 # where between its worth and the most that it may cost the market price of a shared option lies: at the end, pairs of such options beside
 # each other would cost more than their GPU, and each round of cuts would bring a flood of columns
@@ -197,7 +197,7 @@ class CoverRoot:
         out[shared] = look.worth[shared] + part * np.where(np.isfinite(rise), rise, 0.0)
         return out
 
-    def run(self, rounds: int, enough: Callable[[float], bool], *, precise_rounds: int = 0, cut_fraction: float = _CUT_FRACTION) -> None:
+    def run(self, rounds: int, enough: Callable[[float], bool], *, precise_rounds: int = 0, cut_fraction: float = CUT_FRACTION) -> None:
         """Columns and cuts, until nothing moves, the bound is enough, or the rounds are used up.
 
         Quick cuts end where a round of them is violated by less than a part of the value. Then come precise ones,
@@ -266,13 +266,15 @@ class CoverRoot:
         """Quick cuts while they pay, then precise ones."""
         if state.cut_rounds < _MOST_CUT_ROUNDS:
             state.cut_rounds += 1
-            cuts, total = separate(self, answer, look)
+            market = self.market(look)
+            least = self.least(market, look.at.unserved_prices)
+            cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
             if cuts and total >= cut_fraction * abs(answer.value):
                 return cuts
         if state.precise_rounds >= precise_rounds:
             return []
         state.precise_rounds += 1
-        return precise(self, answer, look)
+        return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices)
 
     def _first_duals(self) -> Floats:
         duals = np.zeros(self.program.solver.rows)

@@ -56,12 +56,13 @@ def clock(time_limit_s: float | None) -> Callable[[], float | None]:
 
 @dataclass(slots=True)
 class Search:
-    """The problem, its candidate shapes, and the best patterns so far."""
+    """The problem, its candidate shapes, the best patterns so far, and the name of the engine that searches."""
 
     problem: Problem
     shapes: Sequence[int]
     effort: Effort
     incumbent: tuple[Pattern, ...]
+    engine: str
 
     def concerned(self, goal: StageGoal) -> list[int]:
         """Shapes of the demands that a goal minimises or that are pinned: the others buy nothing in this stage."""
@@ -77,7 +78,7 @@ class Search:
         """Tell whoever waits where a goal stands."""
         if self.effort.watch is not None:
             value = self.value(goal)
-            self.effort.watch.report(SolveProgress("exact", goal.priority, value, min(bound, value)))
+            self.effort.watch.report(SolveProgress(self.engine, goal.priority, value, min(bound, value)))
 
     def offer(self, patterns: Sequence[Pattern]) -> None:
         """Take the patterns if they are lexicographically better."""

@@ -1,8 +1,8 @@
-"""Exact engine: integer patterns of slot classes against integer replica mixes, stage by stage, with valid bounds.
+"""Exact engine: whole GPUs in patterns of replicas against whole mixes of each demand, stage by stage, with valid bounds.
 
 Stages, each with the earlier ones pinned: unserved demand of the highest priority, of the next, ..., then cost. A stage
 whose value is already zero costs nothing, so a fleet with room for everything is a single cost stage. The search starts from
-the greedy engines, so it is never worse than them. See solvers.exact.stage for one stage and solvers.model.master for the model.
+the greedy engines, so it is never worse than them. See solvers.exact.stage for one stage and solvers.exact.cover_program for its program.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from solvers.solution import answer, trimmed, with_bounds
 NAME = "exact"
 QUICK = "quick"
 
-# What the quick engine does less of: rounds of column generation (the last ones move the bound by parts of a thousand), and columns up to
-# which it looks for a proof (its integer programs end in a second where those of the exact one take ten).
+# What the quick engine does less of: no precise cuts, one dive, small integer programs and proofs, and no second process: plans are tried
+# by the dozen, some in processes of their own.
 _QUICK = Effort(precise_rounds=0, tries=3, dives=1, nodes=10, neighbourhoods=0, columns=1_000, two_processes=False)
 
 
@@ -41,7 +41,7 @@ def quick(problem: Problem, *, time_limit_s: float | None = None, watch: Watch |
 
 def _solve(problem: Problem, name: str, effort: Effort) -> Solution:
     standing = dominators(problem)
-    search = Search(problem, sorted(set(standing.values())), effort, _start(problem, standing))
+    search = Search(problem, sorted(set(standing.values())), effort, _start(problem, standing), name)
     bounds: list[int] = []
     pinned: tuple[tuple[int, int], ...] = ()
     for priority in priorities(problem):

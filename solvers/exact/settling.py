@@ -41,7 +41,7 @@ def _cut(root: CoverRoot, bound: float) -> bool:
         fresh = root.program.add(look.columns)
         if last or not fresh:
             root.bound_at(look if last else root.look(answer.duals, full=True))
-            return True
+            break
     return True
 
 

@@ -17,7 +17,7 @@ from functools import partial
 
 from planner.problem import Pattern
 from solvers.exact.cover_integer import Neighbourhoods, WholeProgram, neighbourhoods, solve_whole
-from solvers.exact.cover_root import CoverRoot
+from solvers.exact.cover_root import CUT_FRACTION, CoverRoot
 from solvers.exact.effort import Search, completed, value_of_plan
 from solvers.exact.mix_dive import MixDive
 from solvers.exact.reach import solve_integer, within_gap
@@ -136,8 +136,10 @@ class _Stage:
             return self.closed(part)
 
         # where plans wait for it, the first relaxation of a large fleet ends with coarse cuts
-        coarse = {"cut_fraction": _COARSE_FRACTION} if not precise_rounds and self.gpus > _MOST_GPUS else {}
-        self.root.run(self.search.effort.rounds, enough, precise_rounds=precise_rounds, **coarse)
+        cut_fraction = _COARSE_FRACTION if not precise_rounds and self.gpus > _MOST_GPUS else CUT_FRACTION
+        self.root.run(self.search.effort.rounds, enough, precise_rounds=precise_rounds, cut_fraction=cut_fraction)
+        # the last look comes after the last question whether it is enough
+        self.raise_floor(self.root.bound)
         if self.goal.priority is None:
             self.raise_floor(self.root.counts.solve())
 

@@ -30,7 +30,7 @@ def served_by_best_fit(problem: Problem) -> tuple[int, ...]:
 
 def root_of(problem: Problem, goal: StageGoal) -> CoverRoot:
     """The relaxation of a stage, before it has run."""
-    shapes = Search(problem, candidates(problem), Effort(), ()).concerned(goal)
+    shapes = Search(problem, candidates(problem), Effort(), (), "exact").concerned(goal)
     return CoverRoot(Master(problem, slots(problem, shapes), goal), catalogue(problem, shapes))
 
 

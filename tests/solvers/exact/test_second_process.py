@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from planner.problem import Pattern
-from solvers.exact.second_process import Found, SecondProcess
+from planner.problem import Pattern, violations
+from solvers.exact import lexicographic as exact
+from solvers.exact import stage
+from solvers.exact.second_process import Findings, Found, SecondProcess
+from tests.strategies import random_problem
 
 FINDINGS: tuple[Found, ...] = (1.25, (Pattern(0, (1, 2), 3), Pattern(1, (4,))), 2.5, ())
 
@@ -62,6 +65,23 @@ def test_a_search_that_does_not_end_is_ended() -> None:
         seen.append(each)  # noqa: PERF402 -- what was seen decides when it is over
     assert seen == [1.0]
     assert second.pid == 0
+
+
+@pytest.mark.parametrize("seed", [3, 26, 58])
+def test_two_processes_give_the_same_answer_every_time(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[SecondProcess] = []
+
+    def start(search: Findings) -> SecondProcess:
+        started.append(SecondProcess(search))
+        return started[-1]
+
+    monkeypatch.setattr(stage, "SecondProcess", start)
+    problem = random_problem(seed, 160, 10, 60)
+    first = exact.solve(problem)
+    assert violations(problem, first) == ()
+    assert started
+    assert exact.solve(problem) == first
+    assert not any(each.pid for each in started)
 
 
 def test_the_process_is_gone_afterwards() -> None:
