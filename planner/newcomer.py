@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.choice.beside import cheapest_change, spots_now
-from planner.choice.choose import MIB_PER_GIB
+from planner.choice.beside import cheapest_change
 from planner.plan import Plan, Start, Stop
-from planner.problem import MICRO
+from planner.problem import MIB_PER_GIB, MICRO, holdings_now
 from planner.sizing.blueprint import Blueprint
 
 
@@ -55,7 +54,7 @@ def estimate(blueprint: Blueprint, name: str) -> PlacementEstimate:
     """The cheapest way for the group of that name beside what others run (problem.current), which stays where it is."""
     problem = blueprint.problem
     demand = next(i for i, group in enumerate(blueprint.groups) if group.name == name)
-    found = cheapest_change(problem, demand, spots_now(problem))
+    found = cheapest_change(problem, demand, holdings_now(problem))
     if found is None:
         return PlacementEstimate(None)
     way, replaced = found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 
-from planner.problem import Pattern, Problem, objective, pattern_violations, violations
+from planner.problem import Pattern, Problem, Solution, objective, pattern_violations, violations
 from solvers.solution import answer
 
 # no GPU of the strategies holds more: four quarters, or three active residents and idle ones
@@ -25,9 +25,14 @@ def legal_patterns(problem: Problem) -> list[Pattern]:
     return found
 
 
+def every_answer(problem: Problem) -> Iterator[Solution]:
+    """All legal solutions."""
+    return (answer(problem, "brute force", chosen) for chosen in _fleets(problem, legal_patterns(problem), []))
+
+
 def every_objective(problem: Problem) -> frozenset[tuple[int, ...]]:
     """The lexicographic objectives of all legal solutions."""
-    return frozenset(objective(problem, answer(problem, "brute force", chosen)) for chosen in _fleets(problem, legal_patterns(problem), []))
+    return frozenset(objective(problem, found) for found in every_answer(problem))
 
 
 def best_objective(problem: Problem) -> tuple[int, ...]:

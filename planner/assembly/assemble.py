@@ -14,7 +14,7 @@ from planner.assembly.replicas import Hosts, build_replicas
 from planner.assembly.rules import rules
 from planner.assembly.saving import sharing_saving
 from planner.change import change
-from planner.choice.choose import churn_tier, fragmentation_tier
+from planner.choice.tiers import churn_tier, fragmentation_tier
 from planner.explain import explanation
 from planner.explain.breaking import breaking_points
 from planner.plan import (
@@ -108,11 +108,11 @@ def assemble(
         gpu_types=tuple(gpu_facts(gpu) for gpu in fleet.own_gpu_types),
         windows=planned_windows(blueprint),
     )
-    return change(state, desired, churn_tier(blueprint, outcome.best, grown.settled))
+    return change(state, desired, churn_tier(blueprint.problem, grown.settled, outcome.least_load_mib, searched=outcome.searched))
 
 
 def _certificate(blueprint: Blueprint, outcome: Outcome, resolved: Resolved) -> Certificate:
-    further = (fragmentation_tier(blueprint.problem, outcome.best),)
+    further = (fragmentation_tier(blueprint.problem, outcome.best, searched=outcome.searched),)
     return certificate(blueprint.problem, outcome, further).model_copy(update={"cost_band": resolved.cost_band})
 
 

@@ -13,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from planner.choice.beside import patterns_of, spots_now
+from planner.choice.beside import patterns_of
 from planner.plan import NodePlan, Replica, State
-from planner.problem import Pattern, Placed
+from planner.problem import Pattern, Placed, holdings_now
 from planner.sizing.blueprint import Blueprint, start_extra_mib
 from planner.sizing.candidates import MIB, Candidate, sized
 from planner.sizing.kv_steps import steps_below
@@ -87,8 +87,8 @@ def _as_run(blueprint: Blueprint, placed: Sequence[Placed], found: Sequence[Cand
             shapes.append(replace(own, memory_mib=candidate.ledger.total_mib, start_extra_mib=start_extra_mib(candidate)))
         grown.append(replace(item, shape=index))
     problem = replace(blueprint.problem, shapes=tuple(shapes))
-    spots = spots_now(replace(problem, current=tuple(grown)))
-    return Grown(replace(blueprint, problem=problem, candidates=tuple(candidates)), tuple(grown), tuple(settled), patterns_of(spots))
+    holdings = holdings_now(replace(problem, current=tuple(grown)))
+    return Grown(replace(blueprint, problem=problem, candidates=tuple(candidates)), tuple(grown), tuple(settled), patterns_of(holdings))
 
 
 def _key(candidate: Candidate, pool: int) -> tuple[object, ...]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from planner.problem import (
+    Holding,
     Pattern,
     Problem,
-    Spot,
     apart_counts,
     blocks_used,
     cost,
@@ -35,43 +35,35 @@ class Addition:
     patterns: tuple[Pattern, ...]
 
 
-def spots_now(problem: Problem) -> Counter[Spot]:
-    """What runs now (problem.current), by pool and residents."""
-    here: dict[tuple[int, int, tuple[int, ...]], list[int]] = {}
-    for item in problem.current:
-        here.setdefault((problem.shapes[item.shape].pool, item.node, item.gpus), []).append(item.shape)
-    return Counter((pool, tuple(sorted(residents))) for (pool, _, _), residents in here.items())
-
-
-def cheapest_addition(problem: Problem, demand: int, spots: Mapping[Spot, int]) -> Addition | None:
-    """The cheapest way to give a demand what it needs beyond its own replicas among the spots; None without room for any."""
-    need = _need(problem, demand, spots)
+def cheapest_addition(problem: Problem, demand: int, holdings: Mapping[Holding, int]) -> Addition | None:
+    """The cheapest way to give a demand what it needs beyond its own replicas among the holdings; None without room for any."""
+    need = _need(problem, demand, holdings)
     shapes = [index for index, shape in enumerate(problem.shapes) if shape.demand == demand]
-    found = [addition for index in shapes if (addition := _addition(problem, index, spots, need)) is not None]
+    found = [addition for index in shapes if (addition := _addition(problem, index, holdings, need)) is not None]
     return min(found, key=lambda item: (item.cost_microusd_per_h, item.replicas, problem.shapes[item.shape].name), default=None)
 
 
-def cheapest_change(problem: Problem, demand: int, spots: Mapping[Spot, int]) -> tuple[Addition, int] | None:
+def cheapest_change(problem: Problem, demand: int, holdings: Mapping[Holding, int]) -> tuple[Addition, int] | None:
     """As cheapest_addition, or new replicas in place of all that the demand has if that costs less; with the number of those replaced."""
-    added = cheapest_addition(problem, demand, spots)
-    others: Counter[Spot] = Counter()
-    for (pool, residents), count in spots.items():
+    added = cheapest_addition(problem, demand, holdings)
+    others: Counter[Holding] = Counter()
+    for (pool, residents), count in holdings.items():
         others[pool, tuple(i for i in residents if problem.shapes[i].demand != demand)] += count
-    own = sum(len(residents) * count for (_, residents), count in spots.items()) - sum(
+    own = sum(len(residents) * count for (_, residents), count in holdings.items()) - sum(
         len(here) * count for (_, here), count in others.items()
     )
-    kept = Counter({spot: count for spot, count in others.items() if spot[1]})
+    kept = Counter({holding: count for holding, count in others.items() if holding[1]})
     anew = cheapest_addition(problem, demand, kept) if own else None
     if anew is None:
         return None if added is None else (added, 0)
-    before_microusd_per_h = cost(problem, patterns_of(spots))
+    before_microusd_per_h = cost(problem, patterns_of(holdings))
     anew = replace(anew, cost_microusd_per_h=cost(problem, anew.patterns) - before_microusd_per_h)
     return (anew, own) if added is None or anew.cost_microusd_per_h < added.cost_microusd_per_h else (added, 0)
 
 
-def patterns_beside(problem: Problem, spots: Mapping[Spot, int]) -> tuple[Pattern, ...] | None:
-    """The spots with the cheapest addition for every demand that lacks some, highest priority first; None when one finds no room."""
-    after = Counter(dict(spots))
+def patterns_beside(problem: Problem, holdings: Mapping[Holding, int]) -> tuple[Pattern, ...] | None:
+    """The holdings with the cheapest addition for every demand that lacks some, highest priority first; None when one finds no room."""
+    after = Counter(dict(holdings))
     for demand in sorted(range(len(problem.demands)), key=lambda i: (-problem.demands[i].priority, i)):
         need = _need(problem, demand, after)
         if not (need.microrps or need.replicas):
@@ -92,9 +84,11 @@ class _Need:
     most: int
 
 
-def _need(problem: Problem, demand: int, spots: Mapping[Spot, int]) -> _Need:
+def _need(problem: Problem, demand: int, holdings: Mapping[Holding, int]) -> _Need:
     shapes = problem.shapes
-    own = [(shapes[i].capacity_microrps, count) for (_, here), count in spots.items() for i in here if count and shapes[i].demand == demand]
+    own = [
+        (shapes[i].capacity_microrps, count) for (_, here), count in holdings.items() for i in here if count and shapes[i].demand == demand
+    ]
     asked, replicas = problem.demands[demand], sum(count for _, count in own)
     # the largest may be on the node that is lost
     spare_microrps = max((capacity for capacity, _ in own), default=0) if asked.tolerate_nodes else 0
@@ -104,14 +98,14 @@ def _need(problem: Problem, demand: int, spots: Mapping[Spot, int]) -> _Need:
     return _Need(max(0, asked.peak_microrps - carried_microrps), max(0, least - replicas), most - replicas)
 
 
-def _addition(problem: Problem, index: int, spots: Mapping[Spot, int], need: _Need) -> Addition | None:
+def _addition(problem: Problem, index: int, holdings: Mapping[Holding, int], need: _Need) -> Addition | None:
     """So many replicas of a shape as are needed; None without room for them."""
     shape = problem.shapes[index]
     pool = problem.pools[shape.pool]
     replicas = max(-(-need.microrps // max(1, shape.capacity_microrps)), need.replicas)
     if replicas > need.most:
         return None
-    after, joined = _joined(problem, index, spots, replicas)
+    after, joined = _joined(problem, index, holdings, replicas)
     if replicas > joined:
         each = _together(problem, index, replicas - joined)
         if not each:
@@ -123,19 +117,19 @@ def _addition(problem: Problem, index: int, spots: Mapping[Spot, int], need: _Ne
         return None
     if apart_counts(problem, patterns_of(after), shape.pool).get(shape.demand, 0) > machines(problem, [shape.pool]):
         return None
-    before_microusd_per_h, after_microusd_per_h = (pool_cost(problem, patterns_of(where), shape.pool) for where in (spots, after))
+    before_microusd_per_h, after_microusd_per_h = (pool_cost(problem, patterns_of(where), shape.pool) for where in (holdings, after))
     return Addition(index, replicas, joined, after_microusd_per_h - before_microusd_per_h, patterns_of(after))
 
 
-def _joined(problem: Problem, index: int, spots: Mapping[Spot, int], replicas: int) -> tuple[Counter[Spot], int]:
-    """The spots with up to so many replicas of a shape on GPUs in use, and how many found room: a round over all GPUs, then another."""
-    after, left = Counter(dict(spots)), replicas
+def _joined(problem: Problem, index: int, holdings: Mapping[Holding, int], replicas: int) -> tuple[Counter[Holding], int]:
+    """The holdings with up to so many replicas of a shape on GPUs in use, and how many found room: a round over all GPUs, then another."""
+    after, left = Counter(dict(holdings)), replicas
     while left:
         before = left
-        for spot in sorted(spot for spot in after if after[spot] and _joins(problem, index, spot)):
-            pool, residents = spot
-            count = min(left, after[spot])
-            after[spot] -= count
+        for holding in sorted(holding for holding in after if after[holding] and _joins(problem, index, holding)):
+            pool, residents = holding
+            count = min(left, after[holding])
+            after[holding] -= count
             after[pool, tuple(sorted((*residents, index)))] += count
             left -= count
         # elsewhere than in MIG instances no model sits twice on one GPU
@@ -153,13 +147,13 @@ def _together(problem: Problem, index: int, most: int) -> int:
     return next((count - 1 for count in range(1, most + 1) if not _legal(problem, pool, (index,) * count)), most)
 
 
-def patterns_of(spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:
-    """Spots as patterns, in a fixed order."""
-    return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(spots.items()) if count)
+def patterns_of(holdings: Mapping[Holding, int]) -> tuple[Pattern, ...]:
+    """Holdings as patterns, in a fixed order."""
+    return tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(holdings.items()) if count)
 
 
-def _joins(problem: Problem, index: int, spot: Spot) -> bool:
-    pool, residents = spot
+def _joins(problem: Problem, index: int, holding: Holding) -> bool:
+    pool, residents = holding
     return problem.shapes[index].pool == pool and _legal(problem, pool, (*residents, index))
 
 

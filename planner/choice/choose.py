@@ -2,27 +2,37 @@
 
 Engines minimise unserved demand, then cost. Between answers that serve alike, policy.goals decides: tier by tier, each a weighted sum of
 cost (USD/h), churn (GiB of weights to load) and fragmentation (GPUs that are left but unusable). The answers to choose from are those of
-all engines, the same with running engines in place of others that would do the same, what runs now with the replicas it lacks added
-beside it or put in place of those that do not suffice, and what runs now as long as it still serves as much. One of those that spare what
-runs is taken unless another one gains more than policy.cost_slack_fraction.
+all engines, those that a search by these goals found, the same with running engines in place of others that would do the same, what runs
+now with the replicas it lacks added beside it or put in place of those that do not suffice, and what runs now as long as it still serves
+as much. One of those that spare what runs is taken unless another one gains more than policy.cost_slack_fraction.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import gt
 
-from planner.choice.beside import patterns_beside, spots_now
+from planner.choice.beside import patterns_beside
+from planner.choice.churn import least_churn_gib
 from planner.choice.fragmentation import unusable_gpus
 from planner.choice.settled import replaced, settled
-from planner.plan import TierResult
-from planner.problem import MICRO, Pattern, Placed, Problem, Shape, Solution, Spot, cost, unserved, unserved_by_priority, violations
+from planner.problem import (
+    MICRO,
+    Pattern,
+    Problem,
+    Shape,
+    Solution,
+    cost,
+    holdings_now,
+    unserved,
+    unserved_by_priority,
+    violations,
+)
 from planner.sizing.blueprint import Blueprint
 from planner.spec import Fleet
 from planner.spec.goals import Goal
-
-MIB_PER_GIB = 1024
 
 # Digits to which values of a goal are compared: sums of fractions differ in the last ones.
 _DIGITS = 9
@@ -40,17 +50,17 @@ class Choice:
     kept: bool = False
 
 
-def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[Solution]) -> Choice:
+def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[Solution], sparing: Sequence[Solution]) -> Choice:
     """The best answer by policy.goals among those that leave no more unserved than `best`, which has the least; ties go to the earlier one.
 
-    best comes with the bounds of all engines; they hold for every answer chosen here, as it serves the same.
+    best comes with the bounds of all engines; they hold for every answer chosen here, as it serves the same. sparing are answers that are
+    made to leave what runs where it is; they may spend a part of the cost.
     """
     problem = blueprint.problem
     least = unserved_by_priority(problem, best.unserved_microrps)
-    spots = spots_now(problem)
-    running = _legal(problem, best, tuple(Pattern(*spot, count) for spot, count in sorted(spots.items())), KEPT)
+    holdings = holdings_now(problem)
+    running = _legal(problem, best, tuple(Pattern(*holding, count) for holding, count in sorted(holdings.items())), KEPT)
     alike = {best.patterns: best}
-    sparing = list(_sparing(problem, best, others, spots))
     for solution in (*others, *([running] if running else ()), *sparing):
         if unserved_by_priority(problem, solution.unserved_microrps) == least:
             alike.setdefault(solution.patterns, solution)
@@ -67,65 +77,34 @@ def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[
 
 def _spared(fleet: Fleet, blueprint: Blueprint, winner: Solution, sparing: Sequence[Solution]) -> Solution | None:
     """Of the answers that leave most of what runs where it is the one that loads least, if the winner is only a little cheaper."""
-    loaded_gib = _loaded_gib(blueprint, winner)
+    loaded_gib = least_churn_gib(blueprint.problem, winner)
     near: list[tuple[float, int, int]] = []
     for place, solution in enumerate(sparing):
         gain_microusd_per_h = solution.cost_microusd_per_h - winner.cost_microusd_per_h
-        loads_gib = _loaded_gib(blueprint, solution)
+        loads_gib = least_churn_gib(blueprint.problem, solution)
         if 0 < gain_microusd_per_h <= fleet.policy.cost_slack_fraction * solution.cost_microusd_per_h and loads_gib < loaded_gib:
             near.append((loads_gib, solution.cost_microusd_per_h, place))
     return sparing[min(near)[2]] if near else None
 
 
-def _sparing(problem: Problem, best: Solution, others: Sequence[Solution], spots: Counter[Spot]) -> Iterator[Solution]:
-    """Legal answers that leave most of what runs where it is."""
-    if not spots:
+def sparing_answers(problem: Problem, best: Solution, others: Sequence[Solution]) -> Iterator[Solution]:
+    """Legal answers made of others and of what runs, which leave most of that where it is."""
+    holdings = holdings_now(problem)
+    if not holdings:
         return
-    answers = [(ADDED, patterns_beside(problem, spots)), (REPLACED, replaced(problem, spots))]
-    answers += [(solution.engine, settled(problem, solution.patterns, spots)) for solution in (best, *others)]
-    for engine, patterns in answers:
+    for engine, patterns in ((ADDED, patterns_beside(problem, holdings)), (REPLACED, replaced(problem, holdings))):
         solution = _legal(problem, best, patterns, engine)
         if solution is not None:
             yield solution
+    for other in (best, *others):
+        yield as_it_runs(problem, other)
 
 
-def churn_gib(blueprint: Blueprint, placed: Sequence[Placed]) -> float:
-    """Weights that have to be loaded because nobody has them there yet, in GiB over all GPUs."""
-    staying = Counter(blueprint.problem.current) & Counter(placed)
-    return sum(_weights_gib(blueprint, item.shape) for item in (Counter(placed) - staying).elements())
-
-
-def fragmentation_tier(problem: Problem, solution: Solution) -> TierResult:
-    """Fragmentation of a plan; no better bound is known than that nothing need be unusable."""
-    return _tier("fragmentation_gpus", unusable_gpus(problem, solution), 0.0)
-
-
-def churn_tier(blueprint: Blueprint, solution: Solution, placed: Sequence[Placed]) -> TierResult:
-    """Weights that a plan loads, and a bound: models that must be served and do not run yet are loaded somewhere."""
-    problem = blueprint.problem
-    running = {problem.shapes[item.shape].demand for item in problem.current}
-    loads: dict[int, float] = {}
-    for index, shape in enumerate(problem.shapes):
-        loads[shape.demand] = min(loads.get(shape.demand, float("inf")), _weights_gib(blueprint, index))
-    full = {demand.priority for demand in problem.demands} - {
-        problem.demands[i].priority for i, missing in enumerate(solution.unserved_microrps) if missing
-    }
-    due_gib = sum(
-        loads.get(i, 0.0)
-        for i, demand in enumerate(problem.demands)
-        if demand.priority in full and i not in running and (demand.peak_microrps or demand.min_replicas)
-    )
-    return _tier("churn_gib", churn_gib(blueprint, placed), due_gib)
-
-
-def _tier(goal: str, value: float, bound: float) -> TierResult:
-    value, bound = round(value, 6), round(min(bound, value), 6)
-    return TierResult(goal=goal, value=value, bound=bound, gap_fraction=(value - bound) / value if value > 0 else 0.0, optimised=False)
-
-
-def _weights_gib(blueprint: Blueprint, index: int) -> float:
-    candidate = blueprint.candidates[index]
-    return candidate.ledger.weights_mib * candidate.gpus / MIB_PER_GIB
+def as_it_runs(problem: Problem, solution: Solution) -> Solution:
+    """An answer with engines that run in place of others that would do the same; the answer itself where that serves less."""
+    patterns = settled(problem, solution.patterns, holdings_now(problem))
+    found = _legal(problem, solution, patterns, solution.engine)
+    return solution if found is None or any(map(gt, found.unserved_microrps, solution.unserved_microrps)) else found
 
 
 def _legal(problem: Problem, best: Solution, patterns: tuple[Pattern, ...] | None, engine: str) -> Solution | None:
@@ -176,28 +155,4 @@ def _measured(blueprint: Blueprint, solution: Solution, goal: Goal) -> float:
         return solution.cost_microusd_per_h / MICRO
     if goal == "fragmentation":
         return unusable_gpus(blueprint.problem, solution)
-    return _loaded_gib(blueprint, solution)
-
-
-def _loaded_gib(blueprint: Blueprint, solution: Solution) -> float:
-    """Weights to load when each pattern takes the GPUs in use that spare it most, the largest saving first."""
-    now = spots_now(blueprint.problem)
-    wanted = Counter({(pattern.pool, pattern.residents): pattern.count for pattern in solution.patterns})
-    same = now & wanted
-    now, wanted = now - same, wanted - same
-    total_gib = sum(count * _sum_gib(blueprint, residents) for (_, residents), count in sorted(wanted.items()))
-    pairs = [(_staying_gib(blueprint, spot, pattern), spot, pattern) for spot in now for pattern in wanted if spot[0] == pattern[0]]
-    for staying_gib, spot, pattern in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
-        count = min(now[spot], wanted[pattern])
-        total_gib -= count * staying_gib
-        now[spot] -= count
-        wanted[pattern] -= count
-    return total_gib
-
-
-def _staying_gib(blueprint: Blueprint, spot: Spot, pattern: Spot) -> float:
-    return _sum_gib(blueprint, sorted((Counter(spot[1]) & Counter(pattern[1])).elements()))
-
-
-def _sum_gib(blueprint: Blueprint, residents: Iterable[int]) -> float:
-    return sum(_weights_gib(blueprint, index) for index in residents)
+    return least_churn_gib(blueprint.problem, solution)

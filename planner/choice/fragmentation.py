@@ -16,22 +16,39 @@ from planner.problem import Pattern, Pool, Problem, Shape, Solution, blocks_used
 
 def unusable_gpus(problem: Problem, solution: Solution) -> float:
     """Expected unusable capacity, in GPUs: summed over all GPUs that hold a replica or are paid for, and free ones of the pools."""
-    mix = _mix(problem, solution)
-    if not mix:
-        return 0.0
-    shapes: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, shape in enumerate(problem.shapes):
-        shapes[shape.pool, shape.demand].append(index)
-    for own in shapes.values():
-        own.sort(key=lambda index: (problem.shapes[index].memory_mib, index))
-    total = 0.0
-    for pattern in solution.patterns:
-        total += pattern.count * _left_fraction(problem, pattern, shapes) * _refused(problem, pattern, mix, shapes)
-    for index, pool in enumerate(problem.pools):
-        free = pool.gpus - sum(blocks_used(problem, solution.patterns, index).values())
-        refused = sum(part for demand, part in mix.items() if not _may_open(problem, pool, shapes.get((index, demand), ()), free))
-        total += free * refused
-    return total
+    unusable = Unusable(problem, solution)
+    free = [pool.gpus - sum(blocks_used(problem, solution.patterns, index).values()) for index, pool in enumerate(problem.pools)]
+    total = sum(pattern.count * unusable.of_pattern(pattern) for pattern in solution.patterns)
+    return total + sum(count * unusable.of_free(index, count) for index, count in enumerate(free))
+
+
+class Unusable:
+    """Expected unusable capacity of single GPUs for newcomers drawn from the mix of a solution."""
+
+    def __init__(self, problem: Problem, solution: Solution) -> None:
+        """The mix is the share of each demand in the replicas."""
+        self._problem, self._mix = problem, _mix(problem, solution)
+        self._shapes: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, shape in enumerate(problem.shapes):
+            self._shapes[shape.pool, shape.demand].append(index)
+        for own in self._shapes.values():
+            own.sort(key=lambda index: (problem.shapes[index].memory_mib, index))
+        self._known: dict[tuple[int, tuple[int, ...]], float] = {}
+
+    def of_pattern(self, pattern: Pattern) -> float:
+        """Of one GPU, or block, with a pattern, in GPUs."""
+        key = (pattern.pool, pattern.residents)
+        if key not in self._known:
+            left_fraction = _left_fraction(self._problem, pattern, self._shapes) if self._mix else 0.0
+            self._known[key] = left_fraction * _refused(self._problem, pattern, self._mix, self._shapes) if left_fraction else 0.0
+        return self._known[key]
+
+    def of_free(self, pool: int, free: int) -> float:
+        """Of one of so many free GPUs of a pool."""
+        asked = self._problem.pools[pool]
+        return sum(
+            part for demand, part in self._mix.items() if not _may_open(self._problem, asked, self._shapes.get((pool, demand), ()), free)
+        )
 
 
 def _mix(problem: Problem, solution: Solution) -> dict[int, float]:
@@ -60,6 +77,8 @@ def _refused(problem: Problem, pattern: Pattern, mix: Mapping[int, float], shape
     """Share of the mix that cannot join a pattern."""
     residents = [problem.shapes[index] for index in pattern.residents]
     if residents[0].mode == "exclusive":
+        return 1.0
+    if residents[0].mode != "mig" and len(residents) >= min(shape.max_residents for shape in residents):
         return 1.0
     pool = problem.pools[pattern.pool]
     left_mib = pool.memory_mib - sum(shape.memory_mib for shape in residents)

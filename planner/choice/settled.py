@@ -6,53 +6,53 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from planner.choice.beside import patterns_beside, patterns_of
-from planner.problem import Pattern, Problem, Shape, Spot, pattern_violations
+from planner.problem import Holding, Pattern, Problem, Shape, pattern_violations
 
 Residents = tuple[int, ...]
 
 
-def settled(problem: Problem, patterns: Sequence[Pattern], spots: Mapping[Spot, int]) -> tuple[Pattern, ...]:
-    """The patterns with engines of the spots in place of others of their model and kind, wherever that is legal.
+def settled(problem: Problem, patterns: Sequence[Pattern], holdings: Mapping[Holding, int]) -> tuple[Pattern, ...]:
+    """The patterns with engines of the holdings in place of others of their model and kind, wherever that is legal.
 
-    Each pattern takes the spots that spare it most memory to load.
+    Each pattern takes the holdings that spare it most memory to load.
     """
-    left = Counter(dict(spots))
+    left = Counter(dict(holdings))
     wanted = Counter({(pattern.pool, pattern.residents): pattern.count for pattern in patterns})
-    after: Counter[Spot] = Counter()
+    after: Counter[Holding] = Counter()
     pairs = [
-        (-staying_mib, spot, pattern, residents)
-        for spot in left
+        (-staying_mib, holding, pattern, residents)
+        for holding in left
         for pattern in wanted
-        if spot[0] == pattern[0]
-        for residents, staying_mib in [_mixed(problem, pattern[1], spot[1])]
+        if holding[0] == pattern[0]
+        for residents, staying_mib in [_mixed(problem, pattern[1], holding[1])]
         if staying_mib
     ]
-    for _, spot, pattern, residents in sorted(pairs):
-        count = min(left[spot], wanted[pattern])
+    for _, holding, pattern, residents in sorted(pairs):
+        count = min(left[holding], wanted[pattern])
         mixed = Pattern(pattern[0], residents)
         if count and next(pattern_violations(problem, mixed), None) is None:
-            left[spot] -= count
+            left[holding] -= count
             wanted[pattern] -= count
             after[mixed.pool, mixed.residents] += count
     return patterns_of(after + wanted)
 
 
-def replaced(problem: Problem, spots: Mapping[Spot, int]) -> tuple[Pattern, ...] | None:
-    """The spots without the models that lack something, which get new replicas beside the others; None without room."""
-    kept: Counter[Spot] = Counter()
-    lacking = _lacking(problem, spots)
-    for (pool, residents), count in spots.items():
+def replaced(problem: Problem, holdings: Mapping[Holding, int]) -> tuple[Pattern, ...] | None:
+    """The holdings without the models that lack something, which get new replicas beside the others; None without room."""
+    kept: Counter[Holding] = Counter()
+    lacking = _lacking(problem, holdings)
+    for (pool, residents), count in holdings.items():
         others = tuple(index for index in residents if problem.shapes[index].demand not in lacking)
         if others:
             kept[pool, others] += count
     return patterns_beside(problem, kept)
 
 
-def _lacking(problem: Problem, spots: Mapping[Spot, int]) -> set[int]:
-    """Demands of which the spots do not carry the peak, or have too few replicas."""
+def _lacking(problem: Problem, holdings: Mapping[Holding, int]) -> set[int]:
+    """Demands of which the holdings do not carry the peak, or have too few replicas."""
     carried: Counter[int] = Counter()
     replicas: Counter[int] = Counter()
-    for (_, residents), count in spots.items():
+    for (_, residents), count in holdings.items():
         for index in residents:
             carried[problem.shapes[index].demand] += count * problem.shapes[index].capacity_microrps
             replicas[problem.shapes[index].demand] += count

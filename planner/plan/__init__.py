@@ -29,7 +29,7 @@ from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
 from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.json_files import DocumentError, plan_from_json, plan_hash, state_from_json, state_hash, to_json
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
-from planner.plan.proof import Baseline, Certificate, EngineReport, StoppedBy, TierResult
+from planner.plan.proof import FRAGMENTATION, Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
 from planner.plan.route_parts import Route, RouteBackend, RouterPlan
 from planner.plan.sleepers import Asleep, Sleep, SleepLevel, Wake
@@ -38,6 +38,7 @@ from planner.plan.vllm_args import EngineArgs, LoraModule
 from planner.plan.workload_forecast import Attainment, NodeLoss, PlannedWindow, WorkloadForecast
 
 __all__ = [
+    "FRAGMENTATION",
     "SCHEMA_VERSION",
     "Action",
     "Asleep",

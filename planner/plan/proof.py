@@ -7,6 +7,9 @@ from typing import Literal
 from planner.plan.bounds import Money, PerSecond, PlanPart, WholeNumber
 from planner.plan.reasons import CostBand
 
+# the goal of a tier that breaks ties between plans of equal cost
+FRAGMENTATION = "fragmentation_gpus"
+
 StoppedBy = Literal["proof", "work_limit", "time_limit", "interrupt"]
 
 
@@ -57,3 +60,8 @@ class Certificate(PlanPart):
     engines: tuple[EngineReport, ...]
     kept: bool = False
     cost_band: CostBand | None = None
+
+    @property
+    def proven_tiers(self) -> tuple[TierResult, ...]:
+        """Unserved demand by priority, and cost: the goals whose gap says how far a plan may be from the best. Others break ties."""
+        return tuple(tier for tier in self.tiers if tier.goal != FRAGMENTATION)

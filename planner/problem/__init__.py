@@ -7,6 +7,7 @@ from planner.problem.accounting import (
     active_by_window,
     blocks_used,
     cost,
+    holdings_now,
     nodes_needed,
     nodes_used,
     objective,
@@ -21,6 +22,7 @@ from planner.problem.model import (
     MICRO,
     Billing,
     Demand,
+    Holding,
     MigSlot,
     Mode,
     Pattern,
@@ -38,13 +40,16 @@ from planner.problem.model import (
     Watch,
 )
 from planner.problem.nodes import DemandLoss, Machine, machine, node_losses, with_reserve, without_tolerance
+from planner.problem.staying import MIB_PER_GIB, load_mib, staying, stays_as, weights_mib
 from planner.problem.violations import fits_layout, pattern_violations, placement_violations, violations
 
 __all__ = [
+    "MIB_PER_GIB",
     "MICRO",
     "Billing",
     "Demand",
     "DemandLoss",
+    "Holding",
     "Machine",
     "MigSlot",
     "Mode",
@@ -68,6 +73,8 @@ __all__ = [
     "cost",
     "counted",
     "fits_layout",
+    "holdings_now",
+    "load_mib",
     "machine",
     "machines",
     "most_apart",
@@ -81,9 +88,12 @@ __all__ = [
     "priorities",
     "shared_machines",
     "shortfall",
+    "staying",
+    "stays_as",
     "unserved",
     "unserved_by_priority",
     "violations",
+    "weights_mib",
     "with_reserve",
     "without_tolerance",
 ]

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from planner.problem.apart import apart_counts
-from planner.problem.model import Demand, Pattern, Pool, Problem, Shape, Solution
+from planner.problem.model import Demand, Holding, Pattern, Pool, Problem, Shape, Solution
 
 
 def priorities(problem: Problem) -> tuple[int, ...]:
@@ -103,3 +103,11 @@ def nodes_used(problem: Problem, patterns: Sequence[Pattern], index: int) -> int
     """Fewest nodes of a pool that hold its patterns, with replicas that must be apart on different ones."""
     needed = nodes_needed(problem.pools[index], blocks_used(problem, patterns, index))
     return max(needed, *apart_counts(problem, patterns, index).values(), 0)
+
+
+def holdings_now(problem: Problem) -> Counter[Holding]:
+    """What runs now (problem.current): how many GPUs, or blocks, of a pool hold the same residents."""
+    here: defaultdict[tuple[int, int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for item in problem.current:
+        here[problem.shapes[item.shape].pool, item.node, item.gpus].append(item.shape)
+    return Counter((pool, tuple(sorted(residents))) for (pool, _, _), residents in here.items())

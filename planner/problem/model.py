@@ -19,6 +19,8 @@ Status = Literal["optimal", "feasible"]
 
 # node and GPUs of one aligned block
 Spot = tuple[int, tuple[int, ...]]
+# pool and residents of a GPU in use
+Holding = tuple[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ class Shape:
     max_residents the number of residents that it was sized for.
     memory_mib, compute_permille and bandwidth_permille are per GPU (for a MIG shape: memory of its slice).
     start_extra_mib is what it takes beyond memory_mib for a while as it starts: what is resident and the largest of these must fit,
-    so that any one may start again beside the others. Shapes of different colocation classes never share a GPU.
+    so that any one may start again beside the others. Each start loads weights_mib per GPU. Shapes of different colocation classes never
+    share a GPU.
     """
 
     name: str
@@ -125,6 +128,7 @@ class Shape:
     host_memory_mib: int = 0
     colocation_class: str = ""
     start_extra_mib: int = 0
+    weights_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True)

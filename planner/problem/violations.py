@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from planner.problem.accounting import active_by_window, blocks_used, cost, nodes_needed, unserved, unserved_by_priority
 from planner.problem.apart import apart_counts, machines
@@ -13,7 +14,13 @@ from planner.problem.model import MigSlot, Pattern, Placed, Pool, Problem, Shape
 def fits_layout(layouts: Sequence[Sequence[MigSlot]], profiles: Sequence[str]) -> bool:
     """Whether some legal layout offers every profile of the multiset."""
     wanted = Counter(profiles)
-    return any(not wanted - Counter(slot.profile for slot in layout) for layout in layouts)
+    return any(all(offered.get(name, 0) >= count for name, count in wanted.items()) for offered in _offered(tuple(map(tuple, layouts))))
+
+
+@lru_cache(maxsize=64)
+def _offered(layouts: tuple[tuple[MigSlot, ...], ...]) -> tuple[dict[str, int], ...]:
+    """How many slots of each profile the layouts have, each set of them once."""
+    return tuple(dict(each) for each in {tuple(sorted(Counter(slot.profile for slot in layout).items())) for layout in layouts})
 
 
 def pattern_violations(problem: Problem, pattern: Pattern) -> Iterator[str]:

@@ -231,6 +231,7 @@ def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shap
         # those without a team are one more team
         colocation_class=candidate.group.team or "" if policy.isolate_teams else "",
         start_extra_mib=start_extra_mib(candidate),
+        weights_mib=candidate.ledger.weights_mib,
     )
 
 

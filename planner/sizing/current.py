@@ -54,7 +54,8 @@ def current(found: list[tuple[Candidate, int]], own: Sequence[Part], grounds: Gr
         if seat is None:
             continue
         index, place = seat
-        key = (index, replica.mode, replica.max_residents, replica.active_limit, replica.mig and replica.mig.profile, _anywhere(replica))
+        sized_for = (replica.max_residents, replica.active_limit, replica.capacity_rps)
+        key = (index, replica.mode, *sized_for, replica.mig and replica.mig.profile, _anywhere(replica))
         if key not in known:
             known[key] = grounds.candidates(replica, index, own[index], counts[replica.served_name])
         # of classes those that replicas have that are planned anew: what runs is then found among them

@@ -2,9 +2,9 @@
 
 Aligned blocks are placed from the largest to the smallest. Inside a size any choice of aligned blocks leaves the same number
 of smaller ones, so the counts that a Solution promises always fit. Per size, groups of identical patterns are matched to
-groups of places with identical residents by min-cost flow: a match gains the MiB of the replicas that stay, half of the
-MiB of those of the same kind for other neighbours, whose engines often suffice as they run, and costs the MiB of smaller
-patterns' replicas that it would drive away. Pools billed by node use as few nodes as they are billed for.
+groups of places with identical residents by min-cost flow: a match gains the weights of engines that stay, which nobody
+loads then, and costs those of smaller patterns' replicas that it would drive away; among equals the memory of those that
+are just the same decides. Pools billed by node use as few nodes as they are billed for.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from planner.problem import Pattern, Placed, Problem, Solution, Spot, nodes_used
+from planner.problem import Pattern, Placed, Problem, Solution, Spot, nodes_used, staying, weights_mib
 from solvers.placement.matching import match_groups
 from solvers.placement.mig_starts import start_slots
 from solvers.placement.spread import Spread, to_spread
+
+# how much more a MiB of weights counts than one of memory: more than there is memory
+_WEIGHTS_FIRST = 1_000
 
 _Kind: TypeAlias = tuple[int, str, int, str | None]
 
@@ -100,11 +103,11 @@ def _nodes(problem: Problem, pool: int, wanted: Sequence[Pattern], running: Mapp
     if chosen.billing != "node":
         return list(range(chosen.nodes))
     stays = {index for pattern in wanted for index in pattern.residents}
-    kept_mib: Counter[int] = Counter()
+    kept: Counter[int] = Counter()
     for (node, _), items in running.items():
-        kept_mib[node] += sum(_mib(problem, item.shape) for item in items if item.shape in stays)
+        kept[node] += sum(_worth(problem, item.shape) for item in items if item.shape in stays)
     needed = min(chosen.nodes, max(nodes_used(problem, wanted, pool), chosen.min_nodes))
-    return sorted(sorted(range(chosen.nodes), key=lambda node: (-kept_mib[node], node))[:needed])
+    return sorted(sorted(range(chosen.nodes), key=lambda node: (-kept[node], node))[:needed])
 
 
 def _blocks(nodes: Sequence[int], gpus_per_node: int, size: int) -> list[Spot]:
@@ -116,8 +119,13 @@ def _overlaps(spot: Spot, taken: set[tuple[int, int]]) -> bool:
     return any((spot[0], gpu) in taken for gpu in spot[1])
 
 
-def _mib(problem: Problem, index: int) -> int:
-    return max(1, problem.shapes[index].memory_mib) * problem.shapes[index].gpus
+def _worth(problem: Problem, index: int) -> int:
+    """What is gained when a replica stays: weights that nobody loads, and among equals the memory of its engine."""
+    return _loads(problem, index) + max(1, problem.shapes[index].memory_mib) * problem.shapes[index].gpus
+
+
+def _loads(problem: Problem, index: int) -> int:
+    return _WEIGHTS_FIRST * weights_mib(problem, [index])
 
 
 def _match(
@@ -128,8 +136,8 @@ def _match(
     groups: defaultdict[tuple[tuple[int, ...], int], list[Spot]] = defaultdict(list)
     for spot in free:
         here = tuple(item.shape for item in running.get(spot, ()))
-        driven_mib = sum(_mib(problem, item.shape) for item in inside[spot] if item.shape in smaller)
-        groups[here, driven_mib].append(spot)
+        driven = sum(_worth(problem, item.shape) for item in inside[spot] if item.shape in smaller)
+        groups[here, driven].append(spot)
     # a block that costs nobody anything comes first, then in the order of the machine
     rooms = sorted(groups, key=lambda key: (key[1], groups[key][0]))
     residents = sorted(patterns, key=lambda pattern: pattern.residents)
@@ -155,7 +163,7 @@ def _inside(free: Sequence[Spot], running: Mapping[Spot, Sequence[Placed]]) -> d
 
 
 def _gains(problem: Problem, patterns: Sequence[Pattern], rooms: Sequence[tuple[int, ...]]) -> dict[tuple[int, int], int]:
-    """MiB that stay where they are or may stay, for each pair of pattern and room that has something in common."""
+    """What is gained, for each pair of pattern and room that has something in common."""
     rooms_with: defaultdict[_Kind, set[int]] = defaultdict(set)
     for room, here in enumerate(rooms):
         for index in here:
@@ -163,20 +171,17 @@ def _gains(problem: Problem, patterns: Sequence[Pattern], rooms: Sequence[tuple[
     gains: dict[tuple[int, int], int] = {}
     for supply, pattern in enumerate(patterns):
         for room in set().union(*(rooms_with[_kind(problem, index)] for index in set(pattern.residents))):
-            gains[supply, room] = _gain_mib(problem, pattern.residents, rooms[room])
+            gains[supply, room] = _gain(problem, pattern.residents, rooms[room])
     return gains
 
 
-def _gain_mib(problem: Problem, wanted: Sequence[int], here: Sequence[int]) -> int:
-    """All of the MiB of residents that stay, and half of those in whose place one of their kind runs."""
-    staying = Counter(wanted) & Counter(here)
-    gain_mib = sum(_mib(problem, index) * count for index, count in staying.items())
-    alike = Counter(_kind(problem, index) for index in (Counter(here) - staying).elements())
-    for index in sorted((Counter(wanted) - staying).elements(), key=lambda index: (-_mib(problem, index), index)):
-        if alike[_kind(problem, index)]:
-            alike[_kind(problem, index)] -= 1
-            gain_mib += _mib(problem, index) // 2
-    return gain_mib
+def _gain(problem: Problem, wanted: Sequence[int], here: Sequence[int]) -> int:
+    """All of the worth of residents that stay, and what is not memory of those in whose place an engine runs that may count as them."""
+    gain = 0
+    for place, now in staying(problem, wanted, here).items():
+        same = wanted[place] == here[now]
+        gain += _worth(problem, wanted[place]) if same else _loads(problem, wanted[place])
+    return gain
 
 
 def _kind(problem: Problem, index: int) -> _Kind:

@@ -98,7 +98,7 @@ def load(written: dict[str, Any]) -> Fleet:
 
 
 def goals(plan: Plan) -> tuple[float, ...]:
-    return tuple(round(tier.value, 6) for tier in plan.desired.certificate.tiers if tier.optimised)
+    return tuple(round(tier.value, 6) for tier in plan.desired.certificate.proven_tiers)
 
 
 def proven(*plans: Plan) -> bool:

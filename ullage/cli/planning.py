@@ -144,17 +144,16 @@ def summary(planned: Planned) -> dict[str, Any]:
     """The figures of a plan as one flat object, with baselines by name."""
     desired = planned.plan.desired
     certificate = desired.certificate
-    optimised = [tier for tier in certificate.tiers if tier.optimised]
     return {
         "actions": len(planned.plan.actions),
         "baselines": {
             name: {"cost_usd_per_h": item.cost_usd_per_h, "unserved_rps": item.unserved_rps, "gpus": item.gpus, "fits": item.fits}
             for name, item in certificate.baselines.items()
         },
-        "bound_usd_per_h": optimised[-1].bound,
+        "bound_usd_per_h": certificate.proven_tiers[-1].bound,
         "cost_usd_per_h": desired.cost_usd_per_h,
-        "gap_fraction": next((tier.gap_fraction for tier in optimised if tier.gap_fraction > 0), 0.0),
-        "gap_goal": next((tier.goal for tier in optimised if tier.gap_fraction > 0), None),
+        "gap_fraction": next((tier.gap_fraction for tier in certificate.proven_tiers if tier.gap_fraction > 0), 0.0),
+        "gap_goal": next((tier.goal for tier in certificate.proven_tiers if tier.gap_fraction > 0), None),
         "gpus_total": len(desired.gpus),
         "gpus_used": desired.gpus_used,
         "solve_s": round(planned.solve_s, 3),

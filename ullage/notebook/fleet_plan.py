@@ -52,8 +52,8 @@ class FleetPlan:
     @property
     def gap_fraction(self) -> float:
         """How far the worst goal that was optimised may be from its bound; 0 for a plan that is proven optimal."""
-        tiers = self.document.desired.certificate.tiers
-        return next((tier.gap_fraction for tier in tiers if tier.optimised and tier.gap_fraction > 0), 0.0)
+        tiers = self.document.desired.certificate.proven_tiers
+        return next((tier.gap_fraction for tier in tiers if tier.gap_fraction > 0), 0.0)
 
     @property
     def gpus_used(self) -> int:

@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from planner.assembly.certificate import Asked, Outcome
-from planner.choice.choose import choose
+from planner.choice.choose import as_it_runs, choose, sparing_answers
+from planner.choice.fragmentation import Unusable
 from planner.plan import StoppedBy
-from planner.problem import Problem, Solution, Watch, counted
+from planner.problem import Problem, Solution, Watch, blocks_used, counted
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.together import loosened
 from planner.spec import Fleet
 from solvers.portfolio import SolverReport, solve_all
+from solvers.tiers.program import Leftovers
+from solvers.tiers.refine import NOT_REFINED, Refinement, refine
 from solvers.unlimited import unlimited
 from ullage.plugins import BASELINES, PEAKS, SOLVERS, load
 
@@ -28,6 +31,9 @@ GREEDY_ENGINE = "best-fit"
 # Greedy engines look at every open GPU for each replica: beyond this many GPUs, which is beyond every fleet of one owner, a baseline
 # keeps its answer for the pools as they are, with what it leaves unserved.
 MOST_PRICED_GPUS = 4096
+
+# part of a time limit for the goals after cost
+_REFINED_FRACTION = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,11 @@ def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limit
     engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *baselines))}
     answer = solve_all(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
     solutions = [loosened(blueprint, problem, report.solution) for report in answer.reports if report.solution is not None]
-    choice = choose(fleet, replace(blueprint, problem=problem), loosened(blueprint, problem, answer.solution), solutions)
+    best = loosened(blueprint, problem, answer.solution)
+    sparing = list(sparing_answers(problem, best, solutions))
+    refined = NOT_REFINED if alone else refine(problem, best, [*solutions, *sparing], _refinement(fleet, problem, best, limits))
+    sparing = [*(as_it_runs(problem, loosened(blueprint, problem, solution)) for solution in refined.solutions), *sparing]
+    choice = choose(fleet, replace(blueprint, problem=problem), best, solutions, sparing)
     return Outcome(
         best=choice.solution,
         asked=tuple(Asked(report.engine, report.solution, report.skipped or None) for report in answer.reports),
@@ -69,6 +79,27 @@ def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limit
         },
         stopped_by=_stopped_by(answer.reports, limits),
         kept=choice.kept,
+        least_load_mib=refined.least_load_mib,
+        searched=refined.searched,
+    )
+
+
+def _refinement(fleet: Fleet, problem: Problem, best: Solution, limits: SolveLimits) -> Refinement:
+    """How answers are searched for by the fleet's goals; a time limit leaves a part of it for that."""
+    unusable = Unusable(problem, best)
+    used = [sum(blocks_used(problem, best.patterns, index).values()) for index in range(len(problem.pools))]
+    free = [unusable.of_free(index, pool.gpus - used[index]) for index, pool in enumerate(problem.pools)]
+    started_s, limit_s = perf_counter(), limits.time_limit_s
+
+    def time_left_s() -> float | None:
+        return None if limit_s is None else _REFINED_FRACTION * limit_s - (perf_counter() - started_s)
+
+    return Refinement(
+        tiers=[{term.goal: term.weight for term in tier} for tier in fleet.policy.goals],
+        slack_fraction=fleet.policy.cost_slack_fraction,
+        leftovers=Leftovers(unusable.of_pattern, free),
+        time_left_s=time_left_s,
+        stop=None if limits.watch is None else limits.watch.stop,
     )
 
 

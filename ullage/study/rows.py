@@ -60,7 +60,7 @@ class StudyRow(PlanPart):
 def row_of(scenario: Scenario, plan: Plan) -> StudyRow:
     """The figures of a scenario's plan."""
     desired = plan.desired
-    tiers = [tier for tier in desired.certificate.tiers if tier.optimised]
+    tiers = desired.certificate.proven_tiers
     open_tier = next((tier for tier in tiers if tier.gap_fraction > 0), None)
     short = {workload.name: workload.unserved_rps for workload in desired.workloads if workload.unserved_rps > 0}
     used = Counter(gpu.gpu_type for gpu in desired.gpus if gpu.replicas)

@@ -9,10 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.choice.beside import cheapest_addition, patterns_beside, spots_now
-from planner.choice.choose import ADDED, choose
+from planner.choice.beside import cheapest_addition, patterns_beside
+from planner.choice.choose import ADDED, choose, sparing_answers
 from planner.plan import State, as_applied
-from planner.problem import MICRO, Billing, Demand, MigSlot, Pattern, Pool, Problem, Shape, Spot, blocks_used, pattern_violations
+from planner.problem import (
+    MICRO,
+    Billing,
+    Demand,
+    Holding,
+    MigSlot,
+    Pattern,
+    Pool,
+    Problem,
+    Shape,
+    blocks_used,
+    holdings_now,
+    pattern_violations,
+)
 from planner.sizing.blueprint import Blueprint, build
 from planner.spec import Fleet
 from solvers.baselines.first_fit import solve as first_fit
@@ -25,21 +38,21 @@ from ullage.planning.plan import plan_fleet
 @given(problems(), st.integers(1, 4))
 def test_invariant_17_whoever_runs_stays_and_every_pattern_is_legal(problem: Problem, times: int) -> None:
     running = first_fit(problem).patterns
-    spots = Counter({(pattern.pool, pattern.residents): 0 for pattern in running})
+    holdings = Counter({(pattern.pool, pattern.residents): 0 for pattern in running})
     for pattern in running:
-        spots[pattern.pool, pattern.residents] += pattern.count
+        holdings[pattern.pool, pattern.residents] += pattern.count
     more = replace(
         problem,
         demands=tuple(replace(item, rate_microrps=tuple(times * rate for rate in item.rate_microrps)) for item in problem.demands),
     )
-    found = patterns_beside(more, spots)
+    found = patterns_beside(more, holdings)
     if found is None:
         return
     for pattern in found:
         assert not list(pattern_violations(more, pattern))
     for index, pool in enumerate(more.pools):
         assert sum(blocks_used(more, found, index).values()) <= pool.gpus
-    before = Counter(i for (_, residents), count in spots.items() for i in residents for _ in range(count))
+    before = Counter(i for (_, residents), count in holdings.items() for i in residents for _ in range(count))
     after = Counter(i for pattern in found for i in pattern.residents for _ in range(pattern.count))
     assert before <= after
 
@@ -56,10 +69,10 @@ def grown() -> tuple[Fleet, Blueprint]:
 
 def test_a_newcomer_joins_what_runs() -> None:
     problem = grown()[1].problem
-    spots = spots_now(problem)
-    assert sum(spots.values()) == 1
+    holdings = holdings_now(problem)
+    assert sum(holdings.values()) == 1
     large = next(i for i, demand in enumerate(problem.demands) if demand.name == "large")
-    addition = cheapest_addition(problem, large, spots)
+    addition = cheapest_addition(problem, large, holdings)
     assert addition is not None
     assert (addition.replicas, addition.joined, addition.cost_microusd_per_h) == (1, 1, 0)
 
@@ -67,7 +80,7 @@ def test_a_newcomer_joins_what_runs() -> None:
 def test_at_equal_cost_the_answer_that_moves_nobody_wins() -> None:
     here, blueprint = grown()
     problem = blueprint.problem
-    beside = patterns_beside(problem, spots_now(problem))
+    beside = patterns_beside(problem, holdings_now(problem))
     assert beside is not None
     (pattern,) = beside
     # the same replicas, with their floors, on the GPU of the other pool
@@ -79,7 +92,7 @@ def test_at_equal_cost_the_answer_that_moves_nobody_wins() -> None:
     ]
     moved = answer(problem, "moves", (Pattern(other, tuple(sorted(twins))),))
     assert not any(moved.unserved_microrps)
-    choice = choose(here, blueprint, moved, [moved])
+    choice = choose(here, blueprint, moved, [moved], list(sparing_answers(blueprint.problem, moved, [moved])))
     assert choice.solution.engine == ADDED
     assert choice.solution.patterns == beside
     assert choice.solution.cost_microusd_per_h == moved.cost_microusd_per_h
@@ -112,8 +125,8 @@ def sliced(nodes: int, billing: Billing, asked_microrps: int, tolerate_nodes: in
 def test_mig_instances_of_one_gpu_are_paid_once(
     asked_rps: int, billing: Billing, in_use: tuple[int, ...], expected: tuple[int, int, int]
 ) -> None:
-    spots: Counter[Spot] = Counter({(0, in_use): 1} if in_use else {})
-    found = cheapest_addition(sliced(2, billing, asked_rps * MICRO), 0, spots)
+    holdings: Counter[Holding] = Counter({(0, in_use): 1} if in_use else {})
+    found = cheapest_addition(sliced(2, billing, asked_rps * MICRO), 0, holdings)
     assert found is not None
     assert (found.replicas, found.joined, found.cost_microusd_per_h) == expected
 

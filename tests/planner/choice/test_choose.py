@@ -59,7 +59,7 @@ def test_what_runs_is_kept_unless_the_gain_exceeds_the_slack(slack: float, kept:
     moved = tuple(replace(item, gpus=(int(item.shape == residents[0]),)) for item in blueprint.problem.current)
     running = replace(blueprint, problem=replace(blueprint.problem, current=moved))
     best = with_bounds(running.problem, cheap, cheap.bound_unserved_microrps, cheap.cost_microusd_per_h)
-    choice = choose(here, running, best, [best])
+    choice = choose(here, running, best, [best], ())
     assert choice.kept is kept
     assert choice.solution.cost_microusd_per_h == (6_000_000 if kept else 3_000_000)
     assert choice.solution.bound_microusd_per_h == 3_000_000

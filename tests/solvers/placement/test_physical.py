@@ -99,3 +99,18 @@ def test_replicas_that_run_apart_stay_where_they_are() -> None:
     running = (Placed(0, 0, (1,)), Placed(0, 2, (0,)))
     problem = Problem((Pool("p", 3, 2, 100, 1),), (Demand("a", (1,), spread_nodes=True),), shapes, running)
     assert place(problem, answer(problem, "test", [Pattern(0, (0,), 2)])) == running
+
+
+def test_the_fewest_weights_are_loaded_whatever_memory_engines_have() -> None:
+    light = Shape("light", 0, 0, "time_shared", 60, 1, max_residents=2, compute_permille=0, weights_mib=5)
+    heavy = Shape("heavy", 1, 0, "time_shared", 30, 1, max_residents=2, compute_permille=0, weights_mib=20)
+    problem = Problem((_pool(),), _demands(2), (light, heavy), (Placed(0, 0, (0,)), Placed(1, 1, (0,))))
+    solution = answer(problem, "test", [Pattern(0, (0, 1))])
+    assert place(problem, solution) == (Placed(0, 1, (0,)), Placed(1, 1, (0,)))
+
+
+def test_an_engine_that_may_count_as_what_is_wanted_stays() -> None:
+    floor = Shape("floor", 0, 0, "time_shared", 40, 1, max_residents=2, compute_permille=0, weights_mib=5)
+    running = replace(floor, name="running", memory_mib=50)
+    problem = Problem((_pool(),), _demands(1), (floor, running), (Placed(1, 1, (3,)),))
+    assert place(problem, answer(problem, "test", [Pattern(0, (0,))])) == (Placed(0, 1, (3,)),)

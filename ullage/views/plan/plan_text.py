@@ -85,8 +85,8 @@ def proof_words(certificate: Certificate) -> str:
 def _distance(certificate: Certificate) -> str:
     if certificate.status == "optimal":
         return "proven optimal for this problem"
-    optimised = [tier for tier in certificate.tiers if tier.optimised]
-    worst = next((tier for tier in optimised if tier.gap_fraction > 0), optimised[-1])
+    tiers = certificate.proven_tiers
+    worst = next((tier for tier in tiers if tier.gap_fraction > 0), tiers[-1])
     if worst.bound <= 0:
         return f"no bound on {worst.goal} was found, so a better plan may exist"
     return f"within {worst.gap_fraction:.2%} of the best possible {worst.goal} (bound {worst.bound:.6g})"

@@ -27,7 +27,7 @@ def _figures(desired: Desired) -> Iterator[tuple[str, str, str, str]]:
     unserved_rps = sum(workload.unserved_rps for workload in desired.workloads)
     asked_rps = sum(workload.rate_rps for workload in desired.workloads)
     yield "Unserved", f"{rate_words(unserved_rps)} requests/s", f"of {rate_words(asked_rps)} at the peaks", " wrong" if unserved_rps else ""
-    gaps = [tier for tier in certificate.tiers if tier.optimised and tier.gap_fraction > 0]
+    gaps = [tier for tier in certificate.proven_tiers if tier.gap_fraction > 0]
     figure = percent_words(gaps[0].gap_fraction, 2) if gaps else percent_words(0)
     proven = "proven optimal for this problem" if certificate.status == "optimal" else f"on {gaps[0].goal}" if gaps else "not proven"
     yield "Proof gap", figure, proven, ""
