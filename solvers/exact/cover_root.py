@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from solvers.exact.counts import Counts
 from solvers.exact.cover_cuts import first_cuts, precise, separate
 from solvers.exact.cover_program import CoverProgram, Cut
+from solvers.exact.first_columns import first_columns, first_duals
 from solvers.exact.offers import Offers, first_prices, offers
 from solvers.exact.pricing import Priced, Prices, Pricing, prices
 from solvers.highs import LinearAnswer
@@ -89,6 +90,7 @@ class CoverRoot:
         self.best: Priced | None = None
         self.answer: LinearAnswer | None = None
         self._state: _Generation | None = None
+        self._lifted: tuple[Look, Floats, Floats] | None = None
 
     def _capacity(self, shape: int) -> int:
         return self.problem.shapes[shape].capacity_microrps
@@ -157,8 +159,10 @@ class CoverRoot:
     def bound_at(self, look: Look) -> float:
         """The bound that a full look gives; remembers it."""
         feasible = self.pricing.balanced(look.at, look.group_values)
+        feasible = replace(feasible, slot_values=self.pricing.lifted(feasible))
         cost = self.costs(feasible)
         values = self.least(cost, feasible.unserved_prices)
+        self._lifted = (look, cost, values)
         priced = Priced(feasible, feasible.fixed + float(np.sum(values)), values.tolist())
         if math.isnan(priced.bound):
             return self.bound
@@ -168,6 +172,17 @@ class CoverRoot:
         if self.master.goal.priority is None:
             self.counts.cut(priced)
         return priced.bound
+
+    def _most_feasible(self, look: Look) -> tuple[Floats, Floats]:
+        """Prices of options that no GPU sells for more than it costs, as high as they may be, and the least that each demand costs."""
+        if self._lifted is None or self._lifted[0] is not look:
+            cost = self.costs(replace(look.at, slot_values=self.pricing.lifted(look.at)))
+            self._lifted = (look, cost, self.least(cost, look.at.unserved_prices))
+        return self._lifted[1:]
+
+    def _market_and_least(self, look: Look) -> tuple[Floats, Floats]:
+        market = self.market(look)
+        return market, self.least(market, look.at.unserved_prices)
 
     def least(self, cost: Floats, unserved_prices: Sequence[float] | Mapping[int, float]) -> Floats:
         """The least that serving each demand costs, or leaving it unserved."""
@@ -236,9 +251,9 @@ class CoverRoot:
             state.best, state.stale = -math.inf, False
 
     def _begin(self) -> _Generation:
-        centre = self._first_duals()
+        centre = first_duals(self.program, self.guess, self.first_worth)
         look = self.look(centre, full=True)
-        self.program.add([*look.columns, *self._seeds()])
+        self.program.add([*look.columns, *first_columns(self.pricing, self.offers, self.guess)])
         self.bound_at(look)
         return _Generation(centre, centre)
 
@@ -266,47 +281,15 @@ class CoverRoot:
         """Quick cuts while they pay, then precise ones."""
         if state.cut_rounds < _MOST_CUT_ROUNDS:
             state.cut_rounds += 1
-            market = self.market(look)
-            least = self.least(market, look.at.unserved_prices)
-            cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
-            if cuts and total >= cut_fraction * abs(answer.value):
-                return cuts
+            for prices_of in (self._most_feasible, self._market_and_least):
+                market, least = prices_of(look)
+                cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
+                if cuts and total >= cut_fraction * abs(answer.value):
+                    return cuts
         if state.precise_rounds >= precise_rounds:
             return []
         state.precise_rounds += 1
         return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices)
-
-    def _first_duals(self) -> Floats:
-        duals = np.zeros(self.program.solver.rows)
-        seen: set[int] = set()
-        for cut, row in zip(self.program.cuts, self.program.cut_rows, strict=True):
-            if cut.demand not in seen:
-                seen.add(cut.demand)
-                duals[row] = self.first_worth[cut.demand]
-        cheap = np.full(len(self.master.slots.classes) + 1, math.inf)
-        np.minimum.at(cheap, self.offers.slot, self.guess)
-        for slot, row in self.program.class_row.items():
-            duals[row] = cheap[slot] if np.isfinite(cheap[slot]) else 0.0
-        for i, pool in enumerate(self.problem.pools):
-            if pool.billing == "node" and self.master.goal.priority is None:
-                duals[self.program.capacity_row(i, 1)] = -self.master.node_price(i) / pool.gpus_per_node
-        return duals
-
-    def _seeds(self) -> list[Column]:
-        """A few replicas of each demand alone, and layouts of MIG."""
-        these, found = self.offers, list[Column]()
-        rates = np.full(len(these.shape), math.inf)
-        np.divide(self.guess, these.part, out=rates, where=these.part > 0)
-        for i in range(len(self.problem.demands)):
-            own = np.arange(these.starts[i], these.starts[i + 1])
-            for option in own[np.argsort(rates[own], kind="stable")][:6]:
-                shape = int(these.shape[option])
-                shared = bool(these.shared[option])
-                found.append(GpuColumn(int(these.pool[option]), (shape,)) if shared else ReplicaColumn(i, shape))
-        for group, seller in zip(self.master.slots.groups, self.pricing.every_seller, strict=True):
-            if isinstance(seller, Slices):
-                found.extend(PatternColumn(group.pool, pattern) for pattern in seller.around(group.classes))
-        return found
 
 
 def nodes_of(columns: Sequence[Column]) -> dict[int, int]:

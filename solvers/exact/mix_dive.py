@@ -49,7 +49,7 @@ class MixDive:
 
     def ways(self) -> list[dict[int, int]]:
         """Whole numbers of nodes per pool around the relaxed ones, the cheapest first."""
-        answer = self.root.answer
+        answer = self.program.solver.solve() or self.root.answer
         assert answer is not None
         where = self._node_columns()
         pools = self.root.problem.pools
