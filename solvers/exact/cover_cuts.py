@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +25,19 @@ _LEAST_VIOLATION = 1e-4
 _LEAST_WORTH = 1e-6
 # options beside those in use that a precise cut looks at, and what a unit of their weight costs
 _COMPANIONS, _LEAN = 8, 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class CutRounds:
+    """Which cuts are sought: quick ones while a round is violated by this part of the value, then rounds of precise ones.
+
+    Quick cuts are made at market prices, gentle ones at prices that no GPU sells for more than it costs: they bring hardly a column, so
+    the bound follows at once, but plans have little to choose from.
+    """
+
+    gentle: bool = False
+    least_fraction: float = 4e-4
+    precise_rounds: int = 0
 
 
 def first_cuts(problem: Problem, offers: Offers) -> list[Cut]:

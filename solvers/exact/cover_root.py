@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.exact.counts import Counts
-from solvers.exact.cover_cuts import first_cuts, precise, separate
+from solvers.exact.cover_cuts import CutRounds, first_cuts, precise, separate
 from solvers.exact.cover_program import CoverProgram, Cut
 from solvers.exact.first_columns import first_columns, first_duals
 from solvers.exact.offers import Offers, first_prices, offers
@@ -29,9 +29,10 @@ from solvers.searches.slices import Slices
 
 # part of the best known duals in the smoothed ones
 _CENTRE = 0.6
-# columns are generated until the program is within this part of the bound, cuts until they add less than that part
-_TAIL_FRACTION, CUT_FRACTION = 3e-4, 4e-4
+# columns are generated until the program is within this part of the bound
+_TAIL_FRACTION = 3e-4
 _MOST_CUT_ROUNDS, _MOST_QUICK = 14, 12
+_QUICK_CUTS = CutRounds()
 # where between its worth and the most that it may cost the market price of a shared option lies: at the end, pairs of such options beside
 # each other would cost more than their GPU, and each round of cuts would bring a flood of columns
 _MARKET = 0.6
@@ -129,7 +130,7 @@ class CoverRoot:
                 valued = seller.best(price * (1 + 1e-9) + 1e-9, quick=not full)
                 columns.extend(self.gpu(group.pool, pattern) for pattern in valued.patterns)
                 if full:
-                    seller.watch_near(price)
+                    seller.watch()
             values.append(valued.upper_value)
         cost = self.costs(at)
         return Look(at, worth, cost, values, [*columns, *self._direct(worth, cost)])
@@ -212,11 +213,11 @@ class CoverRoot:
         out[shared] = look.worth[shared] + part * np.where(np.isfinite(rise), rise, 0.0)
         return out
 
-    def run(self, rounds: int, enough: Callable[[float], bool], *, precise_rounds: int = 0, cut_fraction: float = CUT_FRACTION) -> None:
+    def run(self, rounds: int, enough: Callable[[float], bool], which: CutRounds = _QUICK_CUTS) -> None:
         """Columns and cuts, until nothing moves, the bound is enough, or the rounds are used up.
 
-        Quick cuts end where a round of them is violated by less than a part of the value. Then come precise ones,
-        in so many rounds: dear, and worth it where a demand has few replicas of each kind.
+        Quick cuts end where a round of them is violated by too little. Then come precise ones: dear, and worth it where a demand has few
+        replicas of each kind.
         """
         state = self._state = self._begin() if self._state is None else self._again(self._state)
         for _ in range(rounds):
@@ -240,7 +241,7 @@ class CoverRoot:
                 if not state.near_enough and fresh:
                     state.stale = False
                     continue
-            cuts = self._cuts(state, answer, look, precise_rounds, cut_fraction)
+            cuts = self._cuts(state, answer, look, which)
             if not cuts:
                 if full:
                     return
@@ -277,16 +278,15 @@ class CoverRoot:
         state.centre = np.append(state.centre, np.zeros(len(answer.duals) - len(state.centre)))
         return answer.duals if state.stale else _CENTRE * state.centre + (1 - _CENTRE) * answer.duals
 
-    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, precise_rounds: int, cut_fraction: float) -> list[Cut]:
+    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, which: CutRounds) -> list[Cut]:
         """Quick cuts while they pay, then precise ones."""
         if state.cut_rounds < _MOST_CUT_ROUNDS:
             state.cut_rounds += 1
-            for prices_of in (self._most_feasible, self._market_and_least):
-                market, least = prices_of(look)
-                cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
-                if cuts and total >= cut_fraction * abs(answer.value):
-                    return cuts
-        if state.precise_rounds >= precise_rounds:
+            market, least = self._most_feasible(look) if which.gentle else self._market_and_least(look)
+            cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
+            if cuts and total >= which.least_fraction * abs(answer.value):
+                return cuts
+        if state.precise_rounds >= which.precise_rounds:
             return []
         state.precise_rounds += 1
         return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from planner.problem import Pattern
+from solvers.exact.cover_cuts import CutRounds
 from solvers.exact.cover_integer import Neighbourhoods, WholeProgram, neighbourhoods, solve_whole
-from solvers.exact.cover_root import CUT_FRACTION, CoverRoot
+from solvers.exact.cover_root import CoverRoot
 from solvers.exact.effort import Search, completed, value_of_plan
 from solvers.exact.mix_dive import MixDive
 from solvers.exact.reach import solve_integer, within_gap
@@ -40,8 +41,8 @@ _RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
 _MOST_GPUS = 600
 _MANY_NODES = 1_000_000
-# cuts that are violated by less than this part of the value in all wait until plans are looked for
-_COARSE_FRACTION = 3e-3
+# quick cuts that are violated by less than this part of the value in all are left out; by the second one, they wait for plans
+_FINE_FRACTION, _COARSE_FRACTION = 4e-4, 3e-3
 # fleets for which a second process is worth its start
 _FEWEST_GPUS = 64
 
@@ -135,9 +136,10 @@ class _Stage:
             self.raise_floor(bound)
             return self.closed(part)
 
-        # where plans wait for it, the first relaxation of a large fleet ends with coarse cuts
-        cut_fraction = _COARSE_FRACTION if not precise_rounds and self.gpus > _MOST_GPUS else CUT_FRACTION
-        self.root.run(self.search.effort.rounds, enough, precise_rounds=precise_rounds, cut_fraction=cut_fraction)
+        # plans of a large fleet wait for the first relaxation, and mixes say more than any cut
+        fraction = _FINE_FRACTION if precise_rounds or self.gpus <= _MOST_GPUS else _COARSE_FRACTION
+        which = CutRounds(self.gpus > _MOST_GPUS, fraction, precise_rounds)
+        self.root.run(self.search.effort.rounds, enough, which)
         # the last look comes after the last question whether it is enough
         self.raise_floor(self.root.bound)
         if self.goal.priority is None:

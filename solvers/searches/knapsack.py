@@ -67,7 +67,8 @@ class Knapsack:
         self._known: Floats = self._values
         # values and reach at the last table over all classes
         self._base: tuple[Floats, Floats] | None = None
-        self._near = self._fits.copy()
+        # values and reach at the last watched table
+        self._watched: tuple[Floats, Floats] | None = None
 
     def _grid(self) -> tuple[Integers, tuple[int, ...]]:
         """Unit of each row in the table, and the table's shape: fine in the last row, coarse in the others."""
@@ -87,11 +88,15 @@ class Knapsack:
     def price(self, values: Floats, *, price: float | None = None, near: bool = False) -> None:
         """Fill the table for values per class of the problem (negative ones count as zero), with near only for the near classes.
 
+        Near are those that were at the last watched table, or whose own rise since then brought them there.
         With a price, classes are left out that cannot be part of a pattern worth more than it: what a pattern with a class was worth at
         the last full table has risen at most by what the class and the others, each as much as any did, have risen since.
         """
         self._values = np.maximum(0.0, values[self._classes])
-        useful = (self._near if near else self._fits) & (self._values > 0.0)
+        useful = self._fits & (self._values > 0.0)
+        if near and price is not None and self._watched is not None:
+            then, reach = self._watched
+            useful &= reach + self._values - then >= _NEAR_FRACTION * price
         complete = True
         if price is not None and not near and self._base is not None:
             before, reach = self._base
@@ -134,10 +139,9 @@ class Knapsack:
         room = self._cells.table(own).ravel()[self._beside]
         return np.where(self._fits, np.maximum(0.0, price - own - room) / self._most, math.inf)
 
-    def watch_near(self, price: float) -> None:
-        """Remember which classes are near a price at the values of the (full) table."""
-        reach = self._known + self._table.ravel()[self._beside]
-        self._near = self._fits & (reach >= _NEAR_FRACTION * price)
+    def watch(self) -> None:
+        """Remember how near classes are to a price at the values of the (full) table."""
+        self._watched = (self._known, self._known + self._table.ravel()[self._beside])
 
     def best(self, price: float, *, quick: bool = False) -> Valued:
         """Patterns worth more than price, the most valuable one among them, and an upper value of all; with quick only patterns."""

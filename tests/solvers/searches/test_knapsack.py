@@ -162,9 +162,9 @@ def test_pricing_of_near_classes_alone_gives_legal_patterns(seed: int, part: flo
     one = priced(seed)
     seller = Knapsack(one.group)
     seller.price(one.values)
-    seller.watch_near(part * one.best())
+    seller.watch()
     later = Priced(one.group, values(Random(seed + 1)))
-    seller.price(later.values, near=True)
+    seller.price(later.values, price=part * one.best(), near=True)
     price = part * later.best()
     for quick in (True, False):
         found = seller.best(price, quick=quick)
@@ -172,6 +172,17 @@ def test_pricing_of_near_classes_alone_gives_legal_patterns(seed: int, part: flo
     # a full table afterwards knows all classes again
     seller.price(later.values)
     assert seller.best(0.0).upper_value >= later.best()
+
+
+def test_a_class_that_rises_becomes_near() -> None:
+    group = Group(0, (0, 1), ((6,), (7,)), (10,), (1, 1), (0, 1), (frozenset(), frozenset()), ("", ""), ())
+    seller = Knapsack(group)
+    seller.price(np.array([5.0, 1.0]))
+    seller.watch()
+    seller.price(np.array([5.0, 1.1]), price=4.0, near=True)
+    assert seller.best(1.0).patterns == [(0,)]
+    seller.price(np.array([1.0, 5.0]), price=4.0, near=True)
+    assert seller.best(0.5).patterns == [(1,)]
 
 
 @MANY
