@@ -33,9 +33,10 @@ from solvers.model.slots import slots
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
-# parts of a time limit after which the relaxation, the dives (of small and large fleets) and the proofs by enumeration end; the integer
-# program gets a part of the rest, and after the last part nothing is begun
-_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.86, 0.8, 0.9, 0.45, 0.95
+# parts of a time limit after which the relaxation, the dives (of small and large fleets), the bound beside the latter, and the proofs by
+# enumeration end; the integer program gets a part of the rest, and after the last part nothing is begun. Packing follows a dive: it takes
+# a twentieth of the time of the largest fleets
+_ROOT, _DIVE_SMALL, _DIVE, _BESIDE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.82, 0.86, 0.8, 0.9, 0.45, 0.95
 # rounds in which mixes join the relaxation, before a dive and before an integer program
 _RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
@@ -91,7 +92,7 @@ class _Stage:
         if self.closed(_LAST) or self.root.answer is None:
             return
         precise_rounds = self.search.effort.precise_rounds
-        self._beside(self._plans, lambda: self.relax(precise_rounds, self._dive_part))
+        self._beside(self._plans, lambda: self.relax(precise_rounds, _DIVE_SMALL if self.gpus <= _MOST_GPUS else _BESIDE))
         if self.closed(_WIDEN):
             return
         if self.gpus <= _MOST_GPUS:
