@@ -241,7 +241,7 @@ class CoverRoot:
                 if not state.near_enough and fresh:
                     state.stale = False
                     continue
-            cuts = self._cuts(state, answer, look, which)
+            cuts = self._cuts(state, answer, look, which, lambda: enough(self.bound))
             if not cuts:
                 if full:
                     return
@@ -278,7 +278,7 @@ class CoverRoot:
         state.centre = np.append(state.centre, np.zeros(len(answer.duals) - len(state.centre)))
         return answer.duals if state.stale else _CENTRE * state.centre + (1 - _CENTRE) * answer.duals
 
-    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, which: CutRounds) -> list[Cut]:
+    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, which: CutRounds, stop: Callable[[], bool]) -> list[Cut]:
         """Quick cuts while they pay, then precise ones."""
         if state.cut_rounds < _MOST_CUT_ROUNDS:
             state.cut_rounds += 1
@@ -289,7 +289,7 @@ class CoverRoot:
         if state.precise_rounds >= which.precise_rounds:
             return []
         state.precise_rounds += 1
-        return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices)
+        return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices, stop)
 
 
 def nodes_of(columns: Sequence[Column]) -> dict[int, int]:

@@ -42,7 +42,7 @@ class MixDive:
 
     def __init__(self, root: CoverRoot, over: Callable[[], bool], time_left_s: Callable[[], float | None] = lambda: None) -> None:
         """Over tells that time is up, time_left_s how much is left for one integer program (None: its nodes are counted)."""
-        self.root, self._over, self._time_left_s = root, over, time_left_s
+        self.root, self.over, self._time_left_s = root, over, time_left_s
         self.program = root.program
         self.finder = MixFinder(root.offers, root.pricing)
         self._mixes: defaultdict[int, list[tuple[int, MixColumn]]] = defaultdict(list)
@@ -105,7 +105,7 @@ class MixDive:
             patterns = pack(self.root, fixed)
             yield patterns
             left_out = too_many(self.root.problem, patterns, way)
-            if not left_out or self._over():
+            if not left_out or self.over():
                 break
             for pattern in left_out:
                 lacking[pattern.pool] += pattern.count
@@ -144,7 +144,7 @@ class MixDive:
             low = min(pools[pool].min_nodes, pools[pool].nodes)
             integer.bound_columns([at], [max(low, way.get(pool, low) - 2)], [min(pools[pool].nodes, way.get(pool, low) + 2)])
         mixes = [(at, mix) for demand, listed in sorted(self._mixes.items()) if demand not in fixed for at, mix in listed]
-        limits = IntegerLimits(_TOGETHER_NODES, gap_fraction=_TOGETHER_GAP, time_limit_s=self._time_left_s(), stop=self._over)
+        limits = IntegerLimits(_TOGETHER_NODES, gap_fraction=_TOGETHER_GAP, time_limit_s=self._time_left_s(), stop=self.over)
         found = integer.solve_integer([*nodes.values(), *(at for at, _ in mixes)], limits)
         if found.columns is None or float(found.columns[: len(self.root.problem.demands)].sum()) > 1e-6:
             return False
@@ -163,7 +163,7 @@ class MixDive:
         chosen_last = False
         before, batch, given_up, taken_back = math.inf, list[tuple[int, MixColumn]](), set[int](), 0
         while answer is not None:
-            if batch and answer.value > before + self._allowed(before) and taken_back < _MOST_TAKEN_BACK and not self._over():
+            if batch and answer.value > before + self._allowed(before) and taken_back < _MOST_TAKEN_BACK and not self.over():
                 taken_back += 1
                 back, batch = batch[len(batch) // 2 :], batch[: len(batch) // 2]
                 given_up.update(at for at, _ in back if not batch)
@@ -176,13 +176,13 @@ class MixDive:
             rates = self._rates(answer, fixed)
             if not rates:
                 break
-            if len(rates) <= _FEW_OPEN and not chosen_last and not self._over():
+            if len(rates) <= _FEW_OPEN and not chosen_last and not self.over():
                 chosen_last = True
                 last = self._together(fixed, way)
                 if last:
                     answer = self._refine(fixed, 0)
                     continue
-            sure = [item for item in rates if item[0] >= _SURE or self._over()]
+            sure = [item for item in rates if item[0] >= _SURE or self.over()]
             chosen = sure or [item for item in rates[: max(1, int(_PART * len(rates)))] if item[0] >= min(_NEARLY, rates[0][0])]
             batch = [] if sure else [(at, mix) for _, at, mix in chosen]
             for _, at, mix in chosen:
@@ -222,7 +222,7 @@ class MixDive:
         """Solve, and look for columns and mixes of the demands that are open."""
         answer = self.program.solver.solve()
         for _ in range(rounds):
-            if answer is None or self._over():
+            if answer is None or self.over():
                 return answer
             look = self.root.look(answer.duals, full=False)
             fresh = self.program.add(look.columns) + self._more(answer, look, fixed)

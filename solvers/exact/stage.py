@@ -33,10 +33,11 @@ from solvers.model.slots import slots
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
-# parts of a time limit after which the relaxation, the dives (of small and large fleets), the bound beside the latter, and the proofs by
-# enumeration end; the integer program gets a part of the rest, and after the last part nothing is begun. Packing follows a dive: it takes
-# a twentieth of the time of the largest fleets
-_ROOT, _DIVE_SMALL, _DIVE, _BESIDE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.82, 0.86, 0.8, 0.9, 0.45, 0.95
+# parts of a time limit after which the relaxation, the dives (of small and large fleets), the bound beside the latter, the bound from whole
+# GPUs, and the proofs by enumeration end, and after the last one nothing is begun; integer programs get a part of the rest. Packing follows
+# a dive: it takes a twentieth of the time of the largest fleets
+_ROOT, _DIVE_SMALL, _DIVE, _BESIDE, _SETTLE, _WIDEN, _LAST = 0.45, 0.55, 0.82, 0.86, 0.65, 0.8, 0.95
+_INTEGER, _SHARED_INTEGER = 0.3, 0.45
 # rounds in which mixes join the relaxation, before a dive and before an integer program
 _RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
@@ -154,7 +155,7 @@ class _Stage:
         if self.goal.priority is None:
 
             def enough(bound: float) -> bool:
-                return self.master.exact_bound(bound) >= self.search.value(self.goal) or effort.over(_LAST)
+                return self.master.exact_bound(bound) >= self.search.value(self.goal) or effort.over(_SETTLE)
 
             settle(self.root, effort.tries, enough)
             yield counts.bound
@@ -168,8 +169,7 @@ class _Stage:
                 best = min(best, plan, key=partial(value_of_plan, self.search.problem))
         if not effort.over(_LAST):
             program = WholeProgram(self.root, dive, effort.breadth, best)
-            near = Neighbourhoods(effort.neighbourhoods, time_left_s=self._left_s, stop=effort.over)
-            yield from neighbourhoods(program, dive, partial(completed, self.search.problem), near)
+            yield from neighbourhoods(program, dive, partial(completed, self.search.problem), self._near)
 
     def _left_s(self) -> float | None:
         """Seconds until nothing is begun any more; None without a limit, and none where somebody wants no more."""
@@ -203,15 +203,26 @@ class _Stage:
                 yield completed(self.search.problem, patterns)
 
     def improve(self) -> None:
-        """Look for a better incumbent among combinations of columns that nearly pay."""
+        """Look for a better incumbent among combinations of columns that nearly pay, then near the incumbent."""
         effort = self.search.effort
-        dive = MixDive(self.root, effort.over)
+        dive = MixDive(self.root, partial(effort.over, _LAST))
         # prices at which mixes are chosen bring patterns that no other prices bring
         dive.relax(_MIXED_ROUNDS)
-        found = solve_whole(self.root, dive, self.search.incumbent, effort.breadth, self._limits(_INTEGER))
+        if effort.over(_LAST):
+            return
+        program = WholeProgram(self.root, dive, effort.breadth, self.search.incumbent)
+        found = program.solve(self._limits(_INTEGER))
         if found is not None:
             self.search.offer(completed(self.search.problem, found))
         self.search.report(self.goal, self.floor)
+        program.begin_with(dive, self.search.incumbent)
+        for plan in neighbourhoods(program, dive, partial(completed, self.search.problem), self._near):
+            self.search.offer(plan)
+
+    @property
+    def _near(self) -> Neighbourhoods:
+        effort = self.search.effort
+        return Neighbourhoods(effort.neighbourhoods, time_left_s=self._left_s, stop=effort.over)
 
     def prove(self) -> None:
         """Decide the gap to the bound part by part, while the columns that a solution there can use are few enough."""
