@@ -160,9 +160,9 @@ class _Stage:
             settle(self.root, effort.tries, enough)
             yield counts.bound
             way = {i: n for i, n in enumerate(counts.nodes) if self.search.problem.pools[i].billing == "node"}
-            dive.fix_nodes(way)
+            dive.nodes.fix(way)
             found = solve_whole(self.root, dive, (), effort.breadth, self._limits(_SHARED_INTEGER))
-            dive.free_nodes()
+            dive.nodes.free()
             if found is not None:
                 plan = completed(self.search.problem, found)
                 yield plan
