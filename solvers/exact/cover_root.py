@@ -21,14 +21,14 @@ from solvers.exact.offers import Offers, first_prices, offers
 from solvers.exact.pricing import Priced, Prices, Pricing, prices
 from solvers.highs import LinearAnswer
 from solvers.model.arrays import Floats
-from solvers.model.columns import Column, GpuColumn, LossColumn, NodeColumn, PatternColumn, ReplicaColumn
+from solvers.model.columns import Column, GpuColumn, LossColumn, PatternColumn, ReplicaColumn
 from solvers.model.master import Master
 from solvers.model.shape_catalogue import ShapeCatalogue
 from solvers.searches.least import cheapest
 from solvers.searches.slices import Slices
 
-# part of the best known duals in the smoothed ones
-_CENTRE = 0.6
+# part of the best known duals in the smoothed ones, and in those of a last look after cuts
+_CENTRE, _STEADY = 0.6, 0.9
 # columns are generated until the program is within this part of the bound
 _TAIL_FRACTION = 3e-4
 _MOST_CUT_ROUNDS, _MOST_QUICK = 14, 12
@@ -46,6 +46,7 @@ _MOST_DIRECT = 3
 class Look:
     """Prices and worth of options at some duals: what group patterns are worth at most, and per demand the worth of its cuts."""
 
+    duals: Floats
     at: Prices
     worth: Floats
     cost: Floats
@@ -89,6 +90,7 @@ class CoverRoot:
         self.program.add_cuts(first_cuts(self.problem, self.offers))
         self.bound = -math.inf
         self.best: Priced | None = None
+        self._steady: Floats = np.zeros(0)
         self.answer: LinearAnswer | None = None
         self._state: _Generation | None = None
         self._lifted: tuple[Look, Floats, Floats] | None = None
@@ -133,7 +135,7 @@ class CoverRoot:
                     seller.watch()
             values.append(valued.upper_value)
         cost = self.costs(at)
-        return Look(at, worth, cost, values, [*columns, *self._direct(worth, cost)])
+        return Look(duals, at, worth, cost, values, [*columns, *self._direct(worth, cost)])
 
     def gpu(self, pool: int, classes: Sequence[int]) -> GpuColumn:
         """A GPU that offers these slot classes, as shapes."""
@@ -168,7 +170,7 @@ class CoverRoot:
         if math.isnan(priced.bound):
             return self.bound
         if self.best is None or priced.bound > self.best.bound:
-            self.best = priced
+            self.best, self._steady = priced, look.duals
         self.bound = max(self.bound, priced.bound)
         if self.master.goal.priority is None:
             self.counts.cut(priced)
@@ -180,10 +182,6 @@ class CoverRoot:
             cost = self.costs(replace(look.at, slot_values=self.pricing.lifted(look.at)))
             self._lifted = (look, cost, self.least(cost, look.at.unserved_prices))
         return self._lifted[1:]
-
-    def _market_and_least(self, look: Look) -> tuple[Floats, Floats]:
-        market = self.market(look)
-        return market, self.least(market, look.at.unserved_prices)
 
     def least(self, cost: Floats, unserved_prices: Sequence[float] | Mapping[int, float]) -> Floats:
         """The least that serving each demand costs, or leaving it unserved."""
@@ -227,7 +225,7 @@ class CoverRoot:
             self.answer = answer
             if enough(self.bound):
                 # the bound rests on the last full look, which may be long ago
-                self.bound_at(self.look(self._smoothed(state, answer), full=True))
+                self.bound_at(self.look(self._last(state, answer), full=True))
                 return
             look, fresh, full = self._generate(state, answer)
             if not full and (fresh or not state.stale):
@@ -278,11 +276,19 @@ class CoverRoot:
         state.centre = np.append(state.centre, np.zeros(len(answer.duals) - len(state.centre)))
         return answer.duals if state.stale else _CENTRE * state.centre + (1 - _CENTRE) * answer.duals
 
+    def _last(self, state: _Generation, answer: LinearAnswer) -> Floats:
+        """Duals for a last look: close to those of the best bound where the columns that the last cuts ask for are not there yet."""
+        if math.isfinite(state.best):
+            return self._smoothed(state, answer)
+        steady = np.append(self._steady, np.zeros(len(answer.duals) - len(self._steady)))
+        return _STEADY * steady + (1 - _STEADY) * answer.duals
+
     def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, which: CutRounds, stop: Callable[[], bool]) -> list[Cut]:
         """Quick cuts while they pay, then precise ones."""
         if state.cut_rounds < _MOST_CUT_ROUNDS:
             state.cut_rounds += 1
-            market, least = self._most_feasible(look) if which.gentle else self._market_and_least(look)
+            market = self._most_feasible(look)[0] if which.gentle else self.market(look)
+            least = self._most_feasible(look)[1] if which.gentle else self.least(market, look.at.unserved_prices)
             cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
             if cuts and total >= which.least_fraction * abs(answer.value):
                 return cuts
@@ -290,8 +296,3 @@ class CoverRoot:
             return []
         state.precise_rounds += 1
         return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices, stop)
-
-
-def nodes_of(columns: Sequence[Column]) -> dict[int, int]:
-    """Where the columns of nodes are, per pool."""
-    return {column.pool: at for at, column in enumerate(columns) if isinstance(column, NodeColumn)}

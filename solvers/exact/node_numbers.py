@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from solvers.exact.cover_program import CoverProgram
-from solvers.exact.cover_root import nodes_of
 from solvers.highs import LinearAnswer, LinearSolver
+from solvers.model.columns import Column, NodeColumn
 
 
 class NodeNumbers:
@@ -51,3 +51,8 @@ class NodeNumbers:
             near = (math.floor(value + 1e-6), math.ceil(value - 1e-6))
             out[pool] = sorted({min(self._pools[pool].nodes, max(self.least(pool), number)) for number in near})
         return out
+
+
+def nodes_of(columns: Sequence[Column]) -> dict[int, int]:
+    """Where the columns of nodes are, per pool."""
+    return {column.pool: at for at, column in enumerate(columns) if isinstance(column, NodeColumn)}

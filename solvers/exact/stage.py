@@ -35,9 +35,10 @@ _SHARES = (0.1, 0.3, 1.0)
 
 # parts of a time limit after which the relaxation, the dives (of small and large fleets), the bound beside the latter, the bound from whole
 # GPUs, and the proofs by enumeration end, and after the last one nothing is begun; integer programs get a part of the rest. Packing follows
-# a dive: it takes a twentieth of the time of the largest fleets
+# a dive: it takes the longer the larger the fleet is, up to so many GPUs
 _ROOT, _DIVE_SMALL, _DIVE, _BESIDE, _SETTLE, _WIDEN, _LAST = 0.45, 0.55, 0.82, 0.86, 0.65, 0.8, 0.95
 _INTEGER, _SHARED_INTEGER = 0.3, 0.45
+_PACK, _MOST_PACKED = 3.5e-6, 20_000
 # rounds in which mixes join the relaxation, before a dive and before an integer program
 _RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
@@ -120,7 +121,7 @@ class _Stage:
     @property
     def _dive_part(self) -> float:
         """The part of a time limit after which dives end: an integer program needs the rest."""
-        return _DIVE_SMALL if self.gpus <= _MOST_GPUS else _DIVE
+        return _DIVE_SMALL if self.gpus <= _MOST_GPUS else _DIVE - _PACK * min(_MOST_PACKED, self.gpus)
 
     def _take(self, findings: Iterable[Found]) -> None:
         """Learn plans and bounds."""

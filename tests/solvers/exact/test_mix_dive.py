@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Pattern, Problem, pattern_violations, violations
-from solvers.exact.cover_root import nodes_of
 from solvers.exact.effort import completed
 from solvers.exact.mix_dive import MixDive
+from solvers.exact.node_numbers import nodes_of
 from solvers.exact.packed import too_many
 from solvers.solution import answer, trimmed
 from tests.solvers.exact.roots import FEATURES, goals, never, root_of, served_by_best_fit
