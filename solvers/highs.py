@@ -1,15 +1,17 @@
 """HiGHS behind one typed door: a linear program that grows by rows and columns, and integer programs over it.
 
-Four traps shape this file: the number of threads is global to the process and may not change between runs, so it is one everywhere; the
+Five traps shape this file: the number of threads is global to the process and may not change between runs, so it is one everywhere; the
 objective keeps an old value on an infeasible model, so the model status is read first; the public class prints a banner before any option
-can silence it; limits count nodes and never the clock unless the caller asks for it, so that equal input gives equal output.
+can silence it; limits count nodes and never the clock unless the caller asks for it, so that equal input gives equal output; presolve
+may turn a solution to begin with into a cheaper one that does not exist, and then every solution in between is thrown away.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import highspy
@@ -24,6 +26,9 @@ from solvers.model.arrays import Floats
 _PRIMAL, _DUAL = 4, 1
 # HiGHS looks at the clock between its steps, and the answer must still be read
 _TIME_FRACTION = 0.85
+# a value that differs by more than this part from what its columns cost is not theirs; then what is cheaper by a part is sought without
+# a solution to begin with, unless there is hardly any time left
+_SAME_FRACTION, _CHEAPER_FRACTION, _LEAST_S = 1e-6, 1e-5, 0.05
 
 
 @dataclass(slots=True)
@@ -147,9 +152,37 @@ class LinearSolver:
 
     def solve_integer(self, whole: Sequence[int], limits: IntegerLimits, start: Floats | None = None) -> IntegerAnswer:
         """Solve with some columns in whole numbers; start is a solution to begin with. Use on a copy: it stays an integer program."""
-        solver = self._solver
         at = np.array(whole, dtype=np.int32)
-        solver.changeColsIntegrality(len(at), at, np.full(len(at), highspy.HighsVarType.kInteger))
+        self._solver.changeColsIntegrality(len(at), at, np.full(len(at), highspy.HighsVarType.kInteger))
+        began_s = time.monotonic()
+        answer = self._branch(limits, start)
+        if start is None or answer.columns is None or not self._mistaken(answer.columns):
+            return answer
+        left_s = None if limits.time_limit_s is None else limits.time_limit_s - (time.monotonic() - began_s)
+        if left_s is not None and left_s <= _LEAST_S:
+            return answer
+        better = self._cheaper_than(answer.columns).solve_integer(whole, replace(limits, time_limit_s=left_s))
+        return answer if better.columns is None else better
+
+    def _mistaken(self, columns: Floats) -> bool:
+        """Whether the value of the last solution is not what its columns cost."""
+        value = float(self._solver.getInfo().objective_function_value)
+        return abs(float(self._costs() @ columns) - value) > _SAME_FRACTION * max(1.0, abs(value))
+
+    def _costs(self) -> Floats:
+        return np.array(self._solver.getLp().col_cost_)
+
+    def _cheaper_than(self, columns: Floats) -> LinearSolver:
+        """The same program in which only what costs less than these values of the columns is a solution."""
+        other = self.copied()
+        costs = self._costs()
+        entries = Entries()
+        entries.add(dict(enumerate(costs.tolist())))
+        other.add_rows([-math.inf], [float(costs @ columns) * (1.0 - _CHEAPER_FRACTION)], entries)
+        return other
+
+    def _branch(self, limits: IntegerLimits, start: Floats | None) -> IntegerAnswer:
+        solver = self._solver
         solver.setOptionValue("mip_max_nodes", limits.nodes)
         solver.setOptionValue("mip_rel_gap", limits.gap_fraction)
         solver.setOptionValue("mip_abs_gap", limits.gap)

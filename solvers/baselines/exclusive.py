@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from planner.problem import Problem, Solution
 from solvers.baselines.greedy import at_once, largest, open_fresh, order, shapes_by_demand
 from solvers.baselines.packing import Packing
-from solvers.model.shape_catalogue import catalogue
+from solvers.model.shape_catalogue import options_of
 from solvers.model.useful_shapes import takes_whole_gpus, usable_shapes
 from solvers.searches.mixes import MixSearch
 from solvers.solution import answer, trimmed
@@ -38,7 +38,7 @@ def solve(problem: Problem) -> Solution:
 
 def _cheapest_mix(problem: Problem, demand: int, shapes: Sequence[int]) -> list[tuple[int, int]]:
     """Shapes of the cheapest mix with their counts, as far as the pools could ever hold it; empty when none serves the demand."""
-    options = catalogue(problem, shapes).options[demand]
+    options = options_of(problem, demand, shapes)
     prices = [float(problem.pools[problem.shapes[i].pool].price_microusd_per_h * problem.shapes[i].gpus) for i in shapes]
     found = MixSearch(options, prices).run().found
     return [(shapes[option], count) for option, count in (found[-1][1].counts if found else ())]

@@ -55,8 +55,9 @@ def _fresh_shape(packing: Packing, shapes: Sequence[int]) -> tuple[int, int] | N
     """
     best: tuple[tuple[float, ...], int, int] | None = None
     rooms: dict[tuple[int, int], int] = {}
+    missing_microrps = packing.missing(packing.problem.shapes[shapes[0]].demand) if shapes else 0
     for index in shapes:
-        served_microrps = packing.served(index)
+        served_microrps = packing.served(index, missing_microrps)
         if not helps(packing, index, served_microrps):
             continue
         shape = packing.problem.shapes[index]

@@ -142,14 +142,17 @@ class Packing:
         self.replicas[demand] += count
         self.largest_microrps[demand] = max(self.largest_microrps[demand], offered)
 
-    def served(self, shape: int) -> int:
-        """Micro-requests/s by which the shortfall of its demand would shrink if the shape were added."""
+    def served(self, shape: int, missing_microrps: int | None = None) -> int:
+        """Micro-requests/s by which the shortfall of its demand would shrink if the shape were added.
+
+        missing_microrps is that shortfall, for those who ask about many shapes of one demand.
+        """
         wanted = self.problem.shapes[shape]
         i = wanted.demand
         capacity_microrps = self.capacity_microrps[i] + wanted.capacity_microrps
         largest_microrps = max(self.largest_microrps[i], wanted.capacity_microrps)
         after = shortfall(self.problem.demands[i], capacity_microrps, self.replicas[i] + 1, largest_microrps)
-        return self.missing(i) - after
+        return (self.missing(i) if missing_microrps is None else missing_microrps) - after
 
     def patterns(self) -> list[Pattern]:
         """One pattern per group of GPUs in use."""

@@ -7,7 +7,8 @@ market prices, precise ones the prices at which the program's answer is violated
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +25,19 @@ _LEAST_VIOLATION = 1e-4
 _LEAST_WORTH = 1e-6
 # options beside those in use that a precise cut looks at, and what a unit of their weight costs
 _COMPANIONS, _LEAN = 8, 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class CutRounds:
+    """Which cuts are sought: quick ones while a round is violated by this part of the value, then rounds of precise ones.
+
+    Quick cuts are made at market prices, gentle ones at prices that no GPU sells for more than it costs: they bring hardly a column, so
+    the bound follows at once, but plans have little to choose from.
+    """
+
+    gentle: bool = False
+    least_fraction: float = 4e-4
+    precise_rounds: int = 0
 
 
 def first_cuts(problem: Problem, offers: Offers) -> list[Cut]:
@@ -67,10 +81,17 @@ def separate(
     return cuts, total
 
 
-def precise(program: CoverProgram, values: Floats, reduced: Floats, unserved_prices: Sequence[float] | Mapping[int, float]) -> list[Cut]:
+def precise(
+    program: CoverProgram,
+    values: Floats,
+    reduced: Floats,
+    unserved_prices: Sequence[float] | Mapping[int, float],
+    stop: Callable[[], bool],
+) -> list[Cut]:
     """The most violated cuts of demands that must be served and for which capacity alone decides that.
 
-    reduced is per option what it lacks in worth to pay: the options that lack least take part beside those in use.
+    reduced is per option what it lacks in worth to pay: the options that lack least take part beside those in use. stop is asked before
+    each demand.
     """
     usage, offers = program.usage(values), program.offers
     cuts: list[Cut] = []
@@ -78,6 +99,8 @@ def precise(program: CoverProgram, values: Floats, reduced: Floats, unserved_pri
         own = offers.of(i)
         if not offers.plain[i] or own.start == own.stop or math.isfinite(unserved_prices[i]):
             continue
+        if stop():
+            break
         useful = np.flatnonzero(offers.capacity[own] > 0)
         lean = np.full(len(useful), math.inf)
         lean[np.argsort(reduced[own][useful], kind="stable")[:_COMPANIONS]] = _LEAN

@@ -25,6 +25,9 @@ from solvers.model.useful_shapes import takes_whole_gpus
 from solvers.searches.knapsack import Knapsack
 from solvers.solution import merged
 
+# a column that a plan has less often may be used so often in a better one
+_FEW = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Breadth:
@@ -56,7 +59,7 @@ def enrich(root: CoverRoot, dive: MixDive, breadth: Breadth) -> Look | None:
     look = root.look(answer.duals, full=True)
     columns: list[Column] = list(look.columns)
     for group, seller in zip(root.master.slots.groups, root.pricing.every_seller, strict=True):
-        if isinstance(seller, Knapsack):
+        if isinstance(seller, Knapsack) and not dive.over():
             floor = look.at.gpu_prices[group.pool, 1] * breadth.near_fraction
             columns.extend(root.gpu(group.pool, pattern) for pattern in seller.near(floor, breadth.patterns))
     these = root.offers
@@ -78,6 +81,7 @@ class WholeProgram:
         """Gather the columns. plan is one to begin with; its columns take part."""
         self._root, self._program = root, root.program
         enrich(root, dive, breadth)
+        self._plan = bool(plan)
         self.start = _start(root, dive, plan)
         answer = self._program.solver.solve()
         self._plain = {i for i in self._program.mix_row if root.offers.plain[i]}
@@ -98,6 +102,8 @@ class WholeProgram:
         # what does not exist has no place among whole numbers
         none = [*range(program.at(0)), *(program.at(k) for k in gone)]
         integer.bound_columns(none, [0.0] * len(none), [0.0] * len(none))
+        if self._plan:
+            self._narrow(integer, set(gone))
         if free is not None:
             self._fix(integer, free)
         whole = [program.at(k) for k, column in enumerate(columns) if not isinstance(column, LossColumn)]
@@ -107,6 +113,17 @@ class WholeProgram:
         values = program.of_columns(found.columns).tolist()
         counts = {column: round(value) for column, value in zip(columns, values, strict=True) if round(value) > 0}
         return within_mixes(self._root, patterns_of(self._root, counts), [each for each in counts if isinstance(each, MixColumn)])
+
+    def _narrow(self, integer: LinearSolver, gone: AbstractSet[int]) -> None:
+        """Not many more of any column than at the start.
+
+        Where there is no such limit, presolve drops columns of the start for others that are no worse: the solver then believes in a start
+        that is cheaper than any solution, and throws away what it finds.
+        """
+        columns = self._program.columns
+        free = [k for k, column in enumerate(columns) if k not in gone and not isinstance(column, NodeColumn | LossColumn)]
+        most = [max(_FEW, self.start.get(columns[k], 0) + 1) for k in free]
+        integer.bound_columns([self._program.at(k) for k in free], [0.0] * len(free), most)
 
     def begin_with(self, dive: MixDive, plan: Sequence[Pattern]) -> None:
         """Another plan to begin with."""

@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from solvers.exact.counts import Counts
-from solvers.exact.cover_cuts import first_cuts, precise, separate
+from solvers.exact.cover_cuts import CutRounds, first_cuts, precise, separate
 from solvers.exact.cover_program import CoverProgram, Cut
+from solvers.exact.first_columns import first_columns, first_duals
 from solvers.exact.offers import Offers, first_prices, offers
 from solvers.exact.pricing import Priced, Prices, Pricing, prices
 from solvers.highs import LinearAnswer
 from solvers.model.arrays import Floats
-from solvers.model.columns import Column, GpuColumn, LossColumn, NodeColumn, PatternColumn, ReplicaColumn
+from solvers.model.columns import Column, GpuColumn, LossColumn, PatternColumn, ReplicaColumn
 from solvers.model.master import Master
 from solvers.model.shape_catalogue import ShapeCatalogue
 from solvers.searches.least import cheapest
 from solvers.searches.slices import Slices
 
-# part of the best known duals in the smoothed ones
-_CENTRE = 0.6
-# columns are generated until the program is within this part of the bound, cuts until they add less than that part
-_TAIL_FRACTION, CUT_FRACTION = 3e-4, 4e-4
+# part of the best known duals in the smoothed ones, and in those of a last look after cuts
+_CENTRE, _STEADY = 0.6, 0.9
+# columns are generated until the program is within this part of the bound
+_TAIL_FRACTION = 3e-4
 _MOST_CUT_ROUNDS, _MOST_QUICK = 14, 12
+_QUICK_CUTS = CutRounds()
 # where between its worth and the most that it may cost the market price of a shared option lies: at the end, pairs of such options beside
 # each other would cost more than their GPU, and each round of cuts would bring a flood of columns
 _MARKET = 0.6
@@ -44,6 +46,7 @@ _MOST_DIRECT = 3
 class Look:
     """Prices and worth of options at some duals: what group patterns are worth at most, and per demand the worth of its cuts."""
 
+    duals: Floats
     at: Prices
     worth: Floats
     cost: Floats
@@ -87,8 +90,10 @@ class CoverRoot:
         self.program.add_cuts(first_cuts(self.problem, self.offers))
         self.bound = -math.inf
         self.best: Priced | None = None
+        self._steady: Floats = np.zeros(0)
         self.answer: LinearAnswer | None = None
         self._state: _Generation | None = None
+        self._lifted: tuple[Look, Floats, Floats] | None = None
 
     def _capacity(self, shape: int) -> int:
         return self.problem.shapes[shape].capacity_microrps
@@ -127,10 +132,10 @@ class CoverRoot:
                 valued = seller.best(price * (1 + 1e-9) + 1e-9, quick=not full)
                 columns.extend(self.gpu(group.pool, pattern) for pattern in valued.patterns)
                 if full:
-                    seller.watch_near(price)
+                    seller.watch()
             values.append(valued.upper_value)
         cost = self.costs(at)
-        return Look(at, worth, cost, values, [*columns, *self._direct(worth, cost)])
+        return Look(duals, at, worth, cost, values, [*columns, *self._direct(worth, cost)])
 
     def gpu(self, pool: int, classes: Sequence[int]) -> GpuColumn:
         """A GPU that offers these slot classes, as shapes."""
@@ -157,17 +162,26 @@ class CoverRoot:
     def bound_at(self, look: Look) -> float:
         """The bound that a full look gives; remembers it."""
         feasible = self.pricing.balanced(look.at, look.group_values)
+        feasible = replace(feasible, slot_values=self.pricing.lifted(feasible))
         cost = self.costs(feasible)
         values = self.least(cost, feasible.unserved_prices)
+        self._lifted = (look, cost, values)
         priced = Priced(feasible, feasible.fixed + float(np.sum(values)), values.tolist())
         if math.isnan(priced.bound):
             return self.bound
         if self.best is None or priced.bound > self.best.bound:
-            self.best = priced
+            self.best, self._steady = priced, look.duals
         self.bound = max(self.bound, priced.bound)
         if self.master.goal.priority is None:
             self.counts.cut(priced)
         return priced.bound
+
+    def _most_feasible(self, look: Look) -> tuple[Floats, Floats]:
+        """Prices of options that no GPU sells for more than it costs, as high as they may be, and the least that each demand costs."""
+        if self._lifted is None or self._lifted[0] is not look:
+            cost = self.costs(replace(look.at, slot_values=self.pricing.lifted(look.at)))
+            self._lifted = (look, cost, self.least(cost, look.at.unserved_prices))
+        return self._lifted[1:]
 
     def least(self, cost: Floats, unserved_prices: Sequence[float] | Mapping[int, float]) -> Floats:
         """The least that serving each demand costs, or leaving it unserved."""
@@ -197,11 +211,11 @@ class CoverRoot:
         out[shared] = look.worth[shared] + part * np.where(np.isfinite(rise), rise, 0.0)
         return out
 
-    def run(self, rounds: int, enough: Callable[[float], bool], *, precise_rounds: int = 0, cut_fraction: float = CUT_FRACTION) -> None:
+    def run(self, rounds: int, enough: Callable[[float], bool], which: CutRounds = _QUICK_CUTS) -> None:
         """Columns and cuts, until nothing moves, the bound is enough, or the rounds are used up.
 
-        Quick cuts end where a round of them is violated by less than a part of the value. Then come precise ones,
-        in so many rounds: dear, and worth it where a demand has few replicas of each kind.
+        Quick cuts end where a round of them is violated by too little. Then come precise ones: dear, and worth it where a demand has few
+        replicas of each kind.
         """
         state = self._state = self._begin() if self._state is None else self._again(self._state)
         for _ in range(rounds):
@@ -211,7 +225,7 @@ class CoverRoot:
             self.answer = answer
             if enough(self.bound):
                 # the bound rests on the last full look, which may be long ago
-                self.bound_at(self.look(self._smoothed(state, answer), full=True))
+                self.bound_at(self.look(self._last(state, answer), full=True))
                 return
             look, fresh, full = self._generate(state, answer)
             if not full and (fresh or not state.stale):
@@ -225,7 +239,7 @@ class CoverRoot:
                 if not state.near_enough and fresh:
                     state.stale = False
                     continue
-            cuts = self._cuts(state, answer, look, precise_rounds, cut_fraction)
+            cuts = self._cuts(state, answer, look, which, lambda: enough(self.bound))
             if not cuts:
                 if full:
                     return
@@ -236,9 +250,9 @@ class CoverRoot:
             state.best, state.stale = -math.inf, False
 
     def _begin(self) -> _Generation:
-        centre = self._first_duals()
+        centre = first_duals(self.program, self.guess, self.first_worth)
         look = self.look(centre, full=True)
-        self.program.add([*look.columns, *self._seeds()])
+        self.program.add([*look.columns, *first_columns(self.pricing, self.offers, self.guess)])
         self.bound_at(look)
         return _Generation(centre, centre)
 
@@ -262,53 +276,23 @@ class CoverRoot:
         state.centre = np.append(state.centre, np.zeros(len(answer.duals) - len(state.centre)))
         return answer.duals if state.stale else _CENTRE * state.centre + (1 - _CENTRE) * answer.duals
 
-    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, precise_rounds: int, cut_fraction: float) -> list[Cut]:
+    def _last(self, state: _Generation, answer: LinearAnswer) -> Floats:
+        """Duals for a last look: close to those of the best bound where the columns that the last cuts ask for are not there yet."""
+        if math.isfinite(state.best):
+            return self._smoothed(state, answer)
+        steady = np.append(self._steady, np.zeros(len(answer.duals) - len(self._steady)))
+        return _STEADY * steady + (1 - _STEADY) * answer.duals
+
+    def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, which: CutRounds, stop: Callable[[], bool]) -> list[Cut]:
         """Quick cuts while they pay, then precise ones."""
         if state.cut_rounds < _MOST_CUT_ROUNDS:
             state.cut_rounds += 1
-            market = self.market(look)
-            least = self.least(market, look.at.unserved_prices)
+            market = self._most_feasible(look)[0] if which.gentle else self.market(look)
+            least = self._most_feasible(look)[1] if which.gentle else self.least(market, look.at.unserved_prices)
             cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
-            if cuts and total >= cut_fraction * abs(answer.value):
+            if cuts and total >= which.least_fraction * abs(answer.value):
                 return cuts
-        if state.precise_rounds >= precise_rounds:
+        if state.precise_rounds >= which.precise_rounds:
             return []
         state.precise_rounds += 1
-        return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices)
-
-    def _first_duals(self) -> Floats:
-        duals = np.zeros(self.program.solver.rows)
-        seen: set[int] = set()
-        for cut, row in zip(self.program.cuts, self.program.cut_rows, strict=True):
-            if cut.demand not in seen:
-                seen.add(cut.demand)
-                duals[row] = self.first_worth[cut.demand]
-        cheap = np.full(len(self.master.slots.classes) + 1, math.inf)
-        np.minimum.at(cheap, self.offers.slot, self.guess)
-        for slot, row in self.program.class_row.items():
-            duals[row] = cheap[slot] if np.isfinite(cheap[slot]) else 0.0
-        for i, pool in enumerate(self.problem.pools):
-            if pool.billing == "node" and self.master.goal.priority is None:
-                duals[self.program.capacity_row(i, 1)] = -self.master.node_price(i) / pool.gpus_per_node
-        return duals
-
-    def _seeds(self) -> list[Column]:
-        """A few replicas of each demand alone, and layouts of MIG."""
-        these, found = self.offers, list[Column]()
-        rates = np.full(len(these.shape), math.inf)
-        np.divide(self.guess, these.part, out=rates, where=these.part > 0)
-        for i in range(len(self.problem.demands)):
-            own = np.arange(these.starts[i], these.starts[i + 1])
-            for option in own[np.argsort(rates[own], kind="stable")][:6]:
-                shape = int(these.shape[option])
-                shared = bool(these.shared[option])
-                found.append(GpuColumn(int(these.pool[option]), (shape,)) if shared else ReplicaColumn(i, shape))
-        for group, seller in zip(self.master.slots.groups, self.pricing.every_seller, strict=True):
-            if isinstance(seller, Slices):
-                found.extend(PatternColumn(group.pool, pattern) for pattern in seller.around(group.classes))
-        return found
-
-
-def nodes_of(columns: Sequence[Column]) -> dict[int, int]:
-    """Where the columns of nodes are, per pool."""
-    return {column.pool: at for at, column in enumerate(columns) if isinstance(column, NodeColumn)}
+        return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices, stop)

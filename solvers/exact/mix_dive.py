@@ -15,10 +15,12 @@ from itertools import islice, product
 import numpy as np
 
 from planner.problem import Pattern
-from solvers.exact.cover_root import CoverRoot, Look, nodes_of
+from solvers.exact.cover_root import CoverRoot, Look
 from solvers.exact.mix_finder import MixFinder
+from solvers.exact.node_numbers import NodeNumbers
 from solvers.exact.packed import pack, too_many
 from solvers.highs import IntegerLimits, LinearAnswer
+from solvers.model.arrays import Floats
 from solvers.model.columns import GpuColumn, MixColumn, PatternColumn, ReplicaColumn
 
 # a mix that the relaxation takes at least so much of is fixed; if there is none, the largest part of those left
@@ -29,8 +31,8 @@ _LOSS_FRACTION, _LOSS_GPUS, _MOST_TAKEN_BACK = 3e-4, 0.1, 20
 _MOST_REPAIRS = 3
 # whole numbers of nodes that are looked at
 _MOST_WAYS = 32
-# so few open demands are decided together, within so many nodes of branch and bound
-_FEW_OPEN, _TOGETHER_NODES, _TOGETHER_GAP = 12, 20, 4e-4
+# so few open demands are decided together, within so many nodes of branch and bound, with numbers of nodes no farther away than this
+_FEW_OPEN, _TOGETHER_NODES, _TOGETHER_GAP, _NEAR = 12, 20, 4e-4, 2
 # columns take part whose reduced cost is at most this part of a GPU
 _KEPT_FRACTION = 0.3
 # rounds of columns after each group
@@ -42,50 +44,26 @@ class MixDive:
 
     def __init__(self, root: CoverRoot, over: Callable[[], bool], time_left_s: Callable[[], float | None] = lambda: None) -> None:
         """Over tells that time is up, time_left_s how much is left for one integer program (None: its nodes are counted)."""
-        self.root, self._over, self._time_left_s = root, over, time_left_s
+        self.root, self.over, self._time_left_s = root, over, time_left_s
         self.program = root.program
+        self.nodes = NodeNumbers(root.program)
         self.finder = MixFinder(root.offers, root.pricing)
         self._mixes: defaultdict[int, list[tuple[int, MixColumn]]] = defaultdict(list)
 
     def ways(self) -> list[dict[int, int]]:
         """Whole numbers of nodes per pool around the relaxed ones, the cheapest first."""
-        answer = self.root.answer
+        answer = self.program.solver.solve() or self.root.answer
         assert answer is not None
-        where = self._node_columns()
-        pools = self.root.problem.pools
-        around: list[list[int]] = []
-        for pool, at in where.items():
-            low, high = min(pools[pool].min_nodes, pools[pool].nodes), pools[pool].nodes
-            value = float(answer.columns[at])
-            around.append(sorted({min(high, max(low, math.floor(value + 1e-6))), min(high, max(low, math.ceil(value - 1e-6)))}))
+        around = self.nodes.around(answer)
         tried: list[tuple[float, dict[int, int]]] = []
-        for numbers in islice(product(*around), _MOST_WAYS):
-            way = dict(zip(where, numbers, strict=True))
-            self.fix_nodes(way)
+        for numbers in islice(product(*around.values()), _MOST_WAYS):
+            way = dict(zip(around, numbers, strict=True))
+            self.nodes.fix(way)
             found = self.program.solver.solve()
             if found is not None:
                 tried.append((found.value, way))
-        self.free_nodes()
+        self.nodes.free()
         return [way for _, way in sorted(tried, key=lambda item: (item[0], sorted(item[1].items())))]
-
-    def _node_columns(self) -> dict[int, int]:
-        return {
-            pool: at
-            for pool, column in nodes_of(self.program.columns).items()
-            if (at := self.program.place(self.program.columns[column])) is not None
-        }
-
-    def fix_nodes(self, way: Mapping[int, int]) -> None:
-        """Whole numbers of nodes from now on."""
-        where = self._node_columns()
-        at = [where[pool] for pool in way]
-        self.program.solver.bound_columns(at, list(way.values()), list(way.values()))
-
-    def free_nodes(self) -> None:
-        """As many nodes as the pools have from now on."""
-        pools = self.root.problem.pools
-        for pool, at in self._node_columns().items():
-            self.program.solver.bound_columns([at], [min(pools[pool].min_nodes, pools[pool].nodes)], [pools[pool].nodes])
 
     def relax(self, rounds: int) -> LinearAnswer | None:
         """The relaxation with mixes, before any is fixed."""
@@ -97,7 +75,7 @@ class MixDive:
         Demands whose GPUs a pool has no room for are decided again, with less room there.
         """
         way = dict(numbers)
-        self.fix_nodes(way)
+        self.nodes.fix(way)
         fixed: dict[int, MixColumn] = {}
         lacking: Counter[int] = Counter()
         for _ in range(_MOST_REPAIRS):
@@ -105,7 +83,7 @@ class MixDive:
             patterns = pack(self.root, fixed)
             yield patterns
             left_out = too_many(self.root.problem, patterns, way)
-            if not left_out or self._over():
+            if not left_out or self.over():
                 break
             for pattern in left_out:
                 lacking[pattern.pool] += pattern.count
@@ -117,7 +95,7 @@ class MixDive:
             self._lower(pool, 0)
         for demand in self._mixes:
             self._bound(demand, None)
-        self.free_nodes()
+        self.nodes.free()
 
     def _lower(self, pool: int, gpus: int) -> None:
         """So many GPUs of a pool are out of reach from now on."""
@@ -133,29 +111,43 @@ class MixDive:
         answer = self._refine(fixed, _LATER_ROUNDS)
         if answer is None:
             return False
-        program, nodes = self.program, self._node_columns()
+        start = self._rounded(answer, fixed, way)
+        program, nodes = self.program, self.nodes.columns()
         integer = program.solver.copied()
-        pools = self.root.problem.pools
         first = program.at(0)
         dear = first + np.flatnonzero(answer.reduced[first:] > _KEPT_FRACTION * self._dearest)
         gone = sorted(set(dear.tolist()) - set(nodes.values()))
         integer.bound_columns(gone, [0.0] * len(gone), [0.0] * len(gone))
-        for pool, at in nodes.items():
-            low = min(pools[pool].min_nodes, pools[pool].nodes)
-            integer.bound_columns([at], [max(low, way.get(pool, low) - 2)], [min(pools[pool].nodes, way.get(pool, low) + 2)])
+        self.nodes.free_near(integer, way, _NEAR)
         mixes = [(at, mix) for demand, listed in sorted(self._mixes.items()) if demand not in fixed for at, mix in listed]
-        limits = IntegerLimits(_TOGETHER_NODES, gap_fraction=_TOGETHER_GAP, time_limit_s=self._time_left_s(), stop=self._over)
-        found = integer.solve_integer([*nodes.values(), *(at for at, _ in mixes)], limits)
+        limits = IntegerLimits(_TOGETHER_NODES, gap_fraction=_TOGETHER_GAP, time_limit_s=self._time_left_s(), stop=self.over)
+        found = integer.solve_integer([*nodes.values(), *(at for at, _ in mixes)], limits, start)
         if found.columns is None or float(found.columns[: len(self.root.problem.demands)].sum()) > 1e-6:
             return False
         values = found.columns
         way.update({pool: round(float(values[at])) for pool, at in nodes.items()})
-        self.fix_nodes(way)
+        self.nodes.fix(way)
         for at, mix in mixes:
             if values[at] > 0.5 and mix.demand not in fixed:
                 fixed[mix.demand] = mix
                 self._bound(mix.demand, at)
         return True
+
+    def _rounded(self, answer: LinearAnswer, fixed: Mapping[int, MixColumn], way: Mapping[int, int]) -> Floats | None:
+        """The mix that each open demand uses most, as many nodes as these take, and the best of all else in fractions."""
+        program, nodes = self.program, self.nodes.columns()
+        rates = self._rates(answer, fixed)
+        for _, at, mix in rates:
+            self._bound(mix.demand, at)
+        self.nodes.free_near(program.solver, way, _NEAR)
+        rounded = program.solver.solve()
+        if rounded is not None:
+            self.nodes.fix({pool: math.ceil(float(rounded.columns[at]) - 1e-6) for pool, at in nodes.items()})
+            rounded = program.solver.solve()
+        for _, _, mix in rates:
+            self._bound(mix.demand, None)
+        self.nodes.fix(way)
+        return None if rounded is None else rounded.columns
 
     def _decide(self, fixed: dict[int, MixColumn], way: dict[int, int]) -> None:
         """A mix for every demand that is open, fixed one group after the other; a group that costs too much is taken back by half."""
@@ -163,7 +155,7 @@ class MixDive:
         chosen_last = False
         before, batch, given_up, taken_back = math.inf, list[tuple[int, MixColumn]](), set[int](), 0
         while answer is not None:
-            if batch and answer.value > before + self._allowed(before) and taken_back < _MOST_TAKEN_BACK and not self._over():
+            if batch and answer.value > before + self._allowed(before) and taken_back < _MOST_TAKEN_BACK and not self.over():
                 taken_back += 1
                 back, batch = batch[len(batch) // 2 :], batch[: len(batch) // 2]
                 given_up.update(at for at, _ in back if not batch)
@@ -176,13 +168,13 @@ class MixDive:
             rates = self._rates(answer, fixed)
             if not rates:
                 break
-            if len(rates) <= _FEW_OPEN and not chosen_last and not self._over():
+            if len(rates) <= _FEW_OPEN and not chosen_last and not self.over():
                 chosen_last = True
                 last = self._together(fixed, way)
                 if last:
                     answer = self._refine(fixed, 0)
                     continue
-            sure = [item for item in rates if item[0] >= _SURE or self._over()]
+            sure = [item for item in rates if item[0] >= _SURE or self.over()]
             chosen = sure or [item for item in rates[: max(1, int(_PART * len(rates)))] if item[0] >= min(_NEARLY, rates[0][0])]
             batch = [] if sure else [(at, mix) for _, at, mix in chosen]
             for _, at, mix in chosen:
@@ -222,7 +214,7 @@ class MixDive:
         """Solve, and look for columns and mixes of the demands that are open."""
         answer = self.program.solver.solve()
         for _ in range(rounds):
-            if answer is None or self._over():
+            if answer is None or self.over():
                 return answer
             look = self.root.look(answer.duals, full=False)
             fresh = self.program.add(look.columns) + self._more(answer, look, fixed)

@@ -124,6 +124,20 @@ class Pricing:
             fixed -= rise * self.master.problem.pools[index].gpus if size == 1 else 0.0
         return replace(prices, gpu_prices=gpu_prices, fixed=fixed)
 
+    def lifted(self, prices: Prices) -> Floats:
+        """Values of slots that are as high as others allow: where a GPU has something to spare, all its slots share it.
+
+        Where no GPU sells more than it costs, it does not at these values either, and every demand costs as much or more.
+        """
+        rise = np.full(len(prices.slot_values), math.inf)
+        for group, seller in zip(self.master.slots.groups, self.every_seller, strict=True):
+            if isinstance(seller, Slices):
+                rise[list(group.classes)] = 0.0
+            else:
+                spare = seller.spare(prices.slot_values, prices.gpu_prices[group.pool, 1])
+                rise[seller.classes] = np.minimum(rise[seller.classes], spare)
+        return prices.slot_values + np.where(np.isfinite(rise), rise, 0.0)
+
     def surviving_mix(
         self, demand: int, option_values: Floats, chosen: Sequence[int], unserved_price: float, steps: int
     ) -> Counter[int] | None:

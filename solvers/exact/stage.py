@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from planner.problem import Pattern
+from solvers.exact.cover_cuts import CutRounds
 from solvers.exact.cover_integer import Neighbourhoods, WholeProgram, neighbourhoods, solve_whole
-from solvers.exact.cover_root import CUT_FRACTION, CoverRoot
+from solvers.exact.cover_root import CoverRoot
 from solvers.exact.effort import Search, completed, value_of_plan
 from solvers.exact.mix_dive import MixDive
 from solvers.exact.reach import solve_integer, within_gap
@@ -32,16 +33,19 @@ from solvers.model.slots import slots
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
-# parts of a time limit after which the relaxation, the dives (of small and large fleets) and the proofs by enumeration end; the integer
-# program gets a part of the rest, and after the last part nothing is begun
-_ROOT, _DIVE_SMALL, _DIVE, _WIDEN, _INTEGER, _SHARED_INTEGER, _LAST = 0.45, 0.55, 0.86, 0.8, 0.9, 0.45, 0.95
+# parts of a time limit after which the relaxation, the dives (of small and large fleets), the bound beside the latter, the bound from whole
+# GPUs, and the proofs by enumeration end, and after the last one nothing is begun; integer programs get a part of the rest. Packing follows
+# a dive: it takes the longer the larger the fleet is, up to so many GPUs
+_ROOT, _DIVE_SMALL, _DIVE, _BESIDE, _SETTLE, _WIDEN, _LAST = 0.45, 0.55, 0.82, 0.86, 0.65, 0.8, 0.95
+_INTEGER, _SHARED_INTEGER = 0.3, 0.45
+_PACK, _MOST_PACKED = 3.5e-6, 20_000
 # rounds in which mixes join the relaxation, before a dive and before an integer program
 _RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
 _MOST_GPUS = 600
 _MANY_NODES = 1_000_000
-# cuts that are violated by less than this part of the value in all wait until plans are looked for
-_COARSE_FRACTION = 3e-3
+# quick cuts that are violated by less than this part of the value in all are left out; by the second one, they wait for plans
+_FINE_FRACTION, _COARSE_FRACTION = 4e-4, 3e-3
 # fleets for which a second process is worth its start
 _FEWEST_GPUS = 64
 
@@ -90,7 +94,7 @@ class _Stage:
         if self.closed(_LAST) or self.root.answer is None:
             return
         precise_rounds = self.search.effort.precise_rounds
-        self._beside(self._plans, lambda: self.relax(precise_rounds, self._dive_part))
+        self._beside(self._plans, lambda: self.relax(precise_rounds, _DIVE_SMALL if self.gpus <= _MOST_GPUS else _BESIDE))
         if self.closed(_WIDEN):
             return
         if self.gpus <= _MOST_GPUS:
@@ -117,7 +121,7 @@ class _Stage:
     @property
     def _dive_part(self) -> float:
         """The part of a time limit after which dives end: an integer program needs the rest."""
-        return _DIVE_SMALL if self.gpus <= _MOST_GPUS else _DIVE
+        return _DIVE_SMALL if self.gpus <= _MOST_GPUS else _DIVE - _PACK * min(_MOST_PACKED, self.gpus)
 
     def _take(self, findings: Iterable[Found]) -> None:
         """Learn plans and bounds."""
@@ -135,9 +139,10 @@ class _Stage:
             self.raise_floor(bound)
             return self.closed(part)
 
-        # where plans wait for it, the first relaxation of a large fleet ends with coarse cuts
-        cut_fraction = _COARSE_FRACTION if not precise_rounds and self.gpus > _MOST_GPUS else CUT_FRACTION
-        self.root.run(self.search.effort.rounds, enough, precise_rounds=precise_rounds, cut_fraction=cut_fraction)
+        # plans of a large fleet wait for the first relaxation, and mixes say more than any cut
+        fraction = _FINE_FRACTION if precise_rounds or self.gpus <= _MOST_GPUS else _COARSE_FRACTION
+        which = CutRounds(self.gpus > _MOST_GPUS, fraction, precise_rounds)
+        self.root.run(self.search.effort.rounds, enough, which)
         # the last look comes after the last question whether it is enough
         self.raise_floor(self.root.bound)
         if self.goal.priority is None:
@@ -151,22 +156,21 @@ class _Stage:
         if self.goal.priority is None:
 
             def enough(bound: float) -> bool:
-                return self.master.exact_bound(bound) >= self.search.value(self.goal) or effort.over(_LAST)
+                return self.master.exact_bound(bound) >= self.search.value(self.goal) or effort.over(_SETTLE)
 
             settle(self.root, effort.tries, enough)
             yield counts.bound
             way = {i: n for i, n in enumerate(counts.nodes) if self.search.problem.pools[i].billing == "node"}
-            dive.fix_nodes(way)
+            dive.nodes.fix(way)
             found = solve_whole(self.root, dive, (), effort.breadth, self._limits(_SHARED_INTEGER))
-            dive.free_nodes()
+            dive.nodes.free()
             if found is not None:
                 plan = completed(self.search.problem, found)
                 yield plan
                 best = min(best, plan, key=partial(value_of_plan, self.search.problem))
         if not effort.over(_LAST):
             program = WholeProgram(self.root, dive, effort.breadth, best)
-            near = Neighbourhoods(effort.neighbourhoods, time_left_s=self._left_s, stop=effort.over)
-            yield from neighbourhoods(program, dive, partial(completed, self.search.problem), near)
+            yield from neighbourhoods(program, dive, partial(completed, self.search.problem), self._near)
 
     def _left_s(self) -> float | None:
         """Seconds until nothing is begun any more; None without a limit, and none where somebody wants no more."""
@@ -200,15 +204,26 @@ class _Stage:
                 yield completed(self.search.problem, patterns)
 
     def improve(self) -> None:
-        """Look for a better incumbent among combinations of columns that nearly pay."""
+        """Look for a better incumbent among combinations of columns that nearly pay, then near the incumbent."""
         effort = self.search.effort
-        dive = MixDive(self.root, effort.over)
+        dive = MixDive(self.root, partial(effort.over, _LAST))
         # prices at which mixes are chosen bring patterns that no other prices bring
         dive.relax(_MIXED_ROUNDS)
-        found = solve_whole(self.root, dive, self.search.incumbent, effort.breadth, self._limits(_INTEGER))
+        if effort.over(_LAST):
+            return
+        program = WholeProgram(self.root, dive, effort.breadth, self.search.incumbent)
+        found = program.solve(self._limits(_INTEGER))
         if found is not None:
             self.search.offer(completed(self.search.problem, found))
         self.search.report(self.goal, self.floor)
+        program.begin_with(dive, self.search.incumbent)
+        for plan in neighbourhoods(program, dive, partial(completed, self.search.problem), self._near):
+            self.search.offer(plan)
+
+    @property
+    def _near(self) -> Neighbourhoods:
+        effort = self.search.effort
+        return Neighbourhoods(effort.neighbourhoods, time_left_s=self._left_s, stop=effort.over)
 
     def prove(self) -> None:
         """Decide the gap to the bound part by part, while the columns that a solution there can use are few enough."""

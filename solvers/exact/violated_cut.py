@@ -62,11 +62,18 @@ def _add_cover(solver: LinearSolver, covers: list[dict[int, int]] | list[Counter
 
 
 def _lifted(capacity: Integers, core: Integers, weights: Floats, target: int) -> Floats:
-    """Weights of all options: each as much as the cheapest of the core that carry as much, and no more than all."""
+    """Weights of all options: each as much as cheap replicas of the core that carry as much, and no more than all.
+
+    Cheap are copies of one option, the last of them perhaps of another one.
+    """
     out = np.ones(len(capacity))
+    own = capacity[core]
     sizes, where = np.unique(np.minimum(capacity, target), return_inverse=True)
-    each = np.array([cheapest(capacity[core], weights, int(size)).value for size in sizes])
-    # the value of a cover stays below the true one by a relative 1e-7
-    out[:] = np.minimum(1.0, each[where] * (1.0 + 2e-7))
+    copies = sizes[:, None] // own[None, :]
+    rest = sizes[:, None] - copies * own[None, :]
+    last = np.where(rest[:, :, None] <= own, weights, math.inf).min(axis=2)
+    each = (copies * weights + np.where(rest > 0, last, 0.0)).min(axis=1)
+    # a rounding error of the sum stays within a relative 1e-12
+    out[:] = np.minimum(1.0, each[where] * (1.0 + 1e-12))
     out[core] = np.minimum(weights, 1.0)
     return out

@@ -52,15 +52,16 @@ def catalogue(problem: Problem, shapes: Sequence[int]) -> ShapeCatalogue:
     for index in shapes:
         by_demand[problem.shapes[index].demand].append(index)
     chosen = tuple(tuple(by_demand[i]) for i in range(len(problem.demands)))
-    options = tuple(
-        Options(
-            demand=demand,
-            capacity_microrps=tuple(problem.shapes[index].capacity_microrps for index in chosen[i]),
-            available=tuple(_available(problem, index) for index in chosen[i]),
-        )
-        for i, demand in enumerate(problem.demands)
+    return ShapeCatalogue(chosen, tuple(options_of(problem, i, own) for i, own in enumerate(chosen)))
+
+
+def options_of(problem: Problem, demand: int, shapes: Sequence[int]) -> Options:
+    """What a demand may buy if these are its shapes."""
+    return Options(
+        demand=problem.demands[demand],
+        capacity_microrps=tuple(problem.shapes[index].capacity_microrps for index in shapes),
+        available=tuple(_available(problem, index) for index in shapes),
     )
-    return ShapeCatalogue(chosen, options)
 
 
 def _available(problem: Problem, index: int) -> int:

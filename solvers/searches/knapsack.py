@@ -10,7 +10,7 @@ tables only those are looked at that were near.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from solvers.model.arrays import Flags, Floats, Integers
 from solvers.model.slots import Group
+from solvers.searches.cells import Cells
 
 # cells of the last row (1.25 GiB each on an 80 GiB GPU), of each other row, and of all other rows together
 _CELLS, _FEW_CELLS, _MOST_NARROW = 48, 16, 80
@@ -56,14 +57,18 @@ class Knapsack:
         self._steps = self._weights // self._units[None, :]
         fits = np.flatnonzero((self._weights <= self._limits[None, :]).all(axis=1))
         self._alone = self._limits[None, :] - self._weights
+        # where in the table, as one line, the room beside each class is
+        self._beside = np.ravel_multi_index(tuple((np.maximum(0, self._alone) // self._units).T), self._shape)
         self._fits = np.zeros(len(self._classes), dtype=bool)
         self._fits[fits] = True
+        self._cells = Cells(self._tags, self._steps, fits, self._shape)
         self._table = np.zeros(self._shape)
         self._values: Floats = np.zeros(len(group.classes))
         self._known: Floats = self._values
         # values and reach at the last table over all classes
         self._base: tuple[Floats, Floats] | None = None
-        self._near = self._fits.copy()
+        # values and reach at the last watched table
+        self._watched: tuple[Floats, Floats] | None = None
 
     def _grid(self) -> tuple[Integers, tuple[int, ...]]:
         """Unit of each row in the table, and the table's shape: fine in the last row, coarse in the others."""
@@ -83,11 +88,15 @@ class Knapsack:
     def price(self, values: Floats, *, price: float | None = None, near: bool = False) -> None:
         """Fill the table for values per class of the problem (negative ones count as zero), with near only for the near classes.
 
+        Near are those that were at the last watched table, or whose own rise since then brought them there.
         With a price, classes are left out that cannot be part of a pattern worth more than it: what a pattern with a class was worth at
         the last full table has risen at most by what the class and the others, each as much as any did, have risen since.
         """
         self._values = np.maximum(0.0, values[self._classes])
-        useful = (self._near if near else self._fits) & (self._values > 0.0)
+        useful = self._fits & (self._values > 0.0)
+        if near and price is not None and self._watched is not None:
+            then, reach = self._watched
+            useful &= reach + self._values - then >= _NEAR_FRACTION * price
         complete = True
         if price is not None and not near and self._base is not None:
             before, reach = self._base
@@ -97,21 +106,7 @@ class Knapsack:
             complete = bool(np.count_nonzero(useful & possible) > _COMPLETE_PART * np.count_nonzero(useful))
             useful = useful if complete else useful & possible
         self._known, self._values = self._values, np.where(useful, self._values, 0.0)
-        table = np.zeros(self._shape)
-        groups: defaultdict[int, list[int]] = defaultdict(list)
-        at = np.flatnonzero(useful)
-        for item, tag in zip(at.tolist(), self._tags[at].tolist(), strict=True):
-            groups[tag].append(item)
-        worth, steps = self._values.tolist(), self._steps
-        shape = self._shape
-        for chosen in groups.values():
-            old = table.copy() if len(chosen) > 1 else table
-            for item in chosen:
-                step = steps[item].tolist()
-                room = table[tuple([slice(each, None) for each in step])]
-                rest = old[tuple([slice(None, cells - each) for cells, each in zip(shape, step, strict=True)])]
-                np.maximum(room, rest + worth[item], out=room)
-        self._table = table
+        self._table = self._cells.table(self._values)
         if not near and complete:
             self._base = (self._values, self._reach())
 
@@ -123,16 +118,30 @@ class Knapsack:
 
     def _reach(self) -> Floats:
         """Upper value of the best pattern with each class."""
-        return np.where(self._fits, self._values + self._room_value(np.maximum(0, self._alone)), 0.0)
+        return np.where(self._fits, self._values + self._table.ravel()[self._beside], 0.0)
 
     def headroom(self, price: float) -> Floats:
         """What each class may cost at most before a pattern with it and valued companions is worth more than price."""
-        return np.maximum(0.0, price - self._room_value(np.maximum(0, self._alone)))
+        out: Floats = np.maximum(0.0, price - self._table.ravel()[self._beside])
+        return out
 
-    def watch_near(self, price: float) -> None:
-        """Remember which classes are near a price at the values of the (full) table."""
-        reach = self._known + self._room_value(np.maximum(0, self._alone))
-        self._near = self._fits & (reach >= _NEAR_FRACTION * price)
+    @property
+    def classes(self) -> Integers:
+        """The classes of the group."""
+        return self._classes
+
+    def spare(self, values: Floats, price: float) -> Floats:
+        """By how much each class may rise beside all others before a pattern that is worth less than price now is worth more.
+
+        values are per class of the problem. What a pattern lacks is shared among as many as may sit together.
+        """
+        own = np.maximum(0.0, values[self._classes])
+        room = self._cells.table(own).ravel()[self._beside]
+        return np.where(self._fits, np.maximum(0.0, price - own - room) / self._most, math.inf)
+
+    def watch(self) -> None:
+        """Remember how near classes are to a price at the values of the (full) table."""
+        self._watched = (self._known, self._known + self._table.ravel()[self._beside])
 
     def best(self, price: float, *, quick: bool = False) -> Valued:
         """Patterns worth more than price, the most valuable one among them, and an upper value of all; with quick only patterns."""

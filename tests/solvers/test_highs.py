@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers.highs import Entries, IntegerLimits, LinearAnswer, LinearSolver, empty
+from solvers.highs import Entries, IntegerAnswer, IntegerLimits, LinearAnswer, LinearSolver, empty
+from solvers.model.arrays import Floats
 from tests.test_structure import SOURCES, TESTS, name_of
 
 SEEDS = st.integers(0, 2**32)
@@ -137,6 +138,30 @@ def test_whole_numbers_are_the_best_of_all_from_any_start_and_leave_the_linear_p
     after = solver.solve()
     assert (before is None) == (after is None)
     assert before is None or after is None or before.value == after.value
+
+
+def test_a_start_that_the_solver_mistakes_for_a_cheaper_one_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    solver = LinearSolver()
+    solver.add_columns([3.0, 2.0], [0.0, 0.0], [5.0, 5.0], empty(2))
+    entries = Entries()
+    entries.add({0: 2.0, 1: 1.0})
+    solver.add_rows([3.0], [math.inf], entries)
+    start, limits = np.array([2.0, 0.0]), IntegerLimits(nodes=1_000)
+    branch, asked = LinearSolver._branch, list[Floats | None]()
+
+    def mistaken(self: LinearSolver, limits: IntegerLimits, start: Floats | None) -> IntegerAnswer:
+        asked.append(start)
+        answer = branch(self, limits, start)
+        return answer if start is None else IntegerAnswer(start, answer.bound)
+
+    monkeypatch.setattr(LinearSolver, "_branch", mistaken)
+    found = solver.copied().solve_integer(range(2), limits, start)
+    assert len(asked) == 2
+    assert asked[1] is None
+    assert found.columns is not None
+    assert np.round(found.columns).tolist() == [1.0, 1.0]
+    assert solver.copied().solve_integer(range(2), limits, np.array([1.0, 1.0])).columns is not None
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(("bound", "entry"), [(math.nan, 1.0), (0.0, math.inf), (0.0, math.nan)])

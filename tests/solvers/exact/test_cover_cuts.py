@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Problem
-from solvers.exact.cover_cuts import first_cuts
+from solvers.exact.cover_cuts import CutRounds, first_cuts, precise
 from solvers.exact.cover_root import CoverRoot
 from solvers.searches.mixes import Mix, MixSearch
 from tests.solvers.exact.roots import FEATURES, goals, never, root_of, served_by_best_fit
@@ -36,10 +36,38 @@ def test_every_mix_meets_every_cut(feature: str, problem: Problem) -> None:
         root = root_of(problem, goal)
         first = len(root.program.cuts)
         assert first == len(first_cuts(problem, root.offers))
-        root.run(60, never, precise_rounds=20)
+        root.run(60, never, CutRounds(gentle=True, precise_rounds=20))
         found = {demand: mixes(root, demand) for demand in {cut.demand for cut in root.program.cuts}}
         for cut in root.program.cuts:
             peak_microrps = problem.demands[cut.demand].peak_microrps
             for mix in found[cut.demand]:
                 have = sum(float(cut.weights[option]) * count for option, count in mix.counts)
                 assert have + cut.loss * mix.unserved_microrps / max(1, peak_microrps) >= cut.least - 1e-6, (goal, cut, mix)
+
+
+@SLOW
+@given(problem=problems())
+def test_precise_cuts_end_when_somebody_says_so(problem: Problem) -> None:
+    *_, goal = goals(problem, served_by_best_fit(problem))
+    root = root_of(problem, goal)
+    root.run(10, never)
+    answer = root.program.solver.solve()
+    if answer is None:
+        return
+    look = root.look(answer.duals, full=True)
+    asked: list[int] = []
+
+    def cuts(most: int) -> list[tuple[int, list[float]]]:
+        asked.clear()
+
+        def stop() -> bool:
+            asked.append(1)
+            return len(asked) > most
+
+        lacking = root.market(look, 1.0) - look.worth
+        return [(cut.demand, cut.weights.tolist()) for cut in precise(root.program, answer.columns, lacking, look.at.unserved_prices, stop)]
+
+    everything = cuts(1_000)
+    assert cuts(0) == []
+    assert cuts(1) == everything[: len(cuts(1))]
+    assert len(asked) <= 2

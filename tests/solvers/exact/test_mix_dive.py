@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from planner.problem import Pattern, Problem, pattern_violations, violations
 from solvers.exact.effort import completed
 from solvers.exact.mix_dive import MixDive
+from solvers.exact.node_numbers import nodes_of
 from solvers.exact.packed import too_many
 from solvers.solution import answer, trimmed
 from tests.solvers.exact.roots import FEATURES, goals, never, root_of, served_by_best_fit
@@ -52,3 +53,20 @@ def test_dives_give_legal_plans(feature: str, problem: Problem) -> None:
                 left_out = Counter((each.pool, each.residents) for each in too_many(problem, patterns, {}))
                 held = [Pattern(p.pool, p.residents, p.count - left_out[p.pool, p.residents]) for p in patterns]
                 assert violations(problem, answer(problem, "test", held)) == ()
+
+
+@SLOW
+@given(problem=problems(gpus=6, demand_count=5, shape_count=16))
+def test_numbers_of_nodes_lie_around_those_of_the_relaxation_with_mixes(problem: Problem) -> None:
+    for goal in goals(problem, served_by_best_fit(problem)):
+        root = root_of(problem, goal)
+        root.run(40, never)
+        dive = MixDive(root, lambda: False)
+        relaxed = dive.relax(4)
+        where = nodes_of(root.program.columns)
+        if relaxed is None or not where:
+            continue
+        again = root.program.solver.solve()
+        assert again is not None
+        for way in dive.ways():
+            assert all(abs(number - again.columns[root.program.at(where[pool])]) < 1.0 for pool, number in way.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Problem, priorities
+from solvers.exact.cover_cuts import CutRounds
 from solvers.exact.settling import settle
 from solvers.model.master import StageGoal
 from tests.brute_force import every_objective
@@ -20,7 +21,7 @@ def test_the_bound_holds_against_every_plan_and_the_relaxation_is_free_again(pro
     best = min(every_objective(problem))
     pinned = tuple(zip(priorities(problem), best[:-1], strict=True))
     root = root_of(problem, StageGoal(None, pinned))
-    root.run(100, never, precise_rounds=5)
+    root.run(100, never, CutRounds(precise_rounds=5))
     before = root.program.solver.solve()
     settle(root, 20, never)
     assert root.master.exact_bound(root.counts.bound) <= best[-1]

@@ -107,6 +107,25 @@ def test_the_best_pattern_is_the_best_of_all(seed: int, part: float) -> None:
     assert all(one.legal(pattern) and one.worth(pattern) > price for pattern in quick.patterns)
 
 
+@MANY
+@given(SEEDS, st.sampled_from([0.5, 1.0, 1.5]))
+def test_classes_may_rise_together_until_a_pattern_costs_as_much_as_its_gpu(seed: int, part: float) -> None:
+    one = priced(seed)
+    price = part * max(1.0, one.best())
+    rise = Knapsack(one.group).spare(one.values, price)
+    assert (rise >= 0.0).all()
+    higher = np.maximum(0.0, one.values)
+    fits = np.isfinite(rise)
+    higher[np.array(one.group.classes)[fits]] += rise[fits]
+    risen = Priced(one.group, higher)
+    assert all(risen.worth(pattern) <= max(price, one.worth(pattern)) * (1 + 1e-12) for pattern in one.patterns())
+
+
+def test_a_class_that_must_sit_alone_may_rise_to_the_price() -> None:
+    alone = Group(0, (0, 1), ((6,), (7,)), (10,), (1, 1), (0, 1), (frozenset(), frozenset()), ("", ""), ())
+    assert Knapsack(alone).spare(np.array([2.0, 5.0]), 5.0).tolist() == [3.0, 0.0]
+
+
 @pytest.mark.parametrize("most", [0, 4])
 @MANY
 @given(seed=SEEDS)
@@ -143,9 +162,9 @@ def test_pricing_of_near_classes_alone_gives_legal_patterns(seed: int, part: flo
     one = priced(seed)
     seller = Knapsack(one.group)
     seller.price(one.values)
-    seller.watch_near(part * one.best())
+    seller.watch()
     later = Priced(one.group, values(Random(seed + 1)))
-    seller.price(later.values, near=True)
+    seller.price(later.values, price=part * one.best(), near=True)
     price = part * later.best()
     for quick in (True, False):
         found = seller.best(price, quick=quick)
@@ -153,6 +172,17 @@ def test_pricing_of_near_classes_alone_gives_legal_patterns(seed: int, part: flo
     # a full table afterwards knows all classes again
     seller.price(later.values)
     assert seller.best(0.0).upper_value >= later.best()
+
+
+def test_a_class_that_rises_becomes_near() -> None:
+    group = Group(0, (0, 1), ((6,), (7,)), (10,), (1, 1), (0, 1), (frozenset(), frozenset()), ("", ""), ())
+    seller = Knapsack(group)
+    seller.price(np.array([5.0, 1.0]))
+    seller.watch()
+    seller.price(np.array([5.0, 1.1]), price=4.0, near=True)
+    assert seller.best(1.0).patterns == [(0,)]
+    seller.price(np.array([1.0, 5.0]), price=4.0, near=True)
+    assert seller.best(0.5).patterns == [(1,)]
 
 
 @MANY

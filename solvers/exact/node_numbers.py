@@ -1,0 +1,58 @@
+"""Whole numbers of nodes of the pools that are billed by node, as bounds of their columns in the covering program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from solvers.exact.cover_program import CoverProgram
+from solvers.highs import LinearAnswer, LinearSolver
+from solvers.model.columns import Column, NodeColumn
+
+
+class NodeNumbers:
+    """The columns of nodes of a program, per pool."""
+
+    def __init__(self, program: CoverProgram) -> None:
+        """All columns of nodes are there from the beginning."""
+        self._program = program
+        self._pools = program.master.problem.pools
+
+    def columns(self) -> dict[int, int]:
+        """Per pool where its column is in the solver."""
+        columns = self._program.columns
+        return {pool: at for pool, k in nodes_of(columns).items() if (at := self._program.place(columns[k])) is not None}
+
+    def fix(self, way: Mapping[int, int]) -> None:
+        """These numbers from now on."""
+        where = self.columns()
+        self._program.solver.bound_columns([where[pool] for pool in way], list(way.values()), list(way.values()))
+
+    def free(self) -> None:
+        """As many nodes as the pools have from now on."""
+        for pool, at in self.columns().items():
+            self._program.solver.bound_columns([at], [self.least(pool)], [self._pools[pool].nodes])
+
+    def free_near(self, solver: LinearSolver, way: Mapping[int, int], most: int) -> None:
+        """Numbers that differ by so much at most, in this program or a copy of it."""
+        for pool, at in self.columns().items():
+            number = way.get(pool, self.least(pool))
+            solver.bound_columns([at], [max(self.least(pool), number - most)], [min(self._pools[pool].nodes, number + most)])
+
+    def least(self, pool: int) -> int:
+        """The fewest nodes of a pool."""
+        return min(self._pools[pool].min_nodes, self._pools[pool].nodes)
+
+    def around(self, answer: LinearAnswer) -> dict[int, list[int]]:
+        """Per pool the whole numbers next to that of an answer."""
+        out: dict[int, list[int]] = {}
+        for pool, at in self.columns().items():
+            value = float(answer.columns[at])
+            near = (math.floor(value + 1e-6), math.ceil(value - 1e-6))
+            out[pool] = sorted({min(self._pools[pool].nodes, max(self.least(pool), number)) for number in near})
+        return out
+
+
+def nodes_of(columns: Sequence[Column]) -> dict[int, int]:
+    """Where the columns of nodes are, per pool."""
+    return {column.pool: at for at, column in enumerate(columns) if isinstance(column, NodeColumn)}
