@@ -45,7 +45,11 @@ class TierProgram:
         """Goals are counted when they are asked for."""
         self._rows, self._leftovers = rows, leftovers
         self._goals: dict[LaterGoal, Floats] = {}
-        self._open = np.ones(len(rows.ways.found), dtype=np.bool_)
+        self.open_all()
+
+    def open_all(self) -> None:
+        """All ways take part from now on."""
+        self._open = np.ones(len(self._rows.ways.found), dtype=np.bool_)
 
     def narrow(self, tier: Tier, pinned: Sequence[Pinned], start: Floats, most_ways: int) -> None:
         """Leave so many ways open: those of the least reduced cost in the relaxation of a tier, and those of the start."""

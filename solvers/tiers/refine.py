@@ -107,6 +107,7 @@ class _Search:
 
     def _answer(self, tiers: Sequence[Tier], pinned: list[Pinned]) -> Iterator[Solution]:
         """The best in the order of some tiers, where that is another answer than the best one."""
+        self.program.open_all()
         columns = self.starts[0]
         for tier in tiers:
             if tier == _COST and not pinned:
@@ -134,10 +135,9 @@ class _Search:
 
     def _least(self, tier: Tier, pinned: list[Pinned], limits: IntegerLimits, start: Floats) -> Floats:
         """The least of a tier that is found, from a start on."""
-        counted = "fragmentation" in tier
-        if counted and pinned:
-            # what is unusable is counted pattern by pattern, which takes long: only those that may do for the tiers before take part
-            *earlier, (last, _) = pinned
+        if "fragmentation" in tier:
+            # what is unusable is counted pattern by pattern, which takes long: only those that may do for the tier before take part
+            *earlier, (last, _) = pinned or [(_COST, 0.0)]
             self.program.narrow(last, earlier, start, _COUNTED_WAYS)
         elif not self.every:
             self.program.narrow(tier, pinned, start, _MOST_WAYS)

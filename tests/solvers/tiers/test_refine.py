@@ -133,9 +133,22 @@ def test_what_runs_together_stays_together() -> None:
 @pytest.mark.parametrize("tiers", [({"churn": 1.0}, {"cost": 1.0}), ({"cost": 1.0, "churn": 0.5},)])
 def test_other_orders_of_the_goals(tiers: tuple[Tier, ...]) -> None:
     here = three_models((Placed(0, 0, (0,)), Placed(1, 1, (0,))))
-    best = lexicographic.solve(here)
-    for each in (best, *refine(here, best, [], how(here, tiers=tiers)).solutions):
-        assert loaded_mib(here, each.patterns) >= 30
+    together = Pattern(0, (0, 1)), Pattern(0, (2,))
+    best = replace(lexicographic.solve(here), patterns=together)
+    [found] = refine(here, best, [], how(here, tiers=tiers)).solutions
+    assert loaded_mib(here, found.patterns) == 30
+
+
+def test_fragmentation_comes_first_where_it_is_wanted() -> None:
+    here = three_models((Placed(0, 0, (0,)), Placed(2, 1, (0,))))
+    together = Pattern(0, (0, 2)), Pattern(0, (1,))
+    best = replace(lexicographic.solve(here), patterns=together)
+    unlike = Leftovers(lambda pattern: float(pattern.residents == (0, 2)), [0.0])
+    [found] = refine(
+        here, best, [], replace(how(here, tiers=({"fragmentation": 1.0}, {"cost": 1.0}, {"churn": 1.0})), leftovers=unlike)
+    ).solutions
+    assert (0, 2) not in {pattern.residents for pattern in found.patterns}
+    assert loaded_mib(here, found.patterns) == 20
 
 
 def test_without_time_nothing_is_searched_for_and_the_bound_stands() -> None:
