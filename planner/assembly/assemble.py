@@ -112,7 +112,7 @@ def assemble(
 
 
 def _certificate(blueprint: Blueprint, outcome: Outcome, resolved: Resolved) -> Certificate:
-    further = (fragmentation_tier(blueprint.problem, outcome.best, searched=outcome.searched),)
+    further = (fragmentation_tier(blueprint.problem, outcome.best),)
     return certificate(blueprint.problem, outcome, further).model_copy(update={"cost_band": resolved.cost_band})
 
 

@@ -15,9 +15,9 @@ def churn_tier(problem: Problem, placed: Sequence[Placed], least_mib: int, *, se
     return _tier("churn_gib", churn_gib(problem, placed), least_mib / MIB_PER_GIB, searched=searched)
 
 
-def fragmentation_tier(problem: Problem, solution: Solution, *, searched: bool) -> TierResult:
-    """Fragmentation of a plan; no better bound is known than that nothing need be unusable."""
-    return _tier(FRAGMENTATION, unusable_gpus(problem, solution), 0.0, searched=searched)
+def fragmentation_tier(problem: Problem, solution: Solution) -> TierResult:
+    """Fragmentation of a plan. No better bound is known than that nothing need be unusable, and no search tries to meet that."""
+    return _tier(FRAGMENTATION, unusable_gpus(problem, solution), 0.0, searched=False)
 
 
 def _tier(goal: str, value: float, bound: float, *, searched: bool) -> TierResult:

@@ -13,9 +13,9 @@ from planner.sizing.groups import ServiceGroup
 from planner.sizing.host_room import too_much_for_host
 from planner.sizing.neighbours import Neighbours
 from planner.sizing.parts import Part, node_index
-from planner.sizing.running import as_it_runs
+from planner.sizing.running import as_it_runs, as_planned
 from planner.sizing.sites import Site
-from planner.sizing.together import identity, together
+from planner.sizing.together import bear_each_other, identity, together
 from planner.sizing.ways_to_run import Sizing
 
 
@@ -41,14 +41,15 @@ class Grounds:
 def current(found: list[tuple[Candidate, int]], own: Sequence[Part], grounds: Grounds, state: State) -> tuple[Placed, ...]:
     """Running replicas that satisfy the fleet as they are: the physical step keeps them where they are.
 
-    Those that are no candidate of today's sizes are added to what was found.
+    Those that are no candidate of today's sizes are added to what was found. The engines of a GPU count as what they were planned as where
+    they still bear each other so: what is reached is left alone.
     """
     if not state.replicas:
         return ()
     shapes = {(_identity(candidate), part): shape for shape, (candidate, part) in reversed(list(enumerate(found)))}
     known: dict[tuple[object, ...], tuple[Candidate, ...]] = {}
     counts = Counter(replica.served_name for replica in state.replicas)
-    seats: defaultdict[tuple[int, int, tuple[int, ...], int | None], list[tuple[Placed, tuple[Candidate, ...]]]] = defaultdict(list)
+    seats: defaultdict[tuple[int, int, tuple[int, ...], int | None], list[_Seated]] = defaultdict(list)
     for replica in state.replicas:
         seat = _seat(replica, own)
         if seat is None:
@@ -61,22 +62,36 @@ def current(found: list[tuple[Candidate, int]], own: Sequence[Part], grounds: Gr
         # of classes those that replicas have that are planned anew: what runs is then found among them
         alike = tuple(candidate for candidate in known[key] if (_identity(candidate), index) in shapes) or known[key]
         if alike:
-            seats[index, place.node, place.gpus, place.mig_start].append((place, alike))
+            planned = next((candidate for candidate in known[key] if as_planned(candidate, replica)), None)
+            seats[index, place.node, place.gpus, place.mig_start].append(_Seated(place, planned, alike))
     placed: list[Placed] = []
     for (index, *_), here in seats.items():
-        for (place, _), candidate in zip(here, _chosen([options for _, options in here]), strict=True):
+        for seated, candidate in zip(here, _chosen(here), strict=True):
             shape = shapes.setdefault((_identity(candidate), index), len(found))
             if shape == len(found):
                 found.append((candidate, index))
-            placed.append(replace(place, shape=shape))
+            placed.append(replace(seated.place, shape=shape))
     return tuple(sorted(placed, key=lambda item: (item.shape, item.node, item.gpus, item.mig_start or 0)))
 
 
-def _chosen(options: Sequence[tuple[Candidate, ...]]) -> list[Candidate]:
-    """One candidate for each engine of a GPU: of one class that all bear, else each as it would be first.
+@dataclass(frozen=True, slots=True)
+class _Seated:
+    """The place of an engine, what it was planned as if it still may be that, and what else it may count as, best first."""
+
+    place: Placed
+    planned: Candidate | None
+    options: tuple[Candidate, ...]
+
+
+def _chosen(here: Sequence[_Seated]) -> list[Candidate]:
+    """One candidate for each engine of a GPU: as planned, else of one class that all bear, else each as it would be first.
 
     Classes in which every engine carries as much as in its first one come before looser ones in which some carry less.
     """
+    planned = [seated.planned for seated in here if seated.planned is not None]
+    if len(planned) == len(here) and bear_each_other(planned):
+        return planned
+    options = [seated.options for seated in here]
     as_much = [[item for item in own if item.capacity_rps >= own[0].capacity_rps] for own in options]
     return together(as_much) or together(options) or [own[0] for own in options]
 

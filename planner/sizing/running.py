@@ -25,9 +25,8 @@ def as_it_runs(replica: Replica, group: ServiceGroup, site: Site, sizing: Sizing
     """What an engine that runs on a site may count as, one candidate per class of neighbours, the loosest class first.
 
     Nothing when its settings or its KV pool do not satisfy the group any more. Its pool is what it has: it must hold what the candidate
-    carries, and be within the room there is. Of several sizes the one comes first that it was planned as: what is reached is left alone.
-    Then comes the one that carries the group's demand as one of `count` replicas, and classes where there is such a size come before all
-    others; without any the largest.
+    carries, and be within the room there is. Of several sizes the one comes first that it was planned as, then the one that carries the
+    group's demand as one of `count` replicas, and classes where there is such a size come before all others; without any the largest.
     """
     found: list[Candidate] = []
     for way in ways(group, site):
@@ -39,12 +38,12 @@ def as_it_runs(replica: Replica, group: ServiceGroup, site: Site, sizing: Sizing
             found += _sizes(variant_of(way, group, site, sizing), replica, count)
     wanted_rps = group.peak_rps / count * (1 - _RELATIVE)
     best: dict[SharingLimit, Candidate] = {}
-    for candidate in sorted(found, key=lambda item: (not _as_planned(item, replica), *_rank(item, wanted_rps))):
+    for candidate in sorted(found, key=lambda item: (not as_planned(item, replica), *_rank(item, wanted_rps))):
         best.setdefault(candidate.limit, candidate)
     return tuple(best.values())
 
 
-def _as_planned(candidate: Candidate, replica: Replica) -> bool:
+def as_planned(candidate: Candidate, replica: Replica) -> bool:
     """Whether a candidate carries what the replica was planned to carry, beside the neighbours that it was planned for."""
     planned = SharingLimit(replica.max_residents, replica.active_limit)
     return candidate.limit == planned and math.isclose(candidate.capacity_rps, replica.capacity_rps, rel_tol=_RELATIVE)

@@ -33,14 +33,17 @@ def together(options: Sequence[Sequence[Candidate]]) -> list[Candidate] | None:
     for limit in sorted(limits, key=loosest_first):
         chosen = [next((candidate for candidate in own if candidate.limit == limit), None) for own in options]
         alike = [candidate for candidate in chosen if candidate is not None]
-        if len(alike) == len(options) and _bear_each_other(alike, limit):
+        if len(alike) == len(options) and bear_each_other(alike):
             return alike
     return None
 
 
-def _bear_each_other(candidates: Sequence[Candidate], limit: SharingLimit) -> bool:
+def bear_each_other(candidates: Sequence[Candidate]) -> bool:
+    """Whether engines of one GPU are no more, and no more active, than each of them bears."""
+    residents = min(candidate.limit.max_residents for candidate in candidates)
+    active_limit = min(candidate.limit.active_limit for candidate in candidates)
     active_permille = map(sum, zip(*(candidate.active_permille for candidate in candidates), strict=True))
-    return len(candidates) <= limit.max_residents and max(active_permille) <= 1000 * limit.active_limit
+    return len(candidates) <= residents and max(active_permille) <= 1000 * active_limit
 
 
 def loosened(blueprint: Blueprint, problem: Problem, solution: Solution) -> Solution:
