@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -47,36 +48,58 @@ def bear_each_other(candidates: Sequence[Candidate]) -> bool:
 
 
 def loosened(blueprint: Blueprint, problem: Problem, solution: Solution) -> Solution:
-    """The same engines on the same GPUs, each GPU's as the loosest class that all of them bear; problem has the blueprint's shapes."""
+    """The same replicas on the same GPUs, each GPU's as the loosest class that all of them bear; problem has the blueprint's shapes.
+
+    A looser class may want a larger KV pool: engines that start anew get it where there is room. Those that run keep theirs.
+    """
+    runs = {item.shape for item in problem.current}
     alike: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, (candidate, shape) in enumerate(zip(blueprint.candidates, problem.shapes, strict=True)):
         if shape.mode == "time_shared":
             alike[_engine(candidate, shape)].append(index)
+            if index not in runs:
+                alike[_replica(candidate, shape)].append(index)
+    for own in alike.values():
+        own.sort(key=lambda index: (problem.shapes[index].memory_mib, index))
     counts: Counter[tuple[int, tuple[int, ...]]] = Counter()
     for pattern in solution.patterns:
-        counts[pattern.pool, _loosest(blueprint, problem, pattern, alike)] += pattern.count
+        counts[pattern.pool, _loosest(blueprint, problem, pattern, alike, runs)] += pattern.count
     same = all(counts[pattern.pool, pattern.residents] == pattern.count for pattern in solution.patterns)
     patterns = tuple(Pattern(pool, residents, count) for (pool, residents), count in sorted(counts.items()))
     return solution if same else replace(solution, patterns=patterns)
 
 
 def _loosest(
-    blueprint: Blueprint, problem: Problem, pattern: Pattern, alike: Mapping[tuple[object, ...], Sequence[int]]
+    blueprint: Blueprint, problem: Problem, pattern: Pattern, alike: Mapping[tuple[object, ...], Sequence[int]], runs: AbstractSet[int]
 ) -> tuple[int, ...]:
     residents = [(blueprint.candidates[index], problem.shapes[index]) for index in pattern.residents]
     if residents[0][1].mode != "time_shared":
         return pattern.residents
-    options = [alike[_engine(*resident)] for resident in residents]
+    anew = runs.isdisjoint(pattern.residents)
+    options = [alike[(_replica if anew else _engine)(*resident)] for resident in residents]
     common = together([[blueprint.candidates[index] for index in own] for own in options])
     if common is None:
         return pattern.residents
-    found = sorted(_index_of(blueprint, own, candidate) for own, candidate in zip(options, common, strict=True))
+    found = sorted(
+        index if _bears(blueprint.candidates[index].limit, candidate.limit) else _index_of(blueprint, own, candidate)
+        for index, own, candidate in zip(pattern.residents, options, common, strict=True)
+    )
     looser = replace(pattern, residents=tuple(found))
     return pattern.residents if any(pattern_violations(problem, looser)) else looser.residents
 
 
 def _engine(candidate: Candidate, shape: Shape) -> tuple[object, ...]:
     return (shape.demand, shape.pool, identity(candidate))
+
+
+def _bears(own: SharingLimit, limit: SharingLimit) -> bool:
+    """Whether a class of neighbours is no tighter than another."""
+    return own.max_residents >= limit.max_residents and own.active_limit >= limit.active_limit
+
+
+def _replica(candidate: Candidate, shape: Shape) -> tuple[object, ...]:
+    """What tells replicas apart that carry as much, whatever neighbours they bear and whatever pool that takes."""
+    return (shape.demand, shape.pool, candidate.settings, candidate.capacity_rps)
 
 
 def _index_of(blueprint: Blueprint, indexes: Sequence[int], candidate: Candidate) -> int:
