@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from planner.choice.beside import patterns_beside, patterns_of
-from planner.problem import Holding, Pattern, Problem, Shape, pattern_violations
+from planner.problem import Holding, Pattern, Problem, Shape, lacking, pattern_violations
 
 Residents = tuple[int, ...]
 
@@ -40,23 +40,12 @@ def settled(problem: Problem, patterns: Sequence[Pattern], holdings: Mapping[Hol
 def replaced(problem: Problem, holdings: Mapping[Holding, int]) -> tuple[Pattern, ...] | None:
     """The holdings without the models that lack something, which get new replicas beside the others; None without room."""
     kept: Counter[Holding] = Counter()
-    lacking = _lacking(problem, holdings)
+    short = lacking(problem, holdings)
     for (pool, residents), count in holdings.items():
-        others = tuple(index for index in residents if problem.shapes[index].demand not in lacking)
+        others = tuple(index for index in residents if problem.shapes[index].demand not in short)
         if others:
             kept[pool, others] += count
     return patterns_beside(problem, kept)
-
-
-def _lacking(problem: Problem, holdings: Mapping[Holding, int]) -> set[int]:
-    """Demands of which the holdings do not carry the peak, or have too few replicas."""
-    carried: Counter[int] = Counter()
-    replicas: Counter[int] = Counter()
-    for (_, residents), count in holdings.items():
-        for index in residents:
-            carried[problem.shapes[index].demand] += count * problem.shapes[index].capacity_microrps
-            replicas[problem.shapes[index].demand] += count
-    return {i for i, demand in enumerate(problem.demands) if carried[i] < demand.peak_microrps or replicas[i] < demand.min_replicas}
 
 
 def _mixed(problem: Problem, wanted: Residents, running: Residents) -> tuple[Residents, int]:

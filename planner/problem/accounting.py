@@ -111,3 +111,14 @@ def holdings_now(problem: Problem) -> Counter[Holding]:
     for item in problem.current:
         here[problem.shapes[item.shape].pool, item.node, item.gpus].append(item.shape)
     return Counter((pool, tuple(sorted(residents))) for (pool, _, _), residents in here.items())
+
+
+def lacking(problem: Problem, holdings: Mapping[Holding, int]) -> set[int]:
+    """Demands of which the GPUs in use do not carry the peak, or have too few replicas."""
+    carried: Counter[int] = Counter()
+    replicas: Counter[int] = Counter()
+    for (_, residents), count in holdings.items():
+        for index in residents:
+            carried[problem.shapes[index].demand] += count * problem.shapes[index].capacity_microrps
+            replicas[problem.shapes[index].demand] += count
+    return {i for i, demand in enumerate(problem.demands) if carried[i] < demand.peak_microrps or replicas[i] < demand.min_replicas}

@@ -6,12 +6,12 @@ one more replica and with two, of the shapes that answers use or that a demand w
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from planner.problem import Holding, Pattern, Problem, load_mib, pattern_violations, stays_as, weights_mib
+from planner.problem import Holding, Pattern, Problem, lacking, load_mib, pattern_violations, stays_as, weights_mib
 from solvers.model.useful_shapes import candidates, takes_whole_gpus, usable_shapes
 
 # patterns up to which all legal ones take part, and patterns in all
@@ -19,25 +19,25 @@ _FEW, _MOST = 2_000, 20_000
 # candidates for patterns that are looked at: while all may be few, at most, and in a second
 _FEW_ASKED, _MOST_ASKED, _ASKED_PER_S = 5_000, 80_000, 20_000
 
-Together = tuple[int, ...]
 # demand, pool, mode, GPUs and MIG profile of engines
 EngineKind = tuple[int, int, str, int, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class GpuWay:
-    """Together of one GPU (or block) of a pool. holding numbers the group of alike GPUs in use whose place it takes (None: a GPU on which
-    nothing of it runs); load_mib are the weights that start there."""
+    """Residents of one GPU (or block) of a pool. holding numbers the group of alike GPUs in use whose place it takes (None: a GPU on which
+    nothing of it runs); load_mib are the weights that start there.
+    """
 
     pool: int
-    residents: Together
+    residents: tuple[int, ...]
     holding: int | None
     load_mib: int
 
 
 @dataclass(frozen=True, slots=True)
 class GpuWays:
-    """GpuWays to use GPUs; every tells that no legal one is missing."""
+    """Ways to use GPUs; every tells that no legal one is missing."""
 
     found: tuple[GpuWay, ...]
     every: bool
@@ -55,25 +55,23 @@ def ways(problem: Problem, holdings: Mapping[Holding, int], known: Iterable[Patt
     listed = sorted(holdings)
     for number, (_, running) in enumerate(listed):
         for index in running:
-            here[kind_of(problem, index)].add(number)
+            here[_kind(problem, index)].add(number)
     for pool, residents in patterns:
         alone_mib = weights_mib(problem, residents)
-        for number in sorted(set().union(*(here[kind_of(problem, index)] for index in residents))):
+        for number in sorted(set().union(*(here[_kind(problem, index)] for index in residents))):
             loaded_mib = load_mib(problem, residents, listed[number][1])
             if loaded_mib < alone_mib:
                 found.append(GpuWay(pool, residents, number, loaded_mib))
     return GpuWays(tuple(found), every)
 
 
-def kind_of(problem: Problem, index: int) -> EngineKind:
+def _kind(problem: Problem, index: int) -> EngineKind:
     """What engines have in common of which one may stay as the other."""
     shape = problem.shapes[index]
     return shape.demand, shape.pool, shape.mode, shape.gpus, shape.mig_profile
 
 
-def _patterns(
-    problem: Problem, holdings: Mapping[Holding, int], known: Iterable[Pattern], asked: int
-) -> tuple[list[tuple[int, Together]], bool]:
+def _patterns(problem: Problem, holdings: Mapping[Holding, int], known: Iterable[Pattern], asked: int) -> tuple[list[Holding], bool]:
     """Patterns that take part, and whether they are all legal ones; so many candidates are looked at."""
     running = {index for _, residents in holdings for index in residents}
     growth = _Growth(problem, sorted({*usable_shapes(problem), *running}), min(asked, _FEW_ASKED))
@@ -82,14 +80,14 @@ def _patterns(
         return growth.found(), True
     seeds = [*holdings, *((pattern.pool, pattern.residents) for pattern in known)]
     used = {index for _, residents in seeds for index in residents}
-    short = _short(problem, holdings) if holdings else set()
+    short = lacking(problem, holdings) if holdings else set()
     kinds: defaultdict[EngineKind, list[int]] = defaultdict(list)
     for index in running:
-        kinds[kind_of(problem, index)].append(index)
+        kinds[_kind(problem, index)].append(index)
     further = {
         index
         for index in candidates(problem)
-        if problem.shapes[index].demand in short or any(stays_as(problem, now, index) for now in kinds[kind_of(problem, index)])
+        if problem.shapes[index].demand in short or any(stays_as(problem, now, index) for now in kinds[_kind(problem, index)])
     }
     growth = _Growth(problem, sorted(used | further), asked)
     growth.begin(seeds)
@@ -99,20 +97,9 @@ def _patterns(
     return growth.found(), False
 
 
-def _parts(residents: Together) -> list[Together]:
+def _parts(residents: tuple[int, ...]) -> list[tuple[int, ...]]:
     """What is left of residents when some go, the most first."""
     return [part for size in range(len(residents) - 1, 0, -1) for part in sorted(set(combinations(residents, size)))]
-
-
-def _short(problem: Problem, holdings: Mapping[Holding, int]) -> set[int]:
-    """Demands that the holdings do not carry."""
-    carried: Counter[int] = Counter()
-    replicas: Counter[int] = Counter()
-    for (_, residents), count in holdings.items():
-        for index in residents:
-            carried[problem.shapes[index].demand] += count * problem.shapes[index].capacity_microrps
-            replicas[problem.shapes[index].demand] += count
-    return {i for i, demand in enumerate(problem.demands) if carried[i] < demand.peak_microrps or replicas[i] < demand.min_replicas}
 
 
 class _Growth:
@@ -125,21 +112,21 @@ class _Growth:
             shape = problem.shapes[index]
             if not takes_whole_gpus(shape):
                 self._joining[shape.pool, shape.mode, shape.colocation_class].append(index)
-        self._legal: dict[tuple[int, Together], bool] = {}
-        self._waiting: deque[tuple[int, int, Together]] = deque()
+        self._legal: dict[Holding, bool] = {}
+        self._waiting: deque[tuple[int, int, tuple[int, ...]]] = deque()
         self._shapes = shapes
 
     def begin_alone(self) -> None:
         """Each shape on a GPU of its own to begin with."""
         self.begin((self._problem.shapes[index].pool, (index,)) for index in self._shapes)
 
-    def begin(self, patterns: Iterable[tuple[int, Together]]) -> None:
+    def begin(self, patterns: Iterable[Holding]) -> None:
         """Patterns to begin with."""
         for pool, residents in patterns:
             if self._add(pool, residents):
                 self._waiting.append((0, pool, residents))
 
-    def found(self) -> list[tuple[int, Together]]:
+    def found(self) -> list[Holding]:
         """The legal ones."""
         return sorted(pattern for pattern, legal in self._legal.items() if legal)
 
@@ -159,7 +146,7 @@ class _Growth:
                     self._waiting.append((added + 1, pool, grown))
         return found <= most
 
-    def _beside(self, pool: int, residents: Together) -> list[int]:
+    def _beside(self, pool: int, residents: tuple[int, ...]) -> list[int]:
         """Shapes that the memory of a GPU has room for beside its residents."""
         shapes = self._problem.shapes
         first = shapes[residents[0]]
@@ -172,7 +159,7 @@ class _Growth:
         there = {shapes[index].demand for index in residents}
         return [index for index in everybody if shapes[index].memory_mib <= left_mib and shapes[index].demand not in there]
 
-    def _add(self, pool: int, residents: Together) -> bool:
+    def _add(self, pool: int, residents: tuple[int, ...]) -> bool:
         """Whether a pattern is legal and was not seen before."""
         key = (pool, residents)
         if key in self._legal:

@@ -40,9 +40,6 @@ class Refined:
     searched: bool
 
 
-NOT_REFINED = Refined((), 0, searched=False)
-
-
 @dataclass(frozen=True, slots=True)
 class Refinement:
     """How answers are refined: tiers in order, part of the cost that may be spent to load less, and when it ends.
@@ -57,14 +54,19 @@ class Refinement:
     stop: Callable[[], bool] | None = None
 
 
+def unrefined(problem: Problem, best: Solution) -> Refined:
+    """Only the bound on what is loaded."""
+    return Refined((), least_load_mib(problem, best), searched=False)
+
+
 def refine(problem: Problem, best: Solution, known: Sequence[Solution], how: Refinement) -> Refined:
     """Answers to choose from beside those that are known; best has the least unserved demand, and the least cost known with it."""
-    least_mib = least_load_mib(problem, best)
+    bound = unrefined(problem, best)
     unwanted = how.stop is not None and how.stop()
     holdings = holdings_now(problem)
     # where nothing runs nobody is disturbed, and less to load would mean fewer and larger replicas
     if unwanted or not holdings or not best.patterns or sum(pool.gpus for pool in problem.pools) > _MOST_GPUS:
-        return Refined((), least_mib, searched=False)
+        return bound
     left_s = how.time_left_s()
     patterns = [pattern for solution in (best, *known) for pattern in solution.patterns]
     found = ways(problem, holdings, patterns, None if left_s is None else left_s / 3)
@@ -73,9 +75,9 @@ def refine(problem: Problem, best: Solution, known: Sequence[Solution], how: Ref
     alike = [solution for solution in known if unserved_by_priority(problem, solution.unserved_microrps) == least]
     starts = [start for solution in (best, *alike) if (start := program.start(solution.patterns)) is not None]
     if not starts:
-        return Refined((), least_mib, searched=False)
+        return bound
     search = _Search(problem, best, program, starts, how, every=found.every)
-    return Refined(tuple(search.answers()), max(least_mib, search.least_load_mib), searched=True)
+    return Refined(tuple(search.answers()), max(bound.least_load_mib, search.least_load_mib), searched=True)
 
 
 @dataclass(slots=True)

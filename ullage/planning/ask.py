@@ -15,7 +15,7 @@ from planner.sizing.together import loosened
 from planner.spec import Fleet
 from solvers.portfolio import SolverReport, solve_all
 from solvers.tiers.program import Leftovers
-from solvers.tiers.refine import NOT_REFINED, Refinement, refine
+from solvers.tiers.refine import Refinement, refine, unrefined
 from solvers.unlimited import unlimited
 from ullage.plugins import BASELINES, PEAKS, SOLVERS, load
 
@@ -66,7 +66,9 @@ def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limit
     solutions = [loosened(blueprint, problem, report.solution) for report in answer.reports if report.solution is not None]
     best = loosened(blueprint, problem, answer.solution)
     sparing = list(sparing_answers(problem, best, solutions))
-    refined = NOT_REFINED if alone else refine(problem, best, [*solutions, *sparing], _refinement(fleet, problem, best, limits))
+    refined = (
+        unrefined(problem, best) if alone else refine(problem, best, [*solutions, *sparing], _refinement(fleet, problem, best, limits))
+    )
     sparing = [*(as_it_runs(problem, loosened(blueprint, problem, solution)) for solution in refined.solutions), *sparing]
     choice = choose(fleet, replace(blueprint, problem=problem), best, solutions, sparing)
     return Outcome(
