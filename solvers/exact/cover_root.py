@@ -194,7 +194,7 @@ class CoverRoot:
                 useful = np.flatnonzero(capacity > 0)
                 out[i] = cheapest(capacity[useful], np.maximum(0.0, cost[own][useful]), int(these.peak[i]), unserved_prices[i]).value
             else:
-                out[i] = self.pricing.mix_value(i, cost[own], unserved_prices[i], _STEPS)
+                out[i] = self.pricing.cheapest_mix(i, cost[own], unserved_prices[i], _STEPS)[0]
         return out
 
     def market(self, look: Look, part: float = _MARKET) -> Floats:
@@ -295,4 +295,5 @@ class CoverRoot:
         if state.precise_rounds >= which.precise_rounds:
             return []
         state.precise_rounds += 1
-        return precise(self.program, answer.columns, self.market(look, 1.0) - look.worth, look.at.unserved_prices, stop)
+        reduced = self.market(look, 1.0) - look.worth
+        return precise(self.program, self.pricing, answer.columns, reduced, look.at.unserved_prices, stop)

@@ -50,8 +50,11 @@ class MixDive:
         self.finder = MixFinder(root.offers, root.pricing)
         self._mixes: defaultdict[int, list[tuple[int, MixColumn]]] = defaultdict(list)
 
-    def ways(self) -> list[dict[int, int]]:
-        """Whole numbers of nodes per pool around the relaxed ones, the cheapest first."""
+    def ways(self, rounds: int) -> list[tuple[float, dict[int, int]]]:
+        """Whole numbers of nodes per pool around the relaxed ones with their relaxed values, the cheapest first.
+
+        Each may have so many rounds of columns of its own: with those that other numbers ask for, it would seem dearer than it is.
+        """
         answer = self.program.solver.solve() or self.root.answer
         assert answer is not None
         around = self.nodes.around(answer)
@@ -59,11 +62,11 @@ class MixDive:
         for numbers in islice(product(*around.values()), _MOST_WAYS):
             way = dict(zip(around, numbers, strict=True))
             self.nodes.fix(way)
-            found = self.program.solver.solve()
+            found = self._refine({}, rounds)
             if found is not None:
                 tried.append((found.value, way))
         self.nodes.free()
-        return [way for _, way in sorted(tried, key=lambda item: (item[0], sorted(item[1].items())))]
+        return sorted(tried, key=lambda item: (item[0], sorted(item[1].items())))
 
     def relax(self, rounds: int) -> LinearAnswer | None:
         """The relaxation with mixes, before any is fixed."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from planner.problem import Demand, shortfall
+from planner.problem import shortfall
 from solvers.exact.offers import Offers
 from solvers.exact.pricing import Pricing
-from solvers.model.arrays import Floats, Integers
+from solvers.model.arrays import Floats
 from solvers.model.columns import MixColumn
-from solvers.searches.least import cheapest
-from solvers.searches.mixes import MixSearch, Options
 
 # combinations that the search inspects where capacity alone does not decide
 _STEPS = 600
@@ -54,7 +51,7 @@ class MixFinder:
 
     def cheapest(self, demand: int, prices: Floats, unserved_price: float) -> MixColumn | None:
         """The cheapest mix; None where the demand has none."""
-        counts = self._cover(demand, self._problem.demands[demand], prices, unserved_price)
+        counts = self._pricing.cheapest_mix(demand, prices, unserved_price, _STEPS)[1]
         return None if counts is None else self._column(demand, counts)
 
     def around(self, demand: int, usage: Floats, prices: Floats, unserved_price: float) -> MixColumn | None:
@@ -74,33 +71,12 @@ class MixFinder:
                 min_replicas=max(0, heads),
                 max_replicas=max(0, wanted.max_replicas - int(kept.sum())),
             )
-            counts = self._cover(demand, smaller, prices, unserved_price)
+            chosen = np.array(self._pricing.stock.efficient(demand, prices), dtype=np.int64)
+            counts = self._pricing.covering(demand, smaller, prices, chosen, unserved_price, _STEPS)[1]
         if counts is None:
             return None
         counts.update({int(option): int(kept[option]) for option in np.flatnonzero(kept)})
         return self._column(demand, counts)
-
-    def _cover(self, index: int, demand: Demand, prices: Floats, unserved_price: float) -> Counter[int] | None:
-        """Copies per option (of the demand's own) of the cheapest way to serve a part of it."""
-        stock = self._pricing.stock
-        chosen = stock.efficient(index, prices)
-        if not len(chosen):
-            return None
-        if demand.tolerate_nodes and demand.peak_microrps:
-            return self._pricing.surviving_mix(index, prices, chosen, unserved_price, _STEPS)
-        if demand.peak_microrps:
-            capacity: Integers = np.minimum(self._offers.capacity[self._offers.of(index)][chosen], demand.peak_microrps)
-            useful = np.flatnonzero(capacity > 0)
-            at = np.maximum(0.0, prices[chosen])[useful]
-            found = cheapest(capacity[useful], at, demand.peak_microrps, unserved_price).counts
-            if demand.min_replicas <= found.total() <= demand.max_replicas and (found or math.isfinite(unserved_price)):
-                return Counter({chosen[int(useful[option])]: count for option, count in found.items()})
-        options = stock.options[index]
-        some = Options(demand, tuple(options.capacity_microrps[i] for i in chosen), tuple(options.available[i] for i in chosen))
-        search = MixSearch(some, [float(prices[i]) for i in chosen], weight=unserved_price, steps=_STEPS).run()
-        if not search.found:
-            return None
-        return Counter({chosen[option]: count for option, count in search.found[-1][1].counts})
 
     def _column(self, demand: int, counts: Counter[int]) -> MixColumn:
         shapes = [self._pricing.stock.shapes[demand][option] for option in counts]

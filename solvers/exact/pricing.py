@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planner.problem import Demand, shortfall
-from solvers.model.arrays import Floats
-from solvers.model.columns import Column, MixColumn, bought
+from solvers.model.arrays import Floats, Integers
+from solvers.model.columns import MixColumn
 from solvers.model.master import Master
 from solvers.model.shape_catalogue import ShapeCatalogue
 from solvers.model.useful_shapes import takes_whole_gpus
 from solvers.searches.knapsack import Knapsack
+from solvers.searches.least import cheapest
 from solvers.searches.mixes import Mix, MixSearch, Options
 from solvers.searches.slices import Slices
 
@@ -138,68 +139,80 @@ class Pricing:
                 rise[seller.classes] = np.minimum(rise[seller.classes], spare)
         return prices.slot_values + np.where(np.isfinite(rise), rise, 0.0)
 
-    def surviving_mix(
-        self, demand: int, option_values: Floats, chosen: Sequence[int], unserved_price: float, steps: int
-    ) -> Counter[int] | None:
-        """Copies per option of the cheapest mix of a demand that tolerates the loss of a node; None when none was found."""
-        at = Prices(np.zeros(0), {}, {demand: unserved_price}, (), 0.0, 0.0)
-        found = self._surviving(at, demand, option_values, chosen, steps)[1]
-        position = {shape: option for option, shape in enumerate(self.stock.shapes[demand])}
-        return Counter({position[shape]: count for shape, count in bought(found[-1])}) if found else None
+    def cheapest_mix(
+        self, index: int, option_values: Floats, unserved_price: float, steps: int, among: Integers | None = None
+    ) -> tuple[float, Counter[int] | None]:
+        """A lower value of all mixes of a demand at prices of its options, and copies per option of the cheapest; None when none was found.
 
-    def _search(self, prices: Prices, index: int, demand: Demand, option_values: Floats, chosen: Sequence[int], steps: int) -> MixSearch:
+        among are the options that take part, by default all.
+        """
         options = self.stock.options[index]
-        some = Options(demand, tuple(options.capacity_microrps[i] for i in chosen), tuple(options.available[i] for i in chosen))
-        return MixSearch(some, [float(option_values[i]) for i in chosen], weight=prices.unserved_prices[index], steps=steps).run()
+        demand = options.demand
+        if not len(option_values):
+            missing = shortfall(demand, 0, 0, 0)
+            return (unserved_price * missing if missing else 0.0), None
+        chosen = np.array(self.stock.efficient(index, option_values), dtype=np.int64) if among is None else among
+        if demand.tolerate_nodes and demand.peak_microrps:
+            return self._surviving(index, option_values, chosen, unserved_price, steps)
+        return self.covering(index, demand, option_values, chosen, unserved_price, steps)
 
-    def _column(self, demand: int, chosen: Sequence[int], mix: Mix) -> MixColumn:
-        """A mix as a column, with what it really leaves unserved."""
-        options = self.stock.options[demand]
-        counts = [(chosen[option], count) for option, count in mix.counts]
-        capacity_microrps = sum(options.capacity_microrps[option] * count for option, count in counts)
-        largest_microrps = max((options.capacity_microrps[option] for option, _ in counts), default=0)
-        unserved = shortfall(options.demand, capacity_microrps, sum(count for _, count in counts), largest_microrps)
-        return MixColumn(demand, tuple(sorted((self.stock.shapes[demand][option], count) for option, count in counts)), unserved)
+    def covering(
+        self, index: int, demand: Demand, option_values: Floats, chosen: Integers, unserved_price: float, steps: int
+    ) -> tuple[float, Counter[int] | None]:
+        """As cheapest_mix() for a demand that does not tolerate the loss of a node, with some of the options.
+
+        The cheapest cover says it all where its number of replicas is one that the demand may have.
+        """
+        options = self.stock.options[index]
+        offered = np.array([options.capacity_microrps[i] for i in chosen], dtype=np.int64)
+        capacity = np.minimum(offered, max(1, demand.peak_microrps))
+        useful = capacity > 0
+        # a replica that carries nothing is one more all the same
+        heads = demand.min_replicas if math.isinf(unserved_price) and bool(useful.all()) else 0
+        lower = 0.0
+        if demand.peak_microrps or heads:
+            found = cheapest(capacity[useful], np.maximum(0.0, option_values[chosen[useful]]), demand.peak_microrps, unserved_price, heads)
+            lower = found.value
+            if demand.min_replicas <= found.counts.total() <= demand.max_replicas and (found.counts or math.isfinite(unserved_price)):
+                return lower, Counter({int(chosen[useful][option]): count for option, count in found.counts.items()})
+        some = Options(demand, tuple(options.capacity_microrps[i] for i in chosen), tuple(options.available[i] for i in chosen))
+        search = MixSearch(some, [float(option_values[i]) for i in chosen], weight=unserved_price, steps=steps).run()
+        counts = Counter({int(chosen[option]): count for option, count in search.found[-1][1].counts}) if search.found else None
+        return max(lower, search.lower_value), counts
 
     def _surviving(
-        self, prices: Prices, demand: int, option_values: Floats, chosen: Sequence[int], steps: int
-    ) -> tuple[float, list[Column]]:
+        self, index: int, option_values: Floats, chosen: Integers, unserved_price: float, steps: int
+    ) -> tuple[float, Counter[int] | None]:
         """Mixes that carry the peak without their largest replica: one search for each size that may be the largest.
 
         A search of that size covers the peak and the largest replica with replicas that are no larger: the plain question.
         """
-        options = self.stock.options[demand]
+        options = self.stock.options[index]
         real = options.demand
-        sizes = sorted({options.capacity_microrps[i] for i in chosen})
-        must = math.isinf(prices.unserved_prices[demand])
+        capacity = np.array(options.capacity_microrps, dtype=np.int64)[chosen]
+        must = math.isinf(unserved_price)
         # a part of a larger target would be more than what a missing replica counts for
         plain = replace(real, tolerate_nodes=0, min_replicas=max(real.min_replicas, 2) if must else 0)
-        lower = math.inf if must else prices.unserved_prices[demand] * real.peak_microrps
-        best, found = math.inf, list[Column]()
-        for size in sorted(sizes, reverse=True):
-            fitting = [i for i in chosen if options.capacity_microrps[i] <= size]
+        lower = math.inf if must else unserved_price * real.peak_microrps
+        best, counts = math.inf, None
+        for size in sorted({int(each) for each in capacity}, reverse=True):
+            fitting = chosen[capacity <= size]
             target = replace(plain, rate_microrps=(real.peak_microrps + size,))
-            rates = [option_values[i] / options.capacity_microrps[i] for i in fitting if options.capacity_microrps[i]]
-            if min([*rates, prices.unserved_prices[demand]], default=math.inf) * target.peak_microrps >= best:
+            rates = option_values[chosen][(capacity <= size) & (capacity > 0)] / capacity[(capacity <= size) & (capacity > 0)]
+            if min(float(rates.min(initial=math.inf)), unserved_price) * target.peak_microrps >= best:
                 continue
-            search = self._search(prices, demand, target, option_values, fitting, steps)
-            lower = min(lower, search.lower_value)
-            if search.found and search.found[-1][0] < best:
-                best = search.found[-1][0]
-                found.append(self._column(demand, fitting, search.found[-1][1]))
-        return lower, found[-2:]
+            value, found = self.covering(index, target, option_values, fitting, unserved_price, steps)
+            lower = min(lower, value)
+            if found is not None and (total := self._total(index, target, found, option_values, unserved_price)) < best:
+                best, counts = total, found
+        return lower, counts
 
-    def mix_value(self, demand: int, option_values: Floats, unserved_price: float, steps: int) -> float:
-        """A valid lower value of all mixes of a demand at prices of its options."""
-        options = self.stock.options[demand]
-        if not len(option_values):
-            missing = shortfall(options.demand, 0, 0, 0)
-            return unserved_price * missing if missing else 0.0
-        at = Prices(np.zeros(0), {}, {demand: unserved_price}, (), 0.0, 0.0)
-        chosen = self.stock.efficient(demand, option_values)
-        if options.demand.tolerate_nodes and options.demand.peak_microrps:
-            return self._surviving(at, demand, option_values, chosen, steps)[0]
-        return self._search(at, demand, options.demand, option_values, chosen, steps).lower_value
+    def _total(self, index: int, demand: Demand, counts: Counter[int], option_values: Floats, unserved_price: float) -> float:
+        """What a mix costs at prices of its options, with what it leaves unserved."""
+        capacity = self.stock.options[index].capacity_microrps
+        paid = sum(float(option_values[option]) * count for option, count in counts.items())
+        missing = demand.peak_microrps - sum(capacity[option] * count for option, count in counts.items())
+        return paid + (unserved_price * missing if missing > 0 else 0.0)
 
 
 def option_prices(master: Master, stock: ShapeCatalogue, at: Prices, demand: int) -> list[float]:

@@ -19,7 +19,7 @@ from planner.problem import Pattern
 from solvers.exact.cover_cuts import CutRounds
 from solvers.exact.cover_integer import Neighbourhoods, WholeProgram, neighbourhoods, solve_whole
 from solvers.exact.cover_root import CoverRoot
-from solvers.exact.effort import Search, completed, value_of_plan
+from solvers.exact.effort import Search, completed, value_of, value_of_plan
 from solvers.exact.mix_dive import MixDive
 from solvers.exact.reach import solve_integer, within_gap
 from solvers.exact.second_process import Findings, Found, SecondProcess
@@ -41,6 +41,8 @@ _INTEGER, _SHARED_INTEGER = 0.3, 0.45
 _PACK, _MOST_PACKED = 3.5e-6, 20_000
 # rounds in which mixes join the relaxation, before a dive and before an integer program
 _RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
+# rounds for each choice of whole numbers of nodes, where a node is a large part of the fleet
+_WAY_ROUNDS = 3
 # the largest fleets for which an integer program over the columns that nearly pay finds something in time
 _MOST_GPUS = 600
 _MANY_NODES = 1_000_000
@@ -194,14 +196,17 @@ class _Stage:
         return IntegerLimits(nodes, gap_fraction=1e-4, time_limit_s=None if left_s is None else part * left_s, stop=effort.over)
 
     def _plans(self) -> Iterator[tuple[Pattern, ...]]:
-        """Plans from the relaxation, for the best whole numbers of nodes."""
+        """Plans from the relaxation, for the whole numbers of nodes that may give a better one than those before."""
         dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part), self._dive_left_s)
         dive.relax(_RELAXED_ROUNDS)
-        for way in dive.ways()[: self.search.effort.dives]:
-            if self.closed(self._dive_part):
+        best = self.search.value(self.goal)
+        for value, way in dive.ways(_WAY_ROUNDS if self.gpus <= _MOST_GPUS else 0)[: self.search.effort.dives]:
+            if self.closed(self._dive_part) or self.master.exact_bound(value) >= best:
                 return
             for patterns in dive.run(way):
-                yield completed(self.search.problem, patterns)
+                plan = completed(self.search.problem, patterns)
+                yield plan
+                best = min(best, value_of(self.search.problem, plan, self.goal))
 
     def improve(self) -> None:
         """Look for a better incumbent among combinations of columns that nearly pay, then near the incumbent."""

@@ -46,7 +46,7 @@ def test_dives_give_legal_plans(feature: str, problem: Problem) -> None:
             continue
         dive = MixDive(root, lambda: False)
         dive.relax(4)
-        for way in dive.ways()[:2]:
+        for _, way in dive.ways(1)[:2]:
             for patterns in dive.run(way):
                 assert wrong(problem, patterns) == []
                 assert not most_exceeded(problem, patterns)
@@ -68,5 +68,8 @@ def test_numbers_of_nodes_lie_around_those_of_the_relaxation_with_mixes(problem:
             continue
         again = root.program.solver.solve()
         assert again is not None
-        for way in dive.ways():
+        values = []
+        for value, way in dive.ways(0):
+            values.append(value)
             assert all(abs(number - again.columns[root.program.at(where[pool])]) < 1.0 for pool, number in way.items())
+        assert values == sorted(values)
