@@ -17,7 +17,7 @@ from solvers.highs import Entries, IntegerLimits, LinearSolver, empty
 from solvers.model.master import Master
 
 # branch and bound nodes of one small program; its dual bound is valid wherever it stops
-_MOST_NODES = 2_000
+_MOST_NODES = 500
 
 
 @dataclass(slots=True)

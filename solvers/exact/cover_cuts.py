@@ -7,20 +7,18 @@ market prices, precise ones the prices at which the program's answer is violated
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from planner.problem import Demand, Problem
+from planner.problem import Problem
 from solvers.exact.cover_program import CoverProgram, Cut
+from solvers.exact.demand_ways import DemandWays
 from solvers.exact.offers import Offers
-from solvers.exact.pricing import Pricing
-from solvers.exact.violated_cut import Cheapest, violated
-from solvers.model.arrays import Floats, Integers
+from solvers.exact.violated_cut import violated
+from solvers.model.arrays import Floats
 from solvers.model.columns import LossColumn
-from solvers.searches.least import Cover
 
 # a quick cut counts when it is violated by this part
 _LEAST_VIOLATION = 1e-4
@@ -28,8 +26,6 @@ _LEAST_VIOLATION = 1e-4
 _LEAST_WORTH = 1e-6
 # options beside those in use that a precise cut looks at, and what a unit of their weight costs
 _COMPANIONS, _LEAN = 8, 1e-3
-# combinations that the search of the mixes of one demand inspects where capacity alone does not decide
-_STEPS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,7 @@ def separate(
 
 def precise(
     program: CoverProgram,
-    pricing: Pricing,
+    demand_ways: DemandWays,
     values: Floats,
     reduced: Floats,
     unserved_prices: Sequence[float] | Mapping[int, float],
@@ -107,32 +103,12 @@ def precise(
             continue
         if stop():
             break
-        useful = np.flatnonzero(offers.capacity[own] > 0)
+        useful, ways = demand_ways.of(i)
         lean = np.full(len(useful), math.inf)
         lean[np.argsort(reduced[own][useful], kind="stable")[:_COMPANIONS]] = _LEAN
-        at = (offers.capacity[own][useful], usage[own][useful], lean, int(offers.peak[i]))
-        found = violated(*at) if offers.plain[i] else violated(*at, _covers(pricing, i, useful), alone=not _many(demand, at[0]))
+        found = violated(ways, usage[own][useful], lean)
         if found is not None:
             weights = np.ones(own.stop - own.start)
             weights[useful] = found
             cuts.append(Cut(i, weights, 1.0, 1.0))
     return cuts
-
-
-def _covers(pricing: Pricing, demand: int, useful: Integers) -> Cheapest:
-    """The cheapest mixes of a demand that may have some numbers of replicas only, or tolerates the loss of a node."""
-
-    def cheapest_of(core: Integers, weights: Floats) -> Cover:
-        values = np.zeros(len(pricing.stock.shapes[demand]))
-        values[useful[core]] = weights
-        value, counts = pricing.cheapest_mix(demand, values, math.inf, _STEPS, useful[core])
-        place = {int(option): at for at, option in enumerate(useful[core])}
-        return Cover(value, Counter({place[option]: count for option, count in (counts or {}).items()}))
-
-    return cheapest_of
-
-
-def _many(demand: Demand, capacity: Integers) -> bool:
-    """Whether a demand may have as many replicas as are ever of use: the peak and the largest replica in the smallest ones."""
-    largest = int(capacity.max(initial=0)) if demand.tolerate_nodes else 0
-    return -(-(demand.peak_microrps + largest) // int(capacity.min(initial=1))) + 1 <= demand.max_replicas

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from random import Random
 
 import numpy as np
 
-from planner.problem import Pattern, blocks_used, cost, nodes_needed, unserved, unserved_by_priority
+from planner.problem import Pattern, blocks_used, nodes_needed
 from solvers.exact.cover_root import CoverRoot, Look
 from solvers.exact.mix_dive import MixDive
 from solvers.highs import IntegerLimits, LinearSolver
@@ -37,18 +36,6 @@ class Breadth:
     patterns: int = 60
     replicas: int = 10
     columns: int = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbourhoods:
-    """How many, the part of the demands in each, nodes of branch and bound, and with a time limit seconds for each."""
-
-    turns: int = 40
-    part_fraction: float = 0.4
-    nodes: int = 30
-    turn_s: float = 0.8
-    time_left_s: Callable[[], float | None] = lambda: None
-    stop: Callable[[], bool] | None = None
 
 
 def enrich(root: CoverRoot, dive: MixDive, breadth: Breadth) -> Look | None:
@@ -75,13 +62,13 @@ def enrich(root: CoverRoot, dive: MixDive, breadth: Breadth) -> Look | None:
 
 
 class WholeProgram:
-    """The integer program over the columns that nearly pay and those of plans that are known."""
+    """The integer program over the columns that nearly pay and those of plans that are known; plan is the one that it begins with."""
 
     def __init__(self, root: CoverRoot, dive: MixDive, breadth: Breadth, plan: Sequence[Pattern]) -> None:
         """Gather the columns. plan is one to begin with; its columns take part."""
         self._root, self._program = root, root.program
         enrich(root, dive, breadth)
-        self._plan = bool(plan)
+        self.plan = tuple(plan)
         self.start = _start(root, dive, plan)
         answer = self._program.solver.solve()
         self._plain = {i for i in self._program.mix_row if root.offers.plain[i]}
@@ -102,7 +89,7 @@ class WholeProgram:
         # what does not exist has no place among whole numbers
         none = [*range(program.at(0)), *(program.at(k) for k in gone)]
         integer.bound_columns(none, [0.0] * len(none), [0.0] * len(none))
-        if self._plan:
+        if self.plan:
             self._narrow(integer, set(gone))
         if free is not None:
             self._fix(integer, free)
@@ -127,6 +114,7 @@ class WholeProgram:
 
     def begin_with(self, dive: MixDive, plan: Sequence[Pattern]) -> None:
         """Another plan to begin with."""
+        self.plan = tuple(plan)
         self.start = _start(self._root, dive, plan)
         self._kept |= {k for k, column in enumerate(self._program.columns) if column in self.start}
 
@@ -145,38 +133,6 @@ class WholeProgram:
         at = [place for column in kept if (place := self._program.place(column)) is not None]
         count = [float(self.start[column]) for column in kept]
         integer.bound_columns(at, count, count)
-
-
-def solve_whole(
-    root: CoverRoot, dive: MixDive, incumbent: Sequence[Pattern], breadth: Breadth, limits: IntegerLimits
-) -> tuple[Pattern, ...] | None:
-    """The best plan that the integer program finds; None without one. incumbent is where it begins."""
-    return WholeProgram(root, dive, breadth, incumbent).solve(limits)
-
-
-def neighbourhoods(
-    program: WholeProgram, dive: MixDive, complete: Callable[[Sequence[Pattern]], tuple[Pattern, ...]], limits: Neighbourhoods
-) -> Iterator[tuple[Pattern, ...]]:
-    """Better and better plans: some demands at a time are served anew, the others as they are. complete makes a plan whole."""
-    chance = Random(0)  # noqa: S311 -- a search, and the same one every time
-    problem = dive.root.problem
-    count = len(problem.demands)
-    best: tuple[int, ...] | None = None
-    for _ in range(limits.turns):
-        left_s = limits.time_left_s()
-        if left_s is not None and left_s <= 0.0:
-            return
-        free = set(chance.sample(range(count), max(1, round(limits.part_fraction * count))))
-        turn_s = None if left_s is None else min(left_s, limits.turn_s)
-        found = program.solve(IntegerLimits(limits.nodes, gap_fraction=1e-4, time_limit_s=turn_s, stop=limits.stop), free)
-        if found is None:
-            continue
-        plan = complete(found)
-        value = (*unserved_by_priority(problem, unserved(problem, plan)), cost(problem, plan))
-        if best is None or value < best:
-            best = value
-            yield plan
-            program.begin_with(dive, plan)
 
 
 def within_mixes(root: CoverRoot, patterns: Sequence[Pattern], mixes: Sequence[MixColumn]) -> tuple[Pattern, ...]:

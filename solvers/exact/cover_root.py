@@ -16,6 +16,7 @@ import numpy as np
 from solvers.exact.counts import Counts
 from solvers.exact.cover_cuts import CutRounds, first_cuts, precise, separate
 from solvers.exact.cover_program import CoverProgram, Cut
+from solvers.exact.demand_ways import DemandWays
 from solvers.exact.first_columns import first_columns, first_duals
 from solvers.exact.offers import Offers, first_prices, offers
 from solvers.exact.pricing import Priced, Prices, Pricing, prices
@@ -78,6 +79,7 @@ class CoverRoot:
         self.pricing = Pricing(master, stock)
         self.counts = Counts(master)
         self.offers: Offers = offers(master.problem, stock, master.slots.of_shape)
+        self.ways = DemandWays(self.offers, self.pricing)
         self.guess = first_prices(master, self.offers)
         self._shape_of = {slot: index for index, slot in sorted(master.slots.of_shape.items(), key=lambda item: self._capacity(item[0]))}
         rates = np.full(len(self.offers.shape), math.inf)
@@ -296,4 +298,4 @@ class CoverRoot:
             return []
         state.precise_rounds += 1
         reduced = self.market(look, 1.0) - look.worth
-        return precise(self.program, self.pricing, answer.columns, reduced, look.at.unserved_prices, stop)
+        return precise(self.program, self.ways, answer.columns, reduced, look.at.unserved_prices, stop)

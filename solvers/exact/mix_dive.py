@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from itertools import islice, product
 
 import numpy as np
@@ -37,6 +38,8 @@ _FEW_OPEN, _TOGETHER_NODES, _TOGETHER_GAP, _NEAR = 12, 20, 4e-4, 2
 _KEPT_FRACTION = 0.3
 # rounds of columns after each group
 _LATER_ROUNDS = 2
+# part of the duals before in those at which columns are sought: the relaxation with mixes swings less
+_CENTRE = 0.3
 
 
 class MixDive:
@@ -47,7 +50,7 @@ class MixDive:
         self.root, self.over, self._time_left_s = root, over, time_left_s
         self.program = root.program
         self.nodes = NodeNumbers(root.program)
-        self.finder = MixFinder(root.offers, root.pricing)
+        self.finder = MixFinder(root.offers, root.pricing, root.ways)
         self._mixes: defaultdict[int, list[tuple[int, MixColumn]]] = defaultdict(list)
 
     def ways(self, rounds: int) -> list[tuple[float, dict[int, int]]]:
@@ -214,17 +217,29 @@ class MixDive:
         self.program.solver.bound_columns(at, lower, upper)
 
     def _refine(self, fixed: Mapping[int, MixColumn], rounds: int) -> LinearAnswer | None:
-        """Solve, and look for columns and mixes of the demands that are open."""
+        """Solve, and look for columns and mixes of the demands that are open, at duals smoothed towards those before."""
         answer = self.program.solver.solve()
+        centre: Floats | None = None
         for _ in range(rounds):
             if answer is None or self.over():
                 return answer
-            look = self.root.look(answer.duals, full=False)
-            fresh = self.program.add(look.columns) + self._more(answer, look, fixed)
+            duals = answer.duals
+            if centre is not None:
+                # rows that are new have had no duals before
+                duals = _CENTRE * np.append(centre, duals[len(centre) :]) + (1.0 - _CENTRE) * duals
+            fresh = self._columns_at(replace(answer, duals=duals), fixed)
+            if not fresh and centre is not None:
+                duals, fresh = answer.duals, self._columns_at(answer, fixed)
             if not fresh:
                 return answer
+            centre = duals
             answer = self.program.solver.solve()
         return answer
+
+    def _columns_at(self, answer: LinearAnswer, fixed: Mapping[int, MixColumn]) -> int:
+        """Columns and mixes that pay at the duals of an answer; returns how many are new."""
+        look = self.root.look(answer.duals, full=False)
+        return self.program.add(look.columns) + self._more(answer, look, fixed)
 
     def _more(self, answer: LinearAnswer, look: Look, fixed: Mapping[int, MixColumn]) -> int:
         """Mixes of the demands that are open: around what the program buys at first, then those that lower its value."""

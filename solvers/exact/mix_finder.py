@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,8 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from planner.problem import shortfall
+from solvers.exact.demand_ways import DemandWays
 from solvers.exact.offers import Offers
 from solvers.exact.pricing import Pricing
+from solvers.exact.violated_cut import covers_of
 from solvers.model.arrays import Floats
 from solvers.model.columns import MixColumn
 
@@ -23,9 +26,9 @@ _USED, _UNUSED = 0.05, 3.0
 class MixFinder:
     """Finds mixes of the demands of one stage."""
 
-    def __init__(self, offers: Offers, pricing: Pricing) -> None:
-        """Offers and pricing of the stage."""
-        self._offers, self._pricing = offers, pricing
+    def __init__(self, offers: Offers, pricing: Pricing, ways: DemandWays) -> None:
+        """Offers, pricing and ways of the stage."""
+        self._offers, self._pricing, self._ways = offers, pricing, ways
         self._problem = pricing.master.problem
 
     def several(self, demand: int, usage: Floats, prices: Floats, unserved_price: float) -> list[MixColumn]:
@@ -41,7 +44,16 @@ class MixFinder:
             mix = self.around(demand, part, lean, unserved_price)
             if mix is not None:
                 found[mix] = None
+        if math.isinf(unserved_price):
+            found.update(dict.fromkeys(self._in_mixture(demand, usage)))
         return list(found)
+
+    def _in_mixture(self, demand: int, usage: Floats) -> Iterator[MixColumn]:
+        """The mixes of which a relaxation that meets all cuts buys a mixture."""
+        if self._problem.demands[demand].peak_microrps:
+            useful, ways = self._ways.of(demand)
+            for cover in covers_of(ways, usage[useful]):
+                yield self._column(demand, Counter({int(useful[option]): count for option, count in cover.items()}))
 
     def _by_pool(self, demand: int, usage: Floats, prices: Floats) -> Iterator[Floats]:
         """Prices at which one of the pools in use is preferred."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,6 +100,7 @@ class Pricing:
         """Build the knapsacks once."""
         self.master = master
         self.stock = stock
+        self._capacity = [np.array(options.capacity_microrps, dtype=np.int64) for options in stock.options]
         self.every_seller = [Slices(group) if group.layouts else Knapsack(group) for group in master.slots.groups]
 
     def sellers(self, pool: int) -> list[Knapsack | Slices]:
@@ -164,8 +165,7 @@ class Pricing:
         The cheapest cover says it all where its number of replicas is one that the demand may have.
         """
         options = self.stock.options[index]
-        offered = np.array([options.capacity_microrps[i] for i in chosen], dtype=np.int64)
-        capacity = np.minimum(offered, max(1, demand.peak_microrps))
+        capacity = np.minimum(self._capacity[index][chosen], max(1, demand.peak_microrps))
         useful = capacity > 0
         # a replica that carries nothing is one more all the same
         heads = demand.min_replicas if math.isinf(unserved_price) and bool(useful.all()) else 0
@@ -187,31 +187,36 @@ class Pricing:
 
         A search of that size covers the peak and the largest replica with replicas that are no larger: the plain question.
         """
-        options = self.stock.options[index]
-        real = options.demand
-        capacity = np.array(options.capacity_microrps, dtype=np.int64)[chosen]
+        real = self.stock.options[index].demand
+        capacity = self._capacity[index][chosen]
         must = math.isinf(unserved_price)
         # a part of a larger target would be more than what a missing replica counts for
         plain = replace(real, tolerate_nodes=0, min_replicas=max(real.min_replicas, 2) if must else 0)
         lower = math.inf if must else unserved_price * real.peak_microrps
         best, counts = math.inf, None
-        for size in sorted({int(each) for each in capacity}, reverse=True):
-            fitting = chosen[capacity <= size]
+        for least, size in sorted(self._by_largest(real.peak_microrps, capacity, option_values[chosen], unserved_price)):
+            if least >= best:
+                break
             target = replace(plain, rate_microrps=(real.peak_microrps + size,))
-            rates = option_values[chosen][(capacity <= size) & (capacity > 0)] / capacity[(capacity <= size) & (capacity > 0)]
-            if min(float(rates.min(initial=math.inf)), unserved_price) * target.peak_microrps >= best:
-                continue
-            value, found = self.covering(index, target, option_values, fitting, unserved_price, steps)
+            value, found = self.covering(index, target, option_values, chosen[capacity <= size], unserved_price, steps)
             lower = min(lower, value)
             if found is not None and (total := self._total(index, target, found, option_values, unserved_price)) < best:
                 best, counts = total, found
         return lower, counts
 
+    @staticmethod
+    def _by_largest(peak: int, capacity: Integers, values: Floats, unserved_price: float) -> Iterator[tuple[float, int]]:
+        """For each size of the largest replica what a mix costs at least, at the best price per capacity of replicas no larger."""
+        rates = np.full(len(capacity), math.inf)
+        np.divide(values, capacity, out=rates, where=capacity > 0)
+        for size in np.unique(capacity).tolist():
+            yield min(float(rates[capacity <= size].min()), unserved_price) * (peak + size), size
+
     def _total(self, index: int, demand: Demand, counts: Counter[int], option_values: Floats, unserved_price: float) -> float:
         """What a mix costs at prices of its options, with what it leaves unserved."""
-        capacity = self.stock.options[index].capacity_microrps
+        capacity = self._capacity[index]
         paid = sum(float(option_values[option]) * count for option, count in counts.items())
-        missing = demand.peak_microrps - sum(capacity[option] * count for option, count in counts.items())
+        missing = demand.peak_microrps - sum(int(capacity[option]) * count for option, count in counts.items())
         return paid + (unserved_price * missing if missing > 0 else 0.0)
 
 

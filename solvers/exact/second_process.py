@@ -1,4 +1,4 @@
-"""A search in a process of its own, beside another one: for plans beside a bound, or the other way round.
+"""A search in a process of its own, beside another one: for plans beside a bound, or beside other plans.
 
 The process is a copy of this one at the moment it starts (fork), so nothing but what it finds needs to be sent: a line of JSON each. Where
 a system cannot fork, the search runs when its findings are asked for.
@@ -15,8 +15,8 @@ from typing import NoReturn
 
 from planner.problem import Pattern
 
-# A plan, or a bound (scaled like the master).
-Found = tuple[Pattern, ...] | float
+# A plan that was found.
+Found = tuple[Pattern, ...]
 Findings = Callable[[], Iterator[Found]]
 
 # how often the end of waiting is looked at
@@ -57,16 +57,24 @@ class SecondProcess:
         finally:
             self.end()
 
+    def ready(self) -> Iterator[Found]:
+        """What has been found since the last time, without waiting; nothing where there is no process (any more)."""
+        while self.pid:
+            ready, _, _ = select.select([self._pipe], [], [], 0.0)
+            received = os.read(self._pipe, 1 << 16) if ready else b""
+            if not received:
+                if ready:
+                    self.end()
+                return
+            yield from self._read(received)
+
     def _read(self, received: bytes) -> Iterator[Found]:
         *lines, self._buffer = (self._buffer + received).split(b"\n")
         for line in lines:
             message = json.loads(line)
             if "error" in message:
                 raise RuntimeError(f"the search beside failed: {message['error']}")
-            if "bound" in message:
-                yield float(message["bound"])
-            else:
-                yield tuple(Pattern(pool, tuple(residents), count) for pool, residents, count in message["patterns"])
+            yield tuple(Pattern(pool, tuple(residents), count) for pool, residents, count in message["patterns"])
 
     def end(self) -> None:
         """End the process, if there still is one."""
@@ -83,10 +91,7 @@ def _search(search: Findings, pipe: int) -> NoReturn:
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for found in search():
-            if isinstance(found, float):
-                _write(pipe, {"bound": found})
-            else:
-                _write(pipe, {"patterns": [[each.pool, each.residents, each.count] for each in found]})
+            _write(pipe, {"patterns": [[each.pool, each.residents, each.count] for each in found]})
     except BaseException as error:  # noqa: BLE001 -- whatever it is, the first process must hear of it
         _write(pipe, {"error": f"{type(error).__name__}: {error}"})
         code = 1

@@ -1,9 +1,8 @@
 """One stage of the lexicographic search: bound and plans from the covering program, then proof.
 
-1. Columns and quick cuts give a linear bound.
-2. Precise cuts raise it; beside that, in a second process, dives give plans.
-3. On small fleets an integer program over the columns that nearly pay looks for better plans; beside it, whole numbers of GPUs raise the
-   bound, and neighbourhoods of the best plan are searched.
+1. Columns and quick cuts give a linear bound; on small fleets the first precise cuts follow, which bring the columns that plans need.
+2. More precise cuts, and whole numbers of GPUs, raise the bound. Beside that, in a second process, dives give plans.
+3. On small fleets both processes then look for better plans near the best one; on large ones there are more dives.
 4. Every column that a better solution could use (reduced cost within the gap) is enumerated, first for a part of the gap next to the bound,
    last for all of it. While they are few enough, the integer master over them decides that part.
 """
@@ -11,18 +10,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from planner.problem import Pattern
+from planner.problem import nodes_used
 from solvers.exact.cover_cuts import CutRounds
-from solvers.exact.cover_integer import Neighbourhoods, WholeProgram, neighbourhoods, solve_whole
+from solvers.exact.cover_integer import WholeProgram
 from solvers.exact.cover_root import CoverRoot
 from solvers.exact.effort import Search, completed, value_of, value_of_plan
 from solvers.exact.mix_dive import MixDive
+from solvers.exact.neighbourhoods import Neighbourhoods, neighbourhoods
 from solvers.exact.reach import solve_integer, within_gap
-from solvers.exact.second_process import Findings, Found, SecondProcess
+from solvers.exact.second_process import Found, SecondProcess
 from solvers.exact.settling import settle
 from solvers.highs import IntegerLimits
 from solvers.model.assign import assign
@@ -33,19 +33,23 @@ from solvers.model.slots import slots
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
-# parts of a time limit after which the relaxation, the dives (of small and large fleets), the bound beside the latter, the bound from whole
-# GPUs, and the proofs by enumeration end, and after the last one nothing is begun; integer programs get a part of the rest. Packing follows
-# a dive: it takes the longer the larger the fleet is, up to so many GPUs
-_ROOT, _DIVE_SMALL, _DIVE, _BESIDE, _SETTLE, _WIDEN, _LAST = 0.45, 0.55, 0.82, 0.86, 0.65, 0.8, 0.95
-_INTEGER, _SHARED_INTEGER = 0.3, 0.45
+# parts of a time limit after which the relaxation, its first precise cuts, plans from it (of small and large fleets), the bound beside the
+# latter, the bound from whole GPUs, and the proofs by enumeration end, and after the last one nothing is begun. Packing follows a dive: it
+# takes the longer the larger the fleet is, up to so many GPUs
+_ROOT, _PRECISE, _DIVE_SMALL, _DIVE, _BESIDE, _SETTLE, _WIDEN, _LAST = 0.45, 0.32, 0.65, 0.82, 0.86, 0.65, 0.8, 0.95
 _PACK, _MOST_PACKED = 3.5e-6, 20_000
-# rounds in which mixes join the relaxation, before a dive and before an integer program
-_RELAXED_ROUNDS, _MIXED_ROUNDS = 6, 8
-# rounds for each choice of whole numbers of nodes, where a node is a large part of the fleet
-_WAY_ROUNDS = 3
-# the largest fleets for which an integer program over the columns that nearly pay finds something in time
+# parts of the time limit for an integer program over all columns, one over few columns, and the last demands of a dive
+_INTEGER, _WHOLE, _TOGETHER = 0.15, 0.15, 0.08
+# columns that take part in an integer program without a plan to begin with: with more it seldom finds one in time
+_FEW_COLUMNS = 1_200
+# rounds in which mixes join the relaxation
+_MIXED_ROUNDS = 6
+# rounds of precise cuts before plans, and rounds of columns for each choice of whole numbers of nodes, where a node is a large part
+_FIRST_PRECISE, _WAY_ROUNDS = 6, 1
+# the largest fleets for which integer programs over the columns that nearly pay find something in time
 _MOST_GPUS = 600
-_MANY_NODES = 1_000_000
+# nodes of branch and bound and neighbourhoods where time is limited
+_MANY_NODES, _MANY_TURNS = 1_000_000, 10_000
 # quick cuts that are violated by less than this part of the value in all are left out; by the second one, they wait for plans
 _FINE_FRACTION, _COARSE_FRACTION = 4e-4, 3e-3
 # fleets for which a second process is worth its start
@@ -84,6 +88,11 @@ class _Stage:
         """Size of the fleet."""
         return sum(pool.gpus for pool in self.search.problem.pools)
 
+    @property
+    def small(self) -> bool:
+        """Whether precise cuts and integer programs are worth their time."""
+        return self.gpus <= _MOST_GPUS
+
     def raise_floor(self, bound: float) -> None:
         """Learn a bound (scaled), and tell whoever waits."""
         if math.isfinite(bound):
@@ -91,48 +100,60 @@ class _Stage:
         self.search.report(self.goal, self.floor)
 
     def run(self) -> None:
-        """The relaxation; plans from it beside a better bound; plans in whole numbers, or more of the same; then a proof."""
+        """The relaxation; plans from it beside a better bound; more of the same; then a proof."""
+        precise_rounds = self.search.effort.precise_rounds
         self.relax(0, _ROOT)
+        if self.small and precise_rounds:
+            self.relax(min(_FIRST_PRECISE, precise_rounds), _PRECISE)
         if self.closed(_LAST) or self.root.answer is None:
             return
-        precise_rounds = self.search.effort.precise_rounds
-        self._beside(self._plans, lambda: self.relax(precise_rounds, _DIVE_SMALL if self.gpus <= _MOST_GPUS else _BESIDE))
-        if self.closed(_WIDEN):
-            return
-        if self.gpus <= _MOST_GPUS:
-            self._beside(self._whole_gpus, self.improve)
-        else:
-            self._take(self._plans())
+        second = None
+        if self.search.effort.two_processes and self.gpus >= _FEWEST_GPUS:
+            second = SecondProcess(self._near_plans if self.small else self._plans)
+        try:
+            self._beside(second, precise_rounds)
+            if not self.closed(_WIDEN):
+                if self.small:
+                    self.improve(second)
+                else:
+                    self._take(self._plans())
+        finally:
+            if second is not None:
+                second.end()
         if not self.closed(_WIDEN):
             self.prove()
 
-    def _beside(self, search: Findings, other: Callable[[], None]) -> None:
-        """Search in a second process, where the fleet is worth one, while this one does something else."""
-        if not self.search.effort.two_processes or self.gpus < _FEWEST_GPUS:
-            self._take(search())
-            if not self.closed():
-                other()
-            return
-        second = SecondProcess(search)
-        try:
-            other()
-            self._take(second.found(partial(self.closed, _LAST)))
-        finally:
-            second.end()
+    def _beside(self, second: SecondProcess | None, precise_rounds: int) -> None:
+        """A better bound while a second process looks for plans, or after that."""
+        if second is None:
+            self._take(self._near_plans() if self.small else self._plans())
+            if self.closed(_LAST):
+                return
+        self.relax(precise_rounds, _DIVE_SMALL if self.small else _BESIDE)
+        if self.small and self.goal.priority is None and not self.closed(_SETTLE):
+            settle(self.root, self.search.effort.tries, self._settled)
+            self.raise_floor(self.root.counts.bound)
+        if second is not None:
+            self._take(second.ready() if self._small_and_timed and second.pid else second.found(partial(self.closed, _LAST)))
+
+    def _settled(self, bound: float) -> bool:
+        return self.master.exact_bound(bound) >= self.search.value(self.goal) or self.search.effort.over(_SETTLE)
+
+    @property
+    def _small_and_timed(self) -> bool:
+        """Whether both processes search to the end, and this one takes what the other has found meanwhile."""
+        return self.small and self.search.effort.time_left_s() is not None
 
     @property
     def _dive_part(self) -> float:
-        """The part of a time limit after which dives end: an integer program needs the rest."""
-        return _DIVE_SMALL if self.gpus <= _MOST_GPUS else _DIVE - _PACK * min(_MOST_PACKED, self.gpus)
+        """The part of a time limit after which dives end: others need the rest."""
+        return _DIVE_SMALL if self.small else _DIVE - _PACK * min(_MOST_PACKED, self.gpus)
 
-    def _take(self, findings: Iterable[Found]) -> None:
-        """Learn plans and bounds."""
-        for found in findings:
-            if isinstance(found, float):
-                self.raise_floor(found)
-            else:
-                self.search.offer(found)
-                self.search.report(self.goal, self.floor)
+    def _take(self, plans: Iterable[Found]) -> None:
+        """Learn plans."""
+        for plan in plans:
+            self.search.offer(plan)
+            self.search.report(self.goal, self.floor)
 
     def relax(self, precise_rounds: int, part: float) -> None:
         """The relaxation until a part of the time is up, with the bound that whole numbers of GPUs and nodes give."""
@@ -142,37 +163,13 @@ class _Stage:
             return self.closed(part)
 
         # plans of a large fleet wait for the first relaxation, and mixes say more than any cut
-        fraction = _FINE_FRACTION if precise_rounds or self.gpus <= _MOST_GPUS else _COARSE_FRACTION
-        which = CutRounds(self.gpus > _MOST_GPUS, fraction, precise_rounds)
+        fraction = _FINE_FRACTION if precise_rounds or self.small else _COARSE_FRACTION
+        which = CutRounds(not self.small, fraction, precise_rounds)
         self.root.run(self.search.effort.rounds, enough, which)
         # the last look comes after the last question whether it is enough
         self.raise_floor(self.root.bound)
         if self.goal.priority is None:
             self.raise_floor(self.root.counts.solve())
-
-    def _whole_gpus(self) -> Iterator[Found]:
-        """The bound that whole numbers of GPUs give; plans with as many nodes as it asks for, and plans near the best one so far."""
-        effort, counts = self.search.effort, self.root.counts
-        dive = MixDive(self.root, partial(effort.over, _LAST))
-        best = self.search.incumbent
-        if self.goal.priority is None:
-
-            def enough(bound: float) -> bool:
-                return self.master.exact_bound(bound) >= self.search.value(self.goal) or effort.over(_SETTLE)
-
-            settle(self.root, effort.tries, enough)
-            yield counts.bound
-            way = {i: n for i, n in enumerate(counts.nodes) if self.search.problem.pools[i].billing == "node"}
-            dive.nodes.fix(way)
-            found = solve_whole(self.root, dive, (), effort.breadth, self._limits(_SHARED_INTEGER))
-            dive.nodes.free()
-            if found is not None:
-                plan = completed(self.search.problem, found)
-                yield plan
-                best = min(best, plan, key=partial(value_of_plan, self.search.problem))
-        if not effort.over(_LAST):
-            program = WholeProgram(self.root, dive, effort.breadth, best)
-            yield from neighbourhoods(program, dive, partial(completed, self.search.problem), self._near)
 
     def _left_s(self) -> float | None:
         """Seconds until nothing is begun any more; None without a limit, and none where somebody wants no more."""
@@ -185,50 +182,88 @@ class _Stage:
     def _dive_left_s(self) -> float | None:
         """Seconds for one integer program within a dive; None without a limit."""
         effort = self.search.effort
-        left_s = effort.time_left_s()
-        return None if left_s is None else max(0.05, 0.6 * (left_s - (1.0 - self._dive_part) * (effort.time_limit_s or 0.0)))
+        left_s, limit_s = effort.time_left_s(), effort.time_limit_s or 0.0
+        if left_s is None:
+            return None
+        most_s = 0.6 * (left_s - (1.0 - self._dive_part) * limit_s)
+        return max(0.05, min(most_s, _TOGETHER * limit_s) if self.small else most_s)
 
     def _limits(self, part: float) -> IntegerLimits:
-        """Limits of an integer program that may have a part of the time left; where time is limited, branch and bound ends by it."""
+        """Limits of an integer program that may take a part of the time limit; where time is limited, branch and bound ends by it."""
         effort = self.search.effort
-        left_s = effort.time_left_s()
+        left_s = self._left_s()
         nodes = effort.nodes if left_s is None else _MANY_NODES
-        return IntegerLimits(nodes, gap_fraction=1e-4, time_limit_s=None if left_s is None else part * left_s, stop=effort.over)
+        most_s = None if left_s is None else max(0.01, min(part * (effort.time_limit_s or 0.0), left_s))
+        return IntegerLimits(nodes, gap_fraction=1e-4, time_limit_s=most_s, stop=effort.over)
 
-    def _plans(self) -> Iterator[tuple[Pattern, ...]]:
+    def _plans(self) -> Iterator[Found]:
         """Plans from the relaxation, for the whole numbers of nodes that may give a better one than those before."""
         dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part), self._dive_left_s)
-        dive.relax(_RELAXED_ROUNDS)
+        dive.relax(_MIXED_ROUNDS)
         best = self.search.value(self.goal)
-        for value, way in dive.ways(_WAY_ROUNDS if self.gpus <= _MOST_GPUS else 0)[: self.search.effort.dives]:
+        for value, way in dive.ways(_WAY_ROUNDS if self.small else 0)[: self.search.effort.dives]:
             if self.closed(self._dive_part) or self.master.exact_bound(value) >= best:
                 return
-            for patterns in dive.run(way):
+            for patterns in self._whole(dive, way) if self.small else dive.run(way):
                 plan = completed(self.search.problem, patterns)
                 yield plan
                 best = min(best, value_of(self.search.problem, plan, self.goal))
 
-    def improve(self) -> None:
+    def _whole(self, dive: MixDive, way: dict[int, int]) -> Iterator[Found]:
+        """What an integer program over few columns finds, with these numbers of nodes; else what a dive does."""
+        dive.nodes.fix(way)
+        dive.relax(_WAY_ROUNDS)
+        program = WholeProgram(self.root, dive, replace(self.search.effort.breadth, columns=_FEW_COLUMNS), ())
+        found = program.solve(self._limits(_WHOLE))
+        dive.nodes.free()
+        if found is not None:
+            yield found
+        else:
+            yield from dive.run(way)
+
+    def _near_plans(self) -> Iterator[Found]:
+        """Plans from the relaxation, and better ones near the best of them."""
+        best = self.search.incumbent
+        for plan in self._plans():
+            yield plan
+            best = min(best, plan, key=partial(value_of_plan, self.search.problem))
+        if not self.closed(_LAST) and self.search.effort.neighbourhoods:
+            yield from neighbourhoods(*self._program(best), partial(completed, self.search.problem), self._near(1))
+
+    def _program(self, plan: Found) -> tuple[WholeProgram, MixDive]:
+        """The integer program near a plan: with the columns that its numbers of nodes ask for.
+
+        Prices at which mixes are chosen bring patterns that no other prices bring.
+        """
+        dive = MixDive(self.root, partial(self.search.effort.over, _LAST))
+        dive.nodes.fix({pool: max(dive.nodes.least(pool), nodes_used(self.search.problem, plan, pool)) for pool in dive.nodes.columns()})
+        dive.relax(_MIXED_ROUNDS)
+        program = WholeProgram(self.root, dive, self.search.effort.breadth, plan)
+        dive.nodes.free()
+        return program, dive
+
+    def improve(self, second: SecondProcess | None) -> None:
         """Look for a better incumbent among combinations of columns that nearly pay, then near the incumbent."""
         effort = self.search.effort
-        dive = MixDive(self.root, partial(effort.over, _LAST))
-        # prices at which mixes are chosen bring patterns that no other prices bring
-        dive.relax(_MIXED_ROUNDS)
-        if effort.over(_LAST):
-            return
-        program = WholeProgram(self.root, dive, effort.breadth, self.search.incumbent)
-        found = program.solve(self._limits(_INTEGER))
-        if found is not None:
-            self.search.offer(completed(self.search.problem, found))
-        self.search.report(self.goal, self.floor)
-        program.begin_with(dive, self.search.incumbent)
-        for plan in neighbourhoods(program, dive, partial(completed, self.search.problem), self._near):
-            self.search.offer(plan)
+        program, dive = self._program(self.search.incumbent)
+        if not self._small_and_timed or self.gpus < _FEWEST_GPUS:
+            found = program.solve(self._limits(_INTEGER))
+            if found is not None:
+                self.search.offer(completed(self.search.problem, found))
+            self.search.report(self.goal, self.floor)
+            program.begin_with(dive, self.search.incumbent)
+        limits = self._near(0)
+        if second is not None and self._small_and_timed:
+            limits = replace(limits, others=second.ready)
+        if effort.neighbourhoods:
+            self._take(neighbourhoods(program, dive, partial(completed, self.search.problem), limits))
+        if second is not None:
+            self._take(second.ready())
 
-    @property
-    def _near(self) -> Neighbourhoods:
+    def _near(self, seed: int) -> Neighbourhoods:
         effort = self.search.effort
-        return Neighbourhoods(effort.neighbourhoods, time_left_s=self._left_s, stop=effort.over)
+        turns = effort.neighbourhoods if self._left_s() is None else _MANY_TURNS
+        return Neighbourhoods(turns, seed=seed, time_left_s=self._left_s, stop=effort.over)
 
     def prove(self) -> None:
         """Decide the gap to the bound part by part, while the columns that a solution there can use are few enough."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,65 +29,111 @@ _LEAST_VIOLATION, _TOLERANCE = 0.004, 1e-6
 Cheapest = Callable[[Integers, Floats], Cover]
 
 
-def violated(
-    capacity: Integers, usage: Floats, lean: Floats, target: int, cover_at: Cheapest | None = None, *, alone: bool = False
-) -> Floats | None:
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What one demand may buy: capacity (above zero) per option, and the target that these carry together.
+
+    cover_at finds covers where it takes more than that. alone tells that only a single replica may take the place of another. known are
+    covers that were found before: the next search begins with them.
+    """
+
+    capacity: Integers
+    target: int
+    cover_at: Cheapest | None = None
+    alone: bool = False
+    known: dict[tuple[tuple[int, int], ...], None] = field(default_factory=dict)
+
+    def cheapest(self, core: Integers, weights: Floats) -> Cover:
+        """The cheapest cover by the options of the core."""
+        return cheapest(self.capacity[core], weights, self.target) if self.cover_at is None else self.cover_at(core, weights)
+
+
+def violated(ways: Ways, usage: Floats, lean: Floats) -> Floats | None:
     """Weights of the most violated cut (weights . n >= 1), or None where hardly any is violated.
 
-    capacity (above zero) and usage are per option, lean is what a unit of weight costs besides usage: it decides between cuts that are
-    violated alike. Options with neither usage nor a finite lean are lifted; with alone, only a single replica may take the place of
-    another. cover_at finds covers where it takes more than the capacity of target.
+    usage is per option, lean is what a unit of weight costs besides usage: it decides between cuts that are violated alike. Options with
+    neither usage nor a finite lean are lifted.
     """
     core = np.flatnonzero((usage > 1e-9) | np.isfinite(lean))
-    if not len(core) or bool(np.all(np.abs(usage[core] - np.round(usage[core])) < 1e-6)):
+    if not len(core) or _whole(ways, usage[core]):
         return None
-    own, used = capacity[core], usage[core]
-    solver = LinearSolver()
-    count = len(core)
-    solver.add_columns(used + np.where(np.isfinite(lean[core]), lean[core], 0.0), [0.0] * count, [1.0] * count, empty(count))
-    _add_cover(solver, [{option: -(-target // int(size))} for option, size in enumerate(own)])
-    weights = np.ones(count)
+    used = usage[core]
+    weights, _ = _separated(ways, core, used + np.where(np.isfinite(lean[core]), lean[core], 0.0), used)
+    if weights is None:
+        return None
+    least = ways.cheapest(core, weights).value
+    if not 0.0 < least < math.inf or float(weights @ used) > least * (1.0 - _LEAST_VIOLATION):
+        return None
+    return _lifted(ways, core, weights / least)
 
-    def cheapest_cover() -> Cover:
-        return cheapest(own, weights, target) if cover_at is None else cover_at(core, weights)
 
+def covers_of(ways: Ways, usage: Floats) -> list[Counter[int]]:
+    """Copies per option of the covers of which a usage is a mixture, or that are nearest to one."""
+    core = np.flatnonzero(usage > 1e-9)
+    if not len(core):
+        return []
+    if _whole(ways, usage[core]):
+        return [Counter({int(option): round(float(usage[option])) for option in core})]
+    _, covers = _separated(ways, core, usage[core], usage[core])
+    return [Counter({int(core[option]): count for option, count in cover.items()}) for cover in covers]
+
+
+def _whole(ways: Ways, used: Floats) -> bool:
+    """Whether a usage is a cover by itself."""
+    return ways.cover_at is None and bool(np.all(np.abs(used - np.round(used)) < 1e-6))
+
+
+def _separated(ways: Ways, core: Integers, costs: Floats, used: Floats) -> tuple[Floats | None, list[Counter[int]]]:
+    """Weights of the core of the least cost at which all covers weigh 1 or more, and the covers that bind.
+
+    No weights where the usage weighs about that much.
+    """
+    solver, count = LinearSolver(), len(core)
+    solver.add_columns(costs, [0.0] * count, [1.0] * count, empty(count))
+    place = {int(option): at for at, option in enumerate(core)}
+    covers = [Counter({place[option]: count for option, count in cover}) for cover in ways.known if place.keys() >= dict(cover).keys()]
+    if ways.cover_at is None:
+        covers.extend(Counter({option: -(-ways.target // int(size))}) for option, size in enumerate(ways.capacity[core]))
+    _add_covers(solver, covers)
+    weights: Floats | None = None
+    binding = np.zeros(0)
     for _ in range(_MOST_ROUNDS):
         answer = solver.solve()
         if answer is None:
-            return None
-        weights = np.maximum(0.0, answer.columns)
+            return None, []
+        weights, binding = np.maximum(0.0, answer.columns), answer.duals
         if float(weights @ used) > 1.0 - _LEAST_VIOLATION:
-            return None
-        cover = cheapest_cover()
+            weights = None
+            break
+        cover = ways.cheapest(core, weights)
         if cover.value >= 1.0 - _TOLERANCE or not cover.counts:
             break
-        _add_cover(solver, [cover.counts])
-    least = cheapest_cover().value
-    if not 0.0 < least < math.inf or float(weights @ used) > least * (1.0 - _LEAST_VIOLATION):
-        return None
-    return _lifted(capacity, core, weights / least, target, alone=alone)
+        covers.append(cover.counts)
+        ways.known[tuple(sorted((int(core[option]), count) for option, count in cover.counts.items()))] = None
+        _add_covers(solver, [cover.counts])
+    return weights, [cover for cover, dual in zip(covers, binding.tolist(), strict=False) if dual > _TOLERANCE]
 
 
-def _add_cover(solver: LinearSolver, covers: list[dict[int, int]] | list[Counter[int]]) -> None:
+def _add_covers(solver: LinearSolver, covers: list[Counter[int]]) -> None:
     entries = Entries()
     for cover in covers:
         entries.add({option: float(count) for option, count in cover.items()})
     solver.add_rows([1.0] * len(covers), [math.inf] * len(covers), entries)
 
 
-def _lifted(capacity: Integers, core: Integers, weights: Floats, target: int, *, alone: bool) -> Floats:
+def _lifted(ways: Ways, core: Integers, weights: Floats) -> Floats:
     """Weights of all options: each as much as cheap replicas of the core that carry as much, and no more than all.
 
     Cheap are copies of one option, the last of them perhaps of another one, or one replica where it must stand alone.
     """
-    out = np.ones(len(capacity))
-    own = capacity[core]
-    sizes, where = np.unique(np.minimum(capacity, target), return_inverse=True)
+    out = np.ones(len(ways.capacity))
+    own = ways.capacity[core]
+    sizes, where = np.unique(np.minimum(ways.capacity, ways.target), return_inverse=True)
     copies = sizes[:, None] // own[None, :]
     rest = sizes[:, None] - copies * own[None, :]
     last = np.where(rest[:, :, None] <= own, weights, math.inf).min(axis=2)
     cost = copies * weights + np.where(rest > 0, last, 0.0)
-    each = np.where(copies + (rest > 0) > 1, math.inf, cost).min(axis=1) if alone else cost.min(axis=1)
+    each = np.where(copies + (rest > 0) > 1, math.inf, cost).min(axis=1) if ways.alone else cost.min(axis=1)
     # a rounding error of the sum stays within a relative 1e-12
     out[:] = np.minimum(1.0, each[where] * (1.0 + 1e-12))
     out[core] = np.minimum(weights, 1.0)

@@ -65,7 +65,7 @@ def test_precise_cuts_end_when_somebody_says_so(problem: Problem) -> None:
             return len(asked) > most
 
         lacking = root.market(look, 1.0) - look.worth
-        found = precise(root.program, root.pricing, answer.columns, lacking, look.at.unserved_prices, stop)
+        found = precise(root.program, root.ways, answer.columns, lacking, look.at.unserved_prices, stop)
         return [(cut.demand, cut.weights.tolist()) for cut in found]
 
     everything = cuts(1_000)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Problem
 from solvers.baselines import best_fit
-from solvers.exact.cover_integer import Breadth, solve_whole
+from solvers.exact.cover_integer import Breadth, WholeProgram
 from solvers.exact.mix_dive import MixDive
 from solvers.highs import IntegerLimits
 from solvers.solution import trimmed
@@ -28,5 +28,5 @@ def test_whole_numbers_give_legal_plans(feature: str, problem: Problem) -> None:
         for breadth, limits in ((Breadth(), IntegerLimits(60)), (Breadth(1.0, 1, 1, 5), IntegerLimits(0))):
             root = root_of(problem, goal)
             root.run(40, never)
-            found = solve_whole(root, MixDive(root, lambda: False), start, breadth, limits)
+            found = WholeProgram(root, MixDive(root, lambda: False), breadth, start).solve(limits)
             assert found is None or wrong(problem, found) == []

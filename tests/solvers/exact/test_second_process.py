@@ -13,7 +13,7 @@ from solvers.exact import stage
 from solvers.exact.second_process import Findings, Found, SecondProcess
 from tests.strategies import random_problem
 
-FINDINGS: tuple[Found, ...] = (1.25, (Pattern(0, (1, 2), 3), Pattern(1, (4,))), 2.5, ())
+FINDINGS: tuple[Found, ...] = ((Pattern(0, (1, 2), 3), Pattern(1, (4,))), ())
 
 
 def _some() -> Iterator[Found]:
@@ -21,12 +21,12 @@ def _some() -> Iterator[Found]:
 
 
 def _fails() -> Iterator[Found]:
-    yield 1.0
+    yield ()
     raise ValueError("no such slot")
 
 
 def _endless() -> Iterator[Found]:
-    yield 1.0
+    yield ()
     while True:
         pass
 
@@ -52,7 +52,7 @@ def test_findings_arrive_in_the_order_in_which_they_were_found(forks: bool, monk
 
 def test_a_search_that_fails_is_heard_of() -> None:
     found = SecondProcess(_fails).found(never)
-    assert next(found) == 1.0
+    assert next(found) == ()
     with pytest.raises(RuntimeError, match="ValueError: no such slot"):
         next(found)
 
@@ -63,8 +63,28 @@ def test_a_search_that_does_not_end_is_ended() -> None:
     # over as soon as something has arrived
     for each in second.found(lambda: bool(seen)):
         seen.append(each)  # noqa: PERF402 -- what was seen decides when it is over
-    assert seen == [1.0]
+    assert seen == [()]
     assert second.pid == 0
+
+
+def test_what_is_ready_is_read_without_waiting() -> None:
+    second = SecondProcess(_endless)
+    seen: list[Found] = []
+    while not seen:
+        seen.extend(second.ready())
+    assert seen == [()]
+    assert list(second.ready()) == []
+    assert second.pid
+    second.end()
+    assert list(second.ready()) == []
+
+
+def test_a_search_that_has_ended_has_nothing_more() -> None:
+    second = SecondProcess(_some)
+    seen: list[Found] = []
+    while second.pid:
+        seen.extend(second.ready())
+    assert tuple(seen) == FINDINGS
 
 
 @pytest.mark.parametrize("seed", [3, 26, 58])
