@@ -107,6 +107,10 @@ class CoverProgram:
             entries.add(line)
         self.solver.add_rows([cut.least for cut in cuts], [math.inf] * len(cuts), entries)
 
+    def cuts_of(self, demand: int) -> list[tuple[Cut, int]]:
+        """The cuts of a demand, each with its row."""
+        return [(self.cuts[k], self.cut_rows[k]) for k in self._cuts_of[demand]]
+
     def add(self, columns: Iterable[Column]) -> int:
         """Append the columns that are new; returns how many were."""
         fresh = [column for column in dict.fromkeys(columns) if column not in self._known]

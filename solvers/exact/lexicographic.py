@@ -2,7 +2,7 @@
 
 Stages, each with the earlier ones pinned: unserved demand of the highest priority, of the next, ..., then cost. A stage
 whose value is already zero costs nothing, so a fleet with room for everything is a single cost stage. The search starts from
-the greedy engines, so it is never worse than them. See solvers.exact.stage for one stage and solvers.exact.cover_program for its program.
+greedy engines, so it is never worse than them. See solvers.exact.stage for one stage and solvers.exact.cover_program for its program.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities, violations
 from solvers.baselines import best_fit, exclusive, first_fit, squishy
 from solvers.exact.effort import Effort, Search, clock
-from solvers.exact.stage import run_stage
+from solvers.exact.stage import MOST_GPUS, run_stage
 from solvers.model.master import StageGoal
 from solvers.model.useful_shapes import dominators
 from solvers.solution import answer, trimmed, with_bounds
@@ -59,8 +59,14 @@ def _all_met(bounds: list[int], pinned: tuple[tuple[int, int], ...]) -> bool:
 
 
 def _start(problem: Problem, standing: dict[int, int]) -> tuple[Pattern, ...]:
-    """The best of the greedy answers and of that which the problem comes with, in candidate shapes only."""
-    answers = [engine(problem) for engine in (first_fit.solve, best_fit.solve, squishy.solve, exclusive.solve)]
+    """The best of the greedy answers and of that which the problem comes with, in candidate shapes only.
+
+    On large fleets two greedy answers will do: plans from the relaxation are better by far, and others tell who asks for baselines.
+    """
+    engines = [best_fit.solve, exclusive.solve]
+    if sum(pool.gpus for pool in problem.pools) <= MOST_GPUS:
+        engines = [first_fit.solve, *engines, squishy.solve]
+    answers = [engine(problem) for engine in engines]
     given = answer(problem, "start", problem.start)
     if problem.start and not violations(problem, given):
         answers.insert(0, given)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import islice, product
@@ -20,7 +20,7 @@ from solvers.exact.cover_root import CoverRoot, Look
 from solvers.exact.mix_finder import MixFinder
 from solvers.exact.node_numbers import NodeNumbers
 from solvers.exact.packed import pack, too_many
-from solvers.highs import IntegerLimits, LinearAnswer
+from solvers.highs import LinearAnswer
 from solvers.model.arrays import Floats
 from solvers.model.columns import GpuColumn, MixColumn, PatternColumn, ReplicaColumn
 
@@ -32,10 +32,8 @@ _LOSS_FRACTION, _LOSS_GPUS, _MOST_TAKEN_BACK = 3e-4, 0.1, 20
 _MOST_REPAIRS = 3
 # whole numbers of nodes that are looked at
 _MOST_WAYS = 32
-# so few open demands are decided together, within so many nodes of branch and bound, with numbers of nodes no farther away than this
-_FEW_OPEN, _TOGETHER_NODES, _TOGETHER_GAP, _NEAR = 12, 20, 4e-4, 2
-# columns take part whose reduced cost is at most this part of a GPU
-_KEPT_FRACTION = 0.3
+# so few open demands are decided one by one, each by so many of its mixes, fewer where one costs hardly more than none
+_FEW_OPEN, _MOST_ASKED, _AS_GOOD = 12, 4, 1e-4
 # rounds of columns after each group
 _LATER_ROUNDS = 2
 # part of the duals before in those at which columns are sought: the relaxation with mixes swings less
@@ -45,31 +43,41 @@ _CENTRE = 0.3
 class MixDive:
     """Dives in the program of a root; leaves columns and rows behind, but no bounds."""
 
-    def __init__(self, root: CoverRoot, over: Callable[[], bool], time_left_s: Callable[[], float | None] = lambda: None) -> None:
-        """Over tells that time is up, time_left_s how much is left for one integer program (None: its nodes are counted)."""
-        self.root, self.over, self._time_left_s = root, over, time_left_s
+    def __init__(self, root: CoverRoot, over: Callable[[], bool]) -> None:
+        """Over tells that time is up."""
+        self.root, self.over = root, over
         self.program = root.program
         self.nodes = NodeNumbers(root.program)
         self.finder = MixFinder(root.offers, root.pricing, root.ways)
         self._mixes: defaultdict[int, list[tuple[int, MixColumn]]] = defaultdict(list)
 
-    def ways(self, rounds: int) -> list[tuple[float, dict[int, int]]]:
+    def ways(self, rounds: int, enough: Callable[[], bool]) -> list[tuple[float, dict[int, int]]]:
         """Whole numbers of nodes per pool around the relaxed ones with their relaxed values, the cheapest first.
 
-        Each may have so many rounds of columns of its own: with those that other numbers ask for, it would seem dearer than it is.
+        Each may have so many rounds of columns of its own: with those that other numbers ask for, it would seem dearer than it is. The
+        nearest numbers come first, and after them as many as there is time for.
         """
         answer = self.program.solver.solve() or self.root.answer
         assert answer is not None
-        around = self.nodes.around(answer)
+        around, relaxed = self.nodes.around(answer), self.nodes.of(answer)
+        others = self._elsewhere(answer, {pool for pool, numbers in around.items() if len(numbers) > 1})
         tried: list[tuple[float, dict[int, int]]] = []
-        for numbers in islice(product(*around.values()), _MOST_WAYS):
-            way = dict(zip(around, numbers, strict=True))
+        ways = [dict(zip(around, numbers, strict=True)) for numbers in islice(product(*around.values()), _MOST_WAYS)]
+        for way in sorted(ways, key=lambda way: sum(abs(number - relaxed[pool]) for pool, number in way.items())):
+            if tried and enough():
+                break
             self.nodes.fix(way)
-            found = self._refine({}, rounds)
+            found = self._refine(others, rounds)
             if found is not None:
                 tried.append((found.value, way))
         self.nodes.free()
         return sorted(tried, key=lambda item: (item[0], sorted(item[1].items())))
+
+    def _elsewhere(self, answer: LinearAnswer, pools: AbstractSet[int]) -> set[int]:
+        """Demands that an answer serves without some pools: other numbers of their nodes hardly matter to these."""
+        usage, offers = self.program.usage(answer.columns), self.root.offers
+        here = set(offers.demand[(usage > 1e-6) & np.isin(offers.pool, sorted(pools))].tolist())
+        return set(range(len(self.root.problem.demands))) - here
 
     def relax(self, rounds: int) -> LinearAnswer | None:
         """The relaxation with mixes, before any is fixed."""
@@ -85,7 +93,7 @@ class MixDive:
         fixed: dict[int, MixColumn] = {}
         lacking: Counter[int] = Counter()
         for _ in range(_MOST_REPAIRS):
-            self._decide(fixed, way)
+            self._decide(fixed)
             patterns = pack(self.root, fixed)
             yield patterns
             left_out = too_many(self.root.problem, patterns, way)
@@ -109,59 +117,48 @@ class MixDive:
         room = 0.0 if master.problem.pools[pool].billing == "node" else float(master.row_room(pool, 1) * master.problem.pools[pool].nodes)
         self.program.solver.bound_row(self.program.capacity_row(pool, 1), -math.inf, room - gpus)
 
-    def _together(self, fixed: dict[int, MixColumn], way: dict[int, int]) -> bool:
-        """Decide the last open demands and the numbers of nodes together: an integer program in which all else stays in fractions.
+    def _one_by_one(self, fixed: dict[int, MixColumn], answer: LinearAnswer) -> LinearAnswer | None:
+        """Decide the open demands that cost a GPU or more, the dearest first: of the mixes used most, the one that costs the whole least.
 
-        One by one, the last large demands would find their pool a block of GPUs short.
+        Whoever comes last may find its pool a block of GPUs short, so what a mix costs all others is asked, and not how much of it is used.
         """
-        answer = self._refine(fixed, _LATER_ROUNDS)
-        if answer is None:
-            return False
-        start = self._rounded(answer, fixed, way)
-        program, nodes = self.program, self.nodes.columns()
-        integer = program.solver.copied()
-        first = program.at(0)
-        dear = first + np.flatnonzero(answer.reduced[first:] > _KEPT_FRACTION * self._dearest)
-        gone = sorted(set(dear.tolist()) - set(nodes.values()))
-        integer.bound_columns(gone, [0.0] * len(gone), [0.0] * len(gone))
-        self.nodes.free_near(integer, way, _NEAR)
-        mixes = [(at, mix) for demand, listed in sorted(self._mixes.items()) if demand not in fixed for at, mix in listed]
-        limits = IntegerLimits(_TOGETHER_NODES, gap_fraction=_TOGETHER_GAP, time_limit_s=self._time_left_s(), stop=self.over)
-        found = integer.solve_integer([*nodes.values(), *(at for at, _ in mixes)], limits, start)
-        if found.columns is None or float(found.columns[: len(self.root.problem.demands)].sum()) > 1e-6:
-            return False
-        values = found.columns
-        way.update({pool: round(float(values[at])) for pool, at in nodes.items()})
-        self.nodes.fix(way)
-        for at, mix in mixes:
-            if values[at] > 0.5 and mix.demand not in fixed:
-                fixed[mix.demand] = mix
-                self._bound(mix.demand, at)
-        return True
+        worth = {demand: self._worth(demand, answer) for demand in self._mixes if demand not in fixed}
+        now: LinearAnswer | None = answer
+        for demand in sorted((each for each in worth if worth[each] >= self._dearest), key=lambda each: (-worth[each], each)):
+            if now is None or self.over():
+                break
+            enough, best = now.value * (1.0 + _AS_GOOD), (math.inf, -1)
+            used = [(-round(float(now.columns[at]), 3), float(now.reduced[at]), at) for at, _ in self._mixes[demand]]
+            for _, _, at in sorted(used)[:_MOST_ASKED]:
+                self._bound(demand, at)
+                found = self.program.solver.solve()
+                best = min(best, (found.value if found is not None else math.inf, at))
+                if best[0] <= enough:
+                    break
+            self._bound(demand, best[1])
+            fixed[demand] = next(mix for at, mix in self._mixes[demand] if at == best[1])
+            now = self._refine(fixed, 1)
+        return now
 
-    def _rounded(self, answer: LinearAnswer, fixed: Mapping[int, MixColumn], way: Mapping[int, int]) -> Floats | None:
-        """The mix that each open demand uses most, as many nodes as these take, and the best of all else in fractions."""
-        program, nodes = self.program, self.nodes.columns()
-        rates = self._rates(answer, fixed)
-        for _, at, mix in rates:
-            self._bound(mix.demand, at)
-        self.nodes.free_near(program.solver, way, _NEAR)
-        rounded = program.solver.solve()
-        if rounded is not None:
-            self.nodes.fix({pool: math.ceil(float(rounded.columns[at]) - 1e-6) for pool, at in nodes.items()})
-            rounded = program.solver.solve()
-        for _, _, mix in rates:
-            self._bound(mix.demand, None)
-        self.nodes.fix(way)
-        return None if rounded is None else rounded.columns
+    def _worth(self, demand: int, answer: LinearAnswer) -> float:
+        """What serving a demand costs at the duals of an answer, scaled."""
+        program = self.program
+        paid = sum(float(answer.duals[row]) * cut.least for cut, row in program.cuts_of(demand))
+        return paid + float(answer.duals[program.mix_row[demand]])
 
-    def _decide(self, fixed: dict[int, MixColumn], way: dict[int, int]) -> None:
+    def _decide(self, fixed: dict[int, MixColumn]) -> None:
         """A mix for every demand that is open, fixed one group after the other; a group that costs too much is taken back by half."""
         answer = self._refine(fixed, _LATER_ROUNDS)
         chosen_last = False
         before, batch, given_up, taken_back = math.inf, list[tuple[int, MixColumn]](), set[int](), 0
         while answer is not None:
-            if batch and answer.value > before + self._allowed(before) and taken_back < _MOST_TAKEN_BACK and not self.over():
+            if (
+                batch
+                and answer.value > before + self._allowed(before)
+                and taken_back < _MOST_TAKEN_BACK
+                and not chosen_last
+                and not self.over()
+            ):
                 taken_back += 1
                 back, batch = batch[len(batch) // 2 :], batch[: len(batch) // 2]
                 given_up.update(at for at, _ in back if not batch)
@@ -175,11 +172,11 @@ class MixDive:
             if not rates:
                 break
             if len(rates) <= _FEW_OPEN and not chosen_last and not self.over():
-                chosen_last = True
-                last = self._together(fixed, way)
-                if last:
-                    answer = self._refine(fixed, 0)
-                    continue
+                chosen_last, batch = True, []
+                answer = self._refine(fixed, _LATER_ROUNDS)
+                if answer is not None:
+                    answer = self._one_by_one(fixed, answer)
+                continue
             sure = [item for item in rates if item[0] >= _SURE or self.over()]
             chosen = sure or [item for item in rates[: max(1, int(_PART * len(rates)))] if item[0] >= min(_NEARLY, rates[0][0])]
             batch = [] if sure else [(at, mix) for _, at, mix in chosen]
@@ -216,7 +213,7 @@ class MixDive:
         upper = [math.inf if (chosen is None and column not in given_up) or column == chosen else 0.0 for column in at]
         self.program.solver.bound_columns(at, lower, upper)
 
-    def _refine(self, fixed: Mapping[int, MixColumn], rounds: int) -> LinearAnswer | None:
+    def _refine(self, fixed: Container[int], rounds: int) -> LinearAnswer | None:
         """Solve, and look for columns and mixes of the demands that are open, at duals smoothed towards those before."""
         answer = self.program.solver.solve()
         centre: Floats | None = None
@@ -236,12 +233,12 @@ class MixDive:
             answer = self.program.solver.solve()
         return answer
 
-    def _columns_at(self, answer: LinearAnswer, fixed: Mapping[int, MixColumn]) -> int:
+    def _columns_at(self, answer: LinearAnswer, fixed: Container[int]) -> int:
         """Columns and mixes that pay at the duals of an answer; returns how many are new."""
         look = self.root.look(answer.duals, full=False)
         return self.program.add(look.columns) + self._more(answer, look, fixed)
 
-    def _more(self, answer: LinearAnswer, look: Look, fixed: Mapping[int, MixColumn]) -> int:
+    def _more(self, answer: LinearAnswer, look: Look, fixed: Container[int]) -> int:
         """Mixes of the demands that are open: around what the program buys at first, then those that lower its value."""
         market, usage = self.root.market(look, 1.0), self.program.usage(answer.columns)
         supply = self.program.supply_row

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from solvers.exact.cover_program import CoverProgram
-from solvers.highs import LinearAnswer, LinearSolver
+from solvers.highs import LinearAnswer
 from solvers.model.columns import Column, NodeColumn
 
 
@@ -33,21 +33,18 @@ class NodeNumbers:
         for pool, at in self.columns().items():
             self._program.solver.bound_columns([at], [self.least(pool)], [self._pools[pool].nodes])
 
-    def free_near(self, solver: LinearSolver, way: Mapping[int, int], most: int) -> None:
-        """Numbers that differ by so much at most, in this program or a copy of it."""
-        for pool, at in self.columns().items():
-            number = way.get(pool, self.least(pool))
-            solver.bound_columns([at], [max(self.least(pool), number - most)], [min(self._pools[pool].nodes, number + most)])
-
     def least(self, pool: int) -> int:
         """The fewest nodes of a pool."""
         return min(self._pools[pool].min_nodes, self._pools[pool].nodes)
 
+    def of(self, answer: LinearAnswer) -> dict[int, float]:
+        """Per pool the number in an answer."""
+        return {pool: float(answer.columns[at]) for pool, at in self.columns().items()}
+
     def around(self, answer: LinearAnswer) -> dict[int, list[int]]:
         """Per pool the whole numbers next to that of an answer."""
         out: dict[int, list[int]] = {}
-        for pool, at in self.columns().items():
-            value = float(answer.columns[at])
+        for pool, value in self.of(answer).items():
             near = (math.floor(value + 1e-6), math.ceil(value - 1e-6))
             out[pool] = sorted({min(self._pools[pool].nodes, max(self.least(pool), number)) for number in near})
         return out

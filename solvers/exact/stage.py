@@ -33,21 +33,21 @@ from solvers.model.slots import slots
 # parts of the gap that are decided one after the other
 _SHARES = (0.1, 0.3, 1.0)
 
-# parts of a time limit after which the relaxation, its first precise cuts, plans from it (of small and large fleets), the bound beside the
-# latter, the bound from whole GPUs, and the proofs by enumeration end, and after the last one nothing is begun. Packing follows a dive: it
-# takes the longer the larger the fleet is, up to so many GPUs
-_ROOT, _PRECISE, _DIVE_SMALL, _DIVE, _BESIDE, _SETTLE, _WIDEN, _LAST = 0.45, 0.32, 0.65, 0.82, 0.86, 0.65, 0.8, 0.95
+# parts of a time limit after which steps end: the relaxation, its first precise cuts, choices of nodes, plans (of small and of large
+# fleets), the bound beside the latter, the bound from whole GPUs, and proofs by enumeration; after the last one nothing is begun. Packing
+# follows a dive: it takes the longer the larger the fleet is, up to so many GPUs
+_ROOT, _PRECISE, _WAYS, _DIVE_SMALL, _DIVE, _BESIDE, _SETTLE, _WIDEN, _LAST = 0.45, 0.32, 0.62, 0.65, 0.81, 0.86, 0.65, 0.8, 0.95
 _PACK, _MOST_PACKED = 3.5e-6, 20_000
-# parts of the time limit for an integer program over all columns, one over few columns, and the last demands of a dive
-_INTEGER, _WHOLE, _TOGETHER = 0.15, 0.15, 0.08
+# parts of the time limit for an integer program over all columns, and for one over few columns
+_INTEGER, _WHOLE = 0.15, 0.12
 # columns that take part in an integer program without a plan to begin with: with more it seldom finds one in time
 _FEW_COLUMNS = 1_200
-# rounds in which mixes join the relaxation
-_MIXED_ROUNDS = 6
+# rounds in which mixes join the relaxation, on small and on large fleets
+_MIXED_ROUNDS, _FEW_ROUNDS = 6, 4
 # rounds of precise cuts before plans, and rounds of columns for each choice of whole numbers of nodes, where a node is a large part
 _FIRST_PRECISE, _WAY_ROUNDS = 6, 1
 # the largest fleets for which integer programs over the columns that nearly pay find something in time
-_MOST_GPUS = 600
+MOST_GPUS = 600
 # nodes of branch and bound and neighbourhoods where time is limited
 _MANY_NODES, _MANY_TURNS = 1_000_000, 10_000
 # quick cuts that are violated by less than this part of the value in all are left out; by the second one, they wait for plans
@@ -91,7 +91,7 @@ class _Stage:
     @property
     def small(self) -> bool:
         """Whether precise cuts and integer programs are worth their time."""
-        return self.gpus <= _MOST_GPUS
+        return self.gpus <= MOST_GPUS
 
     def raise_floor(self, bound: float) -> None:
         """Learn a bound (scaled), and tell whoever waits."""
@@ -168,7 +168,8 @@ class _Stage:
         self.root.run(self.search.effort.rounds, enough, which)
         # the last look comes after the last question whether it is enough
         self.raise_floor(self.root.bound)
-        if self.goal.priority is None:
+        # whole numbers of GPUs say little about a large fleet, and take a while: plans go first
+        if self.goal.priority is None and (precise_rounds or self.small):
             self.raise_floor(self.root.counts.solve())
 
     def _left_s(self) -> float | None:
@@ -178,15 +179,6 @@ class _Stage:
         if effort.over(_LAST):
             return 0.0
         return None if left_s is None else left_s - (1.0 - _LAST) * (effort.time_limit_s or 0.0)
-
-    def _dive_left_s(self) -> float | None:
-        """Seconds for one integer program within a dive; None without a limit."""
-        effort = self.search.effort
-        left_s, limit_s = effort.time_left_s(), effort.time_limit_s or 0.0
-        if left_s is None:
-            return None
-        most_s = 0.6 * (left_s - (1.0 - self._dive_part) * limit_s)
-        return max(0.05, min(most_s, _TOGETHER * limit_s) if self.small else most_s)
 
     def _limits(self, part: float) -> IntegerLimits:
         """Limits of an integer program that may take a part of the time limit; where time is limited, branch and bound ends by it."""
@@ -198,11 +190,13 @@ class _Stage:
 
     def _plans(self) -> Iterator[Found]:
         """Plans from the relaxation, for the whole numbers of nodes that may give a better one than those before."""
-        dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part), self._dive_left_s)
-        dive.relax(_MIXED_ROUNDS)
+        dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part))
+        dive.relax(_MIXED_ROUNDS if self.small else _FEW_ROUNDS)
         best = self.search.value(self.goal)
-        for value, way in dive.ways(_WAY_ROUNDS if self.small else 0)[: self.search.effort.dives]:
-            if self.closed(self._dive_part) or self.master.exact_bound(value) >= best:
+        ways = dive.ways(_WAY_ROUNDS, partial(self.search.effort.over, _WAYS))
+        for turn, (value, way) in enumerate(ways[: self.search.effort.dives]):
+            # the value of numbers for which columns are missing still may be far too high
+            if self.closed(self._dive_part) or (turn and self.master.exact_bound(value) >= best):
                 return
             for patterns in self._whole(dive, way) if self.small else dive.run(way):
                 plan = completed(self.search.problem, patterns)

@@ -46,7 +46,7 @@ def test_dives_give_legal_plans(feature: str, problem: Problem) -> None:
             continue
         dive = MixDive(root, lambda: False)
         dive.relax(4)
-        for _, way in dive.ways(1)[:2]:
+        for _, way in dive.ways(1, lambda: False)[:2]:
             for patterns in dive.run(way):
                 assert wrong(problem, patterns) == []
                 assert not most_exceeded(problem, patterns)
@@ -69,7 +69,7 @@ def test_numbers_of_nodes_lie_around_those_of_the_relaxation_with_mixes(problem:
         again = root.program.solver.solve()
         assert again is not None
         values = []
-        for value, way in dive.ways(0):
+        for value, way in dive.ways(0, lambda: False):
             values.append(value)
             assert all(abs(number - again.columns[root.program.at(where[pool])]) < 1.0 for pool, number in way.items())
         assert values == sorted(values)
