@@ -15,7 +15,7 @@ import pulp
 from planner.problem import Pattern, Problem, Solution, Watch, priorities
 from solvers.errors import UnavailableError
 from solvers.exact.effort import clock, value_of
-from solvers.exact.pricing import mix_column
+from solvers.exact.relaxation.pricing import mix_column
 from solvers.model.assign import assign
 from solvers.model.columns import Column, PatternColumn
 from solvers.model.master import Master, StageGoal

@@ -9,9 +9,19 @@ from dataclasses import dataclass
 from planner.problem import Pattern, Problem, SolveProgress, Watch, cost, priorities, unserved, unserved_by_priority
 from solvers.baselines.best_fit import fill
 from solvers.baselines.packing import Packing
-from solvers.exact.cover_integer import Breadth
 from solvers.model.master import StageGoal
 from solvers.solution import trimmed
+
+
+@dataclass(frozen=True, slots=True)
+class Breadth:
+    """Which columns take part: patterns worth so much of a GPU's price (so many per group), replicas per demand, columns in all."""
+
+    near_fraction: float = 0.94
+    patterns: int = 60
+    replicas: int = 10
+    columns: int = 5_000
+
 
 _BREADTH = Breadth()
 
@@ -81,15 +91,20 @@ class Search:
             self.effort.watch.report(SolveProgress(self.engine, goal.priority, value, min(bound, value)))
 
     def offer(self, patterns: Sequence[Pattern]) -> None:
-        """Take the patterns if they are lexicographically better."""
+        """Take the patterns if they are lexicographically better, or as good with fewer replicas."""
         better = trimmed(self.problem, patterns)
-        if value_of_plan(self.problem, better) < value_of_plan(self.problem, self.incumbent):
+        if rank(self.problem, better) < rank(self.problem, self.incumbent):
             self.incumbent = better
 
 
 def value_of_plan(problem: Problem, patterns: Sequence[Pattern]) -> tuple[int, ...]:
     """Unserved micro-requests/s per priority, highest first, then micro-dollars/h: smaller is better."""
     return (*unserved_by_priority(problem, unserved(problem, patterns)), cost(problem, patterns))
+
+
+def rank(problem: Problem, patterns: Sequence[Pattern]) -> tuple[int, ...]:
+    """Value of a plan, and its replicas: of plans of one value, the one with fewer has less to start and more room for more load."""
+    return (*value_of_plan(problem, patterns), sum(len(pattern.residents) * pattern.count for pattern in patterns))
 
 
 def value_of(problem: Problem, patterns: Sequence[Pattern], goal: StageGoal) -> int:

@@ -2,7 +2,7 @@
 
 Stages, each with the earlier ones pinned: unserved demand of the highest priority, of the next, ..., then cost. A stage
 whose value is already zero costs nothing, so a fleet with room for everything is a single cost stage. The search starts from
-greedy engines, so it is never worse than them. See solvers.exact.stage for one stage and solvers.exact.cover_program for its program.
+greedy engines, so it is never worse than them. See solvers.exact.stage for one stage.
 """
 
 from __future__ import annotations

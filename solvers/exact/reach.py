@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from solvers.exact.pricing import Priced, mix_column, option_prices
+from solvers.exact.relaxation.pricing import Priced, mix_column, option_prices
 from solvers.highs import Entries, IntegerAnswer, IntegerLimits, LinearSolver, empty
 from solvers.model.columns import Column, LossColumn, MixColumn, PatternColumn, ReplicaColumn
 from solvers.model.master import Master

@@ -24,7 +24,7 @@ _TICK_S = 0.02
 
 
 class SecondProcess:
-    """One search beside; what it finds is read in the same order."""
+    """One search beside; what it finds is read in the same order. forked tells whether it has a process of its own."""
 
     def __init__(self, search: Findings) -> None:
         """Start the search."""
@@ -32,7 +32,8 @@ class SecondProcess:
         self._buffer = b""
         # 0 where there is no process (any more)
         self.pid, self._pipe = 0, -1
-        if hasattr(os, "fork"):
+        self.forked = hasattr(os, "fork")
+        if self.forked:
             reading, writing = os.pipe()
             pid = os.fork()
             if pid == 0:

@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from planner.problem import nodes_used
-from solvers.exact.cover_cuts import CutRounds
-from solvers.exact.cover_integer import WholeProgram
-from solvers.exact.cover_root import CoverRoot
 from solvers.exact.effort import Search, completed, value_of, value_of_plan
-from solvers.exact.mix_dive import MixDive
-from solvers.exact.neighbourhoods import Neighbourhoods, neighbourhoods
+from solvers.exact.plans.cover_integer import WholeProgram
+from solvers.exact.plans.mix_dive import MixDive
+from solvers.exact.plans.neighbourhoods import Neighbourhoods, neighbourhoods
 from solvers.exact.reach import solve_integer, within_gap
+from solvers.exact.relaxation.cover_cuts import CutRounds
+from solvers.exact.relaxation.cover_root import CoverRoot
+from solvers.exact.relaxation.settling import settle
 from solvers.exact.second_process import Found, SecondProcess
-from solvers.exact.settling import settle
 from solvers.highs import IntegerLimits
 from solvers.model.assign import assign
 from solvers.model.master import Master, StageGoal
@@ -70,7 +70,7 @@ def run_stage(search: Search, goal: StageGoal) -> int:
 
 @dataclass(slots=True)
 class _Stage:
-    """What is known in a stage; floor is the lower bound so far."""
+    """What is known in a stage; floor is the lower bound so far, second the process that searches beside."""
 
     search: Search
     master: Master
@@ -78,6 +78,7 @@ class _Stage:
     goal: StageGoal
     root: CoverRoot
     floor: int = 0
+    second: SecondProcess | None = None
 
     def closed(self, part: float = 1.0) -> bool:
         """Whether the incumbent is proven, or a part of the time is up."""
@@ -107,25 +108,24 @@ class _Stage:
             self.relax(min(_FIRST_PRECISE, precise_rounds), _PRECISE)
         if self.closed(_LAST) or self.root.answer is None:
             return
-        second = None
         if self.search.effort.two_processes and self.gpus >= _FEWEST_GPUS:
-            second = SecondProcess(self._near_plans if self.small else self._plans)
+            self.second = SecondProcess(self._near_plans if self.small else self._plans)
         try:
-            self._beside(second, precise_rounds)
+            self._beside(precise_rounds)
             if not self.closed(_WIDEN):
                 if self.small:
-                    self.improve(second)
+                    self.improve()
                 else:
                     self._take(self._plans())
         finally:
-            if second is not None:
-                second.end()
+            if self.second is not None:
+                self.second.end()
         if not self.closed(_WIDEN):
             self.prove()
 
-    def _beside(self, second: SecondProcess | None, precise_rounds: int) -> None:
+    def _beside(self, precise_rounds: int) -> None:
         """A better bound while a second process looks for plans, or after that."""
-        if second is None:
+        if self.second is None:
             self._take(self._near_plans() if self.small else self._plans())
             if self.closed(_LAST):
                 return
@@ -133,10 +133,18 @@ class _Stage:
         if self.small and self.goal.priority is None and not self.closed(_SETTLE):
             settle(self.root, self.search.effort.tries, self._settled)
             self.raise_floor(self.root.counts.bound)
-        if second is not None:
-            self._take(second.ready() if self._small_and_timed and second.pid else second.found(partial(self.closed, _LAST)))
+        if self.second is not None and not self._news():
+            self._take(self.second.found(partial(self.closed, _LAST)))
+
+    def _news(self) -> bool:
+        """Learn what the second process has found, where both search to the end; False where its findings are to be waited for."""
+        if not self._small_and_timed or self.second is None or not self.second.forked:
+            return False
+        self._take(self.second.ready())
+        return True
 
     def _settled(self, bound: float) -> bool:
+        self._news()
         return self.master.exact_bound(bound) >= self.search.value(self.goal) or self.search.effort.over(_SETTLE)
 
     @property
@@ -150,16 +158,19 @@ class _Stage:
         return _DIVE_SMALL if self.small else _DIVE - _PACK * min(_MOST_PACKED, self.gpus)
 
     def _take(self, plans: Iterable[Found]) -> None:
-        """Learn plans."""
+        """Learn plans, until one is proven."""
         for plan in plans:
             self.search.offer(plan)
             self.search.report(self.goal, self.floor)
+            if self.floor >= self.search.value(self.goal):
+                return
 
     def relax(self, precise_rounds: int, part: float) -> None:
         """The relaxation until a part of the time is up, with the bound that whole numbers of GPUs and nodes give."""
 
         def enough(bound: float) -> bool:
             self.raise_floor(bound)
+            self._news()
             return self.closed(part)
 
         # plans of a large fleet wait for the first relaxation, and mixes say more than any cut
@@ -198,7 +209,7 @@ class _Stage:
             # the value of numbers for which columns are missing still may be far too high
             if self.closed(self._dive_part) or (turn and self.master.exact_bound(value) >= best):
                 return
-            for patterns in self._whole(dive, way) if self.small else dive.run(way):
+            for patterns in self._whole(dive, way) if _FEWEST_GPUS <= self.gpus <= MOST_GPUS else dive.run(way):
                 plan = completed(self.search.problem, patterns)
                 yield plan
                 best = min(best, value_of(self.search.problem, plan, self.goal))
@@ -216,8 +227,17 @@ class _Stage:
             yield from dive.run(way)
 
     def _near_plans(self) -> Iterator[Found]:
-        """Plans from the relaxation, and better ones near the best of them."""
+        """Plans from the relaxation, and better ones near the best of them.
+
+        On a fleet of a few GPUs an integer program over all columns comes first: often it is the last word, and with few replicas.
+        """
         best = self.search.incumbent
+        if self.gpus < _FEWEST_GPUS:
+            program, _ = self._program(best)
+            found = program.solve(self._limits(_INTEGER))
+            if found is not None:
+                best = completed(self.search.problem, found)
+                yield best
         for plan in self._plans():
             yield plan
             best = min(best, plan, key=partial(value_of_plan, self.search.problem))
@@ -236,27 +256,21 @@ class _Stage:
         dive.nodes.free()
         return program, dive
 
-    def improve(self, second: SecondProcess | None) -> None:
-        """Look for a better incumbent among combinations of columns that nearly pay, then near the incumbent."""
-        effort = self.search.effort
-        program, dive = self._program(self.search.incumbent)
-        if not self._small_and_timed or self.gpus < _FEWEST_GPUS:
-            found = program.solve(self._limits(_INTEGER))
-            if found is not None:
-                self.search.offer(completed(self.search.problem, found))
-            self.search.report(self.goal, self.floor)
-            program.begin_with(dive, self.search.incumbent)
-        limits = self._near(0)
-        if second is not None and self._small_and_timed:
-            limits = replace(limits, others=second.ready)
-        if effort.neighbourhoods:
+    def improve(self) -> None:
+        """Look for a better plan near the incumbent."""
+        if self.search.effort.neighbourhoods:
+            program, dive = self._program(self.search.incumbent)
+            limits = self._near(0)
+            if self.second is not None and self._small_and_timed:
+                limits = replace(limits, others=self.second.ready)
             self._take(neighbourhoods(program, dive, partial(completed, self.search.problem), limits))
-        if second is not None:
-            self._take(second.ready())
+        if self.second is not None and self.second.pid:
+            self._take(self.second.found(partial(self.closed, _LAST)))
 
     def _near(self, seed: int) -> Neighbourhoods:
         effort = self.search.effort
-        turns = effort.neighbourhoods if self._left_s() is None else _MANY_TURNS
+        # a proof needs the rest of the time where the fleet is so small that one may succeed
+        turns = _MANY_TURNS if self._small_and_timed and self.gpus >= _FEWEST_GPUS else effort.neighbourhoods
         return Neighbourhoods(turns, seed=seed, time_left_s=self._left_s, stop=effort.over)
 
     def prove(self) -> None:

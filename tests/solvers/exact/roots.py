@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from planner.problem import Demand, Problem, priorities, unserved, unserved_by_priority
 from solvers.baselines import best_fit
-from solvers.exact.cover_root import CoverRoot
 from solvers.exact.effort import Effort, Search
+from solvers.exact.relaxation.cover_root import CoverRoot
 from solvers.model.master import Master, StageGoal
 from solvers.model.shape_catalogue import catalogue
 from solvers.model.slots import slots

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 
 from planner.problem import Demand
-from solvers.exact.offers import Offers
-from solvers.exact.pricing import Pricing
-from solvers.exact.violated_cut import Cheapest, Ways
+from solvers.exact.relaxation.offers import Offers
+from solvers.exact.relaxation.pricing import Pricing
+from solvers.exact.relaxation.violated_cut import Cheapest, Ways
 from solvers.model.arrays import Floats, Integers
 from solvers.searches.least import Cover
 

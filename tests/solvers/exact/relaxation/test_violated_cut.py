@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers.exact import violated_cut
-from solvers.exact.violated_cut import Ways, covers_of, violated
+from solvers.exact.relaxation import violated_cut
+from solvers.exact.relaxation.violated_cut import Ways, covers_of, violated
 from solvers.highs import Entries, LinearSolver, empty
 from solvers.model.arrays import Floats, Integers
 from solvers.searches.least import Cover

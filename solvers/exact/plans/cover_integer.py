@@ -10,13 +10,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 
 import numpy as np
 
 from planner.problem import Pattern, blocks_used, nodes_needed
-from solvers.exact.cover_root import CoverRoot, Look
-from solvers.exact.mix_dive import MixDive
+from solvers.exact.effort import Breadth
+from solvers.exact.plans.mix_dive import MixDive
+from solvers.exact.relaxation.cover_root import CoverRoot, Look
 from solvers.highs import IntegerLimits, LinearSolver
 from solvers.model.arrays import Floats
 from solvers.model.columns import Column, GpuColumn, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn
@@ -26,16 +26,6 @@ from solvers.solution import merged
 
 # a column that a plan has less often may be used so often in a better one
 _FEW = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Breadth:
-    """Which columns take part: patterns worth so much of a GPU's price (so many per group), replicas per demand, columns in all."""
-
-    near_fraction: float = 0.94
-    patterns: int = 60
-    replicas: int = 10
-    columns: int = 5_000
 
 
 def enrich(root: CoverRoot, dive: MixDive, breadth: Breadth) -> Look | None:
@@ -77,6 +67,10 @@ class WholeProgram:
 
     def solve(self, limits: IntegerLimits, free: AbstractSet[int] | None = None) -> tuple[Pattern, ...] | None:
         """The best plan found, None without one; with free only these demands may be served in another way than at the start."""
+        return self._found(self._integer(free), limits)
+
+    def _integer(self, free: AbstractSet[int] | None) -> LinearSolver:
+        """The program in whole numbers, of what may take part."""
         program, columns = self._program, self._program.columns
         integer = program.solver.copied()
         for i, row in program.mix_row.items():
@@ -93,6 +87,10 @@ class WholeProgram:
             self._narrow(integer, set(gone))
         if free is not None:
             self._fix(integer, free)
+        return integer
+
+    def _found(self, integer: LinearSolver, limits: IntegerLimits) -> tuple[Pattern, ...] | None:
+        program, columns = self._program, self._program.columns
         whole = [program.at(k) for k, column in enumerate(columns) if not isinstance(column, LossColumn)]
         found = integer.solve_integer(whole, limits, _values(self._root, self.start))
         if found.columns is None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.problem import Problem
-from solvers.exact.cover_program import CoverProgram, Cut
-from solvers.exact.demand_ways import DemandWays
-from solvers.exact.offers import Offers
-from solvers.exact.violated_cut import violated
+from solvers.exact.relaxation.cover_program import CoverProgram, Cut
+from solvers.exact.relaxation.demand_ways import DemandWays
+from solvers.exact.relaxation.offers import Offers
+from solvers.exact.relaxation.violated_cut import violated
 from solvers.model.arrays import Floats
 from solvers.model.columns import LossColumn
 

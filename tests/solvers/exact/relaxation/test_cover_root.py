@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Problem, priorities
-from solvers.exact.cover_cuts import CutRounds
+from solvers.exact.relaxation.cover_cuts import CutRounds
 from tests.brute_force import every_objective
 from tests.solvers.exact.roots import goals, never, root_of, served_by_best_fit
 from tests.strategies import tiny_problems

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from solvers.exact.counts import Counts
-from solvers.exact.cover_cuts import CutRounds, first_cuts, precise, separate
-from solvers.exact.cover_program import CoverProgram, Cut
-from solvers.exact.demand_ways import DemandWays
-from solvers.exact.first_columns import first_columns, first_duals
-from solvers.exact.offers import Offers, first_prices, offers
-from solvers.exact.pricing import Priced, Prices, Pricing, prices
+from solvers.exact.relaxation.counts import Counts
+from solvers.exact.relaxation.cover_cuts import CutRounds, first_cuts, precise, separate
+from solvers.exact.relaxation.cover_program import CoverProgram, Cut
+from solvers.exact.relaxation.demand_ways import DemandWays
+from solvers.exact.relaxation.first_columns import first_columns, first_duals
+from solvers.exact.relaxation.offers import Offers, first_prices, offers
+from solvers.exact.relaxation.pricing import Priced, Prices, Pricing, prices
 from solvers.highs import LinearAnswer
 from solvers.model.arrays import Floats
 from solvers.model.columns import Column, GpuColumn, LossColumn, PatternColumn, ReplicaColumn

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Problem
-from solvers.exact.cover_cuts import CutRounds, first_cuts, precise
-from solvers.exact.cover_root import CoverRoot
+from solvers.exact.relaxation.cover_cuts import CutRounds, first_cuts, precise
+from solvers.exact.relaxation.cover_root import CoverRoot
 from solvers.searches.mixes import Mix, MixSearch
 from tests.solvers.exact.roots import FEATURES, goals, never, root_of, served_by_best_fit
 from tests.strategies import problems

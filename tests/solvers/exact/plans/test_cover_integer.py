@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Problem
 from solvers.baselines import best_fit
-from solvers.exact.cover_integer import Breadth, WholeProgram
-from solvers.exact.mix_dive import MixDive
+from solvers.exact.effort import Breadth
+from solvers.exact.plans.cover_integer import WholeProgram
+from solvers.exact.plans.mix_dive import MixDive
 from solvers.highs import IntegerLimits
 from solvers.solution import trimmed
+from tests.solvers.exact.plans.test_mix_dive import wrong
 from tests.solvers.exact.roots import FEATURES, goals, never, root_of, served_by_best_fit
-from tests.solvers.exact.test_mix_dive import wrong
 from tests.strategies import problems
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=15)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Problem, priorities
-from solvers.exact.cover_cuts import CutRounds
-from solvers.exact.settling import settle
+from solvers.exact.relaxation.cover_cuts import CutRounds
+from solvers.exact.relaxation.settling import settle
 from solvers.model.master import StageGoal
 from tests.brute_force import every_objective
 from tests.solvers.exact.roots import never, root_of

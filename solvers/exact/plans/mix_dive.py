@@ -16,10 +16,10 @@ from itertools import islice, product
 import numpy as np
 
 from planner.problem import Pattern
-from solvers.exact.cover_root import CoverRoot, Look
-from solvers.exact.mix_finder import MixFinder
-from solvers.exact.node_numbers import NodeNumbers
-from solvers.exact.packed import pack, too_many
+from solvers.exact.plans.mix_finder import MixFinder
+from solvers.exact.plans.packed import pack, too_many
+from solvers.exact.relaxation.cover_root import CoverRoot, Look
+from solvers.exact.relaxation.node_numbers import NodeNumbers
 from solvers.highs import LinearAnswer
 from solvers.model.arrays import Floats
 from solvers.model.columns import GpuColumn, MixColumn, PatternColumn, ReplicaColumn
@@ -127,18 +127,26 @@ class MixDive:
         for demand in sorted((each for each in worth if worth[each] >= self._dearest), key=lambda each: (-worth[each], each)):
             if now is None or self.over():
                 break
-            enough, best = now.value * (1.0 + _AS_GOOD), (math.inf, -1)
-            used = [(-round(float(now.columns[at]), 3), float(now.reduced[at]), at) for at, _ in self._mixes[demand]]
-            for _, _, at in sorted(used)[:_MOST_ASKED]:
+            enough = now.value * (1.0 + _AS_GOOD)
+            asked: list[tuple[float, int, MixColumn]] = []
+            for at, mix in self._used_most(demand, now):
                 self._bound(demand, at)
                 found = self.program.solver.solve()
-                best = min(best, (found.value if found is not None else math.inf, at))
-                if best[0] <= enough:
+                asked.append((found.value if found is not None else math.inf, at, mix))
+                if asked[-1][0] <= enough:
                     break
-            self._bound(demand, best[1])
-            fixed[demand] = next(mix for at, mix in self._mixes[demand] if at == best[1])
+            _, at, mix = min(asked, key=lambda item: item[0])
+            fixed[demand] = mix
+            self._bound(demand, at)
             now = self._refine(fixed, 1)
         return now
+
+    def _used_most(self, demand: int, answer: LinearAnswer) -> list[tuple[int, MixColumn]]:
+        """The mixes of a demand of which an answer uses most, and then those that lack least."""
+        listed = self._mixes[demand]
+        return sorted(listed, key=lambda item: (-round(float(answer.columns[item[0]]), 3), float(answer.reduced[item[0]]), item[0]))[
+            :_MOST_ASKED
+        ]
 
     def _worth(self, demand: int, answer: LinearAnswer) -> float:
         """What serving a demand costs at the duals of an answer, scaled."""

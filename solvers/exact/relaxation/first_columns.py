@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from solvers.exact.cover_program import CoverProgram
-from solvers.exact.offers import Offers
-from solvers.exact.pricing import Pricing
+from solvers.exact.relaxation.cover_program import CoverProgram
+from solvers.exact.relaxation.offers import Offers
+from solvers.exact.relaxation.pricing import Pricing
 from solvers.model.arrays import Floats
 from solvers.model.columns import Column, GpuColumn, PatternColumn, ReplicaColumn
 from solvers.searches.slices import Slices

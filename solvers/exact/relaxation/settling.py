@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from solvers.exact.cover_root import CoverRoot
-from solvers.exact.node_numbers import nodes_of
+from solvers.exact.relaxation.cover_root import CoverRoot
+from solvers.exact.relaxation.node_numbers import nodes_of
 
 # rounds of columns for one try; the last one looks at everything and gives the cut
 _ROUNDS = 6

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from solvers.exact.pricing import Priced
+from solvers.exact.relaxation.pricing import Priced
 from solvers.highs import Entries, IntegerLimits, LinearSolver, empty
 from solvers.model.master import Master
 

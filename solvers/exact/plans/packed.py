@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from planner.problem import Pattern, Problem, nodes_needed
-from solvers.exact.cover_root import CoverRoot
-from solvers.exact.cutting import Cutting
+from solvers.exact.plans.cutting import Cutting
+from solvers.exact.relaxation.cover_root import CoverRoot
 from solvers.model.columns import GpuColumn, MixColumn, PatternColumn
 from solvers.model.useful_shapes import takes_whole_gpus
 from solvers.solution import merged

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Pattern, Problem, pattern_violations, violations
 from solvers.exact.effort import completed
-from solvers.exact.mix_dive import MixDive
-from solvers.exact.node_numbers import nodes_of
-from solvers.exact.packed import too_many
+from solvers.exact.plans.mix_dive import MixDive
+from solvers.exact.plans.packed import too_many
+from solvers.exact.relaxation.node_numbers import nodes_of
 from solvers.solution import answer, trimmed
 from tests.solvers.exact.roots import FEATURES, goals, never, root_of, served_by_best_fit
 from tests.strategies import problems

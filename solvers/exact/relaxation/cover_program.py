@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from solvers.exact.offers import Offers
+from solvers.exact.relaxation.offers import Offers
 from solvers.highs import Entries, LinearSolver, empty
 from solvers.model.arrays import Floats, Integers
 from solvers.model.columns import Column, GpuColumn, LossColumn, MixColumn, NodeColumn, PatternColumn, ReplicaColumn

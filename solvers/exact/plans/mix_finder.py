@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from planner.problem import shortfall
-from solvers.exact.demand_ways import DemandWays
-from solvers.exact.offers import Offers
-from solvers.exact.pricing import Pricing
-from solvers.exact.violated_cut import covers_of
+from solvers.exact.relaxation.demand_ways import DemandWays
+from solvers.exact.relaxation.offers import Offers
+from solvers.exact.relaxation.pricing import Pricing
+from solvers.exact.relaxation.violated_cut import covers_of
 from solvers.model.arrays import Floats
 from solvers.model.columns import MixColumn
 

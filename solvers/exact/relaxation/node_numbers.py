@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from solvers.exact.cover_program import CoverProgram
+from solvers.exact.relaxation.cover_program import CoverProgram
 from solvers.highs import LinearAnswer
 from solvers.model.columns import Column, NodeColumn
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from random import Random
 
 from planner.problem import Pattern, Problem
-from solvers.exact.cover_integer import WholeProgram
-from solvers.exact.effort import value_of_plan
-from solvers.exact.mix_dive import MixDive
+from solvers.exact.effort import rank
+from solvers.exact.plans.cover_integer import WholeProgram
+from solvers.exact.plans.mix_dive import MixDive
 from solvers.highs import IntegerLimits
 
 # demands in one neighbourhood: more of them after so many turns that found nothing, fewer after one that did
@@ -47,14 +47,14 @@ def neighbourhoods(
     chance = Random(limits.seed)  # noqa: S311 -- a search, and the same one every time
     problem = dive.root.problem
     here = complete(program.plan)
-    value = value_of_plan(problem, here)
+    value = rank(problem, here)
     level, idle = 0, 0
     for turn in range(limits.turns):
         left_s = limits.time_left_s()
         if left_s is not None and left_s <= 0.0:
             return
         for plan in limits.others():
-            reached = value_of_plan(problem, plan)
+            reached = rank(problem, plan)
             if reached < value:
                 yield plan
                 here, value = plan, reached
@@ -65,17 +65,17 @@ def neighbourhoods(
         idle += 1
         turn_s = None if left_s is None else min(left_s, limits.turn_s)
         found = program.solve(IntegerLimits(limits.nodes, gap_fraction=1e-4, time_limit_s=turn_s, stop=limits.stop), free)
-        if found is None:
-            continue
-        plan = complete(found)
-        reached = value_of_plan(problem, plan)
-        if reached > value:
-            continue
-        better, here, value = reached < value, plan, reached
-        program.begin_with(dive, plan)
-        if better:
+        plan = here if found is None else complete(found)
+        reached = rank(problem, plan)
+        if reached < value:
             level, idle = max(0, level - 1), 0
             yield plan
+        elif len(free) == len(problem.demands):
+            # the same question once more has the same answer
+            return
+        if reached <= value and plan is not here:
+            here, value = plan, reached
+            program.begin_with(dive, plan)
 
 
 def near(problem: Problem, plan: Sequence[Pattern], count: int, chance: Random, most: float) -> set[int]:
