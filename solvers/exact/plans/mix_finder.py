@@ -17,8 +17,6 @@ from solvers.exact.relaxation.violated_cut import covers_of
 from solvers.model.arrays import Floats
 from solvers.model.columns import MixColumn
 
-# combinations that the search inspects where capacity alone does not decide
-_STEPS = 600
 # replicas that a relaxation buys cost so much less, and those that it does not buy so many times more
 _USED, _UNUSED = 0.05, 3.0
 
@@ -63,7 +61,7 @@ class MixFinder:
 
     def cheapest(self, demand: int, prices: Floats, unserved_price: float) -> MixColumn | None:
         """The cheapest mix; None where the demand has none."""
-        counts = self._pricing.cheapest_mix(demand, prices, unserved_price, _STEPS)[1]
+        counts = self._pricing.cheapest_mix(demand, prices, unserved_price)[1]
         return None if counts is None else self._column(demand, counts)
 
     def around(self, demand: int, usage: Floats, prices: Floats, unserved_price: float) -> MixColumn | None:
@@ -84,7 +82,7 @@ class MixFinder:
                 max_replicas=max(0, wanted.max_replicas - int(kept.sum())),
             )
             chosen = np.array(self._pricing.stock.efficient(demand, prices), dtype=np.int64)
-            counts = self._pricing.covering(demand, smaller, prices, chosen, unserved_price, _STEPS)[1]
+            counts = self._pricing.covering(demand, smaller, prices, chosen, unserved_price)[1]
         if counts is None:
             return None
         counts.update({int(option): int(kept[option]) for option in np.flatnonzero(kept)})

@@ -37,8 +37,6 @@ _QUICK_CUTS = CutRounds()
 # where between its worth and the most that it may cost the market price of a shared option lies: at the end, pairs of such options beside
 # each other would cost more than their GPU, and each round of cuts would bring a flood of columns
 _MARKET = 0.6
-# combinations that the search of the mixes of one demand inspects where capacity alone does not decide
-_STEPS = 600
 # replicas of one demand that are added in one round
 _MOST_DIRECT = 3
 
@@ -196,7 +194,7 @@ class CoverRoot:
                 useful = np.flatnonzero(capacity > 0)
                 out[i] = cheapest(capacity[useful], np.maximum(0.0, cost[own][useful]), int(these.peak[i]), unserved_prices[i]).value
             else:
-                out[i] = self.pricing.cheapest_mix(i, cost[own], unserved_prices[i], _STEPS)[0]
+                out[i] = self.pricing.cheapest_mix(i, cost[own], unserved_prices[i])[0]
         return out
 
     def market(self, look: Look, part: float = _MARKET) -> Floats:

@@ -14,9 +14,6 @@ from solvers.exact.relaxation.violated_cut import Cheapest, Ways
 from solvers.model.arrays import Floats, Integers
 from solvers.searches.least import Cover
 
-# combinations that the search of the mixes of one demand inspects where capacity alone does not decide
-_STEPS = 600
-
 
 class DemandWays:
     """The ways of all demands of a stage, made when they are asked for."""
@@ -49,7 +46,7 @@ def _covers(pricing: Pricing, demand: int, useful: Integers) -> Cheapest:
     def cheapest_of(core: Integers, weights: Floats) -> Cover:
         values = np.zeros(len(pricing.stock.shapes[demand]))
         values[useful[core]] = weights
-        value, counts = pricing.cheapest_mix(demand, values, math.inf, _STEPS, useful[core])
+        value, counts = pricing.cheapest_mix(demand, values, math.inf, useful[core])
         place = {int(option): at for at, option in enumerate(useful[core])}
         return Cover(value, Counter({place[option]: count for option, count in (counts or {}).items()}))
 

@@ -26,6 +26,9 @@ from solvers.searches.least import cheapest
 from solvers.searches.mixes import Mix, MixSearch, Options
 from solvers.searches.slices import Slices
 
+# combinations that a search of the mixes of one demand inspects where capacity alone does not decide
+_STEPS = 600
+
 
 @dataclass(frozen=True, slots=True)
 class Prices:
@@ -141,11 +144,11 @@ class Pricing:
         return prices.slot_values + np.where(np.isfinite(rise), rise, 0.0)
 
     def cheapest_mix(
-        self, index: int, option_values: Floats, unserved_price: float, steps: int, among: Integers | None = None
+        self, index: int, option_values: Floats, unserved_price: float, among: Integers | None = None, steps: int = _STEPS
     ) -> tuple[float, Counter[int] | None]:
         """A lower value of all mixes of a demand at prices of its options, and copies per option of the cheapest; None when none was found.
 
-        among are the options that take part, by default all.
+        among are the options that take part, by default all. Where capacity alone does not decide, steps combinations are inspected.
         """
         options = self.stock.options[index]
         demand = options.demand
@@ -158,7 +161,7 @@ class Pricing:
         return self.covering(index, demand, option_values, chosen, unserved_price, steps)
 
     def covering(
-        self, index: int, demand: Demand, option_values: Floats, chosen: Integers, unserved_price: float, steps: int
+        self, index: int, demand: Demand, option_values: Floats, chosen: Integers, unserved_price: float, steps: int = _STEPS
     ) -> tuple[float, Counter[int] | None]:
         """As cheapest_mix() for a demand that does not tolerate the loss of a node, with some of the options.
 
