@@ -16,36 +16,35 @@ from functools import partial
 
 from planner.problem import nodes_used
 from solvers.exact.effort import Search, completed, value_of, value_of_plan
+from solvers.exact.enumeration import prove
 from solvers.exact.plans.cover_integer import WholeProgram
 from solvers.exact.plans.mix_dive import MixDive
 from solvers.exact.plans.neighbourhoods import Neighbourhoods, neighbourhoods
-from solvers.exact.reach import solve_integer, within_gap
 from solvers.exact.relaxation.cover_cuts import CutRounds
 from solvers.exact.relaxation.cover_root import CoverRoot
-from solvers.exact.relaxation.settling import settle
+from solvers.exact.relaxation.settling import Settling
 from solvers.exact.second_process import Found, SecondProcess
 from solvers.highs import IntegerLimits
-from solvers.model.assign import assign
 from solvers.model.master import Master, StageGoal
-from solvers.model.shape_catalogue import ShapeCatalogue, catalogue, large
+from solvers.model.shape_catalogue import ShapeCatalogue, catalogue
 from solvers.model.slots import slots
-
-# parts of the gap that are decided one after the other
-_SHARES = (0.1, 0.3, 1.0)
 
 # parts of a time limit after which steps end: the relaxation, its first precise cuts, choices of nodes, plans (of small and of large
 # fleets), the bound beside the latter, the bound from whole GPUs, and proofs by enumeration; after the last one nothing is begun. Packing
 # follows a dive: it takes the longer the larger the fleet is, up to so many GPUs
 _ROOT, _PRECISE, _WAYS, _DIVE_SMALL, _DIVE, _BESIDE, _SETTLE, _WIDEN, _LAST = 0.45, 0.32, 0.62, 0.65, 0.81, 0.86, 0.65, 0.8, 0.95
 _PACK, _MOST_PACKED = 3.5e-6, 20_000
+# part of what the best plan costs beyond the relaxation of its numbers of nodes that plans with other numbers cost at least
+_HOPE = 0.5
 # parts of the time limit for an integer program over all columns, and for one over few columns
 _INTEGER, _WHOLE = 0.15, 0.12
 # columns that take part in an integer program without a plan to begin with: with more it seldom finds one in time
 _FEW_COLUMNS = 1_200
 # rounds in which mixes join the relaxation, on small and on large fleets
 _MIXED_ROUNDS, _FEW_ROUNDS = 6, 4
-# rounds of precise cuts before plans, and rounds of columns for each choice of whole numbers of nodes, where a node is a large part
-_FIRST_PRECISE, _WAY_ROUNDS = 6, 1
+# rounds of precise cuts before plans and for each choice of whole numbers of nodes after that, and rounds of columns for each such choice
+_FIRST_PRECISE, _SETTLING_ROUNDS, _WAY_ROUNDS = 6, 4, 1
+_FIRST_TRIES = 3
 # the largest fleets for which integer programs over the columns that nearly pay find something in time
 MOST_GPUS = 600
 # nodes of branch and bound and neighbourhoods where time is limited
@@ -63,7 +62,8 @@ def run_stage(search: Search, goal: StageGoal) -> int:
     shapes = search.concerned(goal)
     stock = catalogue(search.problem, shapes)
     master = Master(search.problem, slots(search.problem, shapes), goal)
-    stage = _Stage(search, master, stock, goal, CoverRoot(master, stock))
+    root = CoverRoot(master, stock)
+    stage = _Stage(search, master, stock, goal, root, Settling(root, min(_SETTLING_ROUNDS, search.effort.precise_rounds)))
     stage.run()
     return min(stage.floor, search.value(goal))
 
@@ -77,6 +77,7 @@ class _Stage:
     stock: ShapeCatalogue
     goal: StageGoal
     root: CoverRoot
+    settling: Settling
     floor: int = 0
     second: SecondProcess | None = None
 
@@ -104,8 +105,8 @@ class _Stage:
         """The relaxation; plans from it beside a better bound; more of the same; then a proof."""
         precise_rounds = self.search.effort.precise_rounds
         self.relax(0, _ROOT)
-        if self.small and precise_rounds:
-            self.relax(min(_FIRST_PRECISE, precise_rounds), _PRECISE)
+        if self.small and precise_rounds and self.root.answer is not None:
+            self._first_precise(min(_FIRST_PRECISE, precise_rounds))
         if self.closed(_LAST) or self.root.answer is None:
             return
         if self.search.effort.two_processes and self.gpus >= _FEWEST_GPUS:
@@ -120,8 +121,19 @@ class _Stage:
         finally:
             if self.second is not None:
                 self.second.end()
-        if not self.closed(_WIDEN):
-            self.prove()
+        for bound in prove(self.search, self.goal, self.root, partial(self.closed, _WIDEN)):
+            self.floor = max(self.floor, bound)
+            self.search.report(self.goal, self.floor)
+
+    def _first_precise(self, rounds: int) -> None:
+        """The first precise cuts, which bring the columns that plans need: where cost is the goal, for whole numbers of nodes."""
+        if self.goal.priority is not None:
+            self.relax(rounds, _PRECISE)
+            return
+        enough = partial(self._settled, part=_PRECISE)
+        self.settling.every_way(enough)
+        self.settling.run(_FIRST_TRIES, enough)
+        self.raise_floor(self.settling.root.counts.bound)
 
     def _beside(self, precise_rounds: int) -> None:
         """A better bound while a second process looks for plans, or after that."""
@@ -129,10 +141,11 @@ class _Stage:
             self._take(self._near_plans() if self.small else self._plans())
             if self.closed(_LAST):
                 return
-        self.relax(precise_rounds, _DIVE_SMALL if self.small else _BESIDE)
-        if self.small and self.goal.priority is None and not self.closed(_SETTLE):
-            settle(self.root, self.search.effort.tries, self._settled)
+        if self.small and self.goal.priority is None:
+            self.settling.run(self.search.effort.tries, partial(self._settled, part=_SETTLE))
             self.raise_floor(self.root.counts.bound)
+        else:
+            self.relax(precise_rounds, _DIVE_SMALL if self.small else _BESIDE)
         if self.second is not None and not self._news():
             self._take(self.second.found(partial(self.closed, _LAST)))
 
@@ -143,9 +156,10 @@ class _Stage:
         self._take(self.second.ready())
         return True
 
-    def _settled(self, bound: float) -> bool:
+    def _settled(self, bound: float, part: float) -> bool:
         self._news()
-        return self.master.exact_bound(bound) >= self.search.value(self.goal) or self.search.effort.over(_SETTLE)
+        self.raise_floor(bound)
+        return self.closed(part)
 
     @property
     def _small_and_timed(self) -> bool:
@@ -199,15 +213,16 @@ class _Stage:
         most_s = None if left_s is None else max(0.01, min(part * (effort.time_limit_s or 0.0), left_s))
         return IntegerLimits(nodes, gap_fraction=1e-4, time_limit_s=most_s, stop=effort.over)
 
-    def _plans(self) -> Iterator[Found]:
+    def _plans(self, dive: MixDive | None = None) -> Iterator[Found]:
         """Plans from the relaxation, for the whole numbers of nodes that may give a better one than those before."""
-        dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part))
+        dive = dive or MixDive(self.root, partial(self.search.effort.over, self._dive_part))
         dive.relax(_MIXED_ROUNDS if self.small else _FEW_ROUNDS)
         best = self.search.value(self.goal)
         ways = dive.ways(_WAY_ROUNDS, partial(self.search.effort.over, _WAYS))
         for turn, (value, way) in enumerate(ways[: self.search.effort.dives]):
-            # the value of numbers for which columns are missing still may be far too high
-            if self.closed(self._dive_part) or (turn and self.master.exact_bound(value) >= best):
+            # a plan costs more than the value of its numbers: of those that come later, at least half as much more as the best so far
+            hoped = value + (turn and _HOPE * (best / self.master.unit - ways[0][0]))
+            if self.closed(self._dive_part) or (turn and self.master.exact_bound(hoped) >= best):
                 return
             for patterns in self._whole(dive, way) if _FEWEST_GPUS <= self.gpus <= MOST_GPUS else dive.run(way):
                 plan = completed(self.search.problem, patterns)
@@ -226,6 +241,13 @@ class _Stage:
         else:
             yield from dive.run(way)
 
+    def _settled_plans(self, dive: MixDive) -> Iterator[Found]:
+        """Plans with the whole numbers of nodes at which the bound is: if it is that of a plan, they are that plan's."""
+        dive.relax(_MIXED_ROUNDS)
+        numbers = self.root.counts.nodes
+        for patterns in self._whole(dive, {pool: numbers[pool] for pool in dive.nodes.columns()}):
+            yield completed(self.search.problem, patterns)
+
     def _near_plans(self) -> Iterator[Found]:
         """Plans from the relaxation, and better ones near the best of them.
 
@@ -238,18 +260,20 @@ class _Stage:
             if found is not None:
                 best = completed(self.search.problem, found)
                 yield best
-        for plan in self._plans():
+        dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part))
+        for plan in self._plans(dive):
             yield plan
             best = min(best, plan, key=partial(value_of_plan, self.search.problem))
         if not self.closed(_LAST) and self.search.effort.neighbourhoods:
-            yield from neighbourhoods(*self._program(best), partial(completed, self.search.problem), self._near(1))
+            yield from neighbourhoods(*self._program(best, dive), partial(completed, self.search.problem), self._near(1))
 
-    def _program(self, plan: Found) -> tuple[WholeProgram, MixDive]:
+    def _program(self, plan: Found, dive: MixDive | None = None) -> tuple[WholeProgram, MixDive]:
         """The integer program near a plan: with the columns that its numbers of nodes ask for.
 
         Prices at which mixes are chosen bring patterns that no other prices bring.
         """
-        dive = MixDive(self.root, partial(self.search.effort.over, _LAST))
+        dive = dive or MixDive(self.root, self.search.effort.over)
+        dive.over = partial(self.search.effort.over, _LAST)
         dive.nodes.fix({pool: max(dive.nodes.least(pool), nodes_used(self.search.problem, plan, pool)) for pool in dive.nodes.columns()})
         dive.relax(_MIXED_ROUNDS)
         program = WholeProgram(self.root, dive, self.search.effort.breadth, plan)
@@ -259,7 +283,12 @@ class _Stage:
     def improve(self) -> None:
         """Look for a better plan near the incumbent."""
         if self.search.effort.neighbourhoods:
-            program, dive = self._program(self.search.incumbent)
+            dive = MixDive(self.root, partial(self.search.effort.over, self._dive_part))
+            if self._small_and_timed and self.gpus >= _FEWEST_GPUS and self.goal.priority is None:
+                self._take(self._settled_plans(dive))
+            if self.closed(_LAST):
+                return
+            program, dive = self._program(self.search.incumbent, dive)
             limits = self._near(0)
             if self.second is not None and self._small_and_timed:
                 limits = replace(limits, others=self.second.ready)
@@ -272,40 +301,3 @@ class _Stage:
         # a proof needs the rest of the time where the fleet is so small that one may succeed
         turns = _MANY_TURNS if self._small_and_timed and self.gpus >= _FEWEST_GPUS else effort.neighbourhoods
         return Neighbourhoods(turns, seed=seed, time_left_s=self._left_s, stop=effort.over)
-
-    def prove(self) -> None:
-        """Decide the gap to the bound part by part, while the columns that a solution there can use are few enough."""
-        master = replace(self.master, covered=large(self.stock))
-        for share_fraction in _SHARES:
-            if self.closed(_WIDEN) or not self._widen(master, share_fraction):
-                return
-
-    def _widen(self, master: Master, share_fraction: float) -> bool:
-        """Decide the part of the gap next to the bound: every column that a solution there can use. False when they are too many.
-
-        What needs another column is worth at least the end of that part, so the bound rises to it or to the bound of the
-        integer program, whichever is lower.
-        """
-        best = self.root.best
-        if best is None:
-            return False
-        effort, before = self.search.effort, self.search.value(self.goal)
-        # one step of the lattice better than the incumbent, plus the tolerance that exact_bound takes off
-        target = (before - master.unavoidable() - master.lattice) / master.unit
-        reach = share_fraction * max(0.0, target - best.bound) + 2e-6 + 1e-8 * abs(target)
-        found = within_gap(master, self.stock, best, reach, effort.columns)
-        if found is None:
-            return False
-        master = replace(master, covered=found.covered)
-        answer = solve_integer(
-            master, found.columns, IntegerLimits(effort.proof_nodes, time_limit_s=effort.time_left_s(), stop=effort.over)
-        )
-        if answer.columns is not None:
-            counts = [round(value) for value in answer.columns.tolist()]
-            self.search.offer(assign(master, found.columns, counts))
-        decided = before if math.isinf(answer.bound) else min(before, master.exact_bound(answer.bound))
-        if share_fraction < 1.0:
-            decided = min(decided, master.exact_bound(best.bound + reach))
-        self.floor = max(self.floor, decided)
-        self.search.report(self.goal, self.floor)
-        return True

@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from itertools import islice, product
 
 import numpy as np
 
@@ -30,10 +29,10 @@ _SURE, _NEARLY, _PART = 0.98, 0.5, 0.25
 _LOSS_FRACTION, _LOSS_GPUS, _MOST_TAKEN_BACK = 3e-4, 0.1, 20
 # how often demands are decided again whose GPUs a pool has no room for
 _MOST_REPAIRS = 3
-# whole numbers of nodes that are looked at
-_MOST_WAYS = 32
 # so few open demands are decided one by one, each by so many of its mixes, fewer where one costs hardly more than none
 _FEW_OPEN, _MOST_ASKED, _AS_GOOD = 12, 4, 1e-4
+# a choice of nodes that seems so many times as dear as the cheapest has so many rounds of columns more
+_FAR, _FAR_ROUNDS = 1.05, 5
 # rounds of columns after each group
 _LATER_ROUNDS = 2
 # part of the duals before in those at which columns are sought: the relaxation with mixes swings less
@@ -54,20 +53,21 @@ class MixDive:
     def ways(self, rounds: int, enough: Callable[[], bool]) -> list[tuple[float, dict[int, int]]]:
         """Whole numbers of nodes per pool around the relaxed ones with their relaxed values, the cheapest first.
 
-        Each may have so many rounds of columns of its own: with those that other numbers ask for, it would seem dearer than it is. The
-        nearest numbers come first, and after them as many as there is time for.
+        Each may have so many rounds of columns of its own: with those that other numbers ask for, it would seem dearer than it is. More of
+        them where it seems so far too dear that mixes must be missing. The nearest numbers come first, and after them as many as there is
+        time for.
         """
         answer = self.program.solver.solve() or self.root.answer
         assert answer is not None
-        around, relaxed = self.nodes.around(answer), self.nodes.of(answer)
-        others = self._elsewhere(answer, {pool for pool, numbers in around.items() if len(numbers) > 1})
+        others = self._elsewhere(answer, {pool for pool, numbers in self.nodes.around(answer).items() if len(numbers) > 1})
         tried: list[tuple[float, dict[int, int]]] = []
-        ways = [dict(zip(around, numbers, strict=True)) for numbers in islice(product(*around.values()), _MOST_WAYS)]
-        for way in sorted(ways, key=lambda way: sum(abs(number - relaxed[pool]) for pool, number in way.items())):
+        for way in self.nodes.ways(answer):
             if tried and enough():
                 break
             self.nodes.fix(way)
             found = self._refine(others, rounds)
+            if found is not None and found.value > _FAR * answer.value:
+                found = self._refine(others, _FAR_ROUNDS)
             if found is not None:
                 tried.append((found.value, way))
         self.nodes.free()

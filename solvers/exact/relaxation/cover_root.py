@@ -295,5 +295,9 @@ class CoverRoot:
         if state.precise_rounds >= which.precise_rounds:
             return []
         state.precise_rounds += 1
+        return self.precise_cuts(answer, look, stop)
+
+    def precise_cuts(self, answer: LinearAnswer, look: Look, stop: Callable[[], bool]) -> list[Cut]:
+        """The cuts that an answer violates most, one per demand; a look at its duals says what options lack in worth."""
         reduced = self.market(look, 1.0) - look.worth
         return precise(self.program, self.ways, answer.columns, reduced, look.at.unserved_prices, stop)

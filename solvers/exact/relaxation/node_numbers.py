@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice, product
 
 from solvers.exact.relaxation.cover_program import CoverProgram
 from solvers.highs import LinearAnswer
 from solvers.model.columns import Column, NodeColumn
+
+# choices of whole numbers of nodes that are looked at
+_MOST_WAYS = 32
 
 
 class NodeNumbers:
@@ -48,6 +52,12 @@ class NodeNumbers:
             near = (math.floor(value + 1e-6), math.ceil(value - 1e-6))
             out[pool] = sorted({min(self._pools[pool].nodes, max(self.least(pool), number)) for number in near})
         return out
+
+    def ways(self, answer: LinearAnswer) -> list[dict[int, int]]:
+        """Choices of whole numbers per pool around those of an answer, the nearest first."""
+        around, relaxed = self.around(answer), self.of(answer)
+        ways = [dict(zip(around, numbers, strict=True)) for numbers in islice(product(*around.values()), _MOST_WAYS)]
+        return sorted(ways, key=lambda way: sum(abs(number - relaxed[pool]) for pool, number in way.items()))
 
 
 def nodes_of(columns: Sequence[Column]) -> dict[int, int]:
