@@ -12,7 +12,8 @@ from dataclasses import replace
 from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities, violations
 from solvers.baselines import best_fit, exclusive, first_fit, squishy
 from solvers.exact.effort import Effort, Search, clock
-from solvers.exact.stage import MOST_GPUS, run_stage
+from solvers.exact.plan_search import MOST_GPUS
+from solvers.exact.stage import run_stage
 from solvers.model.master import StageGoal
 from solvers.model.useful_shapes import dominators
 from solvers.solution import answer, trimmed, with_bounds

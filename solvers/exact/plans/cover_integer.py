@@ -15,6 +15,7 @@ import numpy as np
 
 from planner.problem import Pattern, blocks_used, nodes_needed
 from solvers.exact.effort import Breadth
+from solvers.exact.plans.free_gpus import add_free_gpus, free_gpus
 from solvers.exact.plans.mix_dive import MixDive
 from solvers.exact.relaxation.cover_root import CoverRoot, Look
 from solvers.highs import IntegerLimits, LinearSolver
@@ -52,11 +53,15 @@ def enrich(root: CoverRoot, dive: MixDive, breadth: Breadth) -> Look | None:
 
 
 class WholeProgram:
-    """The integer program over the columns that nearly pay and those of plans that are known; plan is the one that it begins with."""
+    """The integer program over the columns that nearly pay and those of plans that are known; plan is the one that it begins with.
 
-    def __init__(self, root: CoverRoot, dive: MixDive, breadth: Breadth, plan: Sequence[Pattern]) -> None:
+    counted tells whether it knows the cuts on numbers of GPUs and nodes: with them it comes to better plans, without to a first one sooner.
+    """
+
+    def __init__(self, root: CoverRoot, dive: MixDive, breadth: Breadth, plan: Sequence[Pattern], *, counted: bool = True) -> None:
         """Gather the columns. plan is one to begin with; its columns take part."""
         self._root, self._program = root, root.program
+        self._counted = counted and root.master.goal.priority is None
         enrich(root, dive, breadth)
         self.plan = tuple(plan)
         self.start = _start(root, dive, plan)
@@ -92,10 +97,14 @@ class WholeProgram:
     def _found(self, integer: LinearSolver, limits: IntegerLimits) -> tuple[Pattern, ...] | None:
         program, columns = self._program, self._program.columns
         whole = [program.at(k) for k, column in enumerate(columns) if not isinstance(column, LossColumn)]
-        found = integer.solve_integer(whole, limits, _values(self._root, self.start))
+        start = _values(self._root, self.start)
+        if self._counted:
+            whole += add_free_gpus(self._root, integer)
+            start = np.append(start, free_gpus(self._root, self.start))
+        found = integer.solve_integer(whole, limits, start)
         if found.columns is None:
             return None
-        values = program.of_columns(found.columns).tolist()
+        values = program.of_columns(found.columns[: program.solver.columns]).tolist()
         counts = {column: round(value) for column, value in zip(columns, values, strict=True) if round(value) > 0}
         return within_mixes(self._root, patterns_of(self._root, counts), [each for each in counts if isinstance(each, MixColumn)])
 

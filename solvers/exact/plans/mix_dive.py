@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -83,7 +83,7 @@ class MixDive:
         """The relaxation with mixes, before any is fixed."""
         return self._refine({}, rounds)
 
-    def run(self, numbers: Mapping[int, int]) -> Iterator[tuple[Pattern, ...]]:
+    def run(self, numbers: Mapping[int, int]) -> Generator[tuple[Pattern, ...]]:
         """Plans with these numbers of nodes, each better than the last or with less overflow.
 
         Demands whose GPUs a pool has no room for are decided again, with less room there.
@@ -92,24 +92,27 @@ class MixDive:
         self.nodes.fix(way)
         fixed: dict[int, MixColumn] = {}
         lacking: Counter[int] = Counter()
-        for _ in range(_MOST_REPAIRS):
-            self._decide(fixed)
-            patterns = pack(self.root, fixed)
-            yield patterns
-            left_out = too_many(self.root.problem, patterns, way)
-            if not left_out or self.over():
-                break
-            for pattern in left_out:
-                lacking[pattern.pool] += pattern.count
-                self._lower(pattern.pool, lacking[pattern.pool])
-                for demand in {self.root.problem.shapes[index].demand for index in pattern.residents} & set(fixed):
-                    del fixed[demand]
-                    self._bound(demand, None)
-        for pool in lacking:
-            self._lower(pool, 0)
-        for demand in self._mixes:
-            self._bound(demand, None)
-        self.nodes.free()
+        try:
+            for _ in range(_MOST_REPAIRS):
+                self._decide(fixed)
+                patterns = pack(self.root, fixed)
+                yield patterns
+                left_out = too_many(self.root.problem, patterns, way)
+                if not left_out or self.over():
+                    break
+                for pattern in left_out:
+                    lacking[pattern.pool] += pattern.count
+                    self._lower(pattern.pool, lacking[pattern.pool])
+                    for demand in {self.root.problem.shapes[index].demand for index in pattern.residents} & set(fixed):
+                        del fixed[demand]
+                        self._bound(demand, None)
+        finally:
+            # also where nobody wants another plan
+            for pool in lacking:
+                self._lower(pool, 0)
+            for demand in self._mixes:
+                self._bound(demand, None)
+            self.nodes.free()
 
     def _lower(self, pool: int, gpus: int) -> None:
         """So many GPUs of a pool are out of reach from now on."""

@@ -18,7 +18,7 @@ from solvers.exact.plans.mix_dive import MixDive
 from solvers.highs import IntegerLimits
 
 # demands in one neighbourhood: more of them after so many turns that found nothing, fewer after one that did
-_SIZES, _TURNS = (4, 8, 12, 16, 20), 4
+_SIZES, _TURNS = (5, 9, 14, 20, 27, 35), 4
 # how near two demands are: for each GPU that both use, and for each GPU in the same pool up to so many; and what chance adds,
 # in one turn and in the other
 _SAME_GPU, _SAME_POOL_GPUS, _CHANCES = 3, 3, (4.0, 100.0)

@@ -14,6 +14,7 @@ import numpy as np
 
 from solvers.exact.relaxation.pricing import Priced
 from solvers.highs import Entries, IntegerLimits, LinearSolver, empty
+from solvers.model.arrays import Floats
 from solvers.model.master import Master
 
 # branch and bound nodes of one small program; its dual bound is valid wherever it stops
@@ -38,18 +39,32 @@ class Counts:
         # sums of some thousand floats: leave a relative 1e-9 to rounding
         self._rows.append(((priced.wanted - 1e-9 * scale) / scale, [value / scale for value in coefficients]))
 
+    def cuts(self) -> list[tuple[float, list[float]]]:
+        """What is known: values of a GPU of each pool and of a node of each pool, and the least that all together are worth.
+
+        The bound is one more cut: no plan costs less.
+        """
+        costs = self._costs().tolist()
+        scale = max(abs(self.bound), *costs, 1.0)
+        # as in cut(), and what branch and bound leaves to rounding
+        return [*self._rows, (self.bound / scale - 1e-7 * abs(self.bound / scale) - 1e-9, [value / scale for value in costs])]
+
+    def _costs(self) -> Floats:
+        """Objective of a GPU of each pool, and of a node where nodes are billed."""
+        pools = self.master.problem.pools
+        gpus = [self.master.gpu_price(i) for i in range(len(pools))]
+        return np.array([*gpus, *(self.master.node_price(i) if pool.billing == "node" else 0.0 for i, pool in enumerate(pools))])
+
     def solve(self) -> float:
         """The bound (scaled like the master) over all cuts; gpus and nodes are the whole numbers that attain it."""
         pools = self.master.problem.pools
         count = len(pools)
         if not count:
             return 0.0
-        costs = np.array([self.master.gpu_price(i) for i in range(count)] + [self.master.node_price(i) for i in range(count)])
         by_node = [pool.billing == "node" for pool in pools]
-        costs[count:] *= np.array(by_node)
         lower = [0] * count + [min(p.min_nodes, p.nodes) if whole else p.nodes for p, whole in zip(pools, by_node, strict=True)]
         solver = LinearSolver()
-        solver.add_columns(costs, lower, [*(pool.gpus for pool in pools), *(pool.nodes for pool in pools)], empty(2 * count))
+        solver.add_columns(self._costs(), lower, [*(pool.gpus for pool in pools), *(pool.nodes for pool in pools)], empty(2 * count))
         entries = Entries()
         for i, pool in enumerate(pools):
             entries.add({i: 1.0, count + i: -float(pool.gpus_per_node)})
