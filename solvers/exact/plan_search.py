@@ -22,7 +22,9 @@ from solvers.model.master import StageGoal
 
 # the largest fleets for which integer programs over the columns that nearly pay find something in time, and the smallest ones for which a
 # second process is worth its start
-MOST_GPUS, FEWEST_GPUS = 600, 64
+MOST_GPUS, FEWEST_GPUS = 600, 24
+# and the seconds per GPU that these take at least
+_SECONDS_PER_GPU = 0.015
 # parts of a time limit after which steps end: choices of nodes, plans of small and of large fleets; after the last one nothing is begun.
 # Packing follows a dive: it takes the longer the larger the fleet is, up to so many GPUs
 _WAYS, DIVE_SMALL, _DIVE, LAST = 0.62, 0.65, 0.81, 0.95
@@ -54,7 +56,8 @@ class PlanSearch:
     @property
     def small(self) -> bool:
         """Whether precise cuts and integer programs are worth their time."""
-        return self.gpus <= MOST_GPUS
+        limit_s = self.search.effort.time_limit_s
+        return self.gpus <= MOST_GPUS and (limit_s is None or limit_s >= _SECONDS_PER_GPU * self.gpus)
 
     @property
     def timed(self) -> bool:
