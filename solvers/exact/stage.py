@@ -1,7 +1,8 @@
 """One stage of the lexicographic search: bound and plans from the covering program, then proof.
 
 1. Columns and quick cuts give a linear bound; on small fleets the first precise cuts follow, which bring the columns that plans need.
-2. More precise cuts, and whole numbers of GPUs, raise the bound. Beside that, in a second process, dives give plans.
+2. More precise cuts, and whole numbers of nodes and GPUs, raise the bound. Beside that, in a second process, dives and integer programs
+   give plans (solvers.exact.plan_search).
 3. On small fleets both processes then look for better plans near the best one; on large ones there are more dives.
 4. Every column that a better solution could use (reduced cost within the gap) is enumerated, first for a part of the gap next to the bound,
    last for all of it. While they are few enough, the integer master over them decides that part.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from planner.problem import Problem
+from planner.problem import Problem, Shape
 from solvers.model.arrays import Floats
+from solvers.model.remembered import per_problem
 from solvers.searches.mixes import Options
 
 # beyond so many replicas of its largest shape a demand has a plain cover row
@@ -57,19 +58,29 @@ def catalogue(problem: Problem, shapes: Sequence[int]) -> ShapeCatalogue:
 
 def options_of(problem: Problem, demand: int, shapes: Sequence[int]) -> Options:
     """What a demand may buy if these are its shapes."""
+    slices = _most_slices(problem)
     return Options(
         demand=problem.demands[demand],
         capacity_microrps=tuple(problem.shapes[index].capacity_microrps for index in shapes),
-        available=tuple(_available(problem, index) for index in shapes),
+        available=tuple(_available(problem, problem.shapes[index], slices) for index in shapes),
     )
 
 
-def _available(problem: Problem, index: int) -> int:
-    shape = problem.shapes[index]
+def _available(problem: Problem, shape: Shape, slices: Sequence[dict[str, int]]) -> int:
     pool = problem.pools[shape.pool]
     if shape.mode == "mig":
-        return pool.gpus * max(sum(slot.profile == shape.mig_profile for slot in layout) for layout in pool.mig_layouts)
+        return pool.gpus * slices[shape.pool].get(shape.mig_profile or "", 0)
     return pool.nodes * (pool.gpus_per_node // shape.gpus)
+
+
+@per_problem
+def _most_slices(problem: Problem) -> tuple[dict[str, int], ...]:
+    """Per pool how many slices of a profile a GPU has at most."""
+    most: list[dict[str, int]] = []
+    for pool in problem.pools:
+        counts = [Counter(slot.profile for slot in layout) for layout in pool.mig_layouts]
+        most.append({profile: max(count[profile] for count in counts) for profile in {name for count in counts for name in count}})
+    return tuple(most)
 
 
 def coverable(options: Options) -> bool:

@@ -1,1 +1,1 @@
-"""Every router that plans are rendered for, on the same requests."""
+"""Routers that plans are rendered for: the files of each, and all of them on the same requests."""

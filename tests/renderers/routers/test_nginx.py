@@ -14,7 +14,7 @@ from tests.plans import mig_plan, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck
 from tests.renderers.routers.running import nginx_binary
 
-GOLDEN = Path(__file__).parent / "golden" / "nginx"
+GOLDEN = Path(__file__).parents[1] / "golden" / "nginx"
 HOSTILE = "a\"b' {c}: [d], & *e # %f% \\ ü 😀 $uri ${uri}\n}; \u2028"
 
 

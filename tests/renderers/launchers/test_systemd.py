@@ -21,7 +21,7 @@ from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_s
 from tests.renderers.conftest import ShellCheck
 from tests.tools import program
 
-GOLDEN = Path(__file__).parent / "golden" / "systemd"
+GOLDEN = Path(__file__).parents[1] / "golden" / "systemd"
 HOSTILE = "a b\"c' $(touch pwned) `touch pwned` ;touch pwned\n[Service]\nExecStart=/bin/true \\ %h ${HOME} ü #"
 
 

@@ -17,7 +17,7 @@ from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.tools import program
 
-GOLDEN = Path(__file__).parent / "golden" / "compose"
+GOLDEN = Path(__file__).parents[1] / "golden" / "compose"
 MIG = {"ULLAGE_MIG_GPU0_START0": "MIG-a", "ULLAGE_MIG_GPU0_START4": "MIG-b"}
 HOSTILE = "a b\"c' $(touch pwned) ${HOME} $$ `x`\nservices: {}\n\\ # ü"
 

@@ -16,7 +16,7 @@ from renderers import vllm
 from renderers.vllm.ready import alive
 from tests.plans import replica
 from tests.ports import free_ports
-from tests.renderers.test_vllm_scripts import Node
+from tests.renderers.vllm.test_vllm_scripts import Node
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck
 
-GOLDEN = Path(__file__).parent / "golden" / "ray"
+GOLDEN = Path(__file__).parents[1] / "golden" / "ray"
 # Names of the fields of Ray's classes, read out of the version that it names: test_the_fields_are_those_of_ray compares.
 FIELDS = json.loads(Path(__file__).with_name("ray_fields.json").read_text(encoding="utf-8"))
 HOSTILE = "a b\"c' $(touch pwned) `x`\nproxy_location: Disabled\n\\ # ü ${HOME}"

@@ -23,10 +23,10 @@ from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, route, tensor_parallel_plan, time_shared_plan
 from tests.ports import free_ports
 from tests.renderers.conftest import ShellCheck
-from tests.renderers.llama_swap_config import CONFIG
-from tests.renderers.test_slurm import LIMIT_S, fake
+from tests.renderers.launchers.test_slurm import LIMIT_S, fake
+from tests.renderers.routers.llama_swap_config import CONFIG
 
-GOLDEN = Path(__file__).parent / "golden" / "llama-swap"
+GOLDEN = Path(__file__).parents[1] / "golden" / "llama-swap"
 HOSTILE = "a b\"c' $(touch pwned) `touch pwned` ;touch pwned ${PORT} \n# ü"
 
 

@@ -12,8 +12,8 @@ from planner.plan import Plan
 from renderers.files import write
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan
 from tests.ports import free_ports
-from tests.renderers.slurm_cluster import Slurm, slurm_cluster
-from tests.renderers.test_slurm import fake, render
+from tests.renderers.launchers.slurm_cluster import Slurm, slurm_cluster
+from tests.renderers.launchers.test_slurm import fake, render
 
 
 @pytest.fixture(scope="module")

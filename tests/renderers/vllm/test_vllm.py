@@ -17,7 +17,7 @@ from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck
 
-GOLDEN = Path(__file__).parent / "golden" / "vllm"
+GOLDEN = Path(__file__).parents[1] / "golden" / "vllm"
 PLANS = {"time-shared": time_shared_plan(), "mig": mig_plan(), "tensor-parallel": tensor_parallel_plan()}
 HOSTILE = "a b\"c' $(touch pwned) `touch pwned` ;touch pwned\n-- \\ ü & | > #"
 

@@ -25,7 +25,7 @@ from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_s
 from tests.ports import free_port
 from tests.renderers.conftest import ShellCheck
 
-GOLDEN = Path(__file__).parent / "golden" / "slurm"
+GOLDEN = Path(__file__).parents[1] / "golden" / "slurm"
 HOSTILE = "a b\"c' $(touch pwned) `touch pwned` ;touch pwned\n#SBATCH --uid=0\n\\ ü #"
 OPTIONS = {"job-name", "nodes", "nodelist", "ntasks", "gres", "time", "signal", "open-mode", "output", "requeue", "comment"}
 # Generous: a busy machine is no fault of the code.
@@ -131,7 +131,7 @@ def fake(folder: Path) -> dict[str, str]:
     """An environment with the stand-in for vllm on PATH."""
     (folder / "bin").mkdir()
     program = folder / "bin" / "vllm"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_vllm.py")} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).parents[1] / "fake_vllm.py"} "$@"\n')
     program.chmod(0o755)
     (folder / "events").touch()
     return {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "FAKE_DIR": str(folder), "VLLM_API_KEY": "secret"}

@@ -24,7 +24,7 @@ from tests.ports import free_port
 from tests.renderers.conftest import ShellCheck
 from tests.renderers.routers.running import haproxy_binary
 
-GOLDEN = Path(__file__).parent / "golden" / "haproxy"
+GOLDEN = Path(__file__).parents[1] / "golden" / "haproxy"
 HOSTILE = "a\"b' {c}: [d], & *e # %f% \\ ü 😀 $HOME ${HOME}\nbackend x"
 
 

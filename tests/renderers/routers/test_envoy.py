@@ -16,7 +16,7 @@ from tests.plans import mig_plan, split_plan, tensor_parallel_plan, time_shared_
 from tests.renderers.conftest import ShellCheck
 from tests.renderers.live import envoy_binary
 
-GOLDEN = Path(__file__).parent / "golden" / "envoy"
+GOLDEN = Path(__file__).parents[1] / "golden" / "envoy"
 ROUTER = RouterPlan(host="127.0.0.1", port=8080, admin_port=9901)
 HOSTILE = "a\"b' {c}: [d], & *e # %f% \\ ü 😀 @type"
 

@@ -20,7 +20,7 @@ from renderers.vllm.ready import alive
 from tests.executor.worlds import ENDED_FIRST_THREAD, until
 from tests.plans import plan_of, replica
 from tests.ports import free_port
-from tests.renderers.test_vllm import HOSTILE
+from tests.renderers.vllm.test_vllm import HOSTILE
 
 
 class Node:
@@ -30,7 +30,7 @@ class Node:
         self.folder = folder
         (folder / "bin").mkdir()
         program = folder / "bin" / "vllm"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_vllm.py")} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).parents[1] / "fake_vllm.py"} "$@"\n')
         program.chmod(0o755)
         (folder / "events").touch()
         path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"

@@ -15,8 +15,8 @@ from renderers.files import write
 from tests.plans import plan_of, replica
 from tests.ports import free_port
 from tests.renderers.conftest import ShellCheck
-from tests.renderers.test_vllm import HOSTILE
-from tests.renderers.test_vllm_scripts import Node
+from tests.renderers.vllm.test_vllm import HOSTILE
+from tests.renderers.vllm.test_vllm_scripts import Node
 
 UNSET = "set ULLAGE_FLEET_FOLDER to the folder of the fleet file"
 

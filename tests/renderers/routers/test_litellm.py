@@ -15,7 +15,7 @@ from tests.conftest import Golden
 from tests.plans import time_shared_plan
 from tests.renderers.conftest import ShellCheck
 
-GOLDEN = Path(__file__).parent / "golden" / "litellm"
+GOLDEN = Path(__file__).parents[1] / "golden" / "litellm"
 ROUTER = RouterPlan(host="127.0.0.1", port=8080, admin_port=9901)
 
 

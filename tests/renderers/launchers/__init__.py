@@ -1,0 +1,1 @@
+"""Systems that start what a plan says: Compose, Ray, Slurm and systemd."""
