@@ -1,0 +1,46 @@
+"""Plans are searched for by the means that the size of the fleet and the time allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from planner.problem import Problem
+from solvers.exact.effort import Effort, Search
+from solvers.exact.plan_search import FEWEST_GPUS, MOST_GPUS, PlanSearch
+from solvers.model.useful_shapes import candidates
+from tests.solvers.exact.plans.test_mix_dive import wrong
+from tests.solvers.exact.roots import goals, never, root_of, served_by_best_fit
+from tests.strategies import random_problem
+
+
+def search_of(problem: Problem, limit_s: float | None) -> PlanSearch:
+    *_, goal = goals(problem, served_by_best_fit(problem))
+    effort = Effort(time_limit_s=limit_s)
+    return PlanSearch(Search(problem, candidates(problem), effort, (), "exact"), goal, root_of(problem, goal), never)
+
+
+def sized(nodes: int) -> Problem:
+    problem = random_problem(1, 4, 3, 8)
+    return replace(problem, pools=tuple(replace(pool, nodes=nodes) for pool in problem.pools))
+
+
+@pytest.mark.parametrize(("limit_s", "small"), [(None, True), (60.0, True), (0.1, False)])
+def test_precise_steps_are_taken_where_there_is_time_for_them(limit_s: float | None, small: bool) -> None:
+    assert search_of(sized(FEWEST_GPUS), limit_s).small is small
+
+
+def test_the_largest_fleets_are_never_small() -> None:
+    assert not search_of(sized(MOST_GPUS + 1), None).small
+
+
+@pytest.mark.parametrize("nodes", [1, FEWEST_GPUS])
+def test_plans_are_found_and_improved_on_tiny_and_on_small_fleets(nodes: int) -> None:
+    problem = sized(nodes)
+    plans = search_of(problem, None)
+    plans.root.run(40, never)
+    plans.root.counts.solve()
+    found = [*plans.found(), *plans.improved(None)]
+    assert found
+    assert all(wrong(problem, plan) == [] for plan in found)
