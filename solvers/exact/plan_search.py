@@ -90,8 +90,9 @@ class PlanSearch:
     def improved(self, others: Callable[[], Iterable[Found]] | None) -> Iterator[Found]:
         """Better plans near the best one so far, on a small fleet with a settled bound; others tells what another search has found."""
         dive = self._dive()
-        if self._counted:
-            yield from self._settled_plans(dive)
+        plan = self._settled_plan(dive) if self._counted else None
+        if plan is not None:
+            yield plan
         if not self.closed(LAST):
             limits = self._near(0) if others is None else replace(self._near(0), others=others)
             yield from self._neighbours(self.search.incumbent, dive, limits)
@@ -118,36 +119,40 @@ class PlanSearch:
                 yield plan
                 best = min(best, value_of(self.search.problem, plan, self.goal))
 
-    def _settled_plans(self, dive: MixDive) -> Iterator[Found]:
-        """Plans with the whole numbers of nodes at which the bound is: if it is that of a plan, they are that plan's."""
-        way = {pool: self.root.counts.nodes[pool] for pool in dive.nodes.columns()}
+    def _settled_plan(self, dive: MixDive) -> Found | None:
+        """A plan with the whole numbers of nodes at which the bound is: if it is that of a plan, they are that plan's."""
+        numbers = self.root.counts.nodes
+        if not numbers:
+            return None
+        way = {pool: numbers[pool] for pool in dive.nodes.columns()}
         dive.nodes.fix(way)
         dive.relax(_MIXED_ROUNDS)
-        yield from self._whole(dive, way, ())
+        return self._whole(dive, way, ())
 
     def _promising_plans(self, dive: MixDive) -> Iterator[Found]:
         """Plans with the whole numbers of nodes that seem cheapest: of integer programs over few columns, or of a dive."""
         dive.relax(_MIXED_ROUNDS)
         ways = dive.ways(_WAY_ROUNDS, partial(self.search.effort.over, _WAYS))
-        for _, way in ways[:1]:
-            plan: Found = ()
-            for plan in self._whole(dive, way, (), counted=False):
-                yield plan
-            if not plan:
-                # what does not fit is repaired by others, and not by another dive
-                with closing(dive.run(way)) as dived:
-                    plan = completed(self.search.problem, next(dived))
-                yield plan
-            yield from self._whole(dive, way, plan)
+        if not ways:
+            return
+        _, way = ways[0]
+        plan = self._whole(dive, way, (), counted=False)
+        if plan is None:
+            # what does not fit is repaired by others, and not by another dive
+            with closing(dive.run(way)) as dived:
+                plan = completed(self.search.problem, next(dived))
+        yield plan
+        better = self._whole(dive, way, plan)
+        if better is not None:
+            yield better
 
-    def _whole(self, dive: MixDive, way: dict[int, int], start: Found, *, counted: bool = True) -> Iterator[Found]:
+    def _whole(self, dive: MixDive, way: dict[int, int], start: Found, *, counted: bool = True) -> Found | None:
         """What an integer program over few columns finds with these numbers of nodes, if it does; start is a plan to begin with."""
         dive.nodes.fix(way)
         program = WholeProgram(self.root, dive, replace(self.search.effort.breadth, columns=_FEW_COLUMNS), start, counted=counted)
         found = program.solve(self._limits(_WHOLE))
         dive.nodes.free()
-        if found is not None:
-            yield completed(self.search.problem, found)
+        return None if found is None else completed(self.search.problem, found)
 
     def _program(self, plan: Found, dive: MixDive) -> WholeProgram:
         """The integer program near a plan: with the columns that its numbers of nodes ask for.

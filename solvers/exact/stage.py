@@ -104,7 +104,7 @@ class _Stage:
         enough = partial(self._settled, part=_PRECISE)
         self.settling.every_way(enough)
         self.settling.run(_FIRST_TRIES, enough)
-        self.raise_floor(self.settling.root.counts.bound)
+        self.raise_floor(self.root.counts.bound)
 
     def _beside(self, precise_rounds: int) -> None:
         """A better bound while a second process looks for plans, or after that."""

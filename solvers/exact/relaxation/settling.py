@@ -60,7 +60,8 @@ class Settling:
         """Learn more about the whole numbers that are cheapest by all cuts so far; False at the end."""
         counts = self.root.counts
         bound = counts.solve()
-        if math.isinf(bound) or enough(bound):
+        # without whole numbers, branch and bound has ended with a bound alone
+        if math.isinf(bound) or not counts.gpus or enough(bound):
             return False
         way = tuple(counts.nodes)
         if self._rounds[way] < self.precise_rounds:

@@ -23,7 +23,7 @@ def search_of(problem: Problem, limit_s: float | None) -> PlanSearch:
 
 def sized(nodes: int) -> Problem:
     problem = random_problem(1, 4, 3, 8)
-    return replace(problem, pools=tuple(replace(pool, nodes=nodes) for pool in problem.pools))
+    return replace(problem, pools=tuple(replace(pool, nodes=nodes, billing="node") for pool in problem.pools))
 
 
 @pytest.mark.parametrize(("limit_s", "small"), [(None, True), (60.0, True), (0.1, False)])
@@ -33,6 +33,15 @@ def test_precise_steps_are_taken_where_there_is_time_for_them(limit_s: float | N
 
 def test_the_largest_fleets_are_never_small() -> None:
     assert not search_of(sized(MOST_GPUS + 1), None).small
+
+
+def test_without_whole_numbers_at_the_bound_plans_are_looked_for_elsewhere() -> None:
+    """Branch and bound of the small program over numbers of GPUs and nodes may end with a bound alone."""
+    problem = sized(FEWEST_GPUS)
+    plans = search_of(problem, None)
+    plans.root.run(40, never)
+    plans.root.counts.gpus, plans.root.counts.nodes = [], []
+    assert all(wrong(problem, plan) == [] for plan in plans.improved(None))
 
 
 @pytest.mark.parametrize("nodes", [1, FEWEST_GPUS])
