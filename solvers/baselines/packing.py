@@ -25,6 +25,8 @@ class Packing:
     replicas: Counter[int] = field(default_factory=Counter)
     largest_microrps: Counter[int] = field(default_factory=Counter)
     table: OpenTable = field(default_factory=OpenTable)
+    # nodes per pool that may be in use, where these are fewer than the pool has
+    most_nodes: dict[int, int] = field(default_factory=dict)
     _opened: int = 0
     _apart: dict[int, frozenset[int]] = field(default_factory=dict)
     _layouts: dict[tuple[int, tuple[str, ...]], bool] = field(default_factory=dict)
@@ -47,11 +49,12 @@ class Packing:
         """How many more times the pool has an unused GPU (or aligned block) for the shape."""
         wanted = self.problem.shapes[shape]
         pool, used = self.problem.pools[wanted.pool], self.blocks[wanted.pool]
-        room, gpus = pool.gpus, 0
+        nodes = self.most_nodes.get(wanted.pool, pool.nodes)
+        room, gpus = nodes * pool.gpus_per_node, 0
         for size in sorted({wanted.gpus, *used}, reverse=True):
             gpus += used[size]
             if size <= wanted.gpus:
-                room = min(room, (pool.nodes * (pool.gpus_per_node // size) * size - gpus) // wanted.gpus)
+                room = min(room, (nodes * (pool.gpus_per_node // size) * size - gpus) // wanted.gpus)
         return max(0, room)
 
     def alike(self, shape: int, most_microrps: int) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from planner.problem import Pattern, Problem, SolveProgress, Watch, cost, priorities, unserved, unserved_by_priority
+from planner.problem import Pattern, Problem, SolveProgress, Watch, cost, nodes_needed, priorities, unserved, unserved_by_priority
 from solvers.baselines.best_fit import fill
 from solvers.baselines.packing import Packing
 from solvers.model.master import StageGoal
@@ -73,6 +73,8 @@ class Search:
     effort: Effort
     incumbent: tuple[Pattern, ...]
     engine: str
+    # values of the incumbent that were asked for, which searches do at every step
+    _values: dict[StageGoal, int] = field(default_factory=dict)
 
     def concerned(self, goal: StageGoal) -> list[int]:
         """Shapes of the demands that a goal minimises or that are pinned: the others buy nothing in this stage."""
@@ -82,7 +84,9 @@ class Search:
 
     def value(self, goal: StageGoal) -> int:
         """Value of the incumbent for a goal, in micro-units."""
-        return value_of(self.problem, self.incumbent, goal)
+        if goal not in self._values:
+            self._values[goal] = value_of(self.problem, self.incumbent, goal)
+        return self._values[goal]
 
     def report(self, goal: StageGoal, bound: int) -> None:
         """Tell whoever waits where a goal stands."""
@@ -95,6 +99,7 @@ class Search:
         better = trimmed(self.problem, patterns)
         if rank(self.problem, better) < rank(self.problem, self.incumbent):
             self.incumbent = better
+            self._values.clear()
 
 
 def value_of_plan(problem: Problem, patterns: Sequence[Pattern]) -> tuple[int, ...]:
@@ -115,8 +120,18 @@ def value_of(problem: Problem, patterns: Sequence[Pattern], goal: StageGoal) -> 
 
 
 def completed(problem: Problem, patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
-    """The patterns that their pools have room for, and whatever else it takes to serve the demands, first in best fit."""
+    """The patterns that their pools have room for, and whatever else it takes to serve the demands, in best fit.
+
+    Nodes that are paid for are filled before others are.
+    """
     packing = Packing(problem)
     packing.take(patterns)
+    packing.most_nodes.update(
+        (index, max(pool.min_nodes, nodes_needed(pool, packing.blocks[index])))
+        for index, pool in enumerate(problem.pools)
+        if pool.billing == "node"
+    )
+    fill(packing)
+    packing.most_nodes.clear()
     fill(packing)
     return tuple(packing.patterns())

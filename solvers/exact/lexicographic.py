@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from planner.problem import Pattern, Problem, Solution, Watch, objective, priorities, violations
 from solvers.baselines import best_fit, exclusive, first_fit, squishy
+from solvers.exact.collector import old_objects_left_alone
 from solvers.exact.effort import Effort, Search, clock
 from solvers.exact.plan_search import MOST_GPUS
 from solvers.exact.stage import run_stage
@@ -41,6 +42,11 @@ def quick(problem: Problem, *, time_limit_s: float | None = None, watch: Watch |
 
 
 def _solve(problem: Problem, name: str, effort: Effort) -> Solution:
+    with old_objects_left_alone():
+        return _searched(problem, name, effort)
+
+
+def _searched(problem: Problem, name: str, effort: Effort) -> Solution:
     standing = dominators(problem)
     search = Search(problem, sorted(set(standing.values())), effort, _start(problem, standing), name)
     bounds: list[int] = []

@@ -5,7 +5,7 @@ On small fleets two processes use it, one to begin with and one after its bound 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ from solvers.exact.effort import Search, completed, value_of, value_of_plan
 from solvers.exact.plans.cover_integer import WholeProgram
 from solvers.exact.plans.mix_dive import MixDive
 from solvers.exact.plans.neighbourhoods import Neighbourhoods, neighbourhoods
+from solvers.exact.plans.packed import too_many, without
 from solvers.exact.relaxation.cover_root import CoverRoot
 from solvers.exact.second_process import Found
 from solvers.highs import IntegerLimits
@@ -25,10 +26,12 @@ from solvers.model.master import StageGoal
 MOST_GPUS, FEWEST_GPUS = 600, 24
 # and the seconds per GPU that these take at least
 _SECONDS_PER_GPU = 0.015
-# parts of a time limit after which steps end: choices of nodes, plans of small and of large fleets; after the last one nothing is begun.
-# Packing follows a dive: it takes the longer the larger the fleet is, up to so many GPUs
-_WAYS, DIVE_SMALL, _DIVE, LAST = 0.62, 0.65, 0.81, 0.95
-_PACK, _MOST_PACKED = 3.5e-6, 20_000
+# parts of a time limit after which steps end: choices of nodes of small and of large fleets, plans of small ones; after the last
+# one nothing is begun
+_WAYS, _WAYS_LARGE, DIVE_SMALL, LAST = 0.62, 0.5, 0.65, 0.95
+# what follows a dive that ends, a last round of columns and packing, takes at most so much of the time that the relaxation took: with the
+# machine and the fleet it becomes slower as that does
+_ROUND_AND_PACK = 1.0
 # parts of the time limit for an integer program over all columns, and for one over few columns
 _INTEGER, _WHOLE = 0.15, 0.12
 # columns that take part in an integer program for a first plan: with more it seldom finds one in time
@@ -41,12 +44,16 @@ _MANY_NODES, _MANY_TURNS = 1_000_000, 10_000
 
 @dataclass(frozen=True, slots=True)
 class PlanSearch:
-    """Finds plans for a goal with the columns of a root; closed tells whether a part of the time is up, or the best plan proven."""
+    """Finds plans for a goal with the columns of a root, whose first relaxation took relaxation_s.
+
+    closed tells whether a part of the time is up, or the best plan proven.
+    """
 
     search: Search
     goal: StageGoal
     root: CoverRoot
     closed: Callable[[float], bool]
+    relaxation_s: float = 0.0
 
     @property
     def gpus(self) -> int:
@@ -98,9 +105,14 @@ class PlanSearch:
             yield from self._neighbours(self.search.incumbent, dive, limits)
 
     def _dive(self) -> MixDive:
-        # of a large fleet, others need the rest of the time
-        part = DIVE_SMALL if self.small else _DIVE - _PACK * min(_MOST_PACKED, self.gpus)
-        return MixDive(self.root, partial(self.search.effort.over, part))
+        if self.small:
+            return MixDive(self.root, partial(self.search.effort.over, DIVE_SMALL))
+        return MixDive(self.root, lambda: self._left_within(_ROUND_AND_PACK * self.relaxation_s))
+
+    def _left_within(self, seconds: float) -> bool:
+        """Whether no more than that is left until nothing is begun any more."""
+        left_s = self._left_s()
+        return left_s is not None and left_s <= seconds
 
     def _neighbours(self, best: Found, dive: MixDive, limits: Neighbourhoods) -> Iterator[Found]:
         return neighbourhoods(self._program(best, dive), dive, partial(completed, self.search.problem), limits)
@@ -109,15 +121,26 @@ class PlanSearch:
         """Plans from the relaxation, for the whole numbers of nodes that may give a better one than those before."""
         dive.relax(_MIXED_ROUNDS if self.small else _FEW_ROUNDS)
         best = self.search.value(self.goal)
-        ways = dive.ways(_WAY_ROUNDS, partial(self.search.effort.over, _WAYS))
+        rounds, part = (_WAY_ROUNDS, _WAYS) if self.small else (0, _WAYS_LARGE)
+        ways = dive.ways(rounds, partial(self.search.effort.over, part))
         for turn, (value, way) in enumerate(ways[: self.search.effort.dives]):
             # the value of numbers for which columns are missing still may be far too high
-            if dive.over() or self.closed(1.0) or (turn and self.root.master.exact_bound(value) >= best):
+            if self.closed(1.0) or (turn and (dive.over() or self.root.master.exact_bound(value) >= best)):
                 return
             for patterns in dive.run(way):
-                plan = completed(self.search.problem, patterns)
+                plan = self._in_full(patterns, way)
                 yield plan
                 best = min(best, value_of(self.search.problem, plan, self.goal))
+
+    def _in_full(self, patterns: Found, way: Mapping[int, int]) -> Found:
+        """A plan from the patterns of a dive with these numbers of nodes.
+
+        What needs another node is often a replica or two, which cost less elsewhere.
+        """
+        problem = self.search.problem
+        left_out = too_many(problem, patterns, way)
+        plans = [completed(problem, each) for each in ([patterns, without(patterns, left_out)] if left_out else [patterns])]
+        return min(plans, key=partial(value_of_plan, problem))
 
     def _settled_plan(self, dive: MixDive) -> Found | None:
         """A plan with the whole numbers of nodes at which the bound is: if it is that of a plan, they are that plan's."""
@@ -140,7 +163,7 @@ class PlanSearch:
         if plan is None:
             # what does not fit is repaired by others, and not by another dive
             with closing(dive.run(way)) as dived:
-                plan = completed(self.search.problem, next(dived))
+                plan = self._in_full(next(dived), way)
         yield plan
         better = self._whole(dive, way, plan)
         if better is not None:

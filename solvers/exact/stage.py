@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from solvers.exact.effort import Search
@@ -31,8 +31,6 @@ from solvers.model.slots import slots
 _ROOT, _PRECISE, _BESIDE, _SETTLE, _WIDEN = 0.45, 0.40, 0.86, 0.65, 0.8
 # rounds of precise cuts before plans and for each choice of whole numbers of nodes, and choices that are tried before plans
 _FIRST_PRECISE, _SETTLING_ROUNDS, _FIRST_TRIES = 6, 4, 5
-# quick cuts that are violated by less than this part of the value in all are left out; by the second one, they wait for plans
-_FINE_FRACTION, _COARSE_FRACTION = 4e-4, 3e-3
 
 
 def run_stage(search: Search, goal: StageGoal) -> int:
@@ -78,7 +76,9 @@ class _Stage:
     def run(self) -> None:
         """The relaxation; plans from it beside a better bound; more of the same; then a proof."""
         precise_rounds = self.search.effort.precise_rounds
+        left_s = self.search.effort.time_left_s() or 0.0
         self.relax(0, _ROOT)
+        self.plans = replace(self.plans, relaxation_s=left_s - (self.search.effort.time_left_s() or 0.0))
         if self.plans.small and precise_rounds and self.root.answer is not None:
             self._first_precise(min(_FIRST_PRECISE, precise_rounds))
         if self.closed(LAST) or self.root.answer is None:
@@ -118,7 +118,12 @@ class _Stage:
         else:
             self.relax(precise_rounds, DIVE_SMALL if self.plans.small else _BESIDE)
         if self.second is not None and not self._news():
-            self._take(self.second.found(partial(self.closed, LAST)))
+            self._wait_for(self.second)
+
+    def _wait_for(self, second: SecondProcess) -> None:
+        """Learn what the second process still finds: a first plan is worth all of the time."""
+        before = self.search.incumbent
+        self._take(second.found(lambda: self.closed(1.0 if self.search.incumbent is before else LAST)))
 
     def _news(self) -> bool:
         """Learn what the second process has found, where both search to the end; False where its findings are to be waited for."""
@@ -148,10 +153,9 @@ class _Stage:
             self._news()
             return self.closed(part)
 
-        # plans of a large fleet wait for the first relaxation, and mixes say more than any cut
-        fraction = _FINE_FRACTION if precise_rounds or self.plans.small else _COARSE_FRACTION
-        which = CutRounds(not self.plans.small, fraction, precise_rounds)
-        self.root.run(self.search.effort.rounds, enough, which)
+        # plans of a large fleet wait for the first relaxation, and mixes say more than any cut; what may stay unserved has quick cuts only
+        quick = self.plans.small or self.goal.priority is not None or not self.search.effort.precise_rounds
+        self.root.run(self.search.effort.rounds, enough, CutRounds(quick, precise_rounds=precise_rounds))
         # the last look comes after the last question whether it is enough
         self.raise_floor(self.root.bound)
         # whole numbers of GPUs say little about a large fleet, and take a while: plans go first

@@ -17,6 +17,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import attrgetter
+from typing import TypeVar
+
+import numpy as np
 
 from planner.problem import Pool, Problem, Shape
 from solvers.model.useful_shapes import takes_whole_gpus
@@ -24,8 +28,10 @@ from solvers.model.useful_shapes import takes_whole_gpus
 # Largest number of residents, and largest sum of their active_permille.
 Level = tuple[int, int]
 
+_Value = TypeVar("_Value")
 
-@dataclass(frozen=True, slots=True, order=True)
+
+@dataclass(frozen=True, slots=True)
 class SlotClass:
     """What a slot offers. demand is the identity tag (-1: anonymous); weights are per resource row of its kind of GPU."""
 
@@ -37,6 +43,10 @@ class SlotClass:
     level: Level
     start_extra_mib: int
     weights: tuple[int, ...]
+
+
+# the order of classes
+_ORDER = attrgetter("pool", "mode", "mig_profile", "colocation_class", "demand", "level", "start_extra_mib", "weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ def slots(problem: Problem, shapes: Sequence[int]) -> Slots:
     levels = _levels(problem, sharing)
     rows = _binding_rows(problem, levels, windows)
     key_of = {index: _slot_class(problem, index, tagged, rows, windows, levels[index]) for index in sharing}
-    classes = tuple(sorted(set(key_of.values())))
+    classes = tuple(sorted(set(key_of.values()), key=_ORDER))
     position = {key: i for i, key in enumerate(classes)}
     of_shape = {index: position[key] for index, key in key_of.items()}
     return Slots(frozenset(shapes), classes, of_shape, tuple(_groups(problem, classes, rows, windows)))
@@ -218,6 +228,10 @@ def _slot_class(
 
 def _groups(problem: Problem, classes: tuple[SlotClass, ...], rows: dict[tuple[int, str], tuple[int, ...]], windows: int) -> list[Group]:
     strangers = _strangers(problem)
+    weights = [each.weights for each in classes]
+    tags = [each.demand for each in classes]
+    profiles = [each.mig_profile for each in classes]
+    apart = [strangers.get(each.demand, frozenset()) for each in classes]
     together: defaultdict[tuple[int, str, str], list[int]] = defaultdict(list)
     for i, slot_class in enumerate(classes):
         together[slot_class.pool, slot_class.mode, slot_class.colocation_class].append(i)
@@ -231,15 +245,13 @@ def _groups(problem: Problem, classes: tuple[SlotClass, ...], rows: dict[tuple[i
                 Group(
                     pool=index,
                     classes=tuple(chosen),
-                    weights=tuple(classes[i].weights for i in chosen),
+                    weights=_chosen(weights, chosen),
                     limits=tuple(limits[row] for row in rows[index, mode]),
                     most=(slots_per_gpu or 1,) * len(chosen),
-                    tags=tuple(classes[i].demand for i in chosen),
-                    strangers=tuple(strangers.get(classes[i].demand, frozenset()) for i in chosen),
-                    profiles=tuple(classes[i].mig_profile for i in chosen),
-                    layouts=_layouts(
-                        pool, [(classes[i].mig_profile, classes[i].weights) for i in chosen], [limits[row] for row in rows[index, mode]]
-                    ),
+                    tags=_chosen(tags, chosen),
+                    strangers=_chosen(apart, chosen),
+                    profiles=_chosen(profiles, chosen),
+                    layouts=_layouts(pool, classes, chosen, [limits[row] for row in rows[index, mode]]),
                 )
             )
     return groups
@@ -249,24 +261,30 @@ def _together(classes: Sequence[SlotClass], members: Sequence[int]) -> Iterator[
     """Levels and starts with the classes that bear them; levels at which looser ones leave the same classes are left out."""
     most = sorted({classes[i].level[0] for i in members}, reverse=True)
     active_permille = sorted({classes[i].level[1] for i in members}, reverse=True)
+    levels, starts = np.array([classes[i].level for i in members]), np.array([classes[i].start_extra_mib for i in members])
     found: list[tuple[Level, int, list[int]]] = []
     for start_extra_mib in sorted({classes[i].start_extra_mib for i in members}):
         seen: list[tuple[Level, list[int]]] = []
         for level in product(most, active_permille):
-            chosen = [i for i in members if _bears(classes[i].level, level) and classes[i].start_extra_mib <= start_extra_mib]
+            bearing = np.flatnonzero((levels >= level).all(axis=1) & (starts <= start_extra_mib))
+            chosen = [members[at] for at in bearing.tolist()]
             if chosen and not any(other == chosen and _bears(looser, level) for looser, other in seen):
                 seen.append((level, chosen))
         found.extend((level, start_extra_mib, chosen) for level, chosen in seen)
     yield from sorted(found, key=lambda item: item[:2])
 
 
-def _layouts(pool: Pool, slots: Sequence[tuple[str, tuple[int, ...]]], limits: Sequence[int]) -> tuple[tuple[str, ...], ...]:
-    """The largest multisets of profiles that some layout offers and the host has room for, as the slots go; sorted."""
+def _chosen(values: Sequence[_Value], places: Sequence[int]) -> tuple[_Value, ...]:
+    return tuple(map(values.__getitem__, places))
+
+
+def _layouts(pool: Pool, classes: Sequence[SlotClass], chosen: Sequence[int], limits: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+    """The largest multisets of profiles that some layout offers and the host has room for, with slots of the chosen classes; sorted."""
     if not pool.mig_layouts:
         return ()
     by_profile: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
-    for name, weights in slots:
-        by_profile[name].append(weights)
+    for i in chosen:
+        by_profile[classes[i].mig_profile].append(classes[i].weights)
     lightest = {name: tuple(map(min, zip(*listed, strict=True))) for name, listed in by_profile.items()}
     found: set[tuple[str, ...]] = set()
     for layout in pool.mig_layouts:

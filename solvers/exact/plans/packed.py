@@ -64,3 +64,10 @@ def too_many(problem: Problem, patterns: Sequence[Pattern], way: Mapping[int, in
                 blocks[size] -= size
                 out.append(each)
     return out
+
+
+def without(patterns: Sequence[Pattern], left_out: Sequence[Pattern]) -> tuple[Pattern, ...]:
+    """The patterns less those that are left out, one GPU each."""
+    less = Counter((each.pool, each.residents) for each in left_out)
+    kept = [Pattern(each.pool, each.residents, each.count - less[each.pool, each.residents]) for each in patterns]
+    return tuple(each for each in kept if each.count > 0)

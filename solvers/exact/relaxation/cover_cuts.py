@@ -32,11 +32,10 @@ _COMPANIONS, _LEAN = 8, 1e-3
 class CutRounds:
     """Which cuts are sought: quick ones while a round is violated by this part of the value, then rounds of precise ones.
 
-    Quick cuts are made at market prices, gentle ones at prices that no GPU sells for more than it costs: they bring hardly a column, so
-    the bound follows at once, but plans have little to choose from.
+    On large fleets precise cuts come first: they say at once what many rounds of quick ones say.
     """
 
-    gentle: bool = False
+    quick: bool = True
     least_fraction: float = 4e-4
     precise_rounds: int = 0
 

@@ -93,7 +93,6 @@ class CoverRoot:
         self._steady: Floats = np.zeros(0)
         self.answer: LinearAnswer | None = None
         self._state: _Generation | None = None
-        self._lifted: tuple[Look, Floats, Floats] | None = None
 
     def _capacity(self, shape: int) -> int:
         return self.problem.shapes[shape].capacity_microrps
@@ -165,7 +164,6 @@ class CoverRoot:
         feasible = replace(feasible, slot_values=self.pricing.lifted(feasible))
         cost = self.costs(feasible)
         values = self.least(cost, feasible.unserved_prices)
-        self._lifted = (look, cost, values)
         priced = Priced(feasible, feasible.fixed + float(np.sum(values)), values.tolist())
         if math.isnan(priced.bound):
             return self.bound
@@ -175,13 +173,6 @@ class CoverRoot:
         if self.master.goal.priority is None:
             self.counts.cut(priced)
         return priced.bound
-
-    def _most_feasible(self, look: Look) -> tuple[Floats, Floats]:
-        """Prices of options that no GPU sells for more than it costs, as high as they may be, and the least that each demand costs."""
-        if self._lifted is None or self._lifted[0] is not look:
-            cost = self.costs(replace(look.at, slot_values=self.pricing.lifted(look.at)))
-            self._lifted = (look, cost, self.least(cost, look.at.unserved_prices))
-        return self._lifted[1:]
 
     def least(self, cost: Floats, unserved_prices: Sequence[float] | Mapping[int, float]) -> Floats:
         """The least that serving each demand costs, or leaving it unserved."""
@@ -285,10 +276,10 @@ class CoverRoot:
 
     def _cuts(self, state: _Generation, answer: LinearAnswer, look: Look, which: CutRounds, stop: Callable[[], bool]) -> list[Cut]:
         """Quick cuts while they pay, then precise ones."""
-        if state.cut_rounds < _MOST_CUT_ROUNDS:
+        if which.quick and state.cut_rounds < _MOST_CUT_ROUNDS:
             state.cut_rounds += 1
-            market = self._most_feasible(look)[0] if which.gentle else self.market(look)
-            least = self._most_feasible(look)[1] if which.gentle else self.least(market, look.at.unserved_prices)
+            market = self.market(look)
+            least = self.least(market, look.at.unserved_prices)
             cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
             if cuts and total >= which.least_fraction * abs(answer.value):
                 return cuts

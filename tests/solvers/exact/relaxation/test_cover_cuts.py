@@ -36,7 +36,7 @@ def test_every_mix_meets_every_cut(feature: str, problem: Problem) -> None:
         root = root_of(problem, goal)
         first = len(root.program.cuts)
         assert first == len(first_cuts(problem, root.offers))
-        root.run(60, never, CutRounds(gentle=True, precise_rounds=20))
+        root.run(60, never, CutRounds(quick=False, precise_rounds=20))
         found = {demand: mixes(root, demand) for demand in {cut.demand for cut in root.program.cuts}}
         for cut in root.program.cuts:
             peak_microrps = problem.demands[cut.demand].peak_microrps

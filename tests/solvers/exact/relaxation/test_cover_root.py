@@ -23,9 +23,9 @@ def test_bounds_never_exceed_the_best_of_all(loose: bool, problem: Problem) -> N
     for goal in goals(problem, pinned_microrps):
         at = len(goal.pinned) if goal.priority is None else priorities(problem).index(goal.priority)
         within = [value[at] for value in known if all(one <= most for one, (_, most) in zip(value, goal.pinned, strict=False))]
-        for rounds, precise_rounds, gentle in ((0, 0, False), (2, 0, True), (400, 30, False), (400, 30, True)):
+        for rounds, precise_rounds, quick in ((0, 0, False), (2, 0, True), (400, 30, False), (400, 30, True)):
             root = root_of(problem, goal)
-            root.run(rounds, never, CutRounds(gentle, precise_rounds=precise_rounds))
+            root.run(rounds, never, CutRounds(quick, precise_rounds=precise_rounds))
             assert root.master.exact_bound(root.bound) <= min(within)
             if goal.priority is None:
                 assert root.master.exact_bound(root.counts.solve()) <= min(within)
