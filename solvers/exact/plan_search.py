@@ -29,9 +29,9 @@ _SECONDS_PER_GPU = 0.015
 # parts of a time limit after which steps end: choices of nodes of small and of large fleets, plans of small ones; after the last
 # one nothing is begun
 _WAYS, _WAYS_LARGE, DIVE_SMALL, LAST = 0.62, 0.5, 0.65, 0.95
-# what follows a dive that ends, a last round of columns and packing, takes at most so much of the time that the relaxation took: with the
-# machine and the fleet it becomes slower as that does
-_ROUND_AND_PACK = 1.0
+# what follows a dive of a large fleet that must end, a last round of columns and packing, takes at most so much of the time that the first
+# rounds with mixes took: with the machine and the fleet it becomes slower as these do
+_ROUND_AND_PACK = 0.8
 # parts of the time limit for an integer program over all columns, and for one over few columns
 _INTEGER, _WHOLE = 0.15, 0.12
 # columns that take part in an integer program for a first plan: with more it seldom finds one in time
@@ -44,16 +44,12 @@ _MANY_NODES, _MANY_TURNS = 1_000_000, 10_000
 
 @dataclass(frozen=True, slots=True)
 class PlanSearch:
-    """Finds plans for a goal with the columns of a root, whose first relaxation took relaxation_s.
-
-    closed tells whether a part of the time is up, or the best plan proven.
-    """
+    """Finds plans for a goal with the columns of a root; closed tells whether a part of the time is up, or the best plan proven."""
 
     search: Search
     goal: StageGoal
     root: CoverRoot
     closed: Callable[[float], bool]
-    relaxation_s: float = 0.0
 
     @property
     def gpus(self) -> int:
@@ -105,9 +101,7 @@ class PlanSearch:
             yield from self._neighbours(self.search.incumbent, dive, limits)
 
     def _dive(self) -> MixDive:
-        if self.small:
-            return MixDive(self.root, partial(self.search.effort.over, DIVE_SMALL))
-        return MixDive(self.root, lambda: self._left_within(_ROUND_AND_PACK * self.relaxation_s))
+        return MixDive(self.root, partial(self.search.effort.over, DIVE_SMALL))
 
     def _left_within(self, seconds: float) -> bool:
         """Whether no more than that is left until nothing is begun any more."""
@@ -119,7 +113,10 @@ class PlanSearch:
 
     def _plans(self, dive: MixDive) -> Iterator[Found]:
         """Plans from the relaxation, for the whole numbers of nodes that may give a better one than those before."""
+        began_s = self._left_s() or 0.0
         dive.relax(_MIXED_ROUNDS if self.small else _FEW_ROUNDS)
+        if not self.small:
+            dive.over = partial(self._left_within, _ROUND_AND_PACK * (began_s - (self._left_s() or 0.0)))
         best = self.search.value(self.goal)
         rounds, part = (_WAY_ROUNDS, _WAYS) if self.small else (0, _WAYS_LARGE)
         ways = dive.ways(rounds, partial(self.search.effort.over, part))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from solvers.exact.effort import Search
@@ -28,7 +28,7 @@ from solvers.model.slots import slots
 
 # parts of a time limit after which steps end: the relaxation, its first precise cuts, the bound beside plans of large fleets, the bound
 # from whole numbers of nodes and GPUs, and proofs by enumeration
-_ROOT, _PRECISE, _BESIDE, _SETTLE, _WIDEN = 0.45, 0.40, 0.86, 0.65, 0.8
+_ROOT, _PRECISE, _BESIDE, _SETTLE, _WIDEN = 0.45, 0.40, 0.9, 0.65, 0.8
 # rounds of precise cuts before plans and for each choice of whole numbers of nodes, and choices that are tried before plans
 _FIRST_PRECISE, _SETTLING_ROUNDS, _FIRST_TRIES = 6, 4, 5
 
@@ -76,9 +76,7 @@ class _Stage:
     def run(self) -> None:
         """The relaxation; plans from it beside a better bound; more of the same; then a proof."""
         precise_rounds = self.search.effort.precise_rounds
-        left_s = self.search.effort.time_left_s() or 0.0
         self.relax(0, _ROOT)
-        self.plans = replace(self.plans, relaxation_s=left_s - (self.search.effort.time_left_s() or 0.0))
         if self.plans.small and precise_rounds and self.root.answer is not None:
             self._first_precise(min(_FIRST_PRECISE, precise_rounds))
         if self.closed(LAST) or self.root.answer is None:

@@ -21,8 +21,11 @@ Classes = tuple[int, ...]
 # rounds of pattern generation, and branch and bound nodes of the integer program
 _MOST_ROUNDS = 25
 _MOST_NODES = 300
-# beyond so many GPUs the whole part of the linear solution is kept and only the rest is decided in integers
-_MOST_WHOLE = 60.0
+# so many GPUs are decided in integers; what is beyond comes from linear programs, whole parts first, then what is nearly whole: of
+# thousands of GPUs that costs a few, and an integer program over the rest took seconds
+_MOST_WHOLE = 25.0
+# of patterns without a whole part this part is taken once, if the linear program takes at least so much of it
+_TAKEN_PART, _NEARLY = 0.25, 0.45
 
 
 class Cutting:
@@ -44,13 +47,22 @@ class Cutting:
         whole: Counter[Classes] = Counter()
         rest = self._needs.copy()
         patterns = list(self._patterns)
-        if fractions.sum() > _MOST_WHOLE:
-            for pattern, fraction in zip(patterns, fractions, strict=True):
-                if fraction >= 1.0:
-                    whole[pattern] = math.floor(fraction)
-                    for slot in pattern:
-                        if slot in self._row:
-                            rest[self._row[slot]] -= whole[pattern]
+        solver = self._model(patterns, rest)
+        while fractions.sum() > _MOST_WHOLE:
+            taken = _nearly_whole(fractions)
+            if not taken:
+                break
+            for at, count in taken.items():
+                whole[patterns[at]] += count
+                for slot in patterns[at]:
+                    if slot in self._row:
+                        rest[self._row[slot]] -= count
+            for row, need in enumerate(rest.tolist()):
+                solver.bound_row(row, max(0.0, need), math.inf)
+            answer = solver.solve()
+            if answer is None:
+                break
+            fractions = answer.columns
         whole.update(self._integers(patterns, np.maximum(0.0, rest)))
         return whole
 
@@ -95,3 +107,12 @@ class Cutting:
         if found is None:
             return Counter({(slot,): int(need) for slot, need in zip(self._needed, needs, strict=True) if need})
         return Counter({pattern: round(float(value)) for pattern, value in zip(patterns, found, strict=True) if round(float(value))})
+
+
+def _nearly_whole(fractions: Floats) -> dict[int, int]:
+    """What a linear program takes whole of each pattern, by its place; where nothing is whole, once what is most nearly so."""
+    whole = np.flatnonzero(fractions >= 1.0)
+    if len(whole):
+        return {int(at): math.floor(fractions[at]) for at in whole}
+    order = np.argsort(-fractions, kind="stable")[: math.ceil(_TAKEN_PART * np.count_nonzero(fractions))]
+    return {int(at): 1 for at in order if fractions[at] >= _NEARLY}

@@ -136,7 +136,7 @@ class MixDive:
                 self._bound(demand, at)
                 found = self.program.solver.solve()
                 asked.append((found.value if found is not None else math.inf, at, mix))
-                if asked[-1][0] <= enough:
+                if asked[-1][0] <= enough or self.over():
                     break
             _, at, mix = min(asked, key=lambda item: item[0])
             fixed[demand] = mix
@@ -194,6 +194,8 @@ class MixDive:
             for _, at, mix in chosen:
                 fixed[mix.demand] = mix
                 self._bound(mix.demand, at)
+            if len(chosen) == len(rates) and self.over():
+                break
             # where the relaxation was decided already, nothing changes
             answer = self._refine(fixed, 0 if sure else _LATER_ROUNDS)
 
