@@ -5,15 +5,16 @@ On small fleets two processes use it, one to begin with and one after its bound 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 
 from planner.problem import nodes_used
 from solvers.exact.effort import Search, completed, value_of, value_of_plan
 from solvers.exact.plans.cover_integer import WholeProgram
-from solvers.exact.plans.mix_dive import MixDive
+from solvers.exact.plans.mix_dive import MixDive, Near
 from solvers.exact.plans.neighbourhoods import Neighbourhoods, neighbourhoods
 from solvers.exact.plans.packed import too_many, without
 from solvers.exact.relaxation.cover_root import CoverRoot
@@ -38,6 +39,8 @@ _INTEGER, _WHOLE = 0.15, 0.12
 _FEW_COLUMNS = 1_200
 # rounds in which mixes join the relaxation, on small and on large fleets, and rounds of columns for each choice of whole numbers of nodes
 _MIXED_ROUNDS, _FEW_ROUNDS, _WAY_ROUNDS = 6, 4, 1
+# turns near the plan of a dive of a large fleet, where time is limited and where it is not
+_TIMED_TURNS, _NEAR_TURNS = 6, 2
 # nodes of branch and bound and neighbourhoods where time is limited
 _MANY_NODES, _MANY_TURNS = 1_000_000, 10_000
 
@@ -120,14 +123,24 @@ class PlanSearch:
         best = self.search.value(self.goal)
         rounds, part = (_WAY_ROUNDS, _WAYS) if self.small else (0, _WAYS_LARGE)
         ways = dive.ways(rounds, partial(self.search.effort.over, part))
-        for turn, (value, way) in enumerate(ways[: self.search.effort.dives]):
+        for turn, (value, way) in enumerate(self._again_and_again(ways)):
             # the value of numbers for which columns are missing still may be far too high
             if self.closed(1.0) or (turn and (dive.over() or self.root.master.exact_bound(value) >= best)):
                 return
-            for patterns in dive.run(way):
+            for patterns in dive.run(way, self._near_a_dive(way)):
                 plan = self._in_full(patterns, way)
                 yield plan
                 best = min(best, value_of(self.search.problem, plan, self.goal))
+
+    def _again_and_again(self, ways: Sequence[tuple[float, dict[int, int]]]) -> Iterable[tuple[float, dict[int, int]]]:
+        """Numbers of nodes to dive with; where time is limited, all of them to its end: each dive leaves columns for the next one."""
+        first = ways[: self.search.effort.dives]
+        return first if self.small or self.search.effort.time_left_s() is None else cycle(first)
+
+    def _near_a_dive(self, way: Mapping[int, int]) -> Near | None:
+        """How to go on near the plan of a dive; on small fleets integer programs do better."""
+        turns = _TIMED_TURNS if self.search.effort.time_left_s() is not None else _NEAR_TURNS
+        return None if self.small else Near(turns, lambda patterns: value_of_plan(self.search.problem, self._in_full(patterns, way)))
 
     def _in_full(self, patterns: Found, way: Mapping[int, int]) -> Found:
         """A plan from the patterns of a dive with these numbers of nodes.

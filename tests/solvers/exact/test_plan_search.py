@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -33,6 +34,14 @@ def test_precise_steps_are_taken_where_there_is_time_for_them(limit_s: float | N
 
 def test_the_largest_fleets_are_never_small() -> None:
     assert not search_of(sized(MOST_GPUS + 1), None).small
+
+
+@pytest.mark.parametrize(("left_s", "dives"), [(None, 2), (60.0, 7)])
+def test_large_fleets_dive_to_the_end_of_their_time(left_s: float | None, dives: int) -> None:
+    plans = search_of(sized(MOST_GPUS + 1), None)
+    plans.search.effort = Effort(time_left_s=lambda: left_s)
+    ways = [(1.0, {0: 1}), (2.0, {0: 2})]
+    assert len([*islice(plans._again_and_again(ways), 7)]) == dives
 
 
 def test_without_whole_numbers_at_the_bound_plans_are_looked_for_elsewhere() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from planner.problem import Pattern, Problem, pattern_violations, violations
-from solvers.exact.effort import completed
-from solvers.exact.plans.mix_dive import MixDive
+from solvers.exact.effort import completed, value_of_plan
+from solvers.exact.plans.mix_dive import MixDive, Near
 from solvers.exact.plans.packed import too_many
 from solvers.exact.relaxation.node_numbers import nodes_of
 from solvers.solution import answer, trimmed
@@ -47,12 +48,27 @@ def test_dives_give_legal_plans(feature: str, problem: Problem) -> None:
         dive = MixDive(root, lambda: False)
         dive.relax(4)
         for _, way in dive.ways(1, lambda: False)[:2]:
-            for patterns in dive.run(way):
+            for patterns in dive.run(way, Near(3, partial(value_of_plan, problem))):
                 assert wrong(problem, patterns) == []
                 assert not most_exceeded(problem, patterns)
                 left_out = Counter((each.pool, each.residents) for each in too_many(problem, patterns, {}))
                 held = [Pattern(p.pool, p.residents, p.count - left_out[p.pool, p.residents]) for p in patterns]
                 assert violations(problem, answer(problem, "test", held)) == ()
+
+
+@SLOW
+@given(problem=problems(gpus=6, demand_count=5, shape_count=16))
+def test_dives_leave_no_bounds_behind(problem: Problem) -> None:
+    for goal in goals(problem, served_by_best_fit(problem)):
+        root = root_of(problem, goal)
+        root.run(40, never)
+        dive = MixDive(root, lambda: False)
+        before = dive.relax(8)
+        for _, way in dive.ways(1, lambda: False)[:1]:
+            *_, _ = dive.run(way, Near(2, partial(value_of_plan, problem)))
+        after = root.program.solver.solve()
+        # mixes that dives add can only help
+        assert before is None or (after is not None and after.value <= before.value + 1e-6 * max(1.0, abs(before.value)))
 
 
 @SLOW
