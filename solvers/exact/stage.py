@@ -41,7 +41,9 @@ def run_stage(search: Search, goal: StageGoal) -> int:
     stock = catalogue(search.problem, shapes)
     master = Master(search.problem, slots(search.problem, shapes), goal)
     root = CoverRoot(master, stock)
-    stage = _Stage(search, master, goal, root, Settling(root, min(_SETTLING_ROUNDS, search.effort.precise_rounds)))
+    # without a choice of nodes all rounds are for the same one
+    rounds = _SETTLING_ROUNDS if any(pool.billing == "node" for pool in search.problem.pools) else search.effort.precise_rounds
+    stage = _Stage(search, master, goal, root, Settling(root, min(rounds, search.effort.precise_rounds)))
     stage.run()
     return min(stage.floor, search.value(goal))
 

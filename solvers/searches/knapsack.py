@@ -22,6 +22,8 @@ from solvers.searches.cells import Cells
 
 # cells of the last row (1.25 GiB each on an 80 GiB GPU), of each other row, and of all other rows together
 _CELLS, _FEW_CELLS, _MOST_NARROW = 48, 16, 80
+# where a search gives up, a table with so many times the cells per row tells more: many small classes on one GPU lose much to rounding
+_FINER, _FINEST = 4, 4
 # a class is near when the best pattern with it is worth so much of the price
 _NEAR_FRACTION = 0.93
 # a table over more than this part of the classes is made over all: it is one to compare with later
@@ -43,8 +45,10 @@ class Valued:
 class Knapsack:
     """The patterns of one group, built once and priced many times."""
 
-    def __init__(self, group: Group) -> None:
-        """Arrays of the group's weights and of who may not meet."""
+    def __init__(self, group: Group, fineness: int = 1) -> None:
+        """Arrays of the group's weights and of who may not meet; the grid has so many times the usual cells per row."""
+        self._group, self._fineness = group, fineness
+        self._finer: Knapsack | None = None
         self._classes = np.array(group.classes, dtype=np.int64)
         weights = np.array(group.weights, dtype=np.int64).reshape(len(group.classes), -1)
         limits = np.array(group.limits, dtype=np.int64)
@@ -74,10 +78,10 @@ class Knapsack:
         """Unit of each row in the table, and the table's shape: fine in the last row, coarse in the others."""
         divisors = np.gcd.reduce(self._weights, axis=0)
         units = np.ones(len(divisors), dtype=np.int64)
-        narrow = _MOST_NARROW
+        narrow = _MOST_NARROW * self._fineness
         for row in reversed(range(len(divisors))):
             last = row == len(divisors) - 1
-            cells = _CELLS if last else min(_FEW_CELLS, narrow)
+            cells = self._fineness * _CELLS if last else min(self._fineness * _FEW_CELLS, narrow)
             divisor, limit = max(1, int(divisors[row])), int(self._limits[row])
             # a row without room for two cells is left to the search
             units[row] = divisor * -(-(limit // divisor + 1) // cells) if cells > 1 else limit + 1
@@ -154,10 +158,23 @@ class Knapsack:
         found = {self._named(row): None for row, value in zip(rows, worth, strict=True) if value > price}
         if quick:
             return Valued(sorted(found), ceiling)
-        pattern, upper = self._search(max(float(worth.max(initial=0.0)), price))
+        floor = max(float(worth.max(initial=0.0)), price)
+        pattern, upper = self._search(floor)
         if pattern:
             found[self._named(np.array(pattern))] = None
+        if not found and upper > floor * (1.0 + 1e-6) and self._fineness < _FINEST:
+            return self._best_of_finer(price, min(ceiling, upper))
         return Valued(sorted(found), min(ceiling, upper))
+
+    def _best_of_finer(self, price: float, upper: float) -> Valued:
+        """The same by a table with more cells; upper is what is known already."""
+        if self._finer is None:
+            self._finer = Knapsack(self._group, self._fineness * _FINER)
+        values = np.zeros(int(self._classes.max()) + 1)
+        values[self._classes] = self._values
+        self._finer.price(values)
+        found = self._finer.best(price)
+        return Valued(found.patterns, min(upper, found.upper_value))
 
     def _named(self, items: Integers) -> tuple[int, ...]:
         return tuple(sorted(self._classes[items[items >= 0]].tolist()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -12,6 +13,21 @@ from solvers.exact.effort import Effort, Search
 from solvers.model.master import StageGoal
 from solvers.model.useful_shapes import candidates
 from tests.strategies import random_problem
+
+
+@pytest.mark.parametrize(("billing", "rounds"), [("gpu", Effort().precise_rounds), ("node", 4)])
+def test_rounds_are_saved_for_other_numbers_of_nodes_where_there_are_any(
+    billing: Literal["gpu", "node"], rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(stages._Stage, "run", lambda stage: seen.append(stage.settling.precise_rounds))
+    problem = random_problem(1, 4, 3, 8)
+    problem = replace(problem, pools=tuple(replace(pool, billing=billing) for pool in problem.pools))
+    search = Search(problem, candidates(problem), Effort(), (), "exact")
+    for priority in priorities(problem):
+        stages.run_stage(search, StageGoal(priority, ()))
+    assert seen
+    assert set(seen) == {rounds}
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 400])

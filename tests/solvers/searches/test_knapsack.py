@@ -142,6 +142,30 @@ def test_a_search_that_is_cut_off_leaves_an_upper_value(most: int, seed: int) ->
     assert all(map(one.legal, found.patterns))
 
 
+def upper_value(one: Priced, finest: int) -> float:
+    """What no pattern is worth more than, where searches give up at once and nothing is worth more than the best pattern."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knapsack, "_MOST_PARTIAL", 0)
+        patch.setattr(knapsack, "_FINEST", finest)
+        seller = Knapsack(one.group)
+        seller.price(one.values)
+        found = seller.best(one.best())
+    assert found.patterns == []
+    return found.upper_value
+
+
+@MANY
+@given(SEEDS)
+def test_a_finer_table_gives_an_upper_value_that_is_no_worse(seed: int) -> None:
+    one = priced(seed)
+    assert one.best() <= upper_value(one, 4) <= upper_value(one, 1) + 1e-6
+
+
+def test_a_finer_table_tells_more_where_a_search_gives_up() -> None:
+    pairs = [(upper_value(one, 4), upper_value(one, 1)) for one in map(priced, range(200))]
+    assert any(fine < coarse for fine, coarse in pairs)
+
+
 @MANY
 @given(SEEDS, st.sampled_from([0.0, 0.4, 0.9, 1.0]))
 def test_near_patterns_are_all_that_nothing_of_value_can_join(seed: int, part: float) -> None:
