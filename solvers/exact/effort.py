@@ -127,7 +127,7 @@ def completed(problem: Problem, patterns: Sequence[Pattern]) -> tuple[Pattern, .
     packing = Packing(problem)
     packing.take(patterns)
     packing.most_nodes.update(
-        (index, max(pool.min_nodes, nodes_needed(pool, packing.blocks[index])))
+        (index, max(min(pool.min_nodes, pool.nodes), nodes_needed(pool, packing.blocks[index])))
         for index, pool in enumerate(problem.pools)
         if pool.billing == "node"
     )

@@ -75,6 +75,11 @@ class PlanSearch:
         """Whether the bound says which whole numbers of nodes plans are to have, and there is enough to decide after that."""
         return self.small and self.gpus >= FEWEST_GPUS and self.goal.priority is None and self.search.effort.precise_rounds > 0
 
+    @property
+    def _thorough(self) -> bool:
+        """Whether dives go on after the first ones: on small fleets integer programs do better, and a quick search has none of either."""
+        return not self.small and self.search.effort.neighbourhoods > 0
+
     def found(self) -> Iterator[Found]:
         """Plans from the relaxation; on small fleets better ones near the best of them, too.
 
@@ -135,12 +140,14 @@ class PlanSearch:
     def _again_and_again(self, ways: Sequence[tuple[float, dict[int, int]]]) -> Iterable[tuple[float, dict[int, int]]]:
         """Numbers of nodes to dive with; where time is limited, all of them to its end: each dive leaves columns for the next one."""
         first = ways[: self.search.effort.dives]
-        return first if self.small or self.search.effort.time_left_s() is None else cycle(first)
+        return cycle(first) if self._thorough and self.search.effort.time_left_s() is not None else first
 
     def _near_a_dive(self, way: Mapping[int, int]) -> Near | None:
-        """How to go on near the plan of a dive; on small fleets integer programs do better."""
+        """How to go on near the plan of a dive."""
+        if not self._thorough:
+            return None
         turns = _TIMED_TURNS if self.search.effort.time_left_s() is not None else _NEAR_TURNS
-        return None if self.small else Near(turns, lambda patterns: value_of_plan(self.search.problem, self._in_full(patterns, way)))
+        return Near(turns, lambda patterns: value_of_plan(self.search.problem, self._in_full(patterns, way)))
 
     def _in_full(self, patterns: Found, way: Mapping[int, int]) -> Found:
         """A plan from the patterns of a dive with these numbers of nodes.

@@ -30,13 +30,12 @@ _COMPANIONS, _LEAN = 8, 1e-3
 
 @dataclass(frozen=True, slots=True)
 class CutRounds:
-    """Which cuts are sought: quick ones while a round is violated by this part of the value, then rounds of precise ones.
+    """Which cuts are sought: quick ones while a round is violated by much, then so many rounds of precise ones.
 
     On large fleets precise cuts come first: they say at once what many rounds of quick ones say.
     """
 
     quick: bool = True
-    least_fraction: float = 4e-4
     precise_rounds: int = 0
 
 

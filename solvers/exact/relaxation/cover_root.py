@@ -34,6 +34,8 @@ _CENTRE, _STEADY = 0.6, 0.9
 _TAIL_FRACTION = 3e-4
 _MOST_CUT_ROUNDS, _MOST_QUICK = 14, 12
 _QUICK_CUTS = CutRounds()
+# quick cuts that are violated by less than this part of the value in all are left out
+_LEAST_FRACTION = 4e-4
 # where between its worth and the most that it may cost the market price of a shared option lies: at the end, pairs of such options beside
 # each other would cost more than their GPU, and each round of cuts would bring a flood of columns
 _MARKET = 0.6
@@ -281,7 +283,7 @@ class CoverRoot:
             market = self.market(look)
             least = self.least(market, look.at.unserved_prices)
             cuts, total = separate(self.program, answer.columns, market, least, look.at.unserved_prices)
-            if cuts and total >= which.least_fraction * abs(answer.value):
+            if cuts and total >= _LEAST_FRACTION * abs(answer.value):
                 return cuts
         if state.precise_rounds >= which.precise_rounds:
             return []

@@ -103,6 +103,13 @@ def test_where_only_another_node_helps_it_is_opened() -> None:
     assert completed(alone, [Pattern(0, (0,), 2)]) == (Pattern(0, (0,), 3),)
 
 
+def test_no_pool_is_filled_beyond_its_nodes_whatever_is_paid_for() -> None:
+    """Of a pool that others use in part, one part may have fewer nodes than are paid for in all."""
+    problem = two_pools()
+    small = replace(problem, pools=(replace(problem.pools[0], nodes=1, min_nodes=3), replace(problem.pools[1], nodes=0)))
+    assert completed(small, []) == (Pattern(0, (0,), 2),)
+
+
 def test_the_value_of_the_best_plan_follows_it() -> None:
     problem = two_pools()
     search = Search(problem, candidates(problem), Effort(), (), "exact")
@@ -123,6 +130,17 @@ def test_old_objects_are_left_alone_during_a_solve_and_only_then() -> None:
     exact.solve(two_pools(), watch=Watch(report=lambda _: None, stop=stop))
     assert min(frozen) > 0
     assert gc.get_freeze_count() == 0
+
+
+def test_what_others_have_frozen_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        exact.solve(two_pools())
+        # of those some may have become free
+        assert 0 < gc.get_freeze_count() <= before
+    finally:
+        gc.unfreeze()
 
 
 def test_a_solve_that_fails_leaves_the_collector_as_it_was() -> None:

@@ -44,6 +44,13 @@ def test_large_fleets_dive_to_the_end_of_their_time(left_s: float | None, dives:
     assert len([*islice(plans._again_and_again(ways), 7)]) == dives
 
 
+def test_a_quick_search_of_a_large_fleet_is_one_dive() -> None:
+    plans = search_of(sized(MOST_GPUS + 1), None)
+    plans.search.effort = Effort(dives=1, neighbourhoods=0, time_left_s=lambda: 60.0)
+    assert [*islice(plans._again_and_again([(1.0, {0: 1}), (2.0, {0: 2})]), 7)] == [(1.0, {0: 1})]
+    assert plans._near_a_dive({0: 1}) is None
+
+
 def test_without_whole_numbers_at_the_bound_plans_are_looked_for_elsewhere() -> None:
     """Branch and bound of the small program over numbers of GPUs and nodes may end with a bound alone."""
     problem = sized(FEWEST_GPUS)
