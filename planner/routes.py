@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from planner.plan import LongPrompts, Replica, Route, RouteBackend
+from planner.plan import LongPrompts, Replica, RequestPriority, Route, RouteBackend
 
 # Our choice: thousandths are easy to read; with more replicas every further hundred gets as many again, ten for each on average.
 WEIGHT_PER_HUNDRED = 1000
@@ -15,7 +15,8 @@ def routes_for(replicas: Sequence[Replica], known: Iterable[str] = ()) -> tuple[
     """One route per served name and adapter, weights in proportion to capacities and summing to total_weight exactly.
 
     A known name that no replica serves has a route without backends: the router then answers 503 and not 404. Longer requests go to
-    replicas for them as soon as there are any, by the rule that these carry; until then whoever serves the model takes all.
+    replicas for them as soon as there are any, by the rule that these carry; until then whoever serves the model takes all. Priorities
+    are set as soon as all that serve a name look at them: others refuse such requests.
     """
     by_name: defaultdict[str, list[Replica]] = defaultdict(list, {name: [] for name in known})
     for replica in replicas:
@@ -27,6 +28,7 @@ def routes_for(replicas: Sequence[Replica], known: Iterable[str] = ()) -> tuple[
             served_name=name,
             backends=_backends(sorted(by_name[name], key=lambda replica: replica.name)),
             longer=longer.get(name),
+            priorities=_priorities(name, by_name[name]),
         )
         for name in sorted(by_name)
     )
@@ -40,6 +42,15 @@ def _longer(replicas: Sequence[Replica]) -> dict[str, LongPrompts]:
         if rule is not None and (rule.served_name not in found or rule.over_bytes < found[rule.served_name].over_bytes):
             found[rule.served_name] = rule.model_copy(update={"served_name": replica.served_name})
     return found
+
+
+def _priorities(name: str, replicas: Sequence[Replica]) -> tuple[RequestPriority, ...]:
+    """Of the workloads that ask for this name: those of the replica that comes last by name, while two are not of one mind."""
+    if not replicas or any(replica.args.scheduling_policy != "priority" for replica in replicas):
+        return ()
+    last = max(replicas, key=lambda replica: replica.name)
+    found = tuple(item for item in last.priorities if item.model == name)
+    return found if any(item.priority for item in found) else ()
 
 
 def total_weight(replica_count: int) -> int:

@@ -121,6 +121,7 @@ class Api:
             served_names=options.served_names,
             max_model_len=self._launch.settings.max_model_len,
             vocabulary=self._launch.architecture.vocab,
+            by_priority=options.by_priority,
         )
         self._admit()
         self._count_request(exchange, HTTPStatus.OK)

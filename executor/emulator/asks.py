@@ -50,6 +50,7 @@ class Ask:
     continuous_usage: bool
     stream_interval: int
     generates: bool = True
+    priority: int = 0
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
@@ -95,12 +96,15 @@ def prompt_tokens_of(prompt: Json, vocabulary: int, name: str = "prompt") -> int
     return len(prompt)
 
 
-def read_ask(body: dict[str, Any], *, chat: bool, served_names: tuple[str, ...], max_model_len: int, vocabulary: int) -> Ask:
+def read_ask(
+    body: dict[str, Any], *, chat: bool, served_names: tuple[str, ...], max_model_len: int, vocabulary: int, by_priority: bool = False
+) -> Ask:
     """Check a completion or chat body against what the engine serves; AskError with vLLM's status and message otherwise."""
     model = served_model(body, served_names)
     if _integer(body, "n", 1, 1) != 1:
         raise AskError(HTTPStatus.BAD_REQUEST, "the emulator generates one answer per request: leave n at 1", param="n")
-    if _integer(body, "priority", 0, -(1 << 63)):
+    priority = _integer(body, "priority", 0, -(1 << 63))
+    if priority and not by_priority:
         raise AskError(HTTPStatus.BAD_REQUEST, "Got a priority but Priority scheduling is not enabled.", param="priority")
     prompt_tokens = messages_tokens(body.get("messages")) if chat else prompt_tokens_of(body.get("prompt"), vocabulary)
     max_tokens = _max_tokens(body, chat, max_model_len - prompt_tokens)
@@ -122,6 +126,7 @@ def read_ask(body: dict[str, Any], *, chat: bool, served_names: tuple[str, ...],
         include_usage=_boolean(options, "include_usage"),
         continuous_usage=_boolean(options, "include_usage") and _boolean(options, "continuous_usage_stats"),
         stream_interval=_integer(body, "stream_interval", 1, 1),
+        priority=priority,
     )
 
 

@@ -128,7 +128,7 @@ class RealTimeEngine:
         self._start()
 
     def _enter(self, request_id: str, live: _Live) -> None:
-        refused = self._core.add(EngineRequest(request_id, live.ask.prompt_tokens, live.ask.output_tokens))
+        refused = self._core.add(EngineRequest(request_id, live.ask.prompt_tokens, live.ask.output_tokens, priority=live.ask.priority))
         if refused is not None:
             raise RuntimeError(f"a request passed the checks but not the core: {refused.message}")
         self._live[request_id] = live

@@ -159,7 +159,7 @@ def prepare(options: ServeOptions, residence: Residence, measurements: Measureme
         architecture=architecture,
         settings=settings,
         # Without the limit on queued requests: vLLM's server keeps it, not its scheduler, and counts running requests too.
-        core=engine_config(architecture, settings, kv_bytes),
+        core=engine_config(architecture, settings, kv_bytes, by_priority=options.by_priority),
         ledger=memory_ledger(architecture, gpu, settings, kv_bytes, constants),
         step_time=predict(architecture, gpu, settings, mig, measurements),
         kv_bytes=kv_bytes,

@@ -35,7 +35,6 @@ _NOT_EMULATED: dict[str, Any] = {
     "api_server_count": None,
     "num_gpu_blocks_override": None,
     "kv_transfer_config": None,
-    "scheduling_policy": "fcfs",
 }
 
 
@@ -119,6 +118,7 @@ class ServeOptions:
     seed: int
     runner: str = "auto"
     speculative_config: str | None = None
+    by_priority: bool = False
 
 
 @cache
@@ -204,4 +204,5 @@ def parse_serve(arguments: Sequence[str], environment: Mapping[str, str]) -> Ser
         seed=found.seed,
         runner=found.runner,
         speculative_config=found.speculative_config,
+        by_priority=found.scheduling_policy == "priority",
     )

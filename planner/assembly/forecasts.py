@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from planner.explain import why_unserved
-from planner.plan import PlannedWindow, Replica, WorkloadForecast
+from planner.plan import PlannedWindow, Replica, WorkloadForecast, ttft_s_of
 from planner.problem import MICRO, Solution
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.groups import ServiceGroup
@@ -41,7 +41,7 @@ def _rows(group: ServiceGroup, replicas: Sequence[Replica], missing_fraction: fl
             output_p99_tokens=0.0 if workload.model.pooling else group.mix.output_p99_tokens,
             burstiness=group.mix.burstiness,
             prefix_hit_fraction=group.mix.prefix_hit_fraction,
-            ttft_s=max((replica.forecast.ttft_s for replica in replicas), default=None),
+            ttft_s=max((ttft_s_of(workload.name, replica) for replica in replicas), default=None),
             tpot_s=max((replica.forecast.tpot_s for replica in replicas), default=None),
             unserved_rps=workload.demand.peak_rps * missing_fraction,
             unserved_reason=reason,

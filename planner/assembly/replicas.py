@@ -118,6 +118,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         forecast=_forecast(candidate, load, candidate.expected(planned_rps, quantile) or load),
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),
         longer_of=_longer_of(group),
+        priorities=group.priorities,
     )
 
 
@@ -154,4 +155,5 @@ def _forecast(candidate: Candidate, load: LoadForecast, expected: LoadForecast) 
         kv_fraction=_kv_fraction(candidate, load.kv_tokens),
         active_fractions=tuple(active_permille / 1000 for active_permille in candidate.active_permille),
         provenance=candidate.step.provenance,
+        ttft_by_class_s=expected.ttft_by_class_s,
     )

@@ -17,6 +17,7 @@ from planner.check.gpus import gpu_problems
 from planner.check.lengths import length_problems
 from planner.check.losses import loss_problems
 from planner.check.placements import placement_problems
+from planner.check.priorities import priority_problems
 from planner.check.rules import rule_problems
 from planner.check.service import service_problems
 from planner.plan import Plan, State, gpu_look_up
@@ -52,6 +53,7 @@ def check(
         *engine_problems(plan.desired, known, architecture),
         *service_problems(plan.desired),
         *length_problems(plan.desired),
+        *priority_problems(plan.desired),
         *loss_problems(plan.desired),
         *rule_problems(plan.desired),
         *evidence_problems(plan.desired),

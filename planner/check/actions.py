@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from planner.check.lengths import rule_problems_of
+from planner.check.priorities import priority_problems_of
 from planner.check.service import weight_problems
 from planner.outages import outages
 from planner.plan import (
@@ -221,6 +222,7 @@ class _World:
                 elif backend.replica in self.drained:
                     yield f"{where}: routes to {at}, which was drained"
         yield from (f"{where}: {problem}" for problem in rule_problems_of(routes, self.running))
+        yield from (f"{where}: {problem}" for problem in priority_problems_of(routes, self.running))
         yield from self._abandoned(routes, where)
         self.routes = routes
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from planner.plan import Desired, Replica, Route, WorkloadForecast
+from planner.plan import Desired, Replica, Route, WorkloadForecast, ttft_s_of
 
 # Forecasts are floats; a goal counts as met within one part in a million.
 RELATIVE_TOLERANCE = 1e-6
@@ -119,7 +119,7 @@ def _goals(workload: WorkloadForecast, replicas: Sequence[Replica]) -> Iterator[
     """Each replica, at its planned rate, meets the tightest SLO among the workloads it serves, unless a simulation says so of it."""
     where = f"workload {workload.name}"
     for name, said_s, seen_s in (
-        ("ttft_s", workload.ttft_s, [replica.forecast.ttft_s for replica in replicas]),
+        ("ttft_s", workload.ttft_s, [ttft_s_of(workload.name, replica) for replica in replicas]),
         ("tpot_s", workload.tpot_s, [replica.forecast.tpot_s for replica in replicas]),
     ):
         if said_s != max(seen_s, default=None):
@@ -128,7 +128,7 @@ def _goals(workload: WorkloadForecast, replicas: Sequence[Replica]) -> Iterator[
         yield f"{where}: {workload.unserved_rps:.4g} of {workload.rate_rps:.4g} requests/s count as unserved"
     for replica in replicas:
         for goal, is_s, slo_s in (
-            ("TTFT", replica.forecast.ttft_s, workload.ttft_slo_s),
+            ("TTFT", ttft_s_of(workload.name, replica), workload.ttft_slo_s),
             ("TPOT", replica.forecast.tpot_s, workload.tpot_slo_s),
         ):
             if slo_s is not None and is_s > slo_s * (1 + RELATIVE_TOLERANCE) and not workload.simulated:

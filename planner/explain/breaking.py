@@ -50,7 +50,7 @@ def limit_broken(
     load = candidate.forecast(rate_rps, quantile, factor)
     if load is None:
         return "throughput"
-    ttft_fraction, tpot_fraction = load.ttft_s / slo.ttft_s, load.tpot_s / slo.tpot_s
+    ttft_fraction, tpot_fraction = slo.ttft_used(load.ttft_s, load.ttft_by_class_s), load.tpot_s / slo.tpot_s
     if max(ttft_fraction, tpot_fraction) > 1.0:
         return "ttft" if ttft_fraction > tpot_fraction else "tpot"
     if not pool or not load.running_requests:
@@ -115,7 +115,7 @@ def breaking_points(blueprint: Blueprint, solution: Solution, placed: Sequence[P
         serving = Serving(group, tuple(own), group.peak_rps)
         by_goal: dict[Slo, Breaking] = {}
         for workload in group.workloads:
-            slo = Slo(workload.ttft_p95_s, workload.tpot_p95_s)
+            slo = group.slo_of(workload)
             if slo not in by_goal:
                 by_goal[slo] = breaking_point(serving, blueprint.candidates, slo)
             found[workload.name] = by_goal[slo]

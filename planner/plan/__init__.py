@@ -22,6 +22,7 @@ from planner.plan.document import (
     Start,
     State,
     Stop,
+    ttft_s_of,
 )
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.extra_args import ExtraArg
@@ -31,6 +32,7 @@ from planner.plan.json_files import DocumentError, plan_from_json, plan_hash, st
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import FRAGMENTATION, Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
+from planner.plan.request_priorities import WORKLOAD_HEADER, RequestPriority
 from planner.plan.route_parts import Route, RouteBackend, RouterPlan
 from planner.plan.sleepers import Asleep, Sleep, SleepLevel, Wake
 from planner.plan.throughput import GpuThroughput, gpu_throughputs, window_part
@@ -40,6 +42,7 @@ from planner.plan.workload_forecast import Attainment, NodeLoss, PlannedWindow, 
 __all__ = [
     "FRAGMENTATION",
     "SCHEMA_VERSION",
+    "WORKLOAD_HEADER",
     "Action",
     "Asleep",
     "Attainment",
@@ -82,6 +85,7 @@ __all__ = [
     "Repartition",
     "Replica",
     "ReplicaForecast",
+    "RequestPriority",
     "Route",
     "RouteBackend",
     "RouterPlan",
@@ -108,5 +112,6 @@ __all__ = [
     "state_hash",
     "state_of",
     "to_json",
+    "ttft_s_of",
     "window_part",
 ]

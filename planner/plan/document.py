@@ -27,6 +27,7 @@ from planner.plan.gpu_facts import GpuFacts
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Explanation
+from planner.plan.request_priorities import RequestPriority
 from planner.plan.route_parts import Route, RouterPlan
 from planner.plan.sleepers import Sleep, Wake, WithSleepers
 from planner.plan.vllm_args import EngineArgs
@@ -73,6 +74,7 @@ class ReplicaForecast(PlanPart):
     """What the model expects of a replica at its planned rate, at the sizing quantile and its guaranteed share.
 
     provenance says what its step times rest on and how wide they are spread; empty in plans made before it was kept.
+    ttft_s is that of the most urgent requests where it looks at priorities, and ttft_by_class_s has all of them, the most urgent first.
     active_fractions are the part of time in which it has work beside its neighbours, in each of the plan's windows (one where it has none).
     """
 
@@ -83,6 +85,7 @@ class ReplicaForecast(PlanPart):
     kv_fraction: Fraction
     active_fractions: tuple[Fraction, ...] = (1.0,)
     provenance: str = ""
+    ttft_by_class_s: tuple[Seconds, ...] = Field(default=(), exclude_if=lambda times_s: not times_s)
 
 
 class Replica(PlanPart):
@@ -94,7 +97,8 @@ class Replica(PlanPart):
     kv_floor_mib is the part of its KV pool that the plan needs; the rest of ledger.kv_mib has grown into memory that nobody in the plan
     uses. None in plans made before it was kept.
 
-    longer_of: it takes the longer requests for another model's name too. Documents without a split have no such field.
+    longer_of: it takes the longer requests for another model's name too. priorities are of the workloads that share it where it takes the
+    most urgent requests first, sorted by name. Documents without a split, or without priorities, have no such field.
     """
 
     name: str
@@ -119,11 +123,20 @@ class Replica(PlanPart):
     forecast: ReplicaForecast
     start_s: Seconds
     longer_of: LongPrompts | None = Field(default=None, exclude_if=lambda longer: longer is None)
+    priorities: tuple[RequestPriority, ...] = Field(default=(), exclude_if=lambda priorities: not priorities)
 
     @property
     def kv_grown_mib(self) -> int:
         """The part of its KV pool beyond what the plan needs; 0 where the plan does not say what that is."""
         return 0 if self.kv_floor_mib is None else self.ledger.kv_mib - self.kv_floor_mib
+
+
+def ttft_s_of(workload: str, replica: Replica) -> float:
+    """Forecast time to first token of a workload's requests at a replica; they wait in the order of their priority."""
+    by_class_s = replica.forecast.ttft_by_class_s
+    ranks = sorted({item.priority for item in replica.priorities})
+    own = next((item.priority for item in replica.priorities if item.workload == workload), None)
+    return replica.forecast.ttft_s if own is None or len(by_class_s) != len(ranks) else by_class_s[ranks.index(own)]
 
 
 class GpuPlan(PlanPart):

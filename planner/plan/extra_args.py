@@ -10,7 +10,17 @@ OWNED = frozenset(
     {
         *("dtype", "enable-lora", "enable-sleep-mode", "enforce-eager", "gpu-memory-utilization", "host", "kv-cache-dtype"),
         *("kv-cache-memory-bytes", "lora-modules", "max-lora-rank", "max-loras", "max-model-len", "max-num-batched-tokens", "max-num-seqs"),
-        *("model", "port", "quantization", "revision", "served-model-name", "shutdown-timeout", "stream-interval", "tensor-parallel-size"),
+        *(
+            "model",
+            "port",
+            "quantization",
+            "revision",
+            "scheduling-policy",
+            "served-model-name",
+            "shutdown-timeout",
+            "stream-interval",
+            "tensor-parallel-size",
+        ),
         *("grpc-port", "headless", "runner", "uds"),
     }
 )

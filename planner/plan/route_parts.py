@@ -6,6 +6,7 @@ from pydantic import Field
 
 from planner.plan.bounds import PlanPart, Port, Some
 from planner.plan.prompt_splits import LongPrompts
+from planner.plan.request_priorities import RequestPriority
 
 
 class RouteBackend(PlanPart):
@@ -20,12 +21,14 @@ class RouteBackend(PlanPart):
 class Route(PlanPart):
     """Requests that name this model go to these backends; without any they get a 503.
 
-    longer is for whom the longer ones are; documents without a split have no such field.
+    longer is for whom the longer ones are. priorities are of the workloads that share the model, sorted by name; a request that names none
+    of them is the most urgent. Documents without a split, or without priorities, have no such field.
     """
 
     served_name: str
     backends: tuple[RouteBackend, ...]
     longer: LongPrompts | None = Field(default=None, exclude_if=lambda longer: longer is None)
+    priorities: tuple[RequestPriority, ...] = Field(default=(), exclude_if=lambda priorities: not priorities)
 
 
 class RouterPlan(PlanPart):

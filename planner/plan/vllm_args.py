@@ -22,6 +22,7 @@ class LoraModule(PlanPart):
 
 
 Runner = Literal["pooling"]
+SchedulingPolicy = Literal["fcfs", "priority"]
 
 
 class EngineArgs(PlanPart):
@@ -29,6 +30,7 @@ class EngineArgs(PlanPart):
 
     kv_cache_memory_bytes is 0 for an encoder, which has no KV cache. hf_overrides is JSON. also_served_as are further values of
     --served-model-name: the engine answers to them too, and routes of these names may send it requests, but it has no part in them.
+    scheduling_policy: by order of arrival, or the most urgent requests first.
     """
 
     model: str
@@ -55,6 +57,7 @@ class EngineArgs(PlanPart):
     hf_overrides: str | None = None
     extra_args: tuple[ExtraArg, ...] = ()
     also_served_as: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    scheduling_policy: SchedulingPolicy = Field(default="fcfs", exclude_if=lambda policy: policy == "fcfs")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,7 +9,12 @@ from profiles.settings import EngineSettings
 
 
 def engine_config(
-    architecture: Architecture, settings: EngineSettings, kv_bytes: int, max_num_queued_reqs: int | None = None
+    architecture: Architecture,
+    settings: EngineSettings,
+    kv_bytes: int,
+    max_num_queued_reqs: int | None = None,
+    *,
+    by_priority: bool = False,
 ) -> EngineConfig:
     """The limits of an engine whose KV pool has kv_bytes per GPU.
 
@@ -32,4 +37,5 @@ def engine_config(
         max_num_batched_tokens=settings.max_num_batched_tokens,
         max_model_len=settings.max_model_len,
         max_num_queued_reqs=max_num_queued_reqs,
+        by_priority=by_priority,
     )

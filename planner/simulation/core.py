@@ -24,32 +24,28 @@ how many there are, and ends them together:
 A request may be added meanwhile; when core.admits_next then holds, the step that runs at that moment must be the last one of them.
 abort() lets no more than one step end together.
 
-Rules, after vllm/v1/core/sched/scheduler.py (0.32, first come first served, no speculative decoding):
+Rules, after vllm/v1/core/sched/scheduler.py (0.32, no speculative decoding):
   * A step computes at most max_num_batched_tokens. Running requests go first, in order of admission: one token for those that decode,
     the rest of the budget for the one whose prefill is unfinished. Then waiting requests are admitted while max_num_seqs, the budget
     and the blocks allow; the whole prompt must fit the free blocks (scheduler_reserve_full_isl, vLLM's default).
   * The step that computes the last prompt token yields the first output token. The last output token is never written to the KV cache.
   * When blocks run out the newest running request is preempted: its blocks are freed, it returns to the front of the queue, and what it
     generated is recomputed as if it were prompt. A step that preempted admits nobody.
+  * With --scheduling-policy priority the queue is in order of priority (the smaller first), then of arrival. When blocks run out, the
+    last in this order among those that run is preempted, also one whose token of this step was scheduled already. Nobody is preempted
+    so that another is admitted.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from dataclasses import dataclass
+from operator import attrgetter
 
-from planner.simulation.engine_requests import EngineConfig, EngineRequest, RejectReason, RequestRejection
-from planner.simulation.engine_steps import EngineSequence, Step, StepResult
+from planner.simulation.engine_requests import EngineConfig, EngineRequest, RequestRejection
+from planner.simulation.engine_steps import EngineCounters, EngineSequence, Step, StepResult
 
-
-@dataclass(slots=True)
-class EngineCounters:
-    """Totals since the engine started, counted as vLLM does: a prompt (cached tokens included) when its first token appears."""
-
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    generation_tokens: int = 0
-    preemptions: int = 0
+_rank = attrgetter("rank")
 
 
 class EngineCore:
@@ -65,6 +61,7 @@ class EngineCore:
         # In order of admission. At most one of them is mid-prefill, and that one is the last: a chunk is cut only where the budget ends.
         self._running: list[EngineSequence] = []
         self._in_flight: Step | None = None
+        self._added = 0
 
     @property
     def running(self) -> int:
@@ -97,11 +94,15 @@ class EngineCore:
         """Queue a request. Returns why it is refused, or None. Raises ValueError when its id is in use."""
         if request.request_id in self._sequences:
             raise ValueError(f"request id {request.request_id!r} is already in this engine; use another")
-        refused = self._refusal(request)
+        refused = self.config.refusal(request, len(self._waiting))
         if refused is None:
-            sequence = EngineSequence(request)
+            self._added += 1
+            sequence = EngineSequence(request, self._added)
             self._sequences[request.request_id] = sequence
-            self._waiting.append(sequence)
+            if self.config.by_priority:
+                insort(self._waiting, sequence, key=_rank)
+            else:
+                self._waiting.append(sequence)
         return refused
 
     def abort(self, request_id: str) -> bool:
@@ -124,14 +125,22 @@ class EngineCore:
         """Choose the next step and take its blocks; None when no request is in the engine."""
         if self._in_flight is not None:
             raise RuntimeError("a step is in flight: finish() it before the next schedule()")
+        step = self._next()
+        # where the first of those that run goes itself, the others have to wait for the next step, which follows at once
+        while step.tokens == 0 and self._running:
+            step = self._next()
+        self._in_flight = step if step.tokens else None
+        return self._in_flight
+
+    def _next(self) -> Step:
         step = Step(0, 0, [], [])
         preemptions = self.counters.preemptions
-        self._schedule_running(step)
+        if self.config.by_priority:
+            self._schedule_by_priority(step)
+        else:
+            self._schedule_running(step)
         if self._waiting and preemptions == self.counters.preemptions:
             self._admit(step)
-        if step.tokens == 0:
-            return None
-        self._in_flight = step
         return step
 
     def steps_alike(self) -> int:
@@ -207,20 +216,6 @@ class EngineCore:
                 ended.append(sequence.request_id)
         return ended
 
-    def _refusal(self, request: EngineRequest) -> RequestRejection | None:
-        config = self.config
-        total_tokens = request.input_tokens + request.output_tokens
-        asked = f"{request.input_tokens} input and {request.output_tokens} output tokens"
-        if total_tokens > config.max_model_len:
-            return RequestRejection(RejectReason.TOO_LONG, f"{asked} exceed max_model_len {config.max_model_len}; shorten one of them")
-        if self._blocks(total_tokens - 1) > config.usable_blocks:
-            pool = f"{config.usable_blocks} usable KV blocks of {config.block_size} tokens"
-            return RequestRejection(RejectReason.NEVER_FITS, f"{asked} can never fit {pool}; shorten one of them or enlarge the KV pool")
-        if config.max_num_queued_reqs is not None and len(self._waiting) >= config.max_num_queued_reqs:
-            queued = f"{len(self._waiting)} requests wait and max_num_queued_reqs is {config.max_num_queued_reqs}"
-            return RequestRejection(RejectReason.QUEUE_FULL, f"{queued}; try again later")
-        return None
-
     def _schedule_running(self, step: Step) -> None:
         kv_tokens = 0
         decodes = step.decodes
@@ -239,6 +234,26 @@ class EngineCore:
         step.tokens += len(decodes)
         step.kv_tokens += kv_tokens
 
+    def _schedule_by_priority(self, step: Step) -> None:
+        for sequence in tuple(self._running):
+            # whoever was preempted on the way has no blocks
+            if not sequence.capacity:
+                continue
+            if sequence.prefilling:
+                chunk = min(
+                    sequence.target - sequence.computed,
+                    self.config.max_num_batched_tokens - sum(1 for other in step.decodes if other.capacity),
+                )
+                if self._grow(sequence, sequence.computed + chunk):
+                    step.take(sequence, chunk)
+                break
+            if sequence.computed == sequence.capacity and not self._grow(sequence, sequence.computed + 1):
+                break
+            step.decodes.append(sequence)
+        step.decodes = [sequence for sequence in step.decodes if sequence.capacity]
+        step.tokens += len(step.decodes)
+        step.kv_tokens += sum(sequence.computed for sequence in step.decodes)
+
     def _admit(self, step: Step) -> None:
         budget = self.config.max_num_batched_tokens - step.tokens
         while budget > 0 and self.admits_next:
@@ -253,11 +268,11 @@ class EngineCore:
         return -(-tokens // self.config.block_size)
 
     def _grow(self, sequence: EngineSequence, tokens: int) -> bool:
-        """Give the sequence blocks for that many tokens, preempting the newest ones for it; False when it had to go itself."""
+        """Give the sequence blocks for that many tokens, preempting others for it; False when it had to go itself."""
         held = sequence.capacity // self.config.block_size
         missing = self._blocks(tokens) - held
         while self._free_blocks < missing:
-            victim = self._running.pop()
+            victim = self._running.pop() if not self.config.by_priority else self._least_urgent()
             self._preempt(victim)
             if victim is sequence:
                 return False
@@ -266,6 +281,11 @@ class EngineCore:
             sequence.capacity = (held + missing) * self.config.block_size
         return True
 
+    def _least_urgent(self) -> EngineSequence:
+        victim = max(self._running, key=_rank)
+        self._running.remove(victim)
+        return victim
+
     def _preempt(self, sequence: EngineSequence) -> None:
         self._release(sequence)
         if not sequence.prefilling:
@@ -273,7 +293,10 @@ class EngineCore:
             sequence.target = sequence.computed + 1
             sequence.prefilling = True
         sequence.computed = 0
-        self._waiting.appendleft(sequence)
+        if self.config.by_priority:
+            insort(self._waiting, sequence, key=_rank)
+        else:
+            self._waiting.appendleft(sequence)
         self.counters.preemptions += 1
 
     def _release(self, sequence: EngineSequence) -> None:

@@ -13,13 +13,23 @@ from profiles.latency.steptime import StepTime
 Array = NDArray[np.float64]
 
 
+@dataclass(slots=True)
+class EngineCounters:
+    """Totals since the engine started, counted as vLLM does: a prompt (cached tokens included) when its first token appears."""
+
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    generation_tokens: int = 0
+    preemptions: int = 0
+
+
 class EngineSequence:
     """A request inside the engine. While it decodes only `computed` moves: the tokens whose keys and values are in its blocks."""
 
-    __slots__ = ("cached", "capacity", "computed", "last", "prefilling", "prompt", "request_id", "target")
+    __slots__ = ("cached", "capacity", "computed", "last", "prefilling", "prompt", "rank", "request_id", "target")
 
-    def __init__(self, request: EngineRequest) -> None:
-        """Start without blocks."""
+    def __init__(self, request: EngineRequest, number: int) -> None:
+        """Start without blocks; number counts the requests of the engine."""
         self.request_id = request.request_id
         self.prompt = request.input_tokens
         self.cached = min(request.cached_prefix_tokens, request.input_tokens - 1)
@@ -28,6 +38,8 @@ class EngineSequence:
         self.last = request.input_tokens + request.output_tokens - 1
         self.capacity = 0
         self.prefilling = True
+        # of two the smaller goes first, where an engine looks at priorities
+        self.rank = (request.priority, number)
 
 
 @dataclass(slots=True)

@@ -27,7 +27,8 @@ _ROW_REQUESTS = 256
 class OfferedLoad:
     """What a workload asks of the model that is called served_name: how often, and requests of which lengths.
 
-    mix.burstiness below 1 counts as 1 (Poisson). No request is longer than max_model_len tokens, prompt and answer together. Raises
+    priority is that of its requests; mix.burstiness below
+    1 counts as 1 (Poisson). No request is longer than max_model_len tokens, prompt and answer together. Raises
     ValueError for a rate that is negative or not finite, and for a max_model_len below 2.
     """
 
@@ -36,6 +37,7 @@ class OfferedLoad:
     rate_rps: float
     mix: RequestMix
     max_model_len: int
+    priority: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no load can be."""
@@ -84,6 +86,7 @@ def _endless(load: OfferedLoad, seed: int) -> Iterator[SimulatedRequest]:
                 input_tokens=prompt,
                 output_tokens=min(output_tokens, load.max_model_len - prompt),
                 cached_prefix_tokens=int(prompt * load.mix.prefix_hit_fraction),
+                priority=load.priority,
             )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from planner.demand.traces import TraceRequest
-from planner.plan import GpuPlan, Plan, PromptSplit, Replica, gpu_look_up
+from planner.plan import Desired, GpuPlan, Plan, PromptSplit, Replica, gpu_look_up
 from planner.plan.vllm_args import loaded
 from planner.simulation.configuration import engine_config
 from planner.simulation.simulation_input import Longer, Routes, SimulatedEngine, SimulatedGpu, SimulatedRequest
@@ -69,6 +69,7 @@ def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[Sim
     """
     served_names = tenants(plan)
     longer = {split.workload: split for split in plan.desired.prompt_splits if split.longer is not None}
+    priorities = workload_priorities(plan.desired)
     pooling = {workload.name for workload in plan.desired.workloads if not workload.generates}
     addressed = []
     for request in requests:
@@ -87,9 +88,15 @@ def workload_requests(plan: Plan, requests: Iterable[TraceRequest]) -> tuple[Sim
                 # the answer of a model that generates nothing
                 output_tokens=1 if request.tenant in pooling else request.output_tokens,
                 cached_prefix_tokens=request.cached_prefix_tokens,
+                priority=priorities.get(request.tenant, 0),
             )
         )
     return tuple(addressed)
+
+
+def workload_priorities(desired: Desired) -> dict[str, int]:
+    """vLLM's priority of the requests of each workload that has one, as the routes set it."""
+    return {item.workload: item.priority for route in desired.routes for item in route.priorities}
 
 
 def tenants(plan: Plan) -> dict[str, str]:
@@ -149,7 +156,7 @@ def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurem
     mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
     return SimulatedEngine(
         name=replica.name,
-        config=engine_config(architecture, settings, args.kv_cache_memory_bytes),
+        config=engine_config(architecture, settings, args.kv_cache_memory_bytes, by_priority=args.scheduling_policy == "priority"),
         step_time=predict(architecture, gpu, settings, mig, measurements),
         gpu_key=_gpu_key(replica),
         kv_mib=replica.ledger.kv_mib,

@@ -41,7 +41,7 @@ class SimulatedGpu:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRequest:
-    """One request of a workload, for the model name it asks for."""
+    """One request of a workload, for the model name it asks for; a smaller priority goes first where its engine looks at it."""
 
     workload: str
     served_name: str
@@ -49,3 +49,4 @@ class SimulatedRequest:
     input_tokens: int
     output_tokens: int
     cached_prefix_tokens: int = 0
+    priority: int = 0

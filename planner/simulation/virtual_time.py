@@ -120,7 +120,9 @@ class _World:
         engine_index = self._by_name[name]
         engine = self._engines[engine_index]
         self._replicas[index] = name
-        refused = engine.core.add(EngineRequest(str(index), request.input_tokens, request.output_tokens, request.cached_prefix_tokens))
+        refused = engine.core.add(
+            EngineRequest(str(index), request.input_tokens, request.output_tokens, request.cached_prefix_tokens, request.priority)
+        )
         if refused is not None:
             self._errors[index] = refused.reason.value
         elif engine.idle:

@@ -89,7 +89,7 @@ class Candidate:
         usual = forecast(step, mix, rate_rps, 1.0 / self.mean_active, self.settings, quantile)
         if usual is None:
             return None
-        return replace(usual, ttft_s=worst.ttft_s, tpot_s=worst.tpot_s)
+        return replace(usual, ttft_s=worst.ttft_s, tpot_s=worst.tpot_s, ttft_by_class_s=worst.ttft_by_class_s)
 
 
 def candidates(group: ServiceGroup, site: Site, sizing: Sizing) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...]]:

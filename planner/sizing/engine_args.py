@@ -63,5 +63,6 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         max_lora_rank=settings.max_lora_rank or None,
         runner="pooling" if group.model.pooling else None,
         also_served_as=(group.longer_of.served_name,) if group.longer_of is not None else (),
+        scheduling_policy="priority" if group.priorities else "fcfs",
         hf_overrides=(group.model.architecture.hf_overrides or None) if group.model.pooling else None,
     )

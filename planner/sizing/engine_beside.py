@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from profiles.latency.capacity import engine_under_load
+from profiles.latency.capacity import engine_under_load, meets_goals
 from profiles.latency.under_load import EngineUnderLoad, SteadyState
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class EngineBeside:
         """Whether the goals are met at the quantile beside so many active neighbours."""
         engine = self._engine(rate_rps, 1 + neighbours, quantile)
         state, slo = engine.state(rate_rps), self.variant.group.slo
-        return state is not None and engine.tpot_s(state) <= slo.tpot_s and engine.ttft_s(state) <= slo.ttft_s
+        return state is not None and meets_goals(engine, state, slo)
 
     def state(self, rate_rps: float, neighbours: int) -> SteadyState | None:
         """The steady state beside so many active neighbours, None where there is none."""

@@ -5,15 +5,18 @@ Rates add up window by window, lengths mix in proportion to rates, and the tight
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from planner.demand.joint import JointWindow, Offered, Stretch, offered, representative, stretches
+from planner.plan import RequestPriority
 from planner.spec import Adapter, Fleet, Model, Workload
 from planner.spec.fleet import LongerOf
 from profiles.latency.capacity import Slo
-from profiles.latency.mix import RequestMix
+from profiles.latency.mix import QueueClass, RequestMix
 from profiles.memory.adapters import lora_rank
 from profiles.settings import EngineSettings
 
@@ -42,6 +45,23 @@ class ServiceGroup:
     def priority(self) -> int:
         """The highest among its workloads: they share a queue."""
         return max(workload.priority for workload in self.workloads)
+
+    @property
+    def priorities(self) -> tuple[RequestPriority, ...]:
+        """vLLM's priorities of its workloads, by name; none where all are alike. The most urgent ones have 0, which is vLLM's default."""
+        if not self.mix.classes:
+            return ()
+        first = self.priority
+        return tuple(
+            RequestPriority(workload=workload.name, model=workload.adapter or self.name, priority=first - workload.priority)
+            for workload in self.workloads
+        )
+
+    def slo_of(self, workload: Workload) -> Slo:
+        """The goals of one of its workloads alone."""
+        own = _ranks(self.workloads).index(workload.priority)
+        goals_s = tuple(workload.ttft_p95_s if i == own else math.inf for i in range(len(self.mix.classes)))
+        return Slo(workload.ttft_p95_s, workload.tpot_p95_s, goals_s)
 
     @property
     def min_replicas(self) -> int:
@@ -143,7 +163,7 @@ def joint_demand(fleet: Fleet) -> tuple[tuple[ServiceGroup, ...], tuple[JointWin
         members[workload.served_name].append(workload)
     times = stretches(workload.demand for workload in fleet.workloads)
     asked = {name: _asked(members[name], times) for name in sorted(members)}
-    mixes = {name: _mix(members[name], asked[name]) for name in asked}
+    mixes = {name: _mix(members[name], asked[name], times) for name in asked}
     windows = representative(times, {name: [_in_requests_of(mixes[name], item) for item in asked[name]] for name in asked})
     groups = tuple(
         ServiceGroup(
@@ -152,14 +172,46 @@ def joint_demand(fleet: Fleet) -> tuple[tuple[ServiceGroup, ...], tuple[JointWin
             workloads=tuple(members[name]),
             windows_rps=tuple(window.rates_rps[name] for window in windows),
             mix=mixes[name],
-            slo=Slo(
-                ttft_s=min(workload.ttft_p95_s for workload in members[name]),
-                tpot_s=min(workload.tpot_p95_s for workload in members[name]),
-            ),
+            slo=_slo(members[name]),
         )
         for name in asked
     )
     return groups, windows
+
+
+def _ranks(workloads: Sequence[Workload]) -> list[int]:
+    """The priorities of workloads that share replicas, the most urgent first."""
+    return sorted({workload.priority for workload in workloads}, reverse=True)
+
+
+def _slo(workloads: Sequence[Workload]) -> Slo:
+    ranks = _ranks(workloads)
+    goals_s = [min(item.ttft_p95_s for item in workloads if item.priority == rank) for rank in ranks]
+    return Slo(
+        ttft_s=min(goals_s),
+        tpot_s=min(workload.tpot_p95_s for workload in workloads),
+        ttft_by_class_s=tuple(goals_s) if _looks_at_priorities(workloads) else (),
+    )
+
+
+def _looks_at_priorities(workloads: Sequence[Workload]) -> bool:
+    """Whether engines take the most urgent requests first: vLLM does that for text only."""
+    return len(_ranks(workloads)) > 1 and not workloads[0].model.pooling
+
+
+def _classes(workloads: Sequence[Workload], times: Sequence[Stretch]) -> tuple[QueueClass, ...]:
+    """The parts of prefill work by priority, each the largest of any window: more work before somebody never helps."""
+    if not _looks_at_priorities(workloads):
+        return ()
+    ranks = _ranks(workloads)
+    largest = [0.0] * (len(ranks) + 1)
+    for stretch in times:
+        parts = [(1 - item.prefix_hit_fraction) * offered(item.demand, stretch).input_tokens_per_s for item in workloads]
+        total = sum(parts)
+        for i, rank in enumerate(ranks, 1):
+            up_to = sum(part for part, item in zip(parts, workloads, strict=True) if item.priority >= rank)
+            largest[i] = max(largest[i], min(1.0, up_to / total) if total else 0.0)
+    return tuple(QueueClass(before, up_to) for before, up_to in pairwise(largest))
 
 
 def _asked(workloads: Sequence[Workload], times: Sequence[Stretch]) -> list[tuple[Offered, float]]:
@@ -178,7 +230,7 @@ def _asked(workloads: Sequence[Workload], times: Sequence[Stretch]) -> list[tupl
     return found
 
 
-def _mix(workloads: Sequence[Workload], asked: Sequence[tuple[Offered, float]]) -> RequestMix:
+def _mix(workloads: Sequence[Workload], asked: Sequence[tuple[Offered, float]], times: Sequence[Stretch]) -> RequestMix:
     peak_rps, busiest = max(((item.rate_rps, item) for item, _ in asked), key=lambda pair: pair[0])
     input_tokens_per_s = max(item.input_tokens_per_s for item, _ in asked)
     computed_tokens_per_s = max(computed for _, computed in asked)
@@ -192,6 +244,7 @@ def _mix(workloads: Sequence[Workload], asked: Sequence[tuple[Offered, float]]) 
         burstiness=max(1.0, busiest.bursts_rps / peak_rps),
         # of the prompt tokens of the heaviest window those that need no computing in any: from below, as weights shift
         prefix_hit_fraction=max(1 - computed_tokens_per_s / input_tokens_per_s, 0.0) if input_tokens_per_s else 0.0,
+        classes=_classes(workloads, times),
     )
 
 

@@ -124,7 +124,8 @@ class Variant:
         while high_rps > low_rps * RATE_RATIO:
             middle_rps = math.sqrt(low_rps * high_rps)
             load = self.load(middle_rps, level)
-            meets = load is not None and load.ttft_s <= self.group.slo.ttft_s and load.tpot_s <= self.group.slo.tpot_s
+            slo = self.group.slo
+            meets = load is not None and load.tpot_s <= slo.tpot_s and slo.ttft_used(load.ttft_s, load.ttft_by_class_s) <= 1.0
             low_rps, high_rps = (middle_rps, high_rps) if meets else (low_rps, middle_rps)
         return low_rps
 

@@ -58,17 +58,17 @@ class PlanJudge:
         self._borne: dict[tuple[object, ...], bool] = {}
 
     def attainments(self, desired: Desired, world: PlannedWorld) -> dict[str, tuple[Attainment, ...]]:
-        """Per served model its attainment under each stress: the worst of its GPUs and of their busiest windows.
+        """Per served model its attainment under each stress: the worst of its GPUs, of their busiest windows and of its priorities.
 
         Nothing for models without a replica.
         """
         worst: dict[tuple[str, str], WorkloadRow] = {}
         for gpu in self._gpus(desired, world):
             for stress in (NOMINAL, *gpu.stresses):
-                for row in (row for load in gpu.loads for row in self._judged(gpu, load, stress)):
-                    known = worst.get((row.workload, stress.name))
+                for name, row in ((gpu.served[row.workload], row) for load in gpu.loads for row in self._judged(gpu, load, stress)):
+                    known = worst.get((name, stress.name))
                     if row.requests and (known is None or _fraction(row) < _fraction(known)):
-                        worst[row.workload, stress.name] = row
+                        worst[name, stress.name] = row
         order = [stress.name for stress in (NOMINAL, slow_steps(self._risk), interference(self._risk))]
         return {
             name: tuple(_attainment(worst[name, stress], stress) for stress in order if (name, stress) in worst)
@@ -134,7 +134,9 @@ class PlanJudge:
         gpus = list(_gpus(desired, world))
         effort = JudgeEffort(most_requests=max(_LEAST_REQUESTS, _ALL_REQUESTS // max(1, len(gpus))))
         for kind, seats in gpus:
-            loads = [tuple(_resident(desired, seat, window) for seat in seats) for window in _windows(desired, seats)]
+            loads = [
+                tuple(resident for seat in seats for resident in _residents(desired, seat, window)) for window in _windows(desired, seats)
+            ]
             names = tuple(seat.replica.served_name for seat in seats)
             yield _Gpu(kind, names, tuple(loads), effort, self._stresses(desired, seats))
 
@@ -169,6 +171,11 @@ class _Gpu:
     loads: tuple[tuple[JudgedResident, ...], ...]
     effort: JudgeEffort
     stresses: tuple[Stress, ...]
+
+    @property
+    def served(self) -> dict[str, str]:
+        """The served model of each name in the rows of a simulation."""
+        return {resident.load.workload: resident.load.served_name for load in self.loads for resident in load}
 
 
 def _rates_rps(load: Sequence[JudgedResident]) -> tuple[float, ...]:
@@ -240,18 +247,34 @@ def _peak(desired: Desired, served_name: str) -> int:
     return max(range(len(desired.windows)), key=lambda window: window_part(desired, served_name, window))
 
 
-def _resident(desired: Desired, seat: _Seat, window: int) -> JudgedResident:
-    """A replica with its planned load, judged by the tightest goals among its workloads, as it was planned."""
-    name, workloads = seat.replica.served_name, seat.workloads
+def _residents(desired: Desired, seat: _Seat, window: int) -> Iterator[JudgedResident]:
+    """A replica with its planned load, judged as it was planned: by the tightest goals among its workloads.
+
+    Where it takes the most urgent requests first, those of each priority are judged by themselves, with their part of the load.
+    """
+    name = seat.replica.served_name
     load = OfferedLoad(
         workload=name,
         served_name=name,
         rate_rps=seat.replica.planned_rps * window_part(desired, name, window),
-        mix=mix_of(workloads[0]),
+        mix=mix_of(seat.workloads[0]),
         max_model_len=seat.replica.args.max_model_len,
     )
+    if seat.replica.args.scheduling_policy != "priority":
+        yield JudgedResident(seat.engine, load, *_goals_s(seat.workloads))
+        return
+    all_rps = sum(workload.rate_rps for workload in seat.workloads)
+    known = {item.workload: item.priority for item in seat.replica.priorities}
+    for priority in sorted({known.get(workload.name, 0) for workload in seat.workloads}):
+        alike = [workload for workload in seat.workloads if known.get(workload.name, 0) == priority]
+        part = sum(workload.rate_rps for workload in alike) / all_rps
+        own = replace(load, workload=f"{name} at priority {priority}", rate_rps=load.rate_rps * part, priority=priority)
+        yield JudgedResident(seat.engine, own, *_goals_s(alike))
+
+
+def _goals_s(workloads: Sequence[WorkloadForecast]) -> tuple[float, float]:
     tpot_goals_s = [workload.tpot_slo_s for workload in workloads if workload.tpot_slo_s is not None]
-    return JudgedResident(seat.engine, load, min(workload.ttft_slo_s for workload in workloads), min(tpot_goals_s, default=math.inf))
+    return min(workload.ttft_slo_s for workload in workloads), min(tpot_goals_s, default=math.inf)
 
 
 def mix_of(workload: WorkloadForecast) -> RequestMix:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from profiles.latency.mix import RequestMix
 from profiles.latency.steptime import StepTime
-from profiles.latency.under_load import EngineUnderLoad
+from profiles.latency.under_load import EngineUnderLoad, SteadyState
 from profiles.settings import EngineSettings
 
-__all__ = ["LoadForecast", "RequestMix", "Slo", "capacity_rps", "engine_under_load", "forecast"]
+__all__ = ["LoadForecast", "RequestMix", "Slo", "capacity_rps", "engine_under_load", "forecast", "meets_goals"]
 
 # Relative width at which bisection stops.
 _RATE_TOLERANCE = 1e-3
@@ -25,17 +26,28 @@ _LEAST_SLACK, _MOST_SLACK = 1e-9, 1e3
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Goals at the quantile that is sized for: time to first token and time per output token after it."""
+    """Goals at the quantile that is sized for: time to first token and time per output token after it.
+
+    ttft_by_class_s are the first goal for each priority of a mix that has any; ttft_s is the tightest of them.
+    """
 
     ttft_s: float
     tpot_s: float
+    ttft_by_class_s: tuple[float, ...] = ()
+
+    def ttft_used(self, ttft_s: float, ttft_by_class_s: Sequence[float]) -> float:
+        """Time to first token over its goal: the largest over all priorities."""
+        if not self.ttft_by_class_s:
+            return ttft_s / self.ttft_s
+        return max(seen_s / goal_s for seen_s, goal_s in zip(ttft_by_class_s, self.ttft_by_class_s, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class LoadForecast:
     """What one replica does at a load.
 
-    ttft_s and tpot_s are at the asked quantile; tpot_s is 0 when no answer has a second token. busy_fraction is the share of time with
+    ttft_s and tpot_s are at the asked quantile; ttft_s is that of the most urgent requests where there are priorities, and ttft_by_class_s
+    has all of them. tpot_s is 0 when no answer has a second token. busy_fraction is the share of time with
     work if the engine were alone at full speed. running_requests and kv_tokens are means; kv_tokens_p99 is a pool with which preemption
     is rare: at least one p99 request.
     """
@@ -46,6 +58,7 @@ class LoadForecast:
     running_requests: float
     kv_tokens: float
     kv_tokens_p99: float
+    ttft_by_class_s: tuple[float, ...] = ()
 
 
 def forecast(
@@ -80,6 +93,7 @@ def _forecast(
         running_requests=state.present,
         kv_tokens=kv_tokens,
         kv_tokens_p99=kv_tokens_p99,
+        ttft_by_class_s=load.ttft_by_class_s(state),
     )
 
 
@@ -149,14 +163,23 @@ def _slack(load: EngineUnderLoad, rate_rps: float, slo: Slo) -> float:
     tpot_s = load.tpot_s(state)
     if tpot_s > slo.tpot_s:
         return min(slo.tpot_s / tpot_s - 1.0, -_LEAST_SLACK)
-    ttft_s = load.ttft_s(state)
-    used = max(tpot_s / slo.tpot_s, ttft_s / slo.ttft_s, 1.0 / _MOST_SLACK)
-    return max(1.0 / used - 1.0, _LEAST_SLACK) if ttft_s <= slo.ttft_s else min(1.0 / used - 1.0, -_LEAST_SLACK)
+    ttft_used = _ttft_used(load, state, slo)
+    used = max(tpot_s / slo.tpot_s, ttft_used, 1.0 / _MOST_SLACK)
+    return max(1.0 / used - 1.0, _LEAST_SLACK) if ttft_used <= 1.0 else min(1.0 / used - 1.0, -_LEAST_SLACK)
 
 
 def _meets(load: EngineUnderLoad, rate_rps: float, slo: Slo) -> bool:
     state = load.state(rate_rps)
-    return state is not None and load.tpot_s(state) <= slo.tpot_s and load.ttft_s(state) <= slo.ttft_s
+    return state is not None and meets_goals(load, state, slo)
+
+
+def meets_goals(load: EngineUnderLoad, state: SteadyState, slo: Slo) -> bool:
+    """Whether an engine in a steady state meets its goals, for every priority."""
+    return load.tpot_s(state) <= slo.tpot_s and _ttft_used(load, state, slo) <= 1.0
+
+
+def _ttft_used(load: EngineUnderLoad, state: SteadyState, slo: Slo) -> float:
+    return slo.ttft_used(load.ttft_s(state), ()) if not slo.ttft_by_class_s else slo.ttft_used(0.0, load.ttft_by_class_s(state))
 
 
 def engine_under_load(step: StepTime, mix: RequestMix, share_fraction: float, settings: EngineSettings, quantile: float) -> EngineUnderLoad:

@@ -11,12 +11,21 @@ Z_P99 = 2.3263478740408408
 
 
 @dataclass(frozen=True, slots=True)
+class QueueClass:
+    """Requests of one priority in a queue: the parts of its prefill work that go before them, and before less urgent ones."""
+
+    before_fraction: float
+    up_to_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestMix:
     """Lengths of the requests that one replica receives and how they arrive.
 
     Lengths are in tokens; input_tokens and output_tokens are means. burstiness is the index of dispersion of the number
     of arrivals (variance over mean): 1 is Poisson. prefix_hit_fraction of every prompt's tokens are found in the prefix cache: they hold KV
-    cache and are attended to, but not computed. Raises ValueError when a length is below one, burstiness is negative or the fraction is
+    cache and are attended to, but not computed. classes are its priorities, the most urgent first, where the engine looks at them.
+    Raises ValueError when a length is below one, burstiness is negative or the fraction is
     outside [0, 1].
     """
 
@@ -26,6 +35,7 @@ class RequestMix:
     output_p99_tokens: float
     burstiness: float = 1.0
     prefix_hit_fraction: float = 0.0
+    classes: tuple[QueueClass, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse lengths that no request can have."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from profiles.latency.mix import Z_P99, Length, RequestMix, normal_score
+from profiles.latency.mix import Z_P99, Length, QueueClass, RequestMix, normal_score
 from profiles.latency.steptime import StepTime
 from profiles.settings import EngineSettings
 
@@ -29,6 +29,9 @@ _POOL_TAIL = 1e-3
 _POOL_SCORE = 3.090232306167813
 # Rounds that bring the base of a mixture of experts down to its fixed point; each round closes most of the gap.
 _BASE_ROUNDS = 5
+
+# Where nobody goes before anybody else.
+_ALL = QueueClass(0.0, 1.0)
 
 
 # Made at every rate that sizing asks about, and not frozen: setting frozen fields takes several times as long.
@@ -79,6 +82,7 @@ class EngineUnderLoad:
         self.computed_fraction = 1.0 - mix.prefix_hit_fraction
         # Smoother arrivals than Poisson are not counted on.
         self.burstiness = max(mix.burstiness, 1.0)
+        self.classes = mix.classes
         self._set_lengths(mix)
         self._at_full_speed, self._multiplier = step, step.quantile(quantile)
         self.set_step(share_fraction, slowdown)
@@ -231,7 +235,15 @@ class EngineUnderLoad:
         skew_s = self.skew * self.burstiness * max(self.largest_prefill_s, self.prefill_s)
         return scatter_s + skew_s * min(1.0, arrivals / self.tail)
 
+    def ttft_by_class_s(self, state: SteadyState) -> tuple[float, ...]:
+        """Time to first token at the quantile for each priority of the mix, the most urgent first; empty without any."""
+        return tuple(self._ttft_s(state, each) for each in self.classes)
+
     def ttft_s(self, state: SteadyState) -> float:
+        """Time to first token at the quantile, of the most urgent requests."""
+        return self._ttft_s(state, self.classes[0] if self.classes else _ALL)
+
+    def _ttft_s(self, state: SteadyState, queue: QueueClass) -> float:
         """Time to first token at the quantile.
 
         The rest of the running step, which carries the prefills that arrived in the step before; the queue ahead; the own chunks, which
@@ -244,36 +256,41 @@ class EngineUnderLoad:
         beside_excess_s = min(self._compound_excess_s(arrivals), self.chunk_s)
         busy_fraction = -math.expm1(-state.present)
         rest_excess_s = (running_s / 2 + math.hypot(batch_excess_s, beside_excess_s)) * min(1.0, busy_fraction / self.tail)
-        wait_s, wait_excess_s = self._queue_s(state)
+        wait_s, wait_excess_s = self._queue_s(state, queue)
         chunks = max(math.ceil(self.input_quantile * self.computed_fraction / state.chunk_tokens), 1)
         largest_s = chunks * state.batch_s + math.sqrt(chunks) * batch_excess_s + self.largest_prefill_s
         own_excess_s = max(largest_s - state.own_s, 0.0)
         mean_s = running_s / 2 * busy_fraction + beside_s + wait_s + state.own_s
         return self.step.frontend_s + mean_s + math.hypot(rest_excess_s, beside_excess_s, wait_excess_s, own_excess_s)
 
-    def _queue_s(self, state: SteadyState) -> tuple[float, float]:
-        """Mean wait behind other prefills, and its excess at the quantile."""
+    def _queue_s(self, state: SteadyState, queue: QueueClass) -> tuple[float, float]:
+        """Mean wait behind other prefills, and its excess at the quantile.
+
+        Whoever waits lets more urgent ones pass that come meanwhile, and passes less urgent ones; a prefill that has begun goes on (Cobham,
+        Priority assignment in waiting line problems, 1954).
+        """
         rho = self._queue_rho(state.rate_rps, state.batch_s, state.chunk_tokens)
         if rho <= 0.0:
             return 0.0, 0.0
         service_s = rho / state.rate_rps
         # Kingman, 1961: squared variations of arrivals and service, halved; the tail of the wait is close to exponential.
-        delay_s = service_s * (self.burstiness + self.variation) / 2 / (1.0 - rho)
+        free = (1.0 - queue.before_fraction * rho) * (1.0 - queue.up_to_fraction * rho)
+        delay_s = service_s * (self.burstiness + self.variation) / 2 / free
         # Requests of a burst find more of their like ahead: around an arrival others are burstiness times as dense as on average, over
         # the time in which one is expected.
         ahead = min(rho * self.burstiness, 1.0)
         mean_s = ahead * delay_s
         if ahead <= self.tail:
             return mean_s, 0.0
-        at_quantile_s = max(delay_s * math.log(ahead / self.tail), self._behind_a_large_one_s(rho, service_s))
+        at_quantile_s = max(delay_s * math.log(ahead / self.tail), self._behind_a_large_one_s(rho, service_s, free))
         return mean_s, max(at_quantile_s - mean_s, 0.0)
 
-    def _behind_a_large_one_s(self, rho: float, service_s: float) -> float:
+    def _behind_a_large_one_s(self, rho: float, service_s: float, free: float) -> float:
         """Wait at the quantile when one prompt makes it: service time of a prompt met in proportion to its length.
 
         Heavy-tailed service: P(wait > t) is about rho / (1 - rho) times the tail of the service met (Pakes, 1975).
         """
-        met_tail = self.tail * (1.0 - rho) / rho
+        met_tail = self.tail * free / rho
         if self.input.spread == 0.0 or met_tail >= 1.0:
             return 0.0
         # Meeting in proportion to length shifts a log-normal by its squared spread.

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from planner.plan import Plan, Route, RouteBackend, RouterPlan
+from planner.plan import WORKLOAD_HEADER, Plan, Route, RouteBackend, RouterPlan
 from renderers.envoy.direct_responses import REFUSALS, TOO_LARGE, UNAVAILABLE
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
@@ -19,7 +19,7 @@ from renderers.needs import HOSTS_ARE_IP_ADDRESSES
 from renderers.openai_answers import BODY_LIMIT_BYTES, RETRY_AFTER_S, models_answer
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.route_problems import names_that_stand_twice
-from renderers.templates import template
+from renderers.templates import package_text, template
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ def _listener(router: RouterPlan) -> str:
     return template("envoy", "lds.yaml.j2").render(
         router=router,
         body_limit_bytes=BODY_LIMIT_BYTES,
+        priorities_lua=package_text("envoy/priorities.lua").replace("WORKLOAD_HEADER", WORKLOAD_HEADER).rstrip(),
         too_large=json.dumps(TOO_LARGE),
         unavailable=json.dumps(UNAVAILABLE),
         retry_after_s=RETRY_AFTER_S,

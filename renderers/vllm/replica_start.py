@@ -86,6 +86,8 @@ def _flags(args: EngineArgs) -> Iterator[tuple[str, str | tuple[str, ...] | None
         yield "--max-loras", str(args.max_loras)
         yield "--max-lora-rank", str(args.max_lora_rank)
         yield "--lora-modules", tuple(f"{module.name}={module.path}" for module in args.lora_modules)
+    if args.scheduling_policy != "fcfs":
+        yield "--scheduling-policy", args.scheduling_policy
     if args.runner is not None:
         yield "--runner", args.runner
     if args.hf_overrides is not None:

@@ -97,3 +97,11 @@ def test_an_answer_ends_by_itself_unless_told_to_go_on() -> None:
 
 def test_text_tokens() -> None:
     assert [text_tokens(text) for text in ("", "abcd", "abcde")] == [1, 1, 2]
+
+
+def test_a_priority_is_taken_where_the_engine_looks_at_it() -> None:
+    body = {"prompt": "x", "priority": 7}
+    assert outcome(lambda: ask(body)) == 400
+    found = read_ask(body, chat=False, served_names=("m",), max_model_len=100, vocabulary=1000, by_priority=True)
+    assert found.priority == 7
+    assert ask({"prompt": "x", "priority": 0}).priority == 0

@@ -55,7 +55,7 @@ def test_every_option_of_the_table_is_read(option: dict[str, Any], capsys: pytes
         (["m", "--max-num-queued-reqs", "0"], "--max-num-queued-reqs"),
         (["m", "--stream-interval", "0"], "--stream-interval"),
         (["m", "n"], "unrecognized arguments: n"),
-        (["m", "--scheduling-policy", "priority"], "does not imitate"),
+        (["m", "--scheduling-policy", "lifo"], "invalid choice"),
         (["m", "--served-model-name"], "expected at least one argument"),
     ],
 )

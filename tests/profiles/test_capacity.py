@@ -105,7 +105,7 @@ def test_senseless_arguments_are_refused(change: dict[str, float], message: str)
 def test_senseless_mixes_are_refused(name: str) -> None:
     for value in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match=name):
-            replace(CHAT, **{name: value})
+            replace(CHAT, **{name: value})  # type: ignore[arg-type]
 
 
 def test_lengths_have_the_mean_and_p99_they_were_fitted_to() -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiohttp import ClientSession, TCPConnector, web
 
@@ -47,6 +48,7 @@ class Stub:
     served: int = 0
     given_up: int = 0
     paths: list[str] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -56,6 +58,7 @@ class Stub:
         if request.path == "/health":
             return web.Response()
         body = await request.json()
+        self.bodies.append(body)
         if self.status != 200:
             return web.json_response({"error": self.name}, status=self.status)
         self.served += 1

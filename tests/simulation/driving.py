@@ -8,7 +8,14 @@ from planner.simulation import EngineConfig, EngineCore, EngineRequest
 
 
 def config(
-    *, blocks: int = 1000, block_size: int = 16, seqs: int = 8, budget: int = 64, model_len: int = 4096, queue: int | None = None
+    *,
+    blocks: int = 1000,
+    block_size: int = 16,
+    seqs: int = 8,
+    budget: int = 64,
+    model_len: int = 4096,
+    queue: int | None = None,
+    by_priority: bool = False,
 ) -> EngineConfig:
     return EngineConfig(
         kv_blocks=blocks,
@@ -17,6 +24,7 @@ def config(
         max_num_batched_tokens=budget,
         max_model_len=model_len,
         max_num_queued_reqs=queue,
+        by_priority=by_priority,
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -225,7 +226,7 @@ def test_steps_are_finished_once_and_in_order() -> None:
         ({"queue": 0}, "max_num_queued_reqs is 0"),
     ],
 )
-def test_limits_no_engine_starts_with(changes: dict[str, int], message: str) -> None:
+def test_limits_no_engine_starts_with(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         config(**changes)
 

@@ -14,19 +14,26 @@ lengths: st.SearchStrategy[Lengths] = st.lists(
     max_size=20,
 )
 small_pools = st.builds(
-    lambda blocks, block_size, seqs, spare: config(blocks=blocks, block_size=block_size, seqs=seqs, budget=seqs + spare, model_len=110),
+    lambda blocks, block_size, seqs, spare, by_priority: config(
+        blocks=blocks, block_size=block_size, seqs=seqs, budget=seqs + spare, model_len=110, by_priority=by_priority
+    ),
     st.integers(2, 40),
     st.integers(1, 8),
     st.integers(1, 6),
     st.integers(0, 30),
+    st.booleans(),
 )
+
+
+def _priority(index: int) -> int:
+    return 100 if index % 3 == 1 else 0
 
 
 def _add_all(core: EngineCore, requests: Lengths) -> dict[str, int]:
     """Adds what is accepted; returns accepted id -> output tokens."""
     accepted = {}
     for index, (input_tokens, output_tokens, cached) in enumerate(requests):
-        if core.add(EngineRequest(str(index), input_tokens, output_tokens, cached)) is None:
+        if core.add(EngineRequest(str(index), input_tokens, output_tokens, cached, _priority(index))) is None:
             accepted[str(index)] = output_tokens
     return accepted
 
@@ -72,7 +79,7 @@ def test_arrivals_and_aborts_at_any_moment(limits: EngineConfig, requests: Lengt
     accepted: dict[str, int] = {}
     gone: set[str] = set()
     for index, (input_tokens, output_tokens, cached) in enumerate(requests):
-        if core.add(EngineRequest(str(index), input_tokens, output_tokens, cached)) is None:
+        if core.add(EngineRequest(str(index), input_tokens, output_tokens, cached, _priority(index))) is None:
             accepted[str(index)] = output_tokens
         for _ in range(data.draw(st.integers(0, 4))):
             step_once(core, outcome)
@@ -108,7 +115,7 @@ def test_steps_that_end_together_leave_what_they_leave_one_by_one(limits: Engine
     together, single = EngineCore(limits), EngineCore(limits)
     for index, (input_tokens, output_tokens, cached) in enumerate(requests):
         for core in (together, single):
-            core.add(EngineRequest(str(index), input_tokens, output_tokens, cached))
+            core.add(EngineRequest(str(index), input_tokens, output_tokens, cached, _priority(index)))
         for _ in range(data.draw(st.integers(0, 6)) if index < len(requests) - 1 else 10_000):
             step = together.schedule()
             if step is None:

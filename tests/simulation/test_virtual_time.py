@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ EXACT = StepTime(base_s=2**-7, per_token_s=2**-14, per_kv_token_s=2**-20, residu
 SPREAD = StepTime(0.01, 1e-5, 1e-8, ((0.1, 0.9), (0.5, 1.0), (0.9, 1.2)), "test")
 
 
-def engine(name: str, gpu: str = "g0", step_time: StepTime = EXACT, kv_mib: int = 1000, **limits: int) -> SimulatedEngine:
+def engine(name: str, gpu: str = "g0", step_time: StepTime = EXACT, kv_mib: int = 1000, **limits: Any) -> SimulatedEngine:
     return SimulatedEngine(name, config(**{"budget": 2048, "seqs": 64, **limits}), step_time, gpu, kv_mib)
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from planner.demand.traces import MAX_TOKENS, TraceRequest, busiest, repeat_rate
 from planner.plan import Plan, PlannedWindow, WorkloadForecast
 from planner.simulation.offered_load import OfferedLoad, offered_requests
-from planner.simulation.plan_input import tenants, told_apart, workload_requests
+from planner.simulation.plan_input import tenants, told_apart, workload_priorities, workload_requests
 from planner.simulation.simulation_input import SimulatedRequest
 from planner.spec.nearest import nearest
 from planner.verification.plan_judge import mix_of
@@ -100,7 +100,8 @@ def _load(plan: Plan, workload: WorkloadForecast, window: PlannedWindow | None, 
         part = min(1.0, planned_rps / peaks_rps) if peaks_rps and not any(item.unserved_rps for item in rows) else 1.0
     longest = [replica.args.max_model_len for replica in plan.desired.replicas if replica.served_name == name]
     # without a replica nobody takes it: any length will do
-    return OfferedLoad(workload.name, name, workload.rate_rps * part * k, mix_of(workload), max(longest, default=MAX_TOKENS))
+    priority = workload_priorities(plan.desired).get(workload.name, 0)
+    return OfferedLoad(workload.name, name, workload.rate_rps * part * k, mix_of(workload), max(longest, default=MAX_TOKENS), priority)
 
 
 def tagged(plan: Plan, requests: Sequence[TraceRequest], mapping: Mapping[str, str]) -> tuple[SimulatedRequest, ...]:

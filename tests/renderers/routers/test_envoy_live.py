@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from planner.plan import WORKLOAD_HEADER, RequestPriority
 from tests.renderers.live import Gateway, eventually, gateway, route_to, stubs
 from tests.renderers.routers.running import ask_many, refusal
 
@@ -36,6 +37,27 @@ def test_what_the_router_answers_itself(tmp_path: Path) -> None:
             assert (await running.ask(HOSTILE))[1]["backend"] == "a"
             assert set(a.paths) == {"/health", "/v1/completions"}
             await _no_update_rejected(running)
+
+    asyncio.run(scenario())
+
+
+def test_requests_get_the_priority_of_the_workload_that_they_name(tmp_path: Path) -> None:
+    own = tuple(RequestPriority(workload=name, model="m", priority=value) for name, value in (("batch", 100), ("chat", 0)))
+    sent = '{"model": "m", "priority": -9, "text": "ü }", "nested": {"a": [1, {}]}}\r\n '
+
+    async def scenario() -> None:
+        async with stubs("a") as (a,):
+            first, other = route_to("m", (a, 1000)), route_to("n", (a, 1000))
+            async with gateway(tmp_path, first.model_copy(update={"priorities": own}), other) as running:
+                for workload in ("batch", "chat", "unknown", None):
+                    headers = {"content-type": "application/json"} | ({} if workload is None else {WORKLOAD_HEADER: workload})
+                    async with running.client.post(f"{running.url}/v1/completions", data=sent.encode(), headers=headers) as answer:
+                        assert answer.status == 200
+                assert [body["priority"] for body in a.bodies] == [100, 0, 0, 0]
+                assert [body | {"priority": -9} for body in a.bodies] == [json.loads(sent)] * 4
+                await running.ask("n")
+                assert "priority" not in a.bodies[-1]
+                await _no_update_rejected(running)
 
     asyncio.run(scenario())
 
