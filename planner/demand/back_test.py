@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from planner.demand.forecast import SEASONS_H, BackTest, DemandForecast, SeasonalDemand
-from planner.demand.recorded import HOUR_S, LENGTHS, WEEK_H, DemandHistory, Values, hourly, rounded
+from planner.demand.recorded import HOUR_S, LENGTHS, WEEK_H, DemandHistory, Tell, Values, hourly, rounded
 from planner.demand.season import DAY_H, LEAST_SEASONAL_H, Method, as_last_week, day_profile, margins, seasonal
 
-Warn = Callable[[str], None]
 
-
-def forecast_of(history: DemandHistory, *, holdout_h: int, quantile: float, warn: Warn) -> DemandForecast:
+def forecast_of(history: DemandHistory, *, holdout_h: int, quantile: float, warn: Tell) -> DemandForecast:
     """The forecast of all workloads that had requests; warn hears of the others, and of what stays untested.
 
     Raises ValueError where no workload had any.
@@ -59,7 +56,7 @@ def _error(forecast: Values, actual: Values) -> float:
 
 
 def _of_workload(
-    name: str, by_hour: dict[str, Values], first_hour: int, holdout_h: int, quantile: float, warn: Warn
+    name: str, by_hour: dict[str, Values], first_hour: int, holdout_h: int, quantile: float, warn: Tell
 ) -> SeasonalDemand | None:
     rates_rps = by_hour["rate_rps"]
     flat = len(rates_rps) < LEAST_SEASONAL_H

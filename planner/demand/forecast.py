@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from planner.demand.recorded import LENGTHS, WEEK_H, DemandPart, Measured, Name, moment_of
+from planner.demand.recorded import LENGTHS, WEEK_H, DemandPart, NotNegative, PrintableName, moment_of
 from planner.demand.season import DAY_H
 
 # A rate that holds at all times, one of each hour of the day, or one of each hour of the week.
 SEASONS_H = (1, DAY_H, WEEK_H)
 
 Chance = Annotated[float, Field(gt=0, lt=1)]
-Tokens = tuple[Measured, ...]
+HourlyFigures = tuple[NotNegative, ...]
 
 
 class BackTest(DemandPart):
@@ -25,8 +25,8 @@ class BackTest(DemandPart):
 
     held_out_s: int = Field(gt=0)
     compared_with: Literal["last week", "yesterday"]
-    seasonal_error_fraction: Measured
-    compared_error_fraction: Measured
+    seasonal_error_fraction: NotNegative
+    compared_error_fraction: NotNegative
     inside_fraction: float = Field(ge=0, le=1)
 
 
@@ -37,12 +37,12 @@ class SeasonalDemand(DemandPart):
     """
 
     method: Literal["seasonal", "as last week", "flat"]
-    rate_rps: Tokens
-    upper_rps: Tokens
-    input_mean_tokens: Tokens
-    input_p99_tokens: Tokens
-    output_mean_tokens: Tokens
-    output_p99_tokens: Tokens
+    rate_rps: HourlyFigures
+    upper_rps: HourlyFigures
+    input_mean_tokens: HourlyFigures
+    input_p99_tokens: HourlyFigures
+    output_mean_tokens: HourlyFigures
+    output_p99_tokens: HourlyFigures
     back_test: BackTest | None
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class DemandForecast(DemandPart):
     history_start: str
     history_s: int = Field(gt=0)
     band_quantile: Chance
-    workloads: dict[Name, SeasonalDemand] = Field(min_length=1)
+    workloads: dict[PrintableName, SeasonalDemand] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _timed(self) -> DemandForecast:

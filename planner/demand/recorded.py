@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeVar
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Values = NDArray[np.float64]
+Tell = Callable[[str], None]
 
 HOUR_S = 3600
 WEEK_H = 168
@@ -35,9 +37,9 @@ def _printable(text: str) -> str:
     return text
 
 
-Name = Annotated[str, AfterValidator(_printable)]
-Measured = Annotated[float, Field(ge=0, le=1e12)]
-Series = tuple[Measured | None, ...]
+PrintableName = Annotated[str, AfterValidator(_printable)]
+NotNegative = Annotated[float, Field(ge=0, le=1e12)]
+Series = tuple[NotNegative | None, ...]
 
 
 class DemandPart(BaseModel):
@@ -49,7 +51,7 @@ class DemandPart(BaseModel):
 class RecordedWorkload(DemandPart):
     """One workload, step by step, null where nothing was recorded. selector says of which series."""
 
-    selector: Name
+    selector: PrintableName
     rate_rps: Series
     input_mean_tokens: Series
     input_p99_tokens: Series
@@ -67,7 +69,7 @@ class DemandHistory(DemandPart):
     kind: Literal["demand history"] = "demand history"
     start: str
     step_s: int = Field(ge=60, le=HOUR_S)
-    workloads: dict[Name, RecordedWorkload] = Field(min_length=1)
+    workloads: dict[PrintableName, RecordedWorkload] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _whole(self) -> DemandHistory:

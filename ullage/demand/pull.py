@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from planner.demand.recorded import HOUR_S, MOST_STEPS, DemandHistory, RecordedWorkload, Series, rounded, written
+from planner.demand.recorded import HOUR_S, MOST_STEPS, DemandHistory, RecordedWorkload, Series, Tell, rounded, written
 from profiles.sources.prometheus_range import (
     INPUT_LENGTHS,
     INPUT_TOKENS,
@@ -20,8 +20,6 @@ from profiles.sources.prometheus_range import (
     rate_question,
 )
 from ullage.demand.prometheus_server import AskRange
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def _too_long(span_s: float) -> LookBack:
     raise ValueError(f"--lookback {span_s:g}s: begins before 1970")
 
 
-async def pulled(server: AskRange, selectors: Mapping[str, str], look: LookBack, warn: Warn) -> DemandHistory:
+async def pulled(server: AskRange, selectors: Mapping[str, str], look: LookBack, warn: Tell) -> DemandHistory:
     """The history of each workload of which the server has samples; warn hears of the others, and of gaps.
 
     Raises PrometheusError where there are none at all, or the server cannot be asked.
@@ -93,7 +91,7 @@ async def pulled(server: AskRange, selectors: Mapping[str, str], look: LookBack,
     return DemandHistory(start=written(look.start), step_s=look.step_s, workloads=found)
 
 
-async def _workload(server: AskRange, name: str, selector: str, look: LookBack, warn: Warn) -> RecordedWorkload | None:
+async def _workload(server: AskRange, name: str, selector: str, look: LookBack, warn: Tell) -> RecordedWorkload | None:
     async def ask(question: str) -> Mapping[int, float]:
         first, last = (datetime.fromtimestamp(look.times[index], UTC) for index in (0, -1))
         answer = await server.ask(question, first, last, look.step_s)
@@ -120,7 +118,7 @@ async def _workload(server: AskRange, name: str, selector: str, look: LookBack, 
     return RecordedWorkload(selector=selector, rate_rps=tuple(_kept(requests_rps.get(time_s)) for time_s in look.times), **columns)
 
 
-def _warn_gaps(name: str, known: list[int], look: LookBack, warn: Warn) -> None:
+def _warn_gaps(name: str, known: list[int], look: LookBack, warn: Tell) -> None:
     """Samples that begin late, and those that are missing after the first."""
     late_s = known[0] - look.times[0]
     if late_s:
