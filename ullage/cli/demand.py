@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-demand_app = typer.Typer(name="demand", help="Measure demand with Prometheus, and forecast it.", no_args_is_help=True)
+HELP = """Measure demand with Prometheus, and forecast it.
+
+Example: ullage demand pull fleet.yaml --prometheus http://127.0.0.1:9090
+"""
+
+demand_app = typer.Typer(name="demand", help=HELP, no_args_is_help=True)
 
 PROMETHEUS_HELP = "Address of the Prometheus server, for example http://127.0.0.1:9090."
 MAP_HELP = "The series of a workload, as label matchers or a served name; nothing leaves it out. Default: model_name, the served name."

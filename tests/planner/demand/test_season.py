@@ -17,9 +17,9 @@ from planner.plan.json_files import to_json
 from tests.planner.demand.test_recorded import history
 
 HOURS = np.arange(3 * WEEK_H)
-DAYS = 1.0 + HOURS % 24
+DAYS: Values = (1 + HOURS % 24).astype(np.float64)
 # nobody works on the last two days of a week
-OFFICE = np.where(HOURS // 24 % 7 < 5, DAYS, 0.5)
+OFFICE: Values = np.where(HOURS // 24 % 7 < 5, DAYS, 0.5)
 
 rates = st.one_of(st.none(), st.floats(0, 1000).map(lambda value: round(value, 3)))
 histories = st.lists(rates, min_size=1, max_size=400)
