@@ -12,6 +12,7 @@ from tests.fleets import workload
 from tests.ports import free_port
 from tests.ullage.commands import ullage, write_fleet
 from tests.ullage.demand.recorded_server import TOKEN, UNKNOWN, RecordedServer, recorded_server
+from ullage.fleet_spec import load
 
 UNTIL = "2026-11-30T00:00:00Z"
 
@@ -60,6 +61,17 @@ def test_from_a_server_to_a_plan(server: RecordedServer, folder: Path) -> None:
     assert result.code == 0, result.err
     plan = json.loads((folder / "plan.json").read_bytes())
     assert "./forecast.json" in plan["desired"]["input_hashes"]
+
+
+def test_a_forecast_is_multiplied_in_what_if_questions(server: RecordedServer, folder: Path) -> None:
+    assert ullage(*pull(server)).code == 0
+    assert ullage("demand", "forecast").code == 0
+    write_fleet(folder / "fleet.yaml", workloads={"small": workload("small", demand={"forecast": "forecast.json"})})
+    declared = load("fleet.yaml")
+    twice = declared.set("workloads.small.demand.rate", "x2")
+    before, after = (spec.resolved().workloads[0].demand.peak_rps for spec in (declared, twice))
+    assert after == pytest.approx(2 * before)
+    assert twice.set("workloads.small.demand.forecast", "./forecast.json").resolved().workloads[0].demand.peak_rps == before
 
 
 def test_the_forecast_as_json(server: RecordedServer, folder: Path) -> None:
