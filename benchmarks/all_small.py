@@ -3,8 +3,8 @@
     python -m benchmarks.all_small
 
 Each runs as its own command, one after the other. The last line of standard output is one JSON object: the benchmark's name -> its own
-last line. memory, latency and fit_latency want a table of measurements, held_back a live engine, interference torch; they are named under
-`left_out`.
+last line. memory, latency, fit_latency and forecast want a table of measurements, held_back a live engine, interference torch; they are
+named under `left_out`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SMALL = {
     "soak": ("--minutes", "0.3"),
     "whatif": ("--scenarios", "4"),
 }
-LEFT_OUT = ("fit_latency", "held_back", "interference", "latency", "memory")
+LEFT_OUT = ("fit_latency", "forecast", "held_back", "interference", "latency", "memory")
 
 
 def main() -> int:

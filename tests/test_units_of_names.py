@@ -137,6 +137,8 @@ PLACES = {
 
 # Pure numbers: ratios, ranks of an order, and values whose unit another field names.
 PLAIN = {
+    # RangeAnswer: in the unit of what was asked for
+    "series",
     # TierResult: in the unit that its goal names
     *("bound", "value"),
     # routes: thousandths of a route's traffic; SimulatedGpu.parts: shares of a GPU by engine group

@@ -22,6 +22,9 @@ from profiles.regular_files import read_regular
 from profiles.store.store_folder import Read
 from ullage.inputs import check_target, read_bytes, refuse_unknown_flags, write_text
 
+# Forms of demand whose rates stand in another file.
+_FROM_FILES = ("trace", "forecast")
+
 # What a fleet that is in no file is called in errors and plans.
 UNSAVED = Path("fleet")
 
@@ -31,7 +34,7 @@ class FleetSpec:
     """A declared fleet; nothing in it ever changes: set() gives a changed copy. Two are equal that declare the same under one path.
 
     path names it in errors, and relative file names start from its folder. own_hash is that of the file; None of what is in no file as it
-    is. factors multiply the demand of workloads whose demand is a trace.
+    is. factors multiply the demand of workloads whose demand is a trace or a forecast.
     """
 
     path: Path
@@ -43,8 +46,8 @@ class FleetSpec:
     def set(self, path: str, value: object) -> FleetSpec:
         """A copy with another value at a path; PathError names the nearest spelling.
 
-        A text "x1.5" multiplies what stands there, also the rate of a demand with windows or a trace. None leaves the field out, so that
-        its default counts. What is wrong with a value is said when the fleet is planned, under the same path.
+        A text "x1.5" multiplies what stands there, also the rate of a demand of another form. None leaves the field out, so that its
+        default counts. What is wrong with a value is said when the fleet is planned, under the same path.
 
         >>> import ullage
         >>> fleet = ullage.fleet({"pools": {"h100": {"gpu": "H100-SXM-80GB", "nodes": 1, "gpus_per_node": 2}}})
@@ -55,7 +58,7 @@ class FleetSpec:
         if factor is not None:
             return self._times(path, steps, factor)
         node = None if value is None else node_of(value)
-        factors = tuple(item for item in self.factors if not _replaces_trace(steps, item[0]))
+        factors = tuple(item for item in self.factors if not _replaces_file(steps, item[0]))
         return replace(self, root=with_value(self.root, steps, node), own_hash=None, factors=factors)
 
     def get(self, path: str) -> Any:  # noqa: ANN401 -- texts, lists and mappings as the file says them
@@ -73,7 +76,9 @@ class FleetSpec:
         """Write the fleet as YAML, without the comments of the file that it was read from. Relative names start from the new folder."""
         if self.factors:
             names = ", ".join(name for name, _ in self.factors)
-            raise ValueError(f"{path}: the demand of {names} is a trace times a factor, which a fleet file cannot say; set repeat_rate")
+            raise ValueError(
+                f"{path}: the demand of {names} is that of a file times a factor, which a fleet file cannot say; a trace has repeat_rate"
+            )
         check_target(Path(path))
         write_text(Path(path), yaml.safe_dump(self.root.plain(), sort_keys=False, allow_unicode=True, width=120))
         return Path(path)
@@ -109,10 +114,10 @@ class FleetSpec:
         return replace(self, root=multiplied(self.root, path, factor, default), own_hash=None)
 
     def _demand_times(self, workload: str, factor: Fraction) -> FleetSpec:
-        """More or less of a demand in whichever of its three forms."""
+        """More or less of a demand in whichever of its four forms."""
         place: FieldPath = ("workloads", workload, "demand")
         windows = value_at(self.root, (*place, "windows"))
-        if value_at(self.root, (*place, "trace")) is not None:
+        if any(value_at(self.root, (*place, form)) is not None for form in _FROM_FILES):
             before = dict(self.factors)
             return replace(
                 self, own_hash=None, factors=tuple(sorted({**before, workload: before.get(workload, Fraction(1)) * factor}.items()))
@@ -146,10 +151,10 @@ class FleetSpec:
         return [str(self.path), self.root.plain(), [[name, str(factor)] for name, factor in self.factors]]
 
 
-def _replaces_trace(steps: FieldPath, workload: str) -> bool:
-    """Whether a field holds the trace of a workload's demand: what it is multiplied by goes with it."""
-    trace: FieldPath = ("workloads", workload, "demand", "trace")
-    return trace[: len(steps)] == steps
+def _replaces_file(steps: FieldPath, workload: str) -> bool:
+    """Whether a field holds the trace or forecast of a workload's demand: what it is multiplied by goes with it."""
+    files: list[FieldPath] = [("workloads", workload, "demand", form) for form in _FROM_FILES]
+    return any(file[: len(steps)] == steps for file in files)
 
 
 def spec_of_document(document: Mapping[str, Any]) -> FleetSpec:

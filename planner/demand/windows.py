@@ -1,6 +1,6 @@
 """What a workload asks for over time: arrival rate, burstiness and token lengths per window.
 
-A profile comes from one of three forms: a constant rate, declared windows, or a trace (`demand_from_requests`).
+A profile comes from one of four forms: a constant rate, declared windows, a trace (`demand_from_requests`), or a forecast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The three forms of demand as people write them: a constant rate, windows, a trace."""
+"""The four forms of demand as people write them: a constant rate, windows, a trace, a forecast."""
 
 from __future__ import annotations
 
@@ -122,7 +122,18 @@ class DeclaredTrace(Declared):
     )
 
 
-FORMS = {"rate": "<rate>", "windows": "<windows>", "trace": "<trace>"}
+class DeclaredForecast(Declared):
+    """Demand form 4: from a forecast."""
+
+    forecast: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+        description="File that `ullage demand forecast` wrote. The path starts from the folder of the fleet file. Every hour of the week "
+        "asks for the upper end of the band; hours are of UTC, so hours of windows in the same file must be too.",
+        examples=["forecast.json"],
+    )
+    workload: Text | None = Field(None, description="Its name in the forecast. Default: the name of this workload.")
+
+
+FORMS = {"rate": "<rate>", "windows": "<windows>", "trace": "<trace>", "forecast": "<forecast>"}
 
 
 def _form(value: Any) -> str | None:  # noqa: ANN401 - as above
@@ -131,6 +142,9 @@ def _form(value: Any) -> str | None:  # noqa: ANN401 - as above
 
 
 DeclaredDemand = Annotated[
-    Annotated[DeclaredRate, Tag("<rate>")] | Annotated[DeclaredWindows, Tag("<windows>")] | Annotated[DeclaredTrace, Tag("<trace>")],
+    Annotated[DeclaredRate, Tag("<rate>")]
+    | Annotated[DeclaredWindows, Tag("<windows>")]
+    | Annotated[DeclaredTrace, Tag("<trace>")]
+    | Annotated[DeclaredForecast, Tag("<forecast>")],
     Discriminator(_form),
 ]

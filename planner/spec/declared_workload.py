@@ -51,7 +51,7 @@ class DeclaredWorkload(Declared):
         description="Latency goals. Default: by class, each on its own.",
         examples=[{"ttft_p95": "500ms", "tpot_p95": "50ms"}],
     )
-    demand: DeclaredDemand = Field(description="Exactly one of three forms: a rate, windows or a trace.")
+    demand: DeclaredDemand = Field(description="Exactly one of four forms: a rate, windows, a trace or a forecast.")
     prefix_hit_fraction: Number = Field(
         0.0,
         ge=0,

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from planner.demand.traces import TraceError, parse_trace
 from planner.plan.local_paths import is_local
 from planner.risk import Risk
 from planner.rollout_rules import Rollout
@@ -17,6 +16,7 @@ from planner.spec.budget import budget_problems, disruption_budget
 from planner.spec.declared import DeclaredFleet, DeclaredPolicy, DeclaredPool
 from planner.spec.declared_model import DeclaredModel
 from planner.spec.declared_workload import DeclaredWorkload
+from planner.spec.demand_files import DemandFiles, Recorded
 from planner.spec.errors import SpecError, SpecProblem
 from planner.spec.field_types import Names
 from planner.spec.fleet import Fleet, FleetPool, Model, Policy, Ports, RouterAddress, Workload
@@ -27,7 +27,7 @@ from planner.spec.pool_gpus import GpuFiles, resolve_gpu_types
 from planner.spec.pools import check_size, resolve_pools
 from planner.spec.prompt_splitting import check_splits
 from planner.spec.served import check_blocks, check_mig, local_config, resolve_models
-from planner.spec.workloads import Trace, check_replicas, check_teams, check_together, index_trace, resolve_neighbours, resolve_workloads
+from planner.spec.workloads import check_replicas, check_teams, check_together, resolve_neighbours, resolve_workloads
 from planner.spec.yaml_tree import Node, decode, parse
 from profiles.catalogue import Catalogue
 from profiles.engine_versions import flags_caveat, stop_caveat
@@ -43,7 +43,7 @@ _Part = TypeVar("_Part", bound=Declared)
 def load_fleet(path: Path, text: str | bytes, catalogue: Catalogue, read: Read = read_regular) -> Fleet:
     """The fleet that text declares. path names it in errors and is where relative file names start from.
 
-    read gives the bytes of trace files. Raises SpecError with every problem that can be found at once.
+    read gives the bytes of traces and forecasts. Raises SpecError with every problem that can be found at once.
     """
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     root, problems = parse(str(path), decode(str(path), raw))
@@ -94,7 +94,7 @@ class _Loading:
         declared_models = self._valid(raw, "models", DeclaredModel, names)
         models = resolve_models(declared_models, self.catalogue, self.folder, self._report)
         declared_workloads = self._valid(raw, "workloads", DeclaredWorkload, names)
-        workloads = resolve_workloads(declared_workloads, models, self._traces(), self._report, self._warn)
+        workloads = resolve_workloads(declared_workloads, models, self._recorded(raw), self._report, self._warn)
         workloads = resolve_neighbours(workloads, self._report)
         check_replicas(workloads, self._report)
         check_together(workloads, pools, names.models, self._report)
@@ -154,31 +154,10 @@ class _Loading:
                 continue  # reported by _validate
         return found
 
-    def _traces(self) -> dict[str, Trace]:
-        """Every trace file that is named, read and parsed once; its first mention carries what is wrong with it."""
-        found: dict[str, Trace] = {}
-        failed: set[str] = set()
-        for loc, name in self._trace_names():
-            if name in found or name in failed:
-                continue
-            try:
-                raw = self.read(self.folder / name)
-                found[name] = index_trace(parse_trace(name, raw))
-                self.hashes[name] = hashlib.sha256(raw).hexdigest()
-            except TraceError as error:
-                failed.add(name)
-                self._report(loc, str(error))
-            except (OSError, ValueError) as error:
-                failed.add(name)
-                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-                self._report(loc, f"{name!r} cannot be read: {reason}")
-        return found
-
-    def _trace_names(self) -> Iterator[tuple[Loc, str]]:
-        for workload in _children(_child(self.root, "workloads")):
-            trace = _child(_child(_child(_child(self.root, "workloads"), workload), "demand"), "trace")
-            if trace is not None and isinstance(trace.value, str) and trace.value:
-                yield ("workloads", workload, "demand", "trace"), trace.value
+    def _recorded(self, raw: dict[str, Any]) -> Recorded:
+        """The traces and forecasts that demands name."""
+        files = DemandFiles(self.folder, self.read, self.hashes, self._report)
+        return Recorded(files.traces(raw), files.forecasts(raw))
 
     def _policy(self, raw: dict[str, Any], names: Names, pools: tuple[FleetPool, ...]) -> Policy | None:
         try:

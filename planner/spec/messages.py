@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from planner.spec.declared_demand import FORMS, DeclaredRate, DeclaredTrace, DeclaredWindows
+from planner.spec.declared_demand import FORMS, DeclaredForecast, DeclaredRate, DeclaredTrace, DeclaredWindows
 from planner.spec.declared_gpu import DeclaredGpuType
 from planner.spec.errors import SpecProblem
 from planner.spec.field_types import HOST_PATTERN, NAME_PATTERN
@@ -24,6 +24,7 @@ _TAGGED: dict[int | str, type[Declared]] = {
     "<rate>": DeclaredRate,
     "<windows>": DeclaredWindows,
     "<trace>": DeclaredTrace,
+    "<forecast>": DeclaredForecast,
     "<gpu type>": DeclaredGpuType,
 }
 # What pydantic adds to a place and does not stand in the file: the form of a demand or GPU type, and that a key is wrong.
@@ -150,7 +151,8 @@ def _other(kind: str, value: Any, context: dict[str, Any], message: str) -> str:
         found = [key for key in FORMS if key in value] if isinstance(value, dict) else []
         close = [] if found or not isinstance(value, dict) else [form for form in (nearest(key, FORMS) for key in value) if form]
         held = ", ".join(found or list(value)[:5]) if isinstance(value, dict) else _shown(value)
-        return f"needs exactly one of rate, windows or trace; found {held or 'nothing'}{f'; did you mean {close[0]!r}?' if close else ''}"
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"needs exactly one of rate, windows, trace or forecast; found {held or 'nothing'}{hint}"
     if kind == "string_pattern_mismatch":
         return f"{_shown(value)} is not {_PATTERNS.get(context['pattern'], 'like ' + context['pattern'])}"
     if kind in ("too_short", "string_too_short"):

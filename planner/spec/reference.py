@@ -30,6 +30,7 @@ _SECTIONS = (
     ("workloads.NAME.demand: windows", "DeclaredWindows"),
     ("workloads.NAME.demand.windows[]", "DeclaredWindow"),
     ("workloads.NAME.demand: a trace", "DeclaredTrace"),
+    ("workloads.NAME.demand: a forecast", "DeclaredForecast"),
     ("policy", "DeclaredPolicy"),
     ("policy.risk", "DeclaredRisk"),
     ("policy.disruption_budget", "DeclaredBudget"),

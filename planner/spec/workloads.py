@@ -18,10 +18,12 @@ from planner.demand.windows import (
     window_edges,
 )
 from planner.latency_classes import LatencyClass
-from planner.spec.declared_demand import DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow
+from planner.spec.declared_demand import DeclaredForecast, DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow
 from planner.spec.declared_workload import DeclaredWorkload
+from planner.spec.demand_files import Recorded, Trace
 from planner.spec.errors import RefusedDemandError
 from planner.spec.fleet import BYTES_PER_TOKEN, FleetPool, Model, Workload
+from planner.spec.forecast_demand import demand_from_forecast
 from planner.spec.messages import Loc
 from planner.spec.nearest import nearest
 from planner.spec.pools import Report
@@ -47,39 +49,22 @@ CLASS_DEFAULTS: dict[LatencyClass, ClassDefaults] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """A parsed trace, its requests by tenant, and its span: the last arrival of all tenants."""
-
-    requests: tuple[TraceRequest, ...]
-    by_tenant: Mapping[str, tuple[TraceRequest, ...]]
-    span_s: float
-
-
-def index_trace(requests: Sequence[TraceRequest]) -> Trace:
-    """Group a trace by tenant once, for all workloads that read it."""
-    by_tenant: defaultdict[str, list[TraceRequest]] = defaultdict(list)
-    for request in requests:
-        by_tenant[request.tenant].append(request)
-    return Trace(tuple(requests), {tenant: tuple(own) for tenant, own in by_tenant.items()}, requests[-1].arrival_s)
-
-
 # What a model with task: embed answers, in the formulas that count tokens.
 ONE_ANSWER = fixed_length(1)
 
 
 def resolve_workloads(
-    declared: Mapping[str, DeclaredWorkload], models: Sequence[Model], traces: Mapping[str, Trace], report: Report, warn: Report
+    declared: Mapping[str, DeclaredWorkload], models: Sequence[Model], recorded: Recorded, report: Report, warn: Report
 ) -> tuple[Workload, ...]:
     """The workloads whose demand is usable; everything else goes to report, what is only suspicious to warn."""
     by_name = {name: model for model in models for name in (model.name, *(adapter.name for adapter in model.adapters))}
     found: list[Workload] = []
     for name, workload in declared.items():
         model = by_name.get(workload.model)
-        if model is None or (isinstance(workload.demand, DeclaredTrace) and workload.demand.trace not in traces):
+        if model is None or recorded.lacks(workload.demand):
             continue  # what is wrong with those is reported already
         try:
-            demand, splits = _demand(name, workload, model, traces, warn)
+            demand, splits = _demand(name, workload, model, recorded, warn)
         except RefusedDemandError as error:
             report(("workloads", name, "demand", *error.loc), str(error))
             continue
@@ -193,14 +178,16 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
 
 
 def _demand(
-    name: str, declared: DeclaredWorkload, model: Model, traces: Mapping[str, Trace], warn: Report
+    name: str, declared: DeclaredWorkload, model: Model, recorded: Recorded, warn: Report
 ) -> tuple[DemandProfile, tuple[SplitDemand, ...]]:
     """The demand of a workload, and the ways to divide it where that is asked for."""
     demand, splits = declared.demand, declared.split == "prompt_length"
     if isinstance(demand, DeclaredTrace):
-        requests, measured = _from_trace(name, demand, model, traces[demand.trace], warn)
+        requests, measured = _from_trace(name, demand, model, recorded.traces[demand.trace], warn)
         return measured(requests), split_requests(requests, measured) if splits else ()
-    if isinstance(demand, DeclaredRate):
+    if isinstance(demand, DeclaredForecast):
+        profile = demand_from_forecast(name, demand, model, recorded.forecasts[demand.forecast], ONE_ANSWER)
+    elif isinstance(demand, DeclaredRate):
         profile = constant_demand(demand.rate_rps, *_both(demand, (), model))
     else:
         profile = demand_from_windows(demand, lambda window, here: _both(window, here, model))

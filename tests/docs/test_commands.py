@@ -17,6 +17,7 @@ from tests.executor.nvml.fake_driver import H100, pretend
 from tests.ports import free_ports
 from tests.profiles.sources.samples import FIXTURES
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
+from tests.ullage.demand.recorded_server import RecordedServer, recorded_server
 from tests.ullage.test_plan_command import FIGURES
 from ullage.cli.main import app
 
@@ -29,6 +30,7 @@ TARGETS = frozenset(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(e
 TENANTS = dict.fromkeys(("README.md", "docs/whatif.md"), ("chat", "summaries", "completion"))
 # What a cluster's scheduler hands out whole: a GPU for each model.
 WHOLE_GPUS = {"h100": {"gpu": "H100-SXM-80GB", "nodes": 1, "gpus_per_node": 4, "price": "3 USD/h", "sharing": ["exclusive"]}}
+PROMETHEUS = "http://127.0.0.1:9090"
 SMALL_FLEET = ("small", "middle", "large")
 
 
@@ -64,13 +66,20 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         assert ullage("destroy", "-y").code == 0
 
 
+@pytest.fixture
+def recorded() -> Iterator[RecordedServer]:
+    """What stands at the address of the Prometheus server that documents name."""
+    with recorded_server() as known:
+        yield known
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("document", WITH_COMMANDS, ids=name_of)
-def test_commands_run_in_the_order_shown(document: Path, folder: Path) -> None:
+def test_commands_run_in_the_order_shown(document: Path, folder: Path, recorded: RecordedServer) -> None:
     for command in commands(document):
         if command.runs:
             # a README's `destroy` finds nothing when `apply` is only checked, and says so
-            result = ullage(*command.words[1:])
+            result = ullage(*(word.replace(PROMETHEUS, recorded.url) for word in command.words[1:]))
             assert result.code == 0, f"{command.where}: {' '.join(command.words)}\n{result.err}"
 
 
@@ -124,6 +133,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("explain.md", ["explain"]),
         ("report.md", ["report"]),
         ("quote.md", ["quote"]),
+        ("demand.md", ["demand pull", "demand forecast"]),
         ("whatif.md", ["whatif"]),
         ("catalogue.md", ["catalogue gpus", "catalogue models"]),
         ("discover.md", ["discover"]),

@@ -93,7 +93,7 @@ def test_a_saved_fleet_is_read_again_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_trace_times_a_factor_is_not_saved_as_something_else(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="arena-00 is a trace times a factor"):
+    with pytest.raises(ValueError, match="arena-00 is that of a file times a factor"):
         load(DEMO).set("workloads.arena-00.rate", "x2").save(tmp_path / "next.yaml")
 
 

@@ -10,6 +10,7 @@ import typer
 from ullage.cli import (
     catalogue,
     declare,
+    demand,
     demo,
     diff,
     discover,
@@ -45,7 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 FAMILIES = (
-    *(declare, discover, takeover, planning, diff, render, explain, report, whatif, quote, fit),
+    *(declare, discover, takeover, demand, planning, diff, render, explain, report, whatif, quote, fit),
     *(run, keep, past, traffic, profile, catalogue, demo, version),
 )
 for module in FAMILIES:

@@ -1,0 +1,1 @@
+"""Demand as it was measured: asked of a Prometheus server."""
