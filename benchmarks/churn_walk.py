@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,18 +14,18 @@ from profiles.catalogue import builtin
 GPUS_PER_NODE = 4
 CLASSES = ("interactive", "standard", "standard", "background")
 
-# Models and rates per GPU of the fleet at which eight of them, one each, keep about half of its H100 busy: an assumption.
+# Models and rates per GPU of the fleet at which six of them take about a third of its H100: an assumption.
 SERVED = (
-    ("meta-llama/Llama-3.1-8B", 2.0),
-    ("Qwen/Qwen3-14B", 1.0),
-    ("Qwen/Qwen2.5-7B-Instruct", 2.0),
-    ("meta-llama/Llama-3.2-3B", 3.0),
-    ("Qwen/Qwen3-32B-FP8", 0.4),
-    ("google/gemma-2-9b", 0.8),
-    ("Qwen/Qwen3-1.7B", 4.0),
-    ("mistralai/Mistral-7B-Instruct-v0.3", 1.0),
-    ("Qwen/Qwen3-0.6B", 4.0),
-    ("microsoft/Phi-4-mini-instruct", 1.5),
+    ("meta-llama/Llama-3.1-8B", 0.98),
+    ("Qwen/Qwen3-14B", 0.49),
+    ("Qwen/Qwen2.5-7B-Instruct", 0.98),
+    ("meta-llama/Llama-3.2-3B", 1.5),
+    ("Qwen/Qwen3-32B-FP8", 0.2),
+    ("google/gemma-2-9b", 0.39),
+    ("Qwen/Qwen3-1.7B", 2),
+    ("mistralai/Mistral-7B-Instruct-v0.3", 0.49),
+    ("Qwen/Qwen3-0.6B", 2),
+    ("microsoft/Phi-4-mini-instruct", 0.72),
 )
 # So many of them are there at first.
 FIRST = 6
@@ -33,7 +33,7 @@ LEAST, MOST = 3, len(SERVED)
 
 # Our choice: a step moves every rate by up to a fifth, and no rate leaves this range around the first one.
 STEP_FACTOR = 1.2
-LEAST_FACTOR, MOST_FACTOR = 0.25, 3.0
+LEAST_FACTOR, MOST_FACTOR = 0.25, 2.0
 # Our choice: so many of the steps also edit the fleet.
 EDITED_FRACTION = 0.5
 
@@ -60,7 +60,7 @@ def walk(gpus: int, steps: int, seed: int) -> Iterator[dict[str, Any]]:
         yield _written(gpus, nodes, sorted(present), factors)
 
 
-def loaded(written: dict[str, Any], **policy: Any) -> Fleet:
+def loaded(written: dict[str, Any], **policy: Sequence[str]) -> Fleet:
     """The fleet of a step, with parts of its policy set."""
     return load_fleet(Path("fleet.yaml"), json.dumps({**written, "policy": policy}), builtin())
 
