@@ -134,14 +134,23 @@ def test_the_search_finds_what_brute_force_finds(world: tuple[State, Desired]) -
         assert disturbance(state, desired, diff(state, desired)) <= found.cost
 
 
-def test_who_needs_the_room_of_another_model_waits_for_its_successor() -> None:
-    """The greedy starts b at once where only c's successor would have had room."""
-    before = (placed("c-0", 0, 50_000), placed("a-0", 1, 79_000, port=8101))
-    after = (placed("b-0", 0, 29_000, port=8102), placed("c-0", 1, 50_000, port=8103))
-    state, desired = worlds_of(before, after, 2)
+@pytest.mark.parametrize("models", ["a", "abcd"])
+def test_a_port_that_is_free_decides_who_goes_first(models: str) -> None:
+    """By name the first of two goes first: but its successor waits for the port of the other one. Four such pairs are four searches."""
+    before, after = (
+        [
+            placed(f"{model}-{part}", 2 * pair + part, 9600, port=8100 + 10 * pair + 2 * part if old else 8102 + 10 * pair + part)
+            for pair, model in enumerate(models)
+            for part in (0, 1)
+        ]
+        for old in (True, False)
+    )
+    state, desired = worlds_of(before, after, 2 * len(models))
+    assert {item.unavailable_s for item in outages(state, desired, greedy_diff(state, desired))} == {95.0 + 60.0}
     plan = change(state, desired)
+    assert plan.outages == ()
     assert list(action_problems(plan, state, builtin().gpu)) == []
-    assert [action.replica for action in plan.actions if isinstance(action, Start)][-1:] == ["c-0"]
+    assert [action.replica for action in plan.actions if isinstance(action, Start)][:2] == ["a-1", "a-0"]
 
 
 @pytest.mark.parametrize(
