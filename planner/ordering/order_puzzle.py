@@ -29,7 +29,7 @@ NO_SPARE = OrderSpare()
 
 
 @dataclass(frozen=True, slots=True)
-class SeatRoom:
+class _SeatRoom:
     """A GPU that something starts on: MiB that are left beside what stays, and what its going and coming replicas take (bit, MiB)."""
 
     free_mib: int
@@ -38,7 +38,7 @@ class SeatRoom:
 
 
 @dataclass(frozen=True, slots=True)
-class NameNeed:
+class _NameNeed:
     """A served name: so many ready replicas, of which so many stay; bits of those that go and come."""
 
     name: str
@@ -49,7 +49,7 @@ class NameNeed:
 
 
 @dataclass(frozen=True, slots=True)
-class CapacityNeed:
+class _CapacityNeed:
     """A model: requests/s it must be able to serve beyond what stays; those that go and come (bit, requests/s)."""
 
     capacity_rps: float
@@ -67,10 +67,10 @@ class OrderPuzzle:
     going: tuple[Replica, ...]
     coming: tuple[Replica, ...]
     waits: tuple[int, ...]
-    rooms: tuple[SeatRoom, ...]
+    rooms: tuple[_SeatRoom, ...]
     seats: tuple[tuple[int, ...], ...]
-    needs: tuple[NameNeed, ...]
-    capacities: tuple[CapacityNeed, ...]
+    needs: tuple[_NameNeed, ...]
+    capacities: tuple[_CapacityNeed, ...]
     most_leaving: int
     start_ms: tuple[int, ...]
 
@@ -150,7 +150,7 @@ def _room(
     coming: tuple[Sequence[Replica], Sequence[Sequence[_Gpu]]],
     held: Sequence[Replica],
     spare: OrderSpare,
-) -> SeatRoom:
+) -> _SeatRoom:
     """MIG slots are free or not, whatever memory is left: there nothing is counted."""
 
     def taken_mib(replica: Replica) -> int:
@@ -160,7 +160,7 @@ def _room(
     known_mib = world.room_mib.get(seat)
     unlimited = any(item.mig is not None or item.name in spare.moved for _, item in here)
     room_mib = 1 << 62 if unlimited else (known_mib or 0) + spare.extra_mib.get(seat, 0)
-    return SeatRoom(
+    return _SeatRoom(
         free_mib=room_mib - sum(taken_mib(item) for item in held if seat in seats_of(item)),
         going=tuple((1 << bit, taken_mib(item)) for bit, item in enumerate(going) if seat in seats_of(item)),
         coming=tuple((bit, taken_mib(item)) for bit, item in here),
@@ -169,16 +169,16 @@ def _room(
 
 def _name_needs(
     going: Sequence[Replica], coming: Sequence[Replica], held: Sequence[Replica], least: Mapping[str, int]
-) -> Iterable[NameNeed]:
+) -> Iterable[_NameNeed]:
     for name, count in sorted(least.items()):
         out, back = (sum(1 << bit for bit, item in enumerate(items) if name in item.args.names) for items in (going, coming))
         if out:
-            yield NameNeed(name, count, sum(name in item.args.names for item in held), out, back)
+            yield _NameNeed(name, count, sum(name in item.args.names for item in held), out, back)
 
 
 def _capacity_needs(
     world: Transition, going: Sequence[Replica], coming: Sequence[Replica], held: Sequence[Replica]
-) -> Iterable[CapacityNeed]:
+) -> Iterable[_CapacityNeed]:
     staying_rps: defaultdict[str, float] = defaultdict(float)
     for item in held:
         staying_rps[item.served_name] += item.capacity_rps
@@ -187,7 +187,7 @@ def _capacity_needs(
             tuple((1 << bit, item.capacity_rps) for bit, item in enumerate(items) if item.served_name == name) for items in (going, coming)
         )
         if out:
-            yield CapacityNeed(capacity_rps * (1 - RELATIVE) - staying_rps[name], out, back)
+            yield _CapacityNeed(capacity_rps * (1 - RELATIVE) - staying_rps[name], out, back)
 
 
 def connected(world: Transition) -> list[frozenset[str]]:
