@@ -157,6 +157,12 @@ def test_a_port_that_is_free_decides_who_goes_first(models: str) -> None:
     ("before", "after", "gpus", "words"),
     [
         ([placed("a-0", 0, 45_000)], [placed("a-0", 0, 40_000, length=4096)], 1, "one more free GPU of pool h100 would avoid it"),
+        (
+            [placed("a-0", 0, 45_000)],
+            [placed("a-0", 0, 40_000, length=4096)],
+            2,
+            "a copy on the free GPU 1 of h100-0 for the time of the change would avoid it, but plans make none yet",
+        ),
         ([placed("a-0", 0, 45_000)], [placed("a-1", 0, 40_000, port=8101)], 1, "4.8 GiB more memory on h100-0 GPU 0 would avoid it"),
         ([placed("a-0", 0, 45_000)], [placed("a-1", 1, 40_000)], 2, "one more port on 127.0.0.1 would avoid it (policy.ports)"),
     ],
