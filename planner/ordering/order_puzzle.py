@@ -14,6 +14,8 @@ _Gpu = tuple[str, int]
 
 # Our choice: with so many going and coming replicas all orders are looked through.
 MOST_MOVERS = 14
+# Our choice: of changes with more of them no groups are looked for, which would take seconds.
+MOST_GROUPED = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,9 @@ def _capacity_needs(
 
 
 def connected(world: Transition) -> list[frozenset[str]]:
-    """The movers in groups that have nothing to do with each other: no GPU, no name, no address, no served name."""
+    """The movers in groups that have nothing to do with each other: no GPU, no name, no address, no served name; none of too many."""
+    if len(world.going) + len(world.coming) > MOST_GROUPED:
+        return []
     groups: list[tuple[set[str], set[object]]] = []
     for replica in (*world.going, *world.coming):
         names: set[str] = {replica.name}

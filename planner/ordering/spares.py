@@ -52,7 +52,7 @@ def _spares(world: Transition, outage: Outage, groups: Sequence[frozenset[str]])
     """The cheapest first: what it is in words, the spare, and the movers that it is tried with."""
     coming = [replica for replica in world.coming if outage.served_name in replica.args.names]
     group = next((group for group in groups if any(replica.name in group for replica in coming)), frozenset())
-    if not coming or sum(replica.name in group for replica in (*world.going, *world.coming)) > MOST_MOVERS:
+    if not coming or not group or sum(replica.name in group for replica in (*world.going, *world.coming)) > MOST_MOVERS:
         return
     for host in sorted({replica.host for replica in coming}):
         yield f"one more port on {host} would avoid it (policy.ports)", OrderSpare(ports=True), group
