@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "tests" / "benchmarks" / "fixtures"
 SMALL = {
+    "churn": ("--steps", "2", "--gpus", "4"),
     "consolidation": (str(ROOT / "examples" / "demo" / "arena27.csv.gz"),),
     "mig_published": (str(FIXTURES / "mig_published.json"),),
     "queueing": (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planner.diff import diff
+from planner.ordering.spares import with_spares
 from planner.outages import outages
 from planner.plan import Desired, Plan, Prior, State, TierResult, state_hash
 from planner.repairs import NO_REPAIRS, Repairs
@@ -16,5 +17,5 @@ def change(state: State, desired: Desired, churn: TierResult | None = None, repa
         prior=Prior(serial=state.serial, state_hash=state_hash(state)),
         actions=actions,
         churn=churn,
-        outages=outages(state, desired, actions),
+        outages=with_spares(state, desired, outages(state, desired, actions), repairs),
     )

@@ -2,7 +2,9 @@
 
 Replicas that fit beside everything that runs start first. Then, in rounds: the router leaves those that can be spared, they drain and stop,
 GPUs change their MIG layout, and what has room by now starts. Where none can be spared, one of a model stops and its successor starts
-before the next one. The final routes are set last; on the way a model of the plan without a ready replica stays known to the router.
+before the next one. Where that leaves a model without what it must have, all orders are looked through, and the one that clients notice
+least is taken (planner/ordering). The final routes are set last; on the way a model of the plan without a ready replica stays known to
+the router.
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from planner.ordering.disturbance import disturbance
+from planner.ordering.order_search import Wave
+from planner.ordering.searched import searched_waves
+from planner.outages import least_ready, outages
 from planner.plan import Action, Desired, Drain, Replica, Route, SetRoutes, Sleep, Start, State, Stop
 from planner.repairs import NO_REPAIRS, Repairs
 from planner.transition import Transition, layouts_to_change
@@ -19,33 +25,104 @@ _Why = Callable[[Replica], str]
 
 def diff(state: State, desired: Desired, repairs: Repairs = NO_REPAIRS) -> tuple[Action, ...]:
     """Actions that turn a state into the desired world; empty when nothing differs and nothing is to be repaired."""
-    repairs = _with_sleepers(state, desired, repairs)
-    world = Transition(state, desired, layouts_to_change(state, desired), repairs.names)
-    routes = state.routes
-    before = {replica.name for replica in state.replicas}
-    why = _why_going(desired, repairs)
-    # whoever waits for them waits in vain: they make room before anything else happens
-    useless = [replica for replica in world.going if replica.name in repairs.useless]
-    actions = _leave(world, useless, routes, why)
-    routes = world.routes(useless) if useless else routes
-    world.stop(useless)
-    unready = world.routes()
-    first: list[Action] = [*world.repartition(), *(_start(replica, before) for replica in world.start())]
-    if first and routes and {route.served_name for route in unready} != {route.served_name for route in routes}:
-        routes = unready
-        actions.append(SetRoutes(routes=routes, reason="name the models that start: 503 until one is ready"))
-    actions += first
+    leading = _Leading(state, desired, _with_sleepers(state, desired, repairs))
+    actions = leading.by(_greedy)
+    told = () if state.asleep or desired.asleep else outages(state, desired, actions)
+    if not told:
+        return actions
+    weighed = disturbance(state, desired, actions)
+    hurt = frozenset(outage.served_name for outage in told)
+    waves = searched_waves(leading.world(), least_ready(state, desired), hurt, lambda held: _greedy_waves(leading.world(), held), weighed)
+    if waves is None:
+        return actions
+    searched = leading.by(lambda _: iter(waves))
+    return searched if disturbance(state, desired, searched) < weighed else actions
+
+
+def greedy_diff(state: State, desired: Desired, repairs: Repairs = NO_REPAIRS) -> tuple[Action, ...]:
+    """The same without a search: what can be spared leaves first, then one of a model at a time."""
+    return _Leading(state, desired, _with_sleepers(state, desired, repairs)).by(_greedy)
+
+
+def _greedy(world: Transition) -> Iterator[Wave]:
+    """Waves as the world is when they are asked for."""
+    yield Wave((), None)
     while world.going or world.coming:
-        leaving = world.unneeded() or world.forced()
-        actions += _leave(world, leaving, routes, why)
-        routes = world.routes(leaving)
+        yield Wave(tuple(replica.name for replica in world.unneeded() or world.forced()), None)
+
+
+class _Leading:
+    """How waves become actions."""
+
+    def __init__(self, state: State, desired: Desired, repairs: Repairs) -> None:
+        self._state = state
+        self._desired = desired
+        self._repairs = repairs
+        self._before = {replica.name for replica in state.replicas}
+        self._why = _why_going(desired, repairs)
+
+    def world(self) -> Transition:
+        """What runs once those are gone that serve nobody."""
+        world = self._all()
+        world.stop(self._useless(world))
+        return world
+
+    def _all(self) -> Transition:
+        return Transition(self._state, self._desired, layouts_to_change(self._state, self._desired), self._repairs.names)
+
+    def _useless(self, world: Transition) -> list[Replica]:
+        return [replica for replica in world.going if replica.name in self._repairs.useless]
+
+    def by(self, waves: Callable[[Transition], Iterator[Wave]]) -> tuple[Action, ...]:
+        """The actions of waves, which are asked for one by one."""
+        state, desired, world = self._state, self._desired, self._all()
+        routes = state.routes
+        # whoever waits for them waits in vain: they make room before anything else happens
+        useless = self._useless(world)
+        actions = _leave(world, useless, routes, self._why)
+        routes = world.routes(useless) if useless else routes
+        world.stop(useless)
+        unready = world.routes()
+        coming = waves(world)
+        first = self._started(world, next(coming), anyhow=False)
+        if first and routes and {route.served_name for route in unready} != {route.served_name for route in routes}:
+            routes = unready
+            actions.append(SetRoutes(routes=routes, reason="name the models that start: 503 until one is ready"))
+        actions += first
+        for wave in coming:
+            going = {replica.name: replica for replica in world.going}
+            leaving = [going[name] for name in wave.leaving]
+            without = world.routes(leaving)
+            if not leaving and wave.starting and without != routes:
+                actions.append(SetRoutes(routes=without, reason="let in replicas that are ready"))
+            actions += _leave(world, leaving, routes, self._why)
+            routes = without
+            world.stop(leaving)
+            # when nothing is left to stop there is room for all, or the plan is wrong, which is the checker's to say
+            actions += self._started(world, wave, anyhow=not world.going)
+        actions += world.repartition()
+        if routes != desired.routes or state.router != desired.router:
+            actions.append(SetRoutes(routes=desired.routes, reason="route to the desired replicas"))
+        return (*actions, *_sleeps(state, desired, actions))
+
+    def _started(self, world: Transition, wave: Wave, *, anyhow: bool) -> list[Action]:
+        """Layouts that can change, then starts."""
+        changed = world.repartition()
+        started = world.start(anyhow=anyhow) if wave.starting is None else world.begin(wave.starting)
+        return [*changed, *(_start(replica, self._before) for replica in started)]
+
+
+def _greedy_waves(world: Transition, names: frozenset[str]) -> list[Wave]:
+    """What the greedy does to those alone, by name."""
+    world.limit_to(names)
+    done: list[Wave] = []
+    for number, wave in enumerate(_greedy(world)):
+        leaving = [replica for replica in world.going if replica.name in wave.leaving]
         world.stop(leaving)
-        # when nothing is left to stop there is room for all, or the plan is wrong, which is the checker's to say
-        actions += [*world.repartition(), *(_start(replica, before) for replica in world.start(anyhow=not world.going))]
-    actions += world.repartition()
-    if routes != desired.routes or state.router != desired.router:
-        actions.append(SetRoutes(routes=desired.routes, reason="route to the desired replicas"))
-    return (*actions, *_sleeps(state, desired, actions))
+        world.repartition()
+        started = world.start(anyhow=number > 0 and not world.going)
+        done.append(Wave(wave.leaving, tuple(replica.name for replica in started)))
+    return done
 
 
 def _with_sleepers(state: State, desired: Desired, repairs: Repairs) -> Repairs:

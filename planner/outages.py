@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -43,7 +43,7 @@ def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[
     wanted = {replica.name: replica for replica in desired.replicas}
     serving = {replica.name: replica.args.names for replica in state.replicas}
     routed = _counts(state.routes)
-    least = _least(routed, desired)
+    least = least_ready(state, desired)
     lacks: defaultdict[str, _Lack] = defaultdict(_Lack)
     sleepers = _Sleepers(state, desired)
     for kind, group in groupby(actions, key=lambda action: action.kind):
@@ -60,7 +60,7 @@ def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[
         starts = [wanted[action.replica] for action in batch if isinstance(action, Start) and action.replica in wanted]
         leaving_s = _LEAVING_S.get(kind, 0.0)
         woken = [action.replica for action in batch if isinstance(action, Wake)]
-        duration_s = _duration_s(starts) + leaving_s + sum(map(sleepers.spent_s, batch))
+        duration_s = batch_s(kind, starts) + sum(map(sleepers.spent_s, batch))
         for name, count in least.items() if duration_s else ():
             has = routed.get(name, 0)
             if has >= count:
@@ -97,8 +97,9 @@ def _counts(routes: Sequence[Route]) -> dict[str, int]:
     return {route.served_name: len(route.backends) for route in routes}
 
 
-def _least(before: Mapping[str, int], desired: Desired) -> dict[str, int]:
+def least_ready(state: State, desired: Desired) -> dict[str, int]:
     """Replicas that each name served before and after should have at every moment."""
+    before = _counts(state.routes)
     asked = {model.served_name: model.min_replicas for model in desired.rules.models}
     for name, count in desired.rules.disruption_budget.min_available.items():
         asked[name] = max(count, asked.get(name, 0))
@@ -108,14 +109,14 @@ def _least(before: Mapping[str, int], desired: Desired) -> dict[str, int]:
     return {name: count for name, count in sorted(least.items()) if count}
 
 
-def _duration_s(starts: Sequence[Replica]) -> float:
-    """From the first start of a batch to the last replica that is ready."""
+def batch_s(kind: str, starts: Sequence[Replica]) -> float:
+    """Seconds that apply may take for neighbouring actions of one kind: until the last of the starts is ready, or all have left."""
     ready_s: defaultdict[tuple[str, int], float] = defaultdict(float)
     for replica in starts:
         seats = [(replica.node, gpu) for gpu in replica.gpus]
         done_s = max((ready_s[seat] for seat in seats), default=0.0) + replica.start_s
         ready_s.update(dict.fromkeys(seats, done_s))
-    return max(ready_s.values(), default=0.0)
+    return max(ready_s.values(), default=0.0) + _LEAVING_S.get(kind, 0.0)
 
 
 def _outage(name: str, lack: _Lack, least: int) -> Outage:

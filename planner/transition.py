@@ -11,7 +11,7 @@ from planner.routes import routes_for
 _Gpu = tuple[str, int]
 
 # Rates are floats: what is short of a demand by less than one part in a million is not short.
-_RELATIVE = 1e-6
+RELATIVE = 1e-6
 
 
 def same_engine(one: Replica | None, other: Replica) -> bool:
@@ -47,16 +47,16 @@ class Transition:
             # one that stays counts with what is expected of it from now on
             self._add(replica if name in going else after[name])
         self._desired = desired
-        self._most_leaving = desired.rules.disruption_budget.max_concurrent
-        self._room_mib = {(gpu.node, gpu.index): gpu.memory_mib - gpu.headroom_mib - gpu.taken_mib for gpu in desired.gpus}
-        self._needs = _needs(state, desired)
+        self.most_leaving = desired.rules.disruption_budget.max_concurrent
+        self.room_mib = {(gpu.node, gpu.index): gpu.memory_mib - gpu.headroom_mib - gpu.taken_mib for gpu in desired.gpus}
+        self.needs = needs(state, desired)
 
     def _add(self, replica: Replica) -> None:
         self._running[replica.name] = replica
         if replica.name not in self._sleepers:
             self._models[replica.served_name].add(replica.name)
-        self._addresses[_address(replica)] = replica.name
-        for key in _gpus(replica):
+        self._addresses[address_of(replica)] = replica.name
+        for key in seats_of(replica):
             self._gpus[key].add(replica.name)
 
     def routes(self, leaving: Iterable[Replica] = ()) -> tuple[Route, ...]:
@@ -67,6 +67,15 @@ class Transition:
         names = {replica.name for replica in leaving} | self._sleepers
         staying = [replica for replica in self._running.values() if replica.name not in names]
         return routes_for(staying, [route.served_name for route in self._desired.routes])
+
+    def running(self) -> list[Replica]:
+        """All that runs now, by name."""
+        return [replica for _, replica in sorted(self._running.items())]
+
+    def limit_to(self, names: Set[str]) -> None:
+        """Only those are still to stop or start; the others stay as they are."""
+        self.going = [replica for replica in self.going if replica.name in names]
+        self.coming = [replica for replica in self.coming if replica.name in names]
 
     def repartition(self) -> list[Repartition]:
         """Change the layouts that nothing keeps from changing."""
@@ -87,13 +96,22 @@ class Transition:
         self.coming = waiting
         return started
 
+    def begin(self, names: Sequence[str]) -> list[Replica]:
+        """Start those of these names, in this order, whatever room there is."""
+        waiting = {replica.name: replica for replica in self.coming}
+        started = [waiting.pop(name) for name in names]
+        for replica in started:
+            self._add(replica)
+        self.coming = list(waiting.values())
+        return started
+
     def stop(self, leaving: Sequence[Replica]) -> None:
         """Let replicas go."""
         for replica in leaving:
             del self._running[replica.name]
             self._models[replica.served_name].discard(replica.name)
-            self._addresses.pop(_address(replica), None)
-            for key in _gpus(replica):
+            self._addresses.pop(address_of(replica), None)
+            for key in seats_of(replica):
                 self._gpus[key].discard(replica.name)
         names = {replica.name for replica in leaving}
         self.going = [replica for replica in self.going if replica.name not in names]
@@ -102,7 +120,7 @@ class Transition:
         """As many of those that go as can stop while every model keeps the replicas and the capacity it needs."""
         leaving: dict[str, Replica] = {}
         for replica in self.going:
-            if len(leaving) == self._most_leaving:
+            if len(leaving) == self.most_leaving:
                 break
             if not self._missed({*leaving, replica.name}, replica.served_name):
                 leaving[replica.name] = replica
@@ -119,19 +137,23 @@ class Transition:
         models: set[str] = set()
         gpus: set[_Gpu] = set()
         for replica in mildest:
-            if len(leaving) == self._most_leaving:
+            if len(leaving) == self.most_leaving:
                 break
-            if replica.served_name in models or gpus & set(_gpus(replica)) or (leaving and self._successor_starts(replica, leaving.keys())):
+            if (
+                replica.served_name in models
+                or gpus & set(seats_of(replica))
+                or (leaving and self._successor_starts(replica, leaving.keys()))
+            ):
                 continue
             leaving[replica.name] = replica
             models.add(replica.served_name)
-            gpus.update(_gpus(replica))
+            gpus.update(seats_of(replica))
         return list(leaving.values())
 
     def _unblocks(self, replica: Replica) -> bool:
         """Whether something that comes is on a GPU of it, or wants its name or address."""
         return any(
-            set(_gpus(replica)) & set(_gpus(other)) or replica.name == other.name or _address(replica) == _address(other)
+            set(seats_of(replica)) & set(seats_of(other)) or replica.name == other.name or address_of(replica) == address_of(other)
             for other in self.coming
         )
 
@@ -140,15 +162,15 @@ class Transition:
 
     def _missed(self, leaving: Set[str], served_name: str) -> bool:
         """Whether a model would lack replicas or capacity without those."""
-        replicas, capacity_rps = self._needs.get(served_name, (0, 0.0))
+        replicas, capacity_rps = self.needs.get(served_name, (0, 0.0))
         left = self._models[served_name] - leaving
-        return len(left) < replicas or sum(self._running[name].capacity_rps for name in left) < capacity_rps * (1 - _RELATIVE)
+        return len(left) < replicas or sum(self._running[name].capacity_rps for name in left) < capacity_rps * (1 - RELATIVE)
 
     def _may_start(self, replica: Replica, leaving: Set[str] = frozenset()) -> bool:
-        for taken in (replica.name if replica.name in self._running else None, self._addresses.get(_address(replica))):
+        for taken in (replica.name if replica.name in self._running else None, self._addresses.get(address_of(replica))):
             if taken is not None and taken not in leaving:
                 return False
-        return all(self._has_room(replica, key, self._on(key, leaving)) for key in _gpus(replica))
+        return all(self._has_room(replica, key, self._on(key, leaving)) for key in seats_of(replica))
 
     def _has_room(self, replica: Replica, key: _Gpu, here: Sequence[Replica]) -> bool:
         if any((item.node, item.gpu) == key for item in self.repartitions):
@@ -158,13 +180,13 @@ class Transition:
         if here and {replica.mode, *(other.mode for other in here)} != {"time_shared"}:
             return False
         used_mib = sum(other.ledger.total_mib for other in here)
-        return used_mib + replica.ledger.total_mib + replica.ledger.start_extra_mib <= self._room_mib.get(key, 0)
+        return used_mib + replica.ledger.total_mib + replica.ledger.start_extra_mib <= self.room_mib.get(key, 0)
 
     def _on(self, key: _Gpu, leaving: Set[str] = frozenset()) -> list[Replica]:
         return [self._running[name] for name in sorted(self._gpus[key] - leaving)]
 
 
-def _needs(state: State, desired: Desired) -> dict[str, tuple[int, float]]:
+def needs(state: State, desired: Desired) -> dict[str, tuple[int, float]]:
     """Replicas and requests/s that each model of the plan needs at every moment: no more than what it has before and after."""
     least = {model.served_name: model.min_replicas for model in desired.rules.models}
     for name, available in desired.rules.disruption_budget.min_available.items():
@@ -172,14 +194,14 @@ def _needs(state: State, desired: Desired) -> dict[str, tuple[int, float]]:
     demand_rps: defaultdict[str, float] = defaultdict(float)
     for workload in desired.workloads:
         demand_rps[workload.served_name] += workload.rate_rps - workload.unserved_rps
-    needs: dict[str, tuple[int, float]] = {}
+    found: dict[str, tuple[int, float]] = {}
     asleep = {item.name for item in desired.asleep}
     both = [_capacities([item for item in replicas if item.name not in asleep]) for replicas in (state.replicas, desired.replicas)]
     for name in both[1]:
         count = min(max(1, least.get(name, 0)), *(len(capacities.get(name, ())) for capacities in both))
         capacity_rps = min(demand_rps[name], *(sum(capacities.get(name, ())) for capacities in both))
-        needs[name] = count, capacity_rps
-    return needs
+        found[name] = count, capacity_rps
+    return found
 
 
 def _capacities(replicas: Sequence[Replica]) -> dict[str, list[float]]:
@@ -204,9 +226,11 @@ def layouts_to_change(state: State, desired: Desired) -> list[Repartition]:
     ]
 
 
-def _gpus(replica: Replica) -> list[_Gpu]:
+def seats_of(replica: Replica) -> list[_Gpu]:
+    """The GPUs it is on."""
     return [(replica.node, gpu) for gpu in replica.gpus]
 
 
-def _address(replica: Replica) -> str:
+def address_of(replica: Replica) -> str:
+    """Where it listens."""
     return f"{replica.host}:{replica.args.port}"

@@ -105,6 +105,8 @@ COUNTS = {
     *("all_reduces", "pairs"),
     # steps in a row
     "alike",
+    # replicas that leave at once
+    "most_leaving",
     # what a judgement costs
     *("most_requests", "most_trials", "rarest_requests", "trials"),
     # rows of a LoRA adapter's matrices
@@ -131,6 +133,8 @@ PLACES = {
         "other",
         "seats",
         "places",
+        # OrderPuzzle: bits of replicas
+        "waits",
     ),
     *("placement_starts", "pool", "serial", "shape", "start"),
 }

@@ -16,6 +16,7 @@ from planner.plan import (
     Drain,
     GpuPlan,
     MigPlace,
+    Outage,
     Plan,
     Repartition,
     Replica,
@@ -44,13 +45,18 @@ def action_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]
     yield from world.arrived()
     told = {outage.served_name: outage for outage in plan.outages}
     for outage in outages(state, plan.desired, plan.actions):
-        if told.pop(outage.served_name, None) != outage:
+        if not _says(told.pop(outage.served_name, None), outage):
             yield (
                 f"outages: {outage.served_name} is unavailable for up to {outage.unavailable_s:.0f} s and has too few replicas for "
                 f"up to {outage.short_s:.0f} s while the actions are done, but the plan does not say so"
             )
     for name in sorted(told):
         yield f"outages: the plan says that {name} is unavailable or short of replicas, but the actions keep it available"
+
+
+def _says(told: Outage | None, found: Outage) -> bool:
+    """Whether a plan tells an outage as it is; what would avoid it may follow the reason."""
+    return told is not None and told.reason.startswith(found.reason) and told.model_copy(update={"reason": found.reason}) == found
 
 
 class _World:

@@ -113,7 +113,7 @@ def test_replicas_that_must_make_room_for_their_successors_go_one_after_the_othe
             fewest_replicas=1,
             least_replicas=2,
             reason="no room for both: middle-0, middle-1 must stop before middle-0, middle-1 can start; up to 190 s of it while "
-            "running requests end",
+            "running requests end; one more free GPU of pool h100 would avoid it",
         ),
     )
 
@@ -131,6 +131,7 @@ def test_a_lone_replica_that_must_make_room_leaves_a_route_without_backends() ->
     assert isinstance(plan.actions[0], SetRoutes)
     assert plan.actions[0].routes == (Route(served_name="small", backends=()),)
     reason = "no room for both: small-0 must stop before small-0 can start; up to 95 s of it while running requests end"
+    reason += "; one more free GPU of pool h100 would avoid it"
     start_s = plan.desired.replicas[0].start_s
     assert start_s > 10
     # it takes no new request from the start of its drain, which lasts at most 60 s, and its end at most 35 s

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.diff import diff
+from planner.ordering.spares import with_spares
 from planner.outages import outages
 from planner.plan import Action, Outage, Plan, as_applied
+from planner.repairs import NO_REPAIRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class PlanChange:
     @property
     def outages(self) -> tuple[Outage, ...]:
         """What clients miss while the actions are executed."""
-        return outages(as_applied(self.before), self.after.desired, self.actions)
+        before = as_applied(self.before)
+        return with_spares(before, self.after.desired, outages(before, self.after.desired, self.actions), NO_REPAIRS)
 
     @property
     def parts(self) -> tuple[str, ...]:

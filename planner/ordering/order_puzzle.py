@@ -1,0 +1,216 @@
+"""What an order of stops and starts must respect, in whole numbers: who waits for whom, room on GPUs, and who must be served."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from planner.ordering.disturbance import in_ms
+from planner.plan import Replica
+from planner.transition import RELATIVE, Transition, address_of, seats_of
+
+_Gpu = tuple[str, int]
+
+# Our choice: with so many going and coming replicas all orders are looked through.
+MOST_MOVERS = 14
+# Our choice: of changes with more of them no groups are looked for, which would take seconds.
+MOST_GROUPED = 600
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSpare:
+    """What a puzzle has beyond what there is: MiB more on GPUs, free ports, coming replicas that start on free GPUs instead."""
+
+    extra_mib: Mapping[_Gpu, int] = field(default_factory=dict)
+    ports: bool = False
+    moved: frozenset[str] = frozenset()
+
+
+NO_SPARE = OrderSpare()
+
+
+@dataclass(frozen=True, slots=True)
+class _SeatRoom:
+    """A GPU that something starts on: MiB that are left beside what stays, and what its going and coming replicas take (bit, MiB)."""
+
+    free_mib: int
+    going: tuple[tuple[int, int], ...]
+    coming: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _NameNeed:
+    """A served name: so many ready replicas, of which so many stay; bits of those that go and come."""
+
+    name: str
+    least: int
+    staying: int
+    going: int
+    coming: int
+
+
+@dataclass(frozen=True, slots=True)
+class _CapacityNeed:
+    """A model: requests/s it must be able to serve beyond what stays; those that go and come (bit, requests/s)."""
+
+    capacity_rps: float
+    going: tuple[tuple[int, float], ...]
+    coming: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPuzzle:
+    """Going and coming replicas by bit; starts come in the order in which coming has them.
+
+    waits are, for each coming replica, the bits of those that must be gone before; rooms and seats are by number.
+    """
+
+    going: tuple[Replica, ...]
+    coming: tuple[Replica, ...]
+    waits: tuple[int, ...]
+    rooms: tuple[_SeatRoom, ...]
+    seats: tuple[tuple[int, ...], ...]
+    needs: tuple[_NameNeed, ...]
+    capacities: tuple[_CapacityNeed, ...]
+    most_leaving: int
+    start_ms: tuple[int, ...]
+
+    def fits(self, number: int, gone: int, come: int) -> bool:
+        """Whether a coming replica may start when those are gone and come."""
+        if self.waits[number] & ~gone:
+            return False
+        ledger = self.coming[number].ledger
+        needs_mib = ledger.total_mib + ledger.start_extra_mib
+        return all(needs_mib <= self._free_mib(seat, gone, come) for seat in self.seats[number])
+
+    def _free_mib(self, seat: int, gone: int, come: int) -> int:
+        room = self.rooms[seat]
+        used_mib = sum(mib for bit, mib in room.going if not gone & bit) + sum(mib for bit, mib in room.coming if come & bit)
+        return room.free_mib - used_mib
+
+    def starts_ms(self, starting: Iterable[int]) -> int:
+        """From the first start of a batch to the last that is ready: one after the other on a GPU."""
+        ready_ms: dict[int, int] = {}
+        for number in starting:
+            seats = self.seats[number]
+            done_ms = max(ready_ms.get(seat, 0) for seat in seats) + self.start_ms[number]
+            ready_ms.update(dict.fromkeys(seats, done_ms))
+        return max(ready_ms.values(), default=0)
+
+
+def puzzle_of(world: Transition, least: Mapping[str, int], movers: frozenset[str], spare: OrderSpare = NO_SPARE) -> OrderPuzzle:
+    """The puzzle of the movers of these names in a world where everything else stays as it is; least are ready replicas by name."""
+    going = tuple(replica for replica in world.going if replica.name in movers)
+    # what needs most to start goes first on its GPU: later it finds less
+    coming = tuple(
+        sorted((item for item in world.coming if item.name in movers), key=lambda item: (-item.ledger.start_extra_mib, item.name))
+    )
+    names = {replica.name for replica in going}
+    held = [replica for replica in world.running() if replica.name not in names]
+    places = [[(f"spare of {item.name}", gpu) for gpu in item.gpus] if item.name in spare.moved else seats_of(item) for item in coming]
+    numbers = {seat: number for number, seat in enumerate(sorted({seat for seats in places for seat in seats}))}
+    return OrderPuzzle(
+        going=going,
+        coming=coming,
+        waits=tuple(_waits(world, item, going, held, spare) for item in coming),
+        rooms=tuple(_room(world, seat, going, (coming, places), held, spare) for seat in numbers),
+        seats=tuple(tuple(numbers[seat] for seat in seats) for seats in places),
+        needs=tuple(_name_needs(going, coming, held, least)),
+        capacities=tuple(_capacity_needs(world, going, coming, held)),
+        most_leaving=world.most_leaving or len(going),
+        start_ms=tuple(in_ms(item.start_s) for item in coming),
+    )
+
+
+def _waits(world: Transition, replica: Replica, going: Sequence[Replica], held: Sequence[Replica], spare: OrderSpare) -> int:
+    """Bits of those that must be gone; one beyond all of them where something that stays is in the way."""
+    if replica.name in spare.moved:
+        return 0
+    waits = sum(1 << number for number, other in enumerate(going) if _in_the_way(world, replica, other, spare))
+    return waits | (1 << len(going) if any(_in_the_way(world, replica, other, spare) for other in held) else 0)
+
+
+def _in_the_way(world: Transition, replica: Replica, other: Replica, spare: OrderSpare) -> bool:
+    if replica.name == other.name or (address_of(replica) == address_of(other) and not spare.ports):
+        return True
+    shared = set(seats_of(replica)) & set(seats_of(other))
+    if not shared:
+        return False
+    layouts = [item.layout for item in world.repartitions if (item.node, item.gpu) in shared]
+    if any(other.mig not in layout for layout in layouts):
+        return True
+    if replica.mig is not None:
+        return other.mig in (None, replica.mig)
+    return {replica.mode, other.mode} != {"time_shared"}
+
+
+def _room(
+    world: Transition,
+    seat: _Gpu,
+    going: Sequence[Replica],
+    coming: tuple[Sequence[Replica], Sequence[Sequence[_Gpu]]],
+    held: Sequence[Replica],
+    spare: OrderSpare,
+) -> _SeatRoom:
+    """MIG slots are free or not, whatever memory is left: there nothing is counted."""
+
+    def taken_mib(replica: Replica) -> int:
+        return 0 if replica.mig is not None else replica.ledger.total_mib
+
+    here = [(1 << bit, item) for bit, (item, seats) in enumerate(zip(*coming, strict=True)) if seat in seats]
+    known_mib = world.room_mib.get(seat)
+    unlimited = any(item.mig is not None or item.name in spare.moved for _, item in here)
+    room_mib = 1 << 62 if unlimited else (known_mib or 0) + spare.extra_mib.get(seat, 0)
+    return _SeatRoom(
+        free_mib=room_mib - sum(taken_mib(item) for item in held if seat in seats_of(item)),
+        going=tuple((1 << bit, taken_mib(item)) for bit, item in enumerate(going) if seat in seats_of(item)),
+        coming=tuple((bit, taken_mib(item)) for bit, item in here),
+    )
+
+
+def _name_needs(
+    going: Sequence[Replica], coming: Sequence[Replica], held: Sequence[Replica], least: Mapping[str, int]
+) -> Iterable[_NameNeed]:
+    for name, count in sorted(least.items()):
+        out, back = (sum(1 << bit for bit, item in enumerate(items) if name in item.args.names) for items in (going, coming))
+        if out:
+            yield _NameNeed(name, count, sum(name in item.args.names for item in held), out, back)
+
+
+def _capacity_needs(
+    world: Transition, going: Sequence[Replica], coming: Sequence[Replica], held: Sequence[Replica]
+) -> Iterable[_CapacityNeed]:
+    staying_rps: defaultdict[str, float] = defaultdict(float)
+    for item in held:
+        staying_rps[item.served_name] += item.capacity_rps
+    for name, (_, capacity_rps) in sorted(world.needs.items()):
+        out, back = (
+            tuple((1 << bit, item.capacity_rps) for bit, item in enumerate(items) if item.served_name == name) for items in (going, coming)
+        )
+        if out:
+            yield _CapacityNeed(capacity_rps * (1 - RELATIVE) - staying_rps[name], out, back)
+
+
+def connected(world: Transition) -> list[frozenset[str]]:
+    """The movers in groups that have nothing to do with each other: no GPU, no name, no address, no served name; none of too many."""
+    if len(world.going) + len(world.coming) > MOST_GROUPED:
+        return []
+    groups: list[tuple[set[str], set[object]]] = []
+    for replica in (*world.going, *world.coming):
+        names: set[str] = {replica.name}
+        marks: set[object] = {
+            replica.name,
+            ("at", address_of(replica)),
+            *seats_of(replica),
+            *(("for", name) for name in replica.args.names),
+        }
+        apart = []
+        for other in groups:
+            if marks & other[1]:
+                names |= other[0]
+                marks |= other[1]
+            else:
+                apart.append(other)
+        groups = [*apart, (names, marks)]
+    return sorted((frozenset(names) for names, _ in groups), key=min)
