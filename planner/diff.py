@@ -16,7 +16,7 @@ from planner.ordering.disturbance import disturbance
 from planner.ordering.order_search import Wave
 from planner.ordering.searched import searched_waves
 from planner.outages import least_ready, outages
-from planner.plan import Action, Desired, Drain, Replica, Route, SetRoutes, Sleep, Start, State, Stop
+from planner.plan import Action, Desired, Drain, Replica, Route, SetRoutes, Sleep, Start, State, Stop, Wake
 from planner.repairs import NO_REPAIRS, Repairs
 from planner.transition import Transition, layouts_to_change
 
@@ -103,13 +103,14 @@ class _Leading:
         actions += world.repartition()
         if routes != desired.routes or state.router != desired.router:
             actions.append(SetRoutes(routes=desired.routes, reason="route to the desired replicas"))
-        return (*actions, *_sleeps(state, desired, actions))
+        return tuple(actions)
 
     def _started(self, world: Transition, wave: Wave, *, anyhow: bool) -> list[Action]:
         """Layouts that can change, then starts."""
         changed = world.repartition()
+        asleep = frozenset(world.asleep)
         started = world.start(anyhow=anyhow) if wave.starting is None else world.begin(wave.starting)
-        return [*changed, *(_start(replica, self._before) for replica in started)]
+        return [*changed, *(_wake(replica) if replica.name in asleep else _start(replica, self._before) for replica in started)]
 
 
 def _greedy_waves(world: Transition, names: frozenset[str]) -> list[Wave]:
@@ -126,24 +127,10 @@ def _greedy_waves(world: Transition, names: frozenset[str]) -> list[Wave]:
 
 
 def _with_sleepers(state: State, desired: Desired, repairs: Repairs) -> Repairs:
-    """Nobody is served by replicas that sleep otherwise than desired: they start again, which needs no room but their own."""
-    kept, wanted = {(item.name, item.level) for item in desired.asleep}, {replica.name for replica in desired.replicas}
-    others = [item.name for item in state.asleep if (item.name, item.level) not in kept and item.name in wanted]
-    return (
-        replace(repairs, useless={**dict.fromkeys(others, "sleeps otherwise than the plan wants"), **repairs.useless})
-        if others
-        else repairs
-    )
-
-
-def _sleeps(state: State, desired: Desired, actions: Sequence[Action]) -> Iterator[Action]:
-    """Those that are to sleep and are awake after the actions, which leave them out of the routes."""
-    started = {action.replica for action in actions if isinstance(action, Start)}
-    asleep = {item for item in state.asleep if item.name not in started}
-    for item in desired.asleep:
-        if item not in asleep:
-            yield Drain(replica=item.name, reason="is to sleep")
-            yield Sleep(replica=item.name, level=item.level, reason="is to sleep")
+    """Those that are to sleep at another level start again, which needs no room but their own."""
+    wanted = {item.name: item.level for item in desired.asleep}
+    others = [item.name for item in state.asleep if wanted.get(item.name, item.level) != item.level]
+    return replace(repairs, useless={**dict.fromkeys(others, "is to sleep at another level"), **repairs.useless}) if others else repairs
 
 
 def _leave(world: Transition, leaving: Sequence[Replica], routes: tuple[Route, ...], why: _Why) -> list[Action]:
@@ -152,8 +139,15 @@ def _leave(world: Transition, leaving: Sequence[Replica], routes: tuple[Route, .
     without = world.routes(leaving)
     if leaving and without != routes:
         actions.append(SetRoutes(routes=without, reason="take replicas that go out of the router, let in those that are ready"))
-    actions += [Drain(replica=replica.name, reason=why(replica)) for replica in leaving]
-    actions += [Stop(replica=replica.name, reason=why(replica)) for replica in leaving]
+    for replica in leaving:
+        actions.append(Drain(replica=replica.name, reason="is to sleep" if world.level_of(replica) else why(replica)))
+    for replica in leaving:
+        level = world.level_of(replica)
+        actions.append(
+            Stop(replica=replica.name, reason=why(replica))
+            if level is None
+            else Sleep(replica=replica.name, level=level, reason="is to sleep")
+        )
     return actions
 
 
@@ -169,6 +163,10 @@ def _why_going(desired: Desired, repairs: Repairs) -> _Why:
         return f"other replicas serve {replica.served_name}" if replica.served_name in after.values() else "not in the plan"
 
     return why
+
+
+def _wake(replica: Replica) -> Wake:
+    return Wake(replica=replica.name, reason=f"{replica.planned_rps:.3g} requests/s of {replica.served_name}")
 
 
 def _start(replica: Replica, before: set[str]) -> Start:

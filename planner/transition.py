@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 
-from planner.plan import Desired, MigPlace, Repartition, Replica, Route, State
+from planner.plan import Desired, MigPlace, Repartition, Replica, Route, SleepLevel, State
 from planner.routes import routes_for
+from planner.sleep_costs import asleep_mib
 
 _Gpu = tuple[str, int]
 
@@ -27,25 +28,31 @@ def same_engine(one: Replica | None, other: Replica) -> bool:
 
 
 class Transition:
-    """The world between a state and a desired one: going are the replicas still to stop, coming those still to start."""
+    """The world between a state and a desired one: going are the replicas still to stop, coming those still to start.
+
+    One that is to sleep goes and stays with what a sleeper holds, one that sleeps and is wanted awake comes without a start.
+    """
 
     def __init__(self, state: State, desired: Desired, repartitions: Sequence[Repartition], renewed: Set[str] = frozenset()) -> None:
         """Nothing has changed yet; renewed are replicas that go and come again as they are."""
         before, after = ({replica.name: replica for replica in replicas} for replicas in (state.replicas, desired.replicas))
         staying = {name for name in before.keys() & after.keys() if name not in renewed and same_engine(after[name], before[name])}
-        self.going = [replica for name, replica in sorted(before.items()) if name not in staying]
-        self.coming = [replica for name, replica in sorted(after.items()) if name not in staying]
+        self.asleep: dict[str, SleepLevel] = {item.name: item.level for item in state.asleep}
+        self._bedtime: dict[str, SleepLevel] = {item.name: item.level for item in desired.asleep}
+        # of those that stay; one that starts anew to sleep joins them when it runs, and is never routed to
+        self._to_bed = {name for name in staying if name in self._bedtime and name not in self.asleep}
+        self._unrouted: set[str] = set()
+        rising = {name for name in staying if name in self.asleep and name not in self._bedtime}
+        self.going = [replica for name, replica in sorted(before.items()) if name not in staying or name in self._to_bed]
+        self.coming = [replica for name, replica in sorted(after.items()) if name not in staying or name in rising]
         self.repartitions = list(repartitions)
         self._running: dict[str, Replica] = {}
         self._models: defaultdict[str, set[str]] = defaultdict(set)
         self._gpus: defaultdict[_Gpu, set[str]] = defaultdict(set)
         self._addresses: dict[str, str] = {}
-        # nobody is served by those that are to sleep
-        self._sleepers = frozenset(item.name for item in desired.asleep)
-        going = {replica.name for replica in self.going}
         for name, replica in before.items():
             # one that stays counts with what is expected of it from now on
-            self._add(replica if name in going else after[name])
+            self._add(after[name] if name in staying and name not in self._to_bed else replica)
         self._desired = desired
         self.most_leaving = desired.rules.disruption_budget.max_concurrent
         self.room_mib = {(gpu.node, gpu.index): gpu.memory_mib - gpu.headroom_mib - gpu.taken_mib for gpu in desired.gpus}
@@ -53,7 +60,7 @@ class Transition:
 
     def _add(self, replica: Replica) -> None:
         self._running[replica.name] = replica
-        if replica.name not in self._sleepers:
+        if replica.name not in self.asleep and replica.name not in self._unrouted:
             self._models[replica.served_name].add(replica.name)
         self._addresses[address_of(replica)] = replica.name
         for key in seats_of(replica):
@@ -64,7 +71,7 @@ class Transition:
 
         Models that are not in the plan lose their route with their last replica.
         """
-        names = {replica.name for replica in leaving} | self._sleepers
+        names = {replica.name for replica in leaving} | self.asleep.keys() | self._unrouted
         staying = [replica for replica in self._running.values() if replica.name not in names]
         return routes_for(staying, [route.served_name for route in self._desired.routes])
 
@@ -89,7 +96,7 @@ class Transition:
         waiting: list[Replica] = []
         for replica in self.coming:
             if anyhow or self._may_start(replica):
-                self._add(replica)
+                self._come(replica)
                 started.append(replica)
             else:
                 waiting.append(replica)
@@ -101,15 +108,32 @@ class Transition:
         waiting = {replica.name: replica for replica in self.coming}
         started = [waiting.pop(name) for name in names]
         for replica in started:
-            self._add(replica)
+            self._come(replica)
         self.coming = list(waiting.values())
         return started
 
+    def _come(self, replica: Replica) -> None:
+        if self.asleep.pop(replica.name, None) is None and replica.name in self._bedtime:
+            self._to_bed.add(replica.name)
+            self._unrouted.add(replica.name)
+            self.going.append(replica)
+        self._add(replica)
+
+    def level_of(self, replica: Replica) -> SleepLevel | None:
+        """How deep one that goes is to sleep, None for one that stops."""
+        return self._bedtime[replica.name] if replica.name in self._to_bed else None
+
     def stop(self, leaving: Sequence[Replica]) -> None:
-        """Let replicas go."""
+        """Let replicas go, to sleep or for good."""
         for replica in leaving:
-            del self._running[replica.name]
+            level = self.level_of(replica)
             self._models[replica.served_name].discard(replica.name)
+            if level is not None:
+                self.asleep[replica.name] = level
+                self._to_bed.discard(replica.name)
+                continue
+            del self._running[replica.name]
+            self.asleep.pop(replica.name, None)
             self._addresses.pop(address_of(replica), None)
             for key in seats_of(replica):
                 self._gpus[key].discard(replica.name)
@@ -167,20 +191,26 @@ class Transition:
         return len(left) < replicas or sum(self._running[name].capacity_rps for name in left) < capacity_rps * (1 - RELATIVE)
 
     def _may_start(self, replica: Replica, leaving: Set[str] = frozenset()) -> bool:
+        wakes = replica.name in self.asleep
         for taken in (replica.name if replica.name in self._running else None, self._addresses.get(address_of(replica))):
-            if taken is not None and taken not in leaving:
+            if taken is not None and taken not in leaving and not (wakes and taken == replica.name):
                 return False
-        return all(self._has_room(replica, key, self._on(key, leaving)) for key in seats_of(replica))
+        # who leaves to sleep still holds something
+        gone = {name for name in leaving if name not in self._to_bed}
+        return all(self._has_room(replica, key, self._on(key, gone), leaving) for key in seats_of(replica))
 
-    def _has_room(self, replica: Replica, key: _Gpu, here: Sequence[Replica]) -> bool:
+    def _has_room(self, replica: Replica, key: _Gpu, found: Sequence[Replica], leaving: Set[str]) -> bool:
+        here = [other for other in found if other.name != replica.name]
         if any((item.node, item.gpu) == key for item in self.repartitions):
             return False
         if replica.mig is not None:
             return all(other.mig not in (None, replica.mig) for other in here)
         if here and {replica.mode, *(other.mode for other in here)} != {"time_shared"}:
             return False
-        used_mib = sum(other.ledger.total_mib for other in here)
-        return used_mib + replica.ledger.total_mib + replica.ledger.start_extra_mib <= self.room_mib.get(key, 0)
+        asleep = self.asleep.keys() | leaving
+        used_mib = sum(asleep_mib(other) if other.name in asleep else other.ledger.total_mib for other in here)
+        extra_mib = 0 if replica.name in self.asleep else replica.ledger.start_extra_mib
+        return used_mib + replica.ledger.total_mib + extra_mib <= self.room_mib.get(key, 0)
 
     def _on(self, key: _Gpu, leaving: Set[str] = frozenset()) -> list[Replica]:
         return [self._running[name] for name in sorted(self._gpus[key] - leaving)]
@@ -195,8 +225,10 @@ def needs(state: State, desired: Desired) -> dict[str, tuple[int, float]]:
     for workload in desired.workloads:
         demand_rps[workload.served_name] += workload.rate_rps - workload.unserved_rps
     found: dict[str, tuple[int, float]] = {}
-    asleep = {item.name for item in desired.asleep}
-    both = [_capacities([item for item in replicas if item.name not in asleep]) for replicas in (state.replicas, desired.replicas)]
+    both = [
+        _capacities([item for item in world.replicas if item.name not in {sleeper.name for sleeper in world.asleep}])
+        for world in (state, desired)
+    ]
     for name in both[1]:
         count = min(max(1, least.get(name, 0)), *(len(capacities.get(name, ())) for capacities in both))
         capacity_rps = min(demand_rps[name], *(sum(capacities.get(name, ())) for capacities in both))

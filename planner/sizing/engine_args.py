@@ -57,6 +57,7 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         revision=group.model.revision,
         extra_args=tuple(ExtraArg(flag=flag, value=value) for flag, value in group.model.extra_args),
         stream_interval=group.model.stream_interval,
+        enable_sleep_mode=group.model.sleep,
         enforce_eager=settings.enforce_eager,
         lora_modules=tuple(LoraModule(name=adapter.name, path=adapter.engine_source) for adapter in group.adapters),
         max_loras=settings.max_loras or None,

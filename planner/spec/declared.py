@@ -18,7 +18,9 @@ from planner.spec.declared_workload import DeclaredWorkload
 from planner.spec.field_types import (
     Count,
     CountOrNone,
+    DeclaredAmount,
     DeclaredPrice,
+    Duration,
     Host,
     Name,
     Number,
@@ -108,6 +110,19 @@ class DeclaredPool(Declared):
     )
     min_nodes: CountOrNone | None = Field(None, description="Nodes of a rentable pool that are always paid. Default: 0.")
     max_nodes: Count | None = Field(None, description="Largest number of nodes of a rentable pool. Default: the value of nodes.")
+    start_time_s: Duration | None = Field(
+        None,
+        alias="start_time",
+        description="Only for rentable pools: time from asking for a node until engines can start on it. A schedule asks for it so much "
+        "earlier, and pays for it. Default: 0s.",
+        examples=["5min"],
+    )
+    start_price_usd: DeclaredAmount | None = Field(
+        None,
+        alias="start_price",
+        description="Only for rentable pools: what it costs each time to rent one more node, beside its price per hour. Default: 0 USD.",
+        examples=["0.50 USD"],
+    )
     taken: tuple[DeclaredTaken, ...] = Field((), description="GPUs of an owned pool that others use, completely or in part. Default: none.")
 
 

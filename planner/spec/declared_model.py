@@ -77,6 +77,11 @@ class DeclaredModel(Declared):
     )
     stream_interval: Whole = Field(1, ge=1, le=1000, description="Tokens between two streamed chunks.")
     enforce_eager: bool = Field(default=False, description="Run without CUDA graphs: less memory, slower steps.")
+    sleep: bool = Field(
+        default=False,
+        description="A schedule may let replicas of the model sleep while they are not needed, instead of stopping them "
+        "(--enable-sleep-mode). Engines then must listen on loopback, because vLLM does not guard these paths.",
+    )
     tensor_parallel: Annotated[tuple[Size, ...], Field(min_length=1)] | None = Field(
         None,
         description="Tensor-parallel sizes that the plan may choose. Default: the powers of two up to 8 that divide the model's heads.",

@@ -14,7 +14,7 @@ from planner.demand.traces import MAX_TOKENS
 from planner.plan.local_paths import is_local
 from planner.spec.clock import DAYS_PATTERN, HOURS_PATTERN, read_days, read_hours
 from planner.spec.nearest import nearest
-from planner.spec.units import BYTES, NUMBER_PATTERN, PRICE, RATE, SECONDS, Dimension, UnitError
+from planner.spec.units import AMOUNT, BYTES, NUMBER_PATTERN, PRICE, RATE, SECONDS, Dimension, UnitError
 from profiles.catalogue import Catalogue, UnknownNameError
 
 MIB = 1024 * 1024
@@ -160,6 +160,7 @@ Moment = Annotated[float, BeforeValidator(_between(SECONDS, "3650d", zero=True))
 # A million requests per second are beyond every fleet of inference servers.
 Rate = Annotated[float, BeforeValidator(_between(RATE, "1000000/s")), _schema(RATE)]
 # A hundred thousand dollars per GPU-hour: beyond every price list.
+DeclaredAmount = Annotated[float, BeforeValidator(_between(AMOUNT, "1000000 USD")), _schema(AMOUNT)]
 DeclaredPrice = Annotated[float, BeforeValidator(_between(PRICE, "100000 USD/h")), _schema(PRICE)]
 # What must stay free is rounded up, what offers room is rounded down. 1024 TiB is beyond every node.
 Reserve = Annotated[int, BeforeValidator(_mib(math.ceil, "1024TiB", zero=True)), _schema(BYTES)]

@@ -43,7 +43,8 @@ class FleetPool(_Part):
     """Identical nodes of identical GPUs. Cores and memory are per node, the price is per GPU.
 
     An owned pool has min_nodes = max_nodes = nodes. hosts has one address per possible node (max_nodes). block_sizes are the
-    tensor-parallel sizes the links allow, ascending. mig_layout holds (profile, start slot) pairs of a fixed layout.
+    tensor-parallel sizes the links allow, ascending. A node of a rentable pool can be used start_time_s after it was asked for, and costs
+    start_price_usd each time beside its price. mig_layout holds (profile, start slot) pairs of a fixed layout.
     """
 
     name: str
@@ -63,6 +64,8 @@ class FleetPool(_Part):
     min_nodes: int
     max_nodes: int
     taken: tuple[Taken, ...] = ()
+    start_time_s: float = 0.0
+    start_price_usd: float = 0.0
 
 
 class Adapter(_Part):
@@ -84,7 +87,7 @@ class EngineChoice(_Part):
 class Model(_Part):
     """A model to serve, with vLLM's own names for its engine settings.
 
-    choices are settings that replicas may have instead. max_num_seqs_stated: somebody chose
+    sleep: its replicas may sleep. choices are settings that replicas may have instead. max_num_seqs_stated: somebody chose
     max_num_seqs; otherwise a replica may have fewer.
     extra_args are other flags of `vllm serve`, without dashes, and their values, sorted.
     engine_model is what `vllm serve` is given: a Hugging Face id, or a local folder (planner.plan.local_paths).
@@ -103,6 +106,7 @@ class Model(_Part):
     max_num_batched_tokens: int
     stream_interval: int
     enforce_eager: bool
+    sleep: bool = False
     tensor_parallel: tuple[int, ...]
     engine_version: str
     revision: str | None

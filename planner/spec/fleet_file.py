@@ -26,7 +26,7 @@ from planner.spec.part import Declared
 from planner.spec.pool_gpus import GpuFiles, resolve_gpu_types
 from planner.spec.pools import check_size, resolve_pools
 from planner.spec.prompt_splitting import check_splits
-from planner.spec.served import check_blocks, check_mig, local_config, resolve_models
+from planner.spec.served import check_blocks, check_mig, check_sleepers, local_config, resolve_models
 from planner.spec.workloads import check_replicas, check_teams, check_together, resolve_neighbours, resolve_workloads
 from planner.spec.yaml_tree import Node, decode, parse
 from profiles.catalogue import Catalogue
@@ -102,6 +102,7 @@ class _Loading:
         check_size(pools, self._report)
         if len(pools) == len(names.pools):
             check_blocks(models, pools, self._report)
+            check_sleepers(models, workloads, pools, self._report)
             check_mig(workloads, pools, self._report)
         policy = self._policy(raw, names, pools)
         if policy is not None and policy.isolate_teams:

@@ -86,6 +86,8 @@ def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Fl
         ownership=declared.ownership,
         min_nodes=(declared.min_nodes or 0) if rentable else declared.nodes,
         max_nodes=max_nodes,
+        start_time_s=declared.start_time_s or 0.0,
+        start_price_usd=declared.start_price_usd or 0.0,
         taken=tuple(
             Taken(node=taken.node, gpu=gpu_index, memory_mib=taken.memory_mib or gpu.memory_usable_mib)
             for taken in sorted(declared.taken, key=lambda taken: taken.node)
@@ -113,7 +115,12 @@ def block_sizes(link: Link, gpus_per_node: int) -> tuple[int, ...]:
 def _node_problems(declared: DeclaredPool) -> Iterable[tuple[Loc, str]]:
     max_nodes = declared.max_nodes or declared.nodes
     if declared.ownership == "owned":
-        for field, value in (("min_nodes", declared.min_nodes), ("max_nodes", declared.max_nodes)):
+        for field, value in (
+            ("min_nodes", declared.min_nodes),
+            ("max_nodes", declared.max_nodes),
+            ("start_time", declared.start_time_s),
+            ("start_price", declared.start_price_usd),
+        ):
             if value is not None:
                 yield (field,), "is for rentable pools; write ownership: rentable or leave it out"
     elif declared.max_nodes is not None and declared.max_nodes < declared.nodes:

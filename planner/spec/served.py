@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from planner.hosts import is_loopback
 from planner.plan.extra_args import refusal
 from planner.plan.local_paths import is_local, plan_path
 from planner.spec.declared_model import DEFAULT_MAX_MODEL_LEN, DeclaredModel
@@ -14,7 +15,7 @@ from planner.spec.fleet import Adapter, EngineChoice, FleetPool, Model, Workload
 from planner.spec.messages import Loc
 from planner.spec.pools import Report
 from profiles.catalogue import Catalogue, architecture_from_path
-from profiles.engine_versions import MIG_BY_UUID, lacking, plan_reason
+from profiles.engine_versions import MIG_BY_UUID, SLEEP_MODE, lacking, plan_reason
 from profiles.memory.adapters import adapter_reason
 from profiles.models import Architecture
 from profiles.precision import quantization_reason
@@ -97,6 +98,20 @@ def _engine_model(source: str, catalogue: Catalogue, folder: Path) -> str:
     return plan_path(str(path.parent if path.suffix == ".json" else path), folder)
 
 
+def check_sleepers(models: Sequence[Model], workloads: Sequence[Workload], pools: Sequence[FleetPool], report: Report) -> None:
+    """Report models that may sleep and whose engines others could reach, and put to sleep."""
+    for model in models:
+        pins = [set(workload.pin) for workload in workloads if workload.model.name == model.name and workload.pin]
+        allowed = [pool for pool in pools if all(pool.name in pin for pin in pins)]
+        far = next(((pool.name, host) for pool in allowed for host in pool.hosts if not is_loopback(host)), None)
+        if model.sleep and far is not None:
+            report(
+                ("models", model.name, "sleep"),
+                f"engines of pool {far[0]} listen on {far[1]}, where anybody could put them to sleep; pin the model to pools on this "
+                "machine, or leave sleep out",
+            )
+
+
 def _splits(architecture: Architecture, size: int) -> bool:
     kv_heads = architecture.kv_heads
     return architecture.heads % size == 0 and (kv_heads % size == 0 or size % kv_heads == 0)
@@ -108,6 +123,9 @@ def _problems(declared: DeclaredModel, architecture: Architecture) -> Iterable[t
     old = plan_reason(declared.engine_version)
     if old is not None:
         yield ("engine_version",), old
+    restless = lacking(declared.engine_version, SLEEP_MODE) if declared.sleep and old is None else None
+    if restless is not None:
+        yield ("sleep",), restless
     reason = quantization_reason(architecture, declared.quantization)
     if reason is not None:
         yield ("quantization",), reason
@@ -196,6 +214,7 @@ def _model(name: str, declared: DeclaredModel, architecture: Architecture, engin
         max_num_batched_tokens=max(declared.max_num_batched_tokens, max_model_len if architecture.pooling else 1),
         stream_interval=declared.stream_interval,
         enforce_eager=declared.enforce_eager,
+        sleep=declared.sleep,
         tensor_parallel=tuple(sorted(set(sizes))),
         engine_version=declared.engine_version,
         revision=declared.revision,

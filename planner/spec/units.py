@@ -82,6 +82,7 @@ RATE = Dimension(
     {"/s": Fraction(1), "/min": Fraction(1, 60), "/h": Fraction(1, 3600), "/d": Fraction(1, 86400)},
     ("3.2/s", "120/min", "50/h"),
 )
+AMOUNT = Dimension("an amount of money", {"USD": Fraction(1)}, ("0.50 USD",), currency="USD")
 PRICE = Dimension(
     "a price",
     {"USD/h": Fraction(1), "USD/d": Fraction(1, 24)},

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from planner.change import change
@@ -251,7 +251,7 @@ _LEVELS = st.dictionaries(st.sampled_from(["llama-0", "qwen-0", "zephyr-0"]), st
 def test_the_way_from_any_sleepers_to_any_others_is_sound(
     before: set[str], was: dict[str, SleepLevel], should: dict[str, SleepLevel]
 ) -> None:
-    """Where there is room for all; nobody plans sleep yet, but what was begun by hand can be kept and undone."""
+    """Where there is room for all."""
     items = [sleeper(name, 8100 + number, kv_mib=8192) for number, name in enumerate(["llama-0", "qwen-0", "zephyr-0"])]
     there = [item for item in items if item.name in before]
     was = {name: level for name, level in was.items() if name in before}
@@ -259,15 +259,44 @@ def test_the_way_from_any_sleepers_to_any_others_is_sound(
     desired = leading(state, items, should, []).desired
     plan = change(state, desired)
     assert follow(plan, state) == ""
-    woken = {name for name, level in was.items() if should.get(name) != level}
-    assert {action.replica for action in plan.actions if isinstance(action, Start)} == woken | {item.name for item in items} - before
+    restarted = {name for name, level in was.items() if should.get(name, level) != level}
+    assert {action.replica for action in plan.actions if isinstance(action, Start)} == restarted | {item.name for item in items} - before
+    assert {action.replica for action in plan.actions if isinstance(action, Wake)} == was.keys() - should.keys()
     assert change(as_applied(plan), desired).actions == ()
 
 
-def test_a_plan_that_wants_nobody_asleep_starts_a_sleeper_again() -> None:
+def _asleep(names: set[str]) -> dict[str, SleepLevel]:
+    return dict.fromkeys(sorted(names), 1)
+
+
+def _fits(items: Sequence[Replica], asleep: dict[str, SleepLevel]) -> bool:
+    held_mib = sum(asleep_mib(item) if item.name in asleep else item.ledger.total_mib for item in items)
+    return held_mib + HEADROOM_MIB <= H100_USABLE_MIB
+
+
+@given(st.lists(st.integers(2_000, 60_000), min_size=2, max_size=5), st.data())
+def test_who_takes_turns_never_needs_more_room_than_there_is(kv_mibs: list[int], data: st.DataObject) -> None:
+    """Invariant 38: sets of sleepers that fit follow each other without a step that does not."""
+    items = [sleeper(f"m{number}-0", 8100 + number, kv_mib) for number, kv_mib in enumerate(kv_mibs)]
+    names = st.sets(st.sampled_from([item.name for item in items]))
+    was, should = (_asleep(data.draw(names)) for _ in range(2))
+    assume(_fits(items, was) and _fits(items, should))
+    state = as_applied(leading(State(), items, was, []))
+    desired = leading(state, items, should, []).desired
+    plan = change(state, desired)
+    assert follow(plan, state) == ""
+    assert not any(isinstance(action, Start | Stop) for action in plan.actions)
+    # whoever is awake before and after serves all the time
+    stays = {item.served_name for item in items if item.name not in was.keys() | should.keys()}
+    for action in plan.actions:
+        if isinstance(action, SetRoutes):
+            assert all(route.backends for route in action.routes if route.served_name in stays)
+
+
+def test_a_plan_that_wants_nobody_asleep_wakes_a_sleeper_once_there_is_room() -> None:
     state = swapped()
     plain: Replica = replica("zephyr-0", "zephyr", args={"port": 8102})
     plan = change(state, plan_of((ONE,), 1).desired)
-    assert [action.kind for action in plan.actions].count("wake") == 0
+    assert [action.kind for action in plan.actions] == ["set_routes", "drain", "stop", "wake", "set_routes"]
     assert follow(plan, state) == ""
     assert follow(change(state, plan_of((plain,), 1).desired), state) == ""

@@ -148,10 +148,10 @@ def test_a_resumed_apply_is_not_held_up_by_what_it_has_done_already(tmp_path: Pa
     assert "mistral-0" in loop.backend.engines
 
 
-def test_a_sleeper_serves_nobody_and_is_started_at_any_time(tmp_path: Path) -> None:
+def test_a_sleeper_serves_nobody_and_is_woken_at_any_time(tmp_path: Path) -> None:
     loop = Loop(tmp_path / "state", budget=DisruptionBudget(windows_s=WEEKEND))
     loop.apply(sleeper("llama-0", 3000), engine("qwen-0", 3002, gpu=2))
     loop.backend.engines["llama-0"].load = EngineLoad(0, 0, 0.0, 0, 0, asleep=1)
     report = loop.once()
-    assert "start llama-0" in report.actions
+    assert "wake llama-0" in report.actions
     assert report.drift == ()

@@ -204,17 +204,13 @@ def test_a_death_counts_once_also_when_the_loop_is_started_anew(loop: Loop) -> N
     assert report.drift[0].startswith("replica llama-0: failed 2 times, is tried again in 10 s")
 
 
-def test_a_sleeper_that_may_not_be_started_yet_sleeps_on(loop: Loop) -> None:
+def test_a_wake_is_no_start_and_waits_for_nothing(loop: Loop) -> None:
     item = sleeper("llama-0", 3000)
     loop.apply(item, two()[1])
-    # somebody put it to sleep, and it failed a moment ago: awake again only by a start, which has to wait
+    # somebody put it to sleep, and it failed a moment ago
     loop.backend.engines["llama-0"].load = EngineLoad(0, 0, 0.0, 0, 0, asleep=1)
     loop.reconciler._with.attempts.failed("llama-0", loop.backend.wanted_hash(item), "did not start", loop.now_s)
-    report = loop.once()
-    assert [action for action in report.actions if "llama-0" in action] == []
-    assert report.drift[-1] == "replica llama-0: failed, is tried again in 5 s: did not start"
-    report = loop.once(later_s=6.0)
-    assert "start llama-0" in report.actions
+    assert [action for action in loop.once().actions if "llama-0" in action] == ["wake llama-0"]
     assert loop.once().outcome == "steady"
 
 

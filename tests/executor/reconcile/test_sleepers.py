@@ -45,9 +45,9 @@ def restarted(loop: Loop, item: Replica) -> list[str]:
     return [line for line in report.actions if item.name in line]
 
 
-def test_one_that_somebody_put_to_sleep_is_started_again(loop: Loop) -> None:
+def test_one_that_somebody_put_to_sleep_is_woken_again(loop: Loop) -> None:
     asyncio.run(loop.backend.sleep(TWO, 1))
-    assert restarted(loop, TWO) == ["drain qwen-0", "stop qwen-0", "start qwen-0"]
+    assert restarted(loop, TWO) == ["wake qwen-0"]
     assert loop.backend.engines["llama-0"].load.asleep == 1
 
 
