@@ -45,7 +45,7 @@ def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[
     routed = _counts(state.routes)
     least = least_ready(state, desired)
     lacks: defaultdict[str, _Lack] = defaultdict(_Lack)
-    sleepers = _Sleepers(state, desired)
+    sleepers = SleepTimes(state, desired)
     for kind, group in groupby(actions, key=lambda action: action.kind):
         batch = list(group)
         for action in batch:
@@ -75,10 +75,11 @@ def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[
     return tuple(_outage(name, lack, least[name]) for name, lack in sorted(lacks.items()) if lack.short_s > 0)
 
 
-class _Sleepers:
+class SleepTimes:
     """How deep replicas sleep on the way, and the time that it takes."""
 
     def __init__(self, state: State, desired: Desired) -> None:
+        """As the state has it."""
         self._replicas = {replica.name: replica for replica in (*desired.replicas, *state.replicas)}
         self._levels = {item.name: item.level for item in state.asleep}
 

@@ -17,7 +17,7 @@ UNITS = (
     *("s", "ms"),
     *("tokens", "tokens_per_s"),
     *("rps", "microrps"),
-    *("usd_per_h", "microusd_per_h"),
+    *("usd", "usd_per_h", "microusd_per_h"),
     *("fraction", "permille", "quantile"),
     *("gb_per_s", "tflops", "flops"),
 )
@@ -54,6 +54,8 @@ COUNTS = {
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
     # rows of an encoder's embeddings
     *("learned_positions", "segments"),
+    # nodes by pool, and what a schedule counts: replicas, actions, and its changes
+    *("rented", "single_gpus", "sleepers", "starts", "wakes", "sleeps", "stops", "changes"),
     # requests at once that an engine is asked for
     "asked_sequences",
     # replicas, also by workload

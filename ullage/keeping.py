@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from executor.errors import ExecutorError
@@ -17,6 +18,7 @@ from executor.reconcile.reconciler import Reconciler
 from executor.reconcile.run import Settings, reconciler
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
+from executor.state.journal import utc_today
 from planner.plan import Plan
 from ullage import local_files
 from ullage.checking import architectures_from, checked
@@ -25,16 +27,21 @@ from ullage.inputs import read_plan
 from ullage.kv_blocks import least_kv_blocks
 from ullage.plugins import BACKENDS, load
 from ullage.replanning import Replanner, ReplanSettings
+from ullage.schedule_folder import plan_at
 
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """One state folder and how its plan is kept: plan is the file (None: what was applied last), engine a kind of engine."""
+    """One state folder and how its plan is kept: plan is the file, or the folder of a schedule (None: what was applied last).
+
+    engine is a kind of engine; today tells the time, by which a schedule is followed.
+    """
 
     folder: StateFolder
     plan: Path | None
     engine: str | None
     fleet_folder: Path | None
+    today: Callable[[], datetime] = utc_today
 
     def reconciler(self, on_event: OnEvent, *, retry: bool) -> Reconciler:
         """A reconciler on the backend of the state folder. Raises ValueError or StateError where there is none."""
@@ -56,6 +63,8 @@ class Keeper:
         assert self.plan is not None
         try:
             architectures = architectures_from(local_files.fleet_folder(self.plan, self.fleet_folder))
+            if self.plan.is_dir():
+                return plan_at(self.plan, self.today(), self.folder.load(), architectures)
             return checked(read_plan(self.plan), str(self.plan), architecture=architectures)
         except ValueError as error:
             raise ExecutorError(str(error)) from error

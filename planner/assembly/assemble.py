@@ -78,7 +78,7 @@ def assemble(
     pools = {pool.name: pool for pool in sorted(fleet.pools, key=lambda pool: pool.name)}
     nodes = tuple(node for name in pools for node in hosts.nodes[name])
     quantile = fleet.policy.risk.attainment_fraction
-    grown = grow(blueprint, placed, hosts.nodes, state, fleet.policy.burst_factor)
+    grown = grow(blueprint, placed, hosts.nodes, state, fleet.policy)
     blueprint, placed = grown.blueprint, grown.placed
     outcome = replace(outcome, best=replace(outcome.best, patterns=grown.patterns))
     built = build_replicas([blueprint.candidates[item.shape] for item in placed], blueprint.real(placed), hosts, state, quantile)

@@ -22,6 +22,7 @@ from planner.sizing.kv_steps import steps_below
 from planner.sizing.kv_targets import burst_bytes, sequences_bytes
 from planner.sizing.running import with_its_pool
 from planner.sizing.together import identity
+from planner.spec import Policy
 from profiles.memory.kv import has_cache
 from profiles.settings import UnsupportedError
 
@@ -39,10 +40,8 @@ class Grown:
     patterns: tuple[Pattern, ...]
 
 
-def grow(
-    blueprint: Blueprint, placed: Sequence[Placed], nodes: Mapping[str, tuple[NodePlan, ...]], state: State, burst_factor: float
-) -> Grown:
-    """What was placed, with grown KV pools; nodes are the machines of each declared pool."""
+def grow(blueprint: Blueprint, placed: Sequence[Placed], nodes: Mapping[str, tuple[NodePlan, ...]], state: State, policy: Policy) -> Grown:
+    """What was placed, with KV pools grown by the rules of the policy; nodes are the machines of each declared pool."""
     found = [blueprint.candidates[item.shape] for item in placed]
     settled = list(placed)
     running = _running(state)
@@ -50,24 +49,26 @@ def grow(
     for index, (item, candidate) in enumerate(zip(blueprint.real(placed), found, strict=True)):
         if candidate.mode == "time_shared":
             by_gpu[nodes[candidate.site.pool][item.node].name, item.gpus[0]].append(index)
-    sizes = _Sizes(burst_factor)
+    sizes = _Sizes(policy.burst_factor)
     for key, indexes in by_gpu.items():
         here = running.get(key, {})
-        residents, stays = _grown_on_gpu([found[index] for index in indexes], here, sizes)
+        residents, stays = _grown_on_gpu([found[index] for index in indexes], here, sizes, policy.spared_mib)
         for index, candidate, staying in zip(indexes, residents, stays, strict=True):
             found[index] = candidate
             settled[index] = _today(blueprint, placed[index]) if staying else placed[index]
     return _as_run(blueprint, placed, found, settled)
 
 
-def _grown_on_gpu(residents: Sequence[Candidate], here: Mapping[str, Replica], sizes: _Sizes) -> tuple[list[Candidate], list[bool]]:
+def _grown_on_gpu(
+    residents: Sequence[Candidate], here: Mapping[str, Replica], sizes: _Sizes, spared_mib: int
+) -> tuple[list[Candidate], list[bool]]:
     """The residents of a GPU with the pools that they get, and which of them run already; here is what runs, by served name."""
     kept = _kept(residents, here)
     world = [stays or own for own, stays in zip(residents, kept, strict=True)]
     staying = {stays.group.name for stays in kept if stays is not None}
     going_mib = sum(replica.ledger.total_mib for name, replica in here.items() if name not in staying)
     anew = [index for index, stays in enumerate(kept) if stays is None]
-    larger = sizes.shared_out([world[index] for index in anew], _free_mib(world, going_mib))
+    larger = sizes.shared_out([world[index] for index in anew], _free_mib(world, going_mib) - spared_mib)
     for index, candidate in zip(anew, larger, strict=True):
         world[index] = candidate
     return world, [stays is not None for stays in kept]

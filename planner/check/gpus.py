@@ -36,6 +36,8 @@ def gpu_problems(desired: Desired, gpu_type: Callable[[str], GpuType]) -> Iterat
         if node is None or (node.pool, node.gpu_type) != (gpu.pool, gpu.gpu_type) or not 0 <= gpu.index < node.gpu_count:
             yield f"{where}: no node has such a GPU of type {gpu.gpu_type} in pool {gpu.pool}"
         yield from _gpu(gpu, here, gpu_type(gpu.gpu_type), where)
+        if gpu.mode != "mig":
+            yield from _active([replica for replica in here if replica.name not in asleep], where)
 
 
 def _sums(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[str]:
@@ -98,7 +100,6 @@ def _whole(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[s
     for name, times in sorted(Counter(replica.served_name for replica in residents).items()):
         if times > 1:
             yield f"{where}: {name} has {times} replicas there; one is allowed"
-    yield from _active(residents, where)
 
 
 def _active(residents: Sequence[Replica], where: str) -> Iterator[str]:

@@ -35,9 +35,10 @@ def placement_problems(desired: Desired) -> Iterator[str]:
         node = nodes.get(replica.node)
         if node is not None and not node.host == replica.host == replica.args.host:
             yield f"replica {replica.name}: host {replica.host} (engine: {replica.args.host}) is not that of node {node.name}, {node.host}"
-    used = sum(1 for gpu in desired.gpus if gpu.replicas)
+    asleep = {item.name for item in desired.asleep}
+    used = sum(1 for gpu in desired.gpus if not asleep.issuperset(gpu.replicas))
     if used != desired.gpus_used:
-        yield f"gpus_used says {desired.gpus_used}, {used} GPUs hold replicas"
+        yield f"gpus_used says {desired.gpus_used}, {used} GPUs hold replicas that are awake"
 
 
 def _node_gpus(desired: Desired) -> Iterator[str]:

@@ -31,9 +31,11 @@ def _known(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
         if times > 1:
             yield f"{name}: has rules {times} times"
     asked = {workload.served_name for workload in desired.workloads}
+    asleep = {item.name for item in desired.asleep}
+    sleeping = {replica.served_name for replica in desired.replicas if replica.name in asleep}
     for name in sorted(asked - models.keys()):
         yield f"{name}: a workload uses this model, but the rules of the plan do not contain it"
-    for name in sorted(models.keys() - asked):
+    for name in sorted(models.keys() - asked - sleeping):
         yield f"{name}: has rules, but no workload of the plan uses this model"
     pools = Counter(pool.name for pool in desired.rules.pools)
     for name, times in sorted(pools.items()):
@@ -47,11 +49,13 @@ def _known(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
 
 
 def _numbers(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
-    """No fewer replicas than asked for, unless the plan admits that demand is not served for it, and no more."""
-    counts = Counter(replica.served_name for replica in desired.replicas)
+    """No fewer replicas awake than asked for, unless the plan admits that demand is not served for it, and no more."""
+    asleep = {item.name for item in desired.asleep}
+    counts = Counter(replica.served_name for replica in desired.replicas if replica.name not in asleep)
+    asked = {workload.served_name for workload in desired.workloads}
     unserved = {workload.served_name for workload in desired.workloads if workload.unserved_rps > 0}
     for name, model in sorted(models.items()):
-        if counts[name] < model.min_replicas and name not in unserved:
+        if name in asked and counts[name] < model.min_replicas and name not in unserved:
             yield f"{name}: {counts[name]} replicas, at least {model.min_replicas}, and none of its demand counts as unserved"
         if model.max_replicas is not None and counts[name] > model.max_replicas:
             yield f"{name}: {counts[name]} replicas, at most {model.max_replicas}"
@@ -102,7 +106,8 @@ def _cost(desired: Desired, rules: Rules) -> Iterator[str]:
 
 
 def _pool_cost(desired: Desired, pool: PoolRules) -> float:
-    used = [gpu for gpu in desired.gpus if gpu.pool == pool.name and gpu.replicas]
+    asleep = {item.name for item in desired.asleep}
+    used = [gpu for gpu in desired.gpus if gpu.pool == pool.name and not asleep.issuperset(gpu.replicas)]
     if pool.billing == "gpu":
         return len(used) * pool.price_usd_per_h
     sizes = {node.name: node.gpu_count for node in desired.nodes if node.pool == pool.name}

@@ -37,6 +37,7 @@ def service_problems(desired: Desired) -> Iterator[str]:
 
 def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> Iterator[str]:
     """Windows in which workloads are planned together: every replica says what it does in each, and nobody's peak is left out."""
+    asleep = {item.name for item in desired.asleep}
     for replica in desired.replicas:
         if len(replica.forecast.active_fractions) != max(1, len(desired.windows)):
             yield (
@@ -50,7 +51,7 @@ def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> It
             yield f"{served_name}: {planned_rps:.4g} requests/s are planned, no window has more than {max(rates_rps):.4g}"
         for replica in by_served.get(served_name, ()):
             for window, (rate_rps, fraction) in enumerate(zip(rates_rps, replica.forecast.active_fractions, strict=False)):
-                if rate_rps > 0 and not fraction:
+                if rate_rps > 0 and not fraction and replica.name not in asleep:
                     yield f"replica {replica.name}: never active in window {window}, which has {rate_rps:.4g} requests/s of {served_name}"
 
 

@@ -212,7 +212,7 @@ class Ports(_Part):
 class Policy(_Part):
     """Rules for the whole plan. headroom_mib stays free on every GPU. goals are the tiers after unserved demand, in order.
 
-    The disruption budget names workloads.
+    The disruption budget names workloads. KV pools do not grow into spared_mib of a time-shared GPU, which a schedule keeps for sleepers.
     """
 
     headroom_mib: int
@@ -227,6 +227,7 @@ class Policy(_Part):
     ports: Ports
     disruption_budget: DisruptionBudget = DisruptionBudget()
     rollout: Rollout = Rollout()
+    spared_mib: int = 0
 
 
 class Fleet(_Part):

@@ -101,9 +101,7 @@ class _Loading:
         check_splits(declared_workloads, workloads, names.models, self._report)
         check_size(pools, self._report)
         if len(pools) == len(names.pools):
-            check_blocks(models, pools, self._report)
-            check_sleepers(models, workloads, pools, self._report)
-            check_mig(workloads, pools, self._report)
+            self._check_on_pools(models, workloads, pools)
         policy = self._policy(raw, names, pools)
         if policy is not None and policy.isolate_teams:
             check_teams(workloads, self._report)
@@ -127,6 +125,11 @@ class _Loading:
             hashes=hashes,
             warnings=tuple(self.warnings),
         )
+
+    def _check_on_pools(self, models: tuple[Model, ...], workloads: tuple[Workload, ...], pools: tuple[FleetPool, ...]) -> None:
+        check_blocks(models, pools, self._report)
+        check_sleepers(models, workloads, pools, self._report)
+        check_mig(workloads, pools, self._report)
 
     def _report(self, loc: Loc, message: str) -> None:
         self.problems.append(problem_at(self.file, self.root, loc, message))

@@ -14,6 +14,7 @@ import typer
 
 from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
 from tests.executor.nvml.fake_driver import H100, pretend
+from tests.planner.schedule.test_sleeping import MODELS, POOL, WORKLOADS
 from tests.ports import free_ports
 from tests.profiles.sources.samples import FIXTURES
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
@@ -30,6 +31,10 @@ TARGETS = frozenset(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(e
 TENANTS = dict.fromkeys(("README.md", "docs/whatif.md"), ("chat", "summaries", "completion"))
 # What a cluster's scheduler hands out whole: a GPU for each model.
 WHOLE_GPUS = {"h100": {"gpu": "H100-SXM-80GB", "nodes": 1, "gpus_per_node": 4, "price": "3 USD/h", "sharing": ["exclusive"]}}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "docs/clusters.md": {"pools": WHOLE_GPUS},
+    "docs/schedule.md": {"pools": {"l40s": POOL}, "models": MODELS, "workloads": WORKLOADS},
+}
 PROMETHEUS = "http://127.0.0.1:9090"
 SMALL_FLEET = ("small", "middle", "large")
 
@@ -55,8 +60,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         # an example is run where its files are
         shutil.copytree(example, tmp_path, dirs_exist_ok=True)
     elif request.node.callspec.id not in TENANTS:
-        pools = {"pools": WHOLE_GPUS} if request.node.callspec.id == "docs/clusters.md" else {}
-        write_fleet(tmp_path / "fleet.yaml", policy=policy, **pools)
+        write_fleet(tmp_path / "fleet.yaml", policy=policy, **SECTIONS.get(request.node.callspec.id, {}))
     tenants = TENANTS.get(request.node.callspec.id, SMALL_FLEET)
     rows = "".join(f"{0.5 * index},100,20,{tenant}\n" for index, tenant in enumerate(tenants * 30))
     (tmp_path / "bench.json").write_bytes((FIXTURES / "vllm-bench-serve-detailed.json").read_bytes())
@@ -134,6 +138,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("report.md", ["report"]),
         ("quote.md", ["quote"]),
         ("demand.md", ["demand pull", "demand forecast"]),
+        ("schedule.md", ["schedule"]),
         ("whatif.md", ["whatif"]),
         ("catalogue.md", ["catalogue gpus", "catalogue models"]),
         ("discover.md", ["discover"]),

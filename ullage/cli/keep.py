@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ERROR = 1
 
-PLAN_ARGUMENT = typer.Argument(help="A plan file; default: the plan that was applied last.")
+PLAN_ARGUMENT = typer.Argument(help="A plan file, or the folder of a schedule; default: the plan that was applied last.")
 STATE_OPTION = typer.Option("--state", help="State folder; default .ullage beside the plan, or here.")
 ENGINE_OPTION = typer.Option("--engine", autocompletion=completion.backends, help="Kind of engine; default: that of the last apply.")
 STORE_OPTION = typer.Option("--store", help="Only for emulated engines: as in apply.")

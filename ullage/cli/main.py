@@ -24,6 +24,7 @@ from ullage.cli import (
     render,
     report,
     run,
+    schedule,
     takeover,
     traffic,
     version,
@@ -46,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 FAMILIES = (
-    *(declare, discover, takeover, demand, planning, diff, render, explain, report, whatif, quote, fit),
+    *(declare, discover, takeover, demand, planning, schedule, diff, render, explain, report, whatif, quote, fit),
     *(run, keep, past, traffic, profile, catalogue, demo, version),
 )
 for module in FAMILIES:

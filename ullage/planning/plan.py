@@ -50,7 +50,7 @@ def plan_fleet(
     """
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
-    architecture, sizes = _architectures(fleet), warm or Warmth()
+    architecture, sizes = architectures(fleet), warm or Warmth()
 
     def quick_plan(tried: Fleet, within: SolveLimits) -> Plan:
         how = _How(tried, state, QUICK_ENGINE, within, perf_counter(), explain=False, alone=True, warm=None, sizes=sizes)
@@ -103,7 +103,7 @@ def _confirmed(how: _How) -> Plan:
         shown=drafts_of(quick),
         full=drafts_of(how.solver),
     )
-    return confirmed(how.fleet, drafts, _architectures(how.fleet), how.stopped, lambda: how.limits.stopped)
+    return confirmed(how.fleet, drafts, architectures(how.fleet), how.stopped, lambda: how.limits.stopped)
 
 
 def _quick_plan(how: _How, *, verify: bool) -> Plan:
@@ -120,7 +120,7 @@ def _quick_plan(how: _How, *, verify: bool) -> Plan:
     if not verify:
         return quick({}).plan
     drafts = Drafts(greedy=drafted(GREEDY_ENGINE), quick=quick, shown=quick, full=quick)
-    return confirmed(how.fleet, drafts, _architectures(how.fleet), how.stopped, lambda: how.limits.stopped)
+    return confirmed(how.fleet, drafts, architectures(how.fleet), how.stopped, lambda: how.limits.stopped)
 
 
 def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
@@ -154,8 +154,8 @@ def _decided(how: _How, slower: Mapping[str, float]) -> tuple[Callable[[Resolved
     return assembled, explained
 
 
-def _architectures(fleet: Fleet) -> FindArchitecture:
-    """Those of local models as the fleet has read them: it may be anywhere."""
+def architectures(fleet: Fleet) -> FindArchitecture:
+    """How to find an architecture: those of local models as the fleet has read them, since it may be anywhere."""
     local = {model.engine_model: model.architecture for model in fleet.models if is_local(model.engine_model)}
 
     def find(name: str) -> Architecture:

@@ -1,0 +1,161 @@
+"""Who sleeps in a phase: replicas of the phase before that it does not need, and that a later one wants back.
+
+A sleeper keeps its process, a residue on its GPU and at level 1 its weights in host memory. It is back within seconds, where a start takes
+a minute. So one sleeps wherever all of this fits beside what the phase needs, and stops otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
+
+from planner.plan import Asleep, Desired, GpuPlan, ModelRules, NodePlan, Replica, SleepLevel, State
+from planner.sleep_costs import asleep_host_mib, asleep_mib
+from profiles.memory.host import host_needs
+
+
+def with_sleepers(desired: Desired, before: Desired, returning: Set[str]) -> Desired:
+    """The desired world of a phase with sleepers out of the one before; returning are the models that a later phase wants."""
+    found = _Found(desired)
+    rules = {model.served_name: model for model in (*before.rules.models, *desired.rules.models)}
+    names = {replica.name for replica in desired.replicas}
+    left = [item for item in before.replicas if item.name not in names and item.served_name in returning and item.args.enable_sleep_mode]
+    for replica in sorted(left, key=lambda item: (-item.start_s, item.name)):
+        if found.may_sleep(replica, rules):
+            found.put_to_sleep(replica)
+    return found.world(rules)
+
+
+def without_absent(desired: Desired, state: State) -> Desired:
+    """The desired world of a phase without sleepers that do not run: nobody starts an engine to let it sleep."""
+    running = {replica.name for replica in state.replicas}
+    absent = {item.name: item for item in desired.replicas if item.name in {each.name for each in desired.asleep} - running}
+    if not absent:
+        return desired
+    replicas = tuple(replica for replica in desired.replicas if replica.name not in absent)
+    wanted = {workload.served_name for workload in desired.workloads} | {replica.served_name for replica in replicas}
+    models = tuple(model for model in desired.rules.models if model.served_name in wanted)
+    return desired.model_copy(
+        update={
+            "replicas": replicas,
+            "asleep": tuple(item for item in desired.asleep if item.name not in absent),
+            "gpus": tuple(_gpu_without(gpu, [absent[name] for name in gpu.replicas if name in absent]) for gpu in desired.gpus),
+            "rules": desired.rules.model_copy(update={"models": models}),
+        }
+    )
+
+
+def _gpu_without(gpu: GpuPlan, absent: Sequence[Replica]) -> GpuPlan:
+    held_mib, names = sum(map(asleep_mib, absent)), {replica.name for replica in absent}
+    left = tuple(name for name in gpu.replicas if name not in names)
+    if not absent:
+        return gpu
+    update = {"overhead_mib": gpu.overhead_mib - held_mib, "free_mib": gpu.free_mib + held_mib, "replicas": left}
+    return gpu.model_copy(update=update if left else {**update, "mode": "free"})
+
+
+class _Found:
+    """A world to which sleepers are added."""
+
+    def __init__(self, desired: Desired) -> None:
+        self._desired = desired
+        self._nodes = {node.name: node for node in desired.nodes}
+        self._gpus = {(gpu.node, gpu.index): gpu for gpu in desired.gpus}
+        self._ports = {(replica.host, replica.args.port) for replica in desired.replicas}
+        self._here: defaultdict[tuple[str, int], list[Replica]] = defaultdict(list)
+        self._levels: dict[str, SleepLevel] = {}
+        self._sleepers: list[Replica] = []
+        for replica in desired.replicas:
+            for index in replica.gpus:
+                self._here[replica.node, index].append(replica)
+
+    def may_sleep(self, replica: Replica, rules: dict[str, ModelRules]) -> bool:
+        """Whether there is room for it, on its GPUs and on their host, and nobody minds it."""
+        node = self._nodes.get(replica.node)
+        if node is None or replica.mig is not None or (replica.host, replica.args.port) in self._ports or not self._is_kept(node):
+            return False
+        for index in replica.gpus:
+            here = self._here[replica.node, index]
+            awake = [other for other in here if other.name not in self._levels]
+            if {replica.mode, *(other.mode for other in here)} != {"time_shared"} and here:
+                return False
+            if any(not _bear(rules, self._desired, replica.served_name, other.served_name) for other in here):
+                return False
+            if self._free_mib(self._gpus[replica.node, index], here, awake) < asleep_mib(replica) or not _fits_host([*here, replica], node):
+                return False
+        return True
+
+    def _is_kept(self, node: NodePlan) -> bool:
+        """Whether the machine is there at all in this phase: one that is rented is given back when nobody needs it."""
+        rented = {pool.name for pool in self._desired.rules.pools if pool.billing == "node"}
+        return node.pool not in rented or any(replica.node == node.name for replica in self._desired.replicas)
+
+    def _free_mib(self, gpu: GpuPlan, here: Sequence[Replica], awake: Sequence[Replica]) -> int:
+        """What is left beside those that are awake, of which one may start again, and those that sleep."""
+        used_mib = sum(asleep_mib(other) if other.name in self._levels else other.ledger.total_mib for other in here)
+        start_mib = max((other.ledger.start_extra_mib for other in awake), default=0)
+        return gpu.memory_mib - gpu.headroom_mib - gpu.taken_mib - used_mib - start_mib
+
+    def put_to_sleep(self, replica: Replica) -> None:
+        """At level 1 where its weights fit the host beside what is there, else at level 2."""
+        node = self._nodes[replica.node]
+        engines_mib = sum(host_needs(len(other.gpus))[1] for other in self._on(node)) + host_needs(len(replica.gpus))[1]
+        weights_mib = sum(asleep_host_mib(other, self._levels[other.name]) for other in self._on(node) if other.name in self._levels)
+        fits = engines_mib + weights_mib + asleep_host_mib(replica, 1) <= node.host_memory_mib
+        self._levels[replica.name] = 1 if fits else 2
+        # nothing is asked of it in any window
+        idle = {"busy_fraction": 0.0, "active_fractions": (0.0,) * max(1, len(self._desired.windows))}
+        asleep = replica.model_copy(update={"planned_rps": 0.0, "forecast": replica.forecast.model_copy(update=idle)})
+        self._sleepers.append(asleep)
+        self._ports.add((replica.host, replica.args.port))
+        for index in replica.gpus:
+            self._here[replica.node, index].append(asleep)
+
+    def _on(self, node: NodePlan) -> Iterator[Replica]:
+        return (replica for replica in (*self._desired.replicas, *self._sleepers) if replica.node == node.name)
+
+    def world(self, rules: dict[str, ModelRules]) -> Desired:
+        """The desired world with them; as it was where there are none."""
+        desired = self._desired
+        if not self._sleepers:
+            return desired
+        known = {model.served_name for model in desired.rules.models}
+        more = {replica.served_name for replica in self._sleepers} - known
+        models = tuple(sorted((*desired.rules.models, *(rules[name] for name in more)), key=lambda model: model.served_name))
+        return desired.model_copy(
+            update={
+                "replicas": tuple(sorted((*desired.replicas, *self._sleepers), key=lambda replica: replica.name)),
+                "asleep": tuple(Asleep(name=name, level=level) for name, level in sorted(self._levels.items())),
+                "gpus": tuple(self._gpu(gpu) for gpu in desired.gpus),
+                "rules": desired.rules.model_copy(update={"models": models}),
+            }
+        )
+
+    def _gpu(self, gpu: GpuPlan) -> GpuPlan:
+        mine = [replica for replica in self._sleepers if replica.node == gpu.node and gpu.index in replica.gpus]
+        if not mine:
+            return gpu
+        held_mib = sum(map(asleep_mib, mine))
+        return gpu.model_copy(
+            update={
+                "mode": mine[0].mode if gpu.mode == "free" else gpu.mode,
+                "replicas": tuple(sorted((*gpu.replicas, *(replica.name for replica in mine)))),
+                "overhead_mib": gpu.overhead_mib + held_mib,
+                "free_mib": gpu.free_mib - held_mib,
+            }
+        )
+
+
+def _bear(rules: dict[str, ModelRules], desired: Desired, one: str, other: str) -> bool:
+    """Whether two models may be on one GPU."""
+    if one == other:
+        return False
+    mine, theirs = rules[one], rules[other]
+    apart = other in mine.not_with or one in theirs.not_with
+    return not apart and not (desired.rules.isolate_teams and mine.team != theirs.team)
+
+
+def _fits_host(here: Sequence[Replica], node: NodePlan) -> bool:
+    """Whether the engines of a GPU take no more of their host than its part."""
+    cores, memory_mib = (sum(host_needs(len(replica.gpus))[part] / len(replica.gpus) for replica in here) for part in (0, 1))
+    return cores <= node.host_cores // node.gpu_count and memory_mib <= node.host_memory_mib // node.gpu_count

@@ -1,0 +1,81 @@
+"""A schedule as text: when which plan holds, what that saves, and what the changes do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.demand.windows import CLOCK
+from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase
+from ullage.views.words import table
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_HOUR_S, _DAY_S = 3600, 86_400
+_MIB_PER_GIB = 1024
+
+
+def schedule_text(schedule: Schedule) -> str:
+    """The whole schedule, a line per phase and per change."""
+    return "\n".join(_lines(schedule)) + "\n"
+
+
+def _lines(schedule: Schedule) -> Iterator[str]:
+    phases = len(schedule.phases)
+    if phases == 1:
+        yield "One plan at all times: no change in between would pay for itself"
+    else:
+        yield f"{phases} phases, {schedule.usd_per_h:.2f} USD/h on average ({_saving(schedule)})"
+    yield ""
+    yield from table(
+        [["phase", "when", "GPUs", "nodes", "USD/h", "asleep", "unserved/s"], *(_row(schedule, phase) for phase in schedule.phases)]
+    )
+    if phases > 1:
+        yield ""
+        yield "Changes into each phase, from the one before it"
+        yield from (f"  {phase.name}: {_change(phase)}" for phase in schedule.phases)
+
+
+def _saving(schedule: Schedule) -> str:
+    switches = f", {schedule.switches_usd:.2f} USD of that for starts of nodes" if schedule.switches_usd else ""
+    single = f"one plan at all times costs {schedule.single_usd_per_h:.2f} USD/h on {schedule.single_gpus} GPUs"
+    return f"{single}; the phases save {schedule.saved_fraction:.0%}{switches}"
+
+
+def _row(schedule: Schedule, phase: SchedulePhase) -> list[str]:
+    nodes = ", ".join(f"{name} {count}" for name, count in sorted(phase.nodes.items()) if count)
+    return [
+        phase.name,
+        _when(schedule, phase),
+        str(phase.gpus),
+        nodes or "-",
+        f"{phase.usd_per_h:.2f}",
+        str(phase.sleepers or "-"),
+        f"{phase.unserved_rps:.2f}" if phase.unserved_rps else "-",
+    ]
+
+
+def _change(phase: SchedulePhase) -> str:
+    counts = (("wakes", phase.wakes), ("starts", phase.starts), ("sleeps", phase.sleeps), ("stops", phase.stops))
+    moved = ", ".join(f"{count} {name}" for name, count in counts if count)
+    if not moved:
+        return "nothing starts, stops, sleeps or wakes"
+    loads = f", {phase.loads_mib / _MIB_PER_GIB:.1f} GiB of weights loaded" if phase.loads_mib else ""
+    early = f", begins {phase.lead_s:.0f} s early" if phase.lead_s else ""
+    late = "; ".join(f"{name} up to {late_s:.0f} s late" for name, late_s in sorted(phase.late_s.items()))
+    return f"{moved}{loads}; at most {phase.change_s:.0f} s{early}{f'; {late}' if late else ''}"
+
+
+def _when(schedule: Schedule, phase: SchedulePhase) -> str:
+    weekly = schedule.end_s > _DAY_S
+    shown = [_time(time, weekly) if schedule.timeline == CLOCK else f"{time.start_s:.0f}-{time.end_s:.0f} s" for time in phase.times]
+    return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+
+
+def _time(time: PhaseTime, weekly: bool) -> str:
+    day = f"{_DAYS[int(time.start_s // _DAY_S) % len(_DAYS)]} " if weekly else ""
+    until = f"{_DAYS[int(time.end_s // _DAY_S) % len(_DAYS)]} " if weekly and time.end_s - time.start_s > _DAY_S else ""
+    return f"{day}{_clock(time.start_s)}-{until}{_clock(time.end_s)}"
+
+
+def _clock(second_s: float) -> str:
+    hour, rest_s = divmod(second_s % _DAY_S, _HOUR_S)
+    return f"{int(hour):02}:{int(rest_s // 60):02}"
