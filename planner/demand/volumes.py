@@ -6,9 +6,9 @@ Volumes are poured like water: as work rises in the stretches of time that are l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,10 @@ SPARE_FRACTION = 0.05
 
 # Volumes are poured again, each around all others, until no level moves by more than this part of the highest; a chain of volumes that
 # overlap by pairs needs about as many rounds as it is long.
-_STILL_FRACTION = 1e-9
+_STILL_FRACTION = 1e-6
 _MOST_ROUNDS = 100
 
 Work = NDArray[np.float64]
-Rivals = Mapping[str, Sequence[str]]
 
 
 class Volume(BaseModel):
@@ -62,21 +61,25 @@ class Volume(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Pouring:
-    """A volume of work (GPU seconds) for some stretches of time (their indices), beside what others ask for there."""
+    """What is poured under a name: work_s (GPU seconds) into each of some spans, which share no stretch of time; spans are their indices.
+
+    below is what others than volumes ask for in each stretch, as far as this one meets them, and rivals are the names that it meets.
+    """
 
     name: str
     work_s: float
-    allowed: tuple[int, ...]
+    spans: tuple[tuple[int, ...], ...]
+    below: tuple[float, ...]
+    rivals: tuple[str, ...]
 
 
 def inside(edges_s: Sequence[float], start_s: float, end_s: float) -> tuple[int, ...]:
     """The stretches between edges, which are a cycle, that lie from start_s to end_s; both are edges, the end perhaps of the next cycle."""
-    cycle_s = edges_s[-1]
-    return tuple(
-        i
-        for i, (low_s, high_s) in enumerate(pairwise(edges_s))
-        if any(start_s <= middle_s < end_s for middle_s in ((low_s + high_s) / 2, (low_s + high_s) / 2 + cycle_s))
-    )
+    cycle_s, last = edges_s[-1], len(edges_s) - 1
+    first = bisect_left(edges_s, start_s % cycle_s)
+    if start_s // cycle_s == end_s // cycle_s:
+        return tuple(range(first, bisect_left(edges_s, end_s % cycle_s)))
+    return (*range(first, last), *range(bisect_left(edges_s, end_s % cycle_s)))
 
 
 def filled(heights: Work, lengths_s: Work, work_s: float) -> Work:
@@ -90,22 +93,25 @@ def filled(heights: Work, lengths_s: Work, work_s: float) -> Work:
     return np.where(above > 0.0, above, 0.0)
 
 
-def pour(pourings: Sequence[Pouring], lengths_s: Sequence[float], below: Mapping[str, Sequence[float]], rivals: Rivals) -> dict[str, Work]:
+def pour(pourings: Sequence[Pouring], lengths_s: Sequence[float]) -> dict[str, Work]:
     """What is done of each name in each stretch (work per time), so that what all ask for together is as level as can be.
 
-    Of one name no two pourings share a stretch. below is what others than volumes ask for, as each name meets it, and rivals are the
-    names that each meets. They are poured in their order, then again around each other.
+    They are poured in their order, then again around each other.
     """
     widths_s = np.array(lengths_s)
     poured = {item.name: np.zeros(len(lengths_s)) for item in pourings}
-    for _ in range(_MOST_ROUNDS):
+    below = {item.name: np.array(item.below) for item in pourings}
+    spans = {item.name: [np.array(span) for span in item.spans] for item in pourings}
+    for _ in range(_MOST_ROUNDS if len(pourings) > 1 else 1):
         moved = 0.0
         for item in pourings:
-            at = list(item.allowed)
-            heights = np.array(below[item.name])[at] + sum((poured[other][at] for other in rivals[item.name]), np.zeros(len(at)))
-            added = filled(heights, widths_s[at], item.work_s)
-            moved = max(moved, float(np.abs(added - poured[item.name][at]).max() / max(float((heights + added).max()), 1e-300)))
-            poured[item.name][at] = added
+            heights, before = below[item.name].copy(), poured[item.name]
+            for rival in item.rivals:
+                heights += poured[rival]
+            poured[item.name] = now = np.zeros(len(lengths_s))
+            for at in spans[item.name]:
+                now[at] = filled(heights[at], widths_s[at], item.work_s)
+            moved = max(moved, float(np.abs(now - before).max() / (heights + now).max()))
         if moved <= _STILL_FRACTION:
             break
     return poured

@@ -35,11 +35,18 @@ def poured(workloads: tuple[Workload, ...], pools: Sequence[FleetPool]) -> tuple
     stretches = [Stretch(CLOCK, *pair) for pair in pairwise(edges_s)]
     speeds = {item.name: _Speed(item, pools) for item in workloads}
     asked = {item.name: [speeds[item.name].work(_offered(item, stretch)) for stretch in stretches] for item in others}
-    below = {
-        item.name: [sum(asked[other.name][i] for other in _meets(item, others)) for i in range(len(stretches))] for item in by_deadline
-    }
-    rivals = {item.name: [other.name for other in _meets(item, by_deadline) if other is not item] for item in by_deadline}
-    work = pour(_pourings(by_deadline, speeds, edges_s), [item.end_s - item.start_s for item in stretches], below, rivals)
+    pourings = [
+        Pouring(
+            name=item.name,
+            work_s=_volume(item).requests * speeds[item.name].request_s,
+            spans=tuple(inside(edges_s, start_s, end_s) for start_s, end_s in _volume(item).times(edges_s[-1])),
+            below=tuple(sum(column) for column in zip(*(asked[other.name] for other in _meets(item, others)), strict=True))
+            or (0.0,) * len(stretches),
+            rivals=tuple(other.name for other in _meets(item, by_deadline) if other is not item),
+        )
+        for item in by_deadline
+    ]
+    work = pour(pourings, [item.end_s - item.start_s for item in stretches])
     return tuple(
         item
         if item.volume is None
@@ -80,16 +87,6 @@ def _meets(volume: Workload, others: Sequence[Workload]) -> list[Workload]:
     return sorted(
         (item for item in others if not item.pin or not volume.pin or set(item.pin) & set(volume.pin)), key=lambda item: item.name
     )
-
-
-def _pourings(volumes: Iterable[Workload], speeds: dict[str, _Speed], edges_s: Sequence[float]) -> list[Pouring]:
-    """Every volume of a cycle, the earliest deadline first."""
-    found = [
-        (end_s, item.name, Pouring(item.name, _volume(item).requests * speeds[item.name].request_s, inside(edges_s, start_s, end_s)))
-        for item in volumes
-        for start_s, end_s in _volume(item).times(edges_s[-1])
-    ]
-    return [pouring for *_, pouring in sorted(found, key=lambda item: item[:2])]
 
 
 class _Speed:
