@@ -61,7 +61,7 @@ COUNTS = {
     # replicas, also by workload
     *("max_concurrent", "min_available"),
     # requests
-    "kept",
+    *("kept", "missed_requests"),
     # clients, or requests that a KV pool holds
     *("concurrency", "max_concurrency"),
     # models and starts that constants rest on, GPUs that sharing saves
@@ -75,7 +75,7 @@ COUNTS = {
     # factors of step times by served name
     "slower",
     # numbers of days of the week
-    "days",
+    *("day", "days"),
     # slices of a GPU
     *("compute_slices", "memory_slices", "mig_compute_slices", "mig_memory_slices"),
     # widths, ranks and numbers of a model's layers, under the names of its config.json
@@ -137,6 +137,8 @@ PLACES = {
         "places",
         # OrderPuzzle: bits of replicas
         "waits",
+        # Pouring: indices of stretches of time
+        "spans",
     ),
     *("placement_starts", "pool", "serial", "shape", "start"),
 }
@@ -151,6 +153,8 @@ PLAIN = {
     *("parts", "routes", "weight"),
     # variance over mean; the spread of a log-normal; load over capacity; multiplier per quantile; time together over time alone
     *("burstiness", "residual_quantiles", "rho", "slowdown", "slowdown_p90", "spread", "tpot_quantiles", "ttft_quantiles"),
+    # Pouring: GPU seconds per second
+    "below",
     # Site: multiple of a step beside neighbours
     "interference_factor",
     # multiples of a load, and how such a multiple is searched for

@@ -114,7 +114,7 @@ class FleetSpec:
         return replace(self, root=multiplied(self.root, path, factor, default), own_hash=None)
 
     def _demand_times(self, workload: str, factor: Fraction) -> FleetSpec:
-        """More or less of a demand in whichever of its four forms."""
+        """More or less of a demand in whichever of its five forms."""
         place: FieldPath = ("workloads", workload, "demand")
         windows = value_at(self.root, (*place, "windows"))
         if any(value_at(self.root, (*place, form)) is not None for form in _FROM_FILES):
@@ -123,7 +123,8 @@ class FleetSpec:
                 self, own_hash=None, factors=tuple(sorted({**before, workload: before.get(workload, Fraction(1)) * factor}.items()))
             )
         if windows is None or not isinstance(windows.value, tuple):
-            return replace(self, root=multiplied(self.root, joined((*place, "rate")), factor), own_hash=None)
+            field = "rate" if value_at(self.root, (*place, "requests")) is None else "requests"
+            return replace(self, root=multiplied(self.root, joined((*place, field)), factor), own_hash=None)
         root = self.root
         for index in range(len(windows.value)):
             rate = value_at(root, (*place, "windows", index, "rate"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from planner.assembly.volumes_done import planned_volume
 from planner.explain import why_unserved
 from planner.plan import PlannedWindow, Replica, WorkloadForecast, ttft_s_of
 from planner.problem import MICRO, Solution
@@ -46,6 +47,7 @@ def _rows(group: ServiceGroup, replicas: Sequence[Replica], missing_fraction: fl
             unserved_rps=workload.demand.peak_rps * missing_fraction,
             unserved_reason=reason,
             tolerate_nodes=workload.tolerate_nodes,
+            volume=planned_volume(workload, group.workloads, missing_fraction),
         )
         for workload in group.workloads
     ]

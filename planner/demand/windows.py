@@ -1,6 +1,6 @@
 """What a workload asks for over time: arrival rate, burstiness and token lengths per window.
 
-A profile comes from one of four forms: a constant rate, declared windows, a trace (`demand_from_requests`), or a forecast.
+A profile comes from one of five forms: a constant rate, declared windows, a trace (`demand_from_requests`), a forecast, or a volume.
 """
 
 from __future__ import annotations

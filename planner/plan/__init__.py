@@ -29,6 +29,7 @@ from planner.plan.extra_args import ExtraArg
 from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
 from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.json_files import DocumentError, plan_from_json, plan_hash, state_from_json, state_hash, to_json
+from planner.plan.planned_volume import PlannedVolume, VolumeWindow
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import FRAGMENTATION, Baseline, Certificate, EngineReport, StoppedBy, TierResult
 from planner.plan.reasons import Breaking, Conflict, CostBand, Explanation, GpuRows, Limit, ModelReasons, OneMore, Refusal, Way
@@ -77,6 +78,7 @@ __all__ = [
     "OneMore",
     "Outage",
     "Plan",
+    "PlannedVolume",
     "PlannedWindow",
     "PoolRules",
     "Prior",
@@ -99,6 +101,7 @@ __all__ = [
     "Stop",
     "StoppedBy",
     "TierResult",
+    "VolumeWindow",
     "Wake",
     "Way",
     "WorkloadForecast",

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from planner.latency_classes import LatencyClass
 from planner.plan.bounds import Fraction, PerSecond, PlanPart, Seconds, Some, WholeNumber
+from planner.plan.planned_volume import PlannedVolume
 from planner.plan.reasons import Breaking
 
 
@@ -29,7 +30,7 @@ class WorkloadForecast(PlanPart):
     that load, of a few that are tried, at which nobody on their GPUs falls below the goal; None also where another model there misses its
     goals at the planned load. best_effort: it is served, but the simulation denies that it keeps its goals.
     unserved_rps > 0 carries a reason. Where nothing is generated (task: embed) tpot_slo_s is None, output_tokens 0, and the time to first
-    token is that to the answer.
+    token is that to the answer. volume: its requests come as a volume with a deadline, and rate_rps is the largest at which they are done.
     """
 
     name: str
@@ -54,6 +55,7 @@ class WorkloadForecast(PlanPart):
     simulated: tuple[Attainment, ...] = ()
     kept_load_factor: Annotated[float, Field(ge=0, le=100)] | None = None
     best_effort: bool = False
+    volume: PlannedVolume | None = Field(default=None, exclude_if=lambda volume: volume is None)
 
     @property
     def generates(self) -> bool:

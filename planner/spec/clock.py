@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 MINUTE_S, DAY_S, WEEK_S = 60.0, 86_400.0, 604_800.0
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -11,6 +12,49 @@ _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 HOURS_PATTERN = rf"^{_TIME}-(?:{_TIME}|24:00)$"
 _SOME_DAYS = rf"(?:{'|'.join(DAYS)})(?:-(?:{'|'.join(DAYS)}))?"
 DAYS_PATTERN = rf"^{_SOME_DAYS}(?:, ?{_SOME_DAYS})*$"
+CLOCK_TIME_PATTERN = rf"^(?:(?:{'|'.join(DAYS)}) )?(?:{_TIME}|24:00)$"
+_DATE = r"\d{4}-\d{1,2}-\d{1,2}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTime:
+    """A time of the day, or of the week where it names a day (Monday is 0)."""
+
+    day: int | None
+    second_s: float
+
+    @property
+    def text(self) -> str:
+        """As people write it."""
+        return time_text(self.second_s if self.day is None else self.day * DAY_S + self.second_s, weekly=self.day is not None)
+
+
+def read_time(text: object) -> ClockTime:
+    """A time of the day, or of a day of the week; 24:00 is 00:00 of the next day. Raises ValueError.
+
+    >>> read_time("06:00"), read_time("sun 24:00")
+    (ClockTime(day=None, second_s=21600.0), ClockTime(day=0, second_s=0.0))
+    """
+    if isinstance(text, str) and re.match(_DATE, text):
+        raise ValueError(f"{text[:60]!r} names a date; deadlines come again every day or week: write a time in UTC, as 06:00 or sun 06:00")
+    if not isinstance(text, str) or not re.fullmatch(CLOCK_TIME_PATTERN, text):
+        raise ValueError(f"{str(text)[:60]!r} is no time of a day; write for example 06:00 (UTC), or sun 06:00 with every: week")
+    day, _, time = text.rpartition(" ")
+    number = DAYS.index(day) if day else None
+    if time == "24:00":
+        return ClockTime(None if number is None else (number + 1) % len(DAYS), 0.0)
+    return ClockTime(number, int(time[:2]) * 3600.0 + int(time[3:]) * MINUTE_S)
+
+
+def time_text(time_s: float, *, weekly: bool) -> str:
+    """A time since midnight (Monday's where weekly) as people write it.
+
+    >>> time_text(540_000, weekly=True), time_text(86_400, weekly=False)
+    ('sun 06:00', '00:00')
+    """
+    day, second_s = divmod(time_s, DAY_S)
+    hour, rest_s = divmod(second_s, 3600.0)
+    return f"{DAYS[int(day) % len(DAYS)] + ' ' if weekly else ''}{int(hour):02}:{int(rest_s / MINUTE_S):02}"
 
 
 def read_hours(text: object) -> tuple[float, float]:

@@ -1,8 +1,8 @@
-"""The four forms of demand as people write them: a constant rate, windows, a trace, a forecast."""
+"""The five forms of demand as people write them: a constant rate, windows, a trace, a forecast, a volume."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
@@ -133,7 +133,21 @@ class DeclaredForecast(Declared):
     workload: Text | None = Field(None, description="Its name in the forecast. Default: the name of this workload.")
 
 
-FORMS = {"rate": "<rate>", "windows": "<windows>", "trace": "<trace>", "forecast": "<forecast>"}
+class DeclaredVolume(Declared):
+    """Demand form 5: so many requests by a deadline."""
+
+    requests: Number = Field(
+        ge=1,
+        le=1e9,
+        description="Requests of each day or week, to be done by the deadline of the workload. The plan decides when, so that they fill "
+        "what others leave idle.",
+    )
+    every: Literal["day", "week"] = Field("day", description="How often there are so many requests.")
+    input_tokens: Lengths = Field(description=f"Input {_LENGTHS_MEANING}")
+    output_tokens: OutputLengths = Field(None, description=_OUTPUT_MEANING)
+
+
+FORMS = {"rate": "<rate>", "windows": "<windows>", "trace": "<trace>", "forecast": "<forecast>", "requests": "<requests>"}
 
 
 def _form(value: Any) -> str | None:  # noqa: ANN401 - as above
@@ -145,6 +159,7 @@ DeclaredDemand = Annotated[
     Annotated[DeclaredRate, Tag("<rate>")]
     | Annotated[DeclaredWindows, Tag("<windows>")]
     | Annotated[DeclaredTrace, Tag("<trace>")]
-    | Annotated[DeclaredForecast, Tag("<forecast>")],
+    | Annotated[DeclaredForecast, Tag("<forecast>")]
+    | Annotated[DeclaredVolume, Tag("<requests>")],
     Discriminator(_form),
 ]

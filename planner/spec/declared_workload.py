@@ -8,7 +8,19 @@ from pydantic import Field
 
 from planner.latency_classes import LatencyClass
 from planner.spec.declared_demand import DeclaredDemand
-from planner.spec.field_types import BytesPerToken, Count, Duration, ModelName, Neighbour, Number, PoolName, Priority, Text, Whole
+from planner.spec.field_types import (
+    BytesPerToken,
+    Count,
+    Duration,
+    ModelName,
+    Neighbour,
+    Number,
+    PoolName,
+    Priority,
+    Text,
+    TimeOfDay,
+    Whole,
+)
 from planner.spec.part import Declared
 
 
@@ -34,8 +46,6 @@ class DeclaredSlo(Declared):
 class DeclaredWorkload(Declared):
     """Demand for a model in one latency class."""
 
-    later = frozenset({"deadline"})
-
     model: ModelName = Field(description="Name of an entry under models, or of an adapter of such an entry.", examples=["llama-8b"])
     latency_class: LatencyClass = Field(
         "standard",
@@ -51,7 +61,18 @@ class DeclaredWorkload(Declared):
         description="Latency goals. Default: by class, each on its own.",
         examples=[{"ttft_p95": "500ms", "tpot_p95": "50ms"}],
     )
-    demand: DeclaredDemand = Field(description="Exactly one of four forms: a rate, windows, a trace or a forecast.")
+    demand: DeclaredDemand = Field(description="Exactly one of five forms: a rate, windows, a trace, a forecast, or a volume of requests.")
+    deadline: TimeOfDay | None = Field(
+        None,
+        description="With a volume of requests: by when those of each day must be done, in UTC; with every: week a day and a time, as "
+        "sun 06:00. Default: none; a volume needs one.",
+        examples=["06:00", "sun 06:00"],
+    )
+    released: TimeOfDay | None = Field(
+        None,
+        description="With a volume of requests: from when they may be worked on, in UTC. Default: the deadline before.",
+        examples=["20:00"],
+    )
     prefix_hit_fraction: Number = Field(
         0.0,
         ge=0,

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo, WithJsonSchema
 
 from planner.demand.traces import MAX_TOKENS
 from planner.plan.local_paths import is_local
-from planner.spec.clock import DAYS_PATTERN, HOURS_PATTERN, read_days, read_hours
+from planner.spec.clock import CLOCK_TIME_PATTERN, DAYS_PATTERN, HOURS_PATTERN, ClockTime, read_days, read_hours, read_time
 from planner.spec.nearest import nearest
 from planner.spec.units import AMOUNT, BYTES, NUMBER_PATTERN, PRICE, RATE, SECONDS, Dimension, UnitError
 from profiles.catalogue import Catalogue, UnknownNameError
@@ -156,6 +156,7 @@ MigStart = Annotated[int, Field(ge=0, le=7), BeforeValidator(_whole)]
 Duration = Annotated[float, BeforeValidator(_between(SECONDS, "3650d")), _schema(SECONDS)]
 Hours = Annotated[tuple[float, float], BeforeValidator(read_hours), WithJsonSchema({"type": "string", "pattern": HOURS_PATTERN})]
 Days = Annotated[tuple[int, ...], BeforeValidator(read_days), WithJsonSchema({"type": "string", "pattern": DAYS_PATTERN})]
+TimeOfDay = Annotated[InstanceOf[ClockTime], BeforeValidator(read_time), WithJsonSchema({"type": "string", "pattern": CLOCK_TIME_PATTERN})]
 Moment = Annotated[float, BeforeValidator(_between(SECONDS, "3650d", zero=True)), _schema(SECONDS)]
 # A million requests per second are beyond every fleet of inference servers.
 Rate = Annotated[float, BeforeValidator(_between(RATE, "1000000/s")), _schema(RATE)]

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, InstanceOf
 
 from planner.demand.prompt_lengths import SplitDemand
+from planner.demand.volumes import Volume
 from planner.demand.windows import DemandProfile
 from planner.disruption_budget import DisruptionBudget
 from planner.latency_classes import LatencyClass
@@ -154,7 +155,8 @@ class Workload(_Part):
     tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. spread_nodes: no two of its replicas are on one
     machine. max_replicas of None is no limit. Where nothing is generated tpot_p95_s is infinite, and lengths of outputs are 1: the answer.
     splits are the ways to divide its demand by the length of prompts, where that is asked for (may_split); its longer part has the goal
-    long_ttft_p95_s (None: the same). longer_of: it is the longer part of another.
+    long_ttft_p95_s (None: the same). longer_of: it is the longer part of another. volume: its demand is made of that, so that it fills
+    what others leave idle (planner.spec.pouring).
     """
 
     name: str
@@ -180,6 +182,7 @@ class Workload(_Part):
     bytes_per_token: float = BYTES_PER_TOKEN
     long_ttft_p95_s: float | None = None
     longer_of: LongerOf | None = None
+    volume: Volume | None = None
 
     @property
     def served_name(self) -> str:

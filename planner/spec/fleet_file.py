@@ -25,6 +25,7 @@ from planner.spec.messages import Loc, problem_at, problems_of
 from planner.spec.part import Declared
 from planner.spec.pool_gpus import GpuFiles, resolve_gpu_types
 from planner.spec.pools import check_size, resolve_pools
+from planner.spec.pouring import poured
 from planner.spec.prompt_splitting import check_splits
 from planner.spec.served import check_blocks, check_mig, check_sleepers, local_config, resolve_models
 from planner.spec.workloads import check_replicas, check_teams, check_together, resolve_neighbours, resolve_workloads
@@ -119,7 +120,7 @@ class _Loading:
             pools=pools,
             own_gpu_types=tuple(own[name] for name in sorted(own)),
             models=models,
-            workloads=workloads,
+            workloads=poured(workloads, pools),
             policy=policy,
             measurements=measurements,
             hashes=hashes,

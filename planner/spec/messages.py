@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from planner.spec.declared_demand import FORMS, DeclaredForecast, DeclaredRate, DeclaredTrace, DeclaredWindows
+from planner.spec.declared_demand import FORMS, DeclaredForecast, DeclaredRate, DeclaredTrace, DeclaredVolume, DeclaredWindows
 from planner.spec.declared_gpu import DeclaredGpuType
 from planner.spec.errors import SpecProblem
 from planner.spec.field_types import HOST_PATTERN, NAME_PATTERN
@@ -25,6 +25,7 @@ _TAGGED: dict[int | str, type[Declared]] = {
     "<windows>": DeclaredWindows,
     "<trace>": DeclaredTrace,
     "<forecast>": DeclaredForecast,
+    "<requests>": DeclaredVolume,
     "<gpu type>": DeclaredGpuType,
 }
 # What pydantic adds to a place and does not stand in the file: the form of a demand or GPU type, and that a key is wrong.
@@ -77,9 +78,7 @@ def _problem(file: str, root: Node, prefix: Loc, part: type[Declared], details: 
 
 
 def _unknown_field(name: str, part: type[Declared]) -> str:
-    """Why a field may not stand in a part: not supported yet, moved, or unknown with the nearest spelling."""
-    if name in part.later:
-        return "not supported yet; leave it out"
+    """Why a field may not stand in a part: moved, or unknown with the nearest spelling."""
     if name in part.moved:
         return f"is now {part.moved[name]}; write it there"
     allowed = _aliases(part)
@@ -152,7 +151,7 @@ def _other(kind: str, value: Any, context: dict[str, Any], message: str) -> str:
         close = [] if found or not isinstance(value, dict) else [form for form in (nearest(key, FORMS) for key in value) if form]
         held = ", ".join(found or list(value)[:5]) if isinstance(value, dict) else _shown(value)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"needs exactly one of rate, windows, trace or forecast; found {held or 'nothing'}{hint}"
+        return f"needs exactly one of rate, windows, trace, forecast or requests; found {held or 'nothing'}{hint}"
     if kind == "string_pattern_mismatch":
         return f"{_shown(value)} is not {_PATTERNS.get(context['pattern'], 'like ' + context['pattern'])}"
     if kind in ("too_short", "string_too_short"):

@@ -10,11 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Declared(BaseModel):
-    """A mapping of the file. later names fields that are known but not brought to life yet: they are refused.
-
-    moved tells where fields of before are now.
-    """
+    """A mapping of the file; moved tells where fields of before are now."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False)
-    later: ClassVar[frozenset[str]] = frozenset()
     moved: ClassVar[Mapping[str, str]] = MappingProxyType({})

@@ -31,6 +31,7 @@ _SECTIONS = (
     ("workloads.NAME.demand.windows[]", "DeclaredWindow"),
     ("workloads.NAME.demand: a trace", "DeclaredTrace"),
     ("workloads.NAME.demand: a forecast", "DeclaredForecast"),
+    ("workloads.NAME.demand: a volume with a deadline", "DeclaredVolume"),
     ("policy", "DeclaredPolicy"),
     ("policy.risk", "DeclaredRisk"),
     ("policy.disruption_budget", "DeclaredBudget"),

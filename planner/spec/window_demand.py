@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from planner.demand.windows import DemandProfile, DemandWindow, TokenLengths, windowed_demand
-from planner.spec.clock import DAY_S, DAYS, MINUTE_S, WEEK_S, stretches_of
+from planner.spec.clock import DAY_S, DAYS, WEEK_S, stretches_of, time_text
 from planner.spec.declared_demand import DeclaredWindow, DeclaredWindows
 from planner.spec.errors import RefusedDemandError
 from planner.spec.messages import Loc
@@ -65,14 +65,8 @@ def _check_order(found: Sequence[tuple[DemandWindow, int]], by_clock: bool, week
         if later.start_s >= earlier.end_s:
             continue
         if by_clock:
-            at = _time(later.start_s, weekly)
+            at = time_text(later.start_s, weekly=weekly)
             raise RefusedDemandError(("windows", max(index, above), "hours"), f"overlaps windows[{min(index, above)}] at {at}")
         raise RefusedDemandError(
             ("windows", index, "start"), f"{later.start_s:g} s is before the end of the window above at {earlier.end_s:g} s"
         )
-
-
-def _time(time_s: float, weekly: bool) -> str:
-    day, second_s = divmod(time_s, DAY_S)
-    hour, rest_s = divmod(second_s, 3600.0)
-    return f"{DAYS[int(day)] + ' ' if weekly else ''}{int(hour):02}:{int(rest_s / MINUTE_S):02}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from planner.demand.prompt_lengths import SplitDemand, split_profile, split_requests, trace_demand
 from planner.demand.traces import MAX_REQUESTS, TraceRequest
+from planner.demand.volumes import Volume
 from planner.demand.windows import (
     DemandProfile,
     TokenLengths,
@@ -18,7 +19,7 @@ from planner.demand.windows import (
     window_edges,
 )
 from planner.latency_classes import LatencyClass
-from planner.spec.declared_demand import DeclaredForecast, DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredWindow
+from planner.spec.declared_demand import DeclaredForecast, DeclaredLengths, DeclaredRate, DeclaredTrace, DeclaredVolume, DeclaredWindow
 from planner.spec.declared_workload import DeclaredWorkload
 from planner.spec.demand_files import Recorded, Trace
 from planner.spec.errors import RefusedDemandError
@@ -28,6 +29,7 @@ from planner.spec.messages import Loc
 from planner.spec.nearest import nearest
 from planner.spec.pools import Report
 from planner.spec.served import usable_blocks
+from planner.spec.volume_demand import volume_of, volume_problems
 from planner.spec.window_demand import demand_from_windows
 
 
@@ -63,15 +65,20 @@ def resolve_workloads(
         model = by_name.get(workload.model)
         if model is None or recorded.lacks(workload.demand):
             continue  # what is wrong with those is reported already
+        wrong = list(volume_problems(workload))
+        for loc, message in wrong:
+            report(("workloads", name, *loc), message)
+        if wrong:
+            continue
         try:
-            demand, splits = _demand(name, workload, model, recorded, warn)
+            asked = _asked(name, workload, model, recorded, warn)
         except RefusedDemandError as error:
             report(("workloads", name, "demand", *error.loc), str(error))
             continue
         if model.pooling and workload.slo.tpot_p95_s is not None:
             report(("workloads", name, "slo", "tpot_p95"), f"model {model.name} generates nothing (task: embed); leave it out")
             continue
-        found.append(_workload(name, workload, model, demand, splits))
+        found.append(_workload(name, workload, model, asked))
     return tuple(found)
 
 
@@ -149,7 +156,16 @@ def check_together(workloads: Sequence[Workload], pools: Sequence[FleetPool], mo
             )
 
 
-def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: DemandProfile, splits: tuple[SplitDemand, ...]) -> Workload:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The demand of a workload, the ways to divide it where that is asked for, and the volume that is yet to be poured."""
+
+    demand: DemandProfile
+    splits: tuple[SplitDemand, ...] = ()
+    volume: Volume | None = None
+
+
+def _workload(name: str, declared: DeclaredWorkload, model: Model, asked: _Asked) -> Workload:
     defaults = CLASS_DEFAULTS[declared.latency_class]
     return Workload(
         name=name,
@@ -159,7 +175,7 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
         priority=defaults.priority if declared.priority is None else declared.priority,
         ttft_p95_s=declared.slo.ttft_p95_s or defaults.ttft_p95_s,
         tpot_p95_s=math.inf if model.pooling else declared.slo.tpot_p95_s or defaults.tpot_p95_s,
-        demand=demand,
+        demand=asked.demand,
         prefix_hit_fraction=declared.prefix_hit_fraction,
         isolate=declared.isolate,
         team=declared.team,
@@ -171,30 +187,31 @@ def _workload(name: str, declared: DeclaredWorkload, model: Model, demand: Deman
         pin=tuple(sorted(set(declared.pin))),
         not_with=declared.not_with,
         may_split=declared.split == "prompt_length",
-        splits=splits,
+        splits=asked.splits,
+        volume=asked.volume,
         bytes_per_token=declared.bytes_per_token or BYTES_PER_TOKEN,
         long_ttft_p95_s=declared.slo.long_ttft_p95_s,
     )
 
 
-def _demand(
-    name: str, declared: DeclaredWorkload, model: Model, recorded: Recorded, warn: Report
-) -> tuple[DemandProfile, tuple[SplitDemand, ...]]:
-    """The demand of a workload, and the ways to divide it where that is asked for."""
+def _asked(name: str, declared: DeclaredWorkload, model: Model, recorded: Recorded, warn: Report) -> _Asked:
     demand, splits = declared.demand, declared.split == "prompt_length"
     if isinstance(demand, DeclaredTrace):
         requests, measured = _from_trace(name, demand, model, recorded.traces[demand.trace], warn)
-        return measured(requests), split_requests(requests, measured) if splits else ()
+        return _Asked(measured(requests), split_requests(requests, measured) if splits else ())
+    if isinstance(demand, DeclaredVolume):
+        volume = volume_of(declared, demand, _both(demand, (), model))
+        return _Asked(constant_demand(volume.rate_rps, volume.input, volume.output), volume=volume)
     if isinstance(demand, DeclaredForecast):
         profile = demand_from_forecast(name, demand, model, recorded.forecasts[demand.forecast], ONE_ANSWER)
     elif isinstance(demand, DeclaredRate):
         profile = constant_demand(demand.rate_rps, *_both(demand, (), model))
     else:
         profile = demand_from_windows(demand, lambda window, here: _both(window, here, model))
-    return profile, split_profile(profile, model.max_model_len - 1) if splits else ()
+    return _Asked(profile, split_profile(profile, model.max_model_len - 1) if splits else ())
 
 
-def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
+def _both(declared: DeclaredRate | DeclaredWindow | DeclaredVolume, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
     inputs = _lengths(declared.input_tokens, (*here, "input_tokens"))
     if model.pooling:
         return _pooled(declared, inputs, here, model)
@@ -214,7 +231,9 @@ def _both(declared: DeclaredRate | DeclaredWindow, here: Loc, model: Model) -> t
     return inputs, outputs
 
 
-def _pooled(declared: DeclaredRate | DeclaredWindow, inputs: TokenLengths, here: Loc, model: Model) -> tuple[TokenLengths, TokenLengths]:
+def _pooled(
+    declared: DeclaredRate | DeclaredWindow | DeclaredVolume, inputs: TokenLengths, here: Loc, model: Model
+) -> tuple[TokenLengths, TokenLengths]:
     """Lengths of prompts that are embedded, and of their answers."""
     if declared.output_tokens is not None:
         raise RefusedDemandError((*here, "output_tokens"), f"model {model.name} generates nothing (task: embed); leave it out")

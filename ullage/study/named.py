@@ -169,7 +169,7 @@ def _all_on(spec: FleetSpec, plain: Plain) -> Iterator[tuple[str, Any]]:
 def _joins(spec: FleetSpec, plain: Plain) -> Iterator[tuple[str, Any]]:
     fields = _pairs("joins", plain)
     model, demand = fields.pop("model", None), fields.pop("demand", {})
-    for field in ("rate", "input_tokens", "output_tokens", "windows", "trace", "tenant", "window", "repeat_rate"):
+    for field in ("rate", "input_tokens", "output_tokens", "windows", "requests", "every", "trace", "tenant", "window", "repeat_rate"):
         if field in fields and isinstance(demand, dict):
             demand = {**demand, field: fields.pop(field)}
     if not isinstance(model, str) or not isinstance(demand, dict) or not demand:

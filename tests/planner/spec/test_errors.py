@@ -69,9 +69,9 @@ def test_the_valid_fleet_has_no_problems() -> None:
         ("  h100:", "  h 100:", "3:3: pools.h 100: 'h 100' is not a name; allowed are up to 63 letters"),
         ("  chat:", "  a/b:", "11:3: workloads.a/b: 'a/b' is not a name"),
         # demand forms
-        (DEMAND, "{rat: 2/s, input_tokens: 5}", "14:5: workloads.chat.demand: needs exactly one of rate, windows, trace or forecast; found rat, input_tokens; "),
-        (DEMAND, "{rate: 2/s, trace: t.csv}", "workloads.chat.demand: needs exactly one of rate, windows, trace or forecast; found rate, trace"),
-        (DEMAND, "2/s", "workloads.chat.demand: needs exactly one of rate, windows, trace or forecast; found '2/s'"),
+        (DEMAND, "{rat: 2/s, input_tokens: 5}", "14:5: workloads.chat.demand: needs exactly one of rate, windows, trace, forecast or requests; found rat, input_tokens; "),
+        (DEMAND, "{rate: 2/s, trace: t.csv}", "workloads.chat.demand: needs exactly one of rate, windows, trace, forecast or requests; found rate, trace"),
+        (DEMAND, "2/s", "workloads.chat.demand: needs exactly one of rate, windows, trace, forecast or requests; found '2/s'"),
         (DEMAND, "{rate: 2/s, input_tokens: 5}", "workloads.chat.demand.output_tokens: missing or 0; model"),
         (DEMAND, "{windows: []}", "workloads.chat.demand.windows: a list is too short; at least 1"),
         (DEMAND, "{windows: [{start: 5s, end: 5s, rate: 1/s, input_tokens: 1, output_tokens: 1}]}", "windows[0].end: 5 s is not after the start"),
@@ -85,7 +85,7 @@ def test_the_valid_fleet_has_no_problems() -> None:
         ("input_tokens: 500", "input_tokens: {mean: 500, p99: 8150}", "demand.input_tokens: requests of 8150 tokens (p99) and 100 output tokens"),
         # not supported yet
         (MODEL, MODEL + "    adapters: []\n", "10:5: models.small.adapters: a list is not a mapping of fields"),
-        (WORKLOAD, "    deadline: 1h\n", "13:5: workloads.chat.deadline: not supported yet"),
+        (WORKLOAD, "    deadline: 1h\n", "13:15: workloads.chat.deadline: '1h' is no time of a day; write for example 06:00 (UTC)"),
         ("pools:", "policy: {goals: 1}\npools:", "policy.goals: '1' is not a list"),
         ("pools:", "policy: {disruption_budget: 1}\npools:", "2:29: policy.disruption_budget: '1' is not a mapping of fields"),
         ("pools:", "policy: {disruption_budget: {max_concurrent: 0}}\npools:", "policy.disruption_budget.max_concurrent: '0' must be at least 1"),

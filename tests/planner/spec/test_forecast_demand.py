@@ -81,7 +81,7 @@ OLD = forecast().replace(b'"schema_version": 1', b'"schema_version": 0')
         ("{forecast: f.json, workload: chta}", forecast(), "demand.workload: f.json has no workload 'chta'; did you mean 'chat'?"),
         ("{forecast: f.json, workload: x}", forecast(), "demand.workload: f.json has no workload 'x'; it has chat"),
         ("{forecast: f.json, wrkload: x}", forecast(), "demand.wrkload: unknown field; did you mean 'workload'?"),
-        ("{forecast: f.json, rate: 1/s}", forecast(), "needs exactly one of rate, windows, trace or forecast; found rate, forecast"),
+        ("{forecast: f.json, rate: 1/s}", forecast(), "trace, forecast or requests; found rate, forecast"),
         ("{forecast: f.json}", forecast(1, input_mean_tokens=()), "demand.forecast: has no input lengths: none were recorded"),
         ("{forecast: f.json}", forecast(1, output_mean_tokens=()), "demand.forecast: has no output lengths"),
         ("{forecast: f.json}", forecast(1, input_mean_tokens=(1e6,)), "are longer than max_model_len"),

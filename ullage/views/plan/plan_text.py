@@ -23,6 +23,7 @@ from planner.plan import (
 )
 from ullage.views.plan.gpu_text import gpu_text_lines
 from ullage.views.plan.simulated_text import simulated_lines
+from ullage.views.plan.volumes_text import volume_lines
 from ullage.views.plan.windows_text import window_lines
 from ullage.views.words import table
 
@@ -38,6 +39,7 @@ def plan_text(plan: Plan) -> str:
         list(_routes(desired)),
         list(_workloads(desired)),
         list(split_lines(desired)),
+        list(volume_lines(desired)),
         list(window_lines(desired)),
         list(simulated_lines(desired)),
         list(node_loss_lines(desired)),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from planner.plan import Desired, PlannedWindow
 from ullage.plugins import PEAKS
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_HOUR_S, _DAY_S = 3600, 86_400
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_HOUR_S, DAY_S = 3600, 86_400
 
 
 def window_lines(desired: Desired) -> Iterator[str]:
@@ -18,7 +18,7 @@ def window_lines(desired: Desired) -> Iterator[str]:
     names = sorted({name for window in desired.windows for name in window.rates_rps})
     peaks_rps = sum(max(window.rates_rps.get(name, 0.0) for window in desired.windows) for name in names)
     yield f"Windows planned together (peaks of all models added up: {peaks_rps:.2f} requests/s)"
-    weekly = any(window.start_s >= _DAY_S for window in desired.windows)
+    weekly = any(window.start_s >= DAY_S for window in desired.windows)
     for window in desired.windows:
         more = f", and for {window.stands_for - 1} that ask for no more" if window.stands_for > 1 else ""
         yield f"  {_when(window, weekly)}  {sum(window.rates_rps.values()):.2f} requests/s{more}"
@@ -31,9 +31,10 @@ def window_lines(desired: Desired) -> Iterator[str]:
 def _when(window: PlannedWindow, weekly: bool) -> str:
     if window.timeline != "clock":
         return f"{window.start_s:.0f}-{window.end_s:.0f} s of {window.timeline}"
-    day = f"{_DAYS[int(window.start_s // _DAY_S) % len(_DAYS)]} " if weekly else ""
-    return f"{day}{_time(window.start_s % _DAY_S)}-{_time(window.end_s % _DAY_S or _DAY_S)}"
+    day = f"{DAYS[int(window.start_s // DAY_S) % len(DAYS)]} " if weekly else ""
+    return f"{day}{time_words(window.start_s % DAY_S)}-{time_words(window.end_s % DAY_S or DAY_S)}"
 
 
-def _time(second_s: float) -> str:
+def time_words(second_s: float) -> str:
+    """A time of the day."""
     return f"{int(second_s // _HOUR_S):02}:{int(second_s % _HOUR_S // 60):02}"

@@ -19,6 +19,7 @@ from ullage.views.html.plan.slo_table import attainment_legend, slo_table
 from ullage.views.html.plan.wrong_first import all_is_well, wrong_first
 from ullage.views.plan.plan_text import headline, one_more_line
 from ullage.views.plan.simulated_text import simulated_lines
+from ullage.views.plan.volumes_text import volume_lines
 from ullage.views.plan.windows_text import window_lines
 
 
@@ -45,7 +46,17 @@ def _sections(plan: Plan) -> list[PageSection]:
         ("moves", "Before and after", tuple(moves_section(plan))),
         ("cost", "Cost against simpler methods", (cost_table(desired), *_lines(window_lines(desired)))),
         ("saving", "Where the saving comes from", tuple(saving_chart(desired))),
-        ("forecast", "Forecast", (slo_table(desired), attainment_legend(desired), *_lines(simulated_lines(desired)), *_band(desired))),
+        (
+            "forecast",
+            "Forecast",
+            (
+                slo_table(desired),
+                attainment_legend(desired),
+                *_lines(volume_lines(desired)),
+                *_lines(simulated_lines(desired)),
+                *_band(desired),
+            ),
+        ),
         ("reasons", "Why each model runs as it does", tuple(model_section(desired))),
         ("nodes", "If a node is lost", tuple(node_section(desired))),
         ("more", "What one more GPU buys", tuple(_one_more(desired))),
