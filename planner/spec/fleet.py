@@ -208,6 +208,8 @@ class Ports(_Part):
 class Policy(_Part):
     """Rules for the whole plan. headroom_mib stays free on every GPU. goals are the tiers after unserved demand, in order.
 
+    bursts are the multiples of a workload's load for which there is a playbook, ascending.
+
     The disruption budget names workloads.
     """
 
@@ -223,6 +225,7 @@ class Policy(_Part):
     ports: Ports
     disruption_budget: DisruptionBudget = DisruptionBudget()
     rollout: Rollout = Rollout()
+    bursts: tuple[float, ...] = ()
 
 
 class Fleet(_Part):

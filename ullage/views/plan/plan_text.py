@@ -21,6 +21,7 @@ from planner.plan import (
     Stop,
     Wake,
 )
+from ullage.views.plan.bursts_text import burst_lines
 from ullage.views.plan.gpu_text import gpu_text_lines
 from ullage.views.plan.simulated_text import simulated_lines
 from ullage.views.plan.windows_text import window_lines
@@ -37,6 +38,7 @@ def plan_text(plan: Plan) -> str:
         list(gpu_text_lines(desired)),
         list(_routes(desired)),
         list(_workloads(desired)),
+        list(burst_lines(desired)),
         list(split_lines(desired)),
         list(window_lines(desired)),
         list(simulated_lines(desired)),

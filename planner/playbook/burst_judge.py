@@ -1,0 +1,84 @@
+"""Simulates the GPUs of a workload while it has a burst and others are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+
+from planner.plan import Desired, WorkloadForecast, window_part
+from planner.simulation.offered_load import OfferedLoad
+from planner.simulation.plan_input import PlannedWorld, workload_priorities
+from planner.verification.gpu_judge import JudgedResident, JudgeEffort, judged
+from planner.verification.plan_judge import GpuSeat, busiest_window, distinct_gpus, goals_s, mix_of
+from planner.verification.stress import stresses
+
+# Requests of one simulation: enough to tell 99 % from 97 %, and those of a minute of the longest goal there is by default.
+_EFFORT = JudgeEffort(rarest_requests=200, most_requests=1_500, goals_per_horizon=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The part of its requests that each workload keeps within its goals, the worst of the GPUs where the one with the burst lives."""
+
+    fractions: Mapping[str, float]
+
+    def of(self, workload: str) -> float:
+        """1.0 for a workload that has no request there."""
+        return self.fractions.get(workload, 1.0)
+
+
+@dataclass(slots=True)
+class BurstJudge:
+    """Judges bursts on the GPUs of one plan; the same question is simulated once."""
+
+    desired: Desired
+    world: PlannedWorld
+    _gpus: list[tuple[int, list[GpuSeat]]] = field(default_factory=list)
+    _known: dict[tuple[int, str, float, frozenset[str]], dict[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """GPUs that are alike are one."""
+        self._gpus = list(enumerate(seats for _, seats in distinct_gpus(self.desired, self.world)))
+
+    def outcome(self, workload: WorkloadForecast, factor: float, refused: Set[str]) -> Outcome:
+        """With factor times the load of a workload, and without the requests of those that are refused."""
+        worst: dict[str, float] = {}
+        for number, seats in self._gpus:
+            if any(seat.replica.served_name == workload.served_name for seat in seats):
+                for name, fraction in self._fractions(number, seats, workload, factor, refused).items():
+                    worst[name] = min(worst.get(name, 1.0), fraction)
+        return Outcome(worst)
+
+    def _fractions(
+        self, number: int, seats: list[GpuSeat], workload: WorkloadForecast, factor: float, refused: Set[str]
+    ) -> dict[str, float]:
+        """Of each workload on one GPU, the worst under the stresses that the plan was judged under."""
+        here = frozenset(other.name for seat in seats for other in seat.workloads)
+        key = (number, workload.name, factor, here & refused)
+        if key not in self._known:
+            window = busiest_window(self.desired, workload.served_name)
+            residents = [item for seat in seats for item in self._residents(seat, window, {workload.name: factor}, refused)]
+            found: dict[str, float] = {}
+            for stress in stresses(len(seats), self.desired.risk):
+                for row in judged(residents, stress, _EFFORT).workloads:
+                    if row.attainment_fraction is not None:
+                        found[row.workload] = min(found.get(row.workload, 1.0), row.attainment_fraction)
+            self._known[key] = found
+        return self._known[key]
+
+    def _residents(self, seat: GpuSeat, window: int, factors: Mapping[str, float], refused: Set[str]) -> Iterator[JudgedResident]:
+        """The workloads of a replica, each with its part of the planned load; those that are refused have none."""
+        name, priorities = seat.replica.served_name, workload_priorities(self.desired)
+        all_rps = sum(workload.rate_rps for workload in seat.workloads)
+        for workload in seat.workloads:
+            part = workload.rate_rps / all_rps if all_rps else 0.0
+            factor = 0.0 if workload.name in refused else factors.get(workload.name, 1.0)
+            load = OfferedLoad(
+                workload=workload.name,
+                served_name=name,
+                rate_rps=seat.replica.planned_rps * window_part(self.desired, name, window) * part * factor,
+                mix=mix_of(workload),
+                max_model_len=seat.replica.args.max_model_len,
+                priority=priorities.get(workload.name, 0),
+            )
+            yield JudgedResident(seat.engine, load, *goals_s([workload]))
