@@ -39,11 +39,13 @@ class BurstStep(PlanPart):
 class Burst(PlanPart):
     """A workload with factor times its planned load: what it keeps of its goals as it is, and the steps, in order, that help it.
 
-    kept_factor is the largest multiple, of those tried, with which it keeps its goals once all who are less urgent are refused; 0 if none.
+    It lasts lasts_s: a longer one may be worse. kept_factor is the largest multiple, of those tried, with which it keeps its goals once all
+    who are less urgent are refused; 0 if none.
     """
 
     workload: str
     factor: BurstFactor
+    lasts_s: Seconds
     attainment_fraction: Fraction
     late_rps: dict[str, PerSecond]
     steps: tuple[BurstStep, ...] = ()

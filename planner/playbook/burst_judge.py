@@ -12,8 +12,12 @@ from planner.verification.gpu_judge import JudgedResident, JudgeEffort, judged
 from planner.verification.plan_judge import GpuSeat, busiest_window, distinct_gpus, goals_s, mix_of
 from planner.verification.stress import stresses
 
-# Requests of one simulation: enough to tell 99 % from 97 %, and those of a minute of the longest goal there is by default.
-_EFFORT = JudgeEffort(rarest_requests=200, most_requests=1_500, goals_per_horizon=2.0)
+# How long a burst lasts: an engine with a little too much to do falls behind minute by minute. Where there are many to judge, or many
+# requests, it is shorter, but no shorter than the longest goal that there is by default takes twice.
+_LONGEST_S, _SHORTEST_S = 300.0, 60.0
+
+# Requests of all simulations together: half a minute at most on one core, however many workloads there are.
+_ALL_REQUESTS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class BurstJudge:
-    """Judges bursts on the GPUs of one plan; the same question is simulated once."""
+    """Judges bursts on the GPUs of one plan, so many of them; the same question is simulated once."""
 
     desired: Desired
     world: PlannedWorld
+    bursts: int = 1
     _gpus: list[tuple[int, list[GpuSeat]]] = field(default_factory=list)
     _known: dict[tuple[int, str, float, frozenset[str]], dict[str, float]] = field(default_factory=dict)
 
@@ -40,14 +45,27 @@ class BurstJudge:
         """GPUs that are alike are one."""
         self._gpus = list(enumerate(seats for _, seats in distinct_gpus(self.desired, self.world)))
 
+    def lasts_s(self, workload: WorkloadForecast, factor: float) -> float:
+        """How long a burst is watched."""
+        return min((self._lasts_s(seats, workload, factor) for _, seats in self._of(workload)), default=_LONGEST_S)
+
     def outcome(self, workload: WorkloadForecast, factor: float, refused: Set[str]) -> Outcome:
         """With factor times the load of a workload, and without the requests of those that are refused."""
         worst: dict[str, float] = {}
-        for number, seats in self._gpus:
-            if any(seat.replica.served_name == workload.served_name for seat in seats):
-                for name, fraction in self._fractions(number, seats, workload, factor, refused).items():
-                    worst[name] = min(worst.get(name, 1.0), fraction)
+        for number, seats in self._of(workload):
+            for name, fraction in self._fractions(number, seats, workload, factor, refused).items():
+                worst[name] = min(worst.get(name, 1.0), fraction)
         return Outcome(worst)
+
+    def _of(self, workload: WorkloadForecast) -> Iterator[tuple[int, list[GpuSeat]]]:
+        return ((number, seats) for number, seats in self._gpus if any(seat.replica.served_name == workload.served_name for seat in seats))
+
+    def _lasts_s(self, seats: list[GpuSeat], workload: WorkloadForecast, factor: float) -> float:
+        window = busiest_window(self.desired, workload.served_name)
+        residents = [item for seat in seats for item in self._residents(seat, window, {workload.name: factor}, frozenset())]
+        # each under two stresses, and again after a step or two
+        most_requests = _ALL_REQUESTS / (4 * self.bursts)
+        return max(_SHORTEST_S, min(_LONGEST_S, most_requests / max(1e-9, sum(item.load.rate_rps for item in residents))))
 
     def _fractions(
         self, number: int, seats: list[GpuSeat], workload: WorkloadForecast, factor: float, refused: Set[str]
@@ -58,9 +76,13 @@ class BurstJudge:
         if key not in self._known:
             window = busiest_window(self.desired, workload.served_name)
             residents = [item for seat in seats for item in self._residents(seat, window, {workload.name: factor}, refused)]
+            # of exactly this length: neither the rarest nor the most patient of them decide
+            all_rps = sum(item.load.rate_rps for item in residents)
+            count = max(1, round(all_rps * self._lasts_s(seats, workload, factor)))
+            effort = JudgeEffort(rarest_requests=_ALL_REQUESTS * count, most_requests=count, goals_per_horizon=0.0)
             found: dict[str, float] = {}
             for stress in stresses(len(seats), self.desired.risk):
-                for row in judged(residents, stress, _EFFORT).workloads:
+                for row in judged(residents, stress, effort).workloads:
                     if row.attainment_fraction is not None:
                         found[row.workload] = min(found.get(row.workload, 1.0), row.attainment_fraction)
             self._known[key] = found

@@ -12,9 +12,21 @@ from planner.verification.plan_judge import KEPT_LOAD_FACTORS
 
 def playbook(desired: Desired, world: PlannedWorld, factors: Sequence[float]) -> tuple[Burst, ...]:
     """What to do when any one workload that is served gets a multiple of its load; by workload, then by factor."""
-    judge = BurstJudge(desired, world)
     served = [workload for workload in desired.workloads if workload.rate_rps > workload.unserved_rps]
-    return tuple(burst(judge, workload, factor) for workload in served for factor in sorted(factors))
+    judge = BurstJudge(desired, world, max(1, len(served) * len(factors)))
+    return tuple(item for workload in served for item in _bursts(judge, workload, factors))
+
+
+def _bursts(judge: BurstJudge, workload: WorkloadForecast, factors: Sequence[float]) -> list[Burst]:
+    """For each factor, ascending. What bears a larger one as it is, with nobody late, bears a smaller one no worse."""
+    found: list[Burst] = []
+    for factor in sorted(factors, reverse=True):
+        larger = found[-1] if found else None
+        if larger is not None and larger.kept_factor == larger.factor and not larger.steps and not larger.late_rps:
+            found.append(larger.model_copy(update={"factor": factor, "kept_factor": factor}))
+        else:
+            found.append(burst(judge, workload, factor))
+    return found[::-1]
 
 
 def burst(judge: BurstJudge, workload: WorkloadForecast, factor: float) -> Burst:
@@ -29,6 +41,7 @@ def burst(judge: BurstJudge, workload: WorkloadForecast, factor: float) -> Burst
     return Burst(
         workload=workload.name,
         factor=factor,
+        lasts_s=judge.lasts_s(workload, factor),
         attainment_fraction=before.of(workload.name),
         late_rps=_late_rps(judge.desired, workload, before, frozenset()),
         steps=steps,
@@ -88,12 +101,14 @@ def _needed(judge: BurstJudge, workload: WorkloadForecast, factor: float, chosen
     goal_fraction = judge.desired.risk.attainment_fraction
 
     def kept_fraction(of: Sequence[WorkloadForecast]) -> float:
-        # beyond its goal nothing is gained
-        return min(goal_fraction, judge.outcome(workload, factor, _names(of)).of(workload.name))
+        return judge.outcome(workload, factor, _names(of)).of(workload.name)
 
+    # where even all of them do not bring it to its goal, as many misses more as the goal allows are no difference
+    most_fraction = kept_fraction(chosen)
+    enough_fraction = goal_fraction if most_fraction >= goal_fraction else most_fraction - (1.0 - goal_fraction)
     for other in reversed(chosen):
         fewer = [item for item in chosen if item is not other]
-        if kept_fraction(fewer) >= kept_fraction(chosen):
+        if kept_fraction(fewer) >= enough_fraction:
             chosen = fewer
     return chosen
 

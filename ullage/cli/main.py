@@ -19,6 +19,7 @@ from ullage.cli import (
     keep,
     past,
     planning,
+    playbook,
     profile,
     quote,
     render,
@@ -47,7 +48,7 @@ app = typer.Typer(
 )
 FAMILIES = (
     *(declare, discover, takeover, demand, planning, diff, render, explain, report, whatif, quote, fit),
-    *(run, keep, past, traffic, profile, catalogue, demo, version),
+    *(run, playbook, keep, past, traffic, profile, catalogue, demo, version),
 )
 for module in FAMILIES:
     module.register(app)

@@ -46,7 +46,7 @@ def test_defaults() -> None:
         "ports": {"start": 8100, "end": 8999},
         "disruption_budget": {"max_concurrent": None, "min_available": {}, "protected": (), "windows_s": ()},
         "rollout": {"canary_fraction": 0.1, "window_s": 0.0},
-            "bursts": (),
+        "bursts": (),
     }
     assert fleet.warnings == ()
 

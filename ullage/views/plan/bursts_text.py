@@ -10,7 +10,9 @@ from planner.plan import Burst, BurstStep, Desired
 def burst_lines(desired: Desired) -> Iterator[str]:
     """One line per workload and factor."""
     if desired.playbook:
-        yield f"Bursts of one workload (policy.bursts; goals are met by {desired.risk.attainment_fraction:.0%} of the requests)"
+        lasts = sorted({item.lasts_s for item in desired.playbook})
+        long = f"{lasts[0]:.0f}" if len(lasts) == 1 else f"{lasts[0]:.0f} to {lasts[-1]:.0f}"
+        yield f"Bursts of one workload, of {long} s (policy.bursts; its goals count as kept with {desired.risk.attainment_fraction:.0%})"
     yield from (f"  {burst_line(item, desired.risk.attainment_fraction)}" for item in desired.playbook)
 
 
