@@ -58,11 +58,14 @@ async def change_refused(
     on_event: OnEvent = ignore,
 ) -> Refusals:
     """As `refuse` and `let_in`, inside a running event loop and on any backend."""
-    folder.create()
+    nothing = StateError(f"{folder.root}: no plan is applied from this state folder, so nobody can be refused; apply one first")
+    if not folder.root.exists():
+        # a wrong name of a folder must not make one
+        raise nothing
     with locked(folder.lock_path, "playbook"):
         state, goal = folder.load(), goal_of(folder)
         if state.router is None or goal is None:
-            raise StateError(f"{folder.root}: no plan is applied from this state folder, so nobody can be refused; apply one first")
+            raise nothing
         if plan is not None and plan.desired != goal.desired:
             raise StateError(f"{folder.root}: another plan than this one is kept; give the plan that was applied last")
         known = {workload.name for workload in goal.desired.workloads}

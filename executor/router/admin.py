@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from planner.plan import WORKLOAD_HEADER, Route
-from renderers.envoy import NOBODY
+from renderers.envoy import NOBODY_REFUSED
 
 Endpoint = tuple[str, int]
 
@@ -27,7 +27,7 @@ class Seen:
     below_bytes: frozenset[tuple[str, int]] = frozenset()
     refused: frozenset[tuple[str, str]] = frozenset()
 
-    def lacks(self, routes: tuple[Route, ...], refused: Mapping[str, Sequence[str]] = NOBODY) -> str | None:
+    def lacks(self, routes: tuple[Route, ...], refused: Mapping[str, Sequence[str]] = NOBODY_REFUSED) -> str | None:
         """The first difference to these routes, and workloads refused by served name; None when Envoy has taken them completely."""
         wanted = {route.served_name: _endpoints(route) for route in routes}
         if self.routed != wanted.keys():

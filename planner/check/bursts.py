@@ -16,10 +16,10 @@ def burst_problems(desired: Desired) -> Iterator[str]:
     workloads = {workload.name: workload for workload in desired.workloads}
     seen: set[tuple[str, float]] = set()
     for item in desired.playbook:
-        where = f"playbook, {item.workload} x{item.factor:g}"
-        if (item.workload, item.factor) in seen:
+        where = f"playbook, {item.workload} x{item.load_factor:g}"
+        if (item.workload, item.load_factor) in seen:
             yield f"{where}: stands twice"
-        seen.add((item.workload, item.factor))
+        seen.add((item.workload, item.load_factor))
         own = workloads.get(item.workload)
         if own is None:
             yield f"{where}: there is no such workload in the plan"
@@ -34,8 +34,8 @@ def _burst_problems(desired: Desired, item: Burst, own: WorkloadForecast, worklo
         yield "a workload is refused in two steps"
     if item.steps and item.attainment_fraction >= goal_fraction:
         yield f"has steps, and keeps {item.attainment_fraction:.2%} of its goals without them"
-    if (item.last_fraction >= goal_fraction) != (item.kept_factor >= item.factor) or item.kept_factor > item.factor:
-        yield f"keeps {item.last_fraction:.2%} of its goals at the end, and its kept factor is {item.kept_factor:g}"
+    if (item.last_fraction >= goal_fraction) != (item.kept_load_factor >= item.load_factor) or item.kept_load_factor > item.load_factor:
+        yield f"keeps {item.last_fraction:.2%} of its goals at the end, and its kept factor is {item.kept_load_factor:g}"
     for step in item.steps:
         other = workloads.get(step.workload)
         if other is None:

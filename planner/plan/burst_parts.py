@@ -37,19 +37,19 @@ class BurstStep(PlanPart):
 
 
 class Burst(PlanPart):
-    """A workload with factor times its planned load: what it keeps of its goals as it is, and the steps, in order, that help it.
+    """A workload with load_factor times its planned load: what it keeps of its goals as it is, and the steps, in order, that help it.
 
-    It lasts lasts_s: a longer one may be worse. kept_factor is the largest multiple, of those tried, with which it keeps its goals once all
-    who are less urgent are refused; 0 if none.
+    It lasts lasts_s: a longer one may be worse. kept_load_factor is the largest multiple, of those tried, with which it keeps its goals
+    once all who are less urgent are refused; 0 if none.
     """
 
     workload: str
-    factor: BurstFactor
+    load_factor: BurstFactor
     lasts_s: Seconds
     attainment_fraction: Fraction
     late_rps: dict[str, PerSecond]
     steps: tuple[BurstStep, ...] = ()
-    kept_factor: Annotated[float, Field(ge=0, le=100)]
+    kept_load_factor: Annotated[float, Field(ge=0, le=100)]
 
     @property
     def last_fraction(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from planner.plan import Desired, WorkloadForecast, window_part
 from planner.simulation.offered_load import OfferedLoad
@@ -21,50 +21,50 @@ _ALL_REQUESTS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BurstOutcome:
     """The part of its requests that each workload keeps within its goals, the worst of the GPUs where the one with the burst lives."""
 
-    fractions: Mapping[str, float]
+    kept_fraction: Mapping[str, float]
 
     def of(self, workload: str) -> float:
         """1.0 for a workload that has no request there."""
-        return self.fractions.get(workload, 1.0)
+        return self.kept_fraction.get(workload, 1.0)
 
 
-@dataclass(slots=True)
 class BurstJudge:
-    """Judges bursts on the GPUs of one plan, so many of them; the same question is simulated once."""
+    """Judges bursts on the GPUs of one plan; the same question is simulated once."""
 
-    desired: Desired
-    world: PlannedWorld
-    bursts: int = 1
-    _gpus: list[tuple[int, list[GpuSeat]]] = field(default_factory=list)
-    _known: dict[tuple[int, str, float, frozenset[str]], dict[str, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """GPUs that are alike are one."""
-        self._gpus = list(enumerate(seats for _, seats in distinct_gpus(self.desired, self.world)))
+    def __init__(self, desired: Desired, world: PlannedWorld, bursts: int = 1) -> None:
+        """With more bursts to judge, each of them is shorter."""
+        self.desired = desired
+        self._bursts = bursts
+        self._gpus = [seats for _, seats in distinct_gpus(desired, world)]
+        self._known: dict[tuple[int, str, float, frozenset[str]], dict[str, float]] = {}
 
     def lasts_s(self, workload: WorkloadForecast, factor: float) -> float:
         """How long a burst is watched."""
         return min((self._lasts_s(seats, workload, factor) for _, seats in self._of(workload)), default=_LONGEST_S)
 
-    def outcome(self, workload: WorkloadForecast, factor: float, refused: Set[str]) -> Outcome:
+    def outcome(self, workload: WorkloadForecast, factor: float, refused: Set[str]) -> BurstOutcome:
         """With factor times the load of a workload, and without the requests of those that are refused."""
         worst: dict[str, float] = {}
         for number, seats in self._of(workload):
             for name, fraction in self._fractions(number, seats, workload, factor, refused).items():
                 worst[name] = min(worst.get(name, 1.0), fraction)
-        return Outcome(worst)
+        return BurstOutcome(worst)
 
     def _of(self, workload: WorkloadForecast) -> Iterator[tuple[int, list[GpuSeat]]]:
-        return ((number, seats) for number, seats in self._gpus if any(seat.replica.served_name == workload.served_name for seat in seats))
+        return (
+            (number, seats)
+            for number, seats in enumerate(self._gpus)
+            if any(seat.replica.served_name == workload.served_name for seat in seats)
+        )
 
     def _lasts_s(self, seats: list[GpuSeat], workload: WorkloadForecast, factor: float) -> float:
         window = busiest_window(self.desired, workload.served_name)
         residents = [item for seat in seats for item in self._residents(seat, window, {workload.name: factor}, frozenset())]
         # each under two stresses, and again after a step or two
-        most_requests = _ALL_REQUESTS / (4 * self.bursts)
+        most_requests = _ALL_REQUESTS / (4 * self._bursts)
         return max(_SHORTEST_S, min(_LONGEST_S, most_requests / max(1e-9, sum(item.load.rate_rps for item in residents))))
 
     def _fractions(

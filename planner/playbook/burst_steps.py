@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 
 from planner.plan import Burst, BurstStep, Desired, FreedShare, Replica, WorkloadForecast
-from planner.playbook.burst_judge import BurstJudge, Outcome
+from planner.playbook.burst_judge import BurstJudge, BurstOutcome
 from planner.simulation.plan_input import PlannedWorld
 from planner.verification.plan_judge import KEPT_LOAD_FACTORS
 
@@ -22,8 +22,8 @@ def _bursts(judge: BurstJudge, workload: WorkloadForecast, factors: Sequence[flo
     found: list[Burst] = []
     for factor in sorted(factors, reverse=True):
         larger = found[-1] if found else None
-        if larger is not None and larger.kept_factor == larger.factor and not larger.steps and not larger.late_rps:
-            found.append(larger.model_copy(update={"factor": factor, "kept_factor": factor}))
+        if larger is not None and larger.kept_load_factor == larger.load_factor and not larger.steps and not larger.late_rps:
+            found.append(larger.model_copy(update={"load_factor": factor, "kept_load_factor": factor}))
         else:
             found.append(burst(judge, workload, factor))
     return found[::-1]
@@ -40,12 +40,12 @@ def burst(judge: BurstJudge, workload: WorkloadForecast, factor: float) -> Burst
     last = steps[-1].attainment_fraction if steps else before.of(workload.name)
     return Burst(
         workload=workload.name,
-        factor=factor,
+        load_factor=factor,
         lasts_s=judge.lasts_s(workload, factor),
         attainment_fraction=before.of(workload.name),
         late_rps=_late_rps(judge.desired, workload, before, frozenset()),
         steps=steps,
-        kept_factor=factor if last >= goal_fraction else _kept_factor(judge, workload, factor),
+        kept_load_factor=factor if last >= goal_fraction else _kept_factor(judge, workload, factor),
     )
 
 
@@ -150,7 +150,7 @@ def ending_s(workload: WorkloadForecast) -> float:
     return (workload.ttft_s or 0.0) + max(workload.output_tokens, workload.output_p99_tokens) * (workload.tpot_s or 0.0)
 
 
-def _late_rps(desired: Desired, workload: WorkloadForecast, outcome: Outcome, refused: Set[str]) -> dict[str, float]:
+def _late_rps(desired: Desired, workload: WorkloadForecast, outcome: BurstOutcome, refused: Set[str]) -> dict[str, float]:
     """Of others that keep fewer of their goals than the plan promises, the requests/s that miss them where they are worst off."""
     goal_fraction = desired.risk.attainment_fraction
     return {

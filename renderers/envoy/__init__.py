@@ -23,7 +23,7 @@ from renderers.render_target import RenderTarget, TargetSettings
 from renderers.route_problems import names_that_stand_twice
 from renderers.templates import package_text, template
 
-NOBODY: Mapping[str, Sequence[str]] = MappingProxyType({})
+NOBODY_REFUSED: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def render(plan: Plan, _: TargetSettings | None = None) -> Manifest:
     return render_routes(plan.desired.routes, plan.desired.router)
 
 
-def render_routes(routes: tuple[Route, ...], router: RouterPlan, refused: Mapping[str, Sequence[str]] = NOBODY) -> Manifest:
+def render_routes(routes: tuple[Route, ...], router: RouterPlan, refused: Mapping[str, Sequence[str]] = NOBODY_REFUSED) -> Manifest:
     """Router configuration for these routes, in the order the files must be written.
 
     refused holds, by served name, the workloads whose requests for it get a 503; a header names a request's workload.

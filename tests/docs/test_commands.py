@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
 from tests.executor.nvml.fake_driver import H100, pretend
+from tests.planner.playbook.burst_fleet import burst_fleet_dict
 from tests.ports import free_ports
 from tests.profiles.sources.samples import FIXTURES
 from tests.ullage.commands import TRACE_HEAD, ullage, write_fleet
@@ -54,6 +56,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     if example.is_relative_to(ROOT / "examples") and (example / "fleet.yaml").exists():
         # an example is run where its files are
         shutil.copytree(example, tmp_path, dirs_exist_ok=True)
+    elif request.node.callspec.id == "docs/bursts.md":
+        (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(burst_fleet_dict(2.0, **policy)), encoding="utf-8")
     elif request.node.callspec.id not in TENANTS:
         pools = {"pools": WHOLE_GPUS} if request.node.callspec.id == "docs/clusters.md" else {}
         write_fleet(tmp_path / "fleet.yaml", policy=policy, **pools)
@@ -135,6 +139,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("quote.md", ["quote"]),
         ("demand.md", ["demand pull", "demand forecast"]),
         ("whatif.md", ["whatif"]),
+        ("bursts.md", ["playbook show", "playbook run"]),
         ("catalogue.md", ["catalogue gpus", "catalogue models"]),
         ("discover.md", ["discover"]),
         ("import.md", ["import", "adopt"]),

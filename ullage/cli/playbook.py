@@ -70,10 +70,10 @@ def run(
     document = read_plan(plan)
     item = _entry(document, plan, workload, factor)
     if step is not None and step > len(item.steps):
-        raise ValueError(f"--step {step}: {workload} x{item.factor:g} has {len(item.steps)} steps")
+        raise ValueError(f"--step {step}: {workload} x{item.load_factor:g} has {len(item.steps)} steps")
     workloads = [one.workload for one in (item.steps if step is None else item.steps[step - 1 : step])]
     if not workloads:
-        typer.echo(f"{workload} x{item.factor:g}: the playbook has no step for it, so nothing was done")
+        typer.echo(f"{workload} x{item.load_factor:g}: the playbook has no step for it, so nothing was done")
         return
     folder = state_folder(plan, state)
     change = let_in if undo else refuse
@@ -92,6 +92,6 @@ def _entries(document: Plan, path: Path, workload: str | None) -> list[Burst]:
 def _entry(document: Plan, path: Path, workload: str, factor: str) -> Burst:
     found = _entries(document, path, workload)
     for item in found:
-        if factor.removeprefix("x") == f"{item.factor:g}":
+        if factor.removeprefix("x") == f"{item.load_factor:g}":
             return item
-    raise ValueError(f"{path}: the playbook has {workload} with {', '.join(f'x{item.factor:g}' for item in found)}, not with {factor}")
+    raise ValueError(f"{path}: the playbook has {workload} with {', '.join(f'x{item.load_factor:g}' for item in found)}, not with {factor}")

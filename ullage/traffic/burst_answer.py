@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from planner.plan import Burst, Plan
 from planner.playbook.burst_judge import BurstJudge
 from planner.playbook.burst_steps import burst
-from planner.simulation.plan_input import planned_world, workload_slos
+from planner.simulation.plan_input import PlannedWorld, planned_world, workload_slos
 from planner.simulation.routing import by_length
 from planner.simulation.simulation_input import SimulatedRequest
 from planner.simulation.traffic_metrics import WorkloadRow, summarise
@@ -32,12 +32,12 @@ _MOST_REQUESTS = 300_000
 class BurstRow:
     """A workload while the burst lasts: its requests, and the part of them within its goals, without the playbook and with it.
 
-    refused are those that the playbook turns away; they count as missed. None where it has no request.
+    refused_requests are those that the playbook turns away; they count as missed. None where it has no request.
     """
 
     workload: str
     requests: int
-    refused: int
+    refused_requests: int
     without_fraction: float | None
     with_fraction: float | None
 
@@ -72,37 +72,40 @@ def burst_answer(
     if asked > _MOST_REQUESTS:
         raise ValueError(f"--for: about {asked:.0f} requests would be simulated, more than {_MOST_REQUESTS}; give a shorter time")
     world = planned_world(plan, builtin().gpu, architecture, measurements)
-    known = next((item for item in plan.desired.playbook if (item.workload, item.factor) == (workload, factor)), None)
+    known = next((item for item in plan.desired.playbook if (item.workload, item.load_factor) == (workload, factor)), None)
     entry = known or burst(BurstJudge(plan.desired, world), row, factor)
     before = declared_requests(plan, _BEFORE_S, 1, seed + 1)
     during = declared_requests(plan, duration_s, 1, seed, {workload: factor})
-    requests = (*before, *(replace(item, arrival_s=item.arrival_s + _BEFORE_S) for item in during))
-
-    def kept(refused: Set[str]) -> Mapping[str, WorkloadRow]:
-        sent = [item for item in requests if item.arrival_s < _BEFORE_S or item.workload not in refused]
-        worst: dict[str, WorkloadRow] = {}
-        for stress in stresses(2, plan.desired.risk):
-            result = simulate(
-                world.engines,
-                world.gpus,
-                by_length(sent, world.longer_over_tokens),
-                world.routes,
-                seed=seed,
-                step_quantile=stress.step_quantile,
-                interference_factor=stress.interference_factor,
-            )
-            records = [record for record in result.records if record.arrival_s >= _BEFORE_S]
-            for found in summarise(records, workload_slos(plan)).workloads:
-                if found.workload not in worst or found.attained < worst[found.workload].attained:
-                    worst[found.workload] = found
-        return worst
-
+    requests = [*before, *(replace(item, arrival_s=item.arrival_s + _BEFORE_S) for item in during)]
     refused = frozenset(step.workload for step in entry.steps)
-    without = kept(frozenset())
-    rows = tuple(
-        _row(name, during, refused, without[name], after) for name, after in sorted((kept(refused) if refused else without).items())
-    )
+    without = _kept(plan, world, requests, seed)
+    after = _kept(plan, world, [item for item in requests if not _is_refused(item, refused)], seed) if refused else without
+    rows = tuple(_row(name, during, refused, without[name], after[name]) for name in sorted(after))
     return BurstAnswer(entry, known is not None, duration_s, plan.desired.risk.attainment_fraction, rows)
+
+
+def _is_refused(request: SimulatedRequest, refused: Set[str]) -> bool:
+    return request.arrival_s >= _BEFORE_S and request.workload in refused
+
+
+def _kept(plan: Plan, world: PlannedWorld, requests: Sequence[SimulatedRequest], seed: int) -> Mapping[str, WorkloadRow]:
+    """Each workload while the burst lasts, under the stress that is worst for it."""
+    worst: dict[str, WorkloadRow] = {}
+    for stress in stresses(2, plan.desired.risk):
+        result = simulate(
+            world.engines,
+            world.gpus,
+            by_length(requests, world.longer_over_tokens),
+            world.routes,
+            seed=seed,
+            step_quantile=stress.step_quantile,
+            interference_factor=stress.interference_factor,
+        )
+        records = [record for record in result.records if record.arrival_s >= _BEFORE_S]
+        for found in summarise(records, workload_slos(plan)).workloads:
+            if found.workload not in worst or found.attained < worst[found.workload].attained:
+                worst[found.workload] = found
+    return worst
 
 
 def _row(name: str, during: Sequence[SimulatedRequest], refused: Set[str], before: WorkloadRow, after: WorkloadRow) -> BurstRow:

@@ -27,7 +27,7 @@ def entry_lines(item: Burst, goal_fraction: float) -> Iterator[str]:
 
 
 def _row(row: BurstRow) -> tuple[str, ...]:
-    return (row.workload, str(row.requests), _percent(row.without_fraction), _percent(row.with_fraction), str(row.refused or "-"))
+    return (row.workload, str(row.requests), _percent(row.without_fraction), _percent(row.with_fraction), str(row.refused_requests or "-"))
 
 
 def _percent(fraction: float | None) -> str:

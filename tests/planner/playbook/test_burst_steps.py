@@ -41,8 +41,8 @@ def row(desired: Desired, name: str) -> WorkloadForecast:
     return next(item for item in desired.workloads if item.name == name)
 
 
-def judge_of(plan: Plan) -> BurstJudge:
-    return BurstJudge(plan.desired, planned_world(plan, builtin().gpu, architecture_of))
+def judge_of(plan: Plan, bursts: int = 1) -> BurstJudge:
+    return BurstJudge(plan.desired, planned_world(plan, builtin().gpu, architecture_of), bursts)
 
 
 @pytest.mark.slow
@@ -52,12 +52,12 @@ def test_a_burst_of_the_most_urgent_is_absorbed_by_refusing_who_is_less_urgent()
     assert chat.steps
     assert {step.workload for step in chat.steps} <= {"batch-sum", "code"}
     assert chat.last_fraction >= burst_plan().desired.risk.attainment_fraction
-    assert (chat.kept_factor, chat.last_late_rps) == (FACTOR, {})
+    assert (chat.kept_load_factor, chat.last_late_rps) == (FACTOR, {})
 
 
 def test_every_workload_has_an_entry_for_every_factor_and_the_plan_can_be_read_again() -> None:
     plan = burst_plan()
-    assert [(item.workload, item.factor) for item in plan.desired.playbook] == [(item.name, FACTOR) for item in plan.desired.workloads]
+    assert [(item.workload, item.load_factor) for item in plan.desired.playbook] == [(item.name, FACTOR) for item in plan.desired.workloads]
     assert plan_from_json(to_json(plan), "plan.json") == plan
 
 
@@ -83,16 +83,16 @@ def test_what_a_larger_factor_bears_is_not_simulated_again_for_a_smaller_one() -
     plan = burst_plan()
     world = planned_world(plan, builtin().gpu, architecture_of)
     of_night = [item for item in playbook(plan.desired, world, [1.5, FACTOR]) if item.workload == "night"]
-    assert [item.factor for item in of_night] == [1.5, FACTOR]
+    assert [item.load_factor for item in of_night] == [1.5, FACTOR]
     assert of_night[0].attainment_fraction == of_night[1].attainment_fraction
-    assert [item.kept_factor for item in of_night] == [1.5, FACTOR]
+    assert [item.kept_load_factor for item in of_night] == [1.5, FACTOR]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"workload": "nobody"}, "there is no such workload"),
-        ({"kept_factor": 1.0}, "its kept factor is 1"),
+        ({"kept_load_factor": 1.0}, "its kept factor is 1"),
         ({"attainment_fraction": 1.0}, "has steps, and keeps 100.00% of its goals without them"),
         ({"workload": "batch-sum"}, "which is not below"),
         ({"late_rps": {"tags": 99.0}}, "99 requests/s of tags are late, and it has 3"),
@@ -173,8 +173,7 @@ def random_plan(seed: int) -> Plan:
 @given(st.integers(0, 10_000), st.sampled_from([1.5, 2.0, 4.0]))
 def test_every_playbook_passes_the_checker_and_names_whose_goals_are_given_up(seed: int, factor: float) -> None:
     plan = random_plan(seed)
-    desired, judge = plan.desired, judge_of(plan)
-    judge.bursts = 50
+    desired, judge = plan.desired, judge_of(plan, bursts=50)
     chosen = desired.workloads[seed % len(desired.workloads)]
     found = burst(judge, chosen, factor)
     assert tuple(burst_problems(desired.model_copy(update={"playbook": (found,)}))) == ()

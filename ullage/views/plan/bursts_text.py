@@ -18,7 +18,7 @@ def burst_lines(desired: Desired) -> Iterator[str]:
 
 def burst_line(item: Burst, goal_fraction: float) -> str:
     """What it keeps as it is, whom it takes to keep more, and who is late then."""
-    name = f"{item.workload} x{item.factor:g}"
+    name = f"{item.workload} x{item.load_factor:g}"
     late = late_words(item.last_late_rps)
     if item.attainment_fraction >= goal_fraction:
         return f"{name}: absorbed as it is{late}"
@@ -29,7 +29,7 @@ def burst_line(item: Burst, goal_fraction: float) -> str:
     if item.steps:
         end += f": {item.last_fraction:.1%}"
     if item.last_fraction < goal_fraction:
-        end += f"; NOT absorbed, {'at most' if item.kept_factor else 'not even'} x{item.kept_factor or 1:g} is"
+        end += f"; NOT absorbed, {'at most' if item.kept_load_factor else 'not even'} x{item.kept_load_factor or 1:g} is"
     return f"{name}: {end}{late}"
 
 
