@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence, Set
 
 from planner.plan import Burst, BurstStep, Desired, FreedShare, Replica, WorkloadForecast
@@ -25,12 +26,15 @@ def _bursts(judge: BurstJudge, workload: WorkloadForecast, factors: Sequence[flo
         if larger is not None and larger.kept_load_factor == larger.load_factor and not larger.steps and not larger.late_rps:
             found.append(larger.model_copy(update={"load_factor": factor, "kept_load_factor": factor}))
         else:
-            found.append(burst(judge, workload, factor))
+            found.append(burst(judge, workload, factor, (1.0, *factors)))
     return found[::-1]
 
 
-def burst(judge: BurstJudge, workload: WorkloadForecast, factor: float) -> Burst:
-    """The steps for one workload and factor: none where it keeps its goals as it is, or where refusing others does not help."""
+def burst(judge: BurstJudge, workload: WorkloadForecast, factor: float, tried: Sequence[float] = KEPT_LOAD_FACTORS) -> Burst:
+    """The steps for one workload and factor: none where it keeps its goals as it is, or where refusing others does not help.
+
+    Where they are not enough, smaller factors of those to be tried are.
+    """
     goal_fraction = judge.desired.risk.attainment_fraction
     before = judge.outcome(workload, factor, frozenset())
     chosen: list[WorkloadForecast] = []
@@ -45,7 +49,9 @@ def burst(judge: BurstJudge, workload: WorkloadForecast, factor: float) -> Burst
         attainment_fraction=before.of(workload.name),
         late_rps=_late_rps(judge.desired, workload, before, frozenset()),
         steps=steps,
-        kept_load_factor=factor if last >= goal_fraction else _kept_factor(judge, workload, factor),
+        kept_load_factor=factor
+        if last >= goal_fraction
+        else _kept_load_factor(judge, workload, [known for known in tried if 1.0 <= known < factor]),
     )
 
 
@@ -113,11 +119,13 @@ def _needed(judge: BurstJudge, workload: WorkloadForecast, factor: float, chosen
     return chosen
 
 
-def _kept_factor(judge: BurstJudge, workload: WorkloadForecast, factor: float) -> float:
+def _kept_load_factor(judge: BurstJudge, workload: WorkloadForecast, tried: Sequence[float]) -> float:
+    """The largest that is borne once everybody has yielded: an ordered yes and no, since more load is not borne better."""
     everybody = _names(who_yields(judge.desired, workload))
-    tried = [known for known in KEPT_LOAD_FACTORS if 1.0 <= known < factor]
     goal_fraction = judge.desired.risk.attainment_fraction
-    return next((known for known in reversed(tried) if judge.outcome(workload, known, everybody).of(workload.name) >= goal_fraction), 0.0)
+    ordered = sorted(set(tried))
+    count = bisect(ordered, False, key=lambda factor: judge.outcome(workload, factor, everybody).of(workload.name) < goal_fraction)
+    return ordered[count - 1] if count else 0.0
 
 
 def _step(

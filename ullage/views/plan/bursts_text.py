@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from planner.plan import Burst, BurstStep, Desired
 
 
 def burst_lines(desired: Desired) -> Iterator[str]:
-    """One line per workload and factor."""
+    """One line per workload and factor; one for all factors that a workload bears without harm to anybody."""
     if desired.playbook:
         lasts = sorted({item.lasts_s for item in desired.playbook})
         long = f"{lasts[0]:.0f}" if len(lasts) == 1 else f"{lasts[0]:.0f} to {lasts[-1]:.0f}"
         yield f"Bursts of one workload, of {long} s (policy.bursts; its goals count as kept with {desired.risk.attainment_fraction:.0%})"
-    yield from (f"  {burst_line(item, desired.risk.attainment_fraction)}" for item in desired.playbook)
+    goal_fraction = desired.risk.attainment_fraction
+    for workload, group in groupby(desired.playbook, key=lambda item: item.workload):
+        items = list(group)
+        quiet = [item for item in items if item.attainment_fraction >= goal_fraction and not item.late_rps]
+        if quiet:
+            yield f"  {workload} {', '.join(f'x{item.load_factor:g}' for item in quiet)}: absorbed as it is"
+        yield from (f"  {burst_line(item, goal_fraction)}" for item in items if item not in quiet)
 
 
 def burst_line(item: Burst, goal_fraction: float) -> str:
@@ -24,7 +31,7 @@ def burst_line(item: Burst, goal_fraction: float) -> str:
         return f"{name}: absorbed as it is{late}"
     refused = ", then ".join(step_words(step) for step in item.steps)
     if not item.steps:
-        refused = "refusing others does not help"
+        refused = "refusing who is less urgent does not help"
     end = f"keeps {item.attainment_fraction:.1%}; {refused}"
     if item.steps:
         end += f": {item.last_fraction:.1%}"
