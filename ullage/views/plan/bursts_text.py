@@ -10,11 +10,11 @@ from planner.plan import Burst, BurstStep, Desired
 
 def burst_lines(desired: Desired) -> Iterator[str]:
     """One line per workload and factor; one for all factors that a workload bears without harm to anybody."""
+    goal_fraction = desired.risk.attainment_fraction
     if desired.playbook:
         lasts = sorted({item.lasts_s for item in desired.playbook})
         long = f"{lasts[0]:.0f}" if len(lasts) == 1 else f"{lasts[0]:.0f} to {lasts[-1]:.0f}"
-        yield f"Bursts of one workload, of {long} s (policy.bursts; its goals count as kept with {desired.risk.attainment_fraction:.0%})"
-    goal_fraction = desired.risk.attainment_fraction
+        yield f"Bursts of one workload, of {long} s (policy.bursts; its goals count as kept with {goal_fraction * 100:g}%)"
     for workload, group in groupby(desired.playbook, key=lambda item: item.workload):
         items = list(group)
         quiet = [item for item in items if item.attainment_fraction >= goal_fraction and not item.late_rps]
