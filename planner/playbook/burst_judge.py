@@ -16,7 +16,7 @@ from planner.verification.stress import stresses
 # requests, it is shorter, but no shorter than the longest goal that there is by default takes twice.
 _LONGEST_S, _SHORTEST_S = 300.0, 60.0
 
-# Requests of all simulations together: half a minute at most on one core, however many workloads there are.
+# Requests of all simulations together that are aimed at; with very many workloads the shortest burst makes them more.
 _ALL_REQUESTS = 200_000
 
 
