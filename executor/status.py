@@ -18,6 +18,7 @@ from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
 from executor.state.journal import Journal
 from executor.state.lock import holder
+from executor.state.refused import refused_now
 from planner.plan import GpuPlan, Plan, Replica, Route, RouterPlan, State
 
 Condition = Literal["ready", "asleep", "running", "denied", "missing", "foreign"]
@@ -71,7 +72,8 @@ class GpuStatus:
 class StatusReport:
     """Everything at one moment; drift has one line per difference between plan or state and what is observed.
 
-    gpus are those that the backend can read; passes are the last ones of the reconcile loop, newest last.
+    gpus are those that the backend can read; passes are the last ones of the reconcile loop, newest last; refused are the
+    workloads that the router refuses while another has a burst.
     """
 
     serial: int
@@ -80,6 +82,7 @@ class StatusReport:
     drift: tuple[str, ...]
     gpus: tuple[GpuStatus, ...] = ()
     passes: tuple[PassReport, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def status(state_dir: Path, open_backend: OpenBackend = emulated_backend) -> StatusReport:
@@ -111,7 +114,7 @@ async def status_of(folder: StateFolder, backend: Backend) -> StatusReport:
     remembered = recall(folder.reconcile_path)
     drift = (*unfinished, *lost, *_drift(known, replicas, router, remembered), *_sleep_drift(asleep, rows))
     gpus = tuple(_gpus(state, seen, observed))
-    return StatusReport(state.serial, replicas, router, drift, gpus, remembered.passes)
+    return StatusReport(state.serial, replicas, router, drift, gpus, remembered.passes, refused_now(folder).workloads)
 
 
 def _gpus_seen(backend: Backend, state: State) -> tuple[tuple[ObservedGpu, ...], tuple[str, ...]]:

@@ -109,6 +109,8 @@ COUNTS = {
     "alike",
     # replicas that leave at once
     "most_leaving",
+    # entries of a playbook, and the multiples of a load that it is made for
+    "bursts",
     # what a judgement costs
     *("most_requests", "most_trials", "rarest_requests", "trials"),
     # rows of a LoRA adapter's matrices

@@ -43,7 +43,7 @@ def destroy(state_dir: Path, on_event: OnEvent = ignore, open_backend: OpenBacke
 
 async def _destroy(folder: StateFolder, backend: Backend | None, on_event: OnEvent) -> DestroyReport:
     # first, so that a loop does not start again what an interrupted destroy has stopped
-    for remembered in (folder.goal_path, folder.reconcile_path):
+    for remembered in (folder.goal_path, folder.reconcile_path, folder.refused_path):
         # what stands there instead of a file must not keep anything running
         with suppress(OSError):
             remembered.unlink(missing_ok=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from planner.plan import Route
+from planner.plan import WORKLOAD_HEADER, Route
+from renderers.envoy import NOBODY_REFUSED
 
 Endpoint = tuple[str, int]
 
@@ -17,20 +18,26 @@ _LIMIT = aiohttp.ClientTimeout(total=5.0)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Clusters with weight and health per endpoint, the clusters that routes name, and those that take bodies below a size in bytes."""
+    """Clusters with weight and health per endpoint, the clusters that routes name, those that take bodies below a size in bytes, and
+    the workloads that are refused, each with the served name.
+    """
 
     clusters: dict[str, dict[Endpoint, tuple[int, bool]]]
     routed: frozenset[str]
     below_bytes: frozenset[tuple[str, int]] = frozenset()
+    refused: frozenset[tuple[str, str]] = frozenset()
 
-    def lacks(self, routes: tuple[Route, ...]) -> str | None:
-        """The first difference to these routes, None when Envoy has taken them completely."""
+    def lacks(self, routes: tuple[Route, ...], refused: Mapping[str, Sequence[str]] = NOBODY_REFUSED) -> str | None:
+        """The first difference to these routes, and workloads refused by served name; None when Envoy has taken them completely."""
         wanted = {route.served_name: _endpoints(route) for route in routes}
         if self.routed != wanted.keys():
             return f"it routes {_names(self.routed)}, not {_names(wanted)}"
         below = {(route.served_name, route.longer.over_bytes + 1) for route in routes if route.longer is not None}
         if self.below_bytes != below:
             return f"it tells lengths apart at {sorted(self.below_bytes)}, not at {sorted(below)}"
+        refuses = {(name, workload) for name, workloads in refused.items() if name in wanted for workload in workloads}
+        if self.refused != refuses:
+            return f"it refuses {sorted(self.refused)}, not {sorted(refuses)}"
         for name, endpoints in sorted(wanted.items()):
             weights = {place: weight for place, (weight, _) in self.clusters.get(name, {}).items()}
             if weights != endpoints:
@@ -68,7 +75,7 @@ async def look(session: aiohttp.ClientSession, host: str, port: int) -> Seen | N
     except (TimeoutError, aiohttp.ClientError, ConnectionError, ValueError):
         return None
     named = {str(cluster["name"]): dict(map(_host, cluster.get("host_statuses", ()))) for cluster in clusters.get("cluster_statuses", ())}
-    return Seen(named, frozenset(_clusters(dump)), frozenset(_limits(dump)))
+    return Seen(named, frozenset(_clusters(dump)), frozenset(_limits(dump)), frozenset(_refused(dump)))
 
 
 def _host(status: dict[str, Any]) -> tuple[Endpoint, tuple[int, bool]]:
@@ -102,6 +109,25 @@ def _limits(value: object) -> Iterator[tuple[str, int]]:
         case list():
             for inner in value:
                 yield from _limits(inner)
+
+
+def _refused(value: object) -> Iterator[tuple[str, str]]:
+    """Every route of a route configuration that answers itself for a model and a workload."""
+    match value:
+        case {
+            "match": {
+                "headers": [{"name": header, "string_match": {"exact": str(workload)}}],
+                "dynamic_metadata": [{"value": {"string_match": {"exact": str(name)}}}],
+            },
+            "direct_response": _,
+        } if header == WORKLOAD_HEADER:
+            yield name, workload
+        case dict():
+            for inner in value.values():
+                yield from _refused(inner)
+        case list():
+            for inner in value:
+                yield from _refused(inner)
 
 
 def _endpoints(route: Route) -> dict[Endpoint, int]:

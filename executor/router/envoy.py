@@ -16,7 +16,9 @@ from executor.processes import logs
 from executor.processes import table as processes
 from executor.router import admin
 from executor.state.folder import StateFolder
+from executor.state.refused import refused_now
 from planner.plan import Plan, Route, RouterPlan, State
+from planner.playbook.refusals import open_routes
 from profiles.regular_files import write_atomic
 from renderers import envoy
 from renderers.manifest import File, Manifest, RenderError
@@ -42,7 +44,7 @@ _STOP_GRACE_S = 3.0
 
 
 class EnvoyRouter:
-    """The router of one state folder."""
+    """The router of one state folder. Whatever routes it is given, it refuses whom the folder says to refuse."""
 
     def __init__(self, folder: StateFolder) -> None:
         """Nothing is started yet."""
@@ -81,7 +83,9 @@ class EnvoyRouter:
         record = self.record()
         if record is None or not processes.alive(record):
             return "does not run"
-        manifest = envoy.render_routes(routes, settings)
+        refused = refused_now(self._folder)
+        routes = open_routes(routes, set(refused.closed))
+        manifest = envoy.render_routes(routes, settings, refused.names)
         if record.command_hash != _digest(manifest, _argv()):
             return "it runs with other settings"
         for file in manifest:
@@ -92,11 +96,13 @@ class EnvoyRouter:
         # asked last: a router that ends while we look must not pass for one that only keeps silent
         if not processes.alive(record):
             return "does not run"
-        return "its admin interface does not answer" if seen is None else seen.lacks(routes)
+        return "its admin interface does not answer" if seen is None else seen.lacks(routes, refused.names)
 
     async def ensure(self, settings: RouterPlan, routes: tuple[Route, ...]) -> None:
         """Envoy runs with these settings and routes, whether their backends live or not. Raises RouterError with the end of its log."""
-        manifest = envoy.render_routes(routes, settings)
+        refused = refused_now(self._folder)
+        routes = open_routes(routes, set(refused.closed))
+        manifest = envoy.render_routes(routes, settings, refused.names)
         argv = _argv()
         digest = _digest(manifest, argv)
         record = self.record()
@@ -110,7 +116,7 @@ class EnvoyRouter:
         async with aiohttp.ClientSession() as session:
             seen = await admin.look(session, settings.host, settings.admin_port)
         # it may have missed a change of its files: the same ones again are another change
-        await self._switch(settings, routes, (), anew=seen is not None and seen.lacks(routes) is not None)
+        await self._switch(settings, routes, (), anew=seen is not None and seen.lacks(routes, refused.names) is not None)
 
     async def set_routes(self, settings: RouterPlan, routes: tuple[Route, ...], before: tuple[Route, ...]) -> str:
         """Switch from the routes before to these and wait until Envoy uses them; returns a note naming backends it finds unhealthy, or ''.
@@ -118,6 +124,8 @@ class EnvoyRouter:
         A new backend takes no request before its first health check. So where none of a model's backends stays, the old ones take part
         until the new ones are healthy.
         """
+        closed = set(refused_now(self._folder).closed)
+        before, routes = open_routes(before, closed), open_routes(routes, closed)
         joined = _joined(before, routes)
         if joined != routes:
             await self._switch(settings, joined, routes)
@@ -131,14 +139,15 @@ class EnvoyRouter:
 
         anew: files are written also where they have the right text.
         """
-        manifest = envoy.render_routes(routes, settings)
+        refused = refused_now(self._folder).names
+        manifest = envoy.render_routes(routes, settings, refused)
         await asyncio.to_thread(self._write, [file for file in manifest if file.path not in _READ_ONCE], anew=anew)
         clock = asyncio.get_running_loop().time
         deadline_s = clock() + _SWITCH_LIMIT_S
         async with aiohttp.ClientSession() as session:
             while True:
                 seen = await admin.look(session, settings.host, settings.admin_port)
-                lack = "its admin interface does not answer" if seen is None else seen.lacks(routes)
+                lack = "its admin interface does not answer" if seen is None else seen.lacks(routes, refused)
                 sick = () if seen is None else seen.sick(healthy)
                 late = clock() >= deadline_s
                 if lack is None and (not sick or late):

@@ -11,6 +11,7 @@ logs/          one log per replica and one of the router, with the former ones
 router/        Envoy's files
 nodes/         emulated devices, one folder per node
 plans/         each of the last applied plans, by the serial of the state that it left
+refused.json   workloads whose requests are refused while another has a burst (executor.state.refused)
 adopt.json     which servers that somebody else started are proposed to be adopted (executor.hand_started.adoption)
 history/       the state after each of the last applies, so that a stale plan can be told what changed since
 """
@@ -39,6 +40,7 @@ class StateFolder:
         self.state_path = self.root / "state.json"
         self.engine_path = self.root / "engine"
         self.goal_path = self.root / "goal.json"
+        self.refused_path = self.root / "refused.json"
         self.reconcile_path = self.root / "reconcile.json"
         self.journal_path = self.root / "journal.jsonl"
         self.lock_path = self.root / "lock"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from planner.check.actions import action_problems
 from planner.check.brought_gpus import gpu_type_problems
+from planner.check.bursts import burst_problems
 from planner.check.certificate import certificate_problems
 from planner.check.engines import engine_problems
 from planner.check.evidence import evidence_problems
@@ -34,6 +35,7 @@ TAKEN_AS_SAID = (
     "facts of GPU types that the fleet declares itself",
     "capacities and latency forecasts of replicas",
     "bounds and baselines of the certificate",
+    "what workloads keep of their goals in bursts",
 )
 
 
@@ -58,6 +60,7 @@ def check(
         *rule_problems(plan.desired),
         *evidence_problems(plan.desired),
         *certificate_problems(plan.desired),
+        *burst_problems(plan.desired),
         *(action_problems(plan, state, known) if state is not None else ()),
     ]
     return tuple(dict.fromkeys(found))

@@ -2,6 +2,7 @@
 
 from planner.latency_classes import LatencyClass
 from planner.plan.applied import as_applied, state_of
+from planner.plan.burst_parts import Burst, BurstStep, FreedShare
 from planner.plan.document import (
     SCHEMA_VERSION,
     Action,
@@ -49,6 +50,8 @@ __all__ = [
     "Attainment",
     "Baseline",
     "Breaking",
+    "Burst",
+    "BurstStep",
     "Certificate",
     "Conflict",
     "CostBand",
@@ -59,6 +62,7 @@ __all__ = [
     "EngineReport",
     "Explanation",
     "ExtraArg",
+    "FreedShare",
     "GpuFacts",
     "GpuMode",
     "GpuPlan",

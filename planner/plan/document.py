@@ -21,6 +21,7 @@ from planner.plan.bounds import (
     Some,
     WholeNumber,
 )
+from planner.plan.burst_parts import Burst
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
 from planner.plan.gpu_facts import GpuFacts
@@ -177,6 +178,7 @@ class Desired(WithSleepers):
 
     gpu_types are those of its GPUs that the catalogue does not have. windows are those in which workloads are planned together, of their
     peaks at different times; empty where all demand is constant. prompt_splits are of the workloads that ask for one.
+    playbook says what to do when a workload gets a multiple of its load, by workload and factor; empty where nobody asks.
     """
 
     nodes: tuple[NodePlan, ...]
@@ -201,6 +203,7 @@ class Desired(WithSleepers):
     gpu_types: tuple[GpuFacts, ...] = ()
     windows: tuple[PlannedWindow, ...] = ()
     prompt_splits: tuple[PromptSplit, ...] = Field(default=(), exclude_if=lambda splits: not splits)
+    playbook: tuple[Burst, ...] = Field(default=(), exclude_if=lambda bursts: not bursts)
 
 
 class Prior(PlanPart):

@@ -16,6 +16,7 @@ from planner.spec.declared_gpu import DeclaredGpu
 from planner.spec.declared_model import DeclaredModel
 from planner.spec.declared_workload import DeclaredWorkload
 from planner.spec.field_types import (
+    BurstTimes,
     Count,
     CountOrNone,
     DeclaredAmount,
@@ -217,6 +218,12 @@ class DeclaredPolicy(Declared):
         description="Order of the goals after unserved demand. Each goal is cost, churn or fragmentation, or a weighted sum of them. "
         "Default: cost, churn, fragmentation.",
         examples=[["cost + 0.01 churn", "fragmentation"]],
+    )
+    bursts: Annotated[tuple[BurstTimes, ...], Field(max_length=4)] = Field(
+        (),
+        description="Multiples of a workload's load for which the plan says who is refused, in which order, so that it keeps its goals "
+        "(`docs/bursts.md`). Default: none.",
+        examples=[[1.5, 2, 4]],
     )
     disruption_budget: DeclaredBudget = Field(
         default_factory=DeclaredBudget, description="How much changes may disturb. Default: as below, no limit."

@@ -142,6 +142,8 @@ Sequences = Annotated[int, Field(ge=1, le=65_536), BeforeValidator(_whole)]
 Priority = Annotated[int, Field(ge=0, le=1000), BeforeValidator(_whole)]
 TokenCount = Annotated[int, Field(ge=1, le=MAX_TOKENS), BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_decimal)]
+# a load that is hardly more is no burst; the end is that of planner.plan.Burst
+BurstTimes = Annotated[float, Field(ge=1.01, le=100), BeforeValidator(_decimal)]
 # From four tokens a byte, which no tokenizer has, to emoji in escapes.
 BytesPerToken = Annotated[float, Field(ge=0.25, le=64), BeforeValidator(_decimal)]
 # GB/s, TFLOP/s and USD/h of a GPU: far beyond those of any.

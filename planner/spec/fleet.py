@@ -215,6 +215,8 @@ class Ports(_Part):
 class Policy(_Part):
     """Rules for the whole plan. headroom_mib stays free on every GPU. goals are the tiers after unserved demand, in order.
 
+    bursts are the multiples of a workload's load for which there is a playbook, ascending.
+
     The disruption budget names workloads. KV pools do not grow into spared_mib of a time-shared GPU, which a schedule keeps for sleepers.
     """
 
@@ -231,6 +233,7 @@ class Policy(_Part):
     disruption_budget: DisruptionBudget = DisruptionBudget()
     rollout: Rollout = Rollout()
     spared_mib: int = 0
+    bursts: tuple[float, ...] = ()
 
 
 class Fleet(_Part):

@@ -186,6 +186,7 @@ class _Loading:
             router=RouterAddress(host=declared.router.host, port=declared.router.port, admin_port=declared.router.admin_port),
             ports=Ports(start=declared.ports.start, end=declared.ports.end),
             disruption_budget=disruption_budget(declared.disruption_budget),
+            bursts=tuple(sorted(set(declared.bursts))),
             rollout=Rollout(canary_fraction=declared.rollout.canary_fraction, window_s=declared.rollout.window_s),
         )
 

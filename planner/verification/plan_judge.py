@@ -39,7 +39,7 @@ KEPT_LOAD_FACTORS = (0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seat:
+class GpuSeat:
     """A replica, its engine, and the forecasts of the workloads that it serves."""
 
     replica: Replica
@@ -131,7 +131,7 @@ class PlanJudge:
 
     def _gpus(self, desired: Desired, world: PlannedWorld) -> Iterator[_Gpu]:
         """Each kind of GPU in use, with the loads of its busiest windows."""
-        gpus = list(_gpus(desired, world))
+        gpus = list(distinct_gpus(desired, world))
         effort = JudgeEffort(most_requests=max(_LEAST_REQUESTS, _ALL_REQUESTS // max(1, len(gpus))))
         for kind, seats in gpus:
             loads = [
@@ -140,7 +140,7 @@ class PlanJudge:
             names = tuple(seat.replica.served_name for seat in seats)
             yield _Gpu(kind, names, tuple(loads), effort, self._stresses(desired, seats))
 
-    def _stresses(self, desired: Desired, seats: Sequence[_Seat]) -> tuple[Stress, ...]:
+    def _stresses(self, desired: Desired, seats: Sequence[GpuSeat]) -> tuple[Stress, ...]:
         """Those of the risk; neighbours that were all measured cost what was measured, under the same name."""
         first = seats[0].replica
         gpu_type = next(gpu.gpu_type for gpu in desired.gpus if gpu.node == first.node and gpu.index in first.gpus)
@@ -150,7 +150,7 @@ class PlanJudge:
             for stress in stresses(len(seats), self._risk)
         )
 
-    def _measured_factor(self, gpu_type: str, seats: Sequence[_Seat]) -> float | None:
+    def _measured_factor(self, gpu_type: str, seats: Sequence[GpuSeat]) -> float | None:
         """The largest that any resident pays for another, None unless every pair was measured."""
         models = [seat.replica.catalogue_model for seat in seats]
         found = [
@@ -206,17 +206,17 @@ def _fraction(row: WorkloadRow) -> float:
     return 1.0 if row.attainment_fraction is None else row.attainment_fraction
 
 
-def _gpus(desired: Desired, world: PlannedWorld) -> Iterator[tuple[object, list[_Seat]]]:
+def distinct_gpus(desired: Desired, world: PlannedWorld) -> Iterator[tuple[object, list[GpuSeat]]]:
     """What tells it from others, and the residents, of each GPU, block or slice in use; of those that are alike the first."""
     engines = {engine.name: engine for engine in world.engines}
     serving: defaultdict[str, list[WorkloadForecast]] = defaultdict(list)
     for workload in desired.workloads:
         serving[workload.served_name].append(workload)
     gpu_types = {(gpu.node, gpu.index): gpu.gpu_type for gpu in desired.gpus}
-    together: defaultdict[str, list[_Seat]] = defaultdict(list)
+    together: defaultdict[str, list[GpuSeat]] = defaultdict(list)
     for replica in desired.replicas:
         if serving[replica.served_name] and replica.planned_rps > 0:
-            seat = _Seat(replica, engines[replica.name], tuple(serving[replica.served_name]))
+            seat = GpuSeat(replica, engines[replica.name], tuple(serving[replica.served_name]))
             together[seat.engine.gpu_key].append(seat)
     seen: set[tuple[object, ...]] = set()
     for _, seats in sorted(together.items()):
@@ -232,22 +232,22 @@ def _kind(replica: Replica, gpu_types: Mapping[tuple[str, int], str]) -> tuple[s
     return (replica.served_name, gpu_types[replica.node, replica.gpus[0]], profile, args.model_dump_json(), f"{replica.planned_rps:.9g}")
 
 
-def _windows(desired: Desired, seats: Sequence[_Seat]) -> list[int]:
+def _windows(desired: Desired, seats: Sequence[GpuSeat]) -> list[int]:
     """Windows that a GPU is judged in; -1 stands for the only one that a plan without windows has."""
     if not desired.windows:
         return [-1]
     active = [sum(seat.replica.forecast.active_fractions[window] for seat in seats) for window in range(len(desired.windows))]
-    peaks = {_peak(desired, seat.replica.served_name) for seat in seats}
+    peaks = {busiest_window(desired, seat.replica.served_name) for seat in seats}
     busiest = max(range(len(active)), key=lambda window: (active[window], -window))
     return [busiest, *sorted(peaks - {busiest}, key=lambda window: (-active[window], window))][:_MOST_WINDOWS]
 
 
-def _peak(desired: Desired, served_name: str) -> int:
-    """The first window in which a model has most load."""
-    return max(range(len(desired.windows)), key=lambda window: window_part(desired, served_name, window))
+def busiest_window(desired: Desired, served_name: str) -> int:
+    """The first window in which a model has most load; -1 where there are no windows."""
+    return -1 if not desired.windows else max(range(len(desired.windows)), key=lambda window: window_part(desired, served_name, window))
 
 
-def _residents(desired: Desired, seat: _Seat, window: int) -> Iterator[JudgedResident]:
+def _residents(desired: Desired, seat: GpuSeat, window: int) -> Iterator[JudgedResident]:
     """A replica with its planned load, judged as it was planned: by the tightest goals among its workloads.
 
     Where it takes the most urgent requests first, those of each priority are judged by themselves, with their part of the load.
@@ -261,7 +261,7 @@ def _residents(desired: Desired, seat: _Seat, window: int) -> Iterator[JudgedRes
         max_model_len=seat.replica.args.max_model_len,
     )
     if seat.replica.args.scheduling_policy != "priority":
-        yield JudgedResident(seat.engine, load, *_goals_s(seat.workloads))
+        yield JudgedResident(seat.engine, load, *goals_s(seat.workloads))
         return
     all_rps = sum(workload.rate_rps for workload in seat.workloads)
     known = {item.workload: item.priority for item in seat.replica.priorities}
@@ -269,10 +269,11 @@ def _residents(desired: Desired, seat: _Seat, window: int) -> Iterator[JudgedRes
         alike = [workload for workload in seat.workloads if known.get(workload.name, 0) == priority]
         part = sum(workload.rate_rps for workload in alike) / all_rps
         own = replace(load, workload=f"{name} at priority {priority}", rate_rps=load.rate_rps * part, priority=priority)
-        yield JudgedResident(seat.engine, own, *_goals_s(alike))
+        yield JudgedResident(seat.engine, own, *goals_s(alike))
 
 
-def _goals_s(workloads: Sequence[WorkloadForecast]) -> tuple[float, float]:
+def goals_s(workloads: Sequence[WorkloadForecast]) -> tuple[float, float]:
+    """The tightest goals of any of them, for TTFT and TPOT; infinite where nothing is generated."""
     tpot_goals_s = [workload.tpot_slo_s for workload in workloads if workload.tpot_slo_s is not None]
     return min(workload.ttft_slo_s for workload in workloads), min(tpot_goals_s, default=math.inf)
 

@@ -8,8 +8,10 @@ never names a cluster that Envoy has not heard of.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from planner.plan import WORKLOAD_HEADER, Plan, Route, RouteBackend, RouterPlan
 from renderers.envoy.direct_responses import REFUSALS, TOO_LARGE, UNAVAILABLE
@@ -20,6 +22,8 @@ from renderers.openai_answers import BODY_LIMIT_BYTES, RETRY_AFTER_S, models_ans
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.route_problems import names_that_stand_twice
 from renderers.templates import package_text, template
+
+NOBODY_REFUSED: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,10 @@ def render(plan: Plan, _: TargetSettings | None = None) -> Manifest:
     return render_routes(plan.desired.routes, plan.desired.router)
 
 
-def render_routes(routes: tuple[Route, ...], router: RouterPlan) -> Manifest:
+def render_routes(routes: tuple[Route, ...], router: RouterPlan, refused: Mapping[str, Sequence[str]] = NOBODY_REFUSED) -> Manifest:
     """Router configuration for these routes, in the order the files must be written.
+
+    refused holds, by served name, the workloads whose requests for it get a 503; a header names a request's workload.
 
     Paths: `eds/MODEL.yaml` per served name, `cds.yaml`, `lds.yaml`, `rds.yaml`, `envoy.yaml` (bootstrap), `start.sh`.
     """
@@ -51,7 +57,12 @@ def render_routes(routes: tuple[Route, ...], router: RouterPlan) -> Manifest:
         File(
             "rds.yaml",
             template("envoy", "rds.yaml.j2").render(
-                routes=routes, models=models, refusals=REFUSALS, largest_answer_bytes=max(len(body.encode()) for body in answers)
+                routes=routes,
+                refused=refused,
+                workload_header=WORKLOAD_HEADER,
+                models=models,
+                refusals=REFUSALS,
+                largest_answer_bytes=max(len(body.encode()) for body in answers),
             ),
         ),
         File("envoy.yaml", template("envoy", "envoy.yaml.j2").render(router=router)),

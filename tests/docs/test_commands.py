@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from tests.docs.documents import DOCUMENTS, ROOT, Command, commands, spans
 from tests.executor.nvml.fake_driver import H100, pretend
+from tests.planner.playbook.burst_fleet import burst_fleet_dict
 from tests.planner.schedule.test_sleeping import MODELS, POOL, WORKLOADS
 from tests.ports import free_ports
 from tests.profiles.sources.samples import FIXTURES
@@ -59,6 +61,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     if example.is_relative_to(ROOT / "examples") and (example / "fleet.yaml").exists():
         # an example is run where its files are
         shutil.copytree(example, tmp_path, dirs_exist_ok=True)
+    elif request.node.callspec.id == "docs/bursts.md":
+        (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(burst_fleet_dict(2.0, **policy)), encoding="utf-8")
     elif request.node.callspec.id not in TENANTS:
         write_fleet(tmp_path / "fleet.yaml", policy=policy, **SECTIONS.get(request.node.callspec.id, {}))
     tenants = TENANTS.get(request.node.callspec.id, SMALL_FLEET)
@@ -140,6 +144,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
         ("demand.md", ["demand pull", "demand forecast"]),
         ("schedule.md", ["schedule"]),
         ("whatif.md", ["whatif"]),
+        ("bursts.md", ["playbook show", "playbook run"]),
         ("catalogue.md", ["catalogue gpus", "catalogue models"]),
         ("discover.md", ["discover"]),
         ("import.md", ["import", "adopt"]),

@@ -74,9 +74,9 @@ def reconcile(
 
     _check_options(plan, replan, metrics_port, watch=watch, dry_run=dry_run, shadow=shadow)
     root = state_folder(plan, state) if plan is not None else state or Path(STATE_FOLDER)
-    interval_s = _seconds("--interval", interval, 0.1, 3600.0)
+    interval_s = seconds_of("--interval", interval, 0.1, 3600.0)
     settings = _replan_settings(
-        replan, _seconds("--replan-after", replan_after, 1.0, 86_400.0), replan_gain, replan_per_hour, shadow=shadow
+        replan, seconds_of("--replan-after", replan_after, 1.0, 86_400.0), replan_gain, replan_per_hour, shadow=shadow
     )
     keeper = Keeper(StateFolder(root), plan, engine, fleet_folder)
     with emulated_store(store):
@@ -142,7 +142,8 @@ def _watch(
     asyncio.run(go_on(made, keeper, interval_s, metrics_port, told, settings, say))
 
 
-def _seconds(option: str, text: str, least_s: float, most_s: float) -> float:
+def seconds_of(option: str, text: str, least_s: float, most_s: float) -> float:
+    """The value of an option that is a time; ValueError names the option."""
     from planner.spec.units import SECONDS, UnitError
 
     try:

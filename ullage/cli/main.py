@@ -19,6 +19,7 @@ from ullage.cli import (
     keep,
     past,
     planning,
+    playbook,
     profile,
     quote,
     render,
@@ -48,7 +49,7 @@ app = typer.Typer(
 )
 FAMILIES = (
     *(declare, discover, takeover, demand, planning, schedule, diff, render, explain, report, whatif, quote, fit),
-    *(run, keep, past, traffic, profile, catalogue, demo, version),
+    *(run, playbook, keep, past, traffic, profile, catalogue, demo, version),
 )
 for module in FAMILIES:
     module.register(app)

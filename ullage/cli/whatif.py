@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ullage.cli import completion
+from ullage.cli.burst import answer_burst
 from ullage.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ OUT_HELP = "Folder for the rows (csv, parquet, json) and a picture. The same com
 PARETO_HELP = "Mark the scenarios that none beats in both cost and attainment, risk or unserved."
 VERIFY_HELP = "Simulate every GPU with its planned load, as `ullage plan` does; takes many times as long."
 
+BURST_HELP = "Answer from the playbook and the simulation what a burst does, instead of planning variants; FLEET may be a plan then."
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command tree."""
@@ -55,6 +58,8 @@ def whatif(
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)] = False,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes; default: one per core.")] = None,
+    burst: Annotated[str | None, typer.Option("--burst", metavar="WORKLOAD=xFACTOR", help=BURST_HELP)] = None,
+    lasts: Annotated[str, typer.Option("--for", metavar="TIME", help="With --burst: how long it lasts.")] = "5min",
     yes: Annotated[bool, typer.Option("--yes", help="Begin also where it may take longer than 10 minutes.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Print progress also where there is no terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the study as one JSON object instead of a table.")] = False,
@@ -63,6 +68,11 @@ def whatif(
 
     Example: ullage whatif fleet.yaml --set pools.h100.nodes=1..3 --set workloads.chat.rate=x0.5,x1,x2
     """
+    if burst is not None:
+        if settings or scenarios or file is not None or out is not None or pareto is not None:
+            raise ValueError("--burst: is answered by itself; leave out --set, --scenario, --file, --out and --pareto")
+        answer_burst(fleet, burst, lasts, state, prior, solver, as_json=as_json)
+        return
     from ullage.study.results import check_against
     from ullage.study.solve import StudyOptions
     from ullage.study.study_folder import StudyFolder

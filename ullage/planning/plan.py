@@ -9,9 +9,12 @@ from time import perf_counter
 from planner.assembly.assemble import NOTHING_RESOLVED, Resolved, Tolerance, assemble
 from planner.plan import Plan, State
 from planner.plan.local_paths import is_local
+from planner.playbook.burst_steps import playbook
 from planner.problem import Watch
+from planner.simulation.plan_input import planned_world
 from planner.sizing.blueprint import build
 from planner.spec import Fleet
+from profiles.catalogue import builtin
 from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, GREEDY_ENGINE, QUICK_ENGINE, SolveLimits, ask
@@ -45,8 +48,9 @@ def plan_fleet(
 
     explain solves again for what only that tells: conflicts, what one more GPU of any full pool would buy, cost at p10 and p90 step times.
     Without it only what is unserved is looked into. verify simulates every GPU with its planned load, and plans again with more room for
-    models that fall short. watch may end everything early with the best plan so far. warm is what plans of fleets like this one have left;
-    whoever plans many compares them with each other, so simpler methods are not asked then, nor what one more GPU would buy.
+    models that fall short; it also makes the playbook that policy.bursts asks for. watch may end everything early with the best plan so
+    far. warm is what plans of fleets like this one have left; whoever plans many compares them with each other, so simpler methods are not
+    asked then, nor what one more GPU would buy.
     """
     started_s = perf_counter()
     limits = SolveLimits(time_limit_s, watch)
@@ -62,6 +66,10 @@ def plan_fleet(
     plan = _confirmed(how) if verify else _decided(how.with_engine(solver), {})[1]()
     if split.told:
         plan = plan.model_copy(update={"desired": plan.desired.model_copy(update={"prompt_splits": split.told})})
+    if verify and warm is None and fleet.policy.bursts:
+        world = planned_world(plan, builtin().gpu, architecture, fleet.measurements)
+        bursts = playbook(plan.desired, world, fleet.policy.bursts)
+        plan = plan.model_copy(update={"desired": plan.desired.model_copy(update={"playbook": bursts})})
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
 
 

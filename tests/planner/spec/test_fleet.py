@@ -47,6 +47,7 @@ def test_defaults() -> None:
         "disruption_budget": {"max_concurrent": None, "min_available": {}, "protected": (), "windows_s": ()},
         "rollout": {"canary_fraction": 0.1, "window_s": 0.0},
         "spared_mib": 0,
+        "bursts": (),
     }
     assert fleet.warnings == ()
 

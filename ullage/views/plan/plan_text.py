@@ -21,6 +21,7 @@ from planner.plan import (
     Stop,
     Wake,
 )
+from ullage.views.plan.bursts_text import burst_lines
 from ullage.views.plan.gpu_text import gpu_text_lines
 from ullage.views.plan.simulated_text import simulated_lines
 from ullage.views.plan.volumes_text import volume_lines
@@ -38,6 +39,7 @@ def plan_text(plan: Plan) -> str:
         list(gpu_text_lines(desired)),
         list(_routes(desired)),
         list(_workloads(desired)),
+        list(burst_lines(desired)),
         list(split_lines(desired)),
         list(volume_lines(desired)),
         list(window_lines(desired)),

@@ -1,0 +1,106 @@
+"""Simulates the GPUs of a workload while it has a burst and others are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+
+from planner.plan import Desired, WorkloadForecast, window_part
+from planner.simulation.offered_load import OfferedLoad
+from planner.simulation.plan_input import PlannedWorld, workload_priorities
+from planner.verification.gpu_judge import JudgedResident, JudgeEffort, judged
+from planner.verification.plan_judge import GpuSeat, busiest_window, distinct_gpus, goals_s, mix_of
+from planner.verification.stress import stresses
+
+# How long a burst lasts: an engine with a little too much to do falls behind minute by minute. Where there are many to judge, or many
+# requests, it is shorter, but no shorter than the longest goal that there is by default takes twice.
+_LONGEST_S, _SHORTEST_S = 300.0, 60.0
+
+# Requests of all simulations together that are aimed at; with very many workloads the shortest burst makes them more.
+_ALL_REQUESTS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class BurstOutcome:
+    """The part of its requests that each workload keeps within its goals, the worst of the GPUs where the one with the burst lives."""
+
+    kept_fraction: Mapping[str, float]
+
+    def of(self, workload: str) -> float:
+        """1.0 for a workload that has no request there."""
+        return self.kept_fraction.get(workload, 1.0)
+
+
+class BurstJudge:
+    """Judges bursts on the GPUs of one plan; the same question is simulated once."""
+
+    def __init__(self, desired: Desired, world: PlannedWorld, bursts: int = 1) -> None:
+        """With more bursts to judge, each of them is shorter."""
+        self.desired = desired
+        self._bursts = bursts
+        self._gpus = [seats for _, seats in distinct_gpus(desired, world)]
+        self._known: dict[tuple[int, str, float, frozenset[str]], dict[str, float]] = {}
+
+    def lasts_s(self, workload: WorkloadForecast, factor: float) -> float:
+        """How long a burst is watched."""
+        return min((self._lasts_s(seats, workload, factor) for _, seats in self._of(workload)), default=_LONGEST_S)
+
+    def outcome(self, workload: WorkloadForecast, factor: float, refused: Set[str]) -> BurstOutcome:
+        """With factor times the load of a workload, and without the requests of those that are refused."""
+        worst: dict[str, float] = {}
+        for number, seats in self._of(workload):
+            for name, fraction in self._fractions(number, seats, workload, factor, refused).items():
+                worst[name] = min(worst.get(name, 1.0), fraction)
+        return BurstOutcome(worst)
+
+    def _of(self, workload: WorkloadForecast) -> Iterator[tuple[int, list[GpuSeat]]]:
+        return (
+            (number, seats)
+            for number, seats in enumerate(self._gpus)
+            if any(seat.replica.served_name == workload.served_name for seat in seats)
+        )
+
+    def _lasts_s(self, seats: list[GpuSeat], workload: WorkloadForecast, factor: float) -> float:
+        window = busiest_window(self.desired, workload.served_name)
+        residents = [item for seat in seats for item in self._residents(seat, window, {workload.name: factor}, frozenset())]
+        # each under two stresses, and again after a step or two
+        most_requests = _ALL_REQUESTS / (4 * self._bursts)
+        return max(_SHORTEST_S, min(_LONGEST_S, most_requests / max(1e-9, sum(item.load.rate_rps for item in residents))))
+
+    def _fractions(
+        self, number: int, seats: list[GpuSeat], workload: WorkloadForecast, factor: float, refused: Set[str]
+    ) -> dict[str, float]:
+        """Of each workload on one GPU, the worst under the stresses that the plan was judged under."""
+        here = frozenset(other.name for seat in seats for other in seat.workloads)
+        key = (number, workload.name, factor, here & refused)
+        if key not in self._known:
+            window = busiest_window(self.desired, workload.served_name)
+            residents = [item for seat in seats for item in self._residents(seat, window, {workload.name: factor}, refused)]
+            # of exactly this length: neither the rarest nor the most patient of them decide
+            all_rps = sum(item.load.rate_rps for item in residents)
+            count = max(1, round(all_rps * self._lasts_s(seats, workload, factor)))
+            effort = JudgeEffort(rarest_requests=_ALL_REQUESTS * count, most_requests=count, goals_per_horizon=0.0)
+            found: dict[str, float] = {}
+            for stress in stresses(len(seats), self.desired.risk):
+                for row in judged(residents, stress, effort).workloads:
+                    if row.attainment_fraction is not None:
+                        found[row.workload] = min(found.get(row.workload, 1.0), row.attainment_fraction)
+            self._known[key] = found
+        return self._known[key]
+
+    def _residents(self, seat: GpuSeat, window: int, factors: Mapping[str, float], refused: Set[str]) -> Iterator[JudgedResident]:
+        """The workloads of a replica, each with its part of the planned load; those that are refused have none."""
+        name, priorities = seat.replica.served_name, workload_priorities(self.desired)
+        all_rps = sum(workload.rate_rps for workload in seat.workloads)
+        for workload in seat.workloads:
+            part = workload.rate_rps / all_rps if all_rps else 0.0
+            factor = 0.0 if workload.name in refused else factors.get(workload.name, 1.0)
+            load = OfferedLoad(
+                workload=workload.name,
+                served_name=name,
+                rate_rps=seat.replica.planned_rps * window_part(self.desired, name, window) * part * factor,
+                mix=mix_of(workload),
+                max_model_len=seat.replica.args.max_model_len,
+                priority=priorities.get(workload.name, 0),
+            )
+            yield JudgedResident(seat.engine, load, *goals_s([workload]))
