@@ -4,7 +4,8 @@
 
 Every tenant of the trace becomes a workload with a model of its own (as tenants with fine-tuned models have), taken in turn from the mix.
 The plan is compared in the same run with one model per GPU ("exclusive") and simulated under the very trace it was made from.
-The last line of standard output is one JSON object.
+With --ways it is also compared with sharing sized on the sum of peaks, and with plans in time: sleepers on owned GPUs, and GPUs that are
+rented by the hour. The last line of standard output is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from benchmarks.consolidation_picture import waterfall_svg
+from benchmarks.consolidation_steps import ConsolidationStep, other_ways, whole
 from planner.demand.traces import TraceRequest
 from planner.plan import State
 from planner.simulation.traffic_metrics import WorkloadRow
@@ -63,7 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fleet = _fleet(options, requests)
     planned = plan_fleet(fleet, State(), verify=options.verify)
     summary = simulated(planned.plan, tagged(planned.plan, requests, {}), seed=options.seed).summary
-    print(json.dumps(_figures(planned, len(fleet.workloads), summary.total, perf_counter() - started_s), sort_keys=True))
+    ways = []
+    if options.ways:
+        joint = whole("joint_windows", planned.plan, requests, options.seed)
+        others = list(other_ways(fleet, requests, verify=options.verify, seed=options.seed, shortest_s=options.shortest))
+        ways = [*others[:2], joint, *others[2:]]
+    figures = _figures(planned, len(fleet.workloads), summary.total, perf_counter() - started_s)
+    figures |= {"ways": {way.name: _way_figures(way, ways[0]) for way in ways}} if ways else {}
+    figures["exclusive_busy_fraction"] = _exclusive_busy_fraction(planned, fleet)
+    if options.svg is not None:
+        options.svg.write_text(waterfall_svg(ways), encoding="utf-8")
+    print(json.dumps(figures, sort_keys=True))
     return 0
 
 
@@ -83,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat-rate", type=int, default=1, help="repeat every request so many times")
     parser.add_argument("--seconds", type=float, default=None, help="use only the busiest stretch of this length")
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulated step times")
+    parser.add_argument("--ways", action="store_true", help="compare with other ways of serving, plans in time among them")
+    parser.add_argument("--shortest", type=float, default=900.0, help="with --ways: shortest phase of a schedule, in seconds")
+    parser.add_argument("--svg", type=Path, default=None, help="with --ways: draw them into this file")
     parser.add_argument("--verify", action=argparse.BooleanOptionalAction, default=True, help="plan as `ullage plan` does")
     return parser
 
@@ -156,6 +172,23 @@ def _figures(planned: Planned, tenants: int, total: WorkloadRow, seconds: float)
         "solve_s": round(planned.solve_s, 3),
         "seconds": round(seconds, 3),
     }
+
+
+def _way_figures(way: ConsolidationStep, exclusive: ConsolidationStep) -> dict[str, Any]:
+    return {
+        "gpus_mean": round(way.gpus_mean, 3),
+        "gpus_most": way.gpus_most,
+        "ratio": round(exclusive.gpus_mean / way.gpus_mean, 3) if way.gpus_mean else None,
+        "attainment": round(way.attainment_fraction, 5),
+    }
+
+
+def _exclusive_busy_fraction(planned: Planned, fleet: Fleet) -> float:
+    """How busy the GPUs of the exclusive fleet are in the mean: busy GPU-seconds of the plan's replicas alone, over those GPUs."""
+    gpus = planned.plan.desired.certificate.baselines["exclusive"].gpus
+    mean_part = {item.served_name: item.demand.mean_rps / item.demand.peak_rps for item in fleet.workloads}
+    busy = sum(replica.forecast.busy_fraction * mean_part[replica.served_name] for replica in planned.plan.desired.replicas)
+    return round(busy / gpus, 4) if gpus else 0.0
 
 
 if __name__ == "__main__":

@@ -86,4 +86,6 @@ def _shipped(item: MeasuredMemory) -> dict[str, float]:
 
 
 def _saved(desired: Desired, known: str) -> int:
-    return sum(max(0, len(gpu.replicas) - 1) for gpu in desired.gpus if gpu.mode == "time_shared" and gpu.interference == known)
+    asleep = {item.name for item in desired.asleep}
+    shared = (gpu for gpu in desired.gpus if gpu.mode == "time_shared" and gpu.interference == known)
+    return sum(max(0, len({*gpu.replicas} - asleep) - 1) for gpu in shared)

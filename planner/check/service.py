@@ -22,8 +22,11 @@ def service_problems(desired: Desired) -> Iterator[str]:
     """What is wrong with routes, loads and goals."""
     yield from _routes(desired)
     by_served: defaultdict[str, list[Replica]] = defaultdict(list)
+    asleep = {item.name for item in desired.asleep}
     for replica in desired.replicas:
-        by_served[replica.served_name].append(replica)
+        # those that sleep serve nobody
+        if replica.name not in asleep:
+            by_served[replica.served_name].append(replica)
         if replica.planned_rps > replica.capacity_rps * (1 + RELATIVE_TOLERANCE):
             yield f"replica {replica.name}: planned {replica.planned_rps:.4g} requests/s, capacity {replica.capacity_rps:.4g}"
     yield from _windows(desired, by_served)
@@ -37,7 +40,6 @@ def service_problems(desired: Desired) -> Iterator[str]:
 
 def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> Iterator[str]:
     """Windows in which workloads are planned together: every replica says what it does in each, and nobody's peak is left out."""
-    asleep = {item.name for item in desired.asleep}
     for replica in desired.replicas:
         if len(replica.forecast.active_fractions) != max(1, len(desired.windows)):
             yield (
@@ -51,7 +53,7 @@ def _windows(desired: Desired, by_served: Mapping[str, Sequence[Replica]]) -> It
             yield f"{served_name}: {planned_rps:.4g} requests/s are planned, no window has more than {max(rates_rps):.4g}"
         for replica in by_served.get(served_name, ()):
             for window, (rate_rps, fraction) in enumerate(zip(rates_rps, replica.forecast.active_fractions, strict=False)):
-                if rate_rps > 0 and not fraction and replica.name not in asleep:
+                if rate_rps > 0 and not fraction:
                     yield f"replica {replica.name}: never active in window {window}, which has {rate_rps:.4g} requests/s of {served_name}"
 
 
