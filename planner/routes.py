@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from planner.plan import LongPrompts, Replica, RequestPriority, Route, RouteBackend
+from planner.plan import LongPrompts, Replica, RequestPriority, Route, RouteBackend, WorkloadRoute
 
 # Our choice: thousandths are easy to read; with more replicas every further hundred gets as many again, ten for each on average.
 WEIGHT_PER_HUNDRED = 1000
@@ -23,12 +23,14 @@ def routes_for(replicas: Sequence[Replica], known: Iterable[str] = ()) -> tuple[
         for name in replica.args.names:
             by_name[name].append(replica)
     longer = _longer(replicas)
+    apart = _apart(replicas)
     return tuple(
         Route(
             served_name=name,
             backends=_backends(sorted(by_name[name], key=lambda replica: replica.name)),
             longer=longer.get(name),
             priorities=_priorities(name, by_name[name]),
+            apart=apart.get(name, ()),
         )
         for name in sorted(by_name)
     )
@@ -42,6 +44,15 @@ def _longer(replicas: Sequence[Replica]) -> dict[str, LongPrompts]:
         if rule is not None and (rule.served_name not in found or rule.over_bytes < found[rule.served_name].over_bytes):
             found[rule.served_name] = rule.model_copy(update={"served_name": replica.served_name})
     return found
+
+
+def _apart(replicas: Sequence[Replica]) -> dict[str, tuple[WorkloadRoute, ...]]:
+    """By model, who goes to replicas of its own: as soon as there are any."""
+    found: defaultdict[str, set[WorkloadRoute]] = defaultdict(set)
+    for replica in replicas:
+        for rule in replica.apart:
+            found[rule.model].add(rule)
+    return {model: tuple(sorted(rules, key=lambda rule: (rule.workload, rule.served_name))) for model, rules in found.items()}
 
 
 def _priorities(name: str, replicas: Sequence[Replica]) -> tuple[RequestPriority, ...]:

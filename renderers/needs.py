@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from planner.hosts import address_of, is_everywhere, is_loopback
-from planner.plan import Desired
+from planner.plan import WORKLOAD_HEADER, Desired
 from planner.plan.local_paths import is_relative, local_paths
 
 
@@ -100,6 +100,15 @@ def _split_prompts(desired: Desired) -> Iterator[str]:
             )
 
 
+def _apart(desired: Desired) -> Iterator[str]:
+    for route in desired.routes:
+        for rule in route.apart:
+            yield (
+                f"routes.{route.served_name}.apart: requests of {rule.workload} go to replicas of their own, and it does not look at the "
+                f"header {WORKLOAD_HEADER}"
+            )
+
+
 HOSTS_KNOWN = Need(_unknown_hosts, "give the pool's nodes addresses of their own (pools.NAME.hosts) and plan again")
 HOSTS_ARE_IP_ADDRESSES = Need(_names_as_hosts, "give the pool's hosts as IP addresses and plan again")
 ONE_NODE = Need(_more_nodes, "plan a fleet with one node, or choose a target for several")
@@ -110,4 +119,5 @@ NO_SLEEP_MODE = Need(_sleep_mode, "take `sleep` off the model and plan again")
 NO_SPLIT_PROMPTS = Need(
     _split_prompts, "take `split` off the workload and plan again, or choose a router that tells lengths apart: envoy, haproxy or nginx"
 )
+NOBODY_APART = Need(_apart, "write `isolate: true` on the workload and plan again, so that it has a model name of its own; or choose envoy")
 NO_RELATIVE_PATHS = Need(_relative_paths, "name the model as it is called on a hub, or by an absolute path that exists wherever it runs")

@@ -39,11 +39,9 @@ def let_in(
     state_dir: Path,
     workloads: Iterable[str],
     open_backend: OpenBackend = emulated_backend,
-    plan: Plan | None = None,
     on_event: OnEvent = ignore,
 ) -> Refusals:
-    """The way back of `refuse`, with the same errors; the plan may be an older one."""
-    del plan
+    """The way back of `refuse`, with the same errors, whichever plan is kept."""
     folder = StateFolder(state_dir)
     return asyncio.run(change_refused(folder, open_backend(folder, Path()), fewer=workloads, on_event=on_event))
 

@@ -119,6 +119,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         start_s=start_s(group.model.architecture, candidate.site.gpu, candidate.settings),
         longer_of=_longer_of(group),
         priorities=group.priorities,
+        apart=group.apart,
     )
 
 

@@ -59,7 +59,7 @@ def rule_problems_of(routes: Sequence[Route], replicas: Mapping[str, Replica]) -
 
 def _names(replica: Replica) -> Iterator[str]:
     rule = replica.longer_of
-    wanted = () if rule is None else (rule.served_name,)
+    wanted = tuple({item.model for item in replica.apart}) if rule is None else (rule.served_name,)
     if replica.args.also_served_as != wanted:
         has, needs = (", ".join(names) or "nothing" for names in (replica.args.also_served_as, wanted))
         yield f"replica {replica.name}: its engine also answers to {has}, by its rule to {needs}"

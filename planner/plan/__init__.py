@@ -1,6 +1,7 @@
 """Plan, State and actions: the documents between planning and doing."""
 
 from planner.latency_classes import LatencyClass
+from planner.plan.apart_workloads import ApartWorkloads, WorkloadRoute
 from planner.plan.applied import as_applied, state_of
 from planner.plan.burst_parts import Burst, BurstStep, FreedShare
 from planner.plan.document import (
@@ -46,6 +47,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "WORKLOAD_HEADER",
     "Action",
+    "ApartWorkloads",
     "Asleep",
     "Attainment",
     "Baseline",
@@ -109,6 +111,7 @@ __all__ = [
     "Wake",
     "Way",
     "WorkloadForecast",
+    "WorkloadRoute",
     "as_applied",
     "gpu_facts",
     "gpu_look_up",

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from planner.plan.apart_workloads import ApartWorkloads, WorkloadRoute
 from planner.plan.bounds import (
     Fraction,
     Mib,
@@ -99,7 +100,8 @@ class Replica(PlanPart):
     uses. None in plans made before it was kept.
 
     longer_of: it takes the longer requests for another model's name too. priorities are of the workloads that share it where it takes the
-    most urgent requests first, sorted by name. Documents without a split, or without priorities, have no such field.
+    most urgent requests first, sorted by name. apart are the workloads that it is for alone, of a model that others share. Documents
+    without a split, without priorities or with nobody apart have no such field.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Replica(PlanPart):
     start_s: Seconds
     longer_of: LongPrompts | None = Field(default=None, exclude_if=lambda longer: longer is None)
     priorities: tuple[RequestPriority, ...] = Field(default=(), exclude_if=lambda priorities: not priorities)
+    apart: tuple[WorkloadRoute, ...] = Field(default=(), exclude_if=lambda apart: not apart)
 
     @property
     def kv_grown_mib(self) -> int:
@@ -203,6 +206,7 @@ class Desired(WithSleepers):
     gpu_types: tuple[GpuFacts, ...] = ()
     windows: tuple[PlannedWindow, ...] = ()
     prompt_splits: tuple[PromptSplit, ...] = Field(default=(), exclude_if=lambda splits: not splits)
+    apart_workloads: tuple[ApartWorkloads, ...] = Field(default=(), exclude_if=lambda apart: not apart)
     playbook: tuple[Burst, ...] = Field(default=(), exclude_if=lambda bursts: not bursts)
 
 

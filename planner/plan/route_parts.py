@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from planner.plan.apart_workloads import WorkloadRoute
 from planner.plan.bounds import PlanPart, Port, Some
 from planner.plan.prompt_splits import LongPrompts
 from planner.plan.request_priorities import RequestPriority
@@ -22,13 +23,15 @@ class Route(PlanPart):
     """Requests that name this model go to these backends; without any they get a 503.
 
     longer is for whom the longer ones are. priorities are of the workloads that share the model, sorted by name; a request that names none
-    of them is the most urgent. Documents without a split, or without priorities, have no such field.
+    of them is the most urgent. apart are workloads whose requests for the model go to other routes. Documents without a split, without
+    priorities or with nobody apart have no such field.
     """
 
     served_name: str
     backends: tuple[RouteBackend, ...]
     longer: LongPrompts | None = Field(default=None, exclude_if=lambda longer: longer is None)
     priorities: tuple[RequestPriority, ...] = Field(default=(), exclude_if=lambda priorities: not priorities)
+    apart: tuple[WorkloadRoute, ...] = Field(default=(), exclude_if=lambda apart: not apart)
 
 
 class RouterPlan(PlanPart):

@@ -63,7 +63,7 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         max_loras=settings.max_loras or None,
         max_lora_rank=settings.max_lora_rank or None,
         runner="pooling" if group.model.pooling else None,
-        also_served_as=(group.longer_of.served_name,) if group.longer_of is not None else (),
+        also_served_as=(group.longer_of.served_name,) if group.longer_of is not None else tuple({item.model for item in group.apart}),
         scheduling_policy="priority" if group.priorities else "fcfs",
         hf_overrides=(group.model.architecture.hf_overrides or None) if group.model.pooling else None,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from planner.demand.joint import JointWindow, Offered, Stretch, offered, representative, stretches
-from planner.plan import RequestPriority
+from planner.plan import RequestPriority, WorkloadRoute
 from planner.spec import Adapter, Fleet, Model, Workload
 from planner.spec.fleet import LongerOf
 from profiles.latency.capacity import Slo
@@ -55,6 +55,13 @@ class ServiceGroup:
         return tuple(
             RequestPriority(workload=workload.name, model=workload.adapter or self.name, priority=first - workload.priority)
             for workload in self.workloads
+        )
+
+    @property
+    def apart(self) -> tuple[WorkloadRoute, ...]:
+        """Its workloads where they ask for a model that others share."""
+        return tuple(
+            WorkloadRoute(workload=item.name, model=item.model.name, served_name=self.name) for item in self.workloads if item.apart
         )
 
     def slo_of(self, workload: Workload) -> Slo:

@@ -155,8 +155,9 @@ class Workload(_Part):
     tolerate_nodes is how many nodes may be lost while the demand is still served: 0 or 1. spread_nodes: no two of its replicas are on one
     machine. max_replicas of None is no limit. Where nothing is generated tpot_p95_s is infinite, and lengths of outputs are 1: the answer.
     splits are the ways to divide its demand by the length of prompts, where that is asked for (may_split); its longer part has the goal
-    long_ttft_p95_s (None: the same). longer_of: it is the longer part of another. volume: its demand is made of that, so that it fills
-    what others leave idle (planner.spec.pouring).
+    long_ttft_p95_s (None: the same). longer_of: it is the longer part of another.
+    apart: it has replicas of its own with those of its priority, though it asks for a model that others share. volume: its demand is made
+    of that, so that it fills what others leave idle (planner.spec.pouring).
     """
 
     name: str
@@ -182,6 +183,7 @@ class Workload(_Part):
     bytes_per_token: float = BYTES_PER_TOKEN
     long_ttft_p95_s: float | None = None
     longer_of: LongerOf | None = None
+    apart: bool = False
     volume: Volume | None = None
 
     @property
@@ -189,7 +191,14 @@ class Workload(_Part):
         """The model name that requests carry: the workload's own when isolated, else the model's, shared with its other workloads."""
         if self.longer_of is not None:
             return f"{self.longer_of.served_name}{LONG}"
+        if self.apart:
+            return self.apart_name
         return self.name if self.isolate else self.model.name
+
+    @property
+    def apart_name(self) -> str:
+        """What the replicas of its priority alone are called."""
+        return f"{self.model.name}-priority-{self.priority}"
 
     @property
     def long_names(self) -> tuple[str, str]:

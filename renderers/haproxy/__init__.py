@@ -15,6 +15,7 @@ from planner.plan import Plan, Route, RouterPlan
 from renderers.haproxy.small_weights import small_weights
 from renderers.manifest import File, Manifest
 from renderers.names import file_name
+from renderers.needs import NOBODY_APART
 from renderers.openai_answers import (
     BODY_TOO_LARGE,
     MODEL_MISSING,
@@ -156,4 +157,4 @@ def _weights(backends: tuple[_Backend, ...]) -> str:
     return "\n".join(["# backend/server weight", *lines]) + "\n"
 
 
-TARGET = RenderTarget(render, settings=HaproxySettings, is_router=True)
+TARGET = RenderTarget(render, needs=(NOBODY_APART,), settings=HaproxySettings, is_router=True)

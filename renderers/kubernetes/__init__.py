@@ -28,12 +28,12 @@ from renderers.kubernetes.shared_objects import (
     start_files,
 )
 from renderers.manifest import File, Manifest, RenderError
-from renderers.needs import NO_RELATIVE_PATHS, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NOBODY_ASLEEP, with_company
+from renderers.needs import NO_RELATIVE_PATHS, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NOBODY_APART, NOBODY_ASLEEP, with_company
 from renderers.render_target import RenderTarget
 from renderers.templates import template
 from renderers.yaml_document import Document, yaml_text
 
-NEEDS = (REQUESTABLE, NOTHING_TAKEN, NO_RELATIVE_PATHS, NOBODY_ASLEEP, NO_SLEEP_MODE, NO_SPLIT_PROMPTS)
+NEEDS = (REQUESTABLE, NOTHING_TAKEN, NO_RELATIVE_PATHS, NOBODY_ASLEEP, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NOBODY_APART)
 """What a plan must have to be rendered for Kubernetes, whatever the packaging."""
 
 

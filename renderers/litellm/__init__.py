@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from planner.plan import Plan, Route, RouterPlan
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
-from renderers.needs import NO_SPLIT_PROMPTS
+from renderers.needs import NO_SPLIT_PROMPTS, NOBODY_APART
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.route_problems import socket_text, sorted_routes
 from renderers.templates import template
@@ -82,4 +82,4 @@ def _problem(served_name: str) -> str | None:
     return None
 
 
-TARGET = RenderTarget(render, needs=(NO_SPLIT_PROMPTS,), is_router=True)
+TARGET = RenderTarget(render, needs=(NO_SPLIT_PROMPTS, NOBODY_APART), is_router=True)

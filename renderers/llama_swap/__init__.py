@@ -14,7 +14,7 @@ from pydantic import Field
 from planner.plan import Desired, Plan, Replica
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
-from renderers.needs import NO_SPLIT_PROMPTS, NOBODY_ASLEEP, ONE_NODE, Need
+from renderers.needs import NO_SPLIT_PROMPTS, NOBODY_APART, NOBODY_ASLEEP, ONE_NODE, Need
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import package_text
 from renderers.vllm import probe_url, ready_limit_s, replica_script
@@ -107,4 +107,4 @@ def _together(replicas: tuple[Replica, ...]) -> Document:
     }
 
 
-TARGET = RenderTarget(render, needs=(ONE_NODE, NOBODY_ASLEEP, _ONE_SERVER_EACH, NO_SPLIT_PROMPTS), settings=LlamaSwapSettings)
+TARGET = RenderTarget(render, needs=(ONE_NODE, NOBODY_ASLEEP, _ONE_SERVER_EACH, NO_SPLIT_PROMPTS, NOBODY_APART), settings=LlamaSwapSettings)

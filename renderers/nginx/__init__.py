@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from planner.plan import Plan, Route, RouterPlan
 from renderers.manifest import File, Manifest
+from renderers.needs import NOBODY_APART
 from renderers.openai_answers import (
     BODY_LIMIT_BYTES,
     BODY_TOO_LARGE,
@@ -123,4 +124,4 @@ def _script_text(text: str) -> str:
     return json.dumps(text)
 
 
-TARGET = RenderTarget(render, is_router=True)
+TARGET = RenderTarget(render, needs=(NOBODY_APART,), is_router=True)

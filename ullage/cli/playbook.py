@@ -76,8 +76,10 @@ def run(
         typer.echo(f"{workload} x{item.load_factor:g}: the playbook has no step for it, so nothing was done")
         return
     folder = state_folder(plan, state)
-    change = let_in if undo else refuse
-    change(folder, workloads, backend_of(folder), document, print_event)
+    if undo:
+        let_in(folder, workloads, backend_of(folder), print_event)
+    else:
+        refuse(folder, workloads, backend_of(folder), document, print_event)
 
 
 def _entries(document: Plan, path: Path, workload: str | None) -> list[Burst]:

@@ -18,6 +18,7 @@ from profiles.catalogue import builtin
 from profiles.models import Architecture
 from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, GREEDY_ENGINE, QUICK_ENGINE, SolveLimits, ask
+from ullage.planning.own_replicas import apart_where_it_pays
 from ullage.planning.splitting import split_where_it_pays
 from ullage.planning.tolerance import answer_with_places
 from ullage.planning.verified import Draft, Drafts, DraftWith, confirmed
@@ -60,12 +61,14 @@ def plan_fleet(
         how = _How(tried, state, QUICK_ENGINE, within, perf_counter(), explain=False, alone=True, warm=None, sizes=sizes)
         return _quick_plan(how, verify=verify)
 
-    split = split_where_it_pays(fleet, state, limits, sizes, quick_plan, verify=verify)
+    alone = apart_where_it_pays(fleet, state, limits, sizes, quick_plan)
+    split = split_where_it_pays(alone.fleet, state, limits, sizes, quick_plan, verify=verify)
     # whoever plans many compares them with each other; others' engines decline some problems, so that baselines stay beside them
     how = _How(split.fleet, state, solver, limits, started_s, explain=explain, alone=False, warm=warm, sizes=sizes)
     plan = _confirmed(how) if verify else _decided(how.with_engine(solver), {})[1]()
-    if split.told:
-        plan = plan.model_copy(update={"desired": plan.desired.model_copy(update={"prompt_splits": split.told})})
+    if split.told or alone.told:
+        told = {"prompt_splits": split.told, "apart_workloads": alone.told}
+        plan = plan.model_copy(update={"desired": plan.desired.model_copy(update=told)})
     if verify and warm is None and fleet.policy.bursts:
         world = planned_world(plan, builtin().gpu, architecture, fleet.measurements)
         bursts = playbook(plan.desired, world, fleet.policy.bursts)

@@ -40,7 +40,7 @@ QuickPlan = Callable[[Fleet, SolveLimits], Plan]
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class QuickAnswer:
     """A fleet with a quick plan: what it loses, highest priority first, its cost, and the models of which it serves nothing at all.
 
     Lost is what has no replica, and of what is served as best effort the part that the simulation sees late beyond what the goal allows.
@@ -66,14 +66,15 @@ class _Answer:
         return self.cost_microusd_per_h / MICRO
 
 
-def _answer(fleet: Fleet, plan: Plan) -> _Answer:
+def answer_of(fleet: Fleet, plan: Plan) -> QuickAnswer:
+    """What a plan of the fleet comes to."""
     goal_fraction = plan.desired.risk.attainment_fraction
     lost: defaultdict[int, float] = defaultdict(float)
     for row in plan.desired.workloads:
         kept_fraction = min((item.fraction for item in row.simulated), default=1.0) if row.best_effort else 1.0
         late = max(0.0, goal_fraction - kept_fraction) / goal_fraction
         lost[row.priority] += row.unserved_rps + (row.rate_rps - row.unserved_rps) * late
-    return _Answer(
+    return QuickAnswer(
         fleet,
         tuple(round(lost[priority] * MICRO) for priority in sorted(lost, reverse=True)),
         round(plan.desired.cost_usd_per_h * MICRO),
@@ -123,17 +124,17 @@ class _Search:
         self._room_factor = room_factor
         self._started_s = perf_counter()
 
-    def solved(self, fleet: Fleet) -> _Answer:
+    def solved(self, fleet: Fleet) -> QuickAnswer:
         """A fleet with its quick plan."""
         # half of the time is for the plan itself
-        return _answer(fleet, self._quick_plan(fleet, left(self._limits, self._started_s, 2 * self._questions)))
+        return answer_of(fleet, self._quick_plan(fleet, left(self._limits, self._started_s, 2 * self._questions)))
 
-    def decided(self, known: _Answer, name: str) -> tuple[_Answer, PromptSplit]:
+    def decided(self, known: QuickAnswer, name: str) -> tuple[QuickAnswer, PromptSplit]:
         """The fleet with one workload split or left whole, and why."""
         workload = next(workload for workload in known.fleet.workloads if workload.name == name)
         if not workload.splits:
             return known, _told(workload, known, None, None, "its prompts have one length")
-        best: _Answer | None = None
+        best: QuickAnswer | None = None
         where: SplitDemand | None = None
         tried = starved = 0
         for outlook in self._outlooks(known.fleet, workload):
@@ -153,9 +154,9 @@ class _Search:
                 best, where = answer, outlook.split
         if best is None or where is None:
             return known, _told(workload, known, None, None, _left_out(workload, known, starved, stopped=self._limits.stopped))
-        pays = _pays(best, known)
-        reason = _reason(known, best, where, tried, pays=pays) + _other_goal(workload)
-        return (best if pays else known), _told(workload, known, best, where if pays else None, reason)
+        paid = pays(best, known)
+        reason = _reason(known, best, where, tried, paid=paid) + _other_goal(workload)
+        return (best if paid else known), _told(workload, known, best, where if paid else None, reason)
 
     def _outlooks(self, fleet: Fleet, workload: Workload) -> list[_Outlook]:
         """Every way to split a workload, that first which looks cheapest."""
@@ -168,12 +169,12 @@ class _Search:
         return sorted(found, key=lambda outlook: (outlook.usual_microusd_per_h, outlook.split.over_tokens))
 
 
-def _hopeless(outlook: _Outlook, known: _Answer) -> bool:
+def _hopeless(outlook: _Outlook, known: QuickAnswer) -> bool:
     """Whether a split cannot be better than what is known: nothing is lost there, for no more than the split costs at least."""
     return not any(known.lost_microrps) and outlook.least_microusd_per_h >= known.cost_microusd_per_h
 
 
-def _pays(split: _Answer, whole: _Answer) -> bool:
+def pays(split: QuickAnswer, whole: QuickAnswer) -> bool:
     """Whether a split serves more, or as much for noticeably less: as much less as moves what runs (policy.cost_slack_fraction)."""
     if split.lost_microrps != whole.lost_microrps:
         return split.lost_microrps < whole.lost_microrps
@@ -181,13 +182,13 @@ def _pays(split: _Answer, whole: _Answer) -> bool:
     return split.cost_microusd_per_h < whole.cost_microusd_per_h * (1 - slack_fraction)
 
 
-def _reason(whole: _Answer, split: _Answer, where: SplitDemand, tried: int, *, pays: bool) -> str:
+def _reason(whole: QuickAnswer, split: QuickAnswer, where: SplitDemand, tried: int, *, paid: bool) -> str:
     long_rps, short_rps = where.long.peak_rps, where.short.peak_rps
     parts = f"prompts of more than {where.over_tokens} tokens ({long_rps / (long_rps + short_rps):.1%} of requests at the peaks)"
     numbers = f"{split.usd_per_h:.2f} USD/h with a split and {whole.usd_per_h:.2f} without"
     if split.lost_rps or whole.lost_rps:
         numbers += f", {split.lost_rps:.3g} and {whole.lost_rps:.3g} requests/s unserved or late"
-    if pays:
+    if paid:
         return f"{parts} get replicas of their own: {numbers}"
     lengths = "the one length" if tried == 1 else f"the best of the {tried} lengths"
     return f"a split does not pay: {numbers}, for {parts}, {lengths} that could"
@@ -200,7 +201,7 @@ def _other_goal(workload: Workload) -> str:
     return f"; the TTFT goal of longer prompts is {workload.long_ttft_p95_s:g} s with a split, {workload.ttft_p95_s:g} s without"
 
 
-def _left_out(workload: Workload, whole: _Answer, starved: int, *, stopped: bool) -> str:
+def _left_out(workload: Workload, whole: QuickAnswer, starved: int, *, stopped: bool) -> str:
     if stopped:
         return "the search was stopped before a split was found"
     count = len(workload.splits)
@@ -209,7 +210,7 @@ def _left_out(workload: Workload, whole: _Answer, starved: int, *, stopped: bool
     return f"no split: of {count} lengths {' and '.join(([dear] if starved < count else []) + ([poor] if starved else []))}"
 
 
-def _told(workload: Workload, whole: _Answer, tried: _Answer | None, where: SplitDemand | None, reason: str) -> PromptSplit:
+def _told(workload: Workload, whole: QuickAnswer, tried: QuickAnswer | None, where: SplitDemand | None, reason: str) -> PromptSplit:
     long_workload, long_model = workload.long_names
     return PromptSplit(
         workload=workload.name,

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from planner.plan import WORKLOAD_HEADER, RequestPriority
+from planner.plan import WORKLOAD_HEADER, RequestPriority, WorkloadRoute
 from tests.renderers.live import Gateway, eventually, gateway, route_to, stubs
 from tests.renderers.routers.running import ask_many, refusal
 
@@ -57,6 +57,23 @@ def test_requests_get_the_priority_of_the_workload_that_they_name(tmp_path: Path
                 assert [body | {"priority": -9} for body in a.bodies] == [json.loads(sent)] * 4
                 await running.ask("n")
                 assert "priority" not in a.bodies[-1]
+                await _no_update_rejected(running)
+
+    asyncio.run(scenario())
+
+
+def test_a_workload_with_replicas_of_its_own_is_sent_there_by_its_header(tmp_path: Path) -> None:
+    rule = WorkloadRoute(workload="batch", model="m", served_name="m-priority-0")
+
+    async def scenario() -> None:
+        async with stubs("shared", "own") as (shared, own):
+            routes = (route_to("m", (shared, 1000)).model_copy(update={"apart": (rule,)}), route_to("m-priority-0", (own, 1000)))
+            async with gateway(tmp_path, *routes) as running:
+                seen = []
+                for headers in ({}, {WORKLOAD_HEADER: "batch"}, {WORKLOAD_HEADER: "chat"}):
+                    async with running.client.post(f"{running.url}/v1/completions", json={"model": "m"}, headers=headers) as answer:
+                        seen.append((await answer.json())["backend"])
+                assert seen == ["shared", "own", "shared"]
                 await _no_update_rejected(running)
 
     asyncio.run(scenario())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from planner.plan import (
+    WORKLOAD_HEADER,
     Action,
     Certificate,
     Desired,
@@ -40,6 +41,7 @@ def plan_text(plan: Plan) -> str:
         list(_routes(desired)),
         list(_workloads(desired)),
         list(burst_lines(desired)),
+        list(apart_lines(desired)),
         list(split_lines(desired)),
         list(volume_lines(desired)),
         list(window_lines(desired)),
@@ -105,6 +107,16 @@ def _routes(desired: Desired) -> Iterator[str]:
         yield f"  {route.served_name}: {shares or 'no replica, clients get a 503'}"
         if route.longer is not None:
             yield f"    longer than {route.longer.over_bytes} bytes, or of unknown length: {route.longer.served_name}"
+        for rule in route.apart:
+            yield f"    of {rule.workload}: {rule.served_name}"
+
+
+def apart_lines(desired: Desired) -> Iterator[str]:
+    """Workloads that have replicas of their own although they ask for a model that others share."""
+    if desired.apart_workloads:
+        yield f"Workloads with replicas of their own, told apart by the header {WORKLOAD_HEADER}"
+    for item in desired.apart_workloads:
+        yield f"  {', '.join(item.workloads)} (priority {item.priority} of {item.model}), as {item.served_name}: {item.reason}"
 
 
 def split_lines(desired: Desired) -> Iterator[str]:
