@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from planner.demand.joint import Stretch, stretches
+from planner.demand.joint import Stretch, offered, stretches
 from planner.demand.windows import DemandProfile, DemandWindow, windowed_demand
 from planner.sleep_costs import RESIDUE_MIB
 from planner.spec import Fleet, Workload
@@ -69,12 +69,17 @@ def during(fleet: Fleet, time: Horizon, segments: Sequence[int]) -> Fleet:
 
 
 def asked_in(demand: DemandProfile, stretch: Stretch) -> DemandWindow | None:
-    """What is asked for in a stretch of its timeline, within which nothing changes; None where that is nothing."""
+    """What is asked for in a stretch of its timeline, within which nothing changes; None where that is nothing.
+
+    A window that is quiet by chance counts as planner.demand.joint.offered counts it.
+    """
     time_s = stretch.start_s if demand.every_s is None else stretch.start_s % demand.every_s
     position = bisect_right(demand.windows, time_s, key=lambda window: window.start_s) - 1
-    if position < 0 or time_s >= demand.windows[position].end_s or demand.windows[position].rate_rps <= 0.0:
+    if position < 0 or time_s >= demand.windows[position].end_s:
         return None
-    return demand.windows[position]
+    window = demand.windows[position]
+    rate_rps = offered(demand, stretch).rate_rps
+    return window.model_copy(update={"rate_rps": rate_rps}) if rate_rps > 0.0 else None
 
 
 def _during(workload: Workload, time: Horizon, then: Sequence[Stretch]) -> Workload | None:
@@ -88,5 +93,5 @@ def _during(workload: Workload, time: Horizon, then: Sequence[Stretch]) -> Workl
     ]
     if not windows:
         return None
-    kept = {"every_s": time.end_s if time.repeats else None, "steady_fraction": demand.steady_fraction, "mean_rps": demand.mean_rps}
+    kept = {"every_s": time.end_s if time.repeats else None, "mean_rps": demand.mean_rps}
     return workload.model_copy(update={"demand": windowed_demand(windows, time.timeline).model_copy(update=kept)})

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from planner.demand.joint import Stretch, offered
 from planner.schedule.horizon import asked_in, during, horizon
-from tests.fleets import fleet, workload
+from planner.spec import load_fleet
+from profiles.catalogue import builtin
+from tests.fleets import fleet, fleet_dict, workload
 
 DAY_S = 86_400.0
 
@@ -60,6 +64,21 @@ def test_in_a_part_of_the_time_only_what_is_asked_then_is_left() -> None:
     for before, after in zip(spec.workloads, everything.workloads, strict=True):
         for segment in time.segments:
             assert offered(before.demand, segment) == offered(after.demand, segment)
+
+
+def test_a_window_of_a_trace_that_is_quiet_by_chance_stays_one() -> None:
+    few = ["arrival_s,input_tokens,output_tokens,tenant", *(f"{at},100,20,few" for at in (10, 700, 750, 1900, 3500))]
+    demand = {"trace": "trace.csv", "tenant": "few", "window": "300s"}
+    written = {**fleet_dict(), "workloads": {"few": {"model": "small", "class": "standard", "demand": demand}}}
+    spec = load_fleet(Path("fleet.yaml"), yaml.safe_dump(written), builtin(), read=lambda _: "\n".join(few).encode())
+    time = horizon(spec)
+    assert not time.repeats
+    (before,), (after,) = spec.workloads, during(spec, time, range(len(time.segments))).workloads
+    assert before.demand.steady_fraction > 0
+    for segment in time.segments:
+        assert offered(before.demand, segment).rate_rps == offered(after.demand, segment).rate_rps > 0
+    for number in range(len(time.segments)):
+        assert len(during(spec, time, [number]).workloads) == 1
 
 
 def test_a_window_past_midnight_is_found_on_both_sides() -> None:
