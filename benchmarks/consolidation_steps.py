@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planner.demand.traces import TraceRequest
-from planner.demand.windows import constant_demand
+from planner.demand.windows import TokenLengths, constant_demand
 from planner.plan import Plan, State
 from planner.schedule.phases import HOUR_S
 from planner.schedule.timetable import Schedule
@@ -72,14 +72,17 @@ def _in_phases(name: str, schedule: Schedule, plans: Sequence[Plan], requests: S
 
 
 def _at_peak(workload: Workload) -> Workload:
-    """Its largest rate at all times, with the longest requests that any window has."""
+    """Its largest rate at all times, with the longest requests and the worst bursts that any window has."""
     windows = [window for window in workload.demand.windows if window.rate_rps > 0]
-    longest = max(windows, key=lambda window: window.input.mean_tokens + window.output.mean_tokens)
-    peak_rps = workload.demand.peak_rps
-    burstiness = max(windows, key=lambda window: window.rate_rps).burstiness
-    constant = constant_demand(peak_rps, longest.input, longest.output)
-    window = constant.windows[0].model_copy(update={"burstiness": burstiness})
+    inputs, outputs = (_longest([getattr(window, part) for window in windows]) for part in ("input", "output"))
+    constant = constant_demand(workload.demand.peak_rps, inputs, outputs)
+    busiest = max(windows, key=lambda window: window.rate_rps)
+    window = constant.windows[0].model_copy(update={"burstiness": busiest.burstiness})
     return workload.model_copy(update={"demand": constant.model_copy(update={"windows": (window,)})})
+
+
+def _longest(lengths: Sequence[TokenLengths]) -> TokenLengths:
+    return TokenLengths(**{name: max(getattr(item, name) for item in lengths) for name in TokenLengths.model_fields})
 
 
 def _sleepy(fleet: Fleet) -> Fleet:

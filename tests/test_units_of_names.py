@@ -55,7 +55,7 @@ COUNTS = {
     # rows of an encoder's embeddings
     *("learned_positions", "segments"),
     # nodes by pool, and what a schedule counts: replicas, actions, and its changes
-    *("rented", "single_gpus", "sleepers", "starts", "wakes", "sleeps", "stops", "changes"),
+    *("rented", "single_gpus", "starts", "wakes", "sleeps", "stops", "changes"),
     # requests at once that an engine is asked for
     "asked_sequences",
     # replicas, also by workload

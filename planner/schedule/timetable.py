@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from planner.plan import Desired
+from planner.plan import Desired, SleepLevel
 from planner.plan.bounds import Money, PerSecond, PlanPart, Seconds, WholeNumber
 
 # The schedule's own file in its folder.
@@ -26,6 +26,22 @@ class PhaseTime(PlanPart):
     end_s: Seconds
 
 
+class PhaseSleeper(PlanPart):
+    """A replica that sleeps in a phase. It is back after wake_s, or after together_s if all sleepers of its machine wake at once.
+
+    on_request: a request that nobody expected may wake it, because nobody serves its model then, all of its memory is free, and the wake
+    fits into slack_s, what the tightest TTFT goal of its model leaves; why_not says what is against it. The router asks for that.
+    """
+
+    replica: str
+    level: SleepLevel
+    wake_s: Seconds
+    together_s: Seconds
+    slack_s: Seconds
+    on_request: bool
+    why_not: str = ""
+
+
 class SchedulePhase(PlanPart):
     """A plan that holds at some times: its file in the schedule's folder, and the SHA-256 of what it desires.
 
@@ -42,7 +58,7 @@ class SchedulePhase(PlanPart):
     gpus: WholeNumber
     nodes: dict[str, WholeNumber]
     unserved_rps: PerSecond
-    sleepers: WholeNumber
+    sleepers: tuple[PhaseSleeper, ...]
     lead_s: Seconds
     change_s: Seconds
     late_s: dict[str, Seconds]

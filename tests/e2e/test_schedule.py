@@ -66,7 +66,7 @@ def _two_phases(models: Path) -> tuple[Plan, Plan]:
 
 
 def _written(plans: tuple[Plan, Plan]) -> Path:
-    blank = dict.fromkeys(("gpus", "sleepers", "loads_mib", "starts", "wakes", "sleeps", "stops"), 0)
+    blank = dict.fromkeys(("gpus", "loads_mib", "starts", "wakes", "sleeps", "stops"), 0)
     phases = [
         SchedulePhase(
             name=f"phase-{number}",
@@ -76,6 +76,7 @@ def _written(plans: tuple[Plan, Plan]) -> Path:
             usd_per_h=0.1,
             nodes={},
             unserved_rps=0.0,
+            sleepers=(),
             lead_s=0.0,
             change_s=0.0,
             late_s={},

@@ -15,6 +15,7 @@ from planner.schedule.phases import HOUR_S, Outlay, PhaseRules, PhaseSegments, c
 from planner.schedule.sleeping import with_sleepers
 from planner.schedule.switching import Switch, switch
 from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase, desired_sha256
+from planner.schedule.waking import sleepers_of
 from planner.spec import Fleet
 from ullage.checking import checked
 from ullage.planning.ask import DEFAULT_ENGINE, QUICK_ENGINE
@@ -166,7 +167,7 @@ class _Search:
             gpus=desired.gpus_used,
             nodes=_nodes(desired),
             unserved_rps=sum(row.unserved_rps for row in desired.workloads),
-            sleepers=len(desired.asleep),
+            sleepers=sleepers_of(desired, self._fleet.workloads),
             lead_s=node_s + into.lead_s,
             change_s=node_s + into.change_s,
             late_s=dict(into.late_s),

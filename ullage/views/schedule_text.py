@@ -32,6 +32,16 @@ def _lines(schedule: Schedule) -> Iterator[str]:
         yield ""
         yield "Changes into each phase, from the one before it"
         yield from (f"  {phase.name}: {_change(phase)}" for phase in schedule.phases)
+    asleep = [line for phase in schedule.phases for line in _sleepers(phase)]
+    if asleep:
+        yield from ("", "Asleep", *asleep)
+
+
+def _sleepers(phase: SchedulePhase) -> Iterator[str]:
+    for item in phase.sleepers:
+        together = f", {item.together_s:.1f} s if all on its machine do" if item.together_s > item.wake_s else ""
+        told = "a request may wake it" if item.on_request else f"no request may wake it: {item.why_not}"
+        yield f"  {phase.name}: {item.replica} at level {item.level} wakes in {item.wake_s:.1f} s{together}; {told}"
 
 
 def _saving(schedule: Schedule) -> str:
@@ -48,7 +58,7 @@ def _row(schedule: Schedule, phase: SchedulePhase) -> list[str]:
         str(phase.gpus),
         nodes or "-",
         f"{phase.usd_per_h:.2f}",
-        str(phase.sleepers or "-"),
+        str(len(phase.sleepers) or "-"),
         f"{phase.unserved_rps:.2f}" if phase.unserved_rps else "-",
     ]
 

@@ -6,9 +6,10 @@ import pytest
 
 from planner.change import change
 from planner.check import check
-from planner.plan import Desired, Plan, State, as_applied, state_of
+from planner.plan import Asleep, Desired, Plan, State, as_applied, state_of
 from planner.schedule.sleeping import with_sleepers, without_absent
 from planner.schedule.switching import switch
+from planner.schedule.waking import sleepers_of
 from planner.sleep_costs import asleep_mib
 from profiles.catalogue import builtin
 from tests.fleets import fleet, workload
@@ -100,6 +101,32 @@ def test_nodes_that_are_rented_by_the_hour_are_given_back() -> None:
     slow = turns({**pool, "start_time": "10min"}, workloads=workloads)
     assert slow.schedule.phases[1].lead_s >= 600.0
     assert slow.schedule.switches_usd == pytest.approx((day.nodes["l40s"] - night.nodes["l40s"]) * 1.5 / 6)
+
+
+def test_a_request_may_wake_who_has_room_and_is_quick_enough() -> None:
+    (sleeper,) = turns().schedule.phases[1].sleepers
+    assert (sleeper.replica, sleeper.level, sleeper.on_request) == ("large-0", 1, False)
+    assert sleeper.why_not.endswith("MiB are missing beside those that are awake")
+
+
+@pytest.mark.parametrize(("goal", "why_not"), [("9s", ""), ("1s", "its TTFT goal leaves 0.")])
+def test_where_there_is_room_the_goal_decides(goal: str, why_not: str) -> None:
+    day = windowed("middle", ("08:00-20:00", "60/s"), slo={"ttft_p95": goal})
+    spec = fleet(models=MODELS, workloads={"always": workload("large", "8/s"), "day": day})
+    night = plan_schedule(spec, State(), ScheduleOptions(verify=False)).schedule.phases[0]
+    # it has the GPU to itself that is free by night
+    alone = next(item for item in night.sleepers if "missing" not in item.why_not)
+    assert alone.on_request == (not why_not)
+    assert alone.why_not.startswith(why_not)
+    assert alone.on_request == (alone.wake_s <= alone.slack_s)
+
+
+def test_sleepers_of_one_machine_share_its_link() -> None:
+    plan = next(iter(turns().plans.values())).desired
+    both = plan.model_copy(update={"asleep": tuple(Asleep(name=item.name, level=1) for item in plan.replicas)})
+    found = sleepers_of(both, ())
+    assert [item.together_s for item in found] == pytest.approx([sum(item.wake_s for item in found)] * len(found))
+    assert all(item.slack_s == 0.0 for item in found)
 
 
 def test_nobody_is_put_to_sleep_where_there_is_no_room() -> None:
