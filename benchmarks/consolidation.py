@@ -14,18 +14,20 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.consolidation_picture import waterfall_svg
+from benchmarks.consolidation_picture import curve_svg, waterfall_svg
 from benchmarks.consolidation_steps import ConsolidationStep, other_ways, whole
+from planner.demand.scaled import scaled
 from planner.demand.traces import TraceRequest
 from planner.plan import State
 from planner.simulation.traffic_metrics import WorkloadRow
 from planner.spec import Fleet, load_fleet
+from planner.spec.fleet import FleetPool
 from profiles.catalogue import builtin
 from ullage.inputs import read_trace
 from ullage.planning.plan import Planned, plan_fleet
@@ -52,6 +54,9 @@ GPUS_PER_NODE = 8
 GPUS_PER_TENANT = 4
 SPARE_NODES = 2
 LENGTH_STEP_TOKENS = 1024
+# Multiples of the demand for the curve, and how long the solver may take for each.
+CURVE_FACTORS = (0.5, 1.0, 4.0, 16.0, 64.0)
+CURVE_LIMIT_S = 20.0
 # One H100 prefills 25,000 tokens of an 8B model in a second: much longer prompts cannot meet the 2 s of the standard class.
 LONG_TOKENS = 16384
 
@@ -76,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures["exclusive_busy_fraction"] = _exclusive_busy_fraction(planned, fleet)
     if options.svg is not None:
         options.svg.write_text(waterfall_svg(ways), encoding="utf-8")
+    if options.curve is not None:
+        points = list(_curve(fleet))
+        figures["curve"] = [{"exclusive_busy_fraction": busy, "ratio": ratio} for busy, ratio in points]
+        options.curve.write_text(curve_svg(points), encoding="utf-8")
     print(json.dumps(figures, sort_keys=True))
     return 0
 
@@ -99,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ways", action="store_true", help="compare with other ways of serving, plans in time among them")
     parser.add_argument("--shortest", type=float, default=900.0, help="with --ways: shortest phase of a schedule, in seconds")
     parser.add_argument("--svg", type=Path, default=None, help="with --ways: draw them into this file")
+    parser.add_argument("--curve", type=Path, default=None, help="plan multiples of the demand too, and draw what sharing saves of each")
     parser.add_argument("--verify", action=argparse.BooleanOptionalAction, default=True, help="plan as `ullage plan` does")
     return parser
 
@@ -181,6 +191,23 @@ def _way_figures(way: ConsolidationStep, exclusive: ConsolidationStep) -> dict[s
         "ratio": round(exclusive.gpus_mean / way.gpus_mean, 3) if way.gpus_mean else None,
         "attainment": round(way.attainment_fraction, 5),
     }
+
+
+def _curve(fleet: Fleet) -> Iterator[tuple[float, float]]:
+    """How busy GPUs with one model on each are, and how many times more of them there are than with sharing, by multiples of the demand."""
+    for factor in CURVE_FACTORS:
+        larger = scaled(fleet, dict.fromkeys((item.name for item in fleet.workloads), factor))
+        pools = tuple(item.model_copy(update=_larger(item, factor)) for item in larger.pools)
+        planned = plan_fleet(larger.model_copy(update={"pools": pools}), State(), time_limit_s=CURVE_LIMIT_S)
+        desired = planned.plan.desired
+        if desired.gpus_used and not any(row.unserved_rps for row in desired.workloads):
+            gpus = desired.certificate.baselines["exclusive"].gpus
+            yield _exclusive_busy_fraction(planned, larger), round(gpus / desired.gpus_used, 3)
+
+
+def _larger(pool: FleetPool, factor: float) -> dict[str, Any]:
+    nodes = math.ceil(pool.nodes * max(1.0, factor / 4))
+    return {"nodes": nodes, "max_nodes": nodes, "min_nodes": nodes, "hosts": ("127.0.0.1",) * nodes}
 
 
 def _exclusive_busy_fraction(planned: Planned, fleet: Fleet) -> float:

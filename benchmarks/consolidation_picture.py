@@ -44,3 +44,37 @@ def waterfall_svg(ways: Sequence[ConsolidationStep]) -> str:
 
 def _length_px(gpus: float, largest: int) -> float:
     return (WIDTH_PX - LEFT_PX - RIGHT_PX) * gpus / max(1, largest)
+
+
+PLOT_PX, SIDE_PX = 300, 60
+
+
+def curve_svg(points: Sequence[tuple[float, float]]) -> str:
+    """SVG 1.1 text: how many times fewer GPUs sharing needs (up) by how busy the GPUs are with one model on each (across)."""
+    most = max((ratio for _, ratio in points), default=1.0)
+    width_px, height_px = WIDTH_PX, PLOT_PX + 110
+
+    def at(busy: float, ratio: float) -> tuple[float, float]:
+        return SIDE_PX + (width_px - 2 * SIDE_PX) * busy, 50 + PLOT_PX * (1 - ratio / (1.1 * most))
+
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" viewBox="0 0 {width_px} {height_px}" {FONT}>',
+        f'<rect width="{width_px}" height="{height_px}" fill="white"/>',
+        '<text x="16" y="28" font-size="16" font-weight="bold">GPUs with one model on each, over GPUs with sharing</text>',
+    ]
+    for tenths in range(0, 11, 2):
+        x_px, y_px = at(tenths / 10, 0.0)
+        lines.append(f'<line x1="{x_px:.1f}" y1="50" x2="{x_px:.1f}" y2="{y_px:.1f}" stroke="#eeeeee"/>')
+        lines.append(f'<text x="{x_px:.1f}" y="{y_px + 18:.1f}" font-size="11" text-anchor="middle">{10 * tenths} %</text>')
+    for ratio in range(1, int(most) + 1):
+        x_px, y_px = at(0.0, float(ratio))
+        stroke = LINE if ratio == 1 else "#dddddd"
+        lines.append(f'<line x1="{x_px:.1f}" y1="{y_px:.1f}" x2="{width_px - SIDE_PX}" y2="{y_px:.1f}" stroke="{stroke}"/>')
+        lines.append(f'<text x="{x_px - 8:.1f}" y="{y_px + 4:.1f}" font-size="11" text-anchor="end">{ratio}</text>')
+    places = [at(*point) for point in sorted(points)]
+    path = " ".join(f"{x_px:.1f},{y_px:.1f}" for x_px, y_px in places)
+    lines.append(f'<polyline points="{path}" fill="none" stroke="{BAR}" stroke-width="2"/>')
+    lines += [f'<circle cx="{x_px:.1f}" cy="{y_px:.1f}" r="4" fill="{BAR}"/>' for x_px, y_px in places]
+    note = "Across: mean part of the time in which the GPUs have work with one model on each. 1: sharing saves nothing."
+    lines.append(f'<text x="16" y="{height_px - 14}" font-size="11" fill="{LINE}">{note}</text>')
+    return "\n".join([*lines, "</svg>"]) + "\n"
