@@ -55,7 +55,7 @@ GPUS_PER_TENANT = 4
 SPARE_NODES = 2
 LENGTH_STEP_TOKENS = 1024
 # Multiples of the demand for the curve, and how long the solver may take for each.
-CURVE_FACTORS = (0.5, 1.0, 4.0, 16.0, 64.0)
+CURVE_FACTORS = (0.5, 1.0, 4.0, 16.0, 64.0, 256.0)
 CURVE_LIMIT_S = 20.0
 # One H100 prefills 25,000 tokens of an 8B model in a second: much longer prompts cannot meet the 2 s of the standard class.
 LONG_TOKENS = 16384
