@@ -174,8 +174,8 @@ def _refuse_with_frontier(given: Mapping[str, bool]) -> None:
     wrong = [name for name, is_given in given.items() if is_given]
     if wrong:
         raise ValueError(
-            f"--frontier prints a table of plans, and {' and '.join(wrong)} wants one plan: leave it out, write the option of a line "
-            "of the table into the fleet file, then plan without --frontier"
+            f"--frontier prints a table of plans and not one plan: leave out {' and '.join(wrong)}; or write the option of a line of the "
+            "table into the fleet file, then plan without --frontier"
         )
 
 
