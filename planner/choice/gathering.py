@@ -42,11 +42,11 @@ class Scattered:
     """How scattered free capacity is: GPUs that are unusable, then whole GPUs in use. Less is better, the first difference decides."""
 
     unusable_gpus: float
-    used_gpus: int
+    gpus_used: int
 
     def rank(self) -> tuple[float, int]:
         """Smaller is better."""
-        return round(self.unusable_gpus, _DIGITS), self.used_gpus
+        return round(self.unusable_gpus, _DIGITS), self.gpus_used
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def as_now(problem: Problem, engine: str) -> Gathered:
     return Gathered(solution, 0, _scattered(problem, Unusable(problem, solution), patterns))
 
 
-class Steps:
+class GatheringSteps:
     """Steps from one answer to the next."""
 
     def __init__(self, problem: Problem, start: Gathered) -> None:

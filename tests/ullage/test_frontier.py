@@ -146,3 +146,13 @@ def test_demand_that_is_served_counts_before_cost() -> None:
     points = non_dominated([FrontierPoint("cheap", cheap), FrontierPoint("full", full), FrontierPoint("twin", full)])
     assert [point.option for point in points] == ["full"]
     assert non_dominated([]) == ()
+
+
+def test_churn_before_cost_may_cost_more_than_a_simpler_method() -> None:
+    spec = left(SCATTERED, goals=["churn"])
+    plan = plan_fleet(spec, running(SCATTERED)).plan
+    certificate = plan.desired.certificate
+    assert (plan.desired.cost_usd_per_h, certificate.baselines["best-fit"].cost_usd_per_h) == (6.0, 3.0)
+    assert certificate.kept
+    assert plan.churn is not None
+    assert plan.churn.value == 0.0

@@ -35,6 +35,12 @@ PRIOR_HELP = "Plan as if this plan had been applied; no state folder is read."
 REPRODUCIBLE_HELP = (
     "Use only limits that count work, so that every machine gives the same bytes. Ctrl-C then gives up instead of ending early."
 )
+SOLVER_OPTION = typer.Option("--solver", autocompletion=completion.solvers, help="Solver that is used in addition to the baselines.")
+TIME_LIMIT_OPTION = typer.Option("--time-limit", min=0.0, help="Stop each solver after so many seconds, with the best plan so far.")
+DETAILED_OPTION = typer.Option("--detailed-exitcode", help="Exit with 0 when nothing changes, 2 when there are changes, 1 on errors.")
+UNSERVED_OPTION = typer.Option(
+    "--fail-on-unserved", help="Exit with 3 when demand stays unserved, even with --detailed-exitcode; 1 on errors."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -49,24 +55,16 @@ def plan(
     state: Annotated[Path | None, typer.Option("--state", help="State folder; default .ullage beside the fleet file.")] = None,
     prior: Annotated[Path | None, typer.Option("--prior", metavar="PLAN", help=PRIOR_HELP)] = None,
     scale: Annotated[list[str] | None, typer.Option("--scale", metavar="NAME=FACTOR", help=SCALE_HELP)] = None,
-    solver: Annotated[
-        str, typer.Option("--solver", autocompletion=completion.solvers, help="Solver that is used in addition to the baselines.")
-    ] = "exact",
-    time_limit: Annotated[
-        float | None, typer.Option("--time-limit", min=0.0, help="Stop each solver after so many seconds, with the best plan so far.")
-    ] = None,
+    solver: Annotated[str, SOLVER_OPTION] = "exact",
+    time_limit: Annotated[float | None, TIME_LIMIT_OPTION] = None,
     explain: Annotated[bool, typer.Option("--explain", help=EXPLAIN_HELP)] = False,
     verify: Annotated[bool | None, typer.Option("--verify/--no-verify", help=VERIFY_HELP)] = None,
     frontier: Annotated[bool, typer.Option("--frontier", help=FRONTIER_HELP)] = False,
     reproducible: Annotated[bool, typer.Option("--reproducible", help=REPRODUCIBLE_HELP)] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Print progress also where there is no terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-    detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 0 when nothing changes, 2 when there are changes, 1 on errors.")
-    ] = False,
-    fail_on_unserved: Annotated[
-        bool, typer.Option("--fail-on-unserved", help="Exit with 3 when demand stays unserved, even with --detailed-exitcode; 1 on errors.")
-    ] = False,
+    detailed_exitcode: Annotated[bool, DETAILED_OPTION] = False,
+    fail_on_unserved: Annotated[bool, UNSERVED_OPTION] = False,
 ) -> None:
     """Decide which vLLM servers share which GPU, and show the difference to what runs.
 

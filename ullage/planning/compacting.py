@@ -8,7 +8,7 @@ from itertools import islice
 
 from planner.assembly.assemble import NOTHING_RESOLVED, Tolerance, assemble
 from planner.assembly.certificate import Asked, Outcome
-from planner.choice.gathering import Gathered, Steps, as_now
+from planner.choice.gathering import Gathered, GatheringSteps, as_now
 from planner.plan import FRAGMENTATION, Attainment, Drain, Plan, Repartition, SetRoutes, Sleep, Start, State, Stop, Wake
 from planner.problem import node_losses, shared_machines, violations
 from planner.simulation.plan_input import planned_world
@@ -85,7 +85,7 @@ def compact_fleet(fleet: Fleet, state: State, budget: MoveBudget) -> Compacted:
     before = None if any(violations(problem, start.solution)) else work.plan(start)
     if before is None or any(not isinstance(action, SetRoutes) for action in before.actions):
         raise ValueError(f"{_differs(before)}; compact only moves what runs: apply a plan of `ullage plan` first")
-    steps = Steps(problem, start)
+    steps = GatheringSteps(problem, start)
     best, known = before, start
     while known.moves < budget.replicas:
         following = steps.after(known, budget.replicas - known.moves)

@@ -86,19 +86,3 @@ def test_goals_that_are_not_named_follow_in_their_usual_order() -> None:
     assert [[(term.goal, term.weight) for term in tier] for tier in tiers] == [[("fragmentation", 1.0)], [("cost", 1.0), ("churn", 0.5)]]
     with pytest.raises(ValueError, match="'speed' is not a goal"):
         goal_tiers(["speed"])
-
-
-def test_churn_before_cost_keeps_what_runs_although_simpler_methods_are_cheaper() -> None:
-    first = plan_fleet(fleet(), State()).plan
-    spread = first.desired.model_copy(
-        update={
-            "replicas": tuple(
-                item.model_copy(update={"gpus": (1,)}) if item.served_name == "large" else item for item in first.desired.replicas
-            )
-        }
-    )
-    state = as_applied(first.model_copy(update={"desired": spread}))
-    plan = plan_fleet(fleet(policy={"goals": ["churn"]}), state).plan
-    assert (plan.desired.cost_usd_per_h, plan.churn and plan.churn.value) == (6.0, 0.0)
-    assert plan.desired.certificate.kept
-    assert plan.desired.certificate.baselines["best-fit"].cost_usd_per_h == 3.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from planner.choice.fragmentation import unusable_gpus
-from planner.choice.gathering import Steps, as_now
+from planner.choice.gathering import GatheringSteps, as_now
 from planner.problem import Pattern, Placed, Pool, Problem, Shape, holdings_now, violations
 from planner.problem.model import Demand
 from solvers.placement.physical import place
@@ -26,7 +26,7 @@ def test_a_step_scatters_less_and_worsens_nothing(engine: str, problem: Problem)
     start = as_now(runs, "compact")
     assert not any(violations(runs, start.solution))
     assert start.scattered.unusable_gpus == pytest.approx(unusable_gpus(runs, start.solution))
-    for step in islice(Steps(runs, start).after(start, MOVES), 4):
+    for step in islice(GatheringSteps(runs, start).after(start, MOVES), 4):
         assert not any(violations(runs, step.solution))
         assert step.solution.cost_microusd_per_h <= start.solution.cost_microusd_per_h
         assert all(then <= now for then, now in zip(step.solution.unserved_microrps, start.solution.unserved_microrps, strict=True))
@@ -45,9 +45,9 @@ def test_a_gpu_is_emptied_where_one_replica_alone_frees_none() -> None:
     demands = tuple(Demand(shape.name, (10,)) for shape in shapes)
     current = (Placed(0, 0, (0,)), Placed(1, 0, (1,)), Placed(2, 0, (2,)), Placed(3, 0, (2,)))
     runs = Problem((Pool("pool", 1, 3, 100, 1_000_000),), demands, shapes, current)
-    steps, start = Steps(runs, as_now(runs, "compact")), as_now(runs, "compact")
+    steps, start = GatheringSteps(runs, as_now(runs, "compact")), as_now(runs, "compact")
     assert len(holdings_now(runs)) == 3
-    assert all(step.scattered.used_gpus == 3 for step in steps.after(start, 1))
+    assert all(step.scattered.gpus_used == 3 for step in steps.after(start, 1))
     best = next(iter(steps.after(start, 2)))
     assert best.solution.patterns == (Pattern(0, (0, 2)), Pattern(0, (1, 3)))
-    assert (best.moves, best.scattered.used_gpus, best.solution.cost_microusd_per_h) == (2, 2, 2_000_000)
+    assert (best.moves, best.scattered.gpus_used, best.solution.cost_microusd_per_h) == (2, 2, 2_000_000)
