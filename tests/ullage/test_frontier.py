@@ -19,6 +19,7 @@ from ullage.planning.frontier import FrontierPoint, frontier, non_dominated
 from ullage.planning.plan import Planned, plan_fleet
 
 FIGURES = {
+    "as_it_is",
     "cost_usd_per_h",
     "gpus_used",
     "loads_gib",
@@ -63,7 +64,7 @@ def test_the_option_of_a_line_gets_its_plan(tmp_path: Path, monkeypatch: pytest.
     assert (result.code, result.err) == (0, "")
     told = json.loads(result.out)
     assert told["nothing_runs"] is False
-    assert len(told["points"]) == 2
+    assert [point["as_it_is"] for point in told["points"]] == [True, False]
     for point in told["points"]:
         assert set(point) == FIGURES
         path, value = yaml.safe_load(point["option"]).popitem()
@@ -75,8 +76,10 @@ def test_the_option_of_a_line_gets_its_plan(tmp_path: Path, monkeypatch: pytest.
         assert {name: item["unavailable_s"] for name, item in figures["outages"].items()} == point["outages"]
 
 
-@pytest.mark.parametrize("goals", [[], ["churn"], ["cost + 0.01 churn"]])
-def test_a_line_is_planned_as_if_it_were_alone(goals: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("goals", "as_it_is"), [([], [True, False]), (["churn"], [False, True]), (["cost + 0.01 churn"], [False, False])], ids=str
+)
+def test_a_line_is_planned_as_if_it_were_alone(goals: list[str], as_it_is: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     fleets: list[Fleet] = []
 
     def kept(spec: Fleet, *arguments: object, **options: object) -> Planned:
@@ -90,6 +93,7 @@ def test_a_line_is_planned_as_if_it_were_alone(goals: list[str], monkeypatch: py
     assert all(point.plan.desired.replicas in alone for point in points)
     by_option = {point.option: point for point in points}
     assert len(by_option) == len(points)
+    assert [point.as_it_is for point in points] == as_it_is
     named = all("policy.goals: [" in option for option in by_option)
     assert named is bool(goals)
 
@@ -100,7 +104,10 @@ def test_the_table_names_costs_and_options(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(written(SCATTERED)), encoding="utf-8")
     result = ullage("plan", "--frontier", "--prior", "before.json")
     assert (result.code, result.err) == (0, "")
-    assert "  3.00   1     14.2         1                 0                    0.00        policy.cost_slack_fraction: 0\n" in result.out
+    assert (
+        "  3.00   1     14.2         1                 0                    0.00        policy.cost_slack_fraction: 0 (or as the file is)\n"
+        in result.out
+    )
     assert "  6.00   2     0.0          0  " in result.out
     assert "No plan was simulated here." in result.out
     assert "write its option into the fleet file" in result.out

@@ -29,10 +29,11 @@ _CHURN_FIRST = goal_tiers(("churn",))
 
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:
-    """A plan, and the option of the fleet file that gets it (empty: the fleet file as it is)."""
+    """A plan, and the option of the fleet file that gets it (empty where nothing runs); as_it_is: the file needs no change for it."""
 
     option: str
     plan: Plan
+    as_it_is: bool = False
 
     @property
     def cost_usd_per_h(self) -> float:
@@ -83,10 +84,13 @@ def frontier(fleet: Fleet, state: State, **options: Any) -> tuple[FrontierPoint,
         return plan_fleet(each, state, warm=shared, **options).plan
 
     if not state.replicas:
-        return (FrontierPoint("", planned(fleet)),)
+        return (FrontierPoint("", planned(fleet), as_it_is=True),)
     ways = list(_ways(fleet))
     found = _by_halves(lambda index: planned(ways[index][1]), len(ways))
-    return non_dominated([FrontierPoint(ways[index][0], plan) for index, plan in sorted(found.items())])
+    now = next((index for index, (_, each) in enumerate(ways) if each.policy == fleet.policy), None)
+    # a way that was not asked ends as those before and after it
+    own = None if now is None else _runs(found[max(index for index in found if index <= now)])
+    return non_dominated([FrontierPoint(ways[index][0], plan, as_it_is=_runs(plan) == own) for index, plan in sorted(found.items())])
 
 
 def _by_halves(plan_of: Callable[[int], Plan], count: int) -> dict[int, Plan]:

@@ -22,7 +22,7 @@ def frontier_text(points: Sequence[FrontierPoint], *, runs: bool, verified: bool
             str(point.stopped_replicas),
             f"{point.unavailable_s:.0f}",
             f"{point.unserved_rps:.2f}",
-            point.option,
+            f"{point.option} (or as the file is)" if point.as_it_is and runs else point.option,
         )
         for point in points
     ]
@@ -46,6 +46,7 @@ def frontier_json(points: Sequence[FrontierPoint], *, runs: bool) -> dict[str, A
         "nothing_runs": not runs,
         "points": [
             {
+                "as_it_is": point.as_it_is,
                 "cost_usd_per_h": point.cost_usd_per_h,
                 "gpus_used": point.gpus_used,
                 "loads_gib": round(point.loads_gib, 3),
