@@ -56,6 +56,8 @@ COUNTS = {
     *("learned_positions", "segments"),
     # nodes by pool, and what a schedule counts: replicas, actions, and its changes
     *("rented", "single_gpus", "starts", "wakes", "sleeps", "stops", "changes"),
+    # replicas that are taken elsewhere, and GPUs that nobody could use
+    *("moves", "unusable_gpus"),
     # requests at once that an engine is asked for
     "asked_sequences",
     # replicas, also by workload

@@ -23,8 +23,9 @@ class Outcome:
     """What the portfolio says: the best answer with the best valid bounds, every engine asked, and the baselines.
 
     A baseline comes with whether it fits the pools; one that does not was answered on pools made large enough. stopped_by is what ended
-    the search where it was not proof; kept says that a slightly cheaper answer was left for what runs. Every answer that serves as much and
-    costs no more than is allowed loads least_load_mib of weights; searched says that the goals after cost were searched for, too.
+    the search where it was not proof; kept says that a cheaper answer was left for policy.cost_slack_fraction or policy.goals. Every answer
+    that serves as much and costs no more than is allowed loads least_load_mib of weights; searched says that the goals after cost were
+    searched for, too.
     """
 
     best: Solution

@@ -56,7 +56,7 @@ def _unserved(desired: Desired, tiers: dict[str, TierResult]) -> Iterator[str]:
 
 def _baselines(desired: Desired) -> Iterator[str]:
     if desired.certificate.kept:
-        # what runs was kept for the part of the cost that the policy allows
+        # a cheaper answer was left for the part of the cost that the policy allows, or for a goal before it
         return
     unserved_rps = sum(workload.unserved_rps for workload in desired.workloads)
     # no baseline survives the loss of a node: what that costs is no part of the comparison

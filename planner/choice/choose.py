@@ -44,7 +44,7 @@ REPLACED = "what runs, and others instead of those that do not suffice"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The answer that is taken; kept says that it spares what runs although an engine's answer was cheaper."""
+    """The answer that is taken; kept says that a cheaper one was left for policy.goals or policy.cost_slack_fraction."""
 
     solution: Solution
     kept: bool = False
@@ -72,7 +72,8 @@ def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[
         left = [solution for solution, value in zip(left, values, strict=True) if value == min(values)]
     winner = left[0]
     spared = _spared(fleet, blueprint, winner, [item for item in (running, *sparing) if item is not None and item.patterns in alike])
-    return Choice(_with_bounds(problem, spared or winner, best), kept=spared is not None)
+    chosen = spared or winner
+    return Choice(_with_bounds(problem, chosen, best), kept=chosen.cost_microusd_per_h > best.cost_microusd_per_h)
 
 
 def _spared(fleet: Fleet, blueprint: Blueprint, winner: Solution, sparing: Sequence[Solution]) -> Solution | None:

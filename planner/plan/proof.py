@@ -48,8 +48,8 @@ class EngineReport(PlanPart):
 class Certificate(PlanPart):
     """Tiers with bounds, the winning engine, the baselines, and what ended the search.
 
-    kept says that another answer was a little cheaper, and what runs was kept for policy.cost_slack_fraction. cost_band is there when it
-    was asked for.
+    kept says that another answer was cheaper, and left for policy.cost_slack_fraction or policy.goals. cost_band is there when it was
+    asked for.
     """
 
     solver: str

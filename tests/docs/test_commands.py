@@ -133,7 +133,7 @@ def test_commands_inside_text_exist(document: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "verbs"),
     [
-        ("plan.md", ["plan", "show", "diff"]),
+        ("plan.md", ["plan", "show", "diff", "compact"]),
         ("render.md", ["render"]),
         ("run.md", ["apply", "status", "destroy"]),
         ("reconcile.md", ["reconcile"]),

@@ -9,6 +9,7 @@ import typer
 
 from ullage.cli import (
     catalogue,
+    compact,
     declare,
     demand,
     demo,
@@ -48,7 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 FAMILIES = (
-    *(declare, discover, takeover, demand, planning, schedule, diff, render, explain, report, whatif, quote, fit),
+    *(declare, discover, takeover, demand, planning, compact, schedule, diff, render, explain, report, whatif, quote, fit),
     *(run, playbook, keep, past, traffic, profile, catalogue, demo, version),
 )
 for module in FAMILIES:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Protocol
 
 from planner.assembly.certificate import Asked, Outcome
 from planner.choice.choose import as_it_runs, choose, sparing_answers
 from planner.choice.fragmentation import Unusable
 from planner.plan import StoppedBy
-from planner.problem import Problem, Solution, Watch, blocks_used, counted
+from planner.problem import Problem, Solution, Solve, Watch, blocks_used, counted
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.together import loosened
 from planner.spec import Fleet
-from solvers.portfolio import SolverReport, solve_all
+from solvers.portfolio import PortfolioAnswer, SolverReport, solve_all
 from solvers.tiers.program import Leftovers
 from solvers.tiers.refine import Refinement, refine, unrefined
 from solvers.unlimited import unlimited
@@ -52,17 +54,37 @@ class SolveLimits:
 NO_LIMITS = SolveLimits()
 
 
-def ask(fleet: Fleet, blueprint: Blueprint, problem: Problem, solver: str, limits: SolveLimits, *, alone: bool = False) -> Outcome:
+class AskEngines(Protocol):
+    """Asks several engines for one problem, as solvers.portfolio.solve_all does."""
+
+    def __call__(
+        self, problem: Problem, engines: Mapping[str, Solve], *, time_limit_s: float | None = None, watch: Watch | None = None
+    ) -> PortfolioAnswer:
+        """The best answer and what each engine said."""
+        ...
+
+
+def ask(
+    fleet: Fleet,
+    blueprint: Blueprint,
+    problem: Problem,
+    solver: str,
+    limits: SolveLimits,
+    *,
+    alone: bool = False,
+    solve: AskEngines = solve_all,
+) -> Outcome:
     """The best answer by the fleet's goals, with every engine's report and the baselines; problem is the blueprint's or a variant of it.
 
     Replicas that must be apart are counted only (`counted`): where they are is settled with their places.
 
     alone asks the one solver and no baseline: the exact engine starts from their answers, and nobody is shown what they cost.
+    solve asks the engines, or knows what they said.
     """
     problem = counted(problem)
     baselines = () if alone else (*BASELINES, PEAKS) if len(blueprint.windows) > 1 else BASELINES
     engines = {name: load("solvers", SOLVERS, name) for name in dict.fromkeys((solver, *baselines))}
-    answer = solve_all(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
+    answer = solve(problem, engines, time_limit_s=limits.time_limit_s, watch=limits.watch)
     solutions = [loosened(blueprint, problem, report.solution) for report in answer.reports if report.solution is not None]
     best = loosened(blueprint, problem, answer.solution)
     sparing = list(sparing_answers(problem, best, solutions))

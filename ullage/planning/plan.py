@@ -16,9 +16,11 @@ from planner.sizing.blueprint import build
 from planner.spec import Fleet
 from profiles.catalogue import builtin
 from profiles.models import Architecture
+from solvers.portfolio import solve_all
 from ullage.checking import FindArchitecture, architecture_of, checked
 from ullage.planning.ask import DEFAULT_ENGINE, GREEDY_ENGINE, QUICK_ENGINE, SolveLimits, ask
 from ullage.planning.own_replicas import apart_where_it_pays
+from ullage.planning.shared_work import SharedWork
 from ullage.planning.splitting import split_where_it_pays
 from ullage.planning.tolerance import answer_with_places
 from ullage.planning.verified import Draft, Drafts, DraftWith, confirmed
@@ -43,7 +45,7 @@ def plan_fleet(
     watch: Watch | None = None,
     explain: bool = False,
     verify: bool = False,
-    warm: Warmth | None = None,
+    warm: Warmth | SharedWork | None = None,
 ) -> Planned:
     """The best of an engine and all baselines, judged by the independent checker (CheckError is a defect of ours, not of the input).
 
@@ -51,11 +53,12 @@ def plan_fleet(
     Without it only what is unserved is looked into. verify simulates every GPU with its planned load, and plans again with more room for
     models that fall short; it also makes the playbook that policy.bursts asks for. watch may end everything early with the best plan so
     far. warm is what plans of fleets like this one have left; whoever plans many compares them with each other, so simpler methods are not
-    asked then, nor what one more GPU would buy.
+    asked then, nor what one more GPU would buy. Work that is shared changes no plan.
     """
     started_s = perf_counter()
+    warm, shared = (None, warm) if isinstance(warm, SharedWork) else (warm, None)
     limits = SolveLimits(time_limit_s, watch)
-    architecture, sizes = architectures(fleet), warm or Warmth()
+    architecture, sizes = architectures(fleet), warm or (shared.sizes if shared is not None else Warmth())
 
     def quick_plan(tried: Fleet, within: SolveLimits) -> Plan:
         how = _How(tried, state, QUICK_ENGINE, within, perf_counter(), explain=False, alone=True, warm=None, sizes=sizes)
@@ -64,7 +67,7 @@ def plan_fleet(
     alone = apart_where_it_pays(fleet, state, limits, sizes, quick_plan)
     split = split_where_it_pays(alone.fleet, state, limits, sizes, quick_plan, verify=verify)
     # whoever plans many compares them with each other; others' engines decline some problems, so that baselines stay beside them
-    how = _How(split.fleet, state, solver, limits, started_s, explain=explain, alone=False, warm=warm, sizes=sizes)
+    how = _How(split.fleet, state, solver, limits, started_s, explain=explain, alone=False, warm=warm, sizes=sizes, shared=shared)
     plan = _confirmed(how) if verify else _decided(how.with_engine(solver), {})[1]()
     if split.told or alone.told:
         told = {"prompt_splits": split.told, "apart_workloads": alone.told}
@@ -89,6 +92,7 @@ class _How:
     alone: bool
     warm: Warmth | None
     sizes: Warmth
+    shared: SharedWork | None = None
 
     def with_engine(self, engine: str, *, alone: bool = False) -> _How:
         """The same with another engine; one of ours is compared with itself where many plans are made, and needs no baselines then."""
@@ -143,11 +147,12 @@ def _draft(how: _How, slower: Mapping[str, float]) -> Draft:
 def _decided(how: _How, slower: Mapping[str, float]) -> tuple[Callable[[Resolved], Plan], Callable[[], Plan]]:
     """What is decided with step times as given: how a plan is assembled from it, and the plan with all that was asked for."""
     fleet, warm = how.fleet, how.warm
+    solve = solve_all if how.shared is None else how.shared.solve_all
     blueprint = build(fleet, how.state, slower=slower, find=how.sizes.candidates)
     if warm is not None:
         blueprint = replace(blueprint, problem=warm.started(blueprint.problem))
     answered = answer_with_places(
-        blueprint.problem, lambda problem: ask(fleet, blueprint, problem, how.solver, how.limits, alone=how.alone)
+        blueprint.problem, lambda problem: ask(fleet, blueprint, problem, how.solver, how.limits, alone=how.alone, solve=solve)
     )
     if warm is not None:
         warm.remember(answered.problem, answered.outcome.best)
@@ -158,7 +163,7 @@ def _decided(how: _How, slower: Mapping[str, float]) -> tuple[Callable[[Resolved
         return assemble(fleet, decided, answered.outcome, answered.placed, how.state, tolerance, resolved)
 
     def explained() -> Plan:
-        if warm is not None:
+        if warm is not None or how.shared is not None:
             return assembled(Resolved())
         return assembled(resolve(fleet, decided, answered.outcome.best, how.limits, how.started_s, explain=how.explain))
 

@@ -84,7 +84,7 @@ def unserved_line(desired: Desired) -> str:
 def proof_words(certificate: Certificate) -> str:
     """How near to the best possible a plan is proven to be, and what ended the search."""
     ended = {"time_limit": ", stopped by the time limit", "interrupt": ", interrupted"}.get(certificate.stopped_by, "")
-    kept = ", kept as it runs (policy.cost_slack_fraction)" if certificate.kept else ""
+    kept = ", kept as it runs (policy.cost_slack_fraction or policy.goals)" if certificate.kept else ""
     return f"{_distance(certificate)}{ended}{kept}"
 
 
