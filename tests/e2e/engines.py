@@ -73,9 +73,9 @@ def fetch(url: str) -> bytes:
     return body
 
 
-def post(url: str, body: dict[str, object]) -> dict[str, Any]:
+def post(url: str, body: dict[str, object], headers: dict[str, str] | None = None) -> dict[str, Any]:
     """The JSON answer to a JSON request; OSError for any status but 200."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json", **(headers or {})})
     with _WITHOUT_PROXY.open(request, timeout=120) as answer:
         found: dict[str, Any] = json.load(answer)
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.plan import Replica
+from planner.plan import WORKLOAD_HEADER, Replica
 from profiles.catalogue import architecture_from_path, builtin
 from profiles.gpu_types import settings_on
 from profiles.memory.kv import kv_blocks, kv_pool_tokens
@@ -39,7 +39,7 @@ def check_pool(replica: Replica) -> None:
 
 
 def test_three_models_on_two_devices_answer_through_envoy(place: Path, models: Path) -> None:
-    plan = planned(models, *NAMES)
+    plan = planned(models, *NAMES, patient="qwen")
     assert [sorted(gpu.replicas) for gpu in plan.desired.gpus if gpu.replicas] == [["gemma-0"], ["llama-0", "qwen-0"]]
 
     applied = ullage("apply", "plan.json", "-y", "--engine", "vllm")
@@ -52,6 +52,12 @@ def test_three_models_on_two_devices_answer_through_envoy(place: Path, models: P
     for name in NAMES:
         answer = post(f"http://{router.host}:{router.port}/v1/completions", completion(name, "one two three", 7))
         assert (answer["model"], answer["usage"]["completion_tokens"]) == (name, 7)
+    # the router sets a priority, which an engine refuses unless it looks at it
+    body = {**completion("qwen", "one two three", 7), "priority": -5}
+    answer = post(f"http://{router.host}:{router.port}/v1/completions", body, {WORKLOAD_HEADER: "patient"})
+    assert answer["usage"]["completion_tokens"] == 7
+    qwen = next(replica for replica in plan.desired.replicas if replica.name == "qwen-0")
+    assert [(item.workload, item.priority) for item in qwen.priorities] == [("patient", 50), ("qwen", 0)]
     for replica in plan.desired.replicas:
         check_pool(replica)
 
