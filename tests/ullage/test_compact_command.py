@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from planner.plan import Start, State, Stop, plan_from_json, to_json
+from planner.plan import Start, State, Stop, as_applied, plan_from_json, to_json
+from tests.fleets import fleet, workload
 from tests.ullage.commands import ullage, write_fleet, write_plan
 from tests.ullage.scattered import GATHERED, SCATTERED, left, running, running_plan, written
 from ullage.planning.compacting import MoveBudget, compact_fleet, largest_free_mib, unusable_gpus_of
 from ullage.planning.frontier import FrontierPoint
+from ullage.planning.plan import plan_fleet
 
 
 @pytest.fixture
@@ -96,4 +99,14 @@ def test_where_nothing_runs_or_something_else_does(scattered: Path) -> None:
     unreadable = ullage("compact")
     assert unreadable.code == 1
     assert "state.json" in unreadable.err
-    assert State().replicas == ()
+
+
+@pytest.mark.parametrize("asked", [{"tolerate": "1 node"}, {"spread": "nodes", "min_replicas": 2}], ids=str)
+def test_replicas_that_must_be_apart_stay_apart(asked: dict[str, Any]) -> None:
+    pools = {"h100": {"gpu": "H100-SXM-80GB", "nodes": 2, "gpus_per_node": 2, "price": "3 USD/h"}}
+    spec = fleet(pools=pools, workloads={name: workload(name, **asked) for name in ("small", "middle")})
+    compacted = compact_fleet(spec, as_applied(plan_fleet(spec, State()).plan), MoveBudget(4))
+    assert compacted.after.desired.cost_usd_per_h <= compacted.before.desired.cost_usd_per_h
+    for name in ("small", "middle"):
+        assert len({item.node for item in compacted.after.desired.replicas if item.served_name == name}) == 2
+    assert all(not loss.unserved_rps for loss in compacted.after.desired.node_losses)

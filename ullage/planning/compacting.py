@@ -122,8 +122,8 @@ class _Work:
         if shared_machines(problem, placed) or lost_microrps > sum(loss.missing_microrps for loss in now):
             return None
         outcome = Outcome(best=solution, asked=(Asked(ENGINE, solution),), baselines={})
-        tolerance = Tolerance(losses, 0) if losses else Tolerance()
-        return assemble(self._fleet, self.blueprint, outcome, placed, self._state, tolerance, NOTHING_RESOLVED)
+        # what surviving costs would take another search
+        return assemble(self._fleet, self.blueprint, outcome, placed, self._state, Tolerance(losses), NOTHING_RESOLVED)
 
     def judged(self, step: Gathered, before: Plan, best: Plan) -> tuple[Gathered, Plan] | None:
         """A step and its plan if that helps: within the budget, for no more money, with all served as now, also in its simulation."""

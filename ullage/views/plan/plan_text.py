@@ -196,6 +196,8 @@ def node_loss_lines(desired: Desired) -> Iterator[str]:
     """Which models that tolerate the loss of a node survive it, and what that costs."""
     if desired.tolerance_cost_usd_per_h is not None:
         yield f"loss of any one node (to survive it costs {desired.tolerance_cost_usd_per_h:.2f} USD/h)"
+    elif desired.node_losses:
+        yield "loss of any one node"
     for loss in desired.node_losses:
         if loss.unserved_rps:
             without = f"without {loss.node} {loss.unserved_rps:.4g} requests/s"
