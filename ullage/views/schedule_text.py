@@ -46,7 +46,8 @@ def _sleepers(phase: SchedulePhase) -> Iterator[str]:
 
 def _saving(schedule: Schedule) -> str:
     switches = f", {schedule.switches_usd:.2f} USD of that for starts of nodes" if schedule.switches_usd else ""
-    single = f"one plan at all times costs {schedule.single_usd_per_h:.2f} USD/h on {schedule.single_gpus} GPUs"
+    gpus = "GPU" if schedule.single_gpus == 1 else "GPUs"
+    single = f"one plan at all times costs {schedule.single_usd_per_h:.2f} USD/h on {schedule.single_gpus} {gpus}"
     return f"{single}; the phases save {schedule.saved_fraction:.0%}{switches}"
 
 
@@ -65,7 +66,7 @@ def _row(schedule: Schedule, phase: SchedulePhase) -> list[str]:
 
 def _change(phase: SchedulePhase) -> str:
     counts = (("wakes", phase.wakes), ("starts", phase.starts), ("sleeps", phase.sleeps), ("stops", phase.stops))
-    moved = ", ".join(f"{count} {name}" for name, count in counts if count)
+    moved = ", ".join(f"{name} {count}" for name, count in counts if count)
     if not moved:
         return "nothing starts, stops, sleeps or wakes"
     loads = f", {phase.loads_mib / _MIB_PER_GIB:.1f} GiB of weights loaded" if phase.loads_mib else ""
