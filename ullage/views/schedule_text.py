@@ -76,6 +76,8 @@ def _change(phase: SchedulePhase) -> str:
 
 
 def _when(schedule: Schedule, phase: SchedulePhase) -> str:
+    if [(time.start_s, time.end_s) for time in phase.times] == [(0.0, schedule.end_s)]:
+        return "always"
     weekly = schedule.end_s > _DAY_S
     shown = [_time(time, weekly) if schedule.timeline == CLOCK else f"{time.start_s:.0f}-{time.end_s:.0f} s" for time in phase.times]
     return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
