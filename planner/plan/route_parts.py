@@ -23,8 +23,8 @@ class Route(PlanPart):
     """Requests that name this model go to these backends; without any they get a 503.
 
     longer is for whom the longer ones are. priorities are of the workloads that share the model, sorted by name; a request that names none
-    of them is the most urgent. apart are workloads whose requests for the model go to other routes. Documents without a split, without
-    priorities or with nobody apart have no such field.
+    of them is as urgent as the most urgent one. apart are workloads whose requests for the model go to other routes. Documents without a
+    split, without priorities or with nobody apart have no such field.
     """
 
     served_name: str

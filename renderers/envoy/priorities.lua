@@ -3,7 +3,7 @@ function envoy_on_request(request)
   if not priorities then
     return
   end
-  local priority = priorities[request:headers():get("WORKLOAD_HEADER") or ""] or 0
+  local priority = priorities[request:headers():get("WORKLOAD_HEADER") or ""] or priorities[""]
   local body = request:body()
   if not body then
     return

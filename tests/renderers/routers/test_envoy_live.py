@@ -47,8 +47,10 @@ def test_requests_get_the_priority_of_the_workload_that_they_name(tmp_path: Path
 
     async def scenario() -> None:
         async with stubs("a") as (a,):
-            first, other = route_to("m", (a, 1000)), route_to("n", (a, 1000))
-            async with gateway(tmp_path, first.model_copy(update={"priorities": own}), other) as running:
+            first, other, adapter = (route_to(name, (a, 1000)) for name in ("m", "n", "adapter"))
+            patient = (RequestPriority(workload="tuned", model="adapter", priority=50),)
+            prioritised = first.model_copy(update={"priorities": own}), adapter.model_copy(update={"priorities": patient})
+            async with gateway(tmp_path, *prioritised, other) as running:
                 for workload in ("batch", "chat", "unknown", None):
                     headers = {"content-type": "application/json"} | ({} if workload is None else {WORKLOAD_HEADER: workload})
                     async with running.client.post(f"{running.url}/v1/completions", data=sent.encode(), headers=headers) as answer:
@@ -57,6 +59,9 @@ def test_requests_get_the_priority_of_the_workload_that_they_name(tmp_path: Path
                 assert [body | {"priority": -9} for body in a.bodies] == [json.loads(sent)] * 4
                 await running.ask("n")
                 assert "priority" not in a.bodies[-1]
+                # the model that it names says whose request it is
+                await running.ask("adapter")
+                assert a.bodies[-1]["priority"] == 50
                 await _no_update_rejected(running)
 
     asyncio.run(scenario())
