@@ -30,7 +30,7 @@ class DisruptionBudget(BaseModel):
         """Whether replicas may leave now. moment has a time zone."""
         if not self.windows_s:
             return True
-        now_s = _second_of_week(moment)
+        now_s = second_of_week_s(moment)
         return any(start_s <= now_s < end_s for start_s, end_s in self.windows_s)
 
     def opens(self, moment: datetime) -> str:
@@ -39,7 +39,7 @@ class DisruptionBudget(BaseModel):
         >>> DisruptionBudget(windows_s=((7200.0, 10800.0),)).opens(datetime(2026, 11, 29, 12, tzinfo=UTC))
         'Mon 02:00 UTC'
         """
-        now_s = _second_of_week(moment)
+        now_s = second_of_week_s(moment)
         start_s = min((start_s for start_s, _ in self.windows_s), key=lambda start_s: (start_s - now_s) % _WEEK_S)
         return in_words(start_s)
 
@@ -60,6 +60,11 @@ def whole_week(stretches_s: Iterable[tuple[float, float]], *, daily: bool) -> tu
     return tuple(sorted((start_s + day * _DAY_S, end_s + day * _DAY_S) for day in days for start_s, end_s in stretches_s))
 
 
-def _second_of_week(moment: datetime) -> float:
+def second_of_week_s(moment: datetime) -> float:
+    """Seconds since Monday, 00:00, UTC. moment has a time zone.
+
+    >>> second_of_week_s(datetime(2026, 12, 1, 6, 30, tzinfo=UTC)) / 3600
+    30.5
+    """
     now = moment.astimezone(UTC)
     return now.weekday() * _DAY_S + now.hour * 3600.0 + now.minute * 60.0 + now.second

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from planner.demand.windows import CLOCK
-from planner.plan import Plan, State, to_json
+from planner.disruption_budget import second_of_week_s
+from planner.plan import Plan, State, desired_hash, to_json
 from planner.schedule.sleeping import without_absent
-from planner.schedule.timetable import SCHEDULE_FILE, Schedule, SchedulePhase, desired_sha256
-from planner.spec.clock import DAY_S
+from planner.schedule.timetable import SCHEDULE_FILE, Schedule, SchedulePhase
 from ullage.checking import FindArchitecture, checked
 from ullage.inputs import read_bytes, read_plan, write_text
 
@@ -56,7 +56,7 @@ def phase_plans(folder: Path, schedule: Schedule) -> tuple[Plan, ...]:
 
 def _plan_of(folder: Path, phase: SchedulePhase) -> Plan:
     plan = read_plan(folder / phase.plan)
-    if desired_sha256(plan.desired) != phase.desired_sha256:
+    if desired_hash(plan.desired) != phase.desired_sha256:
         raise ValueError(f"{folder / phase.plan}: is not the plan that {SCHEDULE_FILE} was made with; make the schedule again")
     return plan
 
@@ -77,16 +77,3 @@ def plan_at(folder: Path, moment: datetime, state: State, architecture: FindArch
     checked(plan, str(folder / phase.plan), architecture=architecture)
     desired = without_absent(plan.desired, state)
     return plan.model_copy(update={"desired": desired, "actions": (), "outages": (), "churn": None})
-
-
-def second_of_week_s(moment: datetime) -> float:
-    """Seconds since Monday, 00:00, UTC. The moment has a time zone.
-
-    >>> from datetime import UTC
-    >>> second_of_week_s(datetime(2026, 12, 1, 6, 30, tzinfo=UTC)) / 3600
-    30.5
-    """
-    offset_s = moment.utcoffset()
-    assert offset_s is not None
-    utc = moment.replace(tzinfo=None) - offset_s
-    return utc.weekday() * DAY_S + utc.hour * 3600.0 + utc.minute * 60.0 + utc.second + utc.microsecond / 1e6

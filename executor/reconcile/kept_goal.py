@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 
 from executor.applying.engine_kept import keep_engine
@@ -10,7 +9,7 @@ from executor.backends.protocol import Backend
 from executor.errors import ExecutorError
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of, set_goal
-from planner.plan import Plan, State
+from planner.plan import Plan, State, desired_hash
 
 # The plan to keep; None when there is none (yet). Raises ExecutorError when it cannot be read.
 ReadGoal = Callable[[], Plan | None]
@@ -28,7 +27,7 @@ class Goals:
 
     def reject(self, goal: Plan, why: str) -> None:
         """It is not tried again by itself, also where it is made anew against another state."""
-        self.rejected[_wish(goal)] = why
+        self.rejected[desired_hash(goal.desired)] = why
 
     def choose(self, read_goal: ReadGoal, failures: list[str]) -> tuple[Plan | None, tuple[str, ...]]:
         """The plan to keep in this pass, and what to tell of another one. What is wrong with the one that is asked for goes to failures.
@@ -41,7 +40,7 @@ class Goals:
             return self._kept(str(error), failures), ()
         if goal is None:
             return None, ()
-        why = self.rejected.get(_wish(goal))
+        why = self.rejected.get(desired_hash(goal.desired))
         if why is not None:
             told = f"the plan was taken back and is not tried again: {why}; change it, or run `ullage reconcile --retry`"
             return goal_of(self._folder), (told,)
@@ -81,11 +80,6 @@ class Goals:
         except ExecutorError:
             # one that cannot be read gives way to one that can
             return False
-
-
-def _wish(plan: Plan) -> str:
-    """Hash of what a plan wants, whatever it was made against."""
-    return hashlib.sha256(plan.desired.model_dump_json().encode()).hexdigest()
 
 
 def _refuse_other_fleet(goal: Plan, state: State) -> None:

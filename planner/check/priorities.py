@@ -14,12 +14,14 @@ def priority_problems(desired: Desired) -> Iterator[str]:
     yield from priority_problems_of(desired.routes, replicas)
     yield from _apart(desired)
     shared = {workload.name: workload.served_name for workload in desired.workloads}
+    asleep = {item.name for item in desired.asleep}
     for replica in desired.replicas:
         where = f"replica {replica.name}"
         if (replica.args.scheduling_policy == "priority") != bool(replica.priorities):
             yield f"{where}: has {len(replica.priorities)} priorities, and its scheduling policy is {replica.args.scheduling_policy}"
         for item in replica.priorities:
-            if shared.get(item.workload) != replica.served_name:
+            # nobody need ask for what a sleeper serves
+            if shared.get(item.workload, replica.served_name if replica.name in asleep else None) != replica.served_name:
                 yield f"{where}: has a priority for {item.workload}, which is no workload of {replica.served_name}"
 
 

@@ -30,7 +30,7 @@ from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.extra_args import ExtraArg
 from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
 from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
-from planner.plan.json_files import DocumentError, plan_from_json, plan_hash, state_from_json, state_hash, to_json
+from planner.plan.json_files import DocumentError, desired_hash, plan_from_json, plan_hash, state_from_json, state_hash, to_json
 from planner.plan.planned_volume import PlannedVolume, VolumeWindow
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import FRAGMENTATION, Baseline, Certificate, EngineReport, StoppedBy, TierResult
@@ -113,6 +113,7 @@ __all__ = [
     "WorkloadForecast",
     "WorkloadRoute",
     "as_applied",
+    "desired_hash",
     "gpu_facts",
     "gpu_look_up",
     "gpu_throughputs",

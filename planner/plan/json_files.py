@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from planner.plan.document import SCHEMA_VERSION, Plan, State
+from planner.plan.document import SCHEMA_VERSION, Desired, Plan, State
 
 # Of a document that is wrong all over the first faults are enough.
 _MOST_FAULTS = 20
@@ -37,6 +37,11 @@ def state_hash(state: State) -> str:
 def plan_hash(plan: Plan) -> str:
     """SHA-256 of a plan's canonical JSON, as the journal of apply records it."""
     return hashlib.sha256(to_json(plan).encode()).hexdigest()
+
+
+def desired_hash(desired: Desired) -> str:
+    """SHA-256 in hex of what a plan desires, whatever it was made against."""
+    return hashlib.sha256(desired.model_dump_json().encode()).hexdigest()
 
 
 def plan_from_json(text: str, source: str) -> Plan:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from planner.plan import Desired, SleepLevel
+from planner.plan import SleepLevel
 from planner.plan.bounds import Money, PerSecond, PlanPart, Seconds, WholeNumber
 
 # The schedule's own file in its folder.
 SCHEDULE_FILE = "schedule.json"
-
-
-def desired_sha256(desired: Desired) -> str:
-    """SHA-256 in hex of what a plan desires, whatever it was made against."""
-    return hashlib.sha256(desired.model_dump_json().encode()).hexdigest()
 
 
 class PhaseTime(PlanPart):

@@ -203,7 +203,8 @@ def _slo(workloads: Sequence[Workload]) -> Slo:
 
 def _looks_at_priorities(workloads: Sequence[Workload]) -> bool:
     """Whether engines take the most urgent requests first: vLLM does that for text only."""
-    return len(_ranks(workloads)) > 1 and not workloads[0].model.pooling
+    several = len(_ranks(workloads)) > 1 or any(workload.by_priority for workload in workloads)
+    return several and not workloads[0].model.pooling
 
 
 def _classes(workloads: Sequence[Workload], times: Sequence[Stretch]) -> tuple[QueueClass, ...]:

@@ -156,7 +156,8 @@ class Workload(_Part):
     machine. max_replicas of None is no limit. Where nothing is generated tpot_p95_s is infinite, and lengths of outputs are 1: the answer.
     splits are the ways to divide its demand by the length of prompts, where that is asked for (may_split); its longer part has the goal
     long_ttft_p95_s (None: the same). longer_of: it is the longer part of another.
-    apart: it has replicas of its own with those of its priority, though it asks for a model that others share. volume: its demand is made
+    apart: it has replicas of its own with those of its priority, though it asks for a model that others share. by_priority: its engines
+    look at priorities, also where nobody of another priority is left. volume: its demand is made
     of that, so that it fills what others leave idle (planner.spec.pouring).
     """
 
@@ -184,6 +185,7 @@ class Workload(_Part):
     long_ttft_p95_s: float | None = None
     longer_of: LongerOf | None = None
     apart: bool = False
+    by_priority: bool = False
     volume: Volume | None = None
 
     @property

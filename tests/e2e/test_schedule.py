@@ -15,10 +15,10 @@ import yaml
 from executor.reconcile.run import until_sure
 from executor.state.folder import StateFolder
 from planner.change import change
-from planner.plan import Plan, Route, State, as_applied
+from planner.plan import Plan, Route, State, as_applied, desired_hash
 from planner.schedule.horizon import during, horizon
 from planner.schedule.sleeping import with_sleepers
-from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase, desired_sha256
+from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase
 from tests.e2e.engines import completion, post
 from tests.e2e.tiny_fleet import planned
 from tests.executor.worlds import until
@@ -71,7 +71,7 @@ def _written(plans: tuple[Plan, Plan]) -> Path:
         SchedulePhase(
             name=f"phase-{number}",
             plan=f"phase-{number}.json",
-            desired_sha256=desired_sha256(plan.desired),
+            desired_sha256=desired_hash(plan.desired),
             times=(PhaseTime(start_s=43_200.0 * number, end_s=43_200.0 * (number + 1)),),
             usd_per_h=0.1,
             nodes={},

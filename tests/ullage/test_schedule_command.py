@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from planner.disruption_budget import second_of_week_s
 from planner.plan import Plan, plan_from_json
 from tests.executor.reconcile.loops import Loop
 from tests.fleets import workload
@@ -17,7 +18,7 @@ from tests.planner.schedule.test_horizon import windowed
 from tests.planner.schedule.test_sleeping import MODELS, POOL, WORKLOADS
 from tests.ullage.commands import ullage, write_fleet
 from ullage.checking import architecture_of
-from ullage.schedule_folder import plan_at, read_schedule, second_of_week_s
+from ullage.schedule_folder import plan_at, read_schedule
 
 DAY, NIGHT = datetime(2026, 11, 30, 12, tzinfo=UTC), datetime(2026, 11, 30, 23, tzinfo=UTC)
 
@@ -111,7 +112,7 @@ def test_what_no_schedule_can_be_made_for_is_told(folder: Path, changes: dict[st
 
 
 def test_bad_options_and_damaged_folders_are_one_line(folder: Path) -> None:
-    assert "--shortest 'soon': is not a duration" in ullage("schedule", "fleet.yaml", "--shortest", "soon").err
+    assert "--shortest: 'soon' is not a duration" in ullage("schedule", "fleet.yaml", "--shortest", "soon").err
     (folder / "file").write_text("")
     assert "file: is a file; name a folder" in ullage("schedule", "fleet.yaml", "-o", "file").err
     (folder / "empty").mkdir()

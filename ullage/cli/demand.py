@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ullage.cli.duration_option import seconds_of
+
 HELP = """Measure demand with Prometheus, and forecast it.
 
 Example: ullage demand pull fleet.yaml --prometheus http://127.0.0.1:9090
@@ -60,7 +62,7 @@ def pull(
         end = datetime.now(UTC) if until is None else moment_of(until)
     except ValueError as error:
         raise ValueError(f"--until: {error}") from error
-    look = look_back(end, _seconds("--lookback", lookback), _seconds("--step", step))
+    look = look_back(end, seconds_of("--lookback", lookback), seconds_of("--step", step))
     asked = selectors(fleet, maps or ())
     server = server_at(prometheus, token_env, os.environ)
 
@@ -92,7 +94,7 @@ def forecast(
     from ullage.views.demand_text import forecast_text
 
     check_target(output, history)
-    holdout_s = _seconds("--holdout", holdout)
+    holdout_s = seconds_of("--holdout", holdout)
     if holdout_s < HOUR_S or holdout_s % HOUR_S:
         raise ValueError(f"--holdout {holdout}: must be whole hours, for example 2d")
     raw = read_bytes(history, "`ullage demand pull` writes it")
@@ -104,15 +106,6 @@ def forecast(
         return
     typer.echo(forecast_text(found), nl=False)
     typer.echo(f"\nwrote {output}; next: demand: {{forecast: {output.name}}} in the fleet file")
-
-
-def _seconds(option: str, text: str) -> float:
-    from planner.spec.units import SECONDS, UnitError
-
-    try:
-        return float(SECONDS.read(text))
-    except UnitError as error:
-        raise ValueError(f"{option}: {text[:40]!r} {error}") from error
 
 
 def _warn(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ullage.cli import completion
+from ullage.cli.duration_option import seconds_of
 
 OUT_HELP = "Folder for schedule.json and the plan of each phase. What an earlier schedule there has placed stays where it can."
 SHORTEST_HELP = "No phase is shorter than that."
@@ -45,7 +46,7 @@ def schedule(
     from ullage.schedule_folder import phase_plans, read_schedule, write_schedule
     from ullage.views.schedule_text import schedule_text
 
-    options = ScheduleOptions(solver=solver, time_limit_s=time_limit, verify=verify, shortest_s=_seconds(shortest))
+    options = ScheduleOptions(solver=solver, time_limit_s=time_limit, verify=verify, shortest_s=seconds_of("--shortest", shortest))
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; name a folder")
     earlier = phase_plans(out, read_schedule(out)) if out is not None and (out / SCHEDULE_FILE).exists() else ()
@@ -55,12 +56,3 @@ def schedule(
     typer.echo(made.schedule.model_dump_json() if as_json else schedule_text(made.schedule), nl=as_json)
     if out is not None and not as_json:
         typer.echo(f"\nwrote {out}; next: ullage reconcile {out} --watch")
-
-
-def _seconds(text: str) -> float:
-    from planner.spec.units import SECONDS, UnitError
-
-    try:
-        return float(SECONDS.read(text))
-    except UnitError as error:
-        raise ValueError(f"--shortest {text!r}: {error}") from error

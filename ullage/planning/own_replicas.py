@@ -74,6 +74,13 @@ def apart(fleet: Fleet, model: str) -> Fleet:
     )
 
 
+def settled(fleet: Fleet) -> Fleet:
+    """The fleet with all workloads of several priorities sharing for good: nothing is decided again for parts of it."""
+    names = {item.name for items in _mixed(fleet).values() for item in items}
+    workloads = (item.model_copy(update={"by_priority": True}) if item.name in names else item for item in fleet.workloads)
+    return fleet.model_copy(update={"workloads": tuple(workloads)})
+
+
 def _mixed(fleet: Fleet) -> dict[str, list[Workload]]:
     """Workloads by served model, of those that have several priorities and nothing else that tells its requests apart."""
     found: defaultdict[str, list[Workload]] = defaultdict(list)
@@ -85,9 +92,14 @@ def _mixed(fleet: Fleet) -> dict[str, list[Workload]]:
         for name, items in found.items()
         if len({item.priority for item in items}) > 1
         and not items[0].model.pooling
-        and not any(item.isolate or item.adapter or item.may_split or item.longer_of is not None or item.apart for item in items)
+        and not any(map(_told_apart_or_settled, items))
         and not taken & {item.apart_name for item in items}
     }
+
+
+def _told_apart_or_settled(workload: Workload) -> bool:
+    told_apart = workload.isolate or workload.adapter or workload.may_split or workload.longer_of is not None
+    return bool(told_apart or workload.apart or workload.by_priority)
 
 
 def _looks_cheaper(fleet: Fleet, name: str, state: State, sizes: Warmth) -> bool:

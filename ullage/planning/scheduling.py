@@ -8,17 +8,18 @@ from functools import cache
 from time import perf_counter
 
 from planner.change import change
-from planner.plan import Desired, Plan, Route, Sleep, Start, State, Stop, Wake, as_applied, state_of
+from planner.plan import ApartWorkloads, Desired, Plan, Route, Sleep, Start, State, Stop, Wake, as_applied, desired_hash, state_of
 from planner.problem import Watch
 from planner.schedule.horizon import Horizon, during, horizon
 from planner.schedule.phases import HOUR_S, Outlay, PhaseRules, PhaseSegments, changes, hours, phases
 from planner.schedule.sleeping import with_sleepers
 from planner.schedule.switching import Switch, switch
-from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase, desired_sha256
+from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase
 from planner.schedule.waking import sleepers_of
 from planner.spec import Fleet
 from ullage.checking import checked
-from ullage.planning.ask import DEFAULT_ENGINE, QUICK_ENGINE
+from ullage.planning.ask import DEFAULT_ENGINE, QUICK_ENGINE, SolveLimits
+from ullage.planning.own_replicas import apart_where_it_pays, settled
 from ullage.planning.plan import architectures, plan_fleet
 from ullage.planning.warm import Warmth
 
@@ -56,7 +57,10 @@ def plan_schedule(fleet: Fleet, state: State, options: ScheduleOptions | None = 
     """
     started_s, options = perf_counter(), options or ScheduleOptions()
     time = horizon(fleet)
-    search = _Search(fleet, time, options)
+    # engines must be the same in all phases: who shares with whom is decided for all of the time
+    alone = apart_where_it_pays(fleet, state, SolveLimits(options.time_limit_s, options.watch), Warmth(), _quick_plan)
+    fleet = settled(alone.fleet)
+    search = _Search(fleet, time, options, alone.told)
     found = phases(time, fleet.workloads, search.outlay, search.rules())
     single = search.plan(tuple(range(len(time.segments))), state)
     earlier = list(prior) if len(prior) == len(found) else []
@@ -72,10 +76,15 @@ def plan_schedule(fleet: Fleet, state: State, options: ScheduleOptions | None = 
     return Scheduled(schedule, named, single, perf_counter() - started_s)
 
 
+def _quick_plan(tried: Fleet, within: SolveLimits) -> Plan:
+    return plan_fleet(settled(tried), State(), solver=QUICK_ENGINE, time_limit_s=within.time_limit_s, watch=within.watch).plan
+
+
 class _Search:
     """Plans for parts of the time of one fleet."""
 
-    def __init__(self, fleet: Fleet, time: Horizon, options: ScheduleOptions) -> None:
+    def __init__(self, fleet: Fleet, time: Horizon, options: ScheduleOptions, apart: Sequence[ApartWorkloads]) -> None:
+        self._apart = tuple(apart)
         self._fleet = fleet
         self._time = time
         self._options = options
@@ -111,7 +120,9 @@ class _Search:
         known = {route.served_name for route in plan.desired.routes}
         silent = tuple(Route(served_name=name, backends=()) for name in self._names if name not in known)
         routes = tuple(sorted((*plan.desired.routes, *silent), key=lambda route: route.served_name))
-        return self._judged(plan.desired.model_copy(update={"routes": routes}), before, plan)
+        served = {row.served_name for row in plan.desired.workloads}
+        told = tuple(item for item in self._apart if item.served_name in served)
+        return self._judged(plan.desired.model_copy(update={"routes": routes, "apart_workloads": told}), before, plan)
 
     def _judged(self, desired: Desired, before: State, plan: Plan) -> Plan:
         made = change(before, desired, plan.churn)
@@ -161,7 +172,7 @@ class _Search:
         return SchedulePhase(
             name=f"phase-{number + 1}",
             plan=f"phase-{number + 1}.json",
-            desired_sha256=desired_sha256(desired),
+            desired_sha256=desired_hash(desired),
             times=_times(self._time, segments),
             usd_per_h=desired.cost_usd_per_h,
             gpus=desired.gpus_used,

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 
 from planner.demand.windows import CLOCK
 from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase
-from ullage.views.words import table
-
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_HOUR_S, _DAY_S = 3600, 86_400
-_MIB_PER_GIB = 1024
+from ullage.views.plan.windows_text import DAY_S, DAYS, time_words
+from ullage.views.words import MIB_PER_GIB, table
 
 
 def schedule_text(schedule: Schedule) -> str:
@@ -69,7 +66,7 @@ def _change(phase: SchedulePhase) -> str:
     moved = ", ".join(f"{name} {count}" for name, count in counts if count)
     if not moved:
         return "nothing starts, stops, sleeps or wakes"
-    loads = f", {phase.loads_mib / _MIB_PER_GIB:.1f} GiB of weights loaded" if phase.loads_mib else ""
+    loads = f", {phase.loads_mib / MIB_PER_GIB:.1f} GiB of weights loaded" if phase.loads_mib else ""
     early = f", begins {phase.lead_s:.0f} s early" if phase.lead_s else ""
     late = "; ".join(f"{name} up to {late_s:.0f} s late" for name, late_s in sorted(phase.late_s.items()))
     return f"{moved}{loads}; at most {phase.change_s:.0f} s{early}{f'; {late}' if late else ''}"
@@ -78,17 +75,12 @@ def _change(phase: SchedulePhase) -> str:
 def _when(schedule: Schedule, phase: SchedulePhase) -> str:
     if [(time.start_s, time.end_s) for time in phase.times] == [(0.0, schedule.end_s)]:
         return "always"
-    weekly = schedule.end_s > _DAY_S
+    weekly = schedule.end_s > DAY_S
     shown = [_time(time, weekly) if schedule.timeline == CLOCK else f"{time.start_s:.0f}-{time.end_s:.0f} s" for time in phase.times]
     return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
 
 
 def _time(time: PhaseTime, weekly: bool) -> str:
-    day = f"{_DAYS[int(time.start_s // _DAY_S) % len(_DAYS)]} " if weekly else ""
-    until = f"{_DAYS[int(time.end_s // _DAY_S) % len(_DAYS)]} " if weekly and time.end_s - time.start_s > _DAY_S else ""
-    return f"{day}{_clock(time.start_s)}-{until}{_clock(time.end_s)}"
-
-
-def _clock(second_s: float) -> str:
-    hour, rest_s = divmod(second_s % _DAY_S, _HOUR_S)
-    return f"{int(hour):02}:{int(rest_s // 60):02}"
+    day = f"{DAYS[int(time.start_s // DAY_S) % len(DAYS)]} " if weekly else ""
+    until = f"{DAYS[int(time.end_s // DAY_S) % len(DAYS)]} " if weekly and time.end_s - time.start_s > DAY_S else ""
+    return f"{day}{time_words(time.start_s % DAY_S)}-{until}{time_words(time.end_s % DAY_S)}"

@@ -121,6 +121,30 @@ def test_where_there_is_room_the_goal_decides(goal: str, why_not: str) -> None:
     assert alone.on_request == (alone.wake_s <= alone.slack_s)
 
 
+def test_a_model_of_two_priorities_has_the_same_engines_in_every_phase() -> None:
+    chat = windowed("middle", ("08:00-20:00", "4/s"), **{"class": "interactive"})
+    batch = workload("middle", "0.2/s", **{"class": "background"})
+    made = turns(workloads={**WORKLOADS, "day": chat, "batch": batch})
+    assert len(made.schedule.phases) > 1
+    engines = [{item.name: item.args for item in plan.desired.replicas if item.served_name == "middle"} for plan in made.plans.values()]
+    assert engines[0]
+    shared = set(engines[0]) & set(engines[1])
+    assert shared
+    assert all(engines[0][name] == engines[1][name] for name in shared)
+    assert {args.scheduling_policy for each in engines for args in each.values()} == {"priority"}
+
+
+def test_a_sleeper_may_have_priorities_of_workloads_that_nobody_sends_then() -> None:
+    chat = windowed("middle", ("08:00-20:00", "4/s"), **{"class": "interactive"})
+    batch = windowed("middle", ("08:00-20:00", "0.2/s"), **{"class": "background"})
+    made = turns(workloads={**WORKLOADS, "day": chat, "batch": batch})
+    asleep = [(plan, item) for plan in made.plans.values() for item in plan.desired.asleep if item.name.startswith("middle")]
+    assert asleep
+    for plan, item in asleep:
+        replica = next(other for other in plan.desired.replicas if other.name == item.name)
+        assert {each.workload for each in replica.priorities} == {"batch", "day"}
+
+
 def test_sleepers_of_one_machine_share_its_link() -> None:
     plan = next(iter(turns().plans.values())).desired
     both = plan.model_copy(update={"asleep": tuple(Asleep(name=item.name, level=1) for item in plan.replicas)})
