@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 
-from planner.plan import Desired, MigPlace, Repartition, Replica, Route, SleepLevel, State
+from planner.plan import ALL_THREADS, Desired, MigPlace, Repartition, Replica, Route, SleepLevel, State, may_be_neighbours
 from planner.routes import routes_for
 from planner.sleep_costs import asleep_mib
 
@@ -205,9 +205,11 @@ class Transition:
             return False
         if replica.mig is not None:
             return all(other.mig not in (None, replica.mig) for other in here)
-        if here and {replica.mode, *(other.mode for other in here)} != {"time_shared"}:
+        if here and not may_be_neighbours([replica.mode, *(other.mode for other in here)]):
             return False
         asleep = self.asleep.keys() | leaving
+        if replica.threads + sum(other.threads for other in here if other.name not in asleep) > ALL_THREADS:
+            return False
         used_mib = sum(asleep_mib(other) if other.name in asleep else other.ledger.total_mib for other in here)
         extra_mib = 0 if replica.name in self.asleep else replica.ledger.start_extra_mib
         return used_mib + replica.ledger.total_mib + extra_mib <= self.room_mib.get(key, 0)

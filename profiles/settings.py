@@ -16,6 +16,7 @@ class EngineSettings:
     quantization None means the checkpoint's own. The defaults for max_num_seqs and max_num_batched_tokens are those vLLM 0.32
     takes on GPUs below 70 GiB and on A100 (vllm/engine/arg_utils.py), which are the frugal ones. async_scheduling keeps two steps in
     flight, whose tokens windows must hold too; vLLM turns it on by itself where the executor can (vllm/config/vllm.py, 0.32).
+    active_thread_percentage is the part of the GPU's threads that MPS lets the engine use (NVIDIA's name of it).
     max_loras adapters of a rank up to max_lora_rank have a slot on the GPU.
     mamba_cache_mode "align" (prefix caching of state-space layers) keeps two states per request.
     """
@@ -35,3 +36,4 @@ class EngineSettings:
     mamba_cache_mode: str = "none"
     max_loras: int = 0
     max_lora_rank: int = 0
+    active_thread_percentage: int = 100

@@ -27,6 +27,8 @@ FLAGS = {
     *("largest_max_model_len", "largest_max_num_seqs", "lowered_max_num_seqs", "max_lora_rank", "max_loras"),
     *("block_size", "gpu_memory_utilization", "max_model_len", "max_num_queued_reqs", "max_num_seqs", "port", "stream_interval"),
     *("pipeline_parallel_size", "tensor_parallel", "tensor_parallel_size"),
+    # the part of a GPU that MPS lets an engine use, as NVIDIA calls it
+    "active_thread_percentage",
 }
 
 # How many of something.

@@ -12,6 +12,7 @@ from planner.check.priorities import priority_problems_of
 from planner.check.service import weight_problems
 from planner.outages import outages
 from planner.plan import (
+    ALL_THREADS,
     Action,
     Drain,
     GpuPlan,
@@ -28,6 +29,7 @@ from planner.plan import (
     State,
     Stop,
     Wake,
+    may_be_neighbours,
 )
 from planner.sleep_costs import asleep_host_mib, asleep_mib
 from profiles.gpu_types import GpuType
@@ -120,9 +122,16 @@ class _World:
             if replica.mig not in layout or any(other.mig in (replica.mig, None) for other in here):
                 yield f"{place} in MIG {replica.mig.profile} at {replica.mig.start}, which is not there or not free at that time"
             return
-        if layout or (here and {other.mode for other in here} | {replica.mode} != {"time_shared"}):
+        if layout or (here and not may_be_neighbours([replica.mode, *(other.mode for other in here)])):
             yield f"{place}, which is not free for {replica.mode} at that time"
+        yield from self._threads(replica, here, place)
         yield from self._memory(replica.ledger.total_mib + replica.ledger.start_extra_mib, here, key, place)
+
+    def _threads(self, replica: Replica, here: list[Replica], place: str) -> Iterator[str]:
+        """Engines that share by MPS have threads of their own; those that sleep use none."""
+        used = sum(other.threads for other in here if other.name not in self.asleep)
+        if replica.threads + used > ALL_THREADS:
+            yield f"{place} with {replica.threads} % of its threads, of which its neighbours have {used} %"
 
     def _beside(self, replica: Replica, key: GpuKey) -> list[Replica]:
         return [other for other in self.running.values() if other.name != replica.name and other.node == key[0] and key[1] in other.gpus]
@@ -187,9 +196,9 @@ class _World:
             return
         for index in () if replica.mig is not None else replica.gpus:
             key = (replica.node, index)
-            yield from self._memory(
-                replica.ledger.total_mib, self._beside(replica, key), key, f"{where}: wakes {name} on node {key[0]}, GPU {key[1]}"
-            )
+            here, place = self._beside(replica, key), f"{where}: wakes {name} on node {key[0]}, GPU {key[1]}"
+            yield from self._threads(replica, here, place)
+            yield from self._memory(replica.ledger.total_mib, here, key, place)
         del self.asleep[name]
         self.drained.discard(name)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from planner.ordering.disturbance import in_ms
-from planner.plan import Replica
+from planner.plan import ALL_THREADS, Replica, may_be_neighbours
 from planner.transition import RELATIVE, Transition, address_of, seats_of
 
 _Gpu = tuple[str, int]
@@ -32,11 +32,29 @@ NO_SPARE = OrderSpare()
 
 @dataclass(frozen=True, slots=True)
 class _SeatRoom:
-    """A GPU that something starts on: MiB that are left beside what stays, and what its going and coming replicas take (bit, MiB)."""
+    """A GPU that something starts on: MiB that are left beside what stays, and what its going and coming replicas take (bit, MiB).
+
+    Threads are per cent of the GPU's, of replicas that share it by MPS: those left beside what stays, and by bit those of the others.
+    """
 
     free_mib: int
     going: tuple[tuple[int, int], ...]
     coming: tuple[tuple[int, int], ...]
+    free_threads: int
+    going_threads: tuple[tuple[int, int], ...]
+    coming_threads: tuple[tuple[int, int], ...]
+
+    def left_mib(self, gone: int, come: int) -> int:
+        """What is left when those are gone and come."""
+        return self.free_mib - _taken(self.going, self.coming, gone, come)
+
+    def left_threads(self, gone: int, come: int) -> int:
+        """Per cent of its threads that are left when those are gone and come."""
+        return self.free_threads - _taken(self.going_threads, self.coming_threads, gone, come)
+
+
+def _taken(going: Sequence[tuple[int, int]], coming: Sequence[tuple[int, int]], gone: int, come: int) -> int:
+    return sum(own for bit, own in going if not gone & bit) + sum(own for bit, own in coming if come & bit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +98,10 @@ class OrderPuzzle:
         """Whether a coming replica may start when those are gone and come."""
         if self.waits[number] & ~gone:
             return False
-        ledger = self.coming[number].ledger
+        ledger, threads = self.coming[number].ledger, self.coming[number].threads
         needs_mib = ledger.total_mib + ledger.start_extra_mib
-        return all(needs_mib <= self._free_mib(seat, gone, come) for seat in self.seats[number])
-
-    def _free_mib(self, seat: int, gone: int, come: int) -> int:
-        room = self.rooms[seat]
-        used_mib = sum(mib for bit, mib in room.going if not gone & bit) + sum(mib for bit, mib in room.coming if come & bit)
-        return room.free_mib - used_mib
+        rooms = [self.rooms[seat] for seat in self.seats[number]]
+        return all(needs_mib <= room.left_mib(gone, come) and (not threads or threads <= room.left_threads(gone, come)) for room in rooms)
 
     def starts_ms(self, starting: Iterable[int]) -> int:
         """From the first start of a batch to the last that is ready: one after the other on a GPU."""
@@ -142,7 +156,7 @@ def _in_the_way(world: Transition, replica: Replica, other: Replica, spare: Orde
         return True
     if replica.mig is not None:
         return other.mig in (None, replica.mig)
-    return {replica.mode, other.mode} != {"time_shared"}
+    return not may_be_neighbours([replica.mode, other.mode])
 
 
 def _room(
@@ -162,10 +176,15 @@ def _room(
     known_mib = world.room_mib.get(seat)
     unlimited = any(item.mig is not None or item.name in spare.moved for _, item in here)
     room_mib = 1 << 62 if unlimited else (known_mib or 0) + spare.extra_mib.get(seat, 0)
+    stays = [item for item in held if seat in seats_of(item)]
+    goes = [(1 << bit, item) for bit, item in enumerate(going) if seat in seats_of(item)]
     return _SeatRoom(
-        free_mib=room_mib - sum(taken_mib(item) for item in held if seat in seats_of(item)),
-        going=tuple((1 << bit, taken_mib(item)) for bit, item in enumerate(going) if seat in seats_of(item)),
+        free_mib=room_mib - sum(taken_mib(item) for item in stays),
+        going=tuple((bit, taken_mib(item)) for bit, item in goes),
         coming=tuple((bit, taken_mib(item)) for bit, item in here),
+        free_threads=ALL_THREADS - sum(item.threads for item in stays),
+        going_threads=tuple((bit, item.threads) for bit, item in goes if item.threads),
+        coming_threads=tuple((bit, item.threads) for bit, item in here if item.threads),
     )
 
 

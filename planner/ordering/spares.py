@@ -9,7 +9,7 @@ from planner.ordering.disturbance import Disturbance, in_ms
 from planner.ordering.order_puzzle import MOST_MOVERS, OrderSpare, connected, puzzle_of
 from planner.ordering.order_search import best_order
 from planner.outages import least_ready
-from planner.plan import Desired, Outage, Replica, State
+from planner.plan import Desired, Outage, Replica, State, may_be_neighbours
 from planner.repairs import Repairs
 from planner.transition import Transition, layouts_to_change, seats_of
 
@@ -85,7 +85,7 @@ def _memory(world: Transition, coming: Sequence[Replica]) -> set[tuple[int, tupl
     for replica in coming:
         for seat in seats_of(replica):
             here = [item for item in world.running() if seat in seats_of(item)]
-            if replica.mode != "time_shared" or {item.mode for item in here} - {"time_shared"}:
+            if not may_be_neighbours([replica.mode, *(item.mode for item in here)]):
                 continue
             needs_mib = replica.ledger.total_mib + replica.ledger.start_extra_mib + sum(item.ledger.total_mib for item in here)
             leavers = [item.ledger.total_mib for item in here if item.name in going][:4]

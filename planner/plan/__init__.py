@@ -9,7 +9,6 @@ from planner.plan.document import (
     Action,
     Desired,
     Drain,
-    GpuMode,
     GpuPlan,
     Ledger,
     MigPlace,
@@ -30,6 +29,7 @@ from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.extra_args import ExtraArg
 from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
 from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
+from planner.plan.gpu_modes import ALL_THREADS, GpuMode, SharedMode, is_shared, may_be_neighbours
 from planner.plan.json_files import DocumentError, desired_hash, plan_from_json, plan_hash, state_from_json, state_hash, to_json
 from planner.plan.planned_volume import PlannedVolume, VolumeWindow
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
@@ -43,6 +43,7 @@ from planner.plan.vllm_args import EngineArgs, LoraModule
 from planner.plan.workload_forecast import Attainment, NodeLoss, PlannedWindow, WorkloadForecast
 
 __all__ = [
+    "ALL_THREADS",
     "FRAGMENTATION",
     "SCHEMA_VERSION",
     "WORKLOAD_HEADER",
@@ -99,6 +100,7 @@ __all__ = [
     "RouterPlan",
     "Rules",
     "SetRoutes",
+    "SharedMode",
     "SharingSaving",
     "Sleep",
     "SleepLevel",
@@ -117,6 +119,8 @@ __all__ = [
     "gpu_facts",
     "gpu_look_up",
     "gpu_throughputs",
+    "is_shared",
+    "may_be_neighbours",
     "plan_from_json",
     "plan_hash",
     "state_from_json",

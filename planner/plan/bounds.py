@@ -28,6 +28,8 @@ PerSecond = Annotated[float, Field(ge=0, le=1e9)]
 Seconds = Annotated[float, Field(ge=0, le=1e7)]
 Money = Annotated[float, Field(ge=0, le=1e9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+# whole per cent, as NVIDIA's MPS takes them
+Percentage = Annotated[int, Field(ge=1, le=100)]
 # of the memory of a device that an engine asks for: nothing starts with nothing
 Utilization = Annotated[float, Field(gt=0, le=1)]
 # a change every second for 3,000 years

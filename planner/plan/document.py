@@ -26,6 +26,7 @@ from planner.plan.burst_parts import Burst
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
 from planner.plan.gpu_facts import GpuFacts
+from planner.plan.gpu_modes import GpuMode
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Explanation
@@ -37,8 +38,6 @@ from planner.plan.workload_forecast import NodeLoss, PlannedWindow, WorkloadFore
 from planner.risk import Risk
 
 SCHEMA_VERSION = 1
-
-GpuMode = Literal["free", "exclusive", "time_shared", "mig", "tensor_parallel"]
 
 
 class MigPlace(PlanPart):
@@ -78,6 +77,7 @@ class ReplicaForecast(PlanPart):
     provenance says what its step times rest on and how wide they are spread; empty in plans made before it was kept.
     ttft_s is that of the most urgent requests where it looks at priorities, and ttft_by_class_s has all of them, the most urgent first.
     active_fractions are the part of time in which it has work beside its neighbours, in each of the plan's windows (one where it has none).
+    bandwidth_fraction is what it draws of the GPU's memory bandwidth while it works, where it shares the GPU by MPS.
     """
 
     ttft_s: Seconds
@@ -88,6 +88,7 @@ class ReplicaForecast(PlanPart):
     active_fractions: tuple[Fraction, ...] = (1.0,)
     provenance: str = ""
     ttft_by_class_s: tuple[Seconds, ...] = Field(default=(), exclude_if=lambda times_s: not times_s)
+    bandwidth_fraction: Fraction = Field(default=0.0, exclude_if=lambda fraction: not fraction)
 
 
 class Replica(PlanPart):
@@ -128,6 +129,11 @@ class Replica(PlanPart):
     longer_of: LongPrompts | None = Field(default=None, exclude_if=lambda longer: longer is None)
     priorities: tuple[RequestPriority, ...] = Field(default=(), exclude_if=lambda priorities: not priorities)
     apart: tuple[WorkloadRoute, ...] = Field(default=(), exclude_if=lambda apart: not apart)
+
+    @property
+    def threads(self) -> int:
+        """Per cent of its GPU's threads that are its own by MPS; 0 where it does not share by MPS."""
+        return self.args.active_thread_percentage or 0
 
     @property
     def kv_grown_mib(self) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from planner.plan.bounds import KvBytes, PlanPart, Port, Some, Tokens, Utilization
+from planner.plan.bounds import KvBytes, Percentage, PlanPart, Port, Some, Tokens, Utilization
 from planner.plan.extra_args import ExtraArg
 from profiles.models import Architecture
 from profiles.settings import EngineSettings
@@ -30,7 +30,8 @@ class EngineArgs(PlanPart):
 
     kv_cache_memory_bytes is 0 for an encoder, which has no KV cache. hf_overrides is JSON. also_served_as are further values of
     --served-model-name: the engine answers to them too, and routes of these names may send it requests, but it has no part in them.
-    scheduling_policy: by order of arrival, or the most urgent requests first.
+    scheduling_policy: by order of arrival, or the most urgent requests first. active_thread_percentage is the part of the GPU's threads
+    that MPS lets it use (CUDA_MPS_ACTIVE_THREAD_PERCENTAGE); None for one that does not share its GPU by MPS.
     """
 
     model: str
@@ -58,6 +59,7 @@ class EngineArgs(PlanPart):
     extra_args: tuple[ExtraArg, ...] = ()
     also_served_as: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     scheduling_policy: SchedulingPolicy = Field(default="fcfs", exclude_if=lambda policy: policy == "fcfs")
+    active_thread_percentage: Percentage | None = Field(default=None, exclude_if=lambda percentage: percentage is None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,6 +78,7 @@ class EngineArgs(PlanPart):
             max_num_seqs=self.max_num_seqs,
             max_num_batched_tokens=self.max_num_batched_tokens,
             enforce_eager=self.enforce_eager,
+            active_thread_percentage=self.active_thread_percentage or 100,
             max_loras=self.max_loras or 0,
             max_lora_rank=self.max_lora_rank or 0,
             # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows

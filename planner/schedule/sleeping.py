@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 
-from planner.plan import Asleep, Desired, GpuPlan, ModelRules, NodePlan, Replica, SleepLevel, State
+from planner.plan import Asleep, Desired, GpuPlan, ModelRules, NodePlan, Replica, SleepLevel, State, may_be_neighbours
 from planner.sleep_costs import asleep_host_mib, asleep_mib
 from profiles.memory.host import host_needs
 
@@ -77,13 +77,22 @@ class _Found:
         for index in replica.gpus:
             here = self._here[replica.node, index]
             awake = [other for other in here if other.name not in self._levels]
-            if {replica.mode, *(other.mode for other in here)} != {"time_shared"} and here:
+            if here and not may_be_neighbours([replica.mode, *(other.mode for other in here)]):
                 return False
-            if any(not _bear(rules, self._desired, replica.served_name, other.served_name) for other in here):
+            if any(not self._bear(rules, replica, other) for other in here):
                 return False
             if self._free_mib(self._gpus[replica.node, index], here, awake) < asleep_mib(replica) or not _fits_host([*here, replica], node):
                 return False
         return True
+
+    def _bear(self, rules: dict[str, ModelRules], one: Replica, other: Replica) -> bool:
+        """Whether two replicas may be on one GPU; a fault of one ends all that share it by MPS, so never across teams there."""
+        if one.served_name == other.served_name:
+            return False
+        mine, theirs = rules[one.served_name], rules[other.served_name]
+        apart = other.served_name in mine.not_with or one.served_name in theirs.not_with
+        by_team = self._desired.rules.isolate_teams or one.mode == "mps"
+        return not apart and not (by_team and mine.team != theirs.team)
 
     def _is_kept(self, node: NodePlan) -> bool:
         """Whether the machine is there at all in this phase: one that is rented is given back when nobody needs it."""
@@ -144,15 +153,6 @@ class _Found:
                 "free_mib": gpu.free_mib - held_mib,
             }
         )
-
-
-def _bear(rules: dict[str, ModelRules], desired: Desired, one: str, other: str) -> bool:
-    """Whether two models may be on one GPU."""
-    if one == other:
-        return False
-    mine, theirs = rules[one], rules[other]
-    apart = other in mine.not_with or one in theirs.not_with
-    return not apart and not (desired.rules.isolate_teams and mine.team != theirs.team)
 
 
 def _fits_host(here: Sequence[Replica], node: NodePlan) -> bool:
