@@ -21,7 +21,7 @@ KV_BYTES = Ability("0.10.2", "cannot be given the size of its KV cache in bytes 
 # The V0 engine, the default before 0.8, takes all that is not free on the GPU for its own (vllm/worker/worker.py of 0.6).
 OWN_BUDGET = Ability("0.8", "counts what its neighbours hold of the GPU's memory as its own")
 # CUDA_VISIBLE_DEVICES=MIG-... ends in an error in versions up to 0.20 (reports to the vLLM project).
-MIG_BY_UUID = Ability("0.21", "crashes when its MIG instance is named by UUID, as the one way to give it one is")
+MIG_BY_UUID = Ability("0.21", "crashes when its device is named by UUID, as the one way to give it a MIG instance, or a GPU behind MPS, is")
 # POST /sleep takes mode=wait since 0.17 (vllm/entrypoints/serve/sleep/api_router.py); 0.16 does not look at it.
 SLEEP_MODE = Ability("0.17", "breaks off the requests in it when it is put to sleep")
 # The option tables: 0.18 is the first that has the flag.

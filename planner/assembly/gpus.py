@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
-from planner.plan import GpuMode, GpuPlan, MigPlace, NodePlan, Replica, State
+from planner.plan import GpuMode, GpuPlan, MigPlace, NodePlan, Replica, State, is_shared
 from planner.spec import FleetPool
 from profiles.gpu_types import GpuType
 from profiles.latency.interference import measured_factor
@@ -95,11 +95,12 @@ def _gpu(
 
 
 def interference(residents: Sequence[Replica], gpu_type: str, measurements: Measurements) -> Literal["none", "assumed", "measured"]:
-    """What is known of the time neighbours on a time-shared GPU cost each other: measured only if every pair of them was."""
-    if len(residents) < 2 or residents[0].mode != "time_shared":
+    """What is known of the time neighbours on a shared GPU cost each other: measured only if every pair of them was."""
+    mode = residents[0].mode if len(residents) > 1 else "exclusive"
+    if not is_shared(mode):
         return "none"
     known = all(
-        measured_factor(measurements, one.catalogue_model, other.catalogue_model, gpu_type, "time_shared") is not None
+        measured_factor(measurements, one.catalogue_model, other.catalogue_model, gpu_type, mode) is not None
         for one, other in combinations(residents, 2)
     )
     return "measured" if known else "assumed"

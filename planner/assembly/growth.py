@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.choice.beside import patterns_of
-from planner.plan import NodePlan, Replica, State
+from planner.plan import NodePlan, Replica, State, is_shared
 from planner.problem import Pattern, Placed, holdings_now
 from planner.sizing.blueprint import Blueprint, start_extra_mib
 from planner.sizing.candidates import MIB, Candidate, sized
@@ -47,7 +47,7 @@ def grow(blueprint: Blueprint, placed: Sequence[Placed], nodes: Mapping[str, tup
     running = _running(state)
     by_gpu: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     for index, (item, candidate) in enumerate(zip(blueprint.real(placed), found, strict=True)):
-        if candidate.mode == "time_shared":
+        if is_shared(candidate.mode):
             by_gpu[nodes[candidate.site.pool][item.node].name, item.gpus[0]].append(index)
     sizes = _Sizes(policy.burst_factor)
     for key, indexes in by_gpu.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from planner.assembly.naming import Seat, name_seats, seat_of
 from planner.plan import (
+    ALL_THREADS,
     Ledger,
     LongPrompts,
     MigPlace,
@@ -16,6 +17,7 @@ from planner.plan import (
     ReplicaForecast,
     RouterPlan,
     State,
+    may_be_neighbours,
 )
 from planner.plan.local_paths import is_local
 from planner.problem import Placed
@@ -61,15 +63,21 @@ def _beside(candidates: Sequence[Candidate], seats: Sequence[Seat], state: State
     """Seats where another engine runs than is wanted, and the one that is wanted has room to start beside it."""
     running = {seat_of(replica): replica for replica in state.replicas}
     used_mib: Counter[tuple[str, int]] = Counter()
+    used_threads: Counter[tuple[str, int]] = Counter()
     for replica in state.replicas:
         used_mib.update({(replica.node, gpu): replica.ledger.total_mib for gpu in replica.gpus})
+        used_threads.update({(replica.node, gpu): replica.threads for gpu in replica.gpus})
     for candidate, seat in zip(candidates, seats, strict=True):
         now = running.get(seat)
-        if now is None or (now.mode, gpu_mode(candidate)) != ("time_shared", "time_shared"):
+        if now is None or not may_be_neighbours([now.mode, gpu_mode(candidate)]):
             continue
         same = (now.engine_version, now.args) == (candidate.settings.engine_version, engine_args(candidate, seat.host, now.args.port))
         need_mib = max(candidate.ledger.total_mib, candidate.ledger.start_peak_mib)
-        if not same and all(used_mib[seat.node, gpu] + need_mib <= candidate.site.memory_mib(None) for gpu in seat.gpus):
+        threads = candidate.settings.active_thread_percentage if candidate.mode == "mps" else 0
+        if not same and all(
+            used_mib[seat.node, gpu] + need_mib <= candidate.site.memory_mib(None) and used_threads[seat.node, gpu] + threads <= ALL_THREADS
+            for gpu in seat.gpus
+        ):
             yield seat
 
 
@@ -157,4 +165,5 @@ def _forecast(candidate: Candidate, load: LoadForecast, expected: LoadForecast) 
         active_fractions=tuple(active_permille / 1000 for active_permille in candidate.active_permille),
         provenance=candidate.step.provenance,
         ttft_by_class_s=expected.ttft_by_class_s,
+        bandwidth_fraction=candidate.bandwidth_fraction,
     )

@@ -1,23 +1,23 @@
-"""What time-shared GPUs save against one GPU for each replica, those apart whose neighbours nobody measured together."""
+"""What shared GPUs save against one GPU for each replica, those apart whose neighbours nobody measured together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.plan import GpuPlan, PoolRules, Rules, SharingSaving
+from planner.plan import GpuPlan, PoolRules, Rules, SharingSaving, is_shared
 
 
 def sharing_saving(gpus: Sequence[GpuPlan], rules: Rules) -> SharingSaving:
     """GPUs and USD/h saved, counted from the GPUs of a plan and the prices of its pools: nothing is solved again.
 
-    A GPU with n time-shared replicas saves n - 1; they rest on the assumption unless every pair on it was measured. Of a rentable pool only
+    A GPU that n replicas share saves n - 1; they rest on the assumption unless every pair on it was measured. Of a rentable pool only
     whole nodes that would be rented beyond those paid now are money, of others every GPU is.
     """
     measured_gpus = assumed_gpus = 0
     measured_usd_per_h = assumed_usd_per_h = 0.0
     for pool in rules.pools:
         own = [gpu for gpu in gpus if gpu.pool == pool.name]
-        shared = [(gpu.interference, len(gpu.replicas) - 1) for gpu in own if gpu.mode == "time_shared" and len(gpu.replicas) > 1]
+        shared = [(gpu.interference, len(gpu.replicas) - 1) for gpu in own if is_shared(gpu.mode) and len(gpu.replicas) > 1]
         measured = sum(count for known, count in shared if known == "measured")
         both = sum(count for _, count in shared)
         measured_gpus += measured

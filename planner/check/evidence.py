@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from planner.plan import Desired, MeasuredMemory, Replica
+from planner.plan import Desired, MeasuredMemory, Replica, is_shared
 from profiles.memory.engine_constants import ByLayout, EngineConstants, constants_for
 
 # Fewer starts, or of fewer models, may only raise what is shipped (docs/profile.md).
@@ -87,5 +87,5 @@ def _shipped(item: MeasuredMemory) -> dict[str, float]:
 
 def _saved(desired: Desired, known: str) -> int:
     asleep = {item.name for item in desired.asleep}
-    shared = (gpu for gpu in desired.gpus if gpu.mode == "time_shared" and gpu.interference == known)
+    shared = (gpu for gpu in desired.gpus if is_shared(gpu.mode) and gpu.interference == known)
     return sum(max(0, len({*gpu.replicas} - asleep) - 1) for gpu in shared)

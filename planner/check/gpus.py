@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from planner.plan import Desired, GpuPlan, NodePlan, Replica
+from planner.plan import ALL_THREADS, Desired, GpuPlan, NodePlan, Replica, is_shared
 from planner.sleep_costs import as_asleep
 from profiles.gpu_types import GpuType
 from profiles.memory.host import host_needs
@@ -28,7 +28,7 @@ def gpu_problems(desired: Desired, gpu_type: Callable[[str], GpuType]) -> Iterat
         here = residents[gpu.node, gpu.index]
         if gpu.headroom_mib != desired.rules.headroom_mib:
             yield f"{where}: keeps {gpu.headroom_mib} MiB headroom, the policy says {desired.rules.headroom_mib} MiB"
-        if any(replica.mode == "time_shared" and replica.active_limit > desired.rules.max_active_residents for replica in here):
+        if any(is_shared(replica.mode) and replica.active_limit > desired.rules.max_active_residents for replica in here):
             yield f"{where}: replicas are sized for more than the {desired.rules.max_active_residents} active residents of the policy"
         yield from _sums(gpu, here, where)
         yield from _host(here, nodes.get(gpu.node), where)
@@ -36,8 +36,10 @@ def gpu_problems(desired: Desired, gpu_type: Callable[[str], GpuType]) -> Iterat
         if node is None or (node.pool, node.gpu_type) != (gpu.pool, gpu.gpu_type) or not 0 <= gpu.index < node.gpu_count:
             yield f"{where}: no node has such a GPU of type {gpu.gpu_type} in pool {gpu.pool}"
         yield from _gpu(gpu, here, gpu_type(gpu.gpu_type), where)
+        awake = [replica for replica in here if replica.name not in asleep]
         if gpu.mode != "mig":
-            yield from _active([replica for replica in here if replica.name not in asleep], where)
+            yield from _active(awake, where)
+        yield from _threads(here, awake, where)
 
 
 def _sums(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[str]:
@@ -93,7 +95,7 @@ def _whole(gpu: GpuPlan, residents: Sequence[Replica], where: str) -> Iterator[s
     start_mib = used_mib + max((replica.ledger.start_extra_mib for replica in residents), default=0)
     if used_mib + gpu.headroom_mib + gpu.taken_mib <= gpu.memory_mib < start_mib + gpu.headroom_mib + gpu.taken_mib:
         yield f"{where}: while a resident starts, {start_mib} MiB and {gpu.headroom_mib} MiB headroom are needed of {gpu.memory_mib} MiB"
-    if len(residents) > 1 and gpu.mode != "time_shared":
+    if len(residents) > 1 and not is_shared(gpu.mode):
         yield f"{where}: {len(residents)} residents on a GPU that is {gpu.mode}"
     if residents and gpu.mig_layout:
         yield f"{where}: is cut into MIG instances and used whole by {sorted(replica.name for replica in residents)}"
@@ -120,6 +122,19 @@ def _active(residents: Sequence[Replica], where: str) -> Iterator[str]:
         if sum(fractions) > allowed + RELATIVE_TOLERANCE:
             yield f"{where}: has {sum(fractions):.2f} active residents in window {window}, but they are sized for {allowed:g} at a time"
             return
+
+
+def _threads(residents: Sequence[Replica], awake: Sequence[Replica], where: str) -> Iterator[str]:
+    """Under MPS every engine has threads of its own, and what all draw of the memory's bandwidth while they work is there."""
+    for replica in residents:
+        if (replica.mode == "mps") != (replica.threads > 0):
+            yield f"{where}: {replica.name} is {replica.mode}, with {replica.threads} % of the threads by MPS"
+    threads = sum(replica.threads for replica in awake)
+    if threads > ALL_THREADS:
+        yield f"{where}: its residents have {threads} % of its threads together"
+    drawn_fraction = sum(replica.forecast.bandwidth_fraction for replica in awake if replica.mode == "mps")
+    if len(awake) > 1 and drawn_fraction > 1 + RELATIVE_TOLERANCE:
+        yield f"{where}: its residents draw {drawn_fraction:.1%} of its memory bandwidth together"
 
 
 def _layout(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) -> Iterator[str]:

@@ -72,16 +72,23 @@ def _places(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:
 
 def _neighbours(desired: Desired, models: dict[str, ModelRules], rules: Rules) -> Iterator[str]:
     residents: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    by_mps: set[tuple[str, int]] = set()
     for replica in desired.replicas:
         for index in replica.gpus:
             residents[replica.node, index].add(replica.served_name)
+            by_mps |= {(replica.node, index)} if replica.mode == "mps" else set()
     for (node, index), names in sorted(residents.items()):
         for one, other in combinations(sorted(names & models.keys()), 2):
             where = f"node {node}, GPU {index}"
             if other in models[one].not_with or one in models[other].not_with:
                 yield f"{where}: {one} may not share a GPU with {other} (not_with)"
-            if rules.isolate_teams and models[one].team != models[other].team:
-                yield f"{where}: {one} of team {models[one].team} shares it with {other} of team {models[other].team} (isolate_teams)"
+            if models[one].team == models[other].team:
+                continue
+            what = f"{where}: {one} of team {models[one].team} shares it with {other} of team {models[other].team}"
+            if rules.isolate_teams:
+                yield f"{what} (isolate_teams)"
+            elif (node, index) in by_mps:
+                yield f"{what} by MPS, where a fault of one ends both"
 
 
 def _apart(desired: Desired, models: dict[str, ModelRules]) -> Iterator[str]:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 
 from planner.explain.machine_limit import full_pools_apart
 from planner.explain.obstacle import Obstacle, left_unused
+from planner.plan import is_shared
 from planner.problem import Pattern, Pool, Problem, Shape, Solution, active_by_window, fits_layout
 from planner.sizing.activity import ANY
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.candidates import Candidate
 
 MIB_PER_GIB = 1024
+_WHOLE_PERMILLE = 1000
 
 # Kinds of GPUs that are looked at, the most frequent first: a reason names three constraints at most.
 MOST_PATTERNS = 24
@@ -110,6 +112,9 @@ def _kept_out(tried: _Try) -> Iterator[Obstacle]:
     elif modes == {"time_shared"}:
         yield from _memory(tried)
         yield from _active(tried)
+    elif modes == {"mps"}:
+        yield from _memory(tried)
+        yield from _threads(tried)
     else:
         yield from _alone(tried)
 
@@ -123,7 +128,10 @@ def _rules(tried: _Try) -> Iterator[Obstacle]:
     if apart:
         yield Obstacle("rules", f"it may not share a GPU with {', '.join(apart)} (not_with)", "drop not_with")
     if {shape.colocation_class for shape in tried.residents} != {tried.shape.colocation_class}:
-        yield Obstacle("rules", f"{tried.names} belong to another team (policy.isolate_teams)", "lift policy.isolate_teams")
+        if tried.shape.mode == "mps":
+            yield Obstacle("rules", f"{tried.names} belong to another team, and a fault of one ends all that share a GPU by MPS")
+        else:
+            yield Obstacle("rules", f"{tried.names} belong to another team (policy.isolate_teams)", "lift policy.isolate_teams")
 
 
 def _host(tried: _Try) -> Iterator[Obstacle]:
@@ -151,7 +159,7 @@ def _alone(tried: _Try) -> Iterator[Obstacle]:
     """One of the two has the GPU alone: because no sharing is allowed, one cannot share, or what both could share does not hold them."""
     shared = _shared_shapes(tried, tried.shape.demand)
     others = _shared_shapes(tried, tried.residents[0].demand)
-    if tried.pool.max_active_residents == 1 and "time_shared" in tried.blueprint.pools[tried.pattern.pool].sharing:
+    if tried.pool.max_active_residents == 1 and any(map(is_shared, tried.blueprint.pools[tried.pattern.pool].sharing)):
         yield Obstacle("policy", f"{tried.names} runs alone, because policy.max_active_residents is 1", "raise policy.max_active_residents")
     elif not shared:
         yield _cannot_share(tried, tried.new, f"it cannot share a GPU with {tried.names}")
@@ -166,15 +174,16 @@ def _alone(tried: _Try) -> Iterator[Obstacle]:
             )
             for other in others
             for new in shared
+            if tried.problem.shapes[other].mode == tried.problem.shapes[new].mode
         ]
-        fewest = min((list(_kept_out(pair)) for pair in pairs), key=len)
+        fewest = min((list(_kept_out(pair)) for pair in pairs), key=len, default=[])
         yield from fewest or [_too_small_a_share(tried, others)]
 
 
 def _shared_shapes(tried: _Try, demand: int) -> list[int]:
     """Shapes of a demand that share GPUs of the pool."""
     shapes = enumerate(tried.problem.shapes)
-    return [i for i, shape in shapes if (shape.demand, shape.pool, shape.mode) == (demand, tried.pattern.pool, "time_shared")]
+    return [i for i, shape in shapes if (shape.demand, shape.pool) == (demand, tried.pattern.pool) and is_shared(shape.mode)]
 
 
 def _cannot_share(tried: _Try, index: int, text: str) -> Obstacle:
@@ -183,7 +192,7 @@ def _cannot_share(tried: _Try, index: int, text: str) -> Obstacle:
     if candidate.gpus > 1:
         return Obstacle("alone", f"{text}: a block of {candidate.gpus} GPUs is not shared")
     refusals = tried.blueprint.refusals.get(candidate.group.name, ())
-    reason = next((item.reason for item in refusals if (item.mode, item.pool) == ("time_shared", candidate.site.pool)), "")
+    reason = next((item.reason for item in refusals if is_shared(item.mode) and item.pool == candidate.site.pool), "")
     if not reason:
         return Obstacle("alone", f"{text}: the pool does not share GPUs", "allow time_shared in sharing of the pool")
     lever = f"relax slo of {candidate.group.name}" if "the goal is" in reason else ""
@@ -222,6 +231,24 @@ def _memory(tried: _Try) -> Iterator[Obstacle]:
             f"memory is the limit: a replica takes {own_mib / MIB_PER_GIB:.1f} GiB, {tried.free_gib} beside {tried.names}",
             "lower max_model_len, quantise",
         )
+
+
+def _threads(tried: _Try) -> Iterator[Obstacle]:
+    """Under MPS all residents have threads of their own, and draw memory bandwidth while they work."""
+    shapes = [*tried.residents, tried.shape]
+    most = min(tried.pool.max_active_residents, *(shape.max_residents for shape in shapes))
+    if len(shapes) > most:
+        yield Obstacle("policy", f"at most {most} replicas share a GPU by MPS, as {tried.names} do", "raise policy.max_active_residents")
+    for what, taken_permille, own_permille in (
+        ("threads", sum(shape.compute_permille for shape in tried.residents), tried.shape.compute_permille),
+        ("memory bandwidth", sum(shape.bandwidth_permille for shape in tried.residents), tried.shape.bandwidth_permille),
+    ):
+        if taken_permille + own_permille > _WHOLE_PERMILLE:
+            yield Obstacle(
+                "share",
+                f"{what} under MPS are the limit: a replica takes {own_permille / 10:g} %, {tried.names} {taken_permille / 10:g} %",
+                f"relax slo of {tried.candidate(tried.new).group.name}",
+            )
 
 
 def _active(tried: _Try) -> Iterator[Obstacle]:

@@ -58,6 +58,9 @@ def gpu_fraction_of(blueprint: Blueprint, index: int) -> float:
     if candidate.mig is not None:
         gpu = candidate.site.gpu
         return max(candidate.mig.memory_slices / gpu.mig_memory_slices, candidate.mig.compute_slices / gpu.mig_compute_slices)
+    if shape.mode == "mps":
+        rows = (shape.memory_mib / pool.memory_mib, shape.compute_permille / 1000, shape.bandwidth_permille / 1000, 1 / shape.max_residents)
+        return float(max(rows))
     active_fraction = active_fraction_of(pool, [shape])
     compute_fraction: float = max(*candidate.compute_permille, shape.bandwidth_permille) / pool.compute_limit_permille
     return max(shape.memory_mib / pool.memory_mib, active_fraction, compute_fraction)

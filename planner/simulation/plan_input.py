@@ -160,6 +160,7 @@ def _engine(replica: Replica, gpu: GpuType, architecture: Architecture, measurem
         step_time=predict(architecture, gpu, settings, mig, measurements),
         gpu_key=_gpu_key(replica),
         kv_mib=replica.ledger.kv_mib,
+        own_threads=replica.mode == "mps",
     )
 
 

@@ -13,7 +13,8 @@ class SharedCompute:
     """One unit of compute (a GPU, a MIG slice or a tensor-parallel block) in the limit of short time slices.
 
     With n engines active each progresses at 1/n of full speed, at 1/(n * interference_factor) where n > 1: the factor stands for
-    context switches and for caches and memory bandwidth lost to neighbours (1.0: none). Shares change at the instant an engine comes or
+    context switches and for caches and memory bandwidth lost to neighbours (1.0: none). Engines with threads of their own (MPS) take no
+    turns: only the factor slows them, and their full speed is that of their threads. Shares change at the instant an engine comes or
     goes. Engines are numbers; times and work are seconds, work at full speed.
 
     What an engine gets, every active one gets: one clock, the service attained, runs for all of them at the common speed and restarts when
@@ -25,6 +26,7 @@ class SharedCompute:
         "_bends",
         "_ends_at_s",
         "_interference_factor",
+        "_own_threads",
         "_since_s",
         "_started_at_s",
         "busy_from_s",
@@ -34,11 +36,12 @@ class SharedCompute:
         "next_s",
     )
 
-    def __init__(self, interference_factor: float) -> None:
+    def __init__(self, interference_factor: float, *, own_threads: bool = False) -> None:
         """Start idle at time 0. Raises ValueError for a factor below 1."""
         if not interference_factor >= 1.0:
             raise ValueError(f"interference_factor is {interference_factor}; neighbours never speed an engine up, give 1.0 or more")
         self._interference_factor = interference_factor
+        self._own_threads = own_threads
         # By engine, in attained service.
         self._started_at_s: dict[int, float] = {}
         self._ends_at_s: dict[int, float] = {}
@@ -123,7 +126,9 @@ class SharedCompute:
 
     def _slowdown(self) -> float:
         active = len(self._ends_at_s)
-        return 1.0 if active == 1 else active * self._interference_factor
+        if active == 1:
+            return 1.0
+        return self._interference_factor if self._own_threads else active * self._interference_factor
 
     def _foresee(self) -> None:
         ends_at_s = self._ends_at_s

@@ -18,7 +18,8 @@ Longer = Mapping[str, tuple[int, str]]
 @dataclass(frozen=True, slots=True)
 class SimulatedEngine:
     """One engine. Engines with the same gpu_key share that compute in equal slices; an exclusive GPU, a MIG slice or a tensor-parallel
-    block is a key of its own. kv_mib is the memory of its KV pool on one GPU and only weighs means over a GPU's engines.
+    block is a key of its own. kv_mib is the memory of its KV pool on one GPU and only weighs means over a GPU's engines. own_threads: it
+    and its neighbours share by MPS, each with threads of its own, so that all work at once; its step time is that of its threads.
     """
 
     name: str
@@ -26,6 +27,7 @@ class SimulatedEngine:
     step_time: StepTime
     gpu_key: str
     kv_mib: int
+    own_threads: bool = False
 
 
 @dataclass(frozen=True, slots=True)

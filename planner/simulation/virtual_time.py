@@ -50,7 +50,8 @@ def simulate(
     step_quantile gives every step that quantile instead (0.9 is a slow run). interference_factor slows engines with active neighbours
     beyond their equal share. Steps that are bound to be alike pass as one event; one_by_one makes an event of each, for the same result up
     to rounding in many times the time.
-    Raises ValueError for duplicate engine names, for routes or engines that name what is not there, and for arrivals before 0 s.
+    Raises ValueError for duplicate engine names, for routes or engines that name what is not there, for arrivals before 0 s,
+    and for a GPU that some share by turns and others by threads.
     """
     _check(engines, gpus, requests, routes)
     spreads = [StepSpread(engine.step_time, engine.name, seed, step_quantile) for engine in engines]
@@ -78,7 +79,8 @@ class _World:
         interference_factor: float,
     ) -> None:
         self.compute_index = {key: index for index, key in enumerate(dict.fromkeys(engine.spec.gpu_key for engine in engines))}
-        self.computes = [SharedCompute(interference_factor) for _ in self.compute_index]
+        own_threads = _with_own_threads([engine.spec for engine in engines])
+        self.computes = [SharedCompute(interference_factor, own_threads=key in own_threads) for key in self.compute_index]
         self._engines = engines
         self._compute_of = [self.compute_index[engine.spec.gpu_key] for engine in engines]
         self._by_name = {engine.spec.name: index for index, engine in enumerate(engines)}
@@ -186,6 +188,15 @@ class _World:
             tpot_s=(self._last_s[index] - self._first_s[index]) / intervals if served and intervals else None,
             error=self._errors[index],
         )
+
+
+def _with_own_threads(engines: Sequence[SimulatedEngine]) -> frozenset[str]:
+    """Keys of the GPUs that engines share by MPS. Raises ValueError for one that others share by turns."""
+    found = frozenset(engine.gpu_key for engine in engines if engine.own_threads)
+    for engine in engines:
+        if engine.gpu_key in found and not engine.own_threads:
+            raise ValueError(f"engine {engine.name} shares {engine.gpu_key} by turns, others there have threads of their own")
+    return found
 
 
 def _check(engines: Sequence[SimulatedEngine], gpus: Sequence[SimulatedGpu], requests: Sequence[SimulatedRequest], routes: Routes) -> None:

@@ -90,7 +90,7 @@ def build(
             if group.allows(part.pool.name):
                 key = (part.pool.name, part.taken_mib)
                 if key not in offers:
-                    site = replace(sites[index], interference_factor=neighbours.interference_factor(group, part.pool))
+                    site = replace(sites[index], interference_factors=neighbours.interference_factors(group, part.pool))
                     offers[key], bad = _offers(group, part.pool, site, sizing, find)
                     refused[group.name].extend(bad)
                 found.extend((candidate, index) for candidate in offers[key] if candidate.gpus <= part.gpus_per_node)
@@ -221,18 +221,25 @@ def _shape(candidate: Candidate, demand: int, pool: int, policy: Policy) -> Shap
         capacity_microrps=microrps,
         gpus=candidate.gpus,
         mig_profile=candidate.mig.name if candidate.mig else None,
-        # of time-shared ones the rule on activities says more
-        compute_permille=0 if candidate.mode == "time_shared" else 1000,
+        compute_permille=_compute_permille(candidate),
+        bandwidth_permille=math.ceil(1000 * candidate.bandwidth_fraction),
         active_permille=_as_few(candidate.active_permille),
         max_residents=candidate.limit.max_residents,
         active_limit_permille=math.floor(1000 * candidate.limit.active_limit),
         host_cores=host_cores,
         host_memory_mib=host_memory_mib,
-        # those without a team are one more team
-        colocation_class=candidate.group.team or "" if policy.isolate_teams else "",
+        # those without a team are one more team; a fault of one engine ends all that share its GPU by MPS
+        colocation_class=candidate.group.team or "" if policy.isolate_teams or candidate.mode == "mps" else "",
         start_extra_mib=start_extra_mib(candidate),
         weights_mib=candidate.ledger.weights_mib,
     )
+
+
+def _compute_permille(candidate: Candidate) -> int:
+    """Under MPS its threads; of time-shared ones the rule on activities says more."""
+    if candidate.mode == "mps":
+        return 10 * candidate.settings.active_thread_percentage
+    return 0 if candidate.mode == "time_shared" else 1000
 
 
 def _as_few(by_window: tuple[int, ...]) -> tuple[int, ...]:
@@ -252,6 +259,12 @@ def _beside(candidate: Candidate) -> str:
     return f"active {candidate.limit.active_limit:g} {among}".strip()
 
 
+def _how(candidate: Candidate) -> str:
+    if candidate.mode == "mps":
+        return f"{candidate.settings.active_thread_percentage} % of threads"
+    return _beside(candidate) if candidate.mode == "time_shared" else f"{candidate.gpus} GPU"
+
+
 def _shape_name(candidate: Candidate) -> str:
-    how = candidate.mig.name if candidate.mig else _beside(candidate) if candidate.mode == "time_shared" else f"{candidate.gpus} GPU"
+    how = candidate.mig.name if candidate.mig else _how(candidate)
     return f"{candidate.group.name} on {candidate.site.pool}, {how}, {candidate.capacity_rps:.4g}/s"

@@ -7,14 +7,16 @@ capacity is the largest rate whose predicted latency at the sizing quantile meet
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from planner.plan import Refusal
+from planner.plan import ALL_THREADS, Refusal
 from planner.sizing.activity import ALONE, RatesBeside, SharingLimit
 from planner.sizing.engine_beside import EngineBeside
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.kv_steps import stepped_bytes
 from planner.sizing.sites import Site
+from planner.sizing.threads import beside_threads, drawn_fraction, parts_rps
 from planner.sizing.time_shared import activities, mean_active, splits
 from planner.sizing.ways_to_run import TRICKLE_RPS, Sizing, Variant, variant_of, ways
 from planner.spec.fleet import Sharing
@@ -42,7 +44,7 @@ class Candidate:
 
     whole is the variant before the size of the KV pool limits its max_num_seqs. Steps are taken to be slower times as long as they are
     known to be. utilization_fraction is the --gpu-memory-utilization of an engine that runs and was started with another one than its
-    ledger gives.
+    ledger gives. bandwidth_fraction is what one under MPS draws of the memory's bandwidth while it works.
     """
 
     group: ServiceGroup
@@ -62,6 +64,7 @@ class Candidate:
     compute_permille: tuple[int, ...]
     whole: Variant
     utilization_fraction: float | None = None
+    bandwidth_fraction: float = 0.0
 
     @property
     def gpus(self) -> int:
@@ -101,18 +104,60 @@ def candidates(group: ServiceGroup, site: Site, sizing: Sizing) -> tuple[tuple[C
         try:
             _check_version(settings, mig)
             variant = variant_of(way, group, site, sizing)
-            found.extend(_time_shared(variant) if mode == "time_shared" else [_alone(variant)])
+            found.extend(_of_mode(variant))
         except UnsupportedError as error:
             where = f"{site.pool} {mig.name}" if mig else site.pool
             refused.append(Refusal(pool=where, mode=mode, gpus=settings.tensor_parallel_size, reason=str(error)))
-    return tuple(found), tuple(refused)
+    return _with_fewest_threads(found), _of_most_threads(found, refused)
 
 
 def _check_version(settings: EngineSettings, mig: MigProfile | None) -> None:
-    """UnsupportedError for an engine too old to run in MIG instances."""
-    reason = lacking(settings.engine_version, MIG_BY_UUID) if mig is not None else None
+    """UnsupportedError for an engine too old to run on a device named by its UUID: a MIG instance, or a GPU behind MPS."""
+    named = mig is not None or settings.active_thread_percentage < ALL_THREADS
+    reason = lacking(settings.engine_version, MIG_BY_UUID) if named else None
     if reason is not None:
         raise UnsupportedError(reason)
+
+
+def _of_mode(variant: Variant) -> list[Candidate]:
+    if variant.mode == "mps":
+        return _by_threads(variant)
+    return _time_shared(variant) if variant.mode == "time_shared" else [_alone(variant)]
+
+
+def _by_threads(variant: Variant) -> list[Candidate]:
+    """Replicas with these threads for parts of the demand, with just the KV cache that each part needs, in steps."""
+    room_bytes, engine = kv_room_bytes(variant), EngineBeside(variant)
+    found = []
+    for rate_rps in parts_rps(variant, largest_rate(variant, 1, room_bytes)):
+        need_bytes = engine.kv_need_bytes(rate_rps, 1)
+        if need_bytes is not None and need_bytes <= room_bytes:
+            kv_bytes = stepped_bytes(max(variant.min_kv_bytes, need_bytes), room_bytes)
+            found.append(sized(variant, beside_threads(variant.site), kv_bytes, rate_rps))
+    if not found:
+        raise UnsupportedError(variant.slo_reason(1))
+    return found
+
+
+def _with_fewest_threads(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Of replicas under MPS that carry as much with the same settings those with the fewest threads: more of them serve nobody."""
+    fewest: dict[tuple[EngineSettings, float], int] = {}
+    for item in found:
+        if item.mode == "mps":
+            key, threads = _whatever_threads(item), item.settings.active_thread_percentage
+            fewest[key] = min(threads, fewest.get(key, threads))
+    return tuple(item for item in found if item.mode != "mps" or item.settings.active_thread_percentage == fewest[_whatever_threads(item)])
+
+
+def _whatever_threads(candidate: Candidate) -> tuple[EngineSettings, float]:
+    return replace(candidate.whole.settings, active_thread_percentage=ALL_THREADS), candidate.capacity_rps
+
+
+def _of_most_threads(found: Sequence[Candidate], refused: Sequence[Refusal]) -> tuple[Refusal, ...]:
+    """Without what few threads are too few for: where none are enough, what is said of the most of them; nothing where some are."""
+    by_threads = [refusal for refusal in refused if refusal.mode == "mps"]
+    kept = [] if any(item.mode == "mps" for item in found) else by_threads[-1:]
+    return (*(refusal for refusal in refused if refusal.mode != "mps"), *kept)
 
 
 def _alone(variant: Variant) -> Candidate:
@@ -190,6 +235,7 @@ def sized(whole: Variant, limit: SharingLimit, kv_bytes: int, rate_rps: float, r
     else:
         every = (1000,) * len(variant.group.windows_rps)
         active_permille, compute_permille, active_at_worst, active_in_mean = every, every, 1, 1.0
+    bandwidth_fraction = drawn_fraction(variant, rate_rps) if variant.mode == "mps" else 0.0
     return Candidate(
         group=variant.group,
         site=variant.site,
@@ -207,4 +253,5 @@ def sized(whole: Variant, limit: SharingLimit, kv_bytes: int, rate_rps: float, r
         active_permille=active_permille,
         compute_permille=compute_permille,
         whole=whole,
+        bandwidth_fraction=bandwidth_fraction,
     )

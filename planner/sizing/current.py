@@ -33,7 +33,7 @@ class Grounds:
         group = next((group for group in self.groups if group.name == replica.served_name), None)
         if group is None or not group.allows(part.pool.name):
             return ()
-        site = replace(self.sites[index], interference_factor=self.neighbours.interference_factor(group, part.pool))
+        site = replace(self.sites[index], interference_factors=self.neighbours.interference_factors(group, part.pool))
         found = as_it_runs(replica, group, site, self.sizing, count)
         return tuple(item for item in found if too_much_for_host(item, part.pool) is None and item.gpus <= part.gpus_per_node)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.plan import EngineArgs, ExtraArg, GpuMode, LoraModule
+from planner.plan import EngineArgs, ExtraArg, GpuMode, LoraModule, is_shared
 from planner.sizing.candidates import Candidate
 
 # --gpu-memory-utilization is rendered with this many digits, rounded down: the engine refuses to start when this part of the GPU is
@@ -24,7 +24,7 @@ def starts_with(candidate: Candidate, utilization_fraction: float) -> bool:
     ledgers. The other half remains for neighbours that take more than their ledgers.
     """
     site, ledger = candidate.site, candidate.ledger
-    free_mib = ledger.total_mib + site.headroom_mib // 2 if candidate.mode == "time_shared" else site.memory_mib(candidate.mig)
+    free_mib = ledger.total_mib + site.headroom_mib // 2 if is_shared(candidate.mode) else site.memory_mib(candidate.mig)
     return utilization_fraction * _device_mib(candidate) + ledger.context_mib <= free_mib
 
 
@@ -65,5 +65,6 @@ def engine_args(candidate: Candidate, host: str, port: int) -> EngineArgs:
         runner="pooling" if group.model.pooling else None,
         also_served_as=(group.longer_of.served_name,) if group.longer_of is not None else tuple({item.model for item in group.apart}),
         scheduling_policy="priority" if group.priorities else "fcfs",
+        active_thread_percentage=settings.active_thread_percentage if candidate.mode == "mps" else None,
         hf_overrides=(group.model.architecture.hf_overrides or None) if group.model.pooling else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.plan import is_shared
 from planner.sizing.candidates import Candidate
 from planner.sizing.kv_steps import stepped_bytes
 from profiles.memory.kv import has_cache, kv_bytes_for_tokens
@@ -15,7 +16,7 @@ def floor_bytes(candidate: Candidate, planned_rps: float) -> int:
     whole = candidate.whole
     if not has_cache(candidate.group.model.architecture):
         return 0
-    rate_rps = candidate.capacity_rps if candidate.mode == "time_shared" else planned_rps
+    rate_rps = candidate.capacity_rps if is_shared(candidate.mode) else planned_rps
     need_bytes = whole.kv_need_bytes(rate_rps, candidate.mean_active) or candidate.kv_bytes
     return min(candidate.kv_bytes, stepped_bytes(max(whole.min_kv_bytes, need_bytes), candidate.kv_bytes))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import get_args
 
+from planner.plan import SharedMode
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
 from planner.spec import Fleet, FleetPool
@@ -21,14 +23,15 @@ class Neighbours:
         self._indexes = {group.name: i for i, group in enumerate(groups)}
         self._apart = _apart(groups)
         self._models_on = {pool.name: Counter(_model(group) for group in groups if group.allows(pool.name)) for pool in fleet.pools}
-        self._factors: dict[tuple[str, str, tuple[str, ...]], float] = {}
+        self._factors: dict[tuple[str, str, tuple[str, ...]], dict[SharedMode, float]] = {}
 
     def apart_from(self, group: ServiceGroup) -> frozenset[int]:
         """Indexes of the groups that may not share a GPU with it, whichever of the two says so."""
         return frozenset(sorted(self._indexes[name] for name in self._apart[group.name]))
 
-    def interference_factor(self, group: ServiceGroup, pool: FleetPool) -> float:
-        """The worst that any group which may become its neighbour costs a group: measured where the pair was, else assumed.
+    def interference_factors(self, group: ServiceGroup, pool: FleetPool) -> dict[SharedMode, float]:
+        """The worst that any group which may become its neighbour costs a group, by how they share: measured where the pair was, else
+        assumed.
 
         A replica is sized before its neighbours are known, so it is sized for all there can be.
         """
@@ -39,8 +42,10 @@ class Neighbours:
         models = tuple(sorted(model for model, count in others.items() if count > 0))
         key = (_model(group), pool.gpu.name, models)
         if key not in self._factors:
-            found = group_factor(self._measurements, _model(group), models, pool.gpu.name, "time_shared", ASSUMED_INTERFERENCE_FACTOR)
-            self._factors[key] = found[0]
+            self._factors[key] = {
+                mode: group_factor(self._measurements, _model(group), models, pool.gpu.name, mode, ASSUMED_INTERFERENCE_FACTOR)[0]
+                for mode in get_args(SharedMode)
+            }
         return self._factors[key]
 
 

@@ -6,12 +6,13 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 
-from planner.plan import Replica
+from planner.plan import ALL_THREADS, Replica
 from planner.sizing.activity import ALONE, RatesBeside, SharingLimit, sharing_limits
 from planner.sizing.candidates import Candidate, kv_room_bytes, largest_rate, sized
 from planner.sizing.engine_args import engine_args, gpu_mode, starts_with
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
+from planner.sizing.threads import beside_threads, parts_rps
 from planner.sizing.time_shared import borne, largest_borne_rps, mean_active, splits
 from planner.sizing.together import loosest_first
 from planner.sizing.ways_to_run import Sizing, Variant, variant_of, ways
@@ -33,6 +34,8 @@ def as_it_runs(replica: Replica, group: ServiceGroup, site: Site, sizing: Sizing
         _, settings, mig = way
         profile = mig.name if mig else None
         if settings.tensor_parallel_size != replica.args.tensor_parallel_size or profile != (replica.mig.profile if replica.mig else None):
+            continue
+        if settings.active_thread_percentage != (replica.args.active_thread_percentage or ALL_THREADS):
             continue
         with suppress(UnsupportedError):
             found += _sizes(variant_of(way, group, site, sizing), replica, count)
@@ -62,6 +65,10 @@ def _sizes(variant: Variant, replica: Replica, count: int) -> list[Candidate]:
         return []
     if variant.mode == "time_shared":
         made = [sized(variant, limit, kv_bytes, rate_rps) for rate_rps, limit in _rates(variant, replica, count, room_bytes)]
+    elif variant.mode == "mps":
+        made = [
+            sized(variant, beside_threads(variant.site), kv_bytes, rate_rps) for rate_rps in _rates_by_threads(variant, kv_bytes, count)
+        ]
     else:
         made = [sized(variant, ALONE, kv_bytes, largest_rate(variant, 1, kv_bytes))]
     started = [_as_started(candidate, replica) for candidate in made]
@@ -86,6 +93,13 @@ def _rates(variant: Variant, replica: Replica, count: int, room_bytes: int) -> l
         return fitting
     own = SharingLimit(replica.max_residents, replica.active_limit)
     return [(largest_borne_rps(beside, own, kv_bytes), own)]
+
+
+def _rates_by_threads(variant: Variant, kv_bytes: int, count: int) -> list[float]:
+    """Parts of the demand that the engine's threads and pool hold; where none is, the largest rate."""
+    largest_rps, own_rps = largest_rate(variant, 1, kv_bytes), variant.group.peak_rps / count
+    rates = [*parts_rps(variant, largest_rps), *([own_rps] if own_rps <= largest_rps else [])]
+    return list(dict.fromkeys(rates)) or [largest_rps]
 
 
 def with_its_pool(candidate: Candidate, replica: Replica) -> Candidate | None:

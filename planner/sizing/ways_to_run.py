@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from planner.plan import is_shared
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.sites import Site
 from planner.spec.fleet import Sharing
@@ -26,6 +27,9 @@ RATE_RATIO = 1.002
 
 # One request in a hundred thousand seconds: the latency of an unloaded engine.
 TRICKLE_RPS = 1e-5
+
+# Parts of a GPU's threads that MPS may give a replica, in per cent. Each makes the solvers' problem larger; several of them add up to 100.
+THREAD_PERCENTAGES = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90)
 
 # How a replica uses GPUs, its settings, and its MIG profile.
 WayToRun = tuple[Sharing, EngineSettings, MigProfile | None]
@@ -49,14 +53,16 @@ class Sizing:
 def variant_of(way: WayToRun, group: ServiceGroup, site: Site, sizing: Sizing) -> Variant:
     """A way with its step times; UnsupportedError when the engine or GPU cannot do it."""
     mode, settings, mig = way
-    step = _at_band(predict(group.model.architecture, site.gpu, settings, mig, sizing.measurements), sizing.step_quantile)
-    if mode == "time_shared":
-        step = step.slower(site.interference_factor)
+    predicted = predict(group.model.architecture, site.gpu, settings, mig, sizing.measurements)
+    step = _at_band(predicted, sizing.step_quantile)
+    if is_shared(mode):
+        step = step.slower(site.interference_factor(mode))
     if group.name in sizing.slower:
         step = step.slower(sizing.slower[group.name])
     measured = measured_constants(sizing.measurements, site.gpu, settings)
     parts = _parts(group, site, settings, measured)
-    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured, parts, sizing.slower.get(group.name, 1.0))
+    slower = sizing.slower.get(group.name, 1.0)
+    return Variant(group, site, mode, settings, mig, step, sizing.quantile, measured, parts, slower, _at_band(predicted, 0.5))
 
 
 def _parts(group: ServiceGroup, site: Site, settings: EngineSettings, measured: MeasuredConstants | None) -> tuple[MemoryParts, ...]:
@@ -83,6 +89,9 @@ def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterato
         return
     if "time_shared" in site.modes and site.max_active_residents > 1:
         yield "time_shared", single, None
+    if "mps" in site.modes and site.max_active_residents > 1:
+        for percentage in THREAD_PERCENTAGES:
+            yield "mps", replace(single, active_thread_percentage=percentage), None
     if "mig" in site.modes:
         for profile in site.mig_profiles:
             yield "mig", single, profile
@@ -92,7 +101,7 @@ def _modes(group: ServiceGroup, site: Site, settings: EngineSettings) -> Iterato
 class Variant:
     """A group on a site in one mode, before its size is chosen; its steps are taken to be slower times as long as they are known to be.
 
-    parts is its memory but for the KV pool, by pipeline stage.
+    parts is its memory but for the KV pool, by pipeline stage. median are its steps at the middle of their band, beside nobody.
     """
 
     group: ServiceGroup
@@ -104,7 +113,8 @@ class Variant:
     quantile: float
     measured: MeasuredConstants | None
     parts: tuple[MemoryParts, ...]
-    slower: float = 1.0
+    slower: float
+    median: StepTime
 
     def load(self, rate_rps: float, level: float, quantile: float | None = None) -> LoadForecast | None:
         """Latency (at the sizing quantile, or another) and load at a rate while so many residents are active."""
@@ -186,6 +196,8 @@ class Variant:
         """Why not even a trickle of requests meets the SLO when `level` residents are active."""
         best = self.load(TRICKLE_RPS, level)
         share = f"at 1/{level} of the GPU" if level > 1 else "alone"
+        if self.mode == "mps":
+            share = f"with {self.settings.active_thread_percentage} % of the threads"
         if best is None:
             return f"cannot finish even one request at a time {share}"
         slo = self.group.slo

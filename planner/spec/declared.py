@@ -31,7 +31,6 @@ from planner.spec.field_types import (
     Text,
     Whole,
     mig_word,
-    sharing_word,
     version,
 )
 from planner.spec.fleet import Link, MigMode, Ownership, Sharing
@@ -101,9 +100,9 @@ class DeclaredPool(Declared):
         description="The MIG profiles on every GPU when mig is fixed, in any order. Default: none; required with mig: fixed.",
         examples=[["3g.40gb", "4g.40gb"]],
     )
-    sharing: Annotated[tuple[Annotated[Sharing, sharing_word], ...], Field(min_length=1)] | None = Field(
+    sharing: Annotated[tuple[Sharing, ...], Field(min_length=1)] | None = Field(
         None,
-        description="Sharing modes that the plan may choose: exclusive, time_shared, mig. Default: [exclusive, time_shared]; "
+        description="Sharing modes that the plan may choose: exclusive, time_shared, mps, mig. Default: [exclusive, time_shared]; "
         "[mig] if mig is not off.",
     )
     ownership: Ownership = Field(

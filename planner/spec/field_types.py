@@ -112,12 +112,6 @@ def _mig_word(value: Any) -> Any:  # noqa: ANN401 - whatever stands in the file
     return value
 
 
-def _sharing_word(value: Any) -> Any:  # noqa: ANN401 - as above
-    if value == "mps":
-        raise ValueError("'mps' is not supported yet; write exclusive, time_shared or mig")
-    return value
-
-
 def _version(value: object) -> object:
     if value != "1":
         raise ValueError(f"{str(value)[:20]!r} is not a version this ullage reads; write 1")
@@ -174,5 +168,4 @@ PoolName = Annotated[str, AfterValidator(_pool)]
 ModelName = Annotated[str, AfterValidator(_model)]
 Neighbour = Annotated[str, AfterValidator(_neighbour)]
 mig_word = BeforeValidator(_mig_word)
-sharing_word = BeforeValidator(_sharing_word)
 version = BeforeValidator(_version)

@@ -25,7 +25,7 @@ from profiles.store.measurements import Measurements
 Link = Literal["nvswitch", "pairs", "pcie"]
 MigMode = Literal["off", "repartition", "fixed"]
 Ownership = Literal["owned", "rentable"]
-Sharing = Literal["exclusive", "time_shared", "mig"]
+Sharing = Literal["exclusive", "time_shared", "mps", "mig"]
 
 
 class _Part(BaseModel):

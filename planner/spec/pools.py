@@ -28,6 +28,9 @@ LOOPBACK = "127.0.0.1"
 # The largest fleet that was ever tried has 20,000 GPUs (docs/benchmarks.md); every GPU is a line of the plan.
 MOST_GPUS = 50_000
 
+# The first whose MPS limits the threads of a client (NVIDIA MPS documentation, Volta).
+_MPS_CAPABILITY = 7.0
+
 # MIG profiles are named in units of 10^9 bytes, rounded.
 _MIB_PER_GB = 1e9 / (1 << 20)
 # The sizes in two names of one slice differ by less (GB200: 1g.24gb and 1g.23gb of 22 GiB), those of two slices by a factor.
@@ -178,6 +181,11 @@ def _mode_problems(declared: DeclaredPool, gpu: GpuType) -> Iterable[tuple[Loc, 
         yield ("mig",), f"{gpu.name} has no MIG; write off or choose another GPU"
     if declared.mig == "off" and "mig" in sharing:
         yield ("sharing",), "lists mig while mig is off; write mig: repartition or mig: fixed"
+    if "mps" in sharing and (gpu.engine is not None or float(gpu.compute_capability) < _MPS_CAPABILITY):
+        yield (
+            ("sharing",),
+            f"lists mps, which takes an NVIDIA GPU of compute capability {_MPS_CAPABILITY} or higher, and not {gpu.name}",
+        )
     if declared.mig != "off" and sharing != ("mig",):
         yield ("sharing",), "a pool in MIG mode runs MIG slices only; write [mig] and declare another pool for the rest"
     if declared.mig != "fixed" and declared.mig_layout is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from planner.plan import Attainment, Desired, Replica, WorkloadForecast, window_part
+from planner.plan import Attainment, Desired, Replica, WorkloadForecast, is_shared, window_part
 from planner.risk import Risk
 from planner.simulation.offered_load import OfferedLoad
 from planner.simulation.plan_input import PlannedWorld
@@ -152,9 +152,10 @@ class PlanJudge:
 
     def _measured_factor(self, gpu_type: str, seats: Sequence[GpuSeat]) -> float | None:
         """The largest that any resident pays for another, None unless every pair was measured."""
-        models = [seat.replica.catalogue_model for seat in seats]
+        models, mode = [seat.replica.catalogue_model for seat in seats], seats[0].replica.mode
+        sharing = mode if is_shared(mode) else "time_shared"
         found = [
-            measured_factor(self._measurements, model, other, gpu_type, "time_shared")
+            measured_factor(self._measurements, model, other, gpu_type, sharing)
             for index, model in enumerate(models)
             for other in models[:index] + models[index + 1 :]
         ]

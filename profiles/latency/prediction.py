@@ -133,7 +133,8 @@ def predict_latency(
     fit None takes vLLM's; kv_tokens None takes the pool at vLLM's default utilisation of the memory.
     """
     held = fit or fit_for()
-    point = preferred(point for point in _own_points(engine, measurements) if _same_load(point, load))
+    own = _own_points(engine, measurements) if _has_all_threads(engine) else []
+    point = preferred(point for point in own if _same_load(point, load))
     if point is not None and point.ttft_s is not None and point.tpot_s is not None:
         source = f"measured at this load ({point.provenance.source}{f', {point.provenance.date}' if point.provenance.date else ''})"
         return LatencyPrediction(_noise_band(point.ttft_s, _TTFT_NOISE), _noise_band(point.tpot_s, _TPOT_NOISE), source)
@@ -171,6 +172,11 @@ def _own_points(engine: PredictedEngine, measurements: Measurements) -> list[Lat
     return [point for point in points if (point.quantization or own, point.kv_cache_dtype) == asked]
 
 
+def _has_all_threads(engine: PredictedEngine) -> bool:
+    """Whether it has its whole GPU, as all engines had that points are of."""
+    return engine.settings.active_thread_percentage == 100
+
+
 @dataclass(frozen=True, slots=True)
 class _Evidence:
     """One point against the fit: share of its predicted step that does not grow with the load, log of measured over predicted."""
@@ -186,7 +192,7 @@ def _corrected(engine: PredictedEngine, fit: LatencyFit, measurements: Measureme
     evidence = [found for point in own if (found := _evidence(engine, fit, point)) is not None]
     if evidence:
         corrected = _with(step, evidence, _TPOT_NOISE, f"measured on this engine at {len(evidence)} loads")
-        return _with_frontend(engine, fit, corrected, own)
+        return _with_frontend(engine, fit, corrected, own) if _has_all_threads(engine) else corrected
     related = [item for point in _one_per_load(measurements.latency) if (item := _relative_evidence(engine, fit, point)) is not None]
     if related:
         return _with(
@@ -223,6 +229,8 @@ def _evidence(engine: PredictedEngine, fit: LatencyFit, point: LatencyPoint) -> 
         engine.settings,
         max_model_len=min(max(engine.settings.max_model_len, needed), engine.architecture.max_position),
         max_num_seqs=max(engine.settings.max_num_seqs, min(math.ceil(load.concurrency), engine.settings.max_num_batched_tokens)),
+        # points are of engines that have all threads of their GPU
+        active_thread_percentage=100,
     )
     asked = replace(engine, settings=limits)
     step = asked.step(fit)

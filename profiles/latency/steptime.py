@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from profiles.gpu_types import GpuType, MigProfile
 from profiles.latency.fits import Coefficients, LatencyFit, Quantiles, fit_for
+from profiles.latency.threads import reached_bandwidth_fraction
 from profiles.latency.work import StepWork, kind, step_work
 from profiles.models import Architecture
 from profiles.precision import product_tflops
@@ -177,7 +178,7 @@ def distance(
     if gpu.engine is not None or found == "roofline":
         return "roofline"
     # parts of what was measured, in another combination
-    divided = mig is not None or settings.pipeline_parallel_size > 1 or data_parallel_size > 1
+    divided = mig is not None or settings.active_thread_percentage < 100 or settings.pipeline_parallel_size > 1 or data_parallel_size > 1
     return "other_kind" if divided else found
 
 
@@ -199,7 +200,10 @@ def provenance(fit: LatencyFit, far: str, gpu: GpuType) -> str:
 
 
 def _rates(architecture: Architecture, gpu: GpuType, settings: EngineSettings, mig: MigProfile | None, found: Coefficients) -> _Rates:
-    compute_fraction = memory_fraction = 1.0
+    compute_fraction = settings.active_thread_percentage / 100
+    memory_fraction = reached_bandwidth_fraction(compute_fraction)
+    if compute_fraction < 1 and (mig is not None or settings.tensor_parallel_size > 1):
+        raise UnsupportedError(f"{architecture.name}: MPS is planned on one whole GPU, without MIG and with tensor_parallel_size 1")
     if mig is not None:
         if settings.tensor_parallel_size > 1:
             raise UnsupportedError(f"{architecture.name}: MIG slices have no links, tensor_parallel_size must be 1 on {mig.name}")

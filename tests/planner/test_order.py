@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,12 +27,22 @@ LEAVING_MS = in_ms(DRAIN_LIMIT_S) + in_ms(STOP_LIMIT_S)
 
 
 def placed(
-    name: str, gpu: int, mib: int, *, start_s: float = 60.0, port: int = 8100, length: int = 8192, mode: str = "time_shared"
+    name: str,
+    gpu: int,
+    mib: int,
+    *,
+    start_s: float = 60.0,
+    port: int = 8100,
+    length: int = 8192,
+    mode: str = "time_shared",
+    threads: int = 0,
 ) -> Replica:
-    """A replica of the model that its name begins with; another length is another engine."""
+    """A replica of the model that its name begins with; another length, or other threads by MPS, are another engine."""
     sizes = {"weights_mib": mib - 4000, "kv_mib": 1301, "total_mib": mib, "start_peak_mib": mib}
     ledger = replica("any").ledger.model_copy(update=sizes)
-    arguments = {"port": port, "max_model_len": length, "kv_cache_memory_bytes": (mib - 4000) << 20}
+    arguments: dict[str, Any] = {"port": port, "max_model_len": length, "kv_cache_memory_bytes": (mib - 4000) << 20}
+    if threads:
+        arguments["active_thread_percentage"], mode = threads, "mps"
     return replica(name, name.split("-", maxsplit=1)[0], gpus=(gpu,), ledger=ledger, start_s=start_s, args=arguments, mode=mode)
 
 
@@ -47,19 +58,22 @@ def worlds_of(before: Sequence[Replica], after: Sequence[Replica], gpus: int, at
 def replicas(draw: st.DrawFn, gpus: int, port: int) -> tuple[Replica, ...]:
     """Up to five replicas of three models that fit their GPUs."""
     found: list[Replica] = []
-    left_mib = dict.fromkeys(range(gpus), ROOM_MIB)
+    left_mib, left_threads = dict.fromkeys(range(gpus), ROOM_MIB), dict.fromkeys(range(gpus), 100)
+    by_mps = draw(st.booleans())
     for number in range(draw(st.integers(1, 5))):
         model, gpu, part = draw(st.sampled_from("abc")), draw(st.integers(0, gpus - 1)), draw(st.sampled_from([12, 25, 40, 60, 99]))
         mib = ROOM_MIB * part // 100
         taken = any(item.gpus == (gpu,) and (item.served_name == model or item.mode == "exclusive") for item in found)
         exclusive = part == 99
-        if taken or mib > left_mib[gpu] or (exclusive and left_mib[gpu] < ROOM_MIB):
+        threads = draw(st.sampled_from([10, 30, 50, 90])) if by_mps and not exclusive else 0
+        if taken or mib > left_mib[gpu] or threads > left_threads[gpu] or (exclusive and left_mib[gpu] < ROOM_MIB):
             continue
         left_mib[gpu] -= mib
+        left_threads[gpu] -= threads
         name = f"{model}-{sum(item.served_name == model for item in found)}"
         start_s, length = draw(st.sampled_from([20.0, 60.0, 180.0])), draw(st.sampled_from([4096, 8192]))
         mode = "exclusive" if exclusive else "time_shared"
-        found.append(placed(name, gpu, mib, start_s=start_s, port=port + number, length=length, mode=mode))
+        found.append(placed(name, gpu, mib, start_s=start_s, port=port + number, length=length, mode=mode, threads=threads))
     return tuple(found)
 
 

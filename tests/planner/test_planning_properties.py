@@ -43,7 +43,16 @@ def pools(draw: st.DrawFn) -> dict[str, Any]:
     else:
         pool["gpu"] = draw(st.sampled_from(GPUS))
         pool["sharing"] = draw(
-            st.sampled_from([["exclusive", "time_shared"], ["exclusive", "time_shared"], ["time_shared"], ["exclusive"]])
+            st.sampled_from(
+                [
+                    ["exclusive", "time_shared"],
+                    ["exclusive", "time_shared", "mps"],
+                    ["exclusive", "mps"],
+                    ["mps"],
+                    ["time_shared"],
+                    ["exclusive"],
+                ]
+            )
         )
     if draw(st.integers(0, 4)) == 0:
         pool |= {"ownership": "rentable", "max_nodes": pool["nodes"] + 1}

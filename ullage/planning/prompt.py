@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.plan import Plan, Replica, gpu_look_up
+from planner.plan import Plan, Replica, gpu_look_up, is_shared
 from planner.plan.vllm_args import loaded
 from planner.simulation.plan_input import replica_settings
 from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
@@ -78,10 +78,10 @@ def _prompt_fit(
         mig = gpu.mig_profile(replica.mig.profile) if replica.mig is not None else None
         step = predict(architecture, gpu, settings, mig, measurements)
         alone_s = prefill_s(step, settings, prompt_tokens)
-        models = [item.catalogue_model for item in beside]
         factor = 1.0
-        if replica.mode == "time_shared":
-            factor = group_factor(measurements, replica.catalogue_model, models, gpu.name, "time_shared", ASSUMED_INTERFERENCE_FACTOR)[0]
+        if is_shared(replica.mode):
+            models = [item.catalogue_model for item in _on_its_gpus(plan, replica)]
+            factor = group_factor(measurements, replica.catalogue_model, models, gpu.name, replica.mode, ASSUMED_INTERFERENCE_FACTOR)[0]
         busy_s = alone_s * factor * step.quantile(plan.desired.risk.step_quantile)
         share_s = busy_s / share_fraction
         delay_s = busy_s if beside else None
@@ -114,9 +114,11 @@ def _room(architecture: Architecture, settings: EngineSettings, kv_bytes: int, p
 
 
 def _neighbours(plan: Plan, replica: Replica) -> list[Replica]:
-    """Replicas that take turns with it on its GPUs; a MIG slice has nobody."""
-    if replica.mode != "time_shared":
-        return []
+    """Replicas that take turns with it on its GPUs; with threads of its own it has nobody to wait for, nor has a MIG slice."""
+    return _on_its_gpus(plan, replica) if replica.mode == "time_shared" else []
+
+
+def _on_its_gpus(plan: Plan, replica: Replica) -> list[Replica]:
     return [
         other
         for other in plan.desired.replicas

@@ -10,6 +10,7 @@ MIB_PER_GIB = 1024
 MODE_WORDS = {
     "exclusive": "exclusive",
     "time_shared": "time-shared",
+    "mps": "MPS",
     "mig": "MIG",
     "tensor_parallel": "tensor-parallel",
     "free": "free",

@@ -145,7 +145,7 @@ def test_an_old_version_has_no_candidates_in_mig_instances() -> None:
     old = built("0.20.0")
     assert {candidate.site.pool for candidate in old.candidates} == {"whole"}
     assert {refusal.mode for refusal in old.refusals["small"]} == {"mig"}
-    assert all("crashes when its MIG instance is named by UUID" in refusal.reason for refusal in old.refusals["small"])
+    assert all("crashes when its device is named by UUID" in refusal.reason for refusal in old.refusals["small"])
     assert {candidate.site.pool for candidate in built("0.21.0").candidates} == {"whole", "cut"}
 
 

@@ -104,7 +104,7 @@ def test_the_valid_fleet_has_no_problems() -> None:
         ("pools:", "policy: {goals: [speed]}\npools:", "policy.goals[0]"),
         ("pools:", "policy: {goals: [cost, cost + churn]}\npools:", "policy.goals: cost stands 2 times"),
         (POOL, POOL + "    mig: toggle\n", "7:10: pools.h100.mig: 'toggle' is not supported yet; write off, repartition or fixed"),
-        (POOL, POOL + "    sharing: [exclusive, mps]\n", "7:26: pools.h100.sharing[1]: 'mps' is not supported yet"),
+        ("gpu: H100-SXM-80GB", "gpu: cpu-x86-8gib\n    sharing: [exclusive, mps]", "pools.h100.sharing: lists mps, which takes an NVIDIA GPU of compute capability 7"),
         # pools across fields
         (POOL, POOL + "    mig: on\n", "pools.h100.mig: 'on' does not say how; write repartition"),
         (POOL, POOL + "    sharing: [mig]\n", "7:5: pools.h100.sharing: lists mig while mig is off"),

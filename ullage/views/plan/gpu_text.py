@@ -69,9 +69,10 @@ def _gpu_lines(gpu: GpuPlan, replicas: dict[str, Replica], throughput: GpuThroug
     for name in gpu.replicas:
         replica = replicas[name]
         place = f"{replica.mig.profile} at {replica.mig.start}  " if replica.mig else ""
+        threads = f"{replica.threads} % of threads  " if replica.threads else ""
         tpot = "" if replica.args.runner == "pooling" else f"  TPOT {replica.forecast.tpot_s * 1000:.0f} ms"
         yield (
-            f"             {place}{name}  {replica.planned_rps:.2f} of {replica.capacity_rps:.2f} requests/s"
+            f"             {place}{threads}{name}  {replica.planned_rps:.2f} of {replica.capacity_rps:.2f} requests/s"
             f"  TTFT {replica.forecast.ttft_s * 1000:.0f} ms{tpot}"
         )
 
