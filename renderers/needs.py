@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from planner.hosts import address_of, is_everywhere, is_loopback
-from planner.plan import WORKLOAD_HEADER, Desired
+from planner.plan import WORKLOAD_HEADER, Desired, is_shared
 from planner.plan.local_paths import is_relative, local_paths
 
 
@@ -46,7 +46,7 @@ def with_company(desired: Desired) -> frozenset[str]:
     """Names of the replicas that share a GPU with another one, in MIG instances of their own apart."""
     on_gpu: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     for replica in desired.replicas:
-        if replica.mode == "time_shared":
+        if is_shared(replica.mode):
             on_gpu[replica.node, replica.gpus[0]].append(replica.name)
     return frozenset(name for names in on_gpu.values() if len(names) > 1 for name in names)
 
@@ -54,8 +54,15 @@ def with_company(desired: Desired) -> frozenset[str]:
 def _time_shared(desired: Desired) -> Iterator[str]:
     company = with_company(desired)
     for replica in desired.replicas:
-        if replica.name in company:
+        if replica.mode == "time_shared" and replica.name in company:
             yield f"replicas.{replica.name}.mode: it shares GPU {replica.gpus[0]} of {replica.node} with others"
+
+
+def _mps(desired: Desired) -> Iterator[str]:
+    for replica in desired.replicas:
+        if replica.mode == "mps":
+            where = f"GPU {replica.gpus[0]} of {replica.node}"
+            yield f"replicas.{replica.name}.mode: it shares {where} by MPS, and it does not run the daemon that this needs on that GPU"
 
 
 def _mig(desired: Desired) -> Iterator[str]:
@@ -113,6 +120,7 @@ HOSTS_KNOWN = Need(_unknown_hosts, "give the pool's nodes addresses of their own
 HOSTS_ARE_IP_ADDRESSES = Need(_names_as_hosts, "give the pool's hosts as IP addresses and plan again")
 ONE_NODE = Need(_more_nodes, "plan a fleet with one node, or choose a target for several")
 NO_TIME_SHARING = Need(_time_shared, "take time_shared out of the pool's `sharing` and plan again, or choose a target that can pin a GPU")
+NO_MPS = Need(_mps, "take mps out of the pool's `sharing` and plan again, or choose vllm or systemd")
 NO_MIG = Need(_mig, "take mig out of the pool's `sharing` and plan again, or choose a target that knows MIG instances")
 NOBODY_ASLEEP = Need(_sleeping, "wake it (ullage wake), or use ullage apply, which does it")
 NO_SLEEP_MODE = Need(_sleep_mode, "take `sleep` off the model and plan again")

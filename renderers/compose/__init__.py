@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.plan import Plan, Replica
+from planner.plan import Plan, Replica, is_shared
 from planner.plan.local_paths import local_paths
 from renderers.engine_image import ImageRepository, image_of
 from renderers.manifest import File, Manifest
 from renderers.names import file_name
-from renderers.needs import HOSTS_KNOWN, NO_RELATIVE_PATHS, NOBODY_ASLEEP
+from renderers.needs import HOSTS_KNOWN, NO_MPS, NO_RELATIVE_PATHS, NOBODY_ASLEEP
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import package_text
 from renderers.vllm import command, environment, mig_variable, probe_url
@@ -35,7 +35,7 @@ def render(plan: Plan, settings: ComposeSettings) -> Manifest:
 
 
 def _node(replicas: tuple[Replica, ...], settings: ComposeSettings) -> Document:
-    shared = any(replica.mode == "time_shared" for replica in replicas)
+    shared = any(is_shared(replica.mode) for replica in replicas)
     return {
         "services": {_service_name(replica): _service(replica, settings) for replica in replicas},
         "volumes": {"model-cache": {}, **({"turns": {}} if shared else {})},
@@ -47,7 +47,7 @@ def _service_name(replica: Replica) -> str:
 
 
 def _service(replica: Replica, settings: ComposeSettings) -> Document:
-    shares = replica.mode == "time_shared"
+    shares = is_shared(replica.mode)
     words = list(command(replica))
     limit_s = steady_limit_s(replica)
     model, url = replica.args.served_model_name, probe_url(replica)
@@ -113,4 +113,4 @@ def _devices(replica: Replica) -> Document:
     return {"driver": "nvidia", "device_ids": ids, "capabilities": ["gpu"]}
 
 
-TARGET = RenderTarget(render, needs=(HOSTS_KNOWN, NO_RELATIVE_PATHS, NOBODY_ASLEEP), settings=ComposeSettings)
+TARGET = RenderTarget(render, needs=(HOSTS_KNOWN, NO_MPS, NO_RELATIVE_PATHS, NOBODY_ASLEEP), settings=ComposeSettings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from planner.plan import Desired, Plan
+from planner.plan import Desired, Plan, is_shared
 from planner.plan.local_paths import local_paths
 from renderers.kubernetes.kube_names import POOL, dns_label
 from renderers.kubernetes.kube_settings import KubernetesSettings
@@ -28,12 +28,12 @@ from renderers.kubernetes.shared_objects import (
     start_files,
 )
 from renderers.manifest import File, Manifest, RenderError
-from renderers.needs import NO_RELATIVE_PATHS, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NOBODY_APART, NOBODY_ASLEEP, with_company
+from renderers.needs import NO_MPS, NO_RELATIVE_PATHS, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NOBODY_APART, NOBODY_ASLEEP, with_company
 from renderers.render_target import RenderTarget
 from renderers.templates import template
 from renderers.yaml_document import Document, yaml_text
 
-NEEDS = (REQUESTABLE, NOTHING_TAKEN, NO_RELATIVE_PATHS, NOBODY_ASLEEP, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NOBODY_APART)
+NEEDS = (REQUESTABLE, NOTHING_TAKEN, NO_MPS, NO_RELATIVE_PATHS, NOBODY_ASLEEP, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NOBODY_APART)
 """What a plan must have to be rendered for Kubernetes, whatever the packaging."""
 
 
@@ -124,7 +124,7 @@ def _groups(desired: Desired, settings: KubernetesSettings) -> Iterator[tuple[st
 def _namespace(desired: Desired, settings: KubernetesSettings) -> Document:
     # Replicas that share a GPU start in turn by a lock on their node, which is a hostPath; the others keep to the baseline.
     locks = desired.replicas if settings.devices == "dra" else [each for each in desired.replicas if each.name in with_company(desired)]
-    level = "privileged" if any(replica.mode == "time_shared" for replica in locks) else "baseline"
+    level = "privileged" if any(is_shared(replica.mode) for replica in locks) else "baseline"
     labels = {"pod-security.kubernetes.io/enforce": level}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace, "labels": labels}}
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from planner.plan import Desired, Replica
+from planner.plan import Desired, Replica, is_shared
 from renderers.kubernetes.kube_names import dns_label
 from renderers.kubernetes.kube_settings import GpuAccess
 from renderers.needs import Need, with_company
@@ -61,7 +61,7 @@ def _asked(replica: Replica) -> str:
 
 def shared_claim(replica: Replica) -> str | None:
     """Name of the claim of the GPU that a replica shares; None where it shares none."""
-    return dns_label(f"{replica.node}-gpu-{replica.gpus[0]}") if replica.mode == "time_shared" else None
+    return dns_label(f"{replica.node}-gpu-{replica.gpus[0]}") if is_shared(replica.mode) else None
 
 
 def shared_claims(desired: Desired) -> Iterator[Document]:

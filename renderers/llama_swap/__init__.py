@@ -11,13 +11,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from planner.plan import Desired, Plan, Replica
+from planner.plan import Desired, Plan, Replica, is_shared
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
 from renderers.needs import NO_SPLIT_PROMPTS, NOBODY_APART, NOBODY_ASLEEP, ONE_NODE, Need
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import package_text
-from renderers.vllm import probe_url, ready_limit_s, replica_script
+from renderers.vllm import mps_files, probe_url, ready_limit_s, replica_script
 from renderers.vllm.replica_start import SHUTDOWN_TIMEOUT_S
 from renderers.yaml_document import Document, yaml_text
 
@@ -56,6 +56,7 @@ def render(plan: Plan, settings: LlamaSwapSettings) -> Manifest:
     return (
         *(File(f"replicas/{file_name(each.name)}.sh", replica_script(each), executable=True) for each in replicas),
         *(File(name, package_text(f"vllm/{name}"), executable=True) for name in ("ready.py", "start-in-turn.sh")),
+        *(File(name, package_text(f"vllm/{name}")) for name in mps_files(replicas)),
         File("config.yaml", yaml_text(config)),
     )
 
@@ -63,7 +64,7 @@ def render(plan: Plan, settings: LlamaSwapSettings) -> Manifest:
 def _model(replica: Replica, desired: Desired, settings: LlamaSwapSettings) -> Document:
     name, url, limit_s = replica.args.served_model_name, probe_url(replica), ready_limit_s(replica)
     words = [f"{settings.folder}/replicas/{file_name(replica.name)}.sh"]
-    if replica.mode == "time_shared":
+    if is_shared(replica.mode):
         words = [f"{settings.folder}/start-in-turn.sh", f"gpu-{replica.gpus[0]}", url, name, str(limit_s), *words]
     names = [route.served_name for route in desired.routes if any(backend.replica == replica.name for backend in route.backends)]
     for text in (name, *names):
@@ -73,9 +74,16 @@ def _model(replica: Replica, desired: Desired, settings: LlamaSwapSettings) -> D
         "proxy": url,
         "checkEndpoint": "/health",
         "ttl": settings.ttl,
-        **({"env": [f"ULLAGE_TURNS={settings.turns}"]} if replica.mode == "time_shared" else {}),
+        **({"env": list(_variables(replica, settings))} if is_shared(replica.mode) else {}),
         **({"aliases": aliases} if (aliases := [each for each in names if each != name]) else {}),
     }
+
+
+def _variables(replica: Replica, settings: LlamaSwapSettings) -> Iterator[str]:
+    """Where a replica that shares its GPU finds what it shares with its neighbours."""
+    yield f"ULLAGE_TURNS={settings.turns}"
+    if replica.mode == "mps":
+        yield f"ULLAGE_RUN_DIR={settings.turns}"
 
 
 def _plain(text: str, replica: Replica) -> None:
@@ -89,7 +97,7 @@ def _plain(text: str, replica: Replica) -> None:
 
 def _wait_s(replica: Replica, replicas: tuple[Replica, ...]) -> int:
     """How long a start may take: who shares a GPU waits until the others have started."""
-    beside = [each for each in replicas if each == replica or (replica.mode == "time_shared" and set(each.gpus) & set(replica.gpus))]
+    beside = [each for each in replicas if each == replica or (is_shared(replica.mode) and set(each.gpus) & set(replica.gpus))]
     return sum(map(ready_limit_s, beside))
 
 

@@ -15,7 +15,7 @@ from planner.plan import EngineArgs, Plan, Replica
 from planner.plan.extra_args import ExtraArg
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
-from renderers.needs import NO_MIG, NO_RELATIVE_PATHS, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NO_TIME_SHARING, NOBODY_APART, NOBODY_ASLEEP
+from renderers.needs import NO_MIG, NO_MPS, NO_RELATIVE_PATHS, NO_SLEEP_MODE, NO_SPLIT_PROMPTS, NO_TIME_SHARING, NOBODY_APART, NOBODY_ASLEEP
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import template
 from renderers.vllm import command, environment, extra_flags
@@ -145,5 +145,5 @@ def _nodes(models: dict[str, list[Replica]]) -> Iterator[File]:
 
 
 TARGET = RenderTarget(
-    render, needs=(NO_TIME_SHARING, NO_MIG, NOBODY_ASLEEP, NO_SLEEP_MODE, NO_RELATIVE_PATHS, NO_SPLIT_PROMPTS, NOBODY_APART)
+    render, needs=(NO_TIME_SHARING, NO_MPS, NO_MIG, NOBODY_ASLEEP, NO_SLEEP_MODE, NO_RELATIVE_PATHS, NO_SPLIT_PROMPTS, NOBODY_APART)
 )

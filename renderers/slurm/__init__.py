@@ -17,7 +17,7 @@ from pydantic import Field
 from planner.plan import Desired, Plan, Replica
 from renderers.manifest import File, Manifest, RenderError
 from renderers.names import file_name
-from renderers.needs import HOSTS_KNOWN, NO_TIME_SHARING, NOBODY_ASLEEP
+from renderers.needs import HOSTS_KNOWN, NO_MPS, NO_TIME_SHARING, NOBODY_ASLEEP
 from renderers.render_target import RenderTarget, TargetSettings
 from renderers.templates import package_text, template
 from renderers.vllm import command, environment, probe_url, ready_limit_s, replica_script
@@ -143,4 +143,4 @@ def _gres(replica: Replica, desired: Desired, settings: SlurmSettings) -> str:
     return f"{settings.gres}:{len(replica.gpus)}"
 
 
-TARGET = RenderTarget(render, needs=(HOSTS_KNOWN, NO_TIME_SHARING, NOBODY_ASLEEP), settings=SlurmSettings)
+TARGET = RenderTarget(render, needs=(HOSTS_KNOWN, NO_MPS, NO_TIME_SHARING, NOBODY_ASLEEP), settings=SlurmSettings)

@@ -1,7 +1,8 @@
 """vLLM without anything around it: one script per replica, one to start and one to stop each node.
 
 Files per node, in a folder of the node's name: `replicas/REPLICA.sh`, `start.sh`, `stop.sh`, and what they use: `processes.sh`,
-`rolling.sh` and `ready.py`. Needs bash 4.4 or newer, python3, and flock and setsid of util-linux on the node.
+`rolling.sh` and `ready.py`, and `mps.sh` where replicas share a GPU by MPS. Needs bash 4.4 or newer, python3, and flock and setsid of
+util-linux on the node.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "environment",
     "extra_flags",
     "mig_variable",
+    "mps_files",
     "probe_url",
     "ready_limit_s",
     "render",
@@ -69,12 +71,14 @@ def _node_files(node: str, replicas: tuple[Replica, ...]) -> list[File]:
         starts=[(_start(replica), _local_paths(replica)) for replica in replicas],
         groups=_groups(replicas),
         local=any(map(_local_paths, replicas)),
+        mps=bool(mps_files(replicas)),
         warnings=warnings,
         grace_s=_GRACE_S,
     )
     stop = template("vllm", "stop.sh.j2").render(node=node, grace_s=_GRACE_S)
     return [
         *(File(f"{folder}/replicas/{file_name(replica.name)}.sh", replica_script(replica), executable=True) for replica in replicas),
+        *(File(f"{folder}/{name}", package_text(f"vllm/{name}")) for name in mps_files(replicas)),
         File(f"{folder}/processes.sh", package_text("vllm/processes.sh")),
         File(f"{folder}/rolling.sh", package_text("vllm/rolling.sh")),
         File(f"{folder}/ready.py", package_text("vllm/ready.py"), executable=True),
@@ -83,9 +87,15 @@ def _node_files(node: str, replicas: tuple[Replica, ...]) -> list[File]:
     ]
 
 
+def mps_files(replicas: tuple[Replica, ...]) -> tuple[str, ...]:
+    """Names of the shipped files that the scripts of these replicas use for MPS, beside their folder; none where nobody shares by MPS."""
+    return ("mps.sh",) if any(replica.mode == "mps" for replica in replicas) else ()
+
+
 def replica_script(replica: Replica, *, pinned: bool = True) -> str:
     """The script that runs a replica in the foreground, wherever the fleet file is; RenderError as `command`.
 
+    It expects `mps_files` in the folder above its own.
     pinned: it runs on the GPUs of the plan; otherwise on those that whoever starts it lets it see.
     """
     variables = environment(replica)

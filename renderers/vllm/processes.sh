@@ -83,3 +83,26 @@ stop_server() {
   done
   rm -f -- "$pid_file"
 }
+
+# end_unused_mps: ends the MPS daemons that no replica uses any more. Each has a file with the folder of its pipes, which the engines
+# that use it keep locked (join_mps in mps.sh).
+end_unused_mps() {
+  local users pipes
+  for users in "${run:?}"/mps-gpu*.users; do
+    [[ -e "$users" ]] || continue
+    (
+      # Nobody comes meanwhile.
+      exec 6>>"${users%.users}.lock"
+      flock 6
+      exec 7>>"$users"
+      flock --nonblock 7 || exit 0
+      pipes="$(<"$users")"
+      if CUDA_MPS_PIPE_DIRECTORY="$pipes" timeout 60 nvidia-cuda-mps-control <<<quit >/dev/null 2>&1 6>&- 7>&-; then
+        printf 'MPS daemon in %s: ended\n' "$pipes"
+      else
+        printf 'MPS daemon in %s: does not answer, nothing to end\n' "$pipes"
+      fi
+      rm -f -- "$users"
+    )
+  done
+}

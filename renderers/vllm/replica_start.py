@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from math import ceil
 
-from planner.plan import EngineArgs, ExtraArg, Replica
+from planner.plan import EngineArgs, ExtraArg, Replica, is_shared
 from planner.plan.extra_args import NO, YES
 from renderers.manifest import RenderError
 from renderers.no_credentials import refuse_credentials
@@ -131,6 +131,8 @@ def environment(replica: Replica) -> dict[str, str]:
     }
     if replica.mig is None:
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, replica.gpus))
+    if replica.args.active_thread_percentage is not None:
+        variables["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = str(replica.args.active_thread_percentage)
     if replica.args.enable_sleep_mode:
         if not _is_loopback(replica.args.host):
             raise RenderError(
@@ -171,7 +173,7 @@ def steady_limit_s(replica: Replica, extra_s: float = 0.0) -> int:
 
 def turns_limit_s(replica: Replica, limit_s: int) -> int:
     """Seconds until a start that takes turns on its GPU must have ended: as many starts as residents may be there, in steps of four."""
-    return _TURNS_STEP * ceil(replica.max_residents / _TURNS_STEP) * limit_s if replica.mode == "time_shared" else limit_s
+    return _TURNS_STEP * ceil(replica.max_residents / _TURNS_STEP) * limit_s if is_shared(replica.mode) else limit_s
 
 
 def probe_url(replica: Replica) -> str:

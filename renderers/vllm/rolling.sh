@@ -328,4 +328,5 @@ roll() {
     return 1
   fi
   stop_leavers
+  end_unused_mps
 }

@@ -14,16 +14,18 @@ from renderers.files import write
 from renderers.manifest import Manifest, RenderError
 from renderers.render_target import RenderTarget, rendered
 from tests.plans import mig_plan, plan_of, replica, split_plan, tensor_parallel_plan, time_shared_plan
+from tests.renderers.mps_plans import mps_plan
 from ullage.plugins import RENDERERS, load
 
 Render: TypeAlias = Callable[[Plan], Manifest]
 Case: TypeAlias = tuple[str, Callable[[], Plan]]
 
-PLANS = (time_shared_plan, mig_plan, tensor_parallel_plan, split_plan)
+PLANS = (time_shared_plan, mps_plan, mig_plan, tensor_parallel_plan, split_plan)
 
 
 # What a target cannot express, and says so: each has a test of its own beside the others of the target.
 REFUSED: list[Case] = [("slurm", time_shared_plan), ("ray", time_shared_plan), ("ray", mig_plan), ("llama-swap", time_shared_plan)]
+REFUSED += [(name, mps_plan) for name in ("compose", "helm", "kubernetes", "ray", "slurm")]
 REFUSED += [(name, split_plan) for name in ("kubernetes", "helm", "litellm", "llama-swap", "ray")]
 CASES: list[Case] = [(name, make) for name in sorted(RENDERERS) for make in PLANS if (name, make) not in REFUSED]
 

@@ -10,6 +10,7 @@ from renderers import needs
 from renderers.manifest import File, Manifest, RenderError
 from renderers.render_target import RenderTarget, TargetSettings, rendered
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
+from tests.renderers.mps_plans import mps_plan
 
 
 class _Written(TargetSettings):
@@ -74,6 +75,17 @@ def _asleep() -> Plan:
         (needs.HOSTS_ARE_IP_ADDRESSES, _two_nodes("10.0.0.1", "node-2.lan"), ["nodes.h100-1.host: 'node-2.lan' is no IP address"]),
         (needs.ONE_NODE, _two_nodes("10.0.0.1", "10.0.0.2"), ["2 nodes (h100-0, h100-1)"]),
         (needs.NO_TIME_SHARING, time_shared_plan(), ["replicas.mistral-7b-0.mode: it shares GPU 1 of h100-0", "`sharing`"]),
+        (
+            needs.NO_MPS,
+            mps_plan(),
+            [
+                "replicas.llama-8b-0.mode: it shares GPU 0 of h100-0 by MPS",
+                "replicas.qwen3-8b-0.mode: it shares GPU 0 of h100-0 by MPS",
+                "replicas.mistral-7b-0.mode: it shares GPU 1 of h100-0 by MPS",
+                "take mps out of the pool's `sharing`",
+                "vllm or systemd",
+            ],
+        ),
         (needs.NO_MIG, mig_plan(), ["replicas.qwen3-8b-0.mig: it has a MIG instance (3g.40gb)", "`sharing`"]),
         (needs.NOBODY_ASLEEP, _asleep(), ["asleep.llama-8b-0", "ullage wake"]),
         (
@@ -90,7 +102,8 @@ def test_a_plan_without_what_a_target_needs_is_refused_with_field_and_reason(nee
 
 
 @pytest.mark.parametrize(
-    "need", [needs.HOSTS_KNOWN, needs.ONE_NODE, needs.NO_TIME_SHARING, needs.NO_MIG, needs.NOBODY_ASLEEP, needs.NO_RELATIVE_PATHS]
+    "need",
+    [needs.HOSTS_KNOWN, needs.ONE_NODE, needs.NO_TIME_SHARING, needs.NO_MPS, needs.NO_MIG, needs.NOBODY_ASLEEP, needs.NO_RELATIVE_PATHS],
 )
 def test_a_plan_that_has_it_is_rendered(need: needs.Need) -> None:
     assert rendered("mine", RenderTarget(_render, needs=(need,), settings=_Written), tensor_parallel_plan())

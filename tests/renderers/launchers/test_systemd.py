@@ -19,6 +19,8 @@ from renderers.vllm import ready_limit_s
 from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck
+from tests.renderers.fake_mps import FakeMps
+from tests.renderers.mps_plans import mps_plan
 from tests.tools import program
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "systemd"
@@ -43,9 +45,14 @@ def test_units_are_as_reviewed(golden: Golden) -> None:
     for file in render(time_shared_plan()):
         if "/units/" in file.path:
             golden(GOLDEN / file.path, file.text)
+    for file in render(mps_plan()):
+        if "/units/" in file.path:
+            golden(GOLDEN / "mps" / file.path, file.text)
 
 
-@pytest.mark.parametrize("plan", [time_shared_plan(), mig_plan(), tensor_parallel_plan()], ids=["time-shared", "mig", "tensor-parallel"])
+@pytest.mark.parametrize(
+    "plan", [time_shared_plan(), mps_plan(), mig_plan(), tensor_parallel_plan()], ids=["time-shared", "mps", "mig", "tensor-parallel"]
+)
 def test_systemd_finds_nothing_wrong(plan: Plan, tmp_path: Path, shellcheck: ShellCheck) -> None:
     # It looks for the programs, so they must be where the units say.
     write(render(plan, tmp_path / "h100-0"), tmp_path)
@@ -165,3 +172,78 @@ def test_a_plan_replaces_the_one_before_and_leaves_alone_what_did_not_change(tmp
         "ullage-e.service",
         "ullage-engines.target",
     ]
+
+
+def test_engines_that_share_by_mps_need_the_daemon_of_their_gpu() -> None:
+    texts = {file.path.rpartition("/")[2]: file.text for file in render(mps_plan())}
+    for name, gpu in (("llama-8b-0", 0), ("qwen3-8b-0", 0), ("mistral-7b-0", 1)):
+        unit = texts[f"ullage-{name}.service"].splitlines()
+        for line in (
+            f"Requires=ullage-mps-gpu{gpu}.service",
+            f"After=ullage-mps-gpu{gpu}.service",
+            f"Environment=ULLAGE_MPS_PIPES=/run/ullage/mps-gpu{gpu}",
+        ):
+            assert line in unit
+        assert f'"/etc/ullage/start-in-turn.sh" "gpu-{gpu}"' in texts[f"ullage-{name}.service"]
+        daemon = texts[f"ullage-mps-gpu{gpu}.service"]
+        assert f'ExecStart="/usr/bin/bash" "/etc/ullage/mps-daemon.sh" "{gpu}"\n' in daemon
+        assert f"Environment=CUDA_MPS_PIPE_DIRECTORY=/run/ullage/mps-gpu{gpu} " in daemon
+        assert "StopWhenUnneeded=yes\n" in daemon
+        assert "User=root\n" in daemon
+    assert "mps" not in texts["ullage-engines.target"]
+    assert not any("mps" in file.path for file in render(time_shared_plan()))
+
+
+def test_the_daemon_of_a_unit_sees_its_gpu_alone(tmp_path: Path) -> None:
+    write(render(mps_plan(), tmp_path / "h100-0"), tmp_path)
+    (tmp_path / "bin").mkdir()
+    mps = FakeMps(tmp_path)
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "FAKE_DIR": str(tmp_path),
+        "CUDA_MPS_PIPE_DIRECTORY": str(tmp_path),
+    }
+    words = ["bash", str(tmp_path / "h100-0" / "mps-daemon.sh"), "1"]
+    try:
+        subprocess.run(words, env=environment, check=True, timeout=60)
+        assert mps.events() == [f"start -f {tmp_path} GPU-00000001 all"]
+    finally:
+        mps.end()
+    (tmp_path / "mps-odd").touch()
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, len(mps.events())) == (1, 1)
+    assert "nvidia-smi does not name the UUID of GPU 1" in done.stderr
+
+
+def test_units_of_daemons_come_and_go_with_their_engines(tmp_path: Path) -> None:
+    first, port = replica("a", mode="mps", args={"active_thread_percentage": 60}), {"port": 8101}
+    second = replica("z", mode="mps", args={**port, "active_thread_percentage": 40})
+    said, calls = _installed(tmp_path, plan_of((first, second), gpu_count=1))
+    # An engine starts its daemon, so that nobody else does.
+    assert said.splitlines() == ["started: ullage-a.service", "started: ullage-z.service"]
+    assert not any("mps" in call for call in calls)
+    verify(tmp_path / "systemd")
+    assert sorted(path.name for path in (tmp_path / "etc").iterdir()) == [
+        "mps-daemon.sh",
+        "mps.sh",
+        "ready.py",
+        "replicas",
+        "start-in-turn.sh",
+    ]
+    assert _installed(tmp_path, plan_of((first, second), gpu_count=1))[0] == ""
+    # The daemon goes after the last engine that used it.
+    alone = replica("b", gpus=(1,), mode="exclusive", args={"port": 8102})
+    said, _ = _installed(tmp_path, plan_of((alone,), gpu_count=2))
+    assert said.splitlines() == [
+        "started: ullage-b.service",
+        "stopped: ullage-a.service",
+        "stopped: ullage-z.service",
+        "stopped: ullage-mps-gpu0.service",
+    ]
+    assert sorted(path.name for path in (tmp_path / "systemd").iterdir()) == ["ullage-b.service", "ullage-engines.target"]
+
+
+def test_a_replica_with_the_name_of_a_daemon_is_refused() -> None:
+    one = replica("mps-gpu0", mode="mps", args={"active_thread_percentage": 60})
+    with pytest.raises(RenderError, match=r"replica 'mps-gpu0': ullage-mps-gpu0\.service is the unit of the MPS daemon of GPU 0"):
+        render(plan_of((one,), gpu_count=1))

@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema
@@ -23,7 +24,9 @@ from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, route, tensor_parallel_plan, time_shared_plan
 from tests.ports import free_ports
 from tests.renderers.conftest import ShellCheck
+from tests.renderers.fake_mps import FakeMps
 from tests.renderers.launchers.test_slurm import LIMIT_S, fake
+from tests.renderers.mps_plans import mps_plan
 from tests.renderers.routers.llama_swap_config import CONFIG
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "llama-swap"
@@ -58,7 +61,9 @@ def test_the_configuration_is_as_reviewed(golden: Golden) -> None:
     golden(GOLDEN / file.path, file.text)
 
 
-@pytest.mark.parametrize("plan", [shared_plan(), mig_plan(), tensor_parallel_plan()], ids=["time-shared", "mig", "tensor-parallel"])
+@pytest.mark.parametrize(
+    "plan", [shared_plan(), mps_plan(), mig_plan(), tensor_parallel_plan()], ids=["time-shared", "mps", "mig", "tensor-parallel"]
+)
 def test_the_configuration_is_one_of_llama_swap(plan: Plan, tmp_path: Path, shellcheck: ShellCheck) -> None:
     found = config(plan)
     assert sorted(found["models"]) == sorted(each.served_name for each in plan.desired.replicas)
@@ -124,8 +129,31 @@ def test_settings_are_checked(setting: str) -> None:
 def test_its_commands_start_servers_that_answer_where_it_asks(tmp_path: Path) -> None:
     plan = shared_plan(*free_ports(3))
     write(render(plan, folder=str(tmp_path), turns=str(tmp_path)), tmp_path)
-    found = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    environment = {**os.environ, **fake(tmp_path)}
+    _start_and_stop_all(tmp_path, fake(tmp_path))
+
+
+def test_its_commands_start_servers_that_join_mps(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    desired = mps_plan().desired
+    moved = [(each, each.args.model_copy(update={"port": port})) for each, port in zip(desired.replicas, ports, strict=True)]
+    plan = plan_of(tuple(each.model_copy(update={"args": args}) for each, args in moved), gpu_count=2)
+    environment = fake(tmp_path)
+    mps = FakeMps(tmp_path)
+    with TemporaryDirectory(prefix="turns-", dir="/tmp") as turns:
+        write(render(plan, folder=str(tmp_path), turns=turns), tmp_path)
+        try:
+            _start_and_stop_all(tmp_path, environment)
+        finally:
+            mps.end()
+        assert sorted(mps.events()) == [f"start -d {turns}/mps-gpu{gpu} GPU-0000000{gpu} all" for gpu in (0, 1)]
+        calls = [json.loads((tmp_path / f"call-{port}.json").read_text())["environment"] for port in ports]
+    assert [call["CUDA_MPS_PIPE_DIRECTORY"] for call in calls] == [f"{turns}/mps-gpu{gpu}" for gpu in (0, 0, 1)]
+    assert [call["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] for call in calls] == ["60", "40", "50"]
+
+
+def _start_and_stop_all(folder: Path, fakes: dict[str, str]) -> None:
+    found = yaml.safe_load((folder / "config.yaml").read_text())
+    environment = {**os.environ, **fakes}
     running = []
     try:
         for model in found["models"].values():

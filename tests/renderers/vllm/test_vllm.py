@@ -16,6 +16,7 @@ from renderers.vllm.replica_start import command, environment, mig_variable, pro
 from tests.conftest import Golden
 from tests.plans import mig_plan, plan_of, replica, tensor_parallel_plan, time_shared_plan
 from tests.renderers.conftest import ShellCheck
+from tests.renderers.mps_plans import mps_plan
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vllm"
 PLANS = {"time-shared": time_shared_plan(), "mig": mig_plan(), "tensor-parallel": tensor_parallel_plan()}
@@ -30,9 +31,9 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 
 @pytest.mark.golden
 def test_rendered_scripts_are_as_reviewed(golden: Golden) -> None:
-    for name, plan in PLANS.items():
+    for name, plan in {**PLANS, "mps": mps_plan()}.items():
         for file in vllm.render(plan):
-            if not file.path.endswith(("processes.sh", "rolling.sh", "ready.py")):
+            if not file.path.endswith(("mps.sh", "processes.sh", "rolling.sh", "ready.py")):
                 golden(GOLDEN / name / file.path, file.text)
 
 

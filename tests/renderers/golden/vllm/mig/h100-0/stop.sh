@@ -19,3 +19,4 @@ done
 wait
 # Nothing is meant to run any more.
 rm -f -- "$run"/*.record
+end_unused_mps
