@@ -54,6 +54,8 @@ COUNTS = {
     *("min_replicas", "nodes", "preemptions", "repeat_rate", "requests", "residents", "size", "sm_count", "tolerate_nodes"),
     # GPUs or groups of them
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
+    # requests in a step
+    "sequences",
     # rows of an encoder's embeddings
     *("learned_positions", "segments"),
     # nodes by pool, and what a schedule counts: replicas, actions, and its changes
@@ -163,6 +165,7 @@ PLAIN = {
     "below",
     # Site: multiple of a step beside neighbours
     "interference_factor",
+    "interference_factors",
     # multiples of a load, and how such a multiple is searched for
     *(
         "burst_factor",

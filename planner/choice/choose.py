@@ -73,7 +73,7 @@ def choose(fleet: Fleet, blueprint: Blueprint, best: Solution, others: Sequence[
     winner = left[0]
     spared = _spared(fleet, blueprint, winner, [item for item in (running, *sparing) if item is not None and item.patterns in alike])
     chosen = spared or winner
-    return Choice(_with_bounds(problem, chosen, best), kept=chosen.cost_microusd_per_h > best.cost_microusd_per_h)
+    return Choice(_with_bounds(problem, chosen, best, others), kept=chosen.cost_microusd_per_h > best.cost_microusd_per_h)
 
 
 def _spared(fleet: Fleet, blueprint: Blueprint, winner: Solution, sparing: Sequence[Solution]) -> Solution | None:
@@ -125,16 +125,19 @@ def _legal(problem: Problem, best: Solution, patterns: tuple[Pattern, ...] | Non
     return None if violations(problem, solution) else solution
 
 
-def _with_bounds(problem: Problem, chosen: Solution, best: Solution) -> Solution:
+def _with_bounds(problem: Problem, chosen: Solution, best: Solution, others: Sequence[Solution]) -> Solution:
     """The bounds hold for every answer that serves as much; it is optimal when it meets them, as the best one would.
 
-    One that differs from the best in the sizes of KV pools alone is the best one: those that run have grown.
+    One that differs from an engine's answer in the sizes of KV pools alone is that answer: those that run have grown.
     """
-    if _but_for_pools(problem, chosen) == _but_for_pools(problem, best):
+    own = _but_for_pools(problem, chosen)
+    if own == _but_for_pools(problem, best):
         return replace(best, patterns=chosen.patterns)
+    engine = next((other.engine for other in others if _but_for_pools(problem, other) == own), chosen.engine)
     least = chosen.cost_microusd_per_h <= best.cost_microusd_per_h
     return replace(
         chosen,
+        engine=engine,
         bound_microusd_per_h=best.bound_microusd_per_h,
         bound_unserved_microrps=best.bound_unserved_microrps,
         status=best.status if least else "feasible",

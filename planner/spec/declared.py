@@ -102,8 +102,8 @@ class DeclaredPool(Declared):
     )
     sharing: Annotated[tuple[Sharing, ...], Field(min_length=1)] | None = Field(
         None,
-        description="Sharing modes that the plan may choose: exclusive, time_shared, mps, mig. Default: [exclusive, time_shared]; "
-        "[mig] if mig is not off.",
+        description="Sharing modes that the plan may choose: exclusive, time_shared, mps, mig. mps: engines of one team share a GPU by "
+        "NVIDIA MPS, each with a part of the threads. Default: [exclusive, time_shared]; [mig] if mig is not off.",
     )
     ownership: Ownership = Field(
         "owned", description="owned: each used GPU costs its price. rentable: each used node costs the price of all its GPUs."
@@ -198,7 +198,8 @@ class DeclaredPolicy(Declared):
         4,
         ge=1,
         le=16,
-        description="Largest sum of activities (parts of time with work) of the engines on one time-shared GPU. 1: no time-sharing.",
+        description="Largest sum of activities (parts of time with work) of the engines on one time-shared GPU, and the most engines on "
+        "one that is shared by MPS. 1: no sharing.",
     )
     strict: bool = Field(
         default=False,

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from profiles.gpu_types import GpuType, MigProfile
 from profiles.latency.fits import Coefficients, LatencyFit, Quantiles, fit_for
-from profiles.latency.threads import reached_bandwidth_fraction
+from profiles.latency.thread_share import reached_bandwidth_fraction
 from profiles.latency.work import StepWork, kind, step_work
 from profiles.models import Architecture
 from profiles.precision import product_tflops

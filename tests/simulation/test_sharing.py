@@ -114,3 +114,19 @@ def test_round_robin_mixes_as_nginx_does() -> None:
 def test_routes_need_a_positive_weight(weights: list[tuple[str, int]]) -> None:
     with pytest.raises(ValueError, match="route weights"):
         SmoothWeightedRoundRobin(weights)
+
+
+def test_engines_with_threads_of_their_own_work_at_once() -> None:
+    compute = SharedCompute(1.0, own_threads=True)
+    compute.start(0.0, 0, 1.0)
+    compute.start(0.5, 1, 1.0)
+    assert _ends(compute) == [(0, 1.0), (1, 1.5)]
+    assert compute.busy_s == 1.5
+
+
+@given(st.integers(2, 8), st.sampled_from([1.0, 1.3]))
+def test_neighbours_with_threads_of_their_own_cost_the_factor_alone(count: int, factor: float) -> None:
+    compute = SharedCompute(factor, own_threads=True)
+    for engine in range(count):
+        compute.start(0.0, engine, 1.0)
+    assert [at_s for _, at_s in _ends(compute)] == [pytest.approx(factor)] * count

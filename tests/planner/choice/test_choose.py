@@ -16,6 +16,8 @@ from solvers.solution import answer, with_bounds
 from tests.fleets import fleet
 from ullage.planning.plan import plan_fleet
 
+ONE_H100 = {"gpu": "H100", "nodes": 1, "gpus_per_node": 1, "price": "3 USD/h"}
+
 
 def shape(demand: int, memory_mib: int, **changes: object) -> Shape:
     base = Shape(
@@ -63,6 +65,23 @@ def test_what_runs_is_kept_unless_the_gain_exceeds_the_slack(slack: float, kept:
     assert choice.kept is kept
     assert choice.solution.cost_microusd_per_h == (6_000_000 if kept else 3_000_000)
     assert choice.solution.bound_microusd_per_h == 3_000_000
+
+
+def test_what_runs_is_named_by_the_engine_that_found_it() -> None:
+    """KV pools that have grown are no other answer, also where it is not the best engine's."""
+    lengths = {"input_tokens": 569, "output_tokens": 90}
+    windows = [{**lengths, "rate": rate, "start": start, "end": end} for rate, start, end in (("4/s", "0s", "1h"), ("0.5/s", "2h", "3h"))]
+    fleet_here = fleet(
+        pools={"cut": {"gpu": "A30", "nodes": 2, "gpus_per_node": 1, "price": "2 USD/h", "mig": "repartition"}, "whole": ONE_H100},
+        models={"a": {"source": "Qwen/Qwen3-0.6B"}, "b": {"source": "meta-llama/Llama-3.1-8B"}},
+        workloads={
+            "rare": {"model": "a", "demand": {"rate": "1/d", "input_tokens": 457, "output_tokens": 90}, "min_replicas": 2},
+            "often": {"model": "b", "class": "background", "demand": {"windows": windows}, "min_replicas": 2},
+        },
+    )
+    first = plan_fleet(fleet_here, State()).plan
+    assert first.desired.certificate.solver == "best-fit"
+    assert plan_fleet(fleet_here, as_applied(first)).plan.desired == first.desired
 
 
 def test_an_unchanged_fleet_keeps_its_placement() -> None:

@@ -293,7 +293,7 @@ def test_a_version_that_crashes_in_mig_instances_is_refused_where_there_is_nothi
     old = changed("source: Qwen/Qwen2.5-1.5B", "source: Qwen/Qwen2.5-1.5B\n    engine_version: 0.20.0")
     mig = changed("gpus_per_node: 8", "gpus_per_node: 8\n    mig: repartition", old)
     [problem] = problems(mig)
-    assert "models.small.engine_version: vLLM 0.20.0 crashes when its MIG instance is named by UUID" in problem
+    assert "models.small.engine_version: vLLM 0.20.0 crashes when its device is named by UUID" in problem
     assert problem.endswith("write 0.21.0 or newer: workload chat may use MIG instances only (pools: h100)")
     whole = changed("models:", "  whole: {gpu: H100-SXM-80GB, nodes: 1, gpus_per_node: 1}\nmodels:", mig)
     assert problems(whole) == ()
