@@ -121,7 +121,8 @@ def environment(replica: Replica) -> dict[str, str]:
     """Variables to set for the replica's process, sorted by name.
 
     A replica in a MIG slice gets no CUDA_VISIBLE_DEVICES here: the slice's UUID is known on its machine only, whoever starts the
-    process sets it (the rendered script takes it from the variable `mig_variable`). Raises RenderError as `command` does.
+    process sets it (the rendered script takes it from the variable `mig_variable`). One that shares its GPU by MPS gets its part of the
+    threads; where its daemon is, whoever starts both says. Raises RenderError as `command` does.
     """
     refuse_credentials(replica, f"replica {replica.name!r}")
     variables = {
@@ -131,6 +132,8 @@ def environment(replica: Replica) -> dict[str, str]:
     }
     if replica.mig is None:
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, replica.gpus))
+    if replica.args.active_thread_percentage is not None:
+        variables["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = str(replica.args.active_thread_percentage)
     if replica.args.enable_sleep_mode:
         if not _is_loopback(replica.args.host):
             raise RenderError(
