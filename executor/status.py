@@ -14,7 +14,7 @@ from executor.backends.protocol import Backend, EngineLoad, Observed, ObservedGp
 from executor.errors import ExecutorError, JournalError, RouterError, StateError
 from executor.file_names import file_name
 from executor.processes import table as processes
-from executor.processes.mps_pipes import is_daemon
+from executor.processes.mps_pipes import DAEMON_PREFIX
 from executor.reconcile.memory import PassReport, Remembered, recall
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
@@ -189,9 +189,8 @@ def _held(gpus: tuple[ObservedGpu, ...]) -> dict[int, tuple[int, bool | None]]:
 
 def _daemon_pids(folder: StateFolder) -> Iterator[int]:
     """Of MPS daemons: their servers hold some memory of the GPUs that they share out."""
-    for record in processes.ProcessTable(folder.processes, folder.logs).readable()[0]:
-        if is_daemon(record.name):
-            yield from processes.members(record)
+    for record in processes.ProcessTable(folder.processes, folder.logs).readable(DAEMON_PREFIX)[0]:
+        yield from processes.members(record)
 
 
 def _gpus(state: State, seen: tuple[ObservedGpu, ...], ours: Set[int]) -> Iterator[GpuStatus]:

@@ -104,7 +104,7 @@ class MpsDaemons:
                     await finish(self._end(record))
 
     def _daemons(self) -> tuple[processes.ProcessRecord, ...]:
-        return tuple(record for record in self._table.readable()[0] if is_daemon(record.name))
+        return self._table.readable(DAEMON_PREFIX)[0]
 
     def _has_clients(self, daemon: processes.ProcessRecord) -> bool:
         """Also where that cannot be told, as a record cannot be read."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ALL_THREADS = 100
+VARIABLES = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE")
+"""Where the daemon is, and the part of the threads; empty ones say nothing."""
 
 
 class MpsError(RuntimeError):
@@ -18,8 +20,7 @@ def thread_percentage(environment: Mapping[str, str]) -> int | None:
     Raises MpsError where it is sent to a daemon that is not there. Real CUDA refuses it or goes on without MPS, by version and cause; an
     emulated engine that went on would hide that nobody has started the daemon.
     """
-    folder = environment.get("CUDA_MPS_PIPE_DIRECTORY")
-    text = environment.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE")
+    folder, text = (environment.get(name) or None for name in VARIABLES)
     if folder is not None and not (Path(folder) / "control").exists():
         raise MpsError("CUDA error 805: MPS client failed to connect to the MPS control daemon or the MPS server")
     if text is None:

@@ -103,10 +103,10 @@ class ProcessTable:
         """Every record, sorted by name. Raises StateError on a damaged one."""
         return tuple(sorted((_load(path) for path in self._folder.glob("*.json")), key=lambda record: record.name))
 
-    def readable(self) -> tuple[tuple[ProcessRecord, ...], tuple[str, ...]]:
-        """The records that can be read, sorted by name, and what is wrong with each of the others."""
+    def readable(self, prefix: str = "") -> tuple[tuple[ProcessRecord, ...], tuple[str, ...]]:
+        """The records that can be read, sorted by name, and what is wrong with each of the others; prefix: only those that begin so."""
         found, damaged = [], []
-        for path in sorted(self._folder.glob("*.json")):
+        for path in sorted(self._folder.glob(f"{prefix}*.json")):
             try:
                 found.append(_load(path))
             except StateError as error:

@@ -93,7 +93,7 @@ def test_its_part_of_the_threads_is_a_setting(text: str | None, threads: int, tm
     assert settings.active_thread_percentage == threads
 
 
-@pytest.mark.parametrize("text", ["0", "101", "-5", "half", ""])
+@pytest.mark.parametrize("text", ["0", "101", "-5", "half", " "])
 def test_a_percentage_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", text)
     with pytest.raises(LaunchError, match=r"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is '.*'; it must be a whole number from 1 to 100"):
