@@ -12,5 +12,10 @@ FOREIGN = FailureCause(
     "foreign", False, "another program took the port meanwhile: stop it, or change `ports` of the fleet file and plan again"
 )
 DEVICE = FailureCause("device", False, "look at the GPU with nvidia-smi; the message says what its driver answered")
+MPS_DAEMON = FailureCause(
+    "mps_daemon",
+    False,
+    "see its log: the GPU may have another MPS daemon, or be in a compute mode that refuses one; or take `mps` out of the pool's `sharing`",
+)
 API_KEY = FailureCause("api_key", True, "set VLLM_API_KEY to the key that the engine was started with, or destroy it and apply again")
 PORT = CAUSE_BY_NAME["port"]

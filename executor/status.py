@@ -13,6 +13,8 @@ from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend, EngineLoad, Observed, ObservedGpu
 from executor.errors import ExecutorError, JournalError, RouterError, StateError
 from executor.file_names import file_name
+from executor.processes import table as processes
+from executor.processes.mps_pipes import DAEMON_PREFIX
 from executor.reconcile.memory import PassReport, Remembered, recall
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
@@ -113,7 +115,7 @@ async def status_of(folder: StateFolder, backend: Backend) -> StatusReport:
     replicas = (*sorted(rows, key=lambda row: row.name), *strays)
     remembered = recall(folder.reconcile_path)
     drift = (*unfinished, *lost, *_drift(known, replicas, router, remembered), *_sleep_drift(asleep, rows))
-    gpus = tuple(_gpus(state, seen, observed))
+    gpus = tuple(_gpus(state, seen, {*_daemon_pids(folder), *(pid for item in observed.values() for pid in item.pids)}))
     return StatusReport(state.serial, replicas, router, drift, gpus, remembered.passes, refused_now(folder).workloads)
 
 
@@ -154,9 +156,11 @@ async def _replica(
     elif own:
         condition = "ready" if answer.names is not None and replica.served_name in answer.names else "running"
     else:
-        condition = "missing" if answer.names is None else "foreign"
+        # it may still answer though it computes nothing more, as its MPS daemon is gone
+        leads = seen is not None and seen.leads
+        condition = "running" if leads else "missing" if answer.names is None else "foreign"
     memory_mib, active = _memory(seen, held)
-    pid = seen.pid if seen is not None and own else None
+    pid = seen.pid if seen is not None and (own or seen.leads) else None
     load = answer.load if condition == "ready" else None
     if load is not None and (asleep if load.asleep is None else load.asleep > 0):
         condition = "asleep"
@@ -183,9 +187,14 @@ def _held(gpus: tuple[ObservedGpu, ...]) -> dict[int, tuple[int, bool | None]]:
     return held
 
 
-def _gpus(state: State, seen: tuple[ObservedGpu, ...], observed: Mapping[str, Observed]) -> Iterator[GpuStatus]:
+def _daemon_pids(folder: StateFolder) -> Iterator[int]:
+    """Of MPS daemons: their servers hold some memory of the GPUs that they share out."""
+    for record in processes.ProcessTable(folder.processes, folder.logs).readable(DAEMON_PREFIX)[0]:
+        yield from processes.members(record)
+
+
+def _gpus(state: State, seen: tuple[ObservedGpu, ...], ours: Set[int]) -> Iterator[GpuStatus]:
     """Planned against observed, for the GPUs of the state that can be read."""
-    ours = {pid for item in observed.values() for pid in item.pids}
     found = {(gpu.node, gpu.index): gpu for gpu in seen}
     for gpu in state.gpus:
         now = found.get((gpu.node, gpu.index)) or found.get((file_name(gpu.node), gpu.index))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.emulator import devices
+from executor.emulator import devices, mps_client
 from executor.state.folder import StateFolder
 from planner.plan import Replica
 from planner.plan.local_paths import located, with_relative_paths
@@ -72,6 +72,8 @@ def emulated(folder: StateFolder, fleet_folder: Path) -> Launcher:
         argv, planned = (
             (sys.executable, "-P", "-m", "executor.emulator", "serve", *words[2:]) for words in (command.argv, command.planned)
         )
-        return LaunchCommand(argv, environment, planned)
+        # what the user's shell says about a real MPS daemon is not about emulated GPUs
+        unset = {} if replica.mode == "mps" else dict.fromkeys(mps_client.VARIABLES, "")
+        return LaunchCommand(argv, environment, planned, lambda: unset)
 
     return launch

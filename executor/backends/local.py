@@ -14,12 +14,14 @@ import aiohttp
 from executor import credentials, ports, start_causes
 from executor.backends import probes, sleep_mode
 from executor.backends.launch_command import LaunchCommand, Launcher
+from executor.backends.mps_daemon import NVIDIA_CONTROL, MpsDaemons
 from executor.backends.protocol import Answer, Capabilities, Devices, Latencies, Observed, ObservedGpu, Say
 from executor.backends.readiness import await_ready
 from executor.errors import ExecutorError, ProcessError, StartError
 from executor.events import OnEvent
 from executor.processes import table as processes
 from executor.processes.ending import end_processes
+from executor.processes.mps_pipes import PIPES_VARIABLE
 from executor.router.envoy import NAME as ROUTER_RECORD
 from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
@@ -62,16 +64,18 @@ class LocalBackend:
         devices: Devices | None,
         limits: Deadlines | None = None,
         inspect: Callable[[Plan, str], None] | None = None,
+        mps_control: tuple[str, ...] = NVIDIA_CONTROL,
     ) -> None:
         """Launch gives each replica's command; devices is None for GPUs that are left as they are.
 
-        inspect refuses a plan that this machine cannot run; it is told where programs are looked for.
+        inspect refuses a plan that this machine cannot run; it is told where programs are looked for. mps_control starts an MPS daemon.
         """
         self.capabilities = Capabilities(mig_layouts=devices is not None, reads_gpus=devices is not None)
         self.router = EnvoyRouter(folder)
         self._folder = folder
         self._inspect = inspect
         self._table = processes.ProcessTable(folder.processes, folder.logs, folder.log_limits)
+        self._mps = MpsDaemons(folder, self._table, mps_control)
         self._launch = launch
         # replicas that did not move while they were drained
         self._hung: set[str] = set()
@@ -102,15 +106,16 @@ class LocalBackend:
                 raise ExecutorError(f"{trouble} (desired.replicas with host {host})")
         if self._inspect is not None:
             self._inspect(plan, _program_path())
+        self._mps.preflight(plan, _program_path())
         self._refuse_taken_ports(plan, state)
 
     def observe(self) -> dict[str, Observed]:
-        """Recorded replicas by name."""
+        """Recorded replicas by name; one whose MPS daemon is gone does not live, whatever its processes say."""
         found = {}
         for record in self._table.records():
             if record.name.startswith(PREFIX):
                 name = record.name[len(PREFIX) :]
-                found[name] = Observed(name, record.pid, processes.alive(record), processes.members(record), record.command_hash)
+                found[name] = Observed(name, record.pid, self._mps.serves(record), processes.members(record), record.command_hash)
         return found
 
     async def ask(self, replica: Replica) -> Answer:
@@ -141,11 +146,12 @@ class LocalBackend:
         """Start or adopt, then wait until it is ready; on failure its processes are gone again."""
         async with self._starting:
             try:
-                record = await self._adopt(replica, say) or self._spawn(replica)
+                record = await self._adopt(replica, say) or await self._spawn(replica)
                 log = Path(record.log)
                 async with aiohttp.ClientSession() as session:
                     await await_ready(session, replica, lambda: processes.alive(record), log, self._limits.start_s(replica))
             except ProcessError as error:
+                await finish(self._mps.end_unused())
                 raise StartError(replica.name, start_causes.EXITED, str(error)) from error
             except (StartError, asyncio.CancelledError):
                 await finish(self.stop(replica.name))
@@ -179,10 +185,13 @@ class LocalBackend:
         return ""
 
     async def stop(self, name: str) -> None:
-        """End the group, wait until its device memory is free, forget it."""
+        """End the group, wait until its device memory is free, forget it; the last one of an MPS daemon takes it along."""
         record = self._table.record(PREFIX + name)
-        if record is None:
-            return
+        if record is not None:
+            await self._end(name, record)
+        await self._mps.end_unused()
+
+    async def _end(self, name: str, record: processes.ProcessRecord) -> None:
         pids = frozenset(processes.members(record))
         await processes.stop(record, self._limits.hung_grace_s if name in self._hung else self._limits.stop_grace_s)
         self._hung.discard(name)
@@ -236,8 +245,8 @@ class LocalBackend:
         record = self._table.record(PREFIX + replica.name)
         if record is None:
             return None
-        if not processes.alive(record):
-            # the leader died and may have left processes behind that hold its memory
+        if not self._mps.serves(record):
+            # the leader died and may have left processes behind that hold its memory; or its MPS daemon did, and it computes nothing more
             await self.stop(replica.name)
             return None
         if record.command_hash != self.wanted_hash(replica):
@@ -245,7 +254,7 @@ class LocalBackend:
         say(f"runs already as process {record.pid}")
         return record
 
-    def _spawn(self, replica: Replica) -> processes.ProcessRecord:
+    async def _spawn(self, replica: Replica) -> processes.ProcessRecord:
         trouble = ports.obstacle(replica.host, replica.args.port)
         if trouble is not None:
             raise StartError(replica.name, start_causes.PORT, trouble)
@@ -255,7 +264,9 @@ class LocalBackend:
         except ExecutorError as error:
             raise StartError(replica.name, start_causes.DEVICE, str(error)) from error
         environment = {**os.environ, "PATH": _program_path(), **launch.environment, **found}
-        return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd())
+        async with self._mps.joined(replica, environment) as pipes:
+            environment |= {PIPES_VARIABLE: pipes} if pipes else {}
+            return self._table.start(PREFIX + replica.name, launch.argv, environment, _hash(launch), Path.cwd(), mps_pipes=pipes)
 
     def _refuse_taken_ports(self, plan: Plan, state: State) -> None:
         """Otherwise a replica could be stopped for one that cannot start."""
@@ -264,7 +275,7 @@ class LocalBackend:
         if any(seen.pids for name, seen in observed.items() if name not in named):
             # left behind by an interrupted apply on ports nobody knows; adopted or stopped before the first start
             return
-        own = {(item.host, item.args.port) for item in state.replicas if item.name in observed and observed[item.name].alive}
+        own = {(item.host, item.args.port) for item in state.replicas if item.name in observed and observed[item.name].leads}
         found = [
             f"replica {replica.name}: {trouble}"
             for replica in plan.desired.replicas

@@ -14,13 +14,18 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A recorded replica as it is now: alive is its leader; pids are the whole group's living processes."""
+    """A recorded replica as it is now: alive is its leader, with what it cannot compute without; pids are the group's living processes."""
 
     name: str
     pid: int
     alive: bool
     pids: tuple[int, ...]
     command_hash: str
+
+    @property
+    def leads(self) -> bool:
+        """Whether its leader runs, and with it has its port, though it may compute nothing more."""
+        return self.pid in self.pids
 
 
 @dataclass(frozen=True, slots=True)

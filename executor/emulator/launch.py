@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from executor.emulator.mps_client import ALL_THREADS, MpsError, thread_percentage
 from executor.emulator.node_gpus import node_gpu_type
 from executor.emulator.options import ServeOptions
 from executor.emulator.residence import Residence
@@ -106,6 +107,7 @@ def engine_settings(options: ServeOptions, architecture: Architecture, gpu: GpuT
         max_num_batched_tokens=options.max_num_batched_tokens
         or max(default_tokens, max_num_seqs, max_model_len if architecture.pooling else 1),
         enforce_eager=options.enforce_eager,
+        active_thread_percentage=mps_threads() or ALL_THREADS,
         max_loras=options.max_loras,
         max_lora_rank=options.max_lora_rank,
         # vLLM 0.32's default: two steps in flight need a larger pool where layers have sliding windows
@@ -231,6 +233,14 @@ def cache_config(options: ServeOptions, launch: EmulatedEngine) -> dict[str, str
         "prefix_caching_hash_algo": "sha256",
         "replayssm_buffer_len": "16",
     }
+
+
+def mps_threads() -> int | None:
+    """Per cent of its GPU's threads where this process shares it by MPS, else None; LaunchError where it cannot."""
+    try:
+        return thread_percentage(os.environ)
+    except MpsError as error:
+        raise LaunchError(str(error)) from error
 
 
 def node_folder() -> Path:

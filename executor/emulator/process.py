@@ -15,7 +15,7 @@ import time
 from executor.emulator.api import Api
 from executor.emulator.connection import Connection
 from executor.emulator.engine import RealTimeEngine
-from executor.emulator.launch import EmulatedEngine, LaunchError, cache_config, measured, node_folder, prepare
+from executor.emulator.launch import EmulatedEngine, LaunchError, cache_config, measured, mps_threads, node_folder, prepare
 from executor.emulator.metrics import Metrics
 from executor.emulator.options import ENGINE_VERSION, ServeOptions
 from executor.emulator.residence import OutOfMemoryError, Residence, visible_devices
@@ -57,7 +57,7 @@ def serve(options: ServeOptions) -> int:
     try:
         scale = start_scale()
         devices = visible_devices(node_folder(), os.environ.get("CUDA_VISIBLE_DEVICES"), options.tensor_parallel_size)
-        residence = Residence(devices, options.served_names[0])
+        residence = Residence(devices, options.served_names[0], own_threads=mps_threads() is not None)
         launch = prepare(options, residence, measured())
     except (LaunchError, ValueError, OSError) as error:
         return _failed(str(error))

@@ -63,11 +63,22 @@ def _instance(node_dir: Path, total: int, name: str) -> tuple[GpuFile, int]:
 class Residence:
     """The slots of one engine, one per device it runs on (several under tensor parallelism)."""
 
-    def __init__(self, devices: Sequence[tuple[GpuFile, int]], name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """Stand ready on these devices without holding memory yet; clock must be the same for all processes."""
+    def __init__(
+        self,
+        devices: Sequence[tuple[GpuFile, int]],
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        own_threads: bool = False,
+    ) -> None:
+        """Stand ready on these devices without holding memory yet; clock must be the same for all processes.
+
+        own_threads: it shares them by MPS, so that neighbours at work take none of its time; how fast it is depends on its threads.
+        """
         self._devices = tuple(devices)
         self._name = name
         self._now = clock
+        self._own_threads = own_threads
         self._slots: tuple[int, ...] = ()
         self._swept_s = 0.0
         self.busy_s = 0.0
@@ -127,7 +138,10 @@ class Residence:
                 gpu.recount(unit, self._now())
 
     def clocks(self, now_s: float) -> tuple[tuple[float, int], ...]:
-        """(GPU seconds, active residents) of each device; looks for dead neighbours now and then."""
+        """(GPU seconds, residents that share them) of each device; looks for dead neighbours now and then.
+
+        Under MPS nobody shares them: the seconds of the wall are its own.
+        """
         clocks = tuple(gpu.clock(unit, now_s) for gpu, unit in self._devices)
         if now_s - self._swept_s > _SWEEP_INTERVAL_S:
             self._swept_s = now_s
@@ -137,7 +151,7 @@ class Residence:
                         gpu.sweep(unit, now_s)
             for (gpu, unit), index in zip(self._devices, self._slots, strict=True):
                 gpu.write_busy(unit, index, self.busy_s)
-        return clocks
+        return tuple((now_s, 1) for _ in clocks) if self._own_threads else clocks
 
     def _locked(self) -> ExitStack:
         stack = ExitStack()

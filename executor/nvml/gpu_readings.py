@@ -109,7 +109,7 @@ def processes_on(handle: NvmlHandle, index: int, mig: MigState) -> tuple[GpuProc
             for instance_id, (device, _) in mig_devices(handle, index).items()
             for entry in _listed(device, index)
         ]
-    # a process that draws and computes stands in both lists
+    # a process that draws and computes, or computes through MPS, may stand in several lists
     merged: dict[tuple[int, int | None], int] = {}
     for process in found:
         key = (process.pid, process.instance_id)
@@ -121,9 +121,10 @@ def processes_on(handle: NvmlHandle, index: int, mig: MigState) -> tuple[GpuProc
 def _listed(device: NvmlHandle, index: int) -> list[NvmlHandle]:
     with asking("list the processes on it", index):
         found = list(pynvml.nvmlDeviceGetComputeRunningProcesses(device))
-        # cards without a screen, and MIG instances, draw nothing
-        with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-            found += pynvml.nvmlDeviceGetGraphicsRunningProcesses(device)
+        # cards without a screen, and MIG instances, draw nothing; older drivers list clients of MPS with all others
+        for further in (pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3, pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3):
+            with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
+                found += further(device)
     return found
 
 

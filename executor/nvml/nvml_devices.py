@@ -57,6 +57,15 @@ class NvmlDevices:
                         f"write mig: repartition or fixed in the pool, or switch it off with nvidia-smi -i {index} -mig 0"
                     )
 
+    def refuse_without_uuids(self, plan: Plan) -> None:
+        """Raises ExecutorError where engines are to share a GPU by MPS that cannot be told its UUID: a daemon counts GPUs otherwise."""
+        for replica in plan.desired.replicas:
+            if replica.mode == "mps" and self._real(replica.node) and not has(replica.engine_version, MIG_BY_UUID):
+                raise ExecutorError(
+                    f"replica {replica.name}: vLLM {replica.engine_version} cannot be given its GPU by UUID, as engines that share one "
+                    f"by MPS are: write {MIG_BY_UUID.first_version}.0 or newer, or take `mps` out of the pool's `sharing` and plan again"
+                )
+
     def gpus(self) -> tuple[ObservedGpu, ...]:
         """Every GPU with the processes that hold its memory; a GPU whose node is not known stands under NO_NODE.
 
@@ -118,10 +127,12 @@ class NvmlDevices:
         """What a process must be given to see the replica's devices: CUDA_VISIBLE_DEVICES with the UUID of its MIG instance.
 
         For whole GPUs nothing, as their numbers are rendered; but beside a divided GPU CUDA counts otherwise, and engines that can take
-        UUIDs get those. Instances do not outlive a restart of the machine: where the GPU has none any more, those of the state are made
-        again.
+        UUIDs get those; so do all that share by MPS, as their daemon does. Instances do not outlive a restart of the machine: where the
+        GPU has none any more, those of the state are made again.
         Raises ExecutorError where the instance is not there.
         """
+        if replica.mode == "mps" and self._real(replica.node):
+            return {"CUDA_VISIBLE_DEVICES": _uuids(replica.gpus)}
         if replica.mig is None:
             return _beside_divided(replica.gpus) if has(replica.engine_version, MIG_BY_UUID) and self._real(replica.node) else {}
         index = replica.gpus[0]
@@ -172,6 +183,11 @@ class NvmlDevices:
             return self._folder.load().gpus
         except StateError:
             return ()
+
+
+def _uuids(gpus: tuple[int, ...]) -> str:
+    with session():
+        return ",".join(uuid_of(handle_of(index), index) for index in gpus)
 
 
 def _beside_divided(gpus: tuple[int, ...]) -> dict[str, str]:

@@ -36,7 +36,8 @@ _KILL_LIMIT_S = 10.0
 class ProcessRecord:
     """A started process group: the leader's pid is also its session and group id; command_hash covers arguments and environment.
 
-    adopted: somebody else started it, and its leader may lead its group only, in a session of others.
+    adopted: somebody else started it, and its leader may lead its group only, in a session of others. mps_pipes is the folder in which an
+    MPS daemon and its clients meet; empty for processes that are neither.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ProcessRecord:
     argv: tuple[str, ...]
     log: str
     adopted: bool = False
+    mps_pipes: str = ""
 
 
 def command_hash(argv: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -101,10 +103,10 @@ class ProcessTable:
         """Every record, sorted by name. Raises StateError on a damaged one."""
         return tuple(sorted((_load(path) for path in self._folder.glob("*.json")), key=lambda record: record.name))
 
-    def readable(self) -> tuple[tuple[ProcessRecord, ...], tuple[str, ...]]:
-        """The records that can be read, sorted by name, and what is wrong with each of the others."""
+    def readable(self, prefix: str = "") -> tuple[tuple[ProcessRecord, ...], tuple[str, ...]]:
+        """The records that can be read, sorted by name, and what is wrong with each of the others; prefix: only those that begin so."""
         found, damaged = [], []
-        for path in sorted(self._folder.glob("*.json")):
+        for path in sorted(self._folder.glob(f"{prefix}*.json")):
             try:
                 found.append(_load(path))
             except StateError as error:
@@ -133,7 +135,9 @@ class ProcessTable:
         if self._folder.exists():
             sync_folder(self._folder)
 
-    def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str], digest: str, folder: Path) -> ProcessRecord:
+    def start(
+        self, name: str, argv: Sequence[str], environment: Mapping[str, str], digest: str, folder: Path, mps_pipes: str = ""
+    ) -> ProcessRecord:
         """Start a program in a session of its own, on record before its first instruction; output goes to a new log, the former is kept.
 
         environment is complete (nothing is inherited); folder becomes its working directory. Raises ProcessError.
@@ -151,7 +155,7 @@ class ProcessTable:
             process = proc.facts(pid)
             if process is None:
                 raise ProcessError(f"{name}: /proc/{pid} is not readable: processes cannot be recorded on this system")
-            record = ProcessRecord(name, pid, process.start_ticks, proc.boot_id(), digest, tuple(argv), str(log))
+            record = ProcessRecord(name, pid, process.start_ticks, proc.boot_id(), digest, tuple(argv), str(log), mps_pipes=mps_pipes)
             write_atomic(self._path(name), json.dumps(asdict(record), sort_keys=True, indent=2) + "\n")
             os.write(write_end, b"go\n")
         except OSError as error:

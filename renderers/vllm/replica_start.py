@@ -121,7 +121,8 @@ def environment(replica: Replica) -> dict[str, str]:
     """Variables to set for the replica's process, sorted by name.
 
     A replica in a MIG slice gets no CUDA_VISIBLE_DEVICES here: the slice's UUID is known on its machine only, whoever starts the
-    process sets it (the rendered script takes it from the variable `mig_variable`). Raises RenderError as `command` does.
+    process sets it (the rendered script takes it from the variable `mig_variable`). One that shares its GPU by MPS gets its part of the
+    threads; where its daemon is, whoever starts both says. Raises RenderError as `command` does.
     """
     refuse_credentials(replica, f"replica {replica.name!r}")
     variables = {

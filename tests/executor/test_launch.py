@@ -7,8 +7,17 @@ import sys
 from pathlib import Path
 
 from executor.backends.launch_command import emulated
+from executor.emulator.mps_client import thread_percentage
 from executor.state.folder import StateFolder
 from tests.plans import replica
+
+
+def test_a_real_mps_daemon_of_the_users_shell_is_nothing_to_emulated_engines(tmp_path: Path) -> None:
+    launch = emulated(StateFolder(tmp_path / ".ullage"), tmp_path)
+    found = launch(replica("llama-8b-0")).at_start()
+    assert found == {"CUDA_MPS_PIPE_DIRECTORY": "", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": ""}
+    assert thread_percentage(found) is None
+    assert launch(replica("llama-8b-0", mode="mps", args={"active_thread_percentage": 50})).at_start() == {}
 
 
 def test_a_folder_called_executor_where_the_user_stands_does_not_hide_ours(tmp_path: Path) -> None:

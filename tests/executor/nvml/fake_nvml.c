@@ -247,6 +247,17 @@ int nvmlDeviceGetComputeRunningProcesses_v3(handle device, uint *count, struct p
     return seen > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 
+int nvmlDeviceGetMPSComputeRunningProcesses_v3(handle device, uint *count, struct process_info *found) {
+    BEGIN(ON(device));
+    uint room = found ? *count : 0, seen = 0;
+    EACH(client, k) if (k->gpu == ON(device)) {
+        if (seen < room) found[seen] = (struct process_info){(uint)k->pid, (ull)k->mib << 20, 0xFFFFFFFF, 0xFFFFFFFF};
+        seen++;
+    }
+    *count = seen;
+    return seen > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+
 int nvmlDeviceGetGraphicsRunningProcesses_v3(handle device, uint *count, struct process_info *found) {
     (void)found;
     BEGIN(ON(device));

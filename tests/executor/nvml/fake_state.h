@@ -5,6 +5,7 @@
  *   instance GPU INSTANCE PROFILE_ID START
  *   compute GPU INSTANCE COMPUTE_ID PROFILE_ID
  *   process GPU INSTANCE PID MIB                                                       INSTANCE -1: on the undivided GPU
+ *   client GPU PID MIB                                                                 computes through MPS
  *   link GPU LINK PEER                                                                 PEER -1: a switch
  *   speed GPU BUS_BITS SM_MHZ MEMORY_MHZ CORES
  *   error FUNCTION GPU CODE AFTER TIMES                                                GPU -1: any; TIMES -1: always
@@ -22,6 +23,7 @@ struct profile { int gpu, number, id, slices, count, mib, sms, size; char starts
 struct instance { int gpu, id, profile_id, start; };
 struct compute { int gpu, instance, id, profile_id; };
 struct process { int gpu, instance, pid, mib; };
+struct client { int gpu, pid, mib; };
 struct link { int gpu, number, peer; };
 struct speed { int gpu, told[4]; };
 struct error { char function[96]; int gpu, code, after, times; };
@@ -32,6 +34,7 @@ static struct {
     struct instance instance[MOST]; int instance_count;
     struct compute compute[MOST]; int compute_count;
     struct process process[MOST]; int process_count;
+    struct client client[MOST]; int client_count;
     struct link link[MOST]; int link_count;
     struct speed speed[MOST]; int speed_count;
     struct error error[MOST]; int error_count;
@@ -50,6 +53,7 @@ static int load(void) {
         struct instance *i = &state.instance[state.instance_count];
         struct compute *c = &state.compute[state.compute_count];
         struct process *r = &state.process[state.process_count];
+        struct client *k = &state.client[state.client_count];
         struct link *l = &state.link[state.link_count];
         struct speed *v = &state.speed[state.speed_count];
         struct error *e = &state.error[state.error_count];
@@ -60,6 +64,7 @@ static int load(void) {
         if (sscanf(line, "instance %d %d %d %d", &i->gpu, &i->id, &i->profile_id, &i->start) == 4) state.instance_count++;
         if (sscanf(line, "compute %d %d %d %d", &c->gpu, &c->instance, &c->id, &c->profile_id) == 4) state.compute_count++;
         if (sscanf(line, "process %d %d %d %d", &r->gpu, &r->instance, &r->pid, &r->mib) == 4) state.process_count++;
+        if (sscanf(line, "client %d %d %d", &k->gpu, &k->pid, &k->mib) == 3) state.client_count++;
         if (sscanf(line, "link %d %d %d", &l->gpu, &l->number, &l->peer) == 3) state.link_count++;
         if (sscanf(line, "speed %d %d %d %d %d", &v->gpu, v->told, v->told + 1, v->told + 2, v->told + 3) == 5) state.speed_count++;
         if (sscanf(line, "error %95s %d %d %d %d", e->function, &e->gpu, &e->code, &e->after, &e->times) == 5) state.error_count++;
@@ -84,6 +89,8 @@ static void save(void) {
         fprintf(file, "compute %d %d %d %d\n", c->gpu, c->instance, c->id, c->profile_id);
     for (struct process *r = state.process; r < state.process + state.process_count; r++)
         fprintf(file, "process %d %d %d %d\n", r->gpu, r->instance, r->pid, r->mib);
+    for (struct client *k = state.client; k < state.client + state.client_count; k++)
+        fprintf(file, "client %d %d %d\n", k->gpu, k->pid, k->mib);
     for (struct link *l = state.link; l < state.link + state.link_count; l++)
         fprintf(file, "link %d %d %d\n", l->gpu, l->number, l->peer);
     for (struct speed *v = state.speed; v < state.speed + state.speed_count; v++)

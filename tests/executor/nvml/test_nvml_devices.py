@@ -14,6 +14,7 @@ from executor.applying.apply import apply
 from executor.applying.destroy import destroy
 from executor.backends.engine_kinds import vllm_backend
 from executor.backends.local import Deadlines, LocalBackend
+from executor.backends.mps_daemon import NVIDIA_CONTROL
 from executor.backends.protocol import GpuHolder, ObservedGpu
 from executor.clients.usage import UsageWatch
 from executor.errors import ExecutorError, ProcessError, StartError
@@ -24,6 +25,7 @@ from executor.state.goal import goal_of
 from executor.status import status
 from planner.diff import diff
 from planner.plan import MigPlace, Plan, Prior, Repartition, State, state_hash
+from tests import plans
 from tests.executor.nvml.fake_driver import A100, H100, L4, FakeDriver
 from tests.executor.test_emulated import SHIM, onto
 from tests.executor.worlds import FAKE_ENGINE, World, engine, fake_launch, free_ports
@@ -42,7 +44,11 @@ def shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def environment_of(world: World, name: str) -> dict[str, str]:
-    record = processes.ProcessTable(world.folder.processes, world.folder.logs).record(f"replica-{name}")
+    return _environment(world, f"replica-{name}")
+
+
+def _environment(world: World, record_name: str) -> dict[str, str]:
+    record = processes.ProcessTable(world.folder.processes, world.folder.logs).record(record_name)
     assert record is not None
     content = Path(f"/proc/{record.pid}/environ").read_text(encoding="utf-8")
     return dict(entry.split("=", 1) for entry in content.split("\0") if "=" in entry)
@@ -100,6 +106,49 @@ def test_whole_gpus_are_named_by_uuid_where_another_is_divided(world: World, dri
     assert devices.visible(replica) == {"CUDA_VISIBLE_DEVICES": "GPU-fake-1,GPU-fake-2"}
     # older ones end in an error by any UUID
     assert devices.visible(replica.model_copy(update={"engine_version": "0.20.0"})) == {}
+
+
+def mps_plan(world: World, engine_version: str = "0.32.0") -> Plan:
+    """Two engines that share the second GPU by MPS."""
+    names, ports = ("llama", "qwen"), free_ports(2)
+    args = [{"port": port, "active_thread_percentage": 50} for port in ports]
+    made = (
+        plans.replica(f"{name}-0", name, mode="mps", gpus=(1,), args=each, engine_version=engine_version)
+        for name, each in zip(names, args, strict=True)
+    )
+    return onto(world, plan_of(tuple(made), gpu_count=2))
+
+
+def test_engines_that_share_by_mps_and_their_daemon_know_their_gpu_by_its_uuid(
+    world: World, driver: FakeDriver, shim: None, tmp_path: Path
+) -> None:
+    driver.machine([H100, H100])
+    plan = mps_plan(world)
+    with pytest.raises(ExecutorError, match="there is no `nvidia-cuda-mps-control` on PATH: install the MPS tools of the NVIDIA driver"):
+        apply(plan, world.folder.root, vllm_backend)
+    assert world.living() == {}
+    program = tmp_path / NVIDIA_CONTROL[0]
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m executor.emulator.mps_control "$@"\n')
+    program.chmod(0o755)
+    apply(plan, world.folder.root, vllm_backend)
+    daemon = "mps-h100-0-gpu1"
+    [pid] = world.living()[daemon]
+    names = ("replica-llama-0", "replica-qwen-0", daemon)
+    assert [_environment(world, name)["CUDA_VISIBLE_DEVICES"] for name in names] == ["GPU-fake-1"] * 3
+    assert [_environment(world, name).get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE") for name in names] == ["50", "50", None]
+    # what the daemon's server holds is nobody else's
+    driver.add(f"process 1 -1 {pid} 30", "process 1 -1 4242 7")
+    report = status(world.folder.root, vllm_backend)
+    assert (report.drift, [gpu.foreign_mib for gpu in report.gpus]) == ((), [0, 7])
+    destroy(world.folder.root, open_backend=vllm_backend)
+    assert world.living() == {}
+
+
+def test_engines_too_old_for_uuids_do_not_share_by_mps(world: World, driver: FakeDriver, shim: None) -> None:
+    driver.machine([H100, H100])
+    with pytest.raises(ExecutorError, match=r"replica llama-0: vLLM 0\.20\.0 cannot be given its GPU by UUID.*write 0\.21\.0 or newer"):
+        apply(mps_plan(world, "0.20.0"), world.folder.root, vllm_backend)
+    assert world.living() == {}
 
 
 def test_the_nodes_gpus_exist(world: World, driver: FakeDriver) -> None:

@@ -52,6 +52,17 @@ def test_gpus_without_mig_and_with_mig_off(driver: FakeDriver) -> None:
     assert {offer.starts for offer in read(1).offers} == {()}
 
 
+def test_clients_of_mps_are_read_and_each_process_once(driver: FakeDriver) -> None:
+    driver.machine([L4], "process 0 -1 7 100", "client 0 7 100", "client 0 9 50")
+    assert read().processes == (GpuProcess(7, 100, None), GpuProcess(9, 50, None))
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND])
+def test_older_drivers_list_clients_of_mps_with_all_others(code: int, driver: FakeDriver) -> None:
+    driver.machine([L4], "process 0 -1 7 100", "client 0 9 50", f"error nvmlDeviceGetMPSComputeRunningProcesses_v3 0 {code} 0 -1")
+    assert read().processes == (GpuProcess(7, 100, None),)
+
+
 def test_who_may_not_see_the_whole_gpu_sees_the_own_instances(driver: FakeDriver) -> None:
     lines = ["instance 0 11 9 4", "compute 0 11 0 102", "process 0 11 4242 1000"]
     driver.machine([A100], *lines, "error nvmlDeviceGetComputeRunningProcesses_v3 0 4 0 -1", mig=True)
