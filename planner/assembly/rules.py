@@ -42,11 +42,13 @@ def _by_served_name(budget: DisruptionBudget, groups: Sequence[ServiceGroup]) ->
 
 def _model(fleet: Fleet, group: ServiceGroup) -> ModelRules:
     allowed = tuple(sorted(pool.name for pool in fleet.pools if group.allows(pool.name)))
+    # also where teams may share GPUs by turns: by MPS they never do
+    by_team = fleet.policy.isolate_teams or any("mps" in pool.sharing for pool in fleet.pools)
     return ModelRules(
         served_name=group.name,
         pools=() if len(allowed) == len(fleet.pools) else allowed,
         not_with=tuple(sorted(group.not_with)),
-        team=group.team if fleet.policy.isolate_teams else None,
+        team=group.team if by_team else None,
         max_replicas=group.max_replicas,
         min_replicas=group.min_replicas,
         spread_nodes=group.spread_nodes,

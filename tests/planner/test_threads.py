@@ -95,6 +95,7 @@ def test_teams_never_share_a_gpu_by_mps() -> None:
     names = {replica.name: replica.served_name for replica in plan.desired.replicas}
     for gpu in plan.desired.gpus:
         assert len({teams[names[name]] for name in gpu.replicas}) <= 1
+    assert set(teams.values()) == {"t0", "t1"}
     together = planned()
     document = together.model_dump(mode="json")
     for index, model in enumerate(document["desired"]["rules"]["models"]):
@@ -147,6 +148,7 @@ def test_threads_and_bandwidth_of_a_gpu_are_never_given_twice(asked: list[str], 
         item["team"] = f"t{index % 2}" if teams else "t"
     plan = planned(workloads=base["workloads"], pools={"h100": {**POOL, "sharing": sharing}})
     team = {model.served_name: model.team for model in plan.desired.rules.models}
+    assert len(set(team.values())) == 1 + teams
     for gpu in plan.desired.gpus:
         here = [item for item in plan.desired.replicas if item.name in gpu.replicas and item.mode == "mps"]
         assert sum(item.threads for item in here) <= 100
