@@ -75,7 +75,7 @@ class PlannedWay:
         self.state = state_of(plan.desired, self.state.serial + 1) if plan.actions else self.state
 
     def _count(self, plan: Plan) -> None:
-        wanted = {replica.name: replica for replica in plan.desired.replicas}
+        wanted = {replica.name: replica for replica in plan.started}
         nodes = {node.name for node in plan.desired.nodes}
         lost = {replica.name for replica in self.state.replicas if replica.node not in nodes}
         starts = [wanted[action.replica] for action in plan.actions if isinstance(action, Start)]

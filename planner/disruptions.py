@@ -24,8 +24,8 @@ def allowed_now(plan: Plan, state: State, useless: Set[str], down: int, moment: 
     plan's replicas do not run and will not be started by these actions.
     """
     served = {replica.name: replica.args.names for replica in state.replicas}
-    # nobody asks a sleeper
-    useless = {*useless, *(item.name for item in state.asleep)}
+    # nobody asks a sleeper, and copies go when others have come
+    useless = {*useless, *(item.name for item in state.asleep), *(item.name for item in plan.temporary)}
     for number, action in enumerate(plan.actions):
         if not isinstance(action, (Drain, Stop)) or action.replica in useless:
             continue
@@ -38,7 +38,7 @@ def allowed_now(plan: Plan, state: State, useless: Set[str], down: int, moment: 
 def cut_short(plan: Plan, state: State, count: int) -> Plan:
     """The first actions of a plan, and then routes to all that is ready: what may not be stopped yet serves beside what is new."""
     actions = list(plan.actions[:count])
-    wanted = {replica.name: replica for replica in plan.desired.replicas}
+    wanted = {replica.name: replica for replica in plan.started}
     running = {replica.name: replica for replica in state.replicas}
     asleep = {item.name for item in state.asleep}
     routes = state.routes

@@ -33,14 +33,15 @@ class _Lack:
     woken: dict[str, None] = field(default_factory=dict)
 
 
-def outages(state: State, desired: Desired, actions: Sequence[Action]) -> tuple[Outage, ...]:
+def outages(state: State, desired: Desired, actions: Sequence[Action], temporary: Sequence[Replica] = ()) -> tuple[Outage, ...]:
     """The names served before and after that have no ready replica, or fewer than they must, on the way; sorted.
 
     A replica counts from the switch of routes that lets it in to the one that takes it out. Time passes while replicas drain and stop,
     at once, for as long as apply waits at most; and while they start: start_s each, one after the other on a GPU, at once on different
     ones. Sleeps and wakes go one by one. Least is min_replicas, or what the name has before or after if that is less.
+    temporary are further replicas that the actions may start.
     """
-    wanted = {replica.name: replica for replica in desired.replicas}
+    wanted = {replica.name: replica for replica in (*desired.replicas, *temporary)}
     serving = {replica.name: replica.args.names for replica in state.replicas}
     routed = _counts(state.routes)
     least = least_ready(state, desired)

@@ -54,7 +54,7 @@ class Steps:
         self._canary = Canary(backend, plan.desired, start.state)
         self._tried: set[str] = set()
         self._touched = {action.replica for action in plan.actions if isinstance(action, (Start, Stop, Wake))}
-        self._wanted = {replica.name: replica for replica in plan.desired.replicas}
+        self._wanted = {replica.name: replica for replica in plan.started}
 
     async def run(self, done: frozenset[int], *, arrives: bool = True) -> None:
         """Do what is not done yet; the first failure ends it. arrives: the actions lead to the desired world, and not only towards it."""
@@ -176,7 +176,7 @@ class Steps:
 
     async def _start(self, number: int, name: str) -> str:
         if name not in self._wanted:
-            raise ExecutorError(f"actions.{number}: starts {name}, which is not among desired.replicas; plan again")
+            raise ExecutorError(f"actions.{number}: starts {name}, which the plan does not have; plan again")
         notes: list[str] = []
         await self._backend.start(self._wanted[name], notes.append)
         self._without(name)

@@ -96,11 +96,11 @@ class LocalBackend:
         if self._devices is not None:
             self._devices.create(plan.desired.nodes, plan.desired.gpu_types)
         try:
-            for replica in plan.desired.replicas:
+            for replica in plan.started:
                 self._launch(replica)
         except RenderError as error:
             raise ExecutorError(f"the plan cannot be run: {error}") from error
-        for host in sorted({replica.host for replica in plan.desired.replicas}):
+        for host in sorted({replica.host for replica in plan.started}):
             trouble = ports.obstacle(host, 0)
             if trouble is not None:
                 raise ExecutorError(f"{trouble} (desired.replicas with host {host})")
@@ -278,7 +278,7 @@ class LocalBackend:
         own = {(item.host, item.args.port) for item in state.replicas if item.name in observed and observed[item.name].leads}
         found = [
             f"replica {replica.name}: {trouble}"
-            for replica in plan.desired.replicas
+            for replica in plan.started
             if (replica.host, replica.args.port) not in own and (trouble := ports.obstacle(replica.host, replica.args.port))
         ]
         if found:

@@ -40,7 +40,7 @@ def _no_program(path: str) -> Iterator[str]:
 def _one_machine_twice(plan: Plan) -> Iterator[str]:
     """Nodes with one address are one machine here: a GPU of it must not be given to two of them."""
     users: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-    for replica in plan.desired.replicas:
+    for replica in plan.started:
         for index in replica.gpus:
             users[address_of(replica.host), index].add(replica.node)
     for (host, index), nodes in sorted(users.items()):
@@ -55,7 +55,7 @@ def _no_gpus(plan: Plan, count_gpus: CountGpus) -> Iterator[str]:
     """GPUs that the plan uses and the machine does not have; devices that are no GPUs are not looked for."""
     types = {node.name: node.gpu_type for node in plan.desired.nodes}
     look_up = gpu_look_up(plan.desired.gpu_types, builtin().gpu)
-    used = [(index, replica) for replica in plan.desired.replicas for index in replica.gpus if look_up(types[replica.node]).engine is None]
+    used = [(index, replica) for replica in plan.started for index in replica.gpus if look_up(types[replica.node]).engine is None]
     if not used:
         return
     try:

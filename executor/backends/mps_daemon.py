@@ -58,7 +58,7 @@ class MpsDaemons:
 
     def preflight(self, plan: Plan, path: str) -> None:
         """Raises ExecutorError where daemons that the plan needs cannot be started; path is where programs are looked for."""
-        sharing = [replica for replica in plan.desired.replicas if replica.mode == "mps"]
+        sharing = [replica for replica in plan.started if replica.mode == "mps"]
         if sharing and shutil.which(self._argv[0], path=path) is None:
             raise ExecutorError(
                 f"replica {sharing[0].name}: shares its GPU by MPS, and there is no `{self._argv[0]}` on PATH: install the MPS tools of "

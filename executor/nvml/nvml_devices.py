@@ -47,7 +47,7 @@ class NvmlDevices:
     def refuse_divided(self, plan: Plan) -> None:
         """Raises ExecutorError where a replica is to have a whole GPU that is divided now, and the plan does not join it first."""
         changed = {(action.node, action.gpu) for action in plan.actions if isinstance(action, Repartition)}
-        whole = [(item, index) for item in plan.desired.replicas if item.mig is None for index in item.gpus if self._real(item.node)]
+        whole = [(item, index) for item in plan.started if item.mig is None for index in item.gpus if self._real(item.node)]
         with session():
             there = range(gpu_count())
             for replica, index in whole:
@@ -59,7 +59,7 @@ class NvmlDevices:
 
     def refuse_without_uuids(self, plan: Plan) -> None:
         """Raises ExecutorError where engines are to share a GPU by MPS that cannot be told its UUID: a daemon counts GPUs otherwise."""
-        for replica in plan.desired.replicas:
+        for replica in plan.started:
             if replica.mode == "mps" and self._real(replica.node) and not has(replica.engine_version, MIG_BY_UUID):
                 raise ExecutorError(
                     f"replica {replica.name}: vLLM {replica.engine_version} cannot be given its GPU by UUID, as engines that share one "

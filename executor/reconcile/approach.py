@@ -20,14 +20,20 @@ class Approach(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def approach(world: World, goal: Plan, refusal: Callable[[Replica], str | None]) -> Approach:
-    """The actions to the goal without the replicas that may not start now; those of that name that run stay as they are."""
+def approach(world: World, goal: Plan, refusal: Callable[[Replica], str | None], *, with_copies: bool = True) -> Approach:
+    """The actions to the goal without the replicas that may not start now; those of that name that run stay as they are.
+
+    A copy for the time of the change that may not start now is done without, and so are all others.
+    """
     wanted = {replica.name: replica for replica in goal.desired.replicas}
     desired, repairs = goal.desired, world.repairs
     left_out: dict[str, str] = {}
     while True:
-        plan = change(world.state, desired, repairs=repairs)
-        starts = [action.replica for action in plan.actions if isinstance(action, Start)]
+        plan = change(world.state, desired, repairs=repairs, with_copies=with_copies)
+        if any(refusal(copy) is not None for copy in plan.temporary):
+            plan = change(world.state, desired, repairs=repairs, with_copies=False)
+        copies = {copy.name for copy in plan.temporary}
+        starts = [action.replica for action in plan.actions if isinstance(action, Start) and action.replica not in copies]
         refused = {name: why for name in starts if (why := refusal(wanted[name])) is not None}
         # each round leaves out one more: whoever could not be left out would be started
         if not refused.keys() - left_out.keys():

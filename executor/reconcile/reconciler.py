@@ -25,7 +25,8 @@ from executor.state.lock import locked
 from planner.check import transition_problems
 from planner.disruptions import Allowed, allowed_now, cut_short
 from planner.envelope import EngineOf
-from planner.plan import Desired, Plan, Replica, State, plan_hash
+from planner.ordering.copies import is_copy_of
+from planner.plan import Plan, Replica, State, plan_hash
 from profiles.catalogue import builtin
 
 # Each round gets at least one action further, or finds one more replica that cannot start: more rounds than that wait for the next pass.
@@ -135,7 +136,9 @@ class Reconciler:
         if goal is None:
             account.drift = (_NO_GOAL,)
             return
-        self._with.attempts.keep_only(replica.name for replica in goal.desired.replicas)
+        wanted = [replica.name for replica in goal.desired.replicas]
+        copies = [attempt.name for attempt in self._with.attempts.all if is_copy_of(attempt.name, wanted)]
+        self._with.attempts.keep_only([*wanted, *copies])
         for _ in range(_MOST_ROUNDS):
             state = self._with.folder.load()
             world = await self._with.observer.look(state)
@@ -143,8 +146,12 @@ class Reconciler:
             self.requests = _requests(state, world)
             self._note_deaths(world)
             way = self._way(world, goal, state)
-            account.drift = self._drift(world, way, goal)
             allowed = self._allowed(way, world, goal)
+            if way.plan.temporary and allowed.actions < len(way.plan.actions):
+                # what has to wait does not wait with a copy half way
+                way = self._way(world, goal, state, with_copies=False)
+                allowed = self._allowed(way, world, goal)
+            account.drift = self._drift(world, way, goal)
             account.drift += allowed.reasons
             arrives = allowed.actions == len(way.plan.actions)
             plan = way.plan if arrives else cut_short(way.plan, world.state, allowed.actions)
@@ -154,9 +161,9 @@ class Reconciler:
                 return
             await self._act(plan, world, goal, account, arrives=arrives, whole=arrives and not way.left_out)
 
-    def _way(self, world: World, goal: Plan, state: State) -> Approach:
+    def _way(self, world: World, goal: Plan, state: State, *, with_copies: bool = True) -> Approach:
         """The way to the goal; where there is no safe one now, that to what ran before."""
-        way = approach(world, goal, self._refusal)
+        way = approach(world, goal, self._refusal, with_copies=with_copies)
         found = transition_problems(way.plan, world.state, builtin().gpu)
         if not found:
             return way
@@ -169,7 +176,7 @@ class Reconciler:
 
     def _strays(self, world: World, plan: Plan) -> list[str]:
         """Those to stop: what a start of the plan will adopt is left for it, also where the start has to wait."""
-        wanted = {replica.name: replica for replica in plan.desired.replicas}
+        wanted = {replica.name: replica for replica in plan.started}
 
         def adopted(name: str) -> bool:
             seen = world.observed[name]
@@ -214,7 +221,7 @@ class Reconciler:
             if not isinstance(error, StartError):
                 raise
             account.failures.append(str(error))
-            self._note_failure(error, plan.desired)
+            self._note_failure(error, plan)
             return
         if new and whole:
             keep(folder, goal, steps.state.serial)
@@ -257,8 +264,8 @@ class Reconciler:
 
         return tell
 
-    def _note_failure(self, error: StartError, desired: Desired) -> None:
-        replica = next(replica for replica in desired.replicas if replica.name == error.replica)
+    def _note_failure(self, error: StartError, plan: Plan) -> None:
+        replica = next(replica for replica in plan.started if replica.name == error.replica)
         digest = self._with.backend.wanted_hash(replica)
         reason = f"{str(error).partition(chr(10))[0]}; {error.failure.advice}"
         self._with.attempts.failed(error.replica, digest, reason, self._with.clock(), permanent=error.failure.permanent)

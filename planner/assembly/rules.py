@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.disruption_budget import DisruptionBudget
-from planner.plan import ModelRules, PoolRules, Rules
+from planner.plan import ModelRules, PoolRules, PortRange, Rules
 from planner.sizing.groups import ServiceGroup
 from planner.spec import Fleet
 
@@ -27,6 +27,7 @@ def rules(fleet: Fleet, groups: Sequence[ServiceGroup]) -> Rules:
         headroom_mib=fleet.policy.headroom_mib,
         max_active_residents=fleet.policy.max_active_residents,
         rollout=fleet.policy.rollout,
+        ports=PortRange(start=fleet.policy.ports.start, end=fleet.policy.ports.end),
         disruption_budget=_by_served_name(fleet.policy.disruption_budget, groups),
     )
 

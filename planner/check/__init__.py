@@ -21,6 +21,7 @@ from planner.check.placements import placement_problems
 from planner.check.priorities import priority_problems
 from planner.check.rules import rule_problems
 from planner.check.service import service_problems
+from planner.check.temporary import temporary_problems
 from planner.plan import Plan, State, gpu_look_up
 from profiles.gpu_types import GpuType
 from profiles.models import Architecture
@@ -61,11 +62,12 @@ def check(
         *evidence_problems(plan.desired),
         *certificate_problems(plan.desired),
         *burst_problems(plan.desired),
-        *(action_problems(plan, state, known) if state is not None else ()),
+        *((*temporary_problems(plan, state), *action_problems(plan, state, known)) if state is not None else ()),
     ]
     return tuple(dict.fromkeys(found))
 
 
 def transition_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]) -> tuple[str, ...]:
     """Everything that would go wrong while the actions of a plan are done from a state; for a way to a plan that was checked itself."""
-    return tuple(dict.fromkeys(action_problems(plan, state, gpu_look_up(plan.desired.gpu_types, gpu_type))))
+    known = gpu_look_up(plan.desired.gpu_types, gpu_type)
+    return tuple(dict.fromkeys([*temporary_problems(plan, state), *action_problems(plan, state, known)]))

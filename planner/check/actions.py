@@ -46,7 +46,7 @@ def action_problems(plan: Plan, state: State, gpu_type: Callable[[str], GpuType]
         yield from world.follow(action, f"actions[{number}]")
     yield from world.arrived()
     told = {outage.served_name: outage for outage in plan.outages}
-    for outage in outages(state, plan.desired, plan.actions):
+    for outage in outages(state, plan.desired, plan.actions, plan.temporary):
         if not _says(told.pop(outage.served_name, None), outage):
             yield (
                 f"outages: {outage.served_name} is unavailable for up to {outage.unavailable_s:.0f} s and has too few replicas for "
@@ -68,6 +68,7 @@ class _World:
         self.desired = plan.desired
         self.gpu_type = gpu_type
         self.wanted = {replica.name: replica for replica in plan.desired.replicas}
+        self.startable = {replica.name: replica for replica in plan.started}
         self.gpus: dict[GpuKey, GpuPlan] = {(gpu.node, gpu.index): gpu for gpu in (*state.gpus, *plan.desired.gpus)}
         self.running = {replica.name: replica for replica in state.replicas}
         self.asleep: dict[str, SleepLevel] = {item.name: item.level for item in state.asleep}
@@ -99,7 +100,7 @@ class _World:
                 yield from self.set_routes(action.routes, where)
 
     def start(self, action: Start, where: str) -> Iterator[str]:
-        replica = self.wanted.get(action.replica)
+        replica = self.startable.get(action.replica)
         if replica is None or (action.node, action.gpus) != (replica.node, replica.gpus):
             yield f"{where}: starts {action.replica} on node {action.node}, GPUs {list(action.gpus)}, but the plan places it elsewhere"
             return

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from planner.outages import batch_s, outages
-from planner.plan import Action, Desired, SetRoutes, Start, State, Stop
+from planner.plan import Action, Desired, Replica, SetRoutes, Start, State, Stop
 from planner.transition import RELATIVE, needs
 
 
@@ -33,13 +33,13 @@ def in_ms(seconds: float) -> int:
     return round(1000 * seconds)
 
 
-def disturbance(state: State, desired: Desired, actions: Sequence[Action]) -> Disturbance:
-    """What the actions cost clients, for as long as apply may take for them."""
-    told = outages(state, desired, actions)
-    wanted = {replica.name: replica for replica in desired.replicas}
+def disturbance(state: State, desired: Desired, actions: Sequence[Action], temporary: Sequence[Replica] = ()) -> Disturbance:
+    """What the actions cost clients, for as long as apply may take for them; temporary are further replicas that they may start."""
+    told = outages(state, desired, actions, temporary)
+    wanted = {replica.name: replica for replica in (*desired.replicas, *temporary)}
     running = {replica.name: replica for replica in state.replicas}
     asked = needs(state, desired)
-    capacities_rps = {replica.name: replica.capacity_rps for replica in (*desired.replicas, *state.replicas)}
+    capacities_rps = {replica.name: replica.capacity_rps for replica in (*desired.replicas, *temporary, *state.replicas)}
     routed = {route.served_name: [backend.replica for backend in route.backends] for route in state.routes}
     starved_ms = duration_ms = 0
     for kind, group in groupby(actions, key=lambda action: action.kind):

@@ -64,16 +64,11 @@ def _spares(world: Transition, outage: Outage, groups: Sequence[frozenset[str]])
         kind = (len(replica.gpus), replica.pool)
         if kind not in tried:
             tried.add(kind)
-            yield _gpus_in_words(world, replica), OrderSpare(moved=frozenset([replica.name])), group
+            yield _gpus_in_words(replica), OrderSpare(moved=frozenset([replica.name])), group
 
 
-def _gpus_in_words(world: Transition, replica: Replica) -> str:
-    """Free GPUs that a pool lacks; or those that it has, where only a plan that starts elsewhere for a while would use them."""
-    taken = {seat for other in (*world.running(), *world.coming) for seat in seats_of(other)}
-    free = sorted(gpu for node, gpu in world.room_mib if node == replica.node and (node, gpu) not in taken)[: len(replica.gpus)]
-    if len(free) == len(replica.gpus):
-        names = ", ".join(map(str, free))
-        return f"a copy on the free GPU {names} of {replica.node} for the time of the change would avoid it, but plans make none yet"
+def _gpus_in_words(replica: Replica) -> str:
+    """A copy on what is free has been tried before."""
     what = "one more free GPU" if len(replica.gpus) == 1 else f"{len(replica.gpus)} more free GPUs of one node"
     return f"{what} of pool {replica.pool} would avoid it"
 

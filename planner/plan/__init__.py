@@ -27,7 +27,7 @@ from planner.plan.document import (
 )
 from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.extra_args import ExtraArg
-from planner.plan.fleet_rules import ModelRules, PoolRules, Rules
+from planner.plan.fleet_rules import ModelRules, PoolRules, PortRange, Rules
 from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.gpu_modes import ALL_THREADS, GpuMode, SharedMode, is_shared, may_be_neighbours
 from planner.plan.json_files import DocumentError, desired_hash, plan_from_json, plan_hash, state_from_json, state_hash, to_json
@@ -88,6 +88,7 @@ __all__ = [
     "PlannedVolume",
     "PlannedWindow",
     "PoolRules",
+    "PortRange",
     "Prior",
     "PromptSplit",
     "Refusal",

@@ -288,6 +288,7 @@ class Plan(PlanPart):
     """Desired world, the state it was made against, and the actions between them.
 
     churn is the goal that depends on both: weights that the actions load. outages are what the actions keep from clients meanwhile.
+    temporary are copies of desired replicas on GPUs that nobody uses: the actions start them, and stop them before the end.
     """
 
     schema_version: Literal[1] = 1
@@ -296,6 +297,12 @@ class Plan(PlanPart):
     actions: tuple[Action, ...]
     churn: TierResult | None = None
     outages: tuple[Outage, ...] = ()
+    temporary: tuple[Replica, ...] = Field(default=(), exclude_if=lambda replicas: not replicas)
+
+    @property
+    def started(self) -> tuple[Replica, ...]:
+        """All that the actions may start."""
+        return (*self.desired.replicas, *self.temporary)
 
 
 class State(WithSleepers):

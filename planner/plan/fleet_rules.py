@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from planner.disruption_budget import DisruptionBudget
-from planner.plan.bounds import Mib, Money, PlanPart, Some, WholeNumber
+from planner.plan.bounds import Mib, Money, PlanPart, Port, Some, WholeNumber
 from planner.rollout_rules import Rollout
 
 
@@ -42,11 +42,18 @@ class PoolRules(PlanPart):
     min_nodes: WholeNumber = 0
 
 
+class PortRange(PlanPart):
+    """Ports for engines on every node, both ends included."""
+
+    start: Port = 8100
+    end: Port = 8999
+
+
 class Rules(PlanPart):
     """Rules of models and pools by name; with isolate_teams models of different teams never share a GPU.
 
     Every GPU keeps headroom_mib free, and at most max_active_residents of a shared one may be active together.
-    The disruption budget names served models.
+    The disruption budget names served models. Plans for the usual ports do not have that field.
     """
 
     models: tuple[ModelRules, ...]
@@ -56,3 +63,4 @@ class Rules(PlanPart):
     max_active_residents: Some
     disruption_budget: DisruptionBudget = DisruptionBudget()
     rollout: Rollout = Rollout()
+    ports: PortRange = Field(default=PortRange(), exclude_if=lambda ports: ports == PortRange())

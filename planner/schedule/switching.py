@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from planner.outages import SleepTimes, batch_s
-from planner.plan import Action, Desired, Drain, Route, SetRoutes, Start, state_of
+from planner.plan import Desired, Drain, Plan, Route, SetRoutes, Start, state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Switch:
     late_s: Mapping[str, float]
 
 
-def switch(before: Desired, after: Desired, actions: Sequence[Action]) -> Switch:
-    """What the actions between two phases are in time, as long as apply waits for them at most."""
-    state = state_of(before, 1)
-    wanted = {replica.name: replica for replica in after.replicas}
+def switch(before: Desired, way: Plan) -> Switch:
+    """What the actions from one phase to the next (the plan's) are in time, as long as apply waits for them at most."""
+    state, after, actions = state_of(before, 1), way.desired, way.actions
+    wanted = {replica.name: replica for replica in way.started}
     spent = SleepTimes(state, after)
     served = _served(before.routes)
     asked = {workload.served_name for workload in after.workloads if workload.unserved_rps < workload.rate_rps}

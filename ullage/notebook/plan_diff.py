@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from planner.plan import Plan
 from ullage.notebook.escaped import table_html
 from ullage.notebook.frames import frame
-from ullage.planning.plan_change import PlanChange, actions_between
+from ullage.planning.plan_change import PlanChange, way_between
 from ullage.views.plan.diff_text import diff_text, unserved_rps
 from ullage.views.tables.move_table import MOVE_COLUMNS, TableRow, move_rows
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PlanDiff(PlanChange):
-    """Two plans, and the actions that turn the first, as it runs, into the second."""
+    """Two plans, and the way from the first, as it runs, to the second."""
 
     @property
     def unserved_rps(self) -> float:
@@ -30,7 +30,7 @@ class PlanDiff(PlanChange):
         return frame(self._rows(), MOVE_COLUMNS)
 
     def _rows(self) -> list[TableRow]:
-        return move_rows(self.actions, (*self.before.desired.replicas, *self.after.desired.replicas))
+        return move_rows(self.actions, (*self.before.desired.replicas, *self.way.started))
 
     def __str__(self) -> str:
         """Both plans in a line each, and the actions."""
@@ -50,4 +50,4 @@ class PlanDiff(PlanChange):
 
 def diff_of(before: Plan, after: Plan) -> PlanDiff:
     """What turns the first plan, as if it had been applied, into the second."""
-    return PlanDiff(before, after, actions_between(before, after))
+    return PlanDiff(before, after, way_between(before, after))

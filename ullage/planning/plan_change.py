@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.diff import diff
-from planner.ordering.spares import with_spares
-from planner.outages import outages
+from planner.change import change
 from planner.plan import Action, Outage, Plan, as_applied
-from planner.repairs import NO_REPAIRS
 
 
 @dataclass(frozen=True, slots=True)
 class PlanChange:
-    """Two plans, and the actions that turn the first, as it runs, into the second."""
+    """Two plans, and the way from the first, as it runs, to the second: another plan of the same world."""
 
     before: Plan
     after: Plan
-    actions: tuple[Action, ...]
+    way: Plan
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What turns the first into the second."""
+        return self.way.actions
 
     @property
     def before_usd_per_h(self) -> float:
@@ -37,8 +39,7 @@ class PlanChange:
     @property
     def outages(self) -> tuple[Outage, ...]:
         """What clients miss while the actions are executed."""
-        before = as_applied(self.before)
-        return with_spares(before, self.after.desired, outages(before, self.after.desired, self.actions), NO_REPAIRS)
+        return self.way.outages
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -48,11 +49,11 @@ class PlanChange:
         return tuple(name for name in names if name != "input_hashes" and getattr(before, name) != getattr(after, name))
 
 
-def actions_between(before: Plan, after: Plan) -> tuple[Action, ...]:
-    """The actions that turn the first plan, as if it had been applied, into the second."""
-    return diff(as_applied(before), after.desired)
+def way_between(before: Plan, after: Plan) -> Plan:
+    """The way from the first plan, as if it had been applied, to the second."""
+    return change(as_applied(before), after.desired)
 
 
 def change_between(before: Plan, after: Plan) -> PlanChange:
     """What turns the first plan into the second."""
-    return PlanChange(before, after, actions_between(before, after))
+    return PlanChange(before, after, way_between(before, after))

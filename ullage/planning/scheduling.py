@@ -162,13 +162,13 @@ class _Search:
 
     def _phase(self, number: int, segments: PhaseSegments, plan: Plan, before: Desired | None) -> SchedulePhase:
         desired = plan.desired
-        actions = change(state_of(before, 1), desired).actions if before is not None else ()
-        kinds = [type(action) for action in actions]
-        into = switch(before, desired, actions) if before is not None else Switch(0.0, 0.0, {})
+        way = change(state_of(before, 1), desired) if before is not None else plan.model_copy(update={"actions": ()})
+        kinds = [type(action) for action in way.actions]
+        into = switch(before, way) if before is not None else Switch(0.0, 0.0, {})
         rented_before = _rented(before) if before is not None else {}
         more = [name for name, nodes in _rented(desired).items() if nodes > rented_before.get(name, 0)]
         node_s = max((self._pools[name].start_time_s for name in more), default=0.0)
-        started = {action.replica for action in actions if isinstance(action, Start)}
+        started = {action.replica for action in way.actions if isinstance(action, Start)}
         return SchedulePhase(
             name=f"phase-{number + 1}",
             plan=f"phase-{number + 1}.json",
@@ -182,7 +182,7 @@ class _Search:
             lead_s=node_s + into.lead_s,
             change_s=node_s + into.change_s,
             late_s=dict(into.late_s),
-            loads_mib=sum(item.ledger.weights_mib * len(item.gpus) for item in desired.replicas if item.name in started),
+            loads_mib=sum(item.ledger.weights_mib * len(item.gpus) for item in way.started if item.name in started),
             starts=kinds.count(Start),
             wakes=kinds.count(Wake),
             sleeps=kinds.count(Sleep),

@@ -177,7 +177,7 @@ def test_a_sleeper_that_does_not_run_is_not_started() -> None:
 def test_a_change_that_only_adds_begins_early_and_one_that_needs_room_is_late() -> None:
     made = turns()
     night, day = _plans(made)
-    tight = switch(night.desired, day.desired, change(as_applied(night), day.desired).actions)
+    tight = switch(night.desired, change(as_applied(night), day.desired))
     assert tight.lead_s == 0.0
     assert tight.late_s == {"middle": tight.change_s}
     roomy = plan_schedule(

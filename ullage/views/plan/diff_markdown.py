@@ -56,7 +56,7 @@ def _moves(change: PlanChange) -> Iterator[str]:
     if not moves:
         yield "None: the same replicas run in the same places."
         return
-    gib = loaded_gib(move_rows(change.actions, change.after.desired.replicas))
+    gib = loaded_gib(move_rows(change.actions, change.way.started))
     after = count_words(len(change.after.desired.replicas), "replica")
     yield f"{count_words(len(moves), 'move')}, {after} in the end; {gib:.1f} GiB of weights to load."
     yield ""

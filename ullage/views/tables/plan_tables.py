@@ -186,7 +186,7 @@ def route_rows(plan: Plan) -> list[TableRow]:
 
 def plan_move_rows(plan: Plan) -> list[TableRow]:
     """One row per action of the plan, in the order in which apply executes them."""
-    return move_rows(plan.actions, plan.desired.replicas)
+    return move_rows(plan.actions, plan.started)
 
 
 _ROWS: Mapping[str, Callable[[Plan], list[TableRow]]] = MappingProxyType(
