@@ -9,7 +9,7 @@ from planner.ordering.copies import copies
 from planner.ordering.disturbance import disturbance
 from planner.ordering.spares import with_spares
 from planner.outages import outages
-from planner.plan import Action, Desired, Outage, Plan, Prior, Replica, Start, State, TierResult, state_hash, state_of
+from planner.plan import Action, Desired, Outage, Plan, Prior, Replica, SetRoutes, Start, State, TierResult, state_hash, state_of
 from planner.repairs import NO_REPAIRS, Repairs
 from planner.routes import routes_for
 
@@ -52,6 +52,8 @@ def _with_copies(
     routes = routes_for(awake, [route.served_name for route in desired.routes])
     between = desired.model_copy(update={"replicas": replicas, "routes": routes})
     there = [_told(action, found) for action in diff(state, between, repairs)]
+    # whom the last routes of the first part let in, the first of the second do, too
+    there = there[:-1] if isinstance(there[-1], SetRoutes) else there
     both = (*there, *diff(state_of(between, state.serial), desired))
     noticed, noticed_with = (disturbance(state, desired, each, found)[:3] for each in (actions, both))
     return (both, found) if noticed_with < noticed else (actions, ())

@@ -19,7 +19,7 @@ from ullage.planning.plan import plan_fleet
 def applied(state: State, plan: Plan) -> State:
     """What a faithful executor leaves, action by action; fails on an action that makes no sense."""
     desired = plan.desired
-    wanted = {replica.name: replica for replica in desired.replicas}
+    wanted = {replica.name: replica for replica in plan.started}
     running = {replica.name: replica for replica in state.replicas}
     routes = state.routes
     for action in plan.actions:

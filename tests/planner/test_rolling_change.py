@@ -27,7 +27,7 @@ MODELS: dict[str, dict[str, Any]] = fleet_dict()["models"]
 
 def keeps_ready(state: State, plan: Plan, least: Mapping[str, int]) -> None:
     """Fails when a route names a replica that is not ready, or a model has fewer routed replicas at some step than it must."""
-    wanted = {item.name: item for item in plan.desired.replicas}
+    wanted = {item.name: item for item in plan.started}
     ready = {item.name: item.args.port for item in state.replicas}
     for action in plan.actions:
         match action:

@@ -1,0 +1,99 @@
+"""The loop carries out changes with a copy as apply does, and does without where the copy cannot start or the change has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from executor.applying.apply import apply_to
+from executor.errors import StartError
+from planner.disruption_budget import DisruptionBudget
+from planner.plan import Plan, Replica
+from tests.executor.reconcile.loops import Loop
+from tests.executor.worlds import engine
+
+WEEKEND = ((5 * 86_400.0 + 7_200.0, 5 * 86_400.0 + 21_600.0),)
+COPY = "llama-0-meanwhile"
+WITH_COPY = (f"start {COPY}", "drain llama-0", "stop llama-0", "start llama-0", f"drain {COPY}", f"stop {COPY}")
+WITHOUT = ("drain llama-0", "stop llama-0", "start llama-0")
+
+
+def alone(length: int) -> Replica:
+    """A replica that has GPU 0 for itself."""
+    found = engine("llama-0", 8100)
+    return found.model_copy(update={"mode": "exclusive", "args": found.args.model_copy(update={"max_model_len": length})})
+
+
+def loop_with(folder: Path, **limits: object) -> tuple[Loop, Plan]:
+    """GPU 1 of three is free; the goal has another engine on GPU 0."""
+    loop = Loop(folder / "state", budget=DisruptionBudget.model_validate(limits))
+    qwen = engine("qwen-0", 8102, gpu=2)
+    loop.apply(alone(4096), qwen)
+    goal = loop.plan(alone(8192), qwen)
+    assert [copy.name for copy in goal.temporary] == ["llama-0-meanwhile"]
+    return loop, goal
+
+
+def of_replicas(actions: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(action for action in actions if "router" not in action)
+
+
+def test_a_copy_serves_meanwhile(tmp_path: Path) -> None:
+    loop, goal = loop_with(tmp_path)
+    report = loop.once(goal)
+    assert of_replicas(report.actions) == WITH_COPY
+    assert all(any(route.served_name == "llama" and route.backends for route in routes) for routes in loop.backend.router.switches)
+    assert set(loop.backend.engines) == {"llama-0", "qwen-0"}
+    assert loop.once(goal).outcome == "steady"
+    assert {item.name for item in loop.folder.load().replicas} == {"llama-0", "qwen-0"}
+
+
+def test_a_copy_that_does_not_start_is_done_without(tmp_path: Path) -> None:
+    loop, goal = loop_with(tmp_path)
+    loop.backend.fails = lambda name: "free_memory" if name.endswith("meanwhile") else None
+    report = loop.once(goal)
+    assert report.failures
+    assert of_replicas(report.actions) == WITHOUT
+    assert set(loop.backend.engines) == {"llama-0", "qwen-0"}
+    assert loop.once(goal).outcome == "steady"
+
+
+def test_what_has_to_wait_does_not_wait_with_a_copy(tmp_path: Path) -> None:
+    loop, goal = loop_with(tmp_path, windows_s=WEEKEND)
+    assert of_replicas(loop.once(goal).actions) == ()
+    assert set(loop.backend.engines) == {"llama-0", "qwen-0"}
+    loop.today = datetime(2026, 1, 3, 2, 30, tzinfo=UTC)
+    assert of_replicas(loop.once(goal).actions) == WITH_COPY
+
+
+def test_a_budget_that_a_dip_would_break_is_kept_with_a_copy(tmp_path: Path) -> None:
+    loop, goal = loop_with(tmp_path, min_available={"llama": 1})
+    assert of_replicas(loop.once(goal).actions) == WITH_COPY
+
+
+def test_apply_does_it_too_and_stops_before_anything_where_the_copy_does_not_start(tmp_path: Path) -> None:
+    loop, goal = loop_with(tmp_path)
+    loop.backend.fails = lambda name: "free_memory" if name.endswith("meanwhile") else None
+    with pytest.raises(StartError):
+        asyncio.run(apply_to(goal, loop.folder, loop.backend))
+    assert loop.backend.engines["llama-0"].alive
+    loop.backend.fails = lambda _: None
+    asyncio.run(apply_to(goal, loop.folder, loop.backend))
+    assert set(loop.backend.engines) == {"llama-0", "qwen-0"}
+    assert loop.folder.load().replicas == goal.desired.replicas
+
+
+def test_an_interrupted_change_is_ended_by_the_next_pass(tmp_path: Path) -> None:
+    """The copy has started, and then the process died: the state names it, the plan does not."""
+    loop, goal = loop_with(tmp_path)
+    loop.backend.fails = lambda name: "free_memory" if name == "llama-0" else None
+    with pytest.raises(StartError):
+        asyncio.run(apply_to(goal, loop.folder, loop.backend))
+    assert {item.name for item in loop.folder.load().replicas} == {"llama-0-meanwhile", "qwen-0"}
+    loop.backend.fails = lambda _: None
+    report = loop.once(goal)
+    assert of_replicas(report.actions) == ("start llama-0", "drain llama-0-meanwhile", "stop llama-0-meanwhile")
+    assert loop.once(goal).outcome == "steady"
