@@ -77,11 +77,12 @@ class PlannedWay:
     def _count(self, plan: Plan) -> None:
         wanted = {replica.name: replica for replica in plan.started}
         nodes = {node.name for node in plan.desired.nodes}
+        copies = {replica.name for replica in plan.temporary}
         lost = {replica.name for replica in self.state.replicas if replica.node not in nodes}
         starts = [wanted[action.replica] for action in plan.actions if isinstance(action, Start)]
         self.costs.append((plan.desired.cost_usd_per_h, sum(workload.unserved_rps for workload in plan.desired.workloads)))
         self.loaded_gib += sum(replica.ledger.weights_mib * len(replica.gpus) for replica in starts) / _MIB_PER_GIB
-        self.disrupted += sum(isinstance(action, Stop) and action.replica not in lost for action in plan.actions)
+        self.disrupted += sum(isinstance(action, Stop) and action.replica not in lost | copies for action in plan.actions)
         self.unavailable_s += sum(outage.unavailable_s for outage in plan.outages)
         self.short_s += sum(outage.short_s for outage in plan.outages)
 

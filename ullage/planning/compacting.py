@@ -162,7 +162,7 @@ def moved_replicas(plan: Plan) -> int:
 
 def within(budget: MoveBudget, plan: Plan) -> bool:
     """Whether a plan keeps to the budget; what starts without another one that stops counts as a move."""
-    starts = sum(isinstance(action, Start) for action in plan.actions)
+    starts = sum(isinstance(action, Start) for action in plan.actions) - len(plan.temporary)
     limit_gib = budget.load_gib
     loads_gib = FrontierPoint("", plan).loads_gib
     return max(starts, moved_replicas(plan)) <= budget.replicas and (limit_gib is None or loads_gib <= limit_gib)

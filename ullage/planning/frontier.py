@@ -49,13 +49,14 @@ class FrontierPoint:
     def loads_gib(self) -> float:
         """Weights of all replicas that start."""
         started = {action.replica for action in self.plan.actions if isinstance(action, Start)}
-        replicas = (replica for replica in self.plan.desired.replicas if replica.name in started)
+        replicas = (replica for replica in self.plan.started if replica.name in started)
         return sum(replica.ledger.weights_mib * len(replica.gpus) for replica in replicas) / MIB_PER_GIB
 
     @property
     def stopped_replicas(self) -> int:
         """Running replicas that stop, for good or to start again."""
-        return len({action.replica for action in self.plan.actions if isinstance(action, Stop)})
+        copies = {replica.name for replica in self.plan.temporary}
+        return len({action.replica for action in self.plan.actions if isinstance(action, Stop)} - copies)
 
     @property
     def unavailable_s(self) -> float:

@@ -44,14 +44,16 @@ def moves_section(plan: Plan) -> Iterator[Markup]:
 
 def _before_and_after(plan: Plan) -> Markup:
     after = {replica.name for replica in plan.desired.replicas}
-    started = {action.replica for action in plan.actions if isinstance(action, Start)}
-    stopped = {action.replica for action in plan.actions if isinstance(action, Stop)}
+    copies = {replica.name for replica in plan.temporary}
+    started = {action.replica for action in plan.actions if isinstance(action, Start)} - copies
+    stopped = {action.replica for action in plan.actions if isinstance(action, Stop)} - copies
     kept = after - started
     rows = [
         ["before", str(len(kept | stopped)), ""],
         ["kept as they run", str(len(kept - stopped)), _many(kept - stopped)],
         ["new", str(len(started - stopped)), _many(started - stopped)],
         ["restarted or moved", str(len(started & stopped)), _many(started & stopped)],
+        *([["meanwhile only", str(len(copies)), _many(copies)]] if copies else []),
         ["gone", str(len(stopped - after)), _many(stopped - after)],
         ["after", str(len(after)), ""],
     ]
