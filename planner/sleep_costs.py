@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from planner.plan import Ledger, Replica, SleepLevel
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from planner.plan import Ledger, NodePlan, Replica, SleepLevel
+from profiles.memory.host import host_needs
 
 # What an engine that sleeps still holds of each of its GPUs: 1 - 2 GiB in vLLM's sleep-mode measurements; the most of them.
 RESIDUE_MIB = 2048
@@ -33,6 +37,29 @@ def as_asleep(replica: Replica) -> Replica:
 def asleep_host_mib(replica: Replica, level: SleepLevel) -> int:
     """MiB of host memory that its weights take while it sleeps, over all its GPUs."""
     return replica.ledger.weights_mib * len(replica.gpus) if level == 1 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class NumaMemory:
+    """A NUMA node of a machine: MiB that its engines need, of which so many for weights that sleep, and what it has."""
+
+    needs_mib: float
+    weights_mib: int
+    has_mib: int
+
+
+def numa_memory(node: NodePlan, here: Iterable[Replica], levels: Mapping[str, SleepLevel]) -> tuple[NumaMemory, ...]:
+    """The NUMA nodes of a machine with those replicas on it, of which some sleep; weights lie in the part of their GPUs."""
+    engines_mib, weights_mib = [0.0] * node.numa_nodes, [0] * node.numa_nodes
+    for replica in here:
+        own_mib = host_needs(len(replica.gpus))[1] / len(replica.gpus)
+        kept_mib = asleep_host_mib(replica, levels[replica.name]) // len(replica.gpus) if replica.name in levels else 0
+        for gpu in replica.gpus:
+            part = min(gpu, node.gpu_count - 1) * node.numa_nodes // node.gpu_count
+            engines_mib[part] += own_mib
+            weights_mib[part] += kept_mib
+    has_mib = node.host_memory_mib // node.numa_nodes
+    return tuple(NumaMemory(own + kept, kept, has_mib) for own, kept in zip(engines_mib, weights_mib, strict=True))
 
 
 def sleep_s(replica: Replica, level: SleepLevel) -> float:

@@ -56,6 +56,8 @@ COUNTS = {
     *("attention_data_parallel_size", "data_parallel_size", "expert_parallel_size"),
     # requests in a step
     "sequences",
+    # of a machine
+    "numa_nodes",
     # rows of an encoder's embeddings
     *("learned_positions", "segments"),
     # nodes by pool, and what a schedule counts: replicas, actions, and its changes

@@ -58,6 +58,8 @@ def _pool(name: str, gpus: Sequence[NvmlGpu], machine: MachineReading, catalogue
     fields["host_cores"] = machine.host.host_cores
     if machine.host.memory_mib is not None:
         fields["host_memory"] = _size(machine.host.memory_mib)
+    if machine.host.numa_nodes > 1 and len(machine.gpus) % machine.host.numa_nodes == 0:
+        fields["numa_nodes"] = machine.host.numa_nodes
     mig_fields, mig_remark = _mig(gpus, known if not isinstance(found.fields, dict) else None)
     fields |= mig_fields
     remarks["mig"] = mig_remark

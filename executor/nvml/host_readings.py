@@ -11,10 +11,14 @@ _KIB_PER_MIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class HostReading:
-    """Cores are physical ones: two threads of one core share its arithmetic. memory_mib is None where the system does not tell it."""
+    """Cores are physical ones: two threads of one core share its arithmetic. memory_mib is None where the system does not tell it.
+
+    numa_nodes are those that have memory.
+    """
 
     host_cores: int
     memory_mib: int | None
+    numa_nodes: int = 1
 
 
 def read_host(root: Path = Path("/"), cpus: frozenset[int] | None = None) -> HostReading:
@@ -22,7 +26,17 @@ def read_host(root: Path = Path("/"), cpus: frozenset[int] | None = None) -> Hos
     allowed = frozenset(os.sched_getaffinity(0)) if cpus is None else cpus
     siblings = {_text(root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in allowed}
     limits = [found for found in (_total_mib(root), _limit_mib(root)) if found is not None]
-    return HostReading(max(1, len(siblings)), min(limits, default=None))
+    return HostReading(max(1, len(siblings)), min(limits, default=None), _numa_nodes(root))
+
+
+def _numa_nodes(root: Path) -> int:
+    """From a list like 0-1,4; 1 where there is none."""
+    count = 0
+    for part in _text(root / "sys/devices/system/node/has_memory").split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal() and (last or first).isdecimal():
+            count += int(last or first) - int(first) + 1
+    return max(1, count)
 
 
 def _total_mib(root: Path) -> int | None:

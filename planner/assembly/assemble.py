@@ -151,6 +151,7 @@ def hosts_of(fleet: Fleet) -> Hosts:
                     gpu_count=pool.gpus_per_node,
                     host_cores=pool.host_cores,
                     host_memory_mib=pool.host_memory_mib,
+                    numa_nodes=pool.numa_nodes,
                 )
                 for index, host in enumerate(pool.hosts)
             )

@@ -31,9 +31,8 @@ from planner.plan import (
     Wake,
     may_be_neighbours,
 )
-from planner.sleep_costs import asleep_host_mib, asleep_mib
+from planner.sleep_costs import asleep_mib, numa_memory
 from profiles.gpu_types import GpuType
-from profiles.memory.host import host_needs
 from profiles.mig import legal_layouts
 
 GpuKey = tuple[str, int]
@@ -74,7 +73,7 @@ class _World:
         self.asleep: dict[str, SleepLevel] = {item.name: item.level for item in state.asleep}
         # nobody sends anything to one that sleeps
         self.drained = set(self.asleep)
-        self.host_mib = {node.name: node.host_memory_mib for node in (*state.nodes, *plan.desired.nodes)}
+        self.nodes = {node.name: node for node in (*state.nodes, *plan.desired.nodes)}
         self.routes = state.routes
         # of one that is replaced by itself, the first: until then it goes, from then on it stays
         self.to_stop = {action.replica for action in plan.actions if isinstance(action, Stop)}
@@ -182,13 +181,14 @@ class _World:
     def _host(self, replica: Replica, where: str) -> Iterator[str]:
         """Weights of level 1 must fit the host beside what its engines take anyway."""
         here = [other for other in self.running.values() if other.node == replica.node]
-        kept_mib = sum(asleep_host_mib(other, self.asleep[other.name]) for other in here if other.name in self.asleep)
-        needs_mib, has_mib = kept_mib + sum(host_needs(len(other.gpus))[1] for other in here), self.host_mib.get(replica.node)
-        if self.asleep[replica.name] == 1 and has_mib is not None and needs_mib > has_mib:
-            yield (
-                f"{where}: puts {replica.name} to sleep at level 1, where {needs_mib:.0f} MiB of host memory would be needed, "
-                f"{kept_mib} MiB of them for weights, but node {replica.node} has {has_mib} MiB"
-            )
+        node = self.nodes.get(replica.node)
+        for number, part in enumerate(numa_memory(node, here, self.asleep) if node is not None and self.asleep[replica.name] == 1 else ()):
+            if part.needs_mib > part.has_mib:
+                of = f"node {replica.node}" if node is None or node.numa_nodes == 1 else f"NUMA node {number} of {replica.node}"
+                yield (
+                    f"{where}: puts {replica.name} to sleep at level 1, where {part.needs_mib:.0f} MiB of host memory would be needed, "
+                    f"{part.weights_mib} MiB of them for weights, but {of} has {part.has_mib} MiB"
+                )
 
     def wake(self, name: str, where: str) -> Iterator[str]:
         replica = self.running.get(name)

@@ -12,7 +12,6 @@ from planner.plan.document import (
     GpuPlan,
     Ledger,
     MigPlace,
-    NodePlan,
     Outage,
     Plan,
     Prior,
@@ -31,6 +30,7 @@ from planner.plan.fleet_rules import ModelRules, PoolRules, PortRange, Rules
 from planner.plan.gpu_facts import GpuFacts, gpu_facts, gpu_look_up
 from planner.plan.gpu_modes import ALL_THREADS, GpuMode, SharedMode, is_shared, may_be_neighbours
 from planner.plan.json_files import DocumentError, desired_hash, plan_from_json, plan_hash, state_from_json, state_hash, to_json
+from planner.plan.machines import NodePlan
 from planner.plan.planned_volume import PlannedVolume, VolumeWindow
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import FRAGMENTATION, Baseline, Certificate, EngineReport, StoppedBy, TierResult

@@ -27,6 +27,7 @@ from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
 from planner.plan.gpu_facts import GpuFacts
 from planner.plan.gpu_modes import GpuMode
+from planner.plan.machines import NodePlan
 from planner.plan.prompt_splits import LongPrompts, PromptSplit
 from planner.plan.proof import Certificate, TierResult
 from planner.plan.reasons import Explanation
@@ -168,18 +169,6 @@ class GpuPlan(PlanPart):
     taken_mib: Mib = 0
     busy_fraction: Fraction = 0.0
     interference: Literal["none", "assumed", "measured"] = "none"
-
-
-class NodePlan(PlanPart):
-    """One machine: its name in the plan, the address its engines listen on, its GPUs, and what its host has for their engines."""
-
-    name: str
-    pool: str
-    host: str
-    gpu_type: str
-    gpu_count: Some
-    host_cores: Some
-    host_memory_mib: Mib
 
 
 class Desired(WithSleepers):

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 
 from planner.plan import Asleep, Desired, GpuPlan, ModelRules, NodePlan, Replica, SleepLevel, State, may_be_neighbours
-from planner.sleep_costs import asleep_host_mib, asleep_mib
+from planner.sleep_costs import asleep_mib, numa_memory
 from profiles.memory.host import host_needs
 
 
 def with_sleepers(desired: Desired, before: Desired, returning: Set[str]) -> Desired:
     """The desired world of a phase with sleepers out of the one before; returning are the models that a later phase wants."""
-    found = _Found(desired)
+    found = _Found(desired, before)
     rules = {model.served_name: model for model in (*before.rules.models, *desired.rules.models)}
     names = {replica.name for replica in desired.replicas}
     left = [item for item in before.replicas if item.name not in names and item.served_name in returning and item.args.enable_sleep_mode]
@@ -55,10 +55,15 @@ def _gpu_without(gpu: GpuPlan, absent: Sequence[Replica]) -> GpuPlan:
 
 
 class _Found:
-    """A world to which sleepers are added."""
+    """A world to which sleepers are added, out of the one before."""
 
-    def __init__(self, desired: Desired) -> None:
+    def __init__(self, desired: Desired, before: Desired) -> None:
         self._desired = desired
+        self._levels_before = {item.name: item.level for item in before.asleep}
+        # who wakes or goes may still keep its weights in host memory when others fall asleep
+        self._rising = {name: level for name, level in self._levels_before.items() if level == 1}
+        kept = {replica.name for replica in desired.replicas}
+        self._gone = [replica for replica in before.replicas if replica.name in self._rising and replica.name not in kept]
         self._nodes = {node.name: node for node in desired.nodes}
         self._gpus = {(gpu.node, gpu.index): gpu for gpu in desired.gpus}
         self._ports = {(replica.host, replica.args.port) for replica in desired.replicas}
@@ -108,9 +113,10 @@ class _Found:
     def put_to_sleep(self, replica: Replica) -> None:
         """At level 1 where its weights fit the host beside what is there, else at level 2."""
         node = self._nodes[replica.node]
-        engines_mib = sum(host_needs(len(other.gpus))[1] for other in self._on(node)) + host_needs(len(replica.gpus))[1]
-        weights_mib = sum(asleep_host_mib(other, self._levels[other.name]) for other in self._on(node) if other.name in self._levels)
-        fits = engines_mib + weights_mib + asleep_host_mib(replica, 1) <= node.host_memory_mib
+        gone = [other for other in self._gone if other.node == node.name and other.name not in {*self._levels, replica.name}]
+        parts = numa_memory(node, [*self._on(node), replica, *gone], {**self._rising, **self._levels, replica.name: 1})
+        # at another level than before it would have to start again
+        fits = self._levels_before.get(replica.name) != 2 and all(part.needs_mib <= part.has_mib for part in parts)
         self._levels[replica.name] = 1 if fits else 2
         # nothing is asked of it in any window
         idle = {"busy_fraction": 0.0, "active_fractions": (0.0,) * max(1, len(self._desired.windows))}

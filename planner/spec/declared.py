@@ -83,6 +83,11 @@ class DeclaredPool(Declared):
         description="Main memory of a node. Default: 128GiB per GPU.",
         examples=["1000GiB"],
     )
+    numa_nodes: Count = Field(
+        1,
+        description="NUMA nodes of a node. Its GPUs, in their order, and its main memory are divided evenly among them: weights of "
+        "replicas that sleep lie in the part of their GPUs.",
+    )
     hosts: tuple[Host, ...] | None = Field(
         None,
         description="Addresses of the nodes without ports: one per node, in a rentable pool as many as max_nodes. A machine may be a node "

@@ -67,6 +67,7 @@ class FleetPool(_Part):
     taken: tuple[Taken, ...] = ()
     start_time_s: float = 0.0
     start_price_usd: float = 0.0
+    numa_nodes: int = 1
 
 
 class Adapter(_Part):

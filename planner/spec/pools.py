@@ -56,6 +56,7 @@ def resolve_pools(
         problems = [
             *_node_problems(pool),
             *_price_problems(pool, gpu),
+            *_numa_problems(pool),
             *_mode_problems(pool, gpu),
             *_taken_problems(pool, gpu),
             *layout_problems,
@@ -91,6 +92,7 @@ def _pool(name: str, declared: DeclaredPool, gpu: GpuType, layout: Layout) -> Fl
         max_nodes=max_nodes,
         start_time_s=declared.start_time_s or 0.0,
         start_price_usd=declared.start_price_usd or 0.0,
+        numa_nodes=declared.numa_nodes,
         taken=tuple(
             Taken(node=taken.node, gpu=gpu_index, memory_mib=taken.memory_mib or gpu.memory_usable_mib)
             for taken in sorted(declared.taken, key=lambda taken: taken.node)
@@ -162,6 +164,11 @@ def _taken_problems(declared: DeclaredPool, gpu: GpuType) -> Iterable[tuple[Loc,
                 ("taken", place, "memory"),
                 f"{taken.memory_mib} MiB are all of the {gpu.memory_usable_mib} MiB of {gpu.name}; leave it out, and the GPU is not used",
             )
+
+
+def _numa_problems(declared: DeclaredPool) -> Iterable[tuple[Loc, str]]:
+    if declared.gpus_per_node % declared.numa_nodes:
+        yield ("numa_nodes",), f"{declared.gpus_per_node} GPUs cannot be divided evenly among {declared.numa_nodes} NUMA nodes"
 
 
 def _price_problems(declared: DeclaredPool, gpu: GpuType) -> Iterable[tuple[Loc, str]]:

@@ -143,10 +143,15 @@ def _stays_awake() -> tuple[Plan, State]:
     return plan.model_copy(update={"desired": plan.desired.model_copy(update={"asleep": (Asleep(name="llama-0", level=2),)})}), State()
 
 
-def _small_host() -> tuple[Plan, State]:
+def _small_host(memory_mib: int = 16_000, numa_nodes: int = 1) -> tuple[Plan, State]:
     plan, state = second_plan(ONE, TWO, awake()), awake()
-    nodes = tuple(node.model_copy(update={"host_memory_mib": 16_000}) for node in plan.desired.nodes)
+    host = {"host_memory_mib": memory_mib, "numa_nodes": numa_nodes}
+    nodes = tuple(node.model_copy(update=host) for node in plan.desired.nodes)
     return plan.model_copy(update={"desired": plan.desired.model_copy(update={"nodes": nodes})}), state
+
+
+def _small_numa_node() -> tuple[Plan, State]:
+    return _small_host(32_000, 2)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +169,7 @@ def _small_host() -> tuple[Plan, State]:
         (_stays_asleep, "the actions leave llama-0 asleep at level 1, the plan wants it awake"),
         (_stays_awake, "the actions leave llama-0 awake, the plan wants it asleep at level 2"),
         (_small_host, "15317 MiB of them for weights, but node h100-0 has 16000 MiB"),
+        (_small_numa_node, "15317 MiB of them for weights, but NUMA node 0 of h100-0 has 16000 MiB"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )

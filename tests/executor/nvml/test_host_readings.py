@@ -27,6 +27,12 @@ def test_two_threads_are_one_core_and_a_container_may_have_less(limit: str | Non
     assert read_host(tmp_path, frozenset({0, 4, 1})).host_cores == 2
 
 
+@pytest.mark.parametrize(("text", "count"), [("0\n", 1), ("0-1\n", 2), ("0,2-4\n", 4), ("", 1), ("nonsense\n", 1)])
+def test_numa_nodes_are_those_with_memory(text: str, count: int, tmp_path: Path) -> None:
+    write(tmp_path, "sys/devices/system/node/has_memory", text)
+    assert read_host(tmp_path, frozenset({0})).numa_nodes == count
+
+
 def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
     assert read_host(tmp_path, frozenset({0, 1, 2})) == HostReading(3, None)
     assert read_host().host_cores >= 1

@@ -81,6 +81,22 @@ def test_a_host_without_room_for_weights_lets_them_sleep_at_level_2() -> None:
     assert levels == {2}
 
 
+def test_weights_lie_in_the_numa_node_of_their_gpus() -> None:
+    """The whole host would have room for them."""
+    pool = {**POOL, "gpus_per_node": 2, "host_memory": "80GiB"}
+    whole, parted = (
+        {item.level for plan in turns({**pool, "numa_nodes": count}).plans.values() for item in plan.desired.asleep} for count in (1, 2)
+    )
+    assert whole == {1}
+    assert 2 in parted
+
+
+def test_while_sleepers_take_turns_the_host_holds_the_weights_of_both() -> None:
+    """One falls asleep before the other has woken."""
+    made = turns({**POOL, "gpus_per_node": 2, "host_memory": "56GiB"})
+    assert {item.level for plan in made.plans.values() for item in plan.desired.asleep} == {1, 2}
+
+
 def test_models_that_may_not_sleep_stop() -> None:
     models = {name: {**model, "sleep": False} for name, model in MODELS.items()}
     made = turns(models=models)

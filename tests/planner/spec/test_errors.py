@@ -64,6 +64,7 @@ def test_the_valid_fleet_has_no_problems() -> None:
         (POOL, POOL + "    price: 2.95\n", "7:12: pools.h100.price: '2.95' has no unit; write 2.95 USD/h"),
         (POOL, POOL + "    price: 2.95 EUR/h\n", "pools.h100.price: '2.95 EUR/h' is in 'EUR'; prices are in US dollars (USD): convert it, as in 2.95 USD/h"),
         (POOL, POOL + "    host_memory: 64\n", "pools.h100.host_memory: '64' has no unit; write 64GiB"),
+        ("gpus_per_node: 8", "gpus_per_node: 8\n    numa_nodes: 3", "pools.h100.numa_nodes: 8 GPUs cannot be divided evenly among 3 NUMA nodes"),
         ("gpus_per_node: 8", "gpus_per_node: 65", "pools.h100.gpus_per_node: '65' must be at most 64"),
         # names
         ("  h100:", "  h 100:", "3:3: pools.h 100: 'h 100' is not a name; allowed are up to 63 letters"),
