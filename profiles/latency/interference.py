@@ -25,6 +25,11 @@ def factor_of(slowdown: float, sharing: PairSharing) -> float:
     return max(slowdown / _EQUAL_SLICES[sharing], 1.0)
 
 
+def slowdown_of(factor: float, sharing: PairSharing) -> float:
+    """The slowdown that an interference factor stands for."""
+    return factor * _EQUAL_SLICES[sharing]
+
+
 def measured_factor(
     measurements: Measurements, model: str, neighbour: str, gpu: str, sharing: PairSharing, engine_version: str | None = None
 ) -> float | None:

@@ -50,6 +50,15 @@ def ranking() -> Any:
     return rank(fleet(**changes()), "measurements", 3)
 
 
+def test_neighbours_under_mps_are_measured_under_mps() -> None:
+    """And engines with all threads of their GPU, whatever part they have in the plan."""
+    pools = {"h100": {"gpu": "H100", "nodes": 4, "gpus_per_node": 2, "price": "3 USD/h", "sharing": ["mps"]}}
+    found = rank(fleet(**{**changes(), "pools": pools}), "measurements", 8)
+    [pair] = [worth for worth in found.worths if "beside" in worth.what]
+    assert f"--gpu {GPU} --sharing mps --store measurements" in pair.command
+    assert any(worth.what == f"{PAIR[0]} on {GPU}" for worth in found.worths)
+
+
 def test_a_slow_neighbour_would_cost_a_gpu(ranking: Any) -> None:
     first = ranking.worths[0]
     assert (first.what, first.why) == (f"{PAIR[0]} beside {PAIR[1]} on {GPU}", "they share a GPU in the plan")

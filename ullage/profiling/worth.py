@@ -8,19 +8,19 @@ three times what is assumed. The difference of the two costs is what the measure
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from planner.plan import State
+from planner.plan import ALL_THREADS, State, is_shared
 from planner.problem import MICRO, Solution
 from planner.sizing.blueprint import Blueprint, build
 from planner.sizing.candidates import Candidate
 from planner.sizing.sites import ASSUMED_INTERFERENCE_FACTOR
 from planner.spec import Fleet
 from profiles.latency.closed_loop import ClosedLoop
-from profiles.latency.interference import GRID, measured_factor
+from profiles.latency.interference import GRID, measured_factor, slowdown_of
 from profiles.latency.prediction import LatencyPrediction, PredictedEngine, predict_latency
-from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, PairSide, Phase, Provenance
+from profiles.store.measurements import LatencyPoint, Measurements, PairPoint, PairSharing, PairSide, Phase, Provenance
 from ullage.planning.ask import DEFAULT_ENGINE, NO_LIMITS, ask
 
 # Measurements that are looked into unless the user says how many: two plans each.
@@ -31,8 +31,6 @@ _CLOSE = 2.0
 _CLIENTS = (1, 8, 32)
 # What neighbours may cost each other: nothing but the slices, or three times what is assumed (the stress that `simulate` is judged by).
 _LEAST_FACTOR, _MOST_FACTOR = 1.0, 1.0 + 3 * (ASSUMED_INTERFERENCE_FACTOR - 1.0)
-# Two engines that get equal slices.
-_SLICES = 2.0
 _SUPPOSED = "supposed by ullage profile measure --next"
 
 
@@ -125,8 +123,8 @@ def _questions(fleet: Fleet, blueprint: Blueprint, solution: Solution, store: st
         yield from _engine(fleet, candidate, "the plan rests on it", store)
     for _, residents in counts:
         for one, other in combinations(residents, 2):
-            if one.mode == "time_shared":
-                yield from _pair(fleet, one, other, store)
+            if is_shared(one.mode):
+                yield from _pair(fleet, (one, other), one.mode, store)
     taken = {_key(candidate) for candidate in used}
     for candidate in _close(blueprint, used):
         if _key(candidate) not in taken:
@@ -150,6 +148,9 @@ def _close(blueprint: Blueprint, used: Sequence[Candidate]) -> list[Candidate]:
         part = 1.0
         if candidate.mig is not None:
             part = candidate.mig.memory_slices / candidate.site.gpu.mig_memory_slices
+        elif candidate.mode == "mps":
+            threads_fraction = candidate.settings.active_thread_percentage / ALL_THREADS
+            part = max(candidate.ledger.total_mib / candidate.site.memory_mib(None), threads_fraction, candidate.bandwidth_fraction)
         elif candidate.mode == "time_shared":
             part = max(candidate.ledger.total_mib / candidate.site.memory_mib(None), max(candidate.compute_permille) / 1000)
         return prices[candidate.site.pool] * candidate.gpus * part / candidate.capacity_rps
@@ -166,7 +167,9 @@ def _engine(fleet: Fleet, candidate: Candidate, why: str, store: str) -> Iterato
     model, gpu, mig, size = _key(candidate)
     if fleet.measurements.latency_of(model, gpu, mig or None, size):
         return
-    asked = PredictedEngine(candidate.group.model.architecture, candidate.site.gpu, candidate.settings, candidate.mig)
+    # engines are measured with all threads of their GPU
+    settings = replace(candidate.settings, active_thread_percentage=ALL_THREADS)
+    asked = PredictedEngine(candidate.group.model.architecture, candidate.site.gpu, settings, candidate.mig)
     mix = candidate.group.mix
     loads = [ClosedLoop(max(round(mix.input_tokens), 1), max(round(mix.output_tokens), 2), clients) for clients in _CLIENTS]
     predicted = [(load, predict_latency(asked, load, fleet.measurements)) for load in loads]
@@ -208,28 +211,31 @@ def _supposed(candidate: Candidate, predicted: Sequence[tuple[ClosedLoop, Latenc
     return Measurements(latency=tuple(points))
 
 
-def _pair(fleet: Fleet, one: Candidate, other: Candidate, store: str) -> Iterator[_Question]:
+def _pair(fleet: Fleet, pair: tuple[Candidate, Candidate], sharing: PairSharing, store: str) -> Iterator[_Question]:
     """The question of what two neighbours cost each other; none where it was measured."""
-    first, second = sorted((one.group.model.architecture.name, other.group.model.architecture.name))
-    gpu = one.site.gpu.name
-    if measured_factor(fleet.measurements, first, second, gpu, "time_shared") is not None:
+    first, second = sorted(candidate.group.model.architecture.name for candidate in pair)
+    gpu = pair[0].site.gpu.name
+    if measured_factor(fleet.measurements, first, second, gpu, sharing) is not None:
         return
+    how = "" if sharing == "time_shared" else f" --sharing {sharing}"
     yield _Question(
         what=f"{first} beside {second} on {gpu}",
         why="they share a GPU in the plan",
-        low=_supposed_pair(first, second, gpu, _LEAST_FACTOR),
-        high=_supposed_pair(first, second, gpu, _MOST_FACTOR),
-        command=f"ullage profile measure --pair {first}=http://HOST:PORT {second}=http://HOST:PORT --gpu {gpu} --store {store}",
+        low=_supposed_pair((first, second), gpu, sharing, _LEAST_FACTOR),
+        high=_supposed_pair((first, second), gpu, sharing, _MOST_FACTOR),
+        command=f"ullage profile measure --pair {first}=http://HOST:PORT {second}=http://HOST:PORT --gpu {gpu}{how} --store {store}",
     )
 
 
-def _supposed_pair(first: str, second: str, gpu: str, factor: float) -> Measurements:
+def _supposed_pair(models: tuple[str, str], gpu: str, sharing: PairSharing, factor: float) -> Measurements:
+    slowdown = slowdown_of(factor, sharing)
+
     def side(model: str, phase: Phase) -> PairSide:
-        return PairSide(model=model, phase=phase, concurrency=1, input_tokens=1, output_tokens=1, slowdown=factor * _SLICES)
+        return PairSide(model=model, phase=phase, concurrency=1, input_tokens=1, output_tokens=1, slowdown=slowdown)
 
     provenance = Provenance(kind="measured", source=_SUPPOSED)
     points = (
-        PairPoint(first=side(first, one), second=side(second, other), gpu=gpu, sharing="time_shared", provenance=provenance)
+        PairPoint(first=side(models[0], one), second=side(models[1], other), gpu=gpu, sharing=sharing, provenance=provenance)
         for one, other in GRID
     )
     return Measurements(pairs=tuple(points))
