@@ -53,7 +53,7 @@ class RowMaker:
         ]
 
     def _called(self, item: Replica) -> str:
-        place = f" ({item.mig.profile} at {item.mig.start})" if item.mig else ""
+        place = f" ({item.mig.profile} at {item.mig.start})" if item.mig else f" ({item.threads} % of threads)" if item.threads else ""
         level = self._levels.get(item.name)
         return f"{item.served_name}{place}{'' if level is None else f' (asleep at level {level})'}"
 
