@@ -44,16 +44,17 @@ def chat_beside_batch(
     sleeps: bool = True,
     spare: bool = False,
     router: RouterPlan | None = None,
+    ports: Sequence[int] = (8100, 8101, 8102, 8103),
 ) -> Desired:
     """chat-0 on GPU 0, batch-0 awake and chat-1 asleep on GPU 1; with a spare one, batch-1 on GPU 2."""
     llama, qwen = "meta-llama/Meta-Llama-3.1-8B", "Qwen/Qwen3-8B"
     replicas = [
-        resident("chat-0", llama, 8100, 0, planned_rps=chat_rps),
-        resident("chat-1", llama, 8101, 1, kv_mib=kv_mib),
-        resident("batch-0", qwen, 8102, 1, kv_mib=kv_mib, sleeps=sleeps, planned_rps=batch_rps),
+        resident("chat-0", llama, ports[0], 0, planned_rps=chat_rps),
+        resident("chat-1", llama, ports[1], 1, kv_mib=kv_mib),
+        resident("batch-0", qwen, ports[2], 1, kv_mib=kv_mib, sleeps=sleeps, planned_rps=batch_rps),
     ]
     if spare:
-        replicas.append(resident("batch-1", qwen, 8103, 2, planned_rps=batch_rps))
+        replicas.append(resident("batch-1", qwen, ports[3], 2, planned_rps=batch_rps))
     desired = with_asleep(replicas, ("chat-1",), gpu_count=3)
     goals = {"ttft_slo_s": 1.0, "tpot_slo_s": 0.06}
     changes = {
@@ -62,3 +63,11 @@ def chat_beside_batch(
     }
     workloads = tuple(item.model_copy(update=changes[item.served_name]) for item in desired.workloads)
     return desired.model_copy(update={"workloads": workloads, "router": router or desired.router})
+
+
+def before_and_after(desired: Desired) -> tuple[Desired, Desired]:
+    """Two worlds to apply one after the other: at first the models with sleepers alone, all awake, then the one that is meant."""
+    asleep = {item.name for item in desired.asleep}
+    models = {item.served_name for item in desired.replicas if item.name in asleep}
+    early = tuple(item for item in desired.replicas if item.served_name in models)
+    return desired.model_copy(update={"replicas": early, "asleep": (), "routes": routes_for(early)}), desired
