@@ -20,8 +20,9 @@ from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
 from executor.state.journal import Journal
 from executor.state.lock import holder
-from executor.state.refused import refused_now
+from executor.state.refused import move_words, refused_now
 from planner.plan import GpuPlan, Plan, Replica, Route, RouterPlan, State
+from planner.playbook.refusals import Refusals
 
 Condition = Literal["ready", "asleep", "running", "denied", "missing", "foreign"]
 
@@ -75,7 +76,7 @@ class StatusReport:
     """Everything at one moment; drift has one line per difference between plan or state and what is observed.
 
     gpus are those that the backend can read; passes are the last ones of the reconcile loop, newest last; refused are the
-    workloads that the router refuses while another has a burst.
+    workloads that the router refuses while another has a burst, burst_moves say who sleeps, is stopped and is awake for it.
     """
 
     serial: int
@@ -85,6 +86,7 @@ class StatusReport:
     gpus: tuple[GpuStatus, ...] = ()
     passes: tuple[PassReport, ...] = ()
     refused: tuple[str, ...] = ()
+    burst_moves: tuple[str, ...] = ()
 
 
 def status(state_dir: Path, open_backend: OpenBackend = emulated_backend) -> StatusReport:
@@ -98,10 +100,10 @@ def status(state_dir: Path, open_backend: OpenBackend = emulated_backend) -> Sta
 
 async def status_of(folder: StateFolder, backend: Backend) -> StatusReport:
     """As `status`, inside a running event loop and on any backend."""
-    state = folder.load()
+    state, refused = folder.load(), refused_now(folder)
     unfinished = tuple(_unfinished(folder))
     # what an apply is in the middle of is told once, not replica by replica
-    missing = () if unfinished else _missing(folder, state)
+    missing = () if unfinished else _missing(folder, state, refused)
     observed = backend.observe()
     seen, lost = _gpus_seen(backend, state)
     held = _held(seen)
@@ -116,7 +118,7 @@ async def status_of(folder: StateFolder, backend: Backend) -> StatusReport:
     remembered = recall(folder.reconcile_path)
     drift = (*unfinished, *lost, *_drift(known, replicas, router, remembered), *_sleep_drift(asleep, rows))
     gpus = tuple(_gpus(state, seen, {*_daemon_pids(folder), *(pid for item in observed.values() for pid in item.pids)}))
-    return StatusReport(state.serial, replicas, router, drift, gpus, remembered.passes, refused_now(folder).workloads)
+    return StatusReport(state.serial, replicas, router, drift, gpus, remembered.passes, refused.workloads, move_words(refused.moves))
 
 
 def _gpus_seen(backend: Backend, state: State) -> tuple[tuple[ObservedGpu, ...], tuple[str, ...]]:
@@ -132,15 +134,18 @@ def _gpus_seen(backend: Backend, state: State) -> tuple[tuple[ObservedGpu, ...],
     return seen, tuple(f"GPU {gpu.index} of {gpu.node} is gone" for gpu in gone)
 
 
-def _missing(folder: StateFolder, state: State) -> tuple[Replica, ...]:
-    """Replicas of the plan that is to be kept which the state does not name: given up for now by the reconcile loop."""
+def _missing(folder: StateFolder, state: State, refused: Refusals) -> tuple[Replica, ...]:
+    """Replicas of the plan that is to be kept which the state does not name: given up for now by the reconcile loop.
+
+    Those that are stopped for a burst are none.
+    """
     goal: Plan | None
     try:
         goal = goal_of(folder)
     except StateError:
         # of an earlier or later version: status tells what it can
         return ()
-    named = {replica.name for replica in state.replicas}
+    named = {replica.name for replica in state.replicas} | {*refused.moves.stopped}
     return () if goal is None else tuple(replica for replica in goal.desired.replicas if replica.name not in named)
 
 

@@ -19,6 +19,7 @@ from executor.events import Event, OnEvent, ignore
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
 from executor.state.goal import set_goal
+from executor.state.in_force import forget_moves
 from executor.state.journal import Journal, Unfinished, utc_today
 from executor.state.lock import locked
 from executor.state.prior import check_prior
@@ -77,6 +78,7 @@ async def apply_to(
         backend.preflight(plan, steps.state)
         backend.router.preflight(plan, steps.state)
         set_goal(folder, plan)
+        forget_moves(folder)
         journal.begin(plan_hash(plan), steps.state.serial)
         try:
             await _run(steps, done, backend)

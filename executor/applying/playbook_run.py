@@ -1,61 +1,69 @@
-"""Executes steps of a plan's playbook: under the lock, with the journal, by the router alone."""
+"""Executes steps of a plan's playbook under the lock, with the journal: refusals by the router alone, the rest as apply does it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
+from executor.applying.rollback import unwatched
+from executor.applying.steps import StartingPoint, Steps
 from executor.backends.engine_kinds import OpenBackend, emulated_backend
 from executor.backends.protocol import Backend
-from executor.errors import StateError
+from executor.errors import ExecutorError, StateError
 from executor.events import Event, OnEvent, ignore
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
+from executor.state.in_force import moves_in_force
 from executor.state.journal import Journal
 from executor.state.lock import locked
-from executor.state.refused import refused_now, set_refused
-from planner.plan import Plan
+from executor.state.refused import move_words, refused_now, set_refused
+from planner.change import change
+from planner.check import transition_problems
+from planner.plan import BurstStep, Plan, State, desired_hash, plan_hash, state_of
+from planner.playbook.burst_moves import BurstMoves, moved, moves_of
 from planner.playbook.refusals import Refusals, refusals
+from planner.schedule.sleeping import without_absent
+from profiles.catalogue import builtin
 
 
-def refuse(
+def run_steps(
     state_dir: Path,
-    workloads: Iterable[str],
+    steps: Sequence[BurstStep],
     open_backend: OpenBackend = emulated_backend,
     plan: Plan | None = None,
     on_event: OnEvent = ignore,
 ) -> Refusals:
-    """Refuse the requests of these workloads too, until they are let in again; returns who is refused then.
+    """Do these steps too, until they are undone; returns what is in force then.
 
-    plan is the one that says so: it must be the one that is kept. Can be repeated. Raises ExecutorError: LockedError while an apply works,
-    StateError where no plan is applied, another one is, or it has no such workload.
+    plan is the one that says so: it must be the one that is kept. Can be repeated, and goes on where it was cut off. Raises ExecutorError:
+    LockedError while an apply works, StateError where no plan is applied, another one is, or a step cannot be done now.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(change_refused(folder, open_backend(folder, Path()), more=workloads, plan=plan, on_event=on_event))
+    return asyncio.run(change_refused(folder, open_backend(folder, Path()), more=steps, plan=plan, on_event=on_event))
 
 
-def let_in(
+def undo_steps(
     state_dir: Path,
-    workloads: Iterable[str],
+    steps: Sequence[BurstStep],
     open_backend: OpenBackend = emulated_backend,
     on_event: OnEvent = ignore,
 ) -> Refusals:
-    """The way back of `refuse`, with the same errors, whichever plan is kept."""
+    """The way back of `run_steps`, with the same errors, whichever plan is kept."""
     folder = StateFolder(state_dir)
-    return asyncio.run(change_refused(folder, open_backend(folder, Path()), fewer=workloads, on_event=on_event))
+    return asyncio.run(change_refused(folder, open_backend(folder, Path()), fewer=steps, on_event=on_event))
 
 
 async def change_refused(
     folder: StateFolder,
     backend: Backend,
     *,
-    more: Iterable[str] = (),
-    fewer: Iterable[str] = (),
+    more: Sequence[BurstStep] = (),
+    fewer: Sequence[BurstStep] = (),
     plan: Plan | None = None,
     on_event: OnEvent = ignore,
 ) -> Refusals:
-    """As `refuse` and `let_in`, inside a running event loop and on any backend."""
+    """As `run_steps` and `undo_steps`, inside a running event loop and on any backend."""
     nothing = StateError(f"{folder.root}: no plan is applied from this state folder, so nobody can be refused; apply one first")
     if not folder.root.exists():
         # a wrong name of a folder must not make one
@@ -64,18 +72,91 @@ async def change_refused(
         state, goal = folder.load(), goal_of(folder)
         if state.router is None or goal is None:
             raise nothing
-        if plan is not None and plan.desired != goal.desired:
+        if plan is not None and goal.desired not in (plan.desired, without_absent(plan.desired, state)):
             raise StateError(f"{folder.root}: another plan than this one is kept; give the plan that was applied last")
+        before = refused_now(folder)
         known = {workload.name for workload in goal.desired.workloads}
-        unknown = set(more) - known
+        unknown = _refused_by(more) - known
         if unknown:
             raise StateError(f"{', '.join(sorted(unknown))}: no workload of the plan that is kept")
         # those of an earlier plan that this one does not have any more are forgotten
-        after = refusals(goal.desired, ({*refused_now(folder).workloads} & known | set(more)) - set(fewer))
+        workloads = ({*before.workloads} & known | _refused_by(more)) - _refused_by(fewer)
+        moves = _together(moves_in_force(before, goal), moves_of(more)).without(moves_of(fewer).names)
+        work = _Work(folder, backend, goal, on_event)
+        if not moves_of([*more, *fewer]).names:
+            return await work.refuse(workloads, moves, state)
+        _refuse_impossible(goal, state, workloads, moves)
+        # who comes back is let in only once it is there
+        await work.refuse({*before.workloads} & known if fewer else workloads, moves, state)
+        await work.move(moves)
+        return await work.refuse(workloads, moves, folder.load()) if fewer else refused_now(folder)
+
+
+class _Work:
+    """What is done for one goal."""
+
+    def __init__(self, folder: StateFolder, backend: Backend, goal: Plan, on_event: OnEvent) -> None:
+        self._folder = folder
+        self._backend = backend
+        self._goal = goal
+        self._on_event = on_event
+        self._journal = Journal(folder.journal_path)
+
+    async def refuse(self, workloads: Set[str], moves: BurstMoves, state: State) -> Refusals:
+        """Note what is in force from now on, and let the router refuse."""
+        after = refusals(self._goal.desired, workloads)
+        if moves.names:
+            after = after.model_copy(update={"moves": moves, "desired_sha256": desired_hash(self._goal.desired)})
         detail = f"refuses {', '.join(after.workloads)}" if after.workloads else "refuses nobody"
-        Journal(folder.journal_path).note("playbook", detail)
-        # kept first: whoever looks after the router goes on with it after a crash
-        set_refused(folder, after)
-        await backend.router.ensure(state.router, state.routes)
-        on_event(Event("note", 0, 0, "note", "playbook", detail))
+        self._note("; ".join((detail, *move_words(moves))))
+        # kept first: whoever looks after the router and the replicas goes on with it after a crash
+        set_refused(self._folder, after)
+        assert state.router is not None
+        await self._backend.router.ensure(state.router, state.routes)
         return after
+
+    async def move(self, moves: BurstMoves) -> None:
+        """Let sleep, stop, start and wake whom it takes: out of the routes, drained, and only then into them."""
+        state = self._folder.load()
+        desired = moved(self._goal.desired, moves)
+        if state == state_of(desired, state.serial):
+            return
+        way = unwatched(change(state, desired))
+        steps = Steps(way, self._folder, self._backend, self._journal, self._on_event, StartingPoint(state, state.serial))
+        self._journal.begin(plan_hash(way), state.serial, goal=plan_hash(self._goal))
+        try:
+            await steps.run(frozenset())
+        except asyncio.CancelledError:
+            self._journal.end(ok=False, detail="interrupted")
+            raise
+        except ExecutorError as error:
+            self._journal.end(ok=False, detail=str(error))
+            raise
+        self._journal.end(ok=True)
+
+    def _note(self, detail: str) -> None:
+        self._journal.note("playbook", detail)
+        self._on_event(Event("note", 0, 0, "note", "playbook", detail))
+
+
+def _refused_by(steps: Iterable[BurstStep]) -> set[str]:
+    return {name for step in steps for name in step.refuses}
+
+
+def _together(one: BurstMoves, other: BurstMoves) -> BurstMoves:
+    """Both; who is in the first already is not named twice."""
+    new = other.without(one.names)
+    return BurstMoves(asleep=(*one.asleep, *new.asleep), stopped=(*one.stopped, *new.stopped), woken=(*one.woken, *new.woken))
+
+
+def _refuse_impossible(goal: Plan, state: State, workloads: Set[str], moves: BurstMoves) -> None:
+    """Raises StateError, before anything is done, for moves without room, or after which somebody who is not refused is not served."""
+    then = moved(goal.desired, moves)
+    found = transition_problems(change(state, then), state, builtin().gpu)
+    if found:
+        raise StateError("the steps cannot be done now, and nothing was done: " + "; ".join(found))
+    served = {route.served_name for route in goal.desired.routes if route.backends}
+    left = {route.served_name for route in then.routes if route.backends}
+    lost = [item.name for item in goal.desired.workloads if item.served_name in served - left and item.name not in workloads]
+    if lost:
+        raise StateError(f"nobody would serve {', '.join(sorted(lost))}, which is not refused: do the steps before first")

@@ -20,6 +20,7 @@ from executor.reconcile.memory import PASSES_KEPT, PassOutcome, PassReport, Reme
 from executor.reconcile.observe import Observer, World
 from executor.state.applied_plans import keep
 from executor.state.folder import StateFolder
+from executor.state.in_force import kept_now
 from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
 from planner.check import transition_problems
@@ -127,7 +128,7 @@ class Reconciler:
         state = self._with.folder.load()
         world = await self._with.observer.look(state)
         self.unsure = world.suspect
-        way = approach(world, goal, self._refusal)
+        way = approach(world, kept_now(self._with.folder, goal, forget=False), self._refusal)
         account.actions = [f"{in_words(action)}: {action.reason}" for action in way.plan.actions]
         account.actions += [f"stop {name}: not in the state" for name in world.strays]
         account.drift = self._drift(world, way, goal)
@@ -139,19 +140,20 @@ class Reconciler:
         wanted = [replica.name for replica in goal.desired.replicas]
         copies = [attempt.name for attempt in self._with.attempts.all if is_copy_of(attempt.name, wanted)]
         self._with.attempts.keep_only([*wanted, *copies])
+        kept = kept_now(self._with.folder, goal)
         for _ in range(_MOST_ROUNDS):
             state = self._with.folder.load()
             world = await self._with.observer.look(state)
             self.unsure = world.suspect
             self.requests = _requests(state, world)
             self._note_deaths(world)
-            way = self._way(world, goal, state)
-            allowed = self._allowed(way, world, goal)
+            way = self._way(world, kept, state)
+            allowed = self._allowed(way, world, kept)
             if way.plan.temporary and allowed.actions < len(way.plan.actions):
                 # what has to wait does not wait with a copy half way
-                way = self._way(world, goal, state, with_copies=False)
-                allowed = self._allowed(way, world, goal)
-            account.drift = self._drift(world, way, goal)
+                way = self._way(world, kept, state, with_copies=False)
+                allowed = self._allowed(way, world, kept)
+            account.drift = self._drift(world, way, kept)
             account.drift += allowed.reasons
             arrives = allowed.actions == len(way.plan.actions)
             plan = way.plan if arrives else cut_short(way.plan, world.state, allowed.actions)

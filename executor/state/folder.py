@@ -11,7 +11,7 @@ logs/          one log per replica and one of the router, with the former ones
 router/        Envoy's files
 nodes/         emulated devices, one folder per node
 plans/         each of the last applied plans, by the serial of the state that it left
-refused.json   workloads whose requests are refused while another has a burst (executor.state.refused)
+refused.json   workloads that are refused, and replicas that moved, while another has a burst (executor.state.refused)
 adopt.json     which servers that somebody else started are proposed to be adopted (executor.hand_started.adoption)
 history/       the state after each of the last applies, so that a stale plan can be told what changed since
 """

@@ -1,10 +1,11 @@
-"""The playbook for bursts: who is refused may be, and what that frees is what the plan has there."""
+"""The playbook for bursts: who is refused may be, what that frees is what the plan has there, and who wakes has room."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isclose
 
+from planner.check.burst_moves import move_problems
 from planner.plan import Burst, BurstStep, Desired, WorkloadForecast
 
 # Sums of rates of replicas are rounded where they are written.
@@ -29,22 +30,30 @@ def burst_problems(desired: Desired) -> Iterator[str]:
 
 def _burst_problems(desired: Desired, item: Burst, own: WorkloadForecast, workloads: dict[str, WorkloadForecast]) -> Iterator[str]:
     goal_fraction = desired.risk.attainment_fraction
-    names = [step.workload for step in item.steps]
-    if len(set(names)) < len(names):
+    refusals = [name for step in item.steps for name in step.refuses]
+    if len(set(refusals)) < len(refusals):
         yield "a workload is refused in two steps"
     if item.steps and item.attainment_fraction >= goal_fraction:
         yield f"has steps, and keeps {item.attainment_fraction:.2%} of its goals without them"
     if (item.last_fraction >= goal_fraction) != (item.kept_load_factor >= item.load_factor) or item.kept_load_factor > item.load_factor:
         yield f"keeps {item.last_fraction:.2%} of its goals at the end, and its kept factor is {item.kept_load_factor:g}"
     for step in item.steps:
+        if step.kind != "throttle":
+            continue
         other = workloads.get(step.workload)
         if other is None:
             yield f"refuses {step.workload}, which is no workload of the plan"
             continue
         yield from _step_problems(desired, step, own, other)
+    yield from move_problems(desired, item, own)
+    yield from _late_problems(item, workloads)
+
+
+def _late_problems(item: Burst, workloads: dict[str, WorkloadForecast]) -> Iterator[str]:
+    """Only others that are served then can be late, and with no more than they have."""
     refused: set[str] = set()
-    for late_rps, name in ((item.late_rps, None), *((step.late_rps, step.workload) for step in item.steps)):
-        refused |= {name} if name is not None else set()
+    for late_rps, names in ((item.late_rps, ()), *((step.late_rps, step.refuses) for step in item.steps)):
+        refused |= {*names}
         for other_name, rate_rps in late_rps.items():
             known = workloads.get(other_name)
             if known is None or other_name == item.workload or other_name in refused:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from planner.plan import Desired, WorkloadForecast, window_part
+from planner.playbook.burst_moves import NO_MOVES, BurstMoves, loaded_anew
 from planner.simulation.offered_load import OfferedLoad
 from planner.simulation.plan_input import PlannedWorld, workload_priorities
 from planner.verification.gpu_judge import JudgedResident, JudgeEffort, judged
@@ -18,6 +19,10 @@ _LONGEST_S, _SHORTEST_S = 300.0, 60.0
 
 # Requests of all simulations together that are aimed at; with very many workloads the shortest burst makes them more.
 _ALL_REQUESTS = 200_000
+
+
+# What tells a GPU from others, and the replicas on it.
+_KindsOfGpus = list[tuple[object, list[GpuSeat]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +43,33 @@ class BurstJudge:
         """With more bursts to judge, each of them is shorter."""
         self.desired = desired
         self._bursts = bursts
-        self._gpus = [seats for _, seats in distinct_gpus(desired, world)]
-        self._known: dict[tuple[int, str, float, frozenset[str]], dict[str, float]] = {}
+        self._world = world
+        self._gpus_after: dict[BurstMoves, _KindsOfGpus] = {}
+        self._known: dict[tuple[object, str, float, frozenset[str]], dict[str, float]] = {}
 
     def lasts_s(self, workload: WorkloadForecast, factor: float) -> float:
         """How long a burst is watched."""
-        return min((self._lasts_s(seats, workload, factor) for _, seats in self._of(workload)), default=_LONGEST_S)
+        found = self._of(frozenset({workload.served_name}), NO_MOVES)
+        return min((self._lasts_s(seats, workload, factor) for _, seats in found), default=_LONGEST_S)
 
-    def outcome(self, workload: WorkloadForecast, factor: float, refused: Set[str]) -> BurstOutcome:
-        """With factor times the load of a workload, and without the requests of those that are refused."""
+    def outcome(self, workload: WorkloadForecast, factor: float, refused: Set[str], moves: BurstMoves = NO_MOVES) -> BurstOutcome:
+        """With factor times the load of a workload, without the requests of those that are refused, and after these moves.
+
+        Who takes over from those that sleep or stop is judged too.
+        """
+        served = {item.served_name for item in self.desired.workloads if item.name not in refused}
+        names = {replica.served_name for replica in self.desired.replicas if replica.name in moves.names} & served
         worst: dict[str, float] = {}
-        for number, seats in self._of(workload):
-            for name, fraction in self._fractions(number, seats, workload, factor, refused).items():
+        for kind, seats in self._of(frozenset({workload.served_name, *names}), moves):
+            for name, fraction in self._fractions(kind, seats, workload, factor, refused).items():
                 worst[name] = min(worst.get(name, 1.0), fraction)
         return BurstOutcome(worst)
 
-    def _of(self, workload: WorkloadForecast) -> Iterator[tuple[int, list[GpuSeat]]]:
-        return (
-            (number, seats)
-            for number, seats in enumerate(self._gpus)
-            if any(seat.replica.served_name == workload.served_name for seat in seats)
-        )
+    def _of(self, served_names: Set[str], moves: BurstMoves) -> _KindsOfGpus:
+        """The kinds of GPUs on which one of these models has a replica that serves."""
+        if moves not in self._gpus_after:
+            self._gpus_after[moves] = list(distinct_gpus(loaded_anew(self.desired, moves), self._world))
+        return [(kind, seats) for kind, seats in self._gpus_after[moves] if any(seat.replica.served_name in served_names for seat in seats)]
 
     def _lasts_s(self, seats: list[GpuSeat], workload: WorkloadForecast, factor: float) -> float:
         window = busiest_window(self.desired, workload.served_name)
@@ -68,11 +79,11 @@ class BurstJudge:
         return max(_SHORTEST_S, min(_LONGEST_S, most_requests / max(1e-9, sum(item.load.rate_rps for item in residents))))
 
     def _fractions(
-        self, number: int, seats: list[GpuSeat], workload: WorkloadForecast, factor: float, refused: Set[str]
+        self, kind: object, seats: list[GpuSeat], workload: WorkloadForecast, factor: float, refused: Set[str]
     ) -> dict[str, float]:
         """Of each workload on one GPU, the worst under the stresses that the plan was judged under."""
         here = frozenset(other.name for seat in seats for other in seat.workloads)
-        key = (number, workload.name, factor, here & refused)
+        key = (kind, workload.name, factor, here & refused)
         if key not in self._known:
             window = busiest_window(self.desired, workload.served_name)
             residents = [item for seat in seats for item in self._residents(seat, window, {workload.name: factor}, refused)]

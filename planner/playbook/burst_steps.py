@@ -1,13 +1,19 @@
-"""Which less urgent workloads are refused, in which order, so that a workload with a burst keeps its goals."""
+"""The steps of a playbook: who is refused, sleeps, stops and wakes, in which order, so that a workload with a burst keeps its goals."""
 
 from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterator, Sequence, Set
 
+from planner.outages import STOP_LIMIT_S
 from planner.plan import Burst, BurstStep, Desired, FreedShare, Replica, WorkloadForecast
 from planner.playbook.burst_judge import BurstJudge, BurstOutcome
+from planner.playbook.burst_moves import NO_MOVES, BurstMoves
+from planner.playbook.burst_search import BurstChoice, chosen_for
+from planner.playbook.burst_wakes import WakeUp
+from planner.playbook.yielding import ending_s, names_of, seats_of, who_yields
 from planner.simulation.plan_input import PlannedWorld
+from planner.sleep_costs import asleep_mib, sleep_s, wake_s
 from planner.verification.plan_judge import KEPT_LOAD_FACTORS
 
 
@@ -31,16 +37,16 @@ def _bursts(judge: BurstJudge, workload: WorkloadForecast, factors: Sequence[flo
 
 
 def burst(judge: BurstJudge, workload: WorkloadForecast, factor: float, tried: Sequence[float] = KEPT_LOAD_FACTORS) -> Burst:
-    """The steps for one workload and factor: none where it keeps its goals as it is, or where refusing others does not help.
+    """The steps for one workload and factor: none where it keeps its goals as it is, or where nothing helps.
 
     Where they are not enough, smaller factors of those to be tried are.
     """
     goal_fraction = judge.desired.risk.attainment_fraction
     before = judge.outcome(workload, factor, frozenset())
-    chosen: list[WorkloadForecast] = []
+    choice = BurstChoice()
     if before.of(workload.name) < goal_fraction:
-        chosen = _needed(judge, workload, factor, _enough(judge, workload, factor))
-    steps = tuple(_step(judge, workload, factor, chosen[: count + 1], item) for count, item in enumerate(chosen))
+        choice = chosen_for(judge, workload, factor)
+    steps = tuple(_Steps(judge, workload, factor).of(choice))
     last = steps[-1].attainment_fraction if steps else before.of(workload.name)
     return Burst(
         workload=workload.name,
@@ -51,111 +57,98 @@ def burst(judge: BurstJudge, workload: WorkloadForecast, factor: float, tried: S
         steps=steps,
         kept_load_factor=factor
         if last >= goal_fraction
-        else _kept_load_factor(judge, workload, [known for known in tried if 1.0 <= known < factor]),
+        else _kept_load_factor(judge, workload, [known for known in tried if 1.0 <= known < factor], choice.moves),
     )
 
 
-def who_yields(desired: Desired, workload: WorkloadForecast) -> tuple[WorkloadForecast, ...]:
-    """Workloads beside it that are less urgent, who yields first first: the least urgent, and among equals those on its own engines.
-
-    Not models that the disruption budget protects, nor those whose requests are told apart by their length: a refusal of both parts would
-    not be one.
-    """
-    neighbours = neighbour_models(desired, workload.served_name)
-    kept = {workload.served_name for workload in desired.workloads if workload.name in _split(desired)}
-    kept |= set(desired.rules.disruption_budget.protected)
-    found = [
-        other
-        for other in desired.workloads
-        if other.priority < workload.priority and other.served_name in neighbours and other.served_name not in kept and other.rate_rps > 0
-    ]
-    return tuple(sorted(found, key=lambda other: (other.priority, other.served_name != workload.served_name, other.name)))
-
-
-def neighbour_models(desired: Desired, served_name: str) -> frozenset[str]:
-    """Models with a replica on a GPU, or a slice, where this one has one too; itself among them."""
-    seats: dict[object, set[str]] = {}
-    for replica in desired.replicas:
-        for seat in _seats(replica):
-            seats.setdefault(seat, set()).add(replica.served_name)
-    return frozenset(name for names in seats.values() if served_name in names for name in names)
-
-
-def _seats(replica: Replica) -> list[object]:
-    """Its GPUs, or its slice of one."""
-    return [(replica.node, gpu, replica.mig) for gpu in replica.gpus]
-
-
-def _split(desired: Desired) -> frozenset[str]:
-    parts = {name for split in desired.prompt_splits if split.longer is not None for name in (split.workload, split.long_workload)}
-    return frozenset(name for name in parts if name)
-
-
-def _enough(judge: BurstJudge, workload: WorkloadForecast, factor: float) -> list[WorkloadForecast]:
-    """Those that yield, one after another, until the workload keeps its goals or nobody is left."""
-    goal_fraction = judge.desired.risk.attainment_fraction
-    chosen: list[WorkloadForecast] = []
-    for other in who_yields(judge.desired, workload):
-        chosen.append(other)
-        if judge.outcome(workload, factor, _names(chosen)).of(workload.name) >= goal_fraction:
-            break
-    return chosen
-
-
-def _needed(judge: BurstJudge, workload: WorkloadForecast, factor: float, chosen: list[WorkloadForecast]) -> list[WorkloadForecast]:
-    """Without those that do not help; the more urgent are spared first."""
-    goal_fraction = judge.desired.risk.attainment_fraction
-
-    def kept_fraction(of: Sequence[WorkloadForecast]) -> float:
-        return judge.outcome(workload, factor, _names(of)).of(workload.name)
-
-    # where even all of them do not bring it to its goal, as many misses more as the goal allows are no difference
-    most_fraction = kept_fraction(chosen)
-    enough_fraction = goal_fraction if most_fraction >= goal_fraction else most_fraction - (1.0 - goal_fraction)
-    for other in reversed(chosen):
-        fewer = [item for item in chosen if item is not other]
-        if kept_fraction(fewer) >= enough_fraction:
-            chosen = fewer
-    return chosen
-
-
-def _kept_load_factor(judge: BurstJudge, workload: WorkloadForecast, tried: Sequence[float]) -> float:
+def _kept_load_factor(judge: BurstJudge, workload: WorkloadForecast, tried: Sequence[float], moves: BurstMoves) -> float:
     """The largest that is borne once everybody has yielded: an ordered yes and no, since more load is not borne better."""
-    everybody = _names(who_yields(judge.desired, workload))
+    everybody = names_of(who_yields(judge.desired, workload))
     goal_fraction = judge.desired.risk.attainment_fraction
     ordered = sorted(set(tried))
-    count = bisect(ordered, False, key=lambda factor: judge.outcome(workload, factor, everybody).of(workload.name) < goal_fraction)
+    count = bisect(ordered, False, key=lambda factor: judge.outcome(workload, factor, everybody, moves).of(workload.name) < goal_fraction)
     return ordered[count - 1] if count else 0.0
 
 
-def _step(
-    judge: BurstJudge, workload: WorkloadForecast, factor: float, done: Sequence[WorkloadForecast], other: WorkloadForecast
-) -> BurstStep:
-    after = judge.outcome(workload, factor, _names(done))
-    return BurstStep(
-        workload=other.name,
-        frees=tuple(_freed(judge.desired, workload, other)),
-        takes_s=ending_s(other),
-        refused_rps=other.rate_rps - other.unserved_rps,
-        attainment_fraction=after.of(workload.name),
-        late_rps=_late_rps(judge.desired, workload, after, _names(done)),
-    )
+class _Steps:
+    """Writes down the steps of one entry, each with what it does once it and those before it are done."""
+
+    def __init__(self, judge: BurstJudge, workload: WorkloadForecast, factor: float) -> None:
+        self._judge = judge
+        self._desired = judge.desired
+        self._workload = workload
+        self._factor = factor
+
+    def of(self, choice: BurstChoice) -> Iterator[BurstStep]:
+        """First all refusals, then for each that wakes those that make room for it, and itself."""
+        for count, other in enumerate(choice.refused, start=1):
+            step = BurstStep(
+                workload=other.name,
+                frees=tuple(_freed(self._desired, self._workload, other)),
+                takes_s=ending_s(other),
+                refused_rps=other.rate_rps - other.unserved_rps,
+                attainment_fraction=0.0,
+                late_rps={},
+            )
+            yield self._judged(step, names_of(choice.refused[:count]), NO_MOVES)
+        moves, refused = NO_MOVES, names_of(choice.refused)
+        for one in choice.wakes:
+            for step in (*(self._yield(replica, one, refused) for replica in one.yields), self._wake(one)):
+                moves = moves.after(step)
+                yield self._judged(step, refused, moves)
+
+    def _judged(self, step: BurstStep, refused: Set[str], moves: BurstMoves) -> BurstStep:
+        after = self._judge.outcome(self._workload, self._factor, refused, moves)
+        late_rps = _late_rps(self._desired, self._workload, after, refused)
+        return step.model_copy(update={"attainment_fraction": after.of(self._workload.name), "late_rps": late_rps})
+
+    def _yield(self, replica: Replica, one: WakeUp, refused: Set[str]) -> BurstStep:
+        """Its other requests end first, which the refusals before did not take from it."""
+        level = next((item.level for item in one.after.asleep if item.name == replica.name), None)
+        own = [item for item in self._desired.workloads if item.served_name == replica.served_name]
+        left = [item for item in own if item.name not in refused]
+        part = sum(item.rate_rps for item in left) / (sum(item.rate_rps for item in own) or 1.0)
+        held_mib = asleep_mib(replica) if level is not None else 0
+        freed = FreedShare(
+            replica=replica.name,
+            rate_rps=replica.planned_rps * part,
+            busy_fraction=replica.forecast.busy_fraction * part,
+            memory_mib=replica.ledger.total_mib - held_mib,
+        )
+        return BurstStep(
+            kind="stop" if level is None else "sleep",
+            replica=replica.name,
+            level=level,
+            frees=(freed,),
+            takes_s=max(map(ending_s, left), default=0.0) + (STOP_LIMIT_S if level is None else sleep_s(replica, level)),
+            refused_rps=0.0,
+            attainment_fraction=0.0,
+            late_rps={},
+        )
+
+    def _wake(self, one: WakeUp) -> BurstStep:
+        level = next(item.level for item in self._desired.asleep if item.name == one.sleeper.name)
+        return BurstStep(
+            kind="wake",
+            replica=one.sleeper.name,
+            memory_mib=one.sleeper.ledger.total_mib - asleep_mib(one.sleeper),
+            frees=(),
+            takes_s=wake_s(one.sleeper, level),
+            refused_rps=0.0,
+            attainment_fraction=0.0,
+            late_rps={},
+        )
 
 
 def _freed(desired: Desired, workload: WorkloadForecast, other: WorkloadForecast) -> Iterator[FreedShare]:
     """Of each replica that serves the other one where the workload with the burst lives."""
-    own = {seat for replica in desired.replicas if replica.served_name == workload.served_name for seat in _seats(replica)}
+    own = {seat for replica in desired.replicas if replica.served_name == workload.served_name for seat in seats_of(replica)}
     all_rps = sum(item.rate_rps for item in desired.workloads if item.served_name == other.served_name)
     part = other.rate_rps / all_rps
     for replica in desired.replicas:
-        if replica.served_name == other.served_name and not own.isdisjoint(_seats(replica)):
+        if replica.served_name == other.served_name and not own.isdisjoint(seats_of(replica)):
             busy_fraction = replica.forecast.busy_fraction * part
             yield FreedShare(replica=replica.name, rate_rps=replica.planned_rps * part, busy_fraction=busy_fraction)
-
-
-def ending_s(workload: WorkloadForecast) -> float:
-    """Seconds until a long request of a workload has ended that has just come."""
-    return (workload.ttft_s or 0.0) + max(workload.output_tokens, workload.output_p99_tokens) * (workload.tpot_s or 0.0)
 
 
 def _late_rps(desired: Desired, workload: WorkloadForecast, outcome: BurstOutcome, refused: Set[str]) -> dict[str, float]:
@@ -166,7 +159,3 @@ def _late_rps(desired: Desired, workload: WorkloadForecast, outcome: BurstOutcom
         for other in desired.workloads
         if other.name != workload.name and other.name not in refused and outcome.of(other.name) < goal_fraction
     }
-
-
-def _names(workloads: Sequence[WorkloadForecast]) -> frozenset[str]:
-    return frozenset(workload.name for workload in workloads)

@@ -8,17 +8,21 @@ from pydantic import Field
 
 from planner.plan import Desired, Route
 from planner.plan.bounds import PlanPart
+from planner.playbook.burst_moves import NO_MOVES, BurstMoves
 
 
 class Refusals(PlanPart):
     """Workloads whose requests are refused, sorted by name, and what that means for the router.
 
     names: the requests for such a name that say in a header that they are of one of these workloads. closed: all requests for these names.
+    moves are of replicas, of the plan whose desired world has this hash; documents without any have neither field.
     """
 
     workloads: tuple[str, ...] = ()
     names: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     closed: tuple[str, ...] = ()
+    moves: BurstMoves = Field(default=NO_MOVES, exclude_if=lambda moves: not moves.names)
+    desired_sha256: str = Field(default="", exclude_if=lambda digest: not digest)
 
 
 def refusals(desired: Desired, workloads: Iterable[str]) -> Refusals:

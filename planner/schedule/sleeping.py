@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 
-from planner.plan import Asleep, Desired, GpuPlan, ModelRules, NodePlan, Replica, SleepLevel, State, may_be_neighbours
+from planner.plan import Asleep, Burst, BurstStep, Desired, GpuPlan, ModelRules, NodePlan, Replica, SleepLevel, State, may_be_neighbours
 from planner.sleep_costs import asleep_mib, numa_memory
 from profiles.memory.host import host_needs
 
@@ -41,8 +41,19 @@ def without_absent(desired: Desired, state: State) -> Desired:
             "asleep": tuple(item for item in desired.asleep if item.name not in absent),
             "gpus": tuple(_gpu_without(gpu, [absent[name] for name in gpu.replicas if name in absent]) for gpu in desired.gpus),
             "rules": desired.rules.model_copy(update={"models": models}),
+            "playbook": _playbook_without(desired, absent.keys()),
         }
     )
+
+
+def _playbook_without(desired: Desired, absent: Set[str]) -> tuple[Burst, ...]:
+    """Entries that wake nobody who is absent; what a refusal frees of a sleeper is nothing, and is left out."""
+    able = (item for item in desired.playbook if absent.isdisjoint(step.replica for step in item.steps))
+    return tuple(item.model_copy(update={"steps": tuple(_step_without(step, absent) for step in item.steps)}) for item in able)
+
+
+def _step_without(step: BurstStep, absent: Set[str]) -> BurstStep:
+    return step.model_copy(update={"frees": tuple(freed for freed in step.frees if freed.replica not in absent)})
 
 
 def _gpu_without(gpu: GpuPlan, absent: Sequence[Replica]) -> GpuPlan:

@@ -21,7 +21,7 @@ from executor.state.goal import goal_of
 from executor.state.journal import Journal
 from executor.state.lock import locked
 from executor.state.refused import refused_now
-from planner.plan import WORKLOAD_HEADER, Plan
+from planner.plan import WORKLOAD_HEADER, BurstStep, Plan
 from planner.playbook.refusals import Refusals
 from tests.executor.worlds import World, engine, free_ports
 
@@ -58,8 +58,14 @@ def answers(world: World) -> dict[str, int]:
 ALL_SERVED = {"nobody": 200, "chat": 200, "batch": 200, "code": 200}
 
 
+def refusing(workload: str) -> BurstStep:
+    """A step that says nothing of its effects: whoever does it does not ask."""
+    return BurstStep(workload=workload, frees=(), takes_s=0.0, refused_rps=0.0, attainment_fraction=1.0, late_rps={})
+
+
 def change(world: World, *, more: tuple[str, ...] = (), fewer: tuple[str, ...] = (), plan: Plan | None = None) -> Refusals:
-    return asyncio.run(change_refused(world.folder, world.backend(), more=more, fewer=fewer, plan=plan, on_event=world.events.append))
+    steps, back = (tuple(map(refusing, names)) for names in (more, fewer))
+    return asyncio.run(change_refused(world.folder, world.backend(), more=steps, fewer=back, plan=plan, on_event=world.events.append))
 
 
 def passed(world: World) -> PassReport:

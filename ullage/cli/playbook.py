@@ -18,7 +18,7 @@ HELP = """Show and execute what a plan says about bursts (policy.bursts).
 Example: ullage playbook show plan.json chat
 """
 STEP_HELP = "Only this step, counted from 1; default: all of them."
-UNDO_HELP = "Let in again whom the steps refuse."
+UNDO_HELP = "The way back: who was awake is awake again, then whom the steps refuse is let in again."
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def show(
     workload: Annotated[str | None, typer.Argument(help="Only bursts of this workload.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array instead of text.")] = False,
 ) -> None:
-    """Print the steps for each burst: who is refused, what that frees, how long it takes, and who is late meanwhile.
+    """Print the steps for each burst: who is refused, sleeps, stops or wakes, how long it takes, and who is late meanwhile.
 
     Example: ullage playbook show plan.json chat
     """
@@ -58,11 +58,11 @@ def run(
     undo: Annotated[bool, typer.Option("--undo", help=UNDO_HELP)] = False,
     state: Annotated[Path | None, STATE_OPTION] = None,
 ) -> None:
-    """Refuse whom the playbook says to refuse, until it is undone: the router answers their requests with 503 and Retry-After.
+    """Do what the playbook says, until it is undone: refuse (503 and Retry-After), and let replicas sleep, stop and wake.
 
     Example: ullage playbook run plan.json chat x2
     """
-    from executor.applying.playbook_run import let_in, refuse
+    from executor.applying.playbook_run import run_steps, undo_steps
     from ullage.cli.run import print_event
     from ullage.engine_of_state import backend_of
     from ullage.inputs import read_plan, state_folder
@@ -71,15 +71,15 @@ def run(
     item = _entry(document, plan, workload, factor)
     if step is not None and step > len(item.steps):
         raise ValueError(f"--step {step}: {workload} x{item.load_factor:g} has {len(item.steps)} steps")
-    workloads = [one.workload for one in (item.steps if step is None else item.steps[step - 1 : step])]
-    if not workloads:
+    steps = item.steps if step is None else item.steps[step - 1 : step]
+    if not steps:
         typer.echo(f"{workload} x{item.load_factor:g}: the playbook has no step for it, so nothing was done")
         return
     folder = state_folder(plan, state)
     if undo:
-        let_in(folder, workloads, backend_of(folder), print_event)
+        undo_steps(folder, steps, backend_of(folder), print_event)
     else:
-        refuse(folder, workloads, backend_of(folder), document, print_event)
+        run_steps(folder, steps, backend_of(folder), document, print_event)
 
 
 def _entries(document: Plan, path: Path, workload: str | None) -> list[Burst]:

@@ -73,10 +73,15 @@ def plan_fleet(
         told = {"prompt_splits": split.told, "apart_workloads": alone.told}
         plan = plan.model_copy(update={"desired": plan.desired.model_copy(update=told)})
     if verify and warm is None and fleet.policy.bursts:
-        world = planned_world(plan, builtin().gpu, architecture, fleet.measurements)
-        bursts = playbook(plan.desired, world, fleet.policy.bursts)
-        plan = plan.model_copy(update={"desired": plan.desired.model_copy(update={"playbook": bursts})})
+        plan = with_playbook(plan, fleet)
     return Planned(checked(plan, "plan", state, architecture), perf_counter() - started_s)
+
+
+def with_playbook(plan: Plan, fleet: Fleet) -> Plan:
+    """The plan with what to do in the bursts that the fleet asks about."""
+    world = planned_world(plan, builtin().gpu, architectures(fleet), fleet.measurements)
+    bursts = playbook(plan.desired, world, fleet.policy.bursts)
+    return plan.model_copy(update={"desired": plan.desired.model_copy(update={"playbook": bursts})})
 
 
 @dataclass(frozen=True, slots=True)

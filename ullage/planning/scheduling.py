@@ -20,7 +20,7 @@ from planner.spec import Fleet
 from ullage.checking import checked
 from ullage.planning.ask import DEFAULT_ENGINE, QUICK_ENGINE, SolveLimits
 from ullage.planning.own_replicas import apart_where_it_pays, settled
-from ullage.planning.plan import architectures, plan_fleet
+from ullage.planning.plan import architectures, plan_fleet, with_playbook
 from ullage.planning.warm import Warmth
 
 # Our choice: shorter than that, changes would take a good part of a phase.
@@ -132,7 +132,11 @@ class _Search:
         """The plan of a phase after another one, of whose replicas those sleep that a later phase wants; actions lead from that one."""
         others = [segments for i, segments in enumerate(found) if i > number or (self._time.repeats and i != number)]
         asked = {item.served_name for segments in others for item in during(self._fleet, self._time, segments).workloads}
-        return self._judged(with_sleepers(plan.desired, follows.desired, asked), as_applied(follows), plan)
+        desired = with_sleepers(plan.desired, follows.desired, asked)
+        if desired.asleep and desired.playbook:
+            # in a burst they may wake
+            desired = with_playbook(plan.model_copy(update={"desired": desired}), self._fleet).desired
+        return self._judged(desired, as_applied(follows), plan)
 
     def schedule(self, found: Sequence[PhaseSegments], plans: Sequence[Plan], single: Plan) -> Schedule:
         """The document."""

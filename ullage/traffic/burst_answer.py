@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
-from planner.plan import Burst, Plan
+from planner.plan import Burst, Desired, Plan
 from planner.playbook.burst_judge import BurstJudge
+from planner.playbook.burst_moves import moved, moves_of
 from planner.playbook.burst_steps import burst
 from planner.simulation.plan_input import PlannedWorld, planned_world, workload_slos
 from planner.simulation.routing import by_length
-from planner.simulation.simulation_input import SimulatedRequest
+from planner.simulation.simulation_input import Routes, SimulatedRequest
 from planner.simulation.traffic_metrics import WorkloadRow, summarise
 from planner.simulation.virtual_time import simulate
 from planner.verification.stress import stresses
@@ -77,18 +78,26 @@ def burst_answer(
     before = declared_requests(plan, _BEFORE_S, 1, seed + 1)
     during = declared_requests(plan, duration_s, 1, seed, {workload: factor})
     requests = [*before, *(replace(item, arrival_s=item.arrival_s + _BEFORE_S) for item in during)]
-    refused = frozenset(step.workload for step in entry.steps)
     without = _kept(plan, world, requests, seed)
-    after = _kept(plan, world, [item for item in requests if not _is_refused(item, refused)], seed) if refused else without
-    rows = tuple(_row(name, during, refused, without[name], after[name]) for name in sorted(after))
+    after = without
+    if entry.steps:
+        # who sleeps, stops and wakes does so from the start: what a replica has done before the burst does not change what it can do in it
+        then = replace(world, routes=_routes(moved(plan.desired, moves_of(entry.steps))))
+        after = _kept(plan, then, [item for item in requests if _is_served(item, entry.refused, then)], seed)
+    rows = tuple(_row(name, during, entry.refused, without[name], after[name]) for name in sorted(after))
     return BurstAnswer(entry, known is not None, duration_s, plan.desired.risk.attainment_fraction, rows)
 
 
-def _is_refused(request: SimulatedRequest, refused: Set[str]) -> bool:
-    return request.arrival_s >= _BEFORE_S and request.workload in refused
+def _is_served(request: SimulatedRequest, refused: Set[str], then: PlannedWorld) -> bool:
+    return request.workload not in refused or (request.arrival_s < _BEFORE_S and request.served_name in then.routes)
 
 
-def _kept(plan: Plan, world: PlannedWorld, requests: Sequence[SimulatedRequest], seed: int) -> Mapping[str, WorkloadRow]:
+def _routes(desired: Desired) -> Routes:
+    found = {route.served_name: tuple((item.replica, item.weight) for item in route.backends) for route in desired.routes}
+    return {name: backends for name, backends in found.items() if backends}
+
+
+def _kept(plan: Plan, world: PlannedWorld, requests: Sequence[SimulatedRequest], seed: int) -> dict[str, WorkloadRow]:
     """Each workload while the burst lasts, under the stress that is worst for it."""
     worst: dict[str, WorkloadRow] = {}
     for stress in stresses(2, plan.desired.risk):

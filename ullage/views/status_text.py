@@ -28,6 +28,8 @@ def status_text(report: StatusReport) -> str:
         lines.append(f"router at {report.router.host}:{report.router.port} {alive}")
     if report.refused:
         lines.append(f"refused while another workload has a burst: {', '.join(report.refused)} (`ullage playbook run ... --undo`)")
+    if report.burst_moves:
+        lines.append(f"while another workload has a burst: {'; '.join(report.burst_moves)} (`ullage playbook run ... --undo`)")
     lines += [_gpu_line(gpu) for gpu in report.gpus if gpu.held_mib or gpu.planned_mib]
     lines += _pass_lines(report)
     lines += [f"drift: {line}" for line in report.drift] or ["no drift: what runs is what the state says"]

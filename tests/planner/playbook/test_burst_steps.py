@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from planner.check.bursts import burst_problems
 from planner.plan import Burst, Desired, Plan, Replica, State, WorkloadForecast, plan_from_json, to_json
 from planner.playbook.burst_judge import BurstJudge
-from planner.playbook.burst_steps import burst, playbook, who_yields
+from planner.playbook.burst_steps import burst, playbook
 from planner.playbook.refusals import open_routes, refusals
+from planner.playbook.yielding import who_yields
 from planner.simulation.plan_input import planned_world
 from planner.spec import load_fleet
 from profiles.catalogue import builtin

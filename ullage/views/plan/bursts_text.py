@@ -29,10 +29,10 @@ def burst_line(item: Burst, goal_fraction: float) -> str:
     late = late_words(item.last_late_rps)
     if item.attainment_fraction >= goal_fraction:
         return f"{name}: absorbed as it is{late}"
-    refused = ", then ".join(step_words(step) for step in item.steps)
+    done = ", then ".join(step_words(step) for step in item.steps)
     if not item.steps:
-        refused = "refusing who is less urgent does not help"
-    end = f"keeps {item.attainment_fraction:.1%}; {refused}"
+        done = "refusing who is less urgent does not help"
+    end = f"keeps {item.attainment_fraction:.1%}; {done}"
     if item.steps:
         end += f": {item.last_fraction:.1%}"
     if item.last_fraction < goal_fraction:
@@ -41,8 +41,14 @@ def burst_line(item: Burst, goal_fraction: float) -> str:
 
 
 def step_words(step: BurstStep) -> str:
-    """Who is refused, what that costs and how long it takes."""
-    return f"refuse {step.workload} ({step.refused_rps:.3g} requests/s, takes {step.takes_s:.0f} s)"
+    """Who is refused, sleeps, stops or wakes, what that costs and how long it takes."""
+    match step.kind:
+        case "throttle":
+            return f"refuse {step.workload} ({step.refused_rps:.3g} requests/s, takes {step.takes_s:.0f} s)"
+        case "sleep":
+            return f"put {step.replica} to sleep (level {step.level}, takes {step.takes_s:.0f} s)"
+        case _:
+            return f"{step.kind} {step.replica} (takes {step.takes_s:.0f} s)"
 
 
 def late_words(late_rps: Mapping[str, float]) -> str:
@@ -57,4 +63,7 @@ def step_lines(steps: Sequence[BurstStep]) -> Iterator[str]:
     for number, step in enumerate(steps, start=1):
         yield f"  {number}. {step_words(step)}: keeps {step.attainment_fraction:.1%} then{late_words(step.late_rps)}"
         for freed in step.frees:
-            yield f"     frees {freed.rate_rps:.3g} requests/s and {freed.busy_fraction:.0%} of the time of {freed.replica}"
+            memory = f"{freed.memory_mib} MiB, " if freed.memory_mib else ""
+            yield f"     frees {memory}{freed.rate_rps:.3g} requests/s and {freed.busy_fraction:.0%} of the time of {freed.replica}"
+        if step.memory_mib:
+            yield f"     takes {step.memory_mib} MiB more of its GPU than asleep"
