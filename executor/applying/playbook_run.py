@@ -151,6 +151,13 @@ def _together(one: BurstMoves, other: BurstMoves) -> BurstMoves:
 
 def _refuse_impossible(goal: Plan, state: State, workloads: Set[str], moves: BurstMoves) -> None:
     """Raises StateError, before anything is done, for moves without room, or after which somebody who is not refused is not served."""
+    asleep = {item.name for item in goal.desired.asleep}
+    awake = {item.name for item in goal.desired.replicas} - asleep
+    strange = sorted({*moves.woken} - asleep | moves.gone - awake)
+    if strange:
+        raise StateError(
+            f"{', '.join(strange)}: the plan that is kept has no such replica, or not asleep where it is to wake, or asleep already"
+        )
     then = moved(goal.desired, moves)
     found = transition_problems(change(state, then), state, builtin().gpu)
     if found:

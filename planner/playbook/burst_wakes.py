@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
@@ -34,10 +35,9 @@ class WakeUps:
         self._workload = workload
         self._may_refuse = may_refuse
         self._asleep = {item.name: item.level for item in desired.asleep}
-        self._of_model = {
-            name: [item for item in desired.workloads if item.served_name == name]
-            for name in sorted({replica.served_name for replica in desired.replicas})
-        }
+        self._of_model: defaultdict[str, list[WorkloadForecast]] = defaultdict(list)
+        for item in desired.workloads:
+            self._of_model[item.served_name].append(item)
         self._least = {model.served_name: max(1, model.min_replicas) for model in desired.rules.models}
 
     def cheapest(self, before: BurstMoves, but: Set[str]) -> WakeUp | None:

@@ -25,6 +25,7 @@ from executor.status import StatusReport, status_of
 from planner.change import change
 from planner.plan import BurstStep, Desired, Plan, Replica, SleepLevel, State, state_of
 from planner.playbook.refusals import Refusals
+from planner.schedule.sleeping import without_absent
 from tests.executor.memory_backend import MemoryBackend
 from tests.executor.test_playbook_run import refusing
 from tests.planner.playbook.sleepers_fleet import before_and_after, chat_beside_batch
@@ -202,6 +203,21 @@ def test_steps_out_of_order_are_refused_before_anything_is_done(folder: StateFol
     for step in (woken, asleep, throttle):
         undo(folder, backend, step)
     assert folder.load() == before
+
+
+def test_a_sleeper_that_does_not_run_cannot_wake_and_others_are_refused_all_the_same(folder: StateFolder) -> None:
+    backend, desired = MemoryBackend(), chat_beside_batch()
+    # what a schedule keeps of a phase as long as nobody has started its sleepers
+    reduced = without_absent(desired, State())
+    plan, kept = change(State(), desired), change(State(), reduced)
+    asyncio.run(apply_to(kept, folder, backend))
+    throttle, asleep, woken = steps_of(desired)
+    with pytest.raises(StateError, match="chat-1: the plan that is kept has no such replica"):
+        run(folder, backend, throttle, asleep, woken, plan=plan)
+    assert refused_now(folder) == Refusals()
+    assert run(folder, backend, throttle, plan=plan).workloads == ("batch",)
+    with pytest.raises(StateError, match=r"batch-0, chat-0: .* or asleep already"):
+        run(folder, backend, move("wake", "batch-0"), move("wake", "chat-0"))
 
 
 def test_another_plan_forgets_who_moved_but_not_who_is_refused(folder: StateFolder) -> None:
