@@ -1,9 +1,14 @@
-"""The search for the steps of one entry: first refusals, then sleepers that wake, and in the end without what does not help."""
+"""The search for the steps of one entry.
+
+First sleepers wake that cost nobody anything, then workloads are refused, then sleepers wake in others' place; in the end without what
+does not help.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from planner.plan import WorkloadForecast
 from planner.playbook.burst_judge import BurstJudge
@@ -17,10 +22,15 @@ _NOT_ALLOWED = -1.0
 
 @dataclass(frozen=True, slots=True)
 class BurstChoice:
-    """Workloads that are refused, and sleepers that wake then, in order."""
+    """Workloads that are refused, and sleepers that wake, in order: those that cost nobody anything before the refusals."""
 
     refused: tuple[WorkloadForecast, ...] = ()
     wakes: tuple[WakeUp, ...] = ()
+
+    @property
+    def free_wakes(self) -> tuple[WakeUp, ...]:
+        """Those before the first in whose place others go."""
+        return tuple(takewhile(lambda one: not one.yields, self.wakes))
 
     @property
     def moves(self) -> BurstMoves:
@@ -46,14 +56,20 @@ class _Search:
         self._wake_ups = WakeUps(judge.desired, workload, names_of(self._may_refuse))
 
     def enough(self) -> BurstChoice:
-        """Those that are refused, one after another, then those that wake, until the workload keeps its goals or nobody is left."""
-        choice = BurstChoice()
+        """Who wakes at no cost, who is refused, then who wakes in others' place, until the workload keeps its goals or nobody is left."""
+        choice = self._woken(BurstChoice(), free=True)
+        if choice.wakes and self._kept_fraction(choice) >= self._goal_fraction:
+            return choice
         for other in self._may_refuse:
-            choice = BurstChoice((*choice.refused, other))
+            choice = BurstChoice((*choice.refused, other), choice.wakes)
             if self._kept_fraction(choice) >= self._goal_fraction:
                 return choice
+        return self._woken(choice, free=False)
+
+    def _woken(self, choice: BurstChoice, *, free: bool) -> BurstChoice:
+        """The choice with sleepers that wake, one after another; free: those alone in whose place nobody goes."""
         spoilt: set[str] = set()
-        while (one := self._wake_ups.cheapest(choice.moves, spoilt)) is not None:
+        while (one := self._wake_ups.cheapest(choice.moves, spoilt)) is not None and not (free and one.yields):
             more = BurstChoice(choice.refused, (*choice.wakes, one))
             kept_fraction = self._kept_fraction(more)
             if kept_fraction == _NOT_ALLOWED:

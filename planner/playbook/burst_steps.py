@@ -80,7 +80,13 @@ class _Steps:
         self._factor = factor
 
     def of(self, choice: BurstChoice) -> Iterator[BurstStep]:
-        """First all refusals, then for each that wakes those that make room for it, and itself."""
+        """Who wakes at no cost, then all refusals, then for each that wakes those that make room for it, and itself."""
+        free = choice.free_wakes
+        moves, refused = NO_MOVES, names_of(choice.refused)
+        for one in free:
+            step = self._wake(one)
+            moves = moves.after(step)
+            yield self._judged(step, frozenset(), moves)
         for count, other in enumerate(choice.refused, start=1):
             step = BurstStep(
                 workload=other.name,
@@ -90,9 +96,8 @@ class _Steps:
                 attainment_fraction=0.0,
                 late_rps={},
             )
-            yield self._judged(step, names_of(choice.refused[:count]), NO_MOVES)
-        moves, refused = NO_MOVES, names_of(choice.refused)
-        for one in choice.wakes:
+            yield self._judged(step, names_of(choice.refused[:count]), moves)
+        for one in choice.wakes[len(free) :]:
             for step in (*(self._yield(replica, one, refused) for replica in one.yields), self._wake(one)):
                 moves = moves.after(step)
                 yield self._judged(step, refused, moves)

@@ -59,8 +59,8 @@ def with_rules(desired: Desired, **changes: Any) -> Desired:
         ({"sleeps": False}, ["throttle batch", "stop batch-0", "wake chat-1"]),
         # others of its model go on with what it did
         ({"spare": True}, ["sleep batch-0", "wake chat-1"]),
-        # there is room beside it, and its part of the time is wanted
-        ({"kv_mib": 8192}, ["throttle batch", "wake chat-1"]),
+        # there is room beside it, which costs nobody anything; and its part of the time is wanted
+        ({"kv_mib": 8192}, ["wake chat-1", "throttle batch"]),
     ],
     ids=["sleeps", "stops", "spare", "free"],
 )
