@@ -67,7 +67,7 @@ def compare(first: PlacementEstimate, before: Plan, after: Plan, workload: str) 
     costs = [_cost_tier(plan) for plan in (before, after)]
     own = [replica for replica in after.desired.replicas if replica.served_name == row.served_name]
     served_names = {replica.name: replica.served_name for plan in (before, after) for replica in plan.desired.replicas}
-    moved = {action.replica for action in after.actions if isinstance(action, Start | Stop)}
+    moved = {action.replica for action in after.actions if isinstance(action, Start | Stop)} - {copy.name for copy in after.temporary}
     lost = {item.name: item.unserved_rps for item in before.desired.workloads}
     return Quote(
         workload=workload,

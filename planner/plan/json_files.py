@@ -31,12 +31,17 @@ def to_json(document: BaseModel) -> str:
 
 def state_hash(state: State) -> str:
     """SHA-256 of a state's canonical JSON, as plan.prior records it."""
-    return hashlib.sha256(to_json(state).encode()).hexdigest()
+    return _sha256(to_json(state))
 
 
 def plan_hash(plan: Plan) -> str:
     """SHA-256 of a plan's canonical JSON, as the journal of apply records it."""
-    return hashlib.sha256(to_json(plan).encode()).hexdigest()
+    return _sha256(to_json(plan))
+
+
+def _sha256(text: str) -> str:
+    """Also of halves of characters that no file can hold: JSON may spell them out, and a view of such a plan is still asked for."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def desired_hash(desired: Desired) -> str:

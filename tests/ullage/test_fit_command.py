@@ -102,7 +102,7 @@ def test_an_old_version_is_given_no_flag_it_lacks_and_no_neighbour() -> None:
     assert "counts what its neighbours hold of the GPU's memory as its own" in both.out
     sliced = ullage("fit", "qwen3-0.6b", "--gpu", "h100", "--mig", "1g.10gb", "--engine-version", "0.20.0")
     assert sliced.code == 2
-    assert "vLLM 0.20.0 crashes when its MIG instance is named by UUID" in sliced.out
+    assert "vLLM 0.20.0 crashes when its device is named by UUID" in sliced.out
 
 
 def test_models_need_a_gpu_type() -> None:
