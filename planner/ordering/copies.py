@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from planner.plan import Desired, Outage, Replica, State
@@ -21,15 +22,18 @@ def copies(state: State, desired: Desired, told: Sequence[Outage]) -> tuple[Repl
 
     Only on GPUs of the same pool that are paid for anyway and that neither the state nor the desired world uses.
     """
+    room = _Room(state, desired)
     found: list[Replica] = []
+    models: set[str] = set()
     for outage in told:
         model = _smallest_coming(state, desired, outage.served_name)
-        if model is None or any(item.served_name == model.served_name for item in found):
+        if model is None or model.served_name in models:
             continue
         for number in range(outage.least_replicas - outage.fewest_replicas):
-            copy = _copy(state, desired, model, number, found)
+            copy = room.take(model, f"{model.name}-{number + 1}{_SUFFIX}" if number else f"{model.name}{_SUFFIX}")
             if copy is not None:
                 found.append(copy)
+                models.add(model.served_name)
     return tuple(found)
 
 
@@ -48,33 +52,42 @@ def _smallest_coming(state: State, desired: Desired, served_name: str) -> Replic
     return min(coming, key=lambda replica: (len(replica.gpus), replica.name), default=None)
 
 
-def _copy(state: State, desired: Desired, replica: Replica, number: int, others: Sequence[Replica]) -> Replica | None:
-    name = f"{replica.name}-{number + 1}{_SUFFIX}" if number else f"{replica.name}{_SUFFIX}"
-    everybody = (*state.replicas, *desired.replicas, *others)
-    if any(other.name == name for other in everybody):
+class _Room:
+    """GPUs, names and ports that nobody uses during the change."""
+
+    def __init__(self, state: State, desired: Desired) -> None:
+        everybody = (*state.replicas, *desired.replicas)
+        used = {seat for replica in everybody for seat in seats_of(replica)}
+        cut = {(gpu.node, gpu.index) for gpu in (*state.gpus, *desired.gpus) if gpu.mig_layout}
+        by_node = {pool.name for pool in desired.rules.pools if pool.billing == "node"}
+        paid = {node for node, _ in used}
+        self._free = {(gpu.node, gpu.index) for gpu in desired.gpus if not gpu.taken_mib} - used - cut
+        self._nodes = [node for node in desired.nodes if node.pool not in by_node or node.name in paid]
+        self._names = {replica.name for replica in everybody}
+        self._range = desired.rules.ports
+        self._ports: defaultdict[str, set[int]] = defaultdict(lambda: {desired.router.port, desired.router.admin_port})
+        for replica in everybody:
+            self._ports[replica.host].add(replica.args.port)
+
+    def take(self, replica: Replica, name: str) -> Replica | None:
+        """A copy of a replica on GPUs that are free, which then are not any more; None without any, or where the name is taken."""
+        if name in self._names:
+            return None
+        for host, node, gpus in self._blocks(replica):
+            port = next((port for port in range(self._range.start, self._range.end + 1) if port not in self._ports[host]), None)
+            if port is not None:
+                self._free -= {(node, gpu) for gpu in gpus}
+                self._names.add(name)
+                self._ports[host].add(port)
+                args = replica.args.model_copy(update={"host": host, "port": port})
+                return replica.model_copy(update={"name": name, "node": node, "host": host, "gpus": gpus, "args": args})
         return None
-    ports = desired.rules.ports
-    for host, node, gpus in _free_blocks(state, desired, replica, others):
-        taken = {other.args.port for other in everybody if other.host == host} | {desired.router.port, desired.router.admin_port}
-        port = next((port for port in range(ports.start, ports.end + 1) if port not in taken), None)
-        if port is not None:
-            args = replica.args.model_copy(update={"host": host, "port": port})
-            return replica.model_copy(update={"name": name, "node": node, "host": host, "gpus": gpus, "args": args})
-    return None
 
-
-def _free_blocks(state: State, desired: Desired, replica: Replica, others: Sequence[Replica]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Host, node and GPUs of each aligned block of its size that nobody uses, and that costs nothing more."""
-    used = {seat for other in (*state.replicas, *desired.replicas, *others) for seat in seats_of(other)}
-    cut = {(gpu.node, gpu.index) for gpu in (*state.gpus, *desired.gpus) if gpu.mig_layout}
-    free = {(gpu.node, gpu.index) for gpu in desired.gpus if not gpu.taken_mib} - used - cut
-    by_node = {pool.name for pool in desired.rules.pools if pool.billing == "node"}
-    paid = {node for node, _ in used}
-    size = len(replica.gpus)
-    for node in desired.nodes:
-        if node.pool != replica.pool or (node.pool in by_node and node.name not in paid):
-            continue
-        for first in range(0, node.gpu_count - size + 1, size):
-            block = tuple(range(first, first + size))
-            if all((node.name, gpu) in free for gpu in block):
-                yield node.host, node.name, block
+    def _blocks(self, replica: Replica) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        """Host, node and GPUs of each free aligned block of its size."""
+        size = len(replica.gpus)
+        for node in self._nodes:
+            for first in range(0, node.gpu_count - size + 1, size) if node.pool == replica.pool else ():
+                block = tuple(range(first, first + size))
+                if all((node.name, gpu) in self._free for gpu in block):
+                    yield node.host, node.name, block
