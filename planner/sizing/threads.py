@@ -11,11 +11,9 @@ from collections.abc import Iterator
 
 from planner.sizing.activity import SharingLimit
 from planner.sizing.sites import Site
+from planner.sizing.time_shared import EXTRA_SPLITS
 from planner.sizing.ways_to_run import Variant
 from profiles.latency.bandwidth import StepBatch, drawn_bandwidth_fraction
-
-# Demand is split over n, n + 1, n + 2 equal replicas, n being the fewest that can carry it: smaller replicas fill gaps.
-_EXTRA_SPLITS = 2
 
 
 def beside_threads(site: Site) -> SharingLimit:
@@ -27,12 +25,12 @@ def parts_rps(variant: Variant, largest_rps: float) -> Iterator[float]:
     """Rates of one of several equal replicas: the fewest that carry the demand, and a few more."""
     group = variant.group
     fewest = max(1, group.min_replicas, math.ceil(group.peak_rps / largest_rps))
-    for count in range(fewest, fewest + _EXTRA_SPLITS + 1):
+    for count in range(fewest, fewest + EXTRA_SPLITS + 1):
         yield group.peak_rps / count
 
 
 def drawn_fraction(variant: Variant, rate_rps: float) -> float:
-    """The part of the GPU's memory bandwidth that a replica draws while it works, at most as busy as at this rate in the mean.
+    """The part of the GPU's memory bandwidth that a replica draws while it works at this rate: with one request, the mean, or p99 of them.
 
     With steps at the middle of their band: slower ones draw less.
     """
@@ -42,7 +40,9 @@ def drawn_fraction(variant: Variant, rate_rps: float) -> float:
     else:
         batches = [StepBatch(1.0, 1.0, group.mix.input_tokens + group.mix.output_tokens)]
         load = variant.load(rate_rps, 1.0)
-        if load is not None and load.running_requests > 1.0:
-            batches.append(StepBatch(load.running_requests, load.running_requests, load.kv_tokens))
+        if load is not None:
+            for kv_tokens in (load.kv_tokens, load.kv_tokens_p99):
+                sequences = min(float(variant.settings.max_num_seqs), load.running_requests * kv_tokens / load.kv_tokens)
+                batches += [StepBatch(sequences, sequences, kv_tokens)] if sequences > 1.0 else []
     architecture, gpu, settings = group.model.architecture, variant.site.gpu, variant.settings
     return max(drawn_bandwidth_fraction(architecture, gpu, settings, variant.median, batch) for batch in batches)
