@@ -19,7 +19,7 @@ def fleet_folder(plan_file: Path, chosen: Path | None) -> Path:
 
 def has_relative_paths(plan: Plan) -> bool:
     """Whether opening the plan's files depends on a folder."""
-    return any(is_relative(path) for replica in plan.desired.replicas for _, path in local_paths(replica.args))
+    return any(is_relative(path) for replica in plan.started for _, path in local_paths(replica.args))
 
 
 def require_files(plan: Plan, plan_file: Path, folder: Path) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def require_files(plan: Plan, plan_file: Path, folder: Path) -> tuple[str, ...]:
 
     Returns the other hosts whose replicas need files: they cannot be looked for from here.
     """
-    needy = sorted({replica.host for replica in plan.desired.replicas if any(local_paths(replica.args))})
+    needy = sorted({replica.host for replica in plan.started if any(local_paths(replica.args))})
     elsewhere = tuple(host for host in needy if obstacle(host, 0) is not None)
     missing = list(_missing(plan, plan_file, folder, elsewhere))
     if missing:
@@ -36,7 +36,11 @@ def require_files(plan: Plan, plan_file: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _missing(plan: Plan, plan_file: Path, folder: Path, elsewhere: tuple[str, ...]) -> Iterator[str]:
-    for place, replica in enumerate(plan.desired.replicas):
+    places = [
+        *(f"desired.replicas.{i}" for i in range(len(plan.desired.replicas))),
+        *(f"temporary.{i}" for i in range(len(plan.temporary))),
+    ]
+    for place, replica in zip(places, plan.started, strict=True):
         if replica.host in elsewhere:
             continue
         for field, path in local_paths(replica.args):
@@ -44,4 +48,4 @@ def _missing(plan: Plan, plan_file: Path, folder: Path, elsewhere: tuple[str, ..
             a_folder = not field.startswith("extra_args.")
             if not (where.is_dir() if a_folder else where.exists()):
                 kind = "folder" if a_folder else "file or folder"
-                yield f"{plan_file}: desired.replicas.{place}.args.{field}: {path}: there is no {kind} {where}"
+                yield f"{plan_file}: {place}.args.{field}: {path}: there is no {kind} {where}"
