@@ -36,10 +36,8 @@ def require_files(plan: Plan, plan_file: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _missing(plan: Plan, plan_file: Path, folder: Path, elsewhere: tuple[str, ...]) -> Iterator[str]:
-    places = [
-        *(f"desired.replicas.{i}" for i in range(len(plan.desired.replicas))),
-        *(f"temporary.{i}" for i in range(len(plan.temporary))),
-    ]
+    places = [f"desired.replicas.{number}" for number in range(len(plan.desired.replicas))]
+    places += [f"temporary.{number}" for number in range(len(plan.temporary))]
     for place, replica in zip(places, plan.started, strict=True):
         if replica.host in elsewhere:
             continue
