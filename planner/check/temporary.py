@@ -14,14 +14,14 @@ _ADDRESS = {"host": "", "port": 1024}
 
 def temporary_problems(plan: Plan, state: State) -> Iterator[str]:
     """What is wrong with the temporary replicas of a plan, beyond what following its actions shows."""
-    names = Counter(replica.name for replica in (*state.replicas, *plan.temporary))
-    names.update({replica.name for replica in plan.desired.replicas} - {replica.name for replica in state.replicas})
+    others = {replica.name for replica in (*state.replicas, *plan.desired.replicas)}
+    names = Counter(replica.name for replica in plan.temporary)
     used = {(replica.node, gpu) for replica in (*state.replicas, *plan.desired.replicas) for gpu in replica.gpus}
     gpus = {(gpu.node, gpu.index): gpu for gpu in plan.desired.gpus}
     cut = {(gpu.node, gpu.index) for gpu in (*state.gpus, *plan.desired.gpus) if gpu.mig_layout}
     for replica in plan.temporary:
         where = f"temporary.{replica.name}"
-        if names[replica.name] > 1:
+        if replica.name in others or names[replica.name] > 1:
             yield f"{where}: another replica has this name"
         if not any(_like(replica, other) for other in plan.desired.replicas):
             yield f"{where}: is no copy of any replica of the plan"

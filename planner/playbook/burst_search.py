@@ -106,13 +106,16 @@ class _Search:
         return None if left is None else BurstChoice(refused, tuple(left))
 
     def _kept_fraction(self, choice: BurstChoice) -> float:
-        """What the workload keeps; nothing is allowed by which somebody as urgent keeps fewer of its goals than with the refusals alone."""
+        """What the workload keeps; nothing is allowed by which somebody as urgent keeps fewer of its goals than before the first wakes.
+
+        That is with the refusals alone, or with nothing done where somebody wakes before them.
+        """
         names = names_of(choice.refused)
         if any(not one.needed <= names for one in choice.wakes):
             return _NOT_ALLOWED
         after = self._judge.outcome(self._workload, self._factor, names, choice.moves)
         if choice.wakes:
-            alone = self._judge.outcome(self._workload, self._factor, names)
+            alone = self._judge.outcome(self._workload, self._factor, frozenset() if choice.free_wakes else names)
             for other in self._as_urgent():
                 if after.of(other.name) < min(self._goal_fraction, alone.of(other.name)):
                     return _NOT_ALLOWED

@@ -62,7 +62,8 @@ def plan_schedule(fleet: Fleet, state: State, options: ScheduleOptions | None = 
     fleet = settled(alone.fleet)
     search = _Search(fleet, time, options, alone.told)
     found = phases(time, fleet.workloads, search.outlay, search.rules())
-    single = search.plan(tuple(range(len(time.segments))), state)
+    whole = tuple(range(len(time.segments)))
+    single = search.plan(whole, as_applied(prior[0]) if len(prior) == 1 else state)
     earlier = list(prior) if len(prior) == len(found) else []
     plans: list[Plan] = []
     for number, segments in enumerate(found):
@@ -72,8 +73,17 @@ def plan_schedule(fleet: Fleet, state: State, options: ScheduleOptions | None = 
     if time.repeats and len(plans) > 1:
         plans[0] = search.with_sleepers(plans[0], plans[-1], found, 0)
     schedule = search.schedule(found, plans, single)
+    if len(plans) > 1 and _is_better(single, plans, schedule.usd_per_h):
+        plans = [single]
+        schedule = search.schedule([whole], plans, single)
     named = {phase.plan: plan for phase, plan in zip(schedule.phases, plans, strict=True)}
     return Scheduled(schedule, named, single, perf_counter() - started_s)
+
+
+def _is_better(single: Plan, plans: Sequence[Plan], usd_per_h: float) -> bool:
+    """Whether one plan for all of the time costs less than those of the phases with their changes, and leaves no more unserved."""
+    lost_rps, *others = (sum(row.unserved_rps for row in plan.desired.workloads) for plan in (single, *plans))
+    return single.desired.cost_usd_per_h < usd_per_h and lost_rps <= min(others)
 
 
 def _quick_plan(tried: Fleet, within: SolveLimits) -> Plan:

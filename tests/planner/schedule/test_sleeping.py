@@ -97,6 +97,21 @@ def test_while_sleepers_take_turns_the_host_holds_the_weights_of_both() -> None:
     assert {item.level for plan in made.plans.values() for item in plan.desired.asleep} == {1, 2}
 
 
+def test_phases_that_cost_more_than_one_plan_give_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What phases cost is known for sure only when they are planned."""
+    monkeypatch.setattr("ullage.planning.scheduling.phases", lambda time, *_: [(number,) for number in range(len(time.segments))])
+    pool = {**POOL, "gpus_per_node": 1, "nodes": 8, "ownership": "rentable"}
+    workloads = {**WORKLOADS, "day": windowed("middle", ("08:00-20:00", "40/s")), "night": windowed("large", ("20:00-08:00", "0.2/s"))}
+    assert len(turns(pool, workloads=workloads).schedule.phases) > 1
+    dear = turns({**pool, "start_price": "100 USD"}, workloads=workloads)
+    [phase] = dear.schedule.phases
+    assert dear.schedule.usd_per_h == dear.schedule.single_usd_per_h == dear.single.desired.cost_usd_per_h
+    assert dear.plans[phase.plan].desired == dear.single.desired
+    spec = fleet(pools={"l40s": {**pool, "start_price": "100 USD"}}, models=MODELS, workloads=workloads)
+    again = plan_schedule(spec, State(), ScheduleOptions(verify=False), list(dear.plans.values()))
+    assert again.schedule == dear.schedule
+
+
 def test_models_that_may_not_sleep_stop() -> None:
     models = {name: {**model, "sleep": False} for name, model in MODELS.items()}
     made = turns(models=models)
