@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.diff import diff
-from planner.ordering.copies import copies
+from planner.ordering.batches import ChangeWithCopies, ways_with_copies
 from planner.ordering.disturbance import disturbance
 from planner.ordering.spares import with_spares
 from planner.outages import outages
-from planner.plan import Action, Desired, Outage, Plan, Prior, Replica, SetRoutes, Start, State, TierResult, state_hash, state_of
+from planner.plan import Action, Desired, Outage, Plan, Prior, Replica, State, TierResult, state_hash
 from planner.repairs import NO_REPAIRS, Repairs
-from planner.routes import routes_for
-
-_MEANWHILE = "serves while others make room for each other, and stops at the end"
 
 
 def change(
@@ -40,26 +37,11 @@ def change(
 
 
 def _with_copies(
-    state: State, desired: Desired, repairs: Repairs, actions: tuple[Action, ...], told: Sequence[Outage]
+    state: State, desired: Desired, repairs: Repairs, plain: tuple[Action, ...], told: Sequence[Outage]
 ) -> tuple[tuple[Action, ...], tuple[Replica, ...]]:
-    """To a world with copies, and from there to the desired one without them; the actions as they are where clients notice no less."""
-    found = copies(state, desired, told)
-    if not found:
-        return actions, ()
-    replicas = tuple(sorted((*desired.replicas, *found), key=lambda replica: replica.name))
-    asleep = {item.name for item in desired.asleep}
-    awake = [replica for replica in replicas if replica.name not in asleep]
-    routes = routes_for(awake, [route.served_name for route in desired.routes])
-    between = desired.model_copy(update={"replicas": replicas, "routes": routes})
-    there = [_told(action, found) for action in diff(state, between, repairs)]
-    # whom the last routes of the first part let in, the first of the second do, too
-    there = there[:-1] if isinstance(there[-1], SetRoutes) else there
-    both = (*there, *diff(state_of(between, state.serial), desired))
-    noticed, noticed_with = (disturbance(state, desired, each, found)[:3] for each in (actions, both))
-    return (both, found) if noticed_with < noticed else (actions, ())
-
-
-def _told(action: Action, found: Sequence[Replica]) -> Action:
-    if isinstance(action, Start) and action.replica in {replica.name for replica in found}:
-        return action.model_copy(update={"reason": _MEANWHILE})
-    return action
+    """The way with copies on which clients notice least; the actions as they are where they notice no less on any."""
+    best, least = ChangeWithCopies(plain, ()), disturbance(state, desired, plain)[:3]
+    for way in ways_with_copies(state, desired, repairs, told):
+        noticed = disturbance(state, desired, *way)[:3]
+        best, least = (way, noticed) if noticed < least else (best, least)
+    return best

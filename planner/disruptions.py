@@ -35,6 +35,36 @@ def allowed_now(plan: Plan, state: State, useless: Set[str], down: int, moment: 
     return Allowed(len(plan.actions))
 
 
+def actions_now(plan: Plan, allowed: Allowed) -> int | None:
+    """How many of the allowed actions to do before looking at the world again; None where a copy would have to wait half way.
+
+    A maintenance window may close while a batch of copies is under way, so that there the next batch looks at the time again.
+    """
+    ends = _ends_of_copies(plan)
+    whole = [number for number in ends if number <= allowed.actions]
+    if ends and not whole:
+        return None
+    windows = plan.desired.rules.disruption_budget.windows_s
+    return (whole[0] if windows else whole[-1]) if whole else allowed.actions
+
+
+def _ends_of_copies(plan: Plan) -> list[int]:
+    """Numbers of leading actions after which all copies that have come are gone again; the last is all of them. Empty without copies."""
+    copies = {item.name for item in plan.temporary}
+    running: set[str] = set()
+    found: list[int] = []
+    for number, action in enumerate(plan.actions, 1):
+        if isinstance(action, Start) and action.replica in copies:
+            running.add(action.replica)
+        elif isinstance(action, Stop) and action.replica in running:
+            running.remove(action.replica)
+            found += [] if running else [number]
+    if found and all(isinstance(action, SetRoutes) for action in plan.actions[found[-1] :]):
+        # the final routes belong to what is before them
+        found.pop()
+    return [*found, len(plan.actions)] if copies else []
+
+
 def cut_short(plan: Plan, state: State, count: int) -> Plan:
     """The first actions of a plan, and then routes to all that is ready: what may not be stopped yet serves beside what is new."""
     actions = list(plan.actions[:count])
@@ -54,7 +84,8 @@ def cut_short(plan: Plan, state: State, count: int) -> Plan:
     ready = routes_for(awake, [route.served_name for route in plan.desired.routes])
     if ready != routes or state.router is None:
         actions.append(SetRoutes(routes=ready, reason="let in what is ready; the rest of the plan waits"))
-    return plan.model_copy(update={"actions": tuple(actions)})
+    begun = {action.replica for action in actions if isinstance(action, Start)}
+    return plan.model_copy(update={"actions": tuple(actions), "temporary": tuple(item for item in plan.temporary if item.name in begun)})
 
 
 def _reasons(plan: Plan, replica: str, names: tuple[str, ...], down: int, moment: datetime) -> Iterator[str]:

@@ -24,7 +24,7 @@ from executor.state.in_force import kept_now
 from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
 from planner.check import transition_problems
-from planner.disruptions import Allowed, allowed_now, cut_short
+from planner.disruptions import Allowed, actions_now, allowed_now, cut_short
 from planner.envelope import EngineOf
 from planner.ordering.copies import is_copy_of
 from planner.plan import Plan, Replica, State, plan_hash
@@ -149,14 +149,15 @@ class Reconciler:
             self._note_deaths(world)
             way = self._way(world, kept, state)
             allowed = self._allowed(way, world, kept)
-            if way.plan.temporary and allowed.actions < len(way.plan.actions):
-                # what has to wait does not wait with a copy half way
+            count = actions_now(way.plan, allowed)
+            if count is None:
                 way = self._way(world, kept, state, with_copies=False)
                 allowed = self._allowed(way, world, kept)
+                count = allowed.actions
             account.drift = self._drift(world, way, kept)
             account.drift += allowed.reasons
-            arrives = allowed.actions == len(way.plan.actions)
-            plan = way.plan if arrives else cut_short(way.plan, world.state, allowed.actions)
+            arrives = count == len(way.plan.actions)
+            plan = way.plan if arrives else cut_short(way.plan, world.state, count)
             if not (plan.actions or self._strays(world, way.plan) or (arrives and differs(state, plan.desired))):
                 if not way.left_out and arrives:
                     self._note_end(goal, state)

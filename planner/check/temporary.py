@@ -16,7 +16,6 @@ def temporary_problems(plan: Plan, state: State) -> Iterator[str]:
     """What is wrong with the temporary replicas of a plan, beyond what following its actions shows."""
     others = {replica.name for replica in (*state.replicas, *plan.desired.replicas)}
     names = Counter(replica.name for replica in plan.temporary)
-    used = {(replica.node, gpu) for replica in (*state.replicas, *plan.desired.replicas) for gpu in replica.gpus}
     gpus = {(gpu.node, gpu.index): gpu for gpu in plan.desired.gpus}
     cut = {(gpu.node, gpu.index) for gpu in (*state.gpus, *plan.desired.gpus) if gpu.mig_layout}
     for replica in plan.temporary:
@@ -33,14 +32,31 @@ def temporary_problems(plan: Plan, state: State) -> Iterator[str]:
             gpu = gpus.get(seat)
             if gpu is None or gpu.pool != replica.pool:
                 yield f"{where}: node {seat[0]} has no GPU {seat[1]} in pool {replica.pool}"
-            elif seat in used or seat in cut or gpu.taken_mib:
-                yield f"{where}: node {seat[0]}, GPU {seat[1]} is not free for the whole of the change"
-            used.add(seat)
+            elif seat in cut or gpu.taken_mib:
+                yield f"{where}: node {seat[0]}, GPU {seat[1]} has slices, or others use memory of it"
         begun, ended = (
             sum(isinstance(action, kind) and action.replica == replica.name for action in plan.actions) for kind in (Start, Stop)
         )
         if (begun, ended) != (1, 1):
             yield f"{where}: is started {begun} times and stopped {ended} times by the actions, each must be once"
+    yield from _not_alone(plan, state)
+
+
+def _not_alone(plan: Plan, state: State) -> Iterator[str]:
+    """Copies that are on a GPU together with anybody; one after another they may be."""
+    wanted = {replica.name: replica for replica in (*plan.desired.replicas, *plan.temporary)}
+    copies = {replica.name for replica in plan.temporary}
+    running = {replica.name: replica for replica in state.replicas}
+    for action in plan.actions:
+        if isinstance(action, Stop):
+            running.pop(action.replica, None)
+        comes = wanted.get(action.replica) if isinstance(action, Start) else None
+        if comes is None:
+            continue
+        for other in running.values():
+            if comes.node == other.node and set(comes.gpus) & set(other.gpus) and {comes.name, other.name} & copies:
+                yield f"temporary: {comes.name} starts on GPUs {list(comes.gpus)} of node {comes.node} while {other.name} is there"
+        running[comes.name] = comes
 
 
 def _like(copy: Replica, other: Replica) -> bool:

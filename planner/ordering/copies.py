@@ -22,11 +22,11 @@ def copies(state: State, desired: Desired, told: Sequence[Outage]) -> tuple[Repl
 
     Only on GPUs of the same pool that are paid for anyway and that neither the state nor the desired world uses.
     """
-    room = _Room(state, desired)
+    room, originals = _Room(state, desired), to_copy(state, desired)
     found: list[Replica] = []
     models: set[str] = set()
     for outage in told:
-        model = _smallest_coming(state, desired, outage.served_name)
+        model = originals.get(outage.served_name)
         if model is None or model.served_name in models:
             continue
         for number in range(outage.least_replicas - outage.fewest_replicas):
@@ -37,19 +37,16 @@ def copies(state: State, desired: Desired, told: Sequence[Outage]) -> tuple[Repl
     return tuple(found)
 
 
-def _smallest_coming(state: State, desired: Desired, served_name: str) -> Replica | None:
-    """The replica to copy; none for slices, which are not there on free GPUs."""
+def to_copy(state: State, desired: Desired) -> dict[str, Replica]:
+    """By served name the smallest replica that comes and is awake, which a copy would be of; never a slice: no free GPU has any."""
     before = {replica.name: replica for replica in state.replicas}
     asleep = {item.name for item in desired.asleep}
-    coming = [
-        replica
-        for replica in desired.replicas
-        if served_name in replica.args.names
-        and replica.mig is None
-        and replica.name not in asleep
-        and not same_engine(before.get(replica.name), replica)
-    ]
-    return min(coming, key=lambda replica: (len(replica.gpus), replica.name), default=None)
+    found: dict[str, Replica] = {}
+    for replica in sorted(desired.replicas, key=lambda replica: (len(replica.gpus), replica.name)):
+        if replica.mig is None and replica.name not in asleep and not same_engine(before.get(replica.name), replica):
+            for name in replica.args.names:
+                found.setdefault(name, replica)
+    return found
 
 
 class _Room:

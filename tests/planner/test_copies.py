@@ -8,7 +8,9 @@ import pytest
 
 from planner.change import change
 from planner.check import transition_problems
+from planner.ordering.batches import MOST_BATCHES
 from planner.plan import Desired, MigPlace, Plan, Replica, Start, State, Stop, plan_from_json, state_of, to_json
+from planner.repairs import Repairs
 from profiles.catalogue import builtin
 from tests.planner.test_order import placed, worlds_of
 
@@ -111,7 +113,7 @@ def edited(plan: Plan, **changes: Any) -> Plan:
     ("changes", "said"),
     [
         ({"capacity_rps": 99.0}, "is no copy of any replica of the plan"),
-        ({"gpus": (0,)}, "GPU 0 is not free for the whole of the change"),
+        ({"gpus": (0,)}, "a-0-meanwhile starts on GPUs [0] of node h100-0 while a-0 is there"),
         ({"gpus": (7,)}, "has no GPU 7"),
         ({"host": "10.0.0.9"}, "is no copy of any replica"),
         ({"name": "a-0"}, "another replica has this name"),
@@ -160,4 +162,69 @@ def test_a_block_of_gpus_is_copied_to_an_aligned_block() -> None:
     [copy] = plan.temporary
     assert copy.gpus == (4, 5)
     assert set(copy.gpus) <= unused(state.replicas, desired)
+    assert faults(plan, state) == ()
+
+
+def upgrade(models: int, per_gpu: int, free_gpus: int) -> tuple[State, Desired]:
+    """One replica of each model, alone on its GPU or with others; all are replaced where they are."""
+    mib = 40_000 if per_gpu == 1 else 70_000 // per_gpu
+    before, after = (
+        [placed(f"m{number}-0", number // per_gpu, mib, port=8100 + number, length=length) for number in range(models)]
+        for length in (8192, 4096)
+    )
+    return worlds_of(before, after, -(-models // per_gpu) + free_gpus)
+
+
+@pytest.mark.parametrize(("models", "per_gpu", "free_gpus"), [(4, 1, 1), (5, 1, 2), (6, 2, 1), (3, 3, 1)])
+def test_one_free_gpu_serves_one_model_after_another(models: int, per_gpu: int, free_gpus: int) -> None:
+    """Copies of all have no room at once."""
+    state, desired = upgrade(models, per_gpu, free_gpus)
+    assert len(change(state, desired, with_copies=False).outages) == models
+    plan = change(state, desired)
+    assert plan.outages == ()
+    assert [copy.name for copy in plan.temporary] == [f"m{number}-0-meanwhile" for number in range(models)]
+    assert {gpu for copy in plan.temporary for gpu in copy.gpus} == unused(state.replicas, desired)
+    assert faults(plan, state) == ()
+    assert plan_from_json(to_json(plan), "plan.json") == plan
+    assert change(after_apply(plan), desired).actions == ()
+
+
+def test_who_is_in_the_way_does_not_wait_for_a_copy() -> None:
+    """b comes to where a was: a plan that left a where it is for longer would have no room for b."""
+    before = [placed("a-0", 0, 75_000), placed("b-0", 1, 75_000, port=8101)]
+    after = [placed("a-0", 1, 75_000), placed("b-0", 0, 75_000, port=8101)]
+    state, desired = worlds_of(before, after, 3)
+    plan = change(state, desired)
+    assert [copy.name for copy in plan.temporary] == ["a-0-meanwhile"]
+    assert [outage.served_name for outage in plan.outages] == ["b"]
+    assert faults(plan, state) == ()
+
+
+def test_no_more_batches_than_a_plan_can_hold() -> None:
+    """The others are told as outages."""
+    state, desired = upgrade(MOST_BATCHES + 3, 1, 1)
+    plan = change(state, desired)
+    assert (len(plan.temporary), len(plan.outages)) == (MOST_BATCHES - 1, 4)
+    assert faults(plan, state) == ()
+
+
+def test_the_checker_finds_two_copies_on_one_gpu() -> None:
+    state, desired = upgrade(2, 1, 1)
+    plan = change(state, desired)
+    [first, second] = plan.temporary
+    early = [action for action in plan.actions if isinstance(action, Start) and action.replica == second.name]
+    late = [action for action in plan.actions if action not in early]
+    mixed = plan.model_copy(update={"actions": (*late[:1], *early, *late[1:])})
+    assert any(f"{second.name} starts on GPUs [2] of node h100-0 while {first.name} is there" in fault for fault in faults(mixed, state))
+
+
+def test_restarts_and_replacements_together_arrive() -> None:
+    """One that only starts anew is repaired in the batch that it belongs to."""
+    state, desired = upgrade(3, 1, 1)
+    same = tuple(state.replicas[2] if replica.name == "m2-0" else replica for replica in desired.replicas)
+    desired = desired.model_copy(update={"replicas": same})
+    plan = change(state, desired, repairs=Repairs(outdated={"m2-0": "other arguments than the plan says"}))
+    assert [copy.name for copy in plan.temporary] == ["m0-0-meanwhile", "m1-0-meanwhile"]
+    assert [outage.served_name for outage in plan.outages] == ["m2"]
+    assert steps(plan).count(("start", "m2-0")) == 1
     assert faults(plan, state) == ()

@@ -83,7 +83,7 @@ def worlds(draw: st.DrawFn) -> tuple[State, Desired]:
     """What runs and what is to run, of one to three GPUs."""
     gpus = draw(st.integers(1, 3))
     before, after = draw(replicas(gpus, 8100)), draw(replicas(gpus, draw(st.sampled_from([8100, 8102, 8200]))))
-    return worlds_of(before, after, gpus, draw(st.sampled_from([None, None, 1, 2])))
+    return worlds_of(before, after, gpus + draw(st.sampled_from([0, 0, 1])), draw(st.sampled_from([None, None, 1, 2])))
 
 
 @settings(max_examples=100)

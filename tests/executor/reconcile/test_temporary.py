@@ -21,9 +21,9 @@ WITH_COPY = (f"start {COPY}", "drain llama-0", "stop llama-0", "start llama-0", 
 WITHOUT = ("drain llama-0", "stop llama-0", "start llama-0")
 
 
-def alone(length: int) -> Replica:
-    """A replica that has GPU 0 for itself."""
-    found = engine("llama-0", 8100)
+def alone(length: int, found: Replica | None = None) -> Replica:
+    """A replica that has its GPU for itself."""
+    found = found if found is not None else engine("llama-0", 8100)
     return found.model_copy(update={"mode": "exclusive", "args": found.args.model_copy(update={"max_model_len": length})})
 
 
@@ -97,3 +97,52 @@ def test_an_interrupted_change_is_ended_by_the_next_pass(tmp_path: Path) -> None
     report = loop.once(goal)
     assert of_replicas(report.actions) == ("start llama-0", "drain llama-0-meanwhile", "stop llama-0-meanwhile")
     assert loop.once(goal).outcome == "steady"
+
+
+def loop_with_two(folder: Path, **limits: object) -> tuple[Loop, Plan]:
+    """Two engines are to be replaced where they are, and one GPU is free."""
+    loop = Loop(folder / "state", budget=DisruptionBudget.model_validate(limits))
+    beside, far = engine("qwen-0", 8101, gpu=1), engine("other-0", 8102, gpu=3)
+    loop.apply(alone(4096), alone(4096, beside), far)
+    goal = loop.plan(alone(8192), alone(8192, beside), far)
+    assert [copy.name for copy in goal.temporary] == ["llama-0-meanwhile", "qwen-0-meanwhile"]
+    assert {copy.gpus for copy in goal.temporary} == {(2,)}
+    return loop, goal
+
+
+def test_models_change_one_after_another_on_one_free_gpu(tmp_path: Path) -> None:
+    loop, goal = loop_with_two(tmp_path)
+    report = loop.once(goal)
+    assert of_replicas(report.actions) == (*WITH_COPY, *(action.replace("llama", "qwen") for action in WITH_COPY))
+    for name in ("llama", "qwen"):
+        assert all(any(route.served_name == name and route.backends for route in routes) for routes in loop.backend.router.switches)
+    assert loop.once(goal).outcome == "steady"
+
+
+def test_each_batch_looks_whether_the_window_is_still_open(tmp_path: Path) -> None:
+    """The rest waits for the next window, without a copy meanwhile."""
+    loop, goal = loop_with_two(tmp_path, windows_s=WEEKEND)
+    loop.today = datetime(2026, 1, 3, 5, 58, tzinfo=UTC)
+
+    def too_late(name: str) -> None:
+        if name == "llama-0":
+            loop.today = datetime(2026, 1, 3, 6, 1, tzinfo=UTC)
+
+    loop.backend.fails = too_late
+    report = loop.once(goal)
+    assert of_replicas(report.actions) == WITH_COPY
+    assert any("maintenance window" in line for line in report.drift)
+    assert set(loop.backend.engines) == {"llama-0", "qwen-0", "other-0"}
+    loop.today = datetime(2026, 1, 4, 12, tzinfo=UTC)
+    assert loop.once(goal).actions == ()
+    loop.today = datetime(2026, 1, 10, 2, 30, tzinfo=UTC)
+    assert of_replicas(loop.once(goal).actions) == tuple(action.replace("llama", "qwen") for action in WITH_COPY)
+    assert loop.once(goal).outcome == "steady"
+
+
+def test_who_is_protected_waits_and_the_batch_before_is_done(tmp_path: Path) -> None:
+    loop, goal = loop_with_two(tmp_path, protected=["qwen"])
+    report = loop.once(goal)
+    assert of_replicas(report.actions) == WITH_COPY
+    assert any("protected" in line for line in report.drift)
+    assert set(loop.backend.engines) == {"llama-0", "qwen-0", "other-0"}
