@@ -27,7 +27,8 @@ def diff(state: State, desired: Desired, repairs: Repairs = NO_REPAIRS) -> tuple
     """Actions that turn a state into the desired world; empty when nothing differs and nothing is to be repaired."""
     leading = _Leading(state, desired, _with_sleepers(state, desired, repairs))
     actions = leading.by(_greedy)
-    told = () if state.asleep or desired.asleep else outages(state, desired, actions)
+    # one that starts to sleep comes and goes, which no order that is searched has a place for
+    told = () if leading.world().starts_to_sleep() else outages(state, desired, actions)
     if not told:
         return actions
     weighed = disturbance(state, desired, actions)
@@ -99,7 +100,7 @@ class _Leading:
             routes = without
             world.stop(leaving)
             # when nothing is left to stop there is room for all, or the plan is wrong, which is the checker's to say
-            actions += self._started(world, wave, anyhow=not world.going)
+            actions += self._started(world, wave, anyhow=True)
         actions += world.repartition()
         if routes != desired.routes or state.router != desired.router:
             actions.append(SetRoutes(routes=desired.routes, reason="route to the desired replicas"))
@@ -108,8 +109,10 @@ class _Leading:
     def _started(self, world: Transition, wave: Wave, *, anyhow: bool) -> list[Action]:
         """Layouts that can change, then starts."""
         changed = world.repartition()
-        asleep = frozenset(world.asleep)
-        started = world.start(anyhow=anyhow) if wave.starting is None else world.begin(wave.starting)
+        asleep = {replica.name for replica in world.coming if world.wakes(replica)}
+        started = world.start() if wave.starting is None else world.begin(wave.starting)
+        # one that is to sleep makes room when it does
+        started += world.start(anyhow=True) if wave.starting is None and anyhow and not world.going else []
         return [*changed, *(_wake(replica) if replica.name in asleep else _start(replica, self._before) for replica in started)]
 
 
@@ -121,7 +124,8 @@ def _greedy_waves(world: Transition, names: frozenset[str]) -> list[Wave]:
         leaving = [replica for replica in world.going if replica.name in wave.leaving]
         world.stop(leaving)
         world.repartition()
-        started = world.start(anyhow=number > 0 and not world.going)
+        started = world.start()
+        started += world.start(anyhow=True) if number and not world.going else []
         done.append(Wave(wave.leaving, tuple(replica.name for replica in started)))
     return done
 
@@ -141,13 +145,10 @@ def _leave(world: Transition, leaving: Sequence[Replica], routes: tuple[Route, .
         actions.append(SetRoutes(routes=without, reason="take replicas that go out of the router, let in those that are ready"))
     for replica in leaving:
         actions.append(Drain(replica=replica.name, reason="is to sleep" if world.level_of(replica) else why(replica)))
-    for replica in leaving:
-        level = world.level_of(replica)
-        actions.append(
-            Stop(replica=replica.name, reason=why(replica))
-            if level is None
-            else Sleep(replica=replica.name, level=level, reason="is to sleep")
-        )
+    # stops together: they take as long as one, sleeps go one by one
+    levels = {replica.name: world.level_of(replica) for replica in leaving}
+    actions += [Stop(replica=replica.name, reason=why(replica)) for replica in leaving if levels[replica.name] is None]
+    actions += [Sleep(replica=name, level=level, reason="is to sleep") for name, level in levels.items() if level is not None]
     return actions
 
 

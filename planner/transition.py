@@ -113,11 +113,25 @@ class Transition:
         return started
 
     def _come(self, replica: Replica) -> None:
-        if self.asleep.pop(replica.name, None) is None and replica.name in self._bedtime:
+        if self.wakes(replica):
+            del self.asleep[replica.name]
+        elif replica.name in self._bedtime:
             self._to_bed.add(replica.name)
             self._unrouted.add(replica.name)
             self.going.append(replica)
         self._add(replica)
+
+    def held_mib(self, replica: Replica) -> int:
+        """MiB of each of its GPUs that one that runs holds now."""
+        return asleep_mib(replica) if replica.name in self.asleep else replica.ledger.total_mib
+
+    def wakes(self, replica: Replica) -> bool:
+        """Whether one that comes is there already, asleep; one that sleeps and is replaced has to go before."""
+        return replica.name in self.asleep and all(other.name != replica.name for other in self.going)
+
+    def starts_to_sleep(self) -> bool:
+        """Whether something is to start and then to sleep: it comes and then goes."""
+        return any(replica.name in self._bedtime and not self.wakes(replica) for replica in self.coming)
 
     def level_of(self, replica: Replica) -> SleepLevel | None:
         """How deep one that goes is to sleep, None for one that stops."""
@@ -191,7 +205,7 @@ class Transition:
         return len(left) < replicas or sum(self._running[name].capacity_rps for name in left) < capacity_rps * (1 - RELATIVE)
 
     def _may_start(self, replica: Replica, leaving: Set[str] = frozenset()) -> bool:
-        wakes = replica.name in self.asleep
+        wakes = self.wakes(replica)
         for taken in (replica.name if replica.name in self._running else None, self._addresses.get(address_of(replica))):
             if taken is not None and taken not in leaving and not (wakes and taken == replica.name):
                 return False
@@ -211,7 +225,7 @@ class Transition:
         if replica.threads + sum(other.threads for other in here if other.name not in asleep) > ALL_THREADS:
             return False
         used_mib = sum(asleep_mib(other) if other.name in asleep else other.ledger.total_mib for other in here)
-        extra_mib = 0 if replica.name in self.asleep else replica.ledger.start_extra_mib
+        extra_mib = 0 if self.wakes(replica) else replica.ledger.start_extra_mib
         return used_mib + replica.ledger.total_mib + extra_mib <= self.room_mib.get(key, 0)
 
     def _on(self, key: _Gpu, leaving: Set[str] = frozenset()) -> list[Replica]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from planner.outages import batch_s, outages
+from planner.outages import SleepTimes, batch_s, outages
 from planner.plan import Action, Desired, Replica, SetRoutes, Start, State, Stop
 from planner.transition import RELATIVE, needs
 
@@ -41,6 +41,7 @@ def disturbance(state: State, desired: Desired, actions: Sequence[Action], tempo
     asked = needs(state, desired)
     capacities_rps = {replica.name: replica.capacity_rps for replica in (*desired.replicas, *temporary, *state.replicas)}
     routed = {route.served_name: [backend.replica for backend in route.backends] for route in state.routes}
+    sleepers = SleepTimes(state, desired)
     starved_ms = duration_ms = 0
     for kind, group in groupby(actions, key=lambda action: action.kind):
         batch = list(group)
@@ -51,7 +52,8 @@ def disturbance(state: State, desired: Desired, actions: Sequence[Action], tempo
                 running.pop(action.replica, None)
                 if action.replica in wanted:
                     capacities_rps[action.replica] = wanted[action.replica].capacity_rps
-        took_ms = in_ms(batch_s(kind, [wanted[action.replica] for action in batch if isinstance(action, Start)]))
+        started = [wanted[action.replica] for action in batch if isinstance(action, Start)]
+        took_ms = in_ms(batch_s(kind, started)) + sum(in_ms(sleepers.spent_s(action)) for action in batch)
         duration_ms += took_ms
         for name, (_, capacity_rps) in asked.items() if took_ms else ():
             has_rps = sum(capacities_rps[replica] for replica in routed.get(name, ()))

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from planner.ordering.disturbance import in_ms
+from planner.outages import DRAIN_LIMIT_S, STOP_LIMIT_S
 from planner.plan import ALL_THREADS, Replica, may_be_neighbours
+from planner.sleep_costs import asleep_mib, sleep_s, wake_s
 from planner.transition import RELATIVE, Transition, address_of, seats_of
 
 _Gpu = tuple[str, int]
@@ -79,9 +81,10 @@ class _CapacityNeed:
 
 @dataclass(frozen=True, slots=True)
 class OrderPuzzle:
-    """Going and coming replicas by bit; starts come in the order in which coming has them.
+    """Going and coming replicas by bit; starts come in the order in which coming has them, and after them those that wake.
 
-    waits are, for each coming replica, the bits of those that must be gone before; rooms and seats are by number.
+    waits are, for each coming replica, the bits of those that must be gone before; rooms and seats are by number. needs_mib is what each
+    coming one must find free, start_ms how long it takes. sleep_ms is by going replica, None for those that stop.
     """
 
     going: tuple[Replica, ...]
@@ -92,25 +95,38 @@ class OrderPuzzle:
     needs: tuple[_NameNeed, ...]
     capacities: tuple[_CapacityNeed, ...]
     most_leaving: int
+    needs_mib: tuple[int, ...]
     start_ms: tuple[int, ...]
+    wakes: tuple[bool, ...]
+    sleep_ms: tuple[int | None, ...]
 
     def fits(self, number: int, gone: int, come: int) -> bool:
         """Whether a coming replica may start when those are gone and come."""
         if self.waits[number] & ~gone:
             return False
-        ledger, threads = self.coming[number].ledger, self.coming[number].threads
-        needs_mib = ledger.total_mib + ledger.start_extra_mib
+        needs_mib, threads = self.needs_mib[number], self.coming[number].threads
         rooms = [self.rooms[seat] for seat in self.seats[number]]
         return all(needs_mib <= room.left_mib(gone, come) and (not threads or threads <= room.left_threads(gone, come)) for room in rooms)
 
     def starts_ms(self, starting: Iterable[int]) -> int:
-        """From the first start of a batch to the last that is ready: one after the other on a GPU."""
+        """From the first start of a batch to the last that is ready: one after the other on a GPU; then wakes, one by one."""
         ready_ms: dict[int, int] = {}
+        wakes_ms = 0
         for number in starting:
+            if self.wakes[number]:
+                wakes_ms += self.start_ms[number]
+                continue
             seats = self.seats[number]
             done_ms = max(ready_ms.get(seat, 0) for seat in seats) + self.start_ms[number]
             ready_ms.update(dict.fromkeys(seats, done_ms))
-        return max(ready_ms.values(), default=0)
+        return max(ready_ms.values(), default=0) + wakes_ms
+
+    def leaving_ms(self, leaving: int) -> int:
+        """Until those have drained and stopped, at once, and fallen asleep, one by one."""
+        leavers = [own_ms for number, own_ms in enumerate(self.sleep_ms) if leaving >> number & 1]
+        if not leavers:
+            return 0
+        return in_ms(DRAIN_LIMIT_S) + (in_ms(STOP_LIMIT_S) if None in leavers else 0) + sum(own_ms or 0 for own_ms in leavers)
 
 
 def puzzle_of(world: Transition, least: Mapping[str, int], movers: frozenset[str], spare: OrderSpare = NO_SPARE) -> OrderPuzzle:
@@ -118,7 +134,10 @@ def puzzle_of(world: Transition, least: Mapping[str, int], movers: frozenset[str
     going = tuple(replica for replica in world.going if replica.name in movers)
     # what needs most to start goes first on its GPU: later it finds less
     coming = tuple(
-        sorted((item for item in world.coming if item.name in movers), key=lambda item: (-item.ledger.start_extra_mib, item.name))
+        sorted(
+            (item for item in world.coming if item.name in movers),
+            key=lambda item: (world.wakes(item), -item.ledger.start_extra_mib, item.name),
+        )
     )
     names = {replica.name for replica in going}
     held = [replica for replica in world.running() if replica.name not in names]
@@ -130,11 +149,19 @@ def puzzle_of(world: Transition, least: Mapping[str, int], movers: frozenset[str
         waits=tuple(_waits(world, item, going, held, spare) for item in coming),
         rooms=tuple(_room(world, seat, going, (coming, places), held, spare) for seat in numbers),
         seats=tuple(tuple(numbers[seat] for seat in seats) for seats in places),
-        needs=tuple(_name_needs(going, coming, held, least)),
+        needs=tuple(_name_needs(world, going, coming, held, least)),
         capacities=tuple(_capacity_needs(world, going, coming, held)),
         most_leaving=world.most_leaving or len(going),
-        start_ms=tuple(in_ms(item.start_s) for item in coming),
+        needs_mib=tuple(_comes_mib(world, item) + (0 if world.wakes(item) else item.ledger.start_extra_mib) for item in coming),
+        start_ms=tuple(in_ms(wake_s(item, world.asleep[item.name]) if world.wakes(item) else item.start_s) for item in coming),
+        wakes=tuple(world.wakes(item) for item in coming),
+        sleep_ms=tuple(None if (level := world.level_of(item)) is None else in_ms(sleep_s(item, level)) for item in going),
     )
+
+
+def _comes_mib(world: Transition, replica: Replica) -> int:
+    """MiB of each GPU that a coming replica takes more than it holds already."""
+    return replica.ledger.total_mib - (asleep_mib(replica) if world.wakes(replica) else 0)
 
 
 def _waits(world: Transition, replica: Replica, going: Sequence[Replica], held: Sequence[Replica], spare: OrderSpare) -> int:
@@ -142,10 +169,14 @@ def _waits(world: Transition, replica: Replica, going: Sequence[Replica], held: 
     if replica.name in spare.moved:
         return 0
     waits = sum(1 << number for number, other in enumerate(going) if _in_the_way(world, replica, other, spare))
-    return waits | (1 << len(going) if any(_in_the_way(world, replica, other, spare) for other in held) else 0)
+    # who goes to sleep stays where it is
+    stays = [*held, *(other for other in going if world.level_of(other) is not None)]
+    return waits | (1 << len(going) if any(_in_the_way(world, replica, other, spare) for other in stays) else 0)
 
 
 def _in_the_way(world: Transition, replica: Replica, other: Replica, spare: OrderSpare) -> bool:
+    if replica.name == other.name and world.wakes(replica):
+        return False
     if replica.name == other.name or (address_of(replica) == address_of(other) and not spare.ports):
         return True
     shared = set(seats_of(replica)) & set(seats_of(other))
@@ -169,8 +200,11 @@ def _room(
 ) -> _SeatRoom:
     """MIG slots are free or not, whatever memory is left: there nothing is counted."""
 
-    def taken_mib(replica: Replica) -> int:
-        return 0 if replica.mig is not None else replica.ledger.total_mib
+    def stays_mib(replica: Replica) -> int:
+        return asleep_mib(replica) if replica.mig is None and world.level_of(replica) is not None else 0
+
+    def held_mib(replica: Replica) -> int:
+        return 0 if replica.mig is not None else world.held_mib(replica)
 
     here = [(1 << bit, item) for bit, (item, seats) in enumerate(zip(*coming, strict=True)) if seat in seats]
     known_mib = world.room_mib.get(seat)
@@ -179,22 +213,24 @@ def _room(
     stays = [item for item in held if seat in seats_of(item)]
     goes = [(1 << bit, item) for bit, item in enumerate(going) if seat in seats_of(item)]
     return _SeatRoom(
-        free_mib=room_mib - sum(taken_mib(item) for item in stays),
-        going=tuple((bit, taken_mib(item)) for bit, item in goes),
-        coming=tuple((bit, taken_mib(item)) for bit, item in here),
-        free_threads=ALL_THREADS - sum(item.threads for item in stays),
-        going_threads=tuple((bit, item.threads) for bit, item in goes if item.threads),
+        free_mib=room_mib - sum(held_mib(item) for item in stays) - sum(stays_mib(item) for _, item in goes),
+        going=tuple((bit, held_mib(item) - stays_mib(item)) for bit, item in goes),
+        coming=tuple((bit, 0 if item.mig is not None else _comes_mib(world, item)) for bit, item in here),
+        free_threads=ALL_THREADS - sum(item.threads for item in stays if item.name not in world.asleep),
+        going_threads=tuple((bit, item.threads) for bit, item in goes if item.threads and item.name not in world.asleep),
         coming_threads=tuple((bit, item.threads) for bit, item in here if item.threads),
     )
 
 
 def _name_needs(
-    going: Sequence[Replica], coming: Sequence[Replica], held: Sequence[Replica], least: Mapping[str, int]
+    world: Transition, going: Sequence[Replica], coming: Sequence[Replica], held: Sequence[Replica], least: Mapping[str, int]
 ) -> Iterable[_NameNeed]:
     for name, count in sorted(least.items()):
-        out, back = (sum(1 << bit for bit, item in enumerate(items) if name in item.args.names) for items in (going, coming))
+        out = sum(1 << bit for bit, item in enumerate(going) if name in item.args.names and item.name not in world.asleep)
+        back = sum(1 << bit for bit, item in enumerate(coming) if name in item.args.names)
         if out:
-            yield _NameNeed(name, count, sum(name in item.args.names for item in held), out, back)
+            staying = sum(name in item.args.names and item.name not in world.asleep for item in held)
+            yield _NameNeed(name, count, staying, out, back)
 
 
 def _capacity_needs(
@@ -202,11 +238,11 @@ def _capacity_needs(
 ) -> Iterable[_CapacityNeed]:
     staying_rps: defaultdict[str, float] = defaultdict(float)
     for item in held:
-        staying_rps[item.served_name] += item.capacity_rps
+        staying_rps[item.served_name] += 0.0 if item.name in world.asleep else item.capacity_rps
     for name, (_, capacity_rps) in sorted(world.needs.items()):
-        out, back = (
-            tuple((1 << bit, item.capacity_rps) for bit, item in enumerate(items) if item.served_name == name) for items in (going, coming)
-        )
+        leavers = [(1 << bit, item) for bit, item in enumerate(going) if item.name not in world.asleep]
+        out = tuple((bit, item.capacity_rps) for bit, item in leavers if item.served_name == name)
+        back = tuple((1 << bit, item.capacity_rps) for bit, item in enumerate(coming) if item.served_name == name)
         if out:
             yield _CapacityNeed(capacity_rps * (1 - RELATIVE) - staying_rps[name], out, back)
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import combinations
 
-from planner.ordering.disturbance import Disturbance, in_ms
+from planner.ordering.disturbance import Disturbance
 from planner.ordering.order_puzzle import OrderPuzzle
-from planner.outages import DRAIN_LIMIT_S, STOP_LIMIT_S
 
 # Our choice: waves that a search looks at before it gives up; about a second.
 MOST_WAVES = 60_000
 
-_LEAVING_MS = in_ms(DRAIN_LIMIT_S) + in_ms(STOP_LIMIT_S)
 _ANY = Disturbance(1 << 60, 1 << 60, 1 << 60, 1 << 60)
 
 
@@ -53,6 +51,7 @@ class _OrderSearch:
         self._end = ((1 << len(puzzle.going)) - 1, (1 << len(puzzle.coming)) - 1)
         self._reached: dict[_Node, Disturbance] = {(0, 0): Disturbance()}
         self._before: dict[_Node, tuple[_Node, int, tuple[int, ...]]] = {}
+        self._leaving_ms: dict[int, int] = {}
 
     def run(self) -> Order | None:
         """Look until the end is the most promising; or, when too much was looked at, take what leads there."""
@@ -91,7 +90,7 @@ class _OrderSearch:
                 lacks = self._lacks(gone | leaving, come)
                 if lacks is None:
                     continue
-                left = cost.after(_lasting(lacks, _LEAVING_MS)) if leaving else cost
+                left = cost.after(_lasting(lacks, self._leaves_ms(leaving))) if leaving else cost
                 if left >= self._below:
                     continue
                 yield from self._starts((gone | leaving, come), leaving, lacks, left)
@@ -136,13 +135,23 @@ class _OrderSearch:
     def _at_least(self, node: _Node, cost: Disturbance) -> Disturbance:
         """With the time that must pass from there on at least."""
         gone, come = node
-        ahead_ms = _LEAVING_MS if gone != self._end[0] else 0
+        ahead_ms = self._leaves_ms(self._end[0] & ~gone)
         busy_ms: dict[int, int] = {}
         for number, seats in enumerate(self._puzzle.seats):
-            if not come >> number & 1:
-                for seat in seats:
-                    busy_ms[seat] = busy_ms.get(seat, 0) + self._puzzle.start_ms[number]
+            if come >> number & 1:
+                continue
+            if self._puzzle.wakes[number]:
+                ahead_ms += self._puzzle.start_ms[number]
+                continue
+            for seat in seats:
+                busy_ms[seat] = busy_ms.get(seat, 0) + self._puzzle.start_ms[number]
         return cost._replace(duration_ms=cost.duration_ms + ahead_ms + max(busy_ms.values(), default=0))
+
+    def _leaves_ms(self, leaving: int) -> int:
+        """The same few sets are asked for again and again."""
+        if leaving not in self._leaving_ms:
+            self._leaving_ms[leaving] = self._puzzle.leaving_ms(leaving)
+        return self._leaving_ms[leaving]
 
     def _waves(self) -> Sequence[Wave]:
         waves: list[Wave] = []

@@ -24,11 +24,13 @@ _MIB_PER_GIB = 1024
 
 def with_spares(state: State, desired: Desired, told: Sequence[Outage], repairs: Repairs) -> tuple[Outage, ...]:
     """The outages, each with the smallest spare by which there would be none; else that this is the least harmful dip found."""
-    if not told or state.asleep or desired.asleep:
-        return tuple(told)
+    if not told:
+        return ()
     world = Transition(state, desired, layouts_to_change(state, desired), repairs.names)
     world.stop([replica for replica in world.going if replica.name in repairs.useless])
     world.repartition()
+    if world.starts_to_sleep():
+        return tuple(told)
     least = least_ready(state, desired)
     total = Disturbance(sum(in_ms(item.unavailable_s) for item in told), sum(in_ms(item.short_s) for item in told))
     groups = connected(world)
@@ -60,7 +62,8 @@ def _spares(world: Transition, outage: Outage, groups: Sequence[frozenset[str]])
         words = f"{missing_mib / _MIB_PER_GIB:.1f} GiB more memory on {node} GPU {gpu} would avoid it"
         yield words, OrderSpare(extra_mib={(node, gpu): missing_mib}), group
     tried: set[tuple[int, str]] = set()
-    for replica in sorted(coming, key=lambda item: (len(item.gpus), item.name)):
+    # a sleeper wakes where it is
+    for replica in sorted((item for item in coming if not world.wakes(item)), key=lambda item: (len(item.gpus), item.name)):
         kind = (len(replica.gpus), replica.pool)
         if kind not in tried:
             tried.add(kind)
@@ -82,8 +85,9 @@ def _memory(world: Transition, coming: Sequence[Replica]) -> set[tuple[int, tupl
             here = [item for item in world.running() if seat in seats_of(item)]
             if not may_be_neighbours([replica.mode, *(item.mode for item in here)]):
                 continue
-            needs_mib = replica.ledger.total_mib + replica.ledger.start_extra_mib + sum(item.ledger.total_mib for item in here)
-            leavers = [item.ledger.total_mib for item in here if item.name in going][:4]
+            extra_mib = 0 if world.wakes(replica) else replica.ledger.start_extra_mib
+            needs_mib = replica.ledger.total_mib + extra_mib + sum(world.held_mib(item) for item in here if item.name != replica.name)
+            leavers = [world.held_mib(item) for item in here if item.name in going][:4]
             for count in range(len(leavers) + 1):
                 for gone in combinations(leavers, count):
                     missing_mib = needs_mib - sum(gone) - world.room_mib.get(seat, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -17,14 +17,15 @@ from planner.diff import diff, greedy_diff
 from planner.ordering.disturbance import Disturbance, disturbance, in_ms
 from planner.ordering.order_puzzle import OrderPuzzle, puzzle_of
 from planner.ordering.order_search import best_order
-from planner.outages import DRAIN_LIMIT_S, STOP_LIMIT_S, least_ready, outages
-from planner.plan import Desired, Replica, Start, State, state_of
+from planner.outages import least_ready, outages
+from planner.plan import Asleep, Desired, Replica, SleepLevel, Start, State, state_of
+from planner.routes import routes_for
+from planner.sleep_costs import RESIDUE_MIB, as_asleep
 from planner.transition import Transition
 from profiles.catalogue import builtin
 from tests.plans import H100_USABLE_MIB, HEADROOM_MIB, plan_of, replica
 
 ROOM_MIB = H100_USABLE_MIB - HEADROOM_MIB
-LEAVING_MS = in_ms(DRAIN_LIMIT_S) + in_ms(STOP_LIMIT_S)
 
 
 def placed(
@@ -37,27 +38,46 @@ def placed(
     length: int = 8192,
     mode: str = "time_shared",
     threads: int = 0,
+    sleeps: bool = False,
 ) -> Replica:
-    """A replica of the model that its name begins with; another length, or other threads by MPS, are another engine."""
+    """A replica of the model that its name begins with; another length, other threads by MPS, or sleep mode are another engine."""
     sizes = {"weights_mib": mib - 4000, "kv_mib": 1301, "total_mib": mib, "start_peak_mib": mib}
     ledger = replica("any").ledger.model_copy(update=sizes)
     arguments: dict[str, Any] = {"port": port, "max_model_len": length, "kv_cache_memory_bytes": (mib - 4000) << 20}
+    if sleeps:
+        arguments["enable_sleep_mode"] = True
     if threads:
         arguments["active_thread_percentage"], mode = threads, "mps"
     return replica(name, name.split("-", maxsplit=1)[0], gpus=(gpu,), ledger=ledger, start_s=start_s, args=arguments, mode=mode)
 
 
-def worlds_of(before: Sequence[Replica], after: Sequence[Replica], gpus: int, at_once: int | None = None) -> tuple[State, Desired]:
-    """What runs, and what is to run."""
-    desired = plan_of(tuple(after), gpus).desired
+Levels = Mapping[str, SleepLevel]
+
+
+def worlds_of(
+    before: Sequence[Replica],
+    after: Sequence[Replica],
+    gpus: int,
+    at_once: int | None = None,
+    asleep: tuple[Levels, Levels] = ({}, {}),
+) -> tuple[State, Desired]:
+    """What runs, and what is to run; who sleeps before and after."""
+    desired = _with_sleepers(after, gpus, asleep[1])
     budget = desired.rules.disruption_budget.model_copy(update={"max_concurrent": at_once})
     desired = desired.model_copy(update={"rules": desired.rules.model_copy(update={"disruption_budget": budget})})
-    return state_of(plan_of(tuple(before), gpus).desired, 1), desired
+    return state_of(_with_sleepers(before, gpus, asleep[0]), 1), desired
+
+
+def _with_sleepers(replicas: Sequence[Replica], gpus: int, levels: Levels) -> Desired:
+    desired = plan_of(tuple(as_asleep(item) if item.name in levels else item for item in replicas), gpus).desired
+    routes = routes_for([item for item in replicas if item.name not in levels], sorted({item.served_name for item in replicas}))
+    asleep = tuple(Asleep(name=name, level=level) for name, level in sorted(levels.items()))
+    return desired.model_copy(update={"replicas": tuple(sorted(replicas, key=lambda item: item.name)), "asleep": asleep, "routes": routes})
 
 
 @st.composite
-def replicas(draw: st.DrawFn, gpus: int, port: int) -> tuple[Replica, ...]:
-    """Up to five replicas of three models that fit their GPUs."""
+def replicas(draw: st.DrawFn, gpus: int, port: int, *, sleepers: bool = False) -> tuple[Replica, ...]:
+    """Up to five replicas of three models that fit their GPUs; that may sleep, and then need not be awake together."""
     found: list[Replica] = []
     left_mib, left_threads = dict.fromkeys(range(gpus), ROOM_MIB), dict.fromkeys(range(gpus), 100)
     by_mps = draw(st.booleans())
@@ -65,17 +85,61 @@ def replicas(draw: st.DrawFn, gpus: int, port: int) -> tuple[Replica, ...]:
         model, gpu, part = draw(st.sampled_from("abc")), draw(st.integers(0, gpus - 1)), draw(st.sampled_from([12, 25, 40, 60, 99]))
         mib = ROOM_MIB * part // 100
         taken = any(item.gpus == (gpu,) and (item.served_name == model or item.mode == "exclusive") for item in found)
-        exclusive = part == 99
+        exclusive = part == 99 and not sleepers
         threads = draw(st.sampled_from([10, 30, 50, 90])) if by_mps and not exclusive else 0
         if taken or mib > left_mib[gpu] or threads > left_threads[gpu] or (exclusive and left_mib[gpu] < ROOM_MIB):
             continue
-        left_mib[gpu] -= mib
-        left_threads[gpu] -= threads
+        left_mib[gpu] -= RESIDUE_MIB if sleepers else mib
+        left_threads[gpu] -= 0 if sleepers else threads
         name = f"{model}-{sum(item.served_name == model for item in found)}"
         start_s, length = draw(st.sampled_from([20.0, 60.0, 180.0])), draw(st.sampled_from([4096, 8192]))
         mode = "exclusive" if exclusive else "time_shared"
-        found.append(placed(name, gpu, mib, start_s=start_s, port=port + number, length=length, mode=mode, threads=threads))
+        sizes: dict[str, Any] = {"length": length, "mode": mode, "threads": threads, "sleeps": sleepers}
+        found.append(placed(name, gpu, mib, start_s=start_s, port=port + number, **sizes))
     return tuple(found)
+
+
+@st.composite
+def nights(draw: st.DrawFn, found: Sequence[Replica]) -> Levels:
+    """Levels of some that sleep, so that all others fit their GPUs."""
+    levels: dict[str, SleepLevel] = {}
+    left_mib: dict[int, int] = {}
+    left_threads: dict[int, int] = {}
+    for item in found:
+        [gpu] = item.gpus
+        here = [other for other in found if other.gpus == item.gpus]
+        left_mib.setdefault(gpu, ROOM_MIB - RESIDUE_MIB * len(here))
+        left_threads.setdefault(gpu, 100)
+        more_mib = item.ledger.total_mib - RESIDUE_MIB
+        if draw(st.booleans()) or more_mib > left_mib[gpu] or item.threads > left_threads[gpu]:
+            levels[item.name] = draw(st.sampled_from([1, 2]))
+        else:
+            left_mib[gpu] -= more_mib
+            left_threads[gpu] -= item.threads
+    return levels
+
+
+@st.composite
+def phases(draw: st.DrawFn) -> tuple[State, Desired]:
+    """Engines of which others sleep after than before; some are replaced, some stop or come. Nobody starts to sleep."""
+    gpus = draw(st.integers(1, 3))
+    found = draw(replicas(gpus, 8100, sleepers=True))
+    levels = draw(nights(found)), draw(nights(found))
+    before, after = [], []
+    for item in found:
+        kind = draw(st.sampled_from(["stays", "stays", "changes", "goes", "comes"]))
+        if item.name in levels[1] and (
+            kind in {"changes", "comes"} or levels[0].get(item.name, levels[1][item.name]) != levels[1][item.name]
+        ):
+            kind = "goes"
+        before += [item] if kind != "comes" else []
+        length = {"max_model_len": 2048}
+        after += [item.model_copy(update={"args": item.args.model_copy(update=length)})] if kind == "changes" else []
+        after += [item] if kind in {"stays", "comes"} else []
+    slept = [
+        {item.name: level[item.name] for item in side if item.name in level} for side, level in zip((before, after), levels, strict=True)
+    ]
+    return worlds_of(before, after, gpus + draw(st.sampled_from([0, 1])), draw(st.sampled_from([None, None, 1, 2])), (slept[0], slept[1]))
 
 
 @st.composite
@@ -87,7 +151,7 @@ def worlds(draw: st.DrawFn) -> tuple[State, Desired]:
 
 
 @settings(max_examples=100)
-@given(worlds())
+@given(st.one_of(worlds(), phases()))
 def test_every_order_fits_arrives_and_is_no_worse_than_the_greedy(world: tuple[State, Desired]) -> None:
     """Invariant 36."""
     state, desired = world
@@ -121,7 +185,8 @@ def brute_force(puzzle: OrderPuzzle, gone: int = 0, come: int = 0) -> Disturbanc
                 then |= 1 << number
             rest = brute_force(puzzle, left, then) if fits else None
             if rest is not None:
-                total = _noticed(puzzle, left, come, (LEAVING_MS if leaving else 0) + puzzle.starts_ms(starting)).after(rest)
+                took_ms = puzzle.leaving_ms(left & ~gone) + puzzle.starts_ms(starting)
+                total = _noticed(puzzle, left, come, took_ms).after(rest)
                 best = total if best is None else min(best, total)
     return best
 
@@ -137,12 +202,12 @@ def _noticed(puzzle: OrderPuzzle, gone: int, come: int, lasts_ms: int) -> Distur
 
 
 @settings(max_examples=60)
-@given(worlds())
+@given(st.one_of(worlds(), phases()))
 def test_the_search_finds_what_brute_force_finds(world: tuple[State, Desired]) -> None:
     state, desired = world
     transition = Transition(state, desired, ())
     names = frozenset(item.name for item in (*transition.going, *transition.coming))
-    if len(transition.going) + len(transition.coming) > 5:
+    if len(transition.going) + len(transition.coming) > 5 or transition.starts_to_sleep():
         return
     puzzle = puzzle_of(transition, least_ready(state, desired), names)
     found = best_order(puzzle)
@@ -169,6 +234,27 @@ def test_a_port_that_is_free_decides_who_goes_first(models: str) -> None:
     assert plan.outages == ()
     assert list(action_problems(plan, state, builtin().gpu)) == []
     assert [action.replica for action in plan.actions if isinstance(action, Start)][:2] == ["a-1", "a-0"]
+
+
+@pytest.mark.parametrize("levels", [({"z-0": 1}, {"z-0": 1}), ({"z-0": 1}, {}), ({}, {"z-0": 2})])
+def test_sleepers_do_not_keep_the_best_order_from_being_found(levels: tuple[Levels, Levels]) -> None:
+    """The pair above, beside one that sleeps, wakes or falls asleep."""
+    before = [placed("a-0", 0, 9600, port=8100), placed("a-1", 1, 9600, port=8102)]
+    after = [placed("a-0", 0, 9600, port=8102), placed("a-1", 1, 9600, port=8103)]
+    last = placed("z-0", 1, 60_000, port=8110, sleeps=True)
+    state, desired = worlds_of([*before, last], [*after, last], 2, asleep=levels)
+    assert any(item.served_name == "a" for item in outages(state, desired, greedy_diff(state, desired)))
+    plan = change(state, desired)
+    assert plan.outages == ()
+    assert transition_problems(plan, state, builtin().gpu) == ()
+
+
+def test_a_sleeper_with_other_arguments_is_replaced_and_not_woken() -> None:
+    old, new = (placed("a-0", 0, 40_000, length=length, sleeps=True) for length in (8192, 4096))
+    state, desired = worlds_of([old], [new], 1, asleep=({"a-0": 1}, {}))
+    plan = change(state, desired)
+    assert [action.kind for action in plan.actions if action.kind != "set_routes"] == ["drain", "stop", "start"]
+    assert transition_problems(plan, state, builtin().gpu) == ()
 
 
 @pytest.mark.parametrize(
