@@ -14,7 +14,7 @@ from planner.change import change
 from planner.check import transition_problems
 from planner.check.actions import action_problems
 from planner.diff import diff, greedy_diff
-from planner.ordering.disturbance import Disturbance, disturbance, in_ms
+from planner.ordering.disturbance import Disturbance, disturbance
 from planner.ordering.order_puzzle import OrderPuzzle, puzzle_of
 from planner.ordering.order_search import best_order
 from planner.outages import least_ready, outages
