@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 
-from planner.problem import Pattern, Problem, Solution, objective, pattern_violations, violations
+from planner.problem import Pattern, Problem, Solution, is_legal, objective, violations
 from solvers.solution import answer
 
 # no GPU of the strategies holds more: four quarters, or three active residents and idle ones
@@ -20,7 +20,7 @@ def legal_patterns(problem: Problem) -> list[Pattern]:
         for size in range(1, MOST_RESIDENTS + 1):
             for residents in combinations_with_replacement(members, size):
                 pattern = Pattern(pool, residents)
-                if next(pattern_violations(problem, pattern), None) is None:
+                if is_legal(problem, pattern):
                     found.append(pattern)
     return found
 

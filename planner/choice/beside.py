@@ -13,10 +13,10 @@ from planner.problem import (
     apart_counts,
     blocks_used,
     cost,
+    is_legal,
     machines,
     most_apart,
     nodes_needed,
-    pattern_violations,
     pool_cost,
 )
 
@@ -158,4 +158,4 @@ def _joins(problem: Problem, index: int, holding: Holding) -> bool:
 
 
 def _legal(problem: Problem, pool: int, residents: tuple[int, ...]) -> bool:
-    return next(pattern_violations(problem, Pattern(pool, tuple(sorted(residents)))), None) is None
+    return is_legal(problem, Pattern(pool, tuple(sorted(residents))))

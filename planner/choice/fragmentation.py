@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from planner.problem import Pattern, Pool, Problem, Shape, Solution, blocks_used, pattern_violations
+from planner.problem import Pattern, Pool, Problem, Shape, Solution, blocks_used, is_legal
 
 
 def unusable_gpus(problem: Problem, solution: Solution) -> float:
@@ -95,7 +95,7 @@ def _joins(problem: Problem, pattern: Pattern, residents: Sequence[Shape], index
     if shape.mode != residents[0].mode or (shape.mode != "mig" and shape.memory_mib > left_mib):
         return False
     together = Pattern(pattern.pool, tuple(sorted((*pattern.residents, index))))
-    return next(pattern_violations(problem, together), None) is None
+    return is_legal(problem, together)
 
 
 def _may_open(problem: Problem, pool: Pool, own: Sequence[int], free: int) -> bool:

@@ -23,7 +23,7 @@ from planner.problem import (
     blocks_used,
     cost,
     holdings_now,
-    pattern_violations,
+    is_legal,
     stays_as,
     unserved,
     violations,
@@ -158,7 +158,7 @@ class GatheringSteps:
         new = list(islice(self._elsewhere(resident, pool), _MOST_NEW))
         for chosen in islice(product(new, *old), _MOST_SETS):
             together = tuple(sorted(chosen))
-            if not any(pattern_violations(self._problem, Pattern(pool, together))):
+            if is_legal(self._problem, Pattern(pool, together)):
                 yield together
 
     def _instead(self, running: int) -> Iterator[int]:

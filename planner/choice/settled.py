@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from planner.choice.beside import patterns_beside, patterns_of
-from planner.problem import Holding, Pattern, Problem, Shape, lacking, pattern_violations
+from planner.problem import Holding, Pattern, Problem, Shape, is_legal, lacking
 
 Residents = tuple[int, ...]
 
@@ -30,7 +30,7 @@ def settled(problem: Problem, patterns: Sequence[Pattern], holdings: Mapping[Hol
     for _, holding, pattern, residents in sorted(pairs):
         count = min(left[holding], wanted[pattern])
         mixed = Pattern(pattern[0], residents)
-        if count and next(pattern_violations(problem, mixed), None) is None:
+        if count and is_legal(problem, mixed):
             left[holding] -= count
             wanted[pattern] -= count
             after[mixed.pool, mixed.residents] += count

@@ -42,7 +42,7 @@ from planner.problem.model import (
 )
 from planner.problem.nodes import DemandLoss, Machine, machine, node_losses, with_reserve, without_tolerance
 from planner.problem.staying import MIB_PER_GIB, load_mib, staying, stays_as, weights_mib
-from planner.problem.violations import fits_layout, pattern_violations, placement_violations, violations
+from planner.problem.violations import fits_layout, is_legal, pattern_violations, placement_violations, violations
 
 __all__ = [
     "MIB_PER_GIB",
@@ -75,6 +75,7 @@ __all__ = [
     "counted",
     "fits_layout",
     "holdings_now",
+    "is_legal",
     "lacking",
     "load_mib",
     "machine",

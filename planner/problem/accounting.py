@@ -42,8 +42,10 @@ def shortfall(demand: Demand, capacity_microrps: int, replicas: int, largest_mic
 
 def active_by_window(shapes: Sequence[Shape]) -> tuple[int, ...]:
     """Sum of active_permille in each window of shapes on one GPU; those with one number count the same in all windows."""
-    windows = max((len(shape.active_permille) for shape in shapes), default=1)
-    every = [shape.active_permille if len(shape.active_permille) == windows else shape.active_permille * windows for shape in shapes]
+    every = [shape.active_permille for shape in shapes]
+    windows = max(map(len, every), default=1)
+    if windows > 1:
+        every = [permille if len(permille) == windows else permille * windows for permille in every]
     return tuple(map(sum, zip(*every, strict=True)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import combinations
 
 from planner.problem.accounting import active_by_window, blocks_used, cost, nodes_needed, unserved, unserved_by_priority
 from planner.problem.apart import apart_counts, machines
@@ -23,111 +24,139 @@ def _offered(layouts: tuple[tuple[MigSlot, ...], ...]) -> tuple[dict[str, int], 
     return tuple(dict(each) for each in {tuple(sorted(Counter(slot.profile for slot in layout).items())) for layout in layouts})
 
 
+def is_legal(problem: Problem, pattern: Pattern) -> bool:
+    """Whether nothing is wrong with one pattern; solvers ask this millions of times."""
+    return next(_faults(problem, pattern), None) is None
+
+
 def pattern_violations(problem: Problem, pattern: Pattern) -> Iterator[str]:
     """What is wrong with one pattern, as sentences with numbers and units; nothing when it is legal."""
+    for fault in _faults(problem, pattern):
+        names = ", ".join(problem.shapes[i].name for i in pattern.residents)
+        yield f"pool {problem.pools[pattern.pool].name}, pattern [{names}]: {fault}"
+
+
+def _faults(problem: Problem, pattern: Pattern) -> Iterator[str]:
     pool = problem.pools[pattern.pool]
     shapes = [problem.shapes[i] for i in pattern.residents]
-    where = f"pool {pool.name}, pattern [{', '.join(shape.name for shape in shapes)}]"
     if not shapes or pattern.count < 1:
-        yield f"{where}: empty pattern or count {pattern.count} below 1"
+        yield f"empty pattern or count {pattern.count} below 1"
         return
+    first = shapes[0]
+    if first.pool != pattern.pool or first.gpus not in pool.block_sizes or len(shapes) > 1:
+        yield from _kind_faults(pool, pattern, shapes)
+    yield from _neighbour_faults(problem, shapes)
+    yield from _host_faults(pool, shapes)
+    if first.mode == "mig":
+        yield from _mig_faults(pool, shapes)
+    else:
+        yield from _shared_faults(pool, shapes)
+
+
+def _kind_faults(pool: Pool, pattern: Pattern, shapes: Sequence[Shape]) -> Iterator[str]:
+    """Shapes that cannot be on a GPU of the pool, or not together, whatever they need."""
     if list(pattern.residents) != sorted(pattern.residents):
-        yield f"{where}: residents {pattern.residents} are not in ascending order"
+        yield f"residents {pattern.residents} are not in ascending order"
     if any(shape.pool != pattern.pool for shape in shapes):
-        yield f"{where}: a shape belongs to another pool"
-    if len({shape.mode for shape in shapes}) > 1 or len({shape.colocation_class for shape in shapes}) > 1:
-        yield f"{where}: shapes of different modes or colocation classes share a GPU"
+        yield "a shape belongs to another pool"
+    if len({(shape.mode, shape.colocation_class) for shape in shapes}) > 1:
+        yield "shapes of different modes or colocation classes share a GPU"
     blocks = {shape.gpus for shape in shapes}
     if blocks != {1} and len(shapes) > 1:
-        yield f"{where}: a tensor-parallel shape shares its block"
+        yield "a tensor-parallel shape shares its block"
     if not blocks <= set(pool.block_sizes):
-        yield f"{where}: tensor-parallel size {max(blocks)} is not one of {sorted(pool.block_sizes)}"
-    yield from _not_with_violations(problem, shapes, where)
-    yield from _host_violations(pool, shapes, where)
-    if shapes[0].mode == "mig":
-        yield from _mig_violations(pool, shapes, where)
-    else:
-        yield from _shared_violations(pool, shapes, where)
+        yield f"tensor-parallel size {max(blocks)} is not one of {sorted(pool.block_sizes)}"
 
 
-def _not_with_violations(problem: Problem, shapes: Sequence[Shape], where: str) -> Iterator[str]:
-    for i, first in enumerate(shapes):
-        for second in shapes[i + 1 :]:
-            if second.demand in problem.demands[first.demand].not_with or first.demand in problem.demands[second.demand].not_with:
-                yield f"{where}: {problem.demands[first.demand].name} may not sit with {problem.demands[second.demand].name}"
-    for demand, count in sorted(Counter(shape.demand for shape in shapes).items()):
+def _neighbour_faults(problem: Problem, shapes: Sequence[Shape]) -> Iterator[str]:
+    if len(shapes) == 1:
+        return
+    demands = [shape.demand for shape in shapes]
+    if any(problem.demands[demand].not_with for demand in demands):
+        for one, other in combinations(demands, 2):
+            if other in problem.demands[one].not_with or one in problem.demands[other].not_with:
+                yield f"{problem.demands[one].name} may not sit with {problem.demands[other].name}"
+    if len(set(demands)) == len(demands):
+        return
+    for demand, count in sorted(Counter(demands).items()):
         if count > 1 and problem.demands[demand].spread_nodes:
-            yield f"{where}: {count} replicas of {problem.demands[demand].name} on one GPU, which must be on different machines"
-    if shapes[0].mode != "mig" and len({shape.demand for shape in shapes}) < len(shapes):
-        yield f"{where}: the same model sits twice on one shared GPU"
+            yield f"{count} replicas of {problem.demands[demand].name} on one GPU, which must be on different machines"
+    if shapes[0].mode != "mig":
+        yield "the same model sits twice on one shared GPU"
 
 
-def _host_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
-    gpus = max(shape.gpus for shape in shapes)
-    cores = sum(shape.host_cores for shape in shapes)
-    memory_mib = sum(shape.host_memory_mib for shape in shapes)
+def _host_faults(pool: Pool, shapes: Sequence[Shape]) -> Iterator[str]:
+    gpus = cores = memory_mib = 0
+    for shape in shapes:
+        gpus = max(gpus, shape.gpus)
+        cores += shape.host_cores
+        memory_mib += shape.host_memory_mib
     if cores > pool.host_cores_per_gpu * gpus:
-        yield f"{where}: {cores} host cores of {pool.host_cores_per_gpu * gpus}"
+        yield f"{cores} host cores of {pool.host_cores_per_gpu * gpus}"
     if memory_mib > pool.host_memory_mib_per_gpu * gpus:
-        yield f"{where}: {memory_mib} MiB of host memory of {pool.host_memory_mib_per_gpu * gpus} MiB"
+        yield f"{memory_mib} MiB of host memory of {pool.host_memory_mib_per_gpu * gpus} MiB"
 
 
-def _mig_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+def _mig_faults(pool: Pool, shapes: Sequence[Shape]) -> Iterator[str]:
     profiles = [shape.mig_profile or "" for shape in shapes]
     if any(shape.gpus > 1 for shape in shapes):
-        yield f"{where}: a MIG instance cannot be part of a tensor-parallel block"
+        yield "a MIG instance cannot be part of a tensor-parallel block"
     if not fits_layout(pool.mig_layouts, profiles):
-        yield f"{where}: no legal MIG layout holds {sorted(profiles)}"
+        yield f"no legal MIG layout holds {sorted(profiles)}"
 
 
-def _shared_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+def _shared_faults(pool: Pool, shapes: Sequence[Shape]) -> Iterator[str]:
+    mode = shapes[0].mode
     if pool.mig_layouts:
-        yield f"{where}: the pool is in MIG mode, whole GPUs cannot be used"
-    if shapes[0].mode == "exclusive" and len(shapes) > 1:
-        yield f"{where}: an exclusive shape shares its GPU"
-    memory_mib = sum(shape.memory_mib for shape in shapes)
+        yield "the pool is in MIG mode, whole GPUs cannot be used"
+    if mode == "exclusive" and len(shapes) > 1:
+        yield "an exclusive shape shares its GPU"
+    memory_mib = extra_mib = 0
+    for shape in shapes:
+        memory_mib += shape.memory_mib
+        extra_mib = max(extra_mib, shape.start_extra_mib)
     if memory_mib > pool.memory_mib:
-        yield f"{where}: {memory_mib} MiB of {pool.memory_mib} MiB"
-    start_mib = memory_mib + max(shape.start_extra_mib for shape in shapes)
-    if memory_mib <= pool.memory_mib < start_mib:
-        yield f"{where}: {start_mib} MiB while one of them starts, of {pool.memory_mib} MiB"
-    if shapes[0].mode == "mps":
-        yield from _mps_violations(pool, shapes, where)
-    if shapes[0].mode != "time_shared":
-        return
-    yield from _active_violations(pool, shapes, where)
-    extra_permille = pool.resident_cost_permille * (len(shapes) - 1)
-    for row, used in (
-        ("compute", sum(shape.compute_permille for shape in shapes) + extra_permille),
-        ("memory bandwidth", sum(shape.bandwidth_permille for shape in shapes)),
-    ):
-        if used > pool.compute_limit_permille:
-            yield f"{where}: {used} per mille of {row} of {pool.compute_limit_permille}"
+        yield f"{memory_mib} MiB of {pool.memory_mib} MiB"
+    if memory_mib <= pool.memory_mib < memory_mib + extra_mib:
+        yield f"{memory_mib + extra_mib} MiB while one of them starts, of {pool.memory_mib} MiB"
+    if mode == "mps":
+        yield from _mps_faults(pool, shapes)
+    elif mode == "time_shared":
+        yield from _active_faults(pool, shapes)
+        yield from _used_faults(shapes, pool.resident_cost_permille * (len(shapes) - 1), pool.compute_limit_permille, "")
 
 
-def _active_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+def _used_faults(shapes: Sequence[Shape], extra_permille: int, limit_permille: int, where: str) -> Iterator[str]:
+    """Compute and memory bandwidth of the residents add up to a limit at most; sharing itself takes extra compute."""
+    compute_permille, bandwidth_permille = extra_permille, 0
+    for shape in shapes:
+        compute_permille += shape.compute_permille
+        bandwidth_permille += shape.bandwidth_permille
+    for row, used in (("compute", compute_permille), ("memory bandwidth", bandwidth_permille)):
+        if used > limit_permille:
+            yield f"{used} per mille of {row} of {limit_permille}{where}"
+
+
+def _active_faults(pool: Pool, shapes: Sequence[Shape]) -> Iterator[str]:
     """No more residents, and no window with more activity, than the tightest of them is sized for."""
-    most = min(shape.max_residents for shape in shapes)
+    most, limit_permille = len(shapes), 1000 * pool.max_active_residents
+    for shape in shapes:
+        most = min(most, shape.max_residents)
+        limit_permille = min(limit_permille, shape.active_limit_permille)
     if len(shapes) > most:
-        yield f"{where}: {len(shapes)} residents where {most} may sit together"
-    limit_permille = min(1000 * pool.max_active_residents, *(shape.active_limit_permille for shape in shapes))
+        yield f"{len(shapes)} residents where {most} may sit together"
     for window, active_permille in enumerate(active_by_window(shapes)):
         if active_permille > limit_permille:
-            yield f"{where}: active {active_permille / 1000:.3f} in window {window} where the residents bear {limit_permille / 1000:.3f}"
+            yield f"active {active_permille / 1000:.3f} in window {window} where the residents bear {limit_permille / 1000:.3f}"
             return
 
 
-def _mps_violations(pool: Pool, shapes: Sequence[Shape], where: str) -> Iterator[str]:
+def _mps_faults(pool: Pool, shapes: Sequence[Shape]) -> Iterator[str]:
     """Thread percentages and memory bandwidth of the residents add up to one GPU at most."""
     allowed = min(pool.max_active_residents, *(shape.max_residents for shape in shapes))
     if len(shapes) > allowed:
-        yield f"{where}: {len(shapes)} residents under MPS where {allowed} may be active together"
-    for row, used in (
-        ("compute", sum(shape.compute_permille for shape in shapes)),
-        ("memory bandwidth", sum(shape.bandwidth_permille for shape in shapes)),
-    ):
-        if used > 1000:
-            yield f"{where}: {used} per mille of {row} of 1000 under MPS"
+        yield f"{len(shapes)} residents under MPS where {allowed} may be active together"
+    yield from _used_faults(shapes, 0, 1000, " under MPS")
 
 
 def violations(problem: Problem, solution: Solution) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from planner.problem import Pattern, Problem, Shape, Solution, pattern_violations
+from planner.problem import Pattern, Problem, Shape, Solution, is_legal
 from planner.sizing.activity import SharingLimit
 from planner.sizing.candidates import Candidate
 
@@ -85,7 +85,7 @@ def _loosest(
         for index, own, candidate in zip(pattern.residents, options, common, strict=True)
     )
     looser = replace(pattern, residents=tuple(found))
-    return pattern.residents if any(pattern_violations(problem, looser)) else looser.residents
+    return looser.residents if is_legal(problem, looser) else pattern.residents
 
 
 def _engine(candidate: Candidate, shape: Shape) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.problem import Pattern, Problem, Shape, pattern_violations
+from planner.problem import Pattern, Problem, Shape, is_legal
 from solvers.model.dominance import first_dominators
 from solvers.model.remembered import per_problem
 
@@ -44,7 +44,7 @@ def _fits_alone(problem: Problem, shape: Shape, legal: dict[tuple[object, ...], 
     )
     if key not in legal:
         bare = replace(shape, memory_mib=0, start_extra_mib=0)
-        legal[key] = next(pattern_violations(replace(problem, shapes=(bare,)), Pattern(shape.pool, (0,))), None) is None
+        legal[key] = is_legal(replace(problem, shapes=(bare,)), Pattern(shape.pool, (0,)))
     return legal[key]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from planner.problem import Holding, Pattern, Problem, lacking, load_mib, pattern_violations, stays_as, weights_mib
+from planner.problem import Holding, Pattern, Problem, is_legal, lacking, load_mib, stays_as, weights_mib
 from solvers.model.useful_shapes import candidates, takes_whole_gpus, usable_shapes
 
 # patterns up to which all legal ones take part, and patterns in all
@@ -147,7 +147,7 @@ class _Growth:
         return found <= most
 
     def _beside(self, pool: int, residents: tuple[int, ...]) -> list[int]:
-        """Shapes that the memory of a GPU has room for beside its residents."""
+        """Shapes for which a GPU has memory, and its residents a place, beside them."""
         shapes = self._problem.shapes
         first = shapes[residents[0]]
         if takes_whole_gpus(first):
@@ -157,12 +157,18 @@ class _Growth:
             return everybody
         left_mib = self._problem.pools[pool].memory_mib - sum(shapes[index].memory_mib for index in residents)
         there = {shapes[index].demand for index in residents}
-        return [index for index in everybody if shapes[index].memory_mib <= left_mib and shapes[index].demand not in there]
+        if len(residents) >= min(shapes[index].max_residents for index in residents):
+            return []
+        return [
+            index
+            for index in everybody
+            if shapes[index].memory_mib <= left_mib and len(residents) < shapes[index].max_residents and shapes[index].demand not in there
+        ]
 
     def _add(self, pool: int, residents: tuple[int, ...]) -> bool:
         """Whether a pattern is legal and was not seen before."""
         key = (pool, residents)
         if key in self._legal:
             return False
-        self._legal[key] = next(pattern_violations(self._problem, Pattern(pool, residents)), None) is None
+        self._legal[key] = is_legal(self._problem, Pattern(pool, residents))
         return self._legal[key]

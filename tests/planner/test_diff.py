@@ -80,6 +80,7 @@ def changed_fleets() -> st.SearchStrategy[Fleet]:
     return st.builds(lambda rates: fleet(workloads={name: workload(name, rate) for name, rate in sorted(rates.items())}), chosen)
 
 
+@settings(max_examples=40)
 @given(changed_fleets(), changed_fleets())
 def test_every_change_ends_at_the_target_within_memory(before: Fleet, after: Fleet) -> None:
     state = applied(State(), plan_fleet(before, State()).plan)

@@ -70,7 +70,7 @@ def replicated_fleets() -> st.SearchStrategy[Fleet]:
     return st.builds(built, chosen)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(replicated_fleets(), replicated_fleets())
 def test_no_model_loses_ready_replicas_it_needs_where_there_is_room(before: Fleet, after: Fleet) -> None:
     """Invariant 19."""

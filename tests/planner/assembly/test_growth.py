@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.assembly.growth import shares
@@ -48,6 +48,7 @@ def restarts_beside_its_neighbours(desired: Desired) -> None:
             assert one.ledger.start_peak_mib + neighbours_mib <= room_mib
 
 
+@settings(max_examples=40)
 @given(changed_fleets(), changed_fleets())
 def test_invariant_22_a_grown_pool_never_breaks_a_restart(before: Fleet, after: Fleet) -> None:
     first = planned(before)
@@ -57,6 +58,7 @@ def test_invariant_22_a_grown_pool_never_breaks_a_restart(before: Fleet, after: 
         assert all(0 <= (item.kv_floor_mib or 0) <= item.ledger.kv_mib for item in plan.desired.replicas)
 
 
+@settings(max_examples=40)
 @given(changed_fleets(), changed_fleets())
 def test_invariant_22_a_pool_between_floor_and_target_restarts_nothing(before: Fleet, after: Fleet) -> None:
     """A plan that was reached is left alone, though pools that would start now might be larger."""

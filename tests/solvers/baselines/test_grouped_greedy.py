@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.problem import MICRO, Demand, Pattern, Pool, Problem, Shape, Solve, nodes_needed, pattern_violations, shortfall
+from planner.problem import MICRO, Demand, Pattern, Pool, Problem, Shape, Solve, is_legal, nodes_needed, shortfall
 from solvers.baselines import best_fit, exclusive, first_fit, squishy
 from solvers.baselines.greedy import order
 from solvers.model.shape_catalogue import catalogue
@@ -59,7 +59,7 @@ class Reference:
     def joins(self, gpu: Sequence[int], index: int) -> bool:
         pool = self.problem.shapes[gpu[0]].pool
         joined = Pattern(pool, tuple(sorted((*gpu, index))))
-        return self.helps(index) and next(pattern_violations(self.problem, joined), None) is None
+        return self.helps(index) and is_legal(self.problem, joined)
 
     def open_fresh(self, shapes: Sequence[int]) -> bool:
         def key(index: int) -> tuple[float, ...]:
