@@ -28,7 +28,9 @@ def planned(installed: Installed) -> Path:
     """A plan of the shipped demo, made by the installed program."""
     plan = installed.work / "plan.json"
     if not plan.exists():
-        installed.run("ullage", "plan", str(installed.site_packages / "ullage" / "examples" / "demo" / "fleet.yaml"), "--no-verify", "-o", str(plan))
+        installed.run(
+            "ullage", "plan", str(installed.site_packages / "ullage" / "examples" / "demo" / "fleet.yaml"), "--no-verify", "-o", str(plan)
+        )
     return plan
 
 
