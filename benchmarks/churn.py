@@ -21,9 +21,9 @@ from time import process_time
 from typing import Any
 
 from benchmarks.churn_walk import GPUS_PER_NODE, loaded, walk
-from planner.change import change
 from planner.check import check
 from planner.plan import Plan, Start, State, Stop, state_of
+from planner.transitions.change import change
 from profiles.catalogue import builtin
 from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet

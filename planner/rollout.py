@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
-from planner.plan.route_parts import Route, RouteBackend
+from planner.plan.routing.route_parts import Route, RouteBackend
 from planner.routes import largest_remainder, total_weight
 from planner.simulation.traffic_metrics import wilson_interval
 

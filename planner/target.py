@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.change import change
 from planner.plan import GpuPlan, Plan, Replica, State
 from planner.routes import routes_for
 from planner.spec.nearest import nearest
+from planner.transitions.change import change
 
 
 def targeted(plan: Plan, state: State, targets: Sequence[str]) -> Plan:

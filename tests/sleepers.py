@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.outages import outages
 from planner.plan import (
     Action,
     Asleep,
@@ -22,6 +21,7 @@ from planner.plan import (
     state_hash,
 )
 from planner.routes import routes_for
+from planner.transitions.outages import outages
 from tests.plans import plan_of
 from tests.plans import replica as sample_replica
 

@@ -23,8 +23,8 @@ from executor.state.in_force import forget_moves
 from executor.state.journal import Journal, Unfinished, utc_today
 from executor.state.lock import locked
 from executor.state.prior import check_prior
-from planner.disruptions import allowed_now
 from planner.plan import Plan, State, plan_hash
+from planner.transitions.disruptions import allowed_now
 
 
 def apply(

@@ -9,7 +9,7 @@ from executor.backends.protocol import Backend, Buckets, Latencies
 from executor.errors import RegressionError
 from planner.plan import Desired, Replica, Route, State
 from planner.rollout import Kept, regression
-from planner.transition import same_engine
+from planner.transitions.transition import same_engine
 
 # Often enough to end a bad change within seconds, seldom enough to cost the engines nothing.
 _LOOK_EVERY_S = 2.0

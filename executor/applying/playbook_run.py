@@ -18,12 +18,12 @@ from executor.state.in_force import moves_in_force
 from executor.state.journal import Journal
 from executor.state.lock import locked
 from executor.state.refused import move_words, refused_now, set_refused
-from planner.change import change
 from planner.check import transition_problems
 from planner.plan import BurstStep, Plan, State, desired_hash, plan_hash, state_of
 from planner.playbook.burst_moves import BurstMoves, moved, moves_of
 from planner.playbook.refusals import Refusals, refusals
 from planner.schedule.sleeping import without_absent
+from planner.transitions.change import change
 from profiles.catalogue import builtin
 
 

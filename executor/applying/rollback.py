@@ -12,11 +12,11 @@ from executor.state.applied_plans import applied_plans, keep
 from executor.state.folder import StateFolder
 from executor.state.goal import set_goal
 from executor.state.journal import Journal
-from planner.change import change
 from planner.check import transition_problems
 from planner.plan import Plan, State, plan_hash
 from planner.rollout_rules import Rollout
-from planner.transition import same_engine
+from planner.transitions.change import change
+from planner.transitions.transition import same_engine
 from profiles.catalogue import builtin
 
 

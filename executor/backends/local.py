@@ -26,8 +26,8 @@ from executor.router.envoy import NAME as ROUTER_RECORD
 from executor.router.envoy import EnvoyRouter
 from executor.state.folder import StateFolder
 from executor.waiting import finish, wait_until
-from planner.outages import DRAIN_LIMIT_S
 from planner.plan import Plan, Repartition, Replica, SleepLevel, State
+from planner.transitions.outages import DRAIN_LIMIT_S
 from renderers.manifest import RenderError
 from renderers.vllm import replica_start
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from executor.reconcile.observe import World
-from planner.change import change
 from planner.plan import Action, Desired, Plan, Repartition, Replica, SetRoutes, Start, State, state_of
 from planner.routes import routes_for
+from planner.transitions.change import change
 
 
 class Approach(NamedTuple):

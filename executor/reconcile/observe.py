@@ -11,7 +11,7 @@ from executor.errors import ExecutorError
 from executor.file_names import file_name
 from executor.reconcile.health import DEAD, READY, Health, HealthWatch
 from planner.plan import Asleep, GpuPlan, Replica, SleepLevel, State
-from planner.repairs import Repairs
+from planner.transitions.repairs import Repairs
 
 # Blocks of KV cache that a replica of a state must have; None where that cannot be said.
 LeastKvBlocks = Callable[[Replica, State], int | None]

@@ -24,10 +24,10 @@ from executor.state.in_force import kept_now
 from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
 from planner.check import transition_problems
-from planner.disruptions import Allowed, actions_now, allowed_now, cut_short
 from planner.envelope import EngineOf
 from planner.ordering.copies import is_copy_of
 from planner.plan import Plan, Replica, State, plan_hash
+from planner.transitions.disruptions import Allowed, actions_now, allowed_now, cut_short
 from profiles.catalogue import builtin
 
 # Each round gets at least one action further, or finds one more replica that cannot start: more rounds than that wait for the next pass.

@@ -13,7 +13,6 @@ from planner.assembly.measured_memory import measured_memory
 from planner.assembly.replicas import Hosts, build_replicas
 from planner.assembly.rules import rules
 from planner.assembly.saving import sharing_saving
-from planner.change import change
 from planner.choice.tiers import churn_tier, fragmentation_tier
 from planner.explain import explanation
 from planner.explain.breaking import breaking_points
@@ -38,6 +37,7 @@ from planner.routes import routes_for
 from planner.sizing.blueprint import Blueprint
 from planner.sizing.parts import node_name
 from planner.spec import Fleet
+from planner.transitions.change import change
 from profiles.store.digest import digest
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from planner.check.lengths import rule_problems_of
 from planner.check.priorities import priority_problems_of
 from planner.check.service import weight_problems
-from planner.outages import outages
 from planner.plan import (
     ALL_THREADS,
     Action,
@@ -32,6 +31,7 @@ from planner.plan import (
     may_be_neighbours,
 )
 from planner.sleep_costs import asleep_mib, numa_memory
+from planner.transitions.outages import outages
 from profiles.gpu_types import GpuType
 from profiles.mig import legal_layouts
 

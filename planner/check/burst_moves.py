@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isclose
 
-from planner.outages import STOP_LIMIT_S
 from planner.plan import ALL_THREADS, Burst, BurstStep, Desired, Replica, SleepLevel, WorkloadForecast
 from planner.sleep_costs import asleep_mib, numa_memory, sleep_s, wake_s
+from planner.transitions.outages import STOP_LIMIT_S
 
 _TOLERANCE = 1e-6
 

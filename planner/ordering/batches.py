@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
 
-from planner.diff import diff
 from planner.ordering.copies import copies, to_copy
 from planner.plan import Action, Desired, Outage, Replica, SetRoutes, Start, State, state_of
-from planner.repairs import Repairs
 from planner.routes import routes_for
-from planner.transition import Transition, address_of, layouts_to_change, seats_of
+from planner.transitions.diff import diff
+from planner.transitions.repairs import Repairs
+from planner.transitions.transition import Transition, address_of, layouts_to_change, seats_of
 
 # Our choice: each sets the routes of all models some times. With 200 models the plan is planned in seconds and its file has a few MB.
 MOST_BATCHES = 32

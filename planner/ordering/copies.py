@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from planner.plan import Desired, Outage, Replica, State
-from planner.transition import same_engine, seats_of
+from planner.transitions.transition import same_engine, seats_of
 
 # What the name of a copy ends with.
 _SUFFIX = "-meanwhile"

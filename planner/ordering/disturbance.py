@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from planner.outages import SleepTimes, batch_s, outages
 from planner.plan import Action, Desired, Replica, SetRoutes, Start, State, Stop
-from planner.transition import RELATIVE, needs
+from planner.transitions.outages import SleepTimes, batch_s, outages
+from planner.transitions.transition import RELATIVE, needs
 
 
 class Disturbance(NamedTuple):

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from planner.ordering.disturbance import in_ms
-from planner.outages import DRAIN_LIMIT_S, STOP_LIMIT_S
 from planner.plan import ALL_THREADS, Replica, may_be_neighbours
 from planner.sleep_costs import asleep_mib, sleep_s, wake_s
-from planner.transition import RELATIVE, Transition, address_of, seats_of
+from planner.transitions.outages import DRAIN_LIMIT_S, STOP_LIMIT_S
+from planner.transitions.transition import RELATIVE, Transition, address_of, seats_of
 
 _Gpu = tuple[str, int]
 

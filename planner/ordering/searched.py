@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from planner.ordering.disturbance import Disturbance
 from planner.ordering.order_puzzle import MOST_MOVERS, connected, puzzle_of
 from planner.ordering.order_search import Wave, best_order
-from planner.transition import Transition
+from planner.transitions.transition import Transition
 
 Waves = list[Wave]
 

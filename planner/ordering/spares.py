@@ -8,10 +8,10 @@ from itertools import combinations
 from planner.ordering.disturbance import Disturbance, in_ms
 from planner.ordering.order_puzzle import MOST_MOVERS, OrderSpare, connected, puzzle_of
 from planner.ordering.order_search import best_order
-from planner.outages import least_ready
 from planner.plan import Desired, Outage, Replica, State, may_be_neighbours
-from planner.repairs import Repairs
-from planner.transition import Transition, layouts_to_change, seats_of
+from planner.transitions.outages import least_ready
+from planner.transitions.repairs import Repairs
+from planner.transitions.transition import Transition, layouts_to_change, seats_of
 
 # Our choice: spares that are tried for one served name, and waves that are looked at for each; half a second at most for a name.
 MOST_SPARES = 8

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from planner.plan.apart_workloads import ApartWorkloads, WorkloadRoute
 from planner.plan.bounds import (
     Fraction,
     Mib,
@@ -23,19 +22,20 @@ from planner.plan.bounds import (
     WholeNumber,
 )
 from planner.plan.burst_parts import Burst
-from planner.plan.evidence import MeasuredMemory, SharingSaving
 from planner.plan.fleet_rules import Rules
-from planner.plan.gpu_facts import GpuFacts
-from planner.plan.gpu_modes import GpuMode
-from planner.plan.machines import NodePlan
-from planner.plan.prompt_splits import LongPrompts, PromptSplit
-from planner.plan.proof import Certificate, TierResult
-from planner.plan.reasons import Explanation
-from planner.plan.request_priorities import RequestPriority
-from planner.plan.route_parts import Route, RouterPlan
+from planner.plan.grounds.evidence import MeasuredMemory, SharingSaving
+from planner.plan.grounds.proof import Certificate, TierResult
+from planner.plan.grounds.reasons import Explanation
+from planner.plan.grounds.workload_forecast import NodeLoss, PlannedWindow, WorkloadForecast
+from planner.plan.places.gpu_facts import GpuFacts
+from planner.plan.places.gpu_modes import GpuMode
+from planner.plan.places.machines import NodePlan
+from planner.plan.routing.apart_workloads import ApartWorkloads, WorkloadRoute
+from planner.plan.routing.prompt_splits import LongPrompts, PromptSplit
+from planner.plan.routing.request_priorities import RequestPriority
+from planner.plan.routing.route_parts import Route, RouterPlan
 from planner.plan.sleepers import Sleep, Wake, WithSleepers
 from planner.plan.vllm_args import EngineArgs
-from planner.plan.workload_forecast import NodeLoss, PlannedWindow, WorkloadForecast
 from planner.risk import Risk
 
 SCHEMA_VERSION = 1

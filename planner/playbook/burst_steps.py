@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Iterator, Sequence, Set
 
-from planner.outages import STOP_LIMIT_S
 from planner.plan import Burst, BurstStep, Desired, FreedShare, Replica, WorkloadForecast
 from planner.playbook.burst_judge import BurstJudge, BurstOutcome
 from planner.playbook.burst_moves import NO_MOVES, BurstMoves
@@ -14,6 +13,7 @@ from planner.playbook.burst_wakes import WakeUp
 from planner.playbook.yielding import ending_s, names_of, seats_of, who_yields
 from planner.simulation.plan_input import PlannedWorld
 from planner.sleep_costs import asleep_mib, sleep_s, wake_s
+from planner.transitions.outages import STOP_LIMIT_S
 from planner.verification.plan_judge import KEPT_LOAD_FACTORS
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from planner.outages import SleepTimes, batch_s
 from planner.plan import Desired, Drain, Plan, Route, SetRoutes, Start, state_of
+from planner.transitions.outages import SleepTimes, batch_s
 
 
 @dataclass(frozen=True, slots=True)

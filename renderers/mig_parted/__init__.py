@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from planner.plan import GpuPlan, Plan
-from planner.plan.mig_slots import slots_matter
+from planner.plan.places.mig_slots import slots_matter
 from renderers.kubernetes.kube_names import dns_label
 from renderers.manifest import File, Manifest
 from renderers.names import file_name

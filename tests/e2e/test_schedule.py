@@ -14,11 +14,11 @@ import yaml
 
 from executor.reconcile.run import until_sure
 from executor.state.folder import StateFolder
-from planner.change import change
 from planner.plan import Plan, Route, State, as_applied, desired_hash
 from planner.schedule.horizon import during, horizon
 from planner.schedule.sleeping import with_sleepers
 from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase
+from planner.transitions.change import change
 from tests.e2e.engines import completion, post
 from tests.e2e.tiny_fleet import planned
 from tests.executor.worlds import until

@@ -22,9 +22,9 @@ from executor.errors import ExecutorError, StartError
 from executor.processes import table as processes
 from executor.state.folder import StateFolder
 from executor.status import status
-from planner.diff import diff
 from planner.plan import Plan, Prior, Replica, gpu_facts, state_hash
 from planner.routes import routes_for
+from planner.transitions.diff import diff
 from profiles.catalogue import UnknownNameError, builtin
 from renderers import vllm
 from tests.executor.worlds import FAKE_ENGINE, World, free_ports

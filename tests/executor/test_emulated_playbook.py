@@ -14,9 +14,9 @@ from executor.clients.replay import ReplayRequest, replay
 from executor.emulator import devices
 from executor.state.goal import goal_of
 from executor.status import status
-from planner.change import change
 from planner.plan import BurstStep
 from planner.simulation.traffic_metrics import RequestRecord
+from planner.transitions.change import change
 from tests.executor.test_playbook_moves import steps_of
 from tests.executor.worlds import World, free_ports
 from tests.planner.playbook.sleepers_fleet import before_and_after, chat_beside_batch

@@ -22,10 +22,10 @@ from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
 from executor.state.refused import refused_now
 from executor.status import StatusReport, status_of
-from planner.change import change
 from planner.plan import BurstStep, Desired, Plan, Replica, SleepLevel, State, state_of
 from planner.playbook.refusals import Refusals
 from planner.schedule.sleeping import without_absent
+from planner.transitions.change import change
 from tests.executor.memory_backend import MemoryBackend
 from tests.executor.test_playbook_run import refusing
 from tests.planner.playbook.sleepers_fleet import before_and_after, chat_beside_batch

@@ -18,9 +18,9 @@ from executor.processes import table as processes
 from executor.state.folder import StateFolder
 from executor.status import StatusReport, status
 from executor.waiting import wait_until
-from planner.diff import diff
 from planner.plan import Plan, Prior, Replica, RouterPlan, State, state_hash
 from planner.routes import routes_for
+from planner.transitions.diff import diff
 from tests import ports
 from tests.plans import plan_of
 from tests.plans import replica as sample_replica

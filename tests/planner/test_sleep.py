@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from planner.change import change
 from planner.check import transition_problems
 from planner.check.engines import engine_problems
 from planner.check.gpus import gpu_problems
@@ -35,6 +34,7 @@ from planner.plan import (
 )
 from planner.routes import routes_for
 from planner.sleep_costs import RESIDUE_MIB, as_asleep, asleep_mib, sleep_s, wake_s
+from planner.transitions.change import change
 from profiles.catalogue import builtin
 from tests.plans import H100_USABLE_MIB, HEADROOM_MIB, plan_of, replica, time_shared_plan
 from tests.sleepers import first_plan, leading, second_plan, sleeper, starting, third_plan, to_bed

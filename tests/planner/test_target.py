@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from planner.change import change
 from planner.check import transition_problems
 from planner.plan import Drain, Plan, Replica, Start, State, Stop, as_applied
 from planner.routes import routes_for
 from planner.target import targeted
+from planner.transitions.change import change
 from profiles.catalogue import builtin
 from tests.plans import plan_of, replica
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.change import change
 from planner.check import check
 from planner.plan import Plan, State, as_applied
+from planner.transitions.change import change
 from profiles.catalogue import builtin
 from tests.fleets import fleet, fleet_dict
 from ullage.checking import architecture_of

@@ -45,8 +45,8 @@ def undo(
 
     Example: ullage undo 3 -o plan.json
     """
-    from planner.change import change
     from planner.plan import to_json
+    from planner.transitions.change import change
     from ullage import local_files
     from ullage.checking import architectures_from, checked
     from ullage.inputs import read_state, write_text

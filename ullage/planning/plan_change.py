@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.change import change
 from planner.plan import Action, Outage, Plan, as_applied
+from planner.transitions.change import change
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
 
-from planner.change import change
 from planner.plan import ApartWorkloads, Desired, Plan, Route, Sleep, Start, State, Stop, Wake, as_applied, desired_hash, state_of
 from planner.problem import Watch
 from planner.schedule.horizon import Horizon, during, horizon
@@ -17,6 +16,7 @@ from planner.schedule.switching import Switch, switch
 from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase
 from planner.schedule.waking import sleepers_of
 from planner.spec import Fleet
+from planner.transitions.change import change
 from ullage.checking import checked
 from ullage.planning.ask import DEFAULT_ENGINE, QUICK_ENGINE, SolveLimits
 from ullage.planning.own_replicas import apart_where_it_pays, settled

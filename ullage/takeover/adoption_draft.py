@@ -25,7 +25,7 @@ from planner.plan.local_paths import is_local, located
 from planner.routes import routes_for
 from planner.sizing.groups import ServiceGroup, service_groups
 from planner.spec import Fleet
-from planner.transition import same_engine
+from planner.transitions.transition import same_engine
 from profiles.catalogue import UnknownNameError, builtin
 from profiles.gpu_types import GpuType, settings_on
 from profiles.memory.ledger import MemoryLedger, memory_ledger

@@ -23,8 +23,8 @@ from executor.processes import table as processes
 from executor.reconcile.run import reconciler
 from executor.state.goal import goal_of
 from executor.status import status
-from planner.diff import diff
 from planner.plan import MigPlace, Plan, Prior, Repartition, State, state_hash
+from planner.transitions.diff import diff
 from tests import plans
 from tests.executor.nvml.fake_driver import A100, H100, L4, FakeDriver
 from tests.executor.test_emulated import SHIM, onto

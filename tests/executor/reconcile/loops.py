@@ -18,11 +18,11 @@ from executor.reconcile.reconciler import Reconciler, Surroundings
 from executor.reconcile.run import unknown_kv
 from executor.state.folder import StateFolder
 from executor.state.goal import goal_of
-from planner.change import change
 from planner.disruption_budget import DisruptionBudget
 from planner.plan import Plan, Replica, RouterPlan, State
 from planner.rollout_rules import Rollout
 from planner.routes import routes_for
+from planner.transitions.change import change
 from tests.executor.memory_backend import MemoryBackend
 from tests.executor.worlds import engine
 from tests.plans import plan_of

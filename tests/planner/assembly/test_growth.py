@@ -18,7 +18,7 @@ from planner.sizing.kv_targets import burst_bytes, floor_bytes, sequences_bytes
 from planner.spec import Fleet
 from profiles.catalogue import builtin
 from tests.fleets import fleet, workload
-from tests.planner.test_diff import changed_fleets
+from tests.planner.transitions.test_diff import changed_fleets
 from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from planner.change import change
 from planner.check import check
 from planner.plan import Asleep, Desired, Plan, State, as_applied, state_of
 from planner.schedule.sleeping import with_sleepers, without_absent
 from planner.schedule.switching import switch
 from planner.schedule.waking import sleepers_of
 from planner.sleep_costs import asleep_mib
+from planner.transitions.change import change
 from profiles.catalogue import builtin
 from tests.fleets import fleet, workload
 from tests.planner.schedule.test_horizon import windowed

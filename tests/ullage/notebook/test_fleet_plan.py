@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.diff import diff
 from planner.plan import as_applied, plan_from_json
+from planner.transitions.diff import diff
 from renderers.manifest import RenderError
 from tests.plans import time_shared_plan
 from tests.ullage.commands import ullage

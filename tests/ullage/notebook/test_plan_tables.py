@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from planner.diff import diff
 from planner.plan import Plan, Replica, State, as_applied
+from planner.transitions.diff import diff
 from tests.plans import mig_plan, tensor_parallel_plan, time_shared_plan
 from tests.test_units_of_names import EXEMPT, has_unit
 from ullage.notebook.frames import frame

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.change import change
 from planner.check import transition_problems
 from planner.check.actions import action_problems
-from planner.diff import diff, greedy_diff
 from planner.ordering.disturbance import Disturbance, disturbance
 from planner.ordering.order_puzzle import OrderPuzzle, puzzle_of
 from planner.ordering.order_search import best_order
-from planner.outages import least_ready, outages
 from planner.plan import Asleep, Desired, Replica, SleepLevel, Start, State, state_of
 from planner.routes import routes_for
 from planner.sleep_costs import RESIDUE_MIB, as_asleep
-from planner.transition import Transition
+from planner.transitions.change import change
+from planner.transitions.diff import diff, greedy_diff
+from planner.transitions.outages import least_ready, outages
+from planner.transitions.transition import Transition
 from profiles.catalogue import builtin
 from tests.plans import H100_USABLE_MIB, HEADROOM_MIB, plan_of, replica
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.diff import diff
 from planner.plan import Action, Desired, Drain, Plan, Repartition, Replica, SetRoutes, Start, State, Stop
 from planner.routes import largest_remainder, routes_for, total_weight
 from planner.spec import Fleet
+from planner.transitions.diff import diff
 from tests.fleets import fleet, workload
 from tests.plans import replica
 from ullage.planning.plan import plan_fleet

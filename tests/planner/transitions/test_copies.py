@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from planner.change import change
 from planner.check import transition_problems
 from planner.ordering.batches import MOST_BATCHES
 from planner.plan import Desired, MigPlace, Plan, Replica, Start, State, Stop, plan_from_json, state_of, to_json
-from planner.repairs import Repairs
+from planner.transitions.change import change
+from planner.transitions.repairs import Repairs
 from profiles.catalogue import builtin
-from tests.planner.test_order import placed, worlds_of
+from tests.planner.transitions.test_order import placed, worlds_of
 
 OLD, NEW = placed("a-0", 0, 45_000), placed("a-0", 0, 40_000, length=4096)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from planner.plan.document import Desired, Replica
-from planner.plan.workload_forecast import WorkloadForecast
+from planner.plan.grounds.workload_forecast import WorkloadForecast
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from dataclasses import replace
 from planner.ordering.disturbance import disturbance
 from planner.ordering.order_search import Wave
 from planner.ordering.searched import searched_waves
-from planner.outages import least_ready, outages
 from planner.plan import Action, Desired, Drain, Replica, Route, SetRoutes, Sleep, Start, State, Stop, Wake
-from planner.repairs import NO_REPAIRS, Repairs
-from planner.transition import Transition, layouts_to_change
+from planner.transitions.outages import least_ready, outages
+from planner.transitions.repairs import NO_REPAIRS, Repairs
+from planner.transitions.transition import Transition, layouts_to_change
 
 _Why = Callable[[Replica], str]
 

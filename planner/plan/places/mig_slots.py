@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.plan.document import Desired, GpuPlan
-from planner.plan.gpu_facts import gpu_look_up
+from planner.plan.places.gpu_facts import gpu_look_up
 from profiles.catalogue import builtin
 from profiles.mig import counts_suffice
 

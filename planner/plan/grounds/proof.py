@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from planner.plan.bounds import Money, PerSecond, PlanPart, WholeNumber
-from planner.plan.reasons import CostBand
+from planner.plan.grounds.reasons import CostBand
 
 # the goal of a tier that breaks ties between plans of equal cost
 FRAGMENTATION = "fragmentation_gpus"

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from executor.backends.local import Deadlines
 from planner.check import check
-from planner.outages import DRAIN_LIMIT_S, STOP_LIMIT_S
 from planner.plan import Desired, Outage, Plan, Route, SetRoutes, Start, State, Stop
 from planner.spec import Fleet
+from planner.transitions.outages import DRAIN_LIMIT_S, STOP_LIMIT_S
 from profiles.catalogue import builtin
 from tests.fleets import fleet, fleet_dict, workload
-from tests.planner.test_diff import applied, engine
+from tests.planner.transitions.test_diff import applied, engine
 from ullage.checking import architecture_of
 from ullage.planning.plan import plan_fleet
 from ullage.views.plan.plan_text import outage_lines

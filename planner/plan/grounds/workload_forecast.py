@@ -8,8 +8,8 @@ from pydantic import Field
 
 from planner.latency_classes import LatencyClass
 from planner.plan.bounds import Fraction, PerSecond, PlanPart, Seconds, Some, WholeNumber
+from planner.plan.grounds.reasons import Breaking
 from planner.plan.planned_volume import PlannedVolume
-from planner.plan.reasons import Breaking
 
 
 class Attainment(PlanPart):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.diff import diff
 from planner.ordering.batches import ChangeWithCopies, ways_with_copies
 from planner.ordering.disturbance import disturbance
 from planner.ordering.spares import with_spares
-from planner.outages import outages
 from planner.plan import Action, Desired, Outage, Plan, Prior, Replica, State, TierResult, state_hash
-from planner.repairs import NO_REPAIRS, Repairs
+from planner.transitions.diff import diff
+from planner.transitions.outages import outages
+from planner.transitions.repairs import NO_REPAIRS, Repairs
 
 
 def change(

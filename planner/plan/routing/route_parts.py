@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from planner.plan.apart_workloads import WorkloadRoute
 from planner.plan.bounds import PlanPart, Port, Some
-from planner.plan.prompt_splits import LongPrompts
-from planner.plan.request_priorities import RequestPriority
+from planner.plan.routing.apart_workloads import WorkloadRoute
+from planner.plan.routing.prompt_splits import LongPrompts
+from planner.plan.routing.request_priorities import RequestPriority
 
 
 class RouteBackend(PlanPart):

@@ -8,11 +8,11 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.change import change
 from planner.disruption_budget import DisruptionBudget, whole_week
-from planner.disruptions import allowed_now
 from planner.plan import Desired, Plan, Stop, as_applied
-from planner.repairs import Repairs
+from planner.transitions.change import change
+from planner.transitions.disruptions import allowed_now
+from planner.transitions.repairs import Repairs
 from tests.plans import plan_of, replica
 
 MODELS = ("a", "b", "c")

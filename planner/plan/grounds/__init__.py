@@ -1,0 +1,1 @@
+"""What a plan expects, and why it is believed."""

@@ -1,0 +1,1 @@
+"""Machines, GPUs and how they are cut and shared, as a plan says it."""

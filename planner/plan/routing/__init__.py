@@ -1,0 +1,1 @@
+"""Who takes which requests, as a plan says it."""
