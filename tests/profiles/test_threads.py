@@ -13,7 +13,9 @@ from profiles.latency.bandwidth import StepBatch, drawn_bandwidth_fraction
 from profiles.latency.prediction import predict
 from profiles.latency.steptime import StepTime
 from profiles.latency.thread_share import reached_bandwidth_fraction
+from profiles.models import Architecture
 from profiles.settings import EngineSettings, UnsupportedError
+from profiles.speculation import speculating
 from profiles.store.measurements import LatencyPoint, Measurements, Provenance
 
 MODELS = ("Qwen/Qwen3-0.6B", "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-30B-A3B")
@@ -37,6 +39,22 @@ def test_no_engine_draws_more_than_its_threads_reach(model: str, percentage: int
     batch = StepBatch(sequences, sequences, kv_tokens)
     drawn = drawn_bandwidth_fraction(architecture, GPU, settings, steps(model, percentage), batch)
     assert 0 < drawn <= reached_bandwidth_fraction(percentage / 100) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("percentage", [20, 50, 100])
+def test_a_draft_model_draws_for_each_token_that_it_proposes(percentage: int) -> None:
+    """Bytes read in a step, over those of the model alone: four times the draft's weights and cache come on top."""
+    settings, batch = EngineSettings(active_thread_percentage=percentage), StepBatch(4.0, 4.0, 8000.0)
+    large, small = builtin().model("Qwen/Qwen3-8B"), builtin().model("Qwen/Qwen3-0.6B")
+    config = '{"model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 4}'
+    drafted = speculating(large, config, builtin().model)
+
+    def read(model: Architecture) -> float:
+        step = predict(model, GPU, settings)
+        return drawn_bandwidth_fraction(model, GPU, settings, step, batch) * step.step_s(4, 8000, 4)
+
+    assert read(drafted) == pytest.approx(read(large) + 4 * read(small))
+    assert read(speculating(large, '{"method": "ngram", "num_speculative_tokens": 4}', builtin().model)) == pytest.approx(read(large))
 
 
 def test_half_of_the_threads_cost_no_less_than_was_measured() -> None:
