@@ -85,12 +85,19 @@ class _Moved:
         if urgent:
             yield f"which serves {urgent[0].name} of priority {urgent[0].priority}, not below {own.priority}"
         waiting = sorted(item.name for item in served if item.rate_rps > 0 and item.name not in self.refused)
-        least = max((rules.min_replicas for rules in self._desired.rules.models if rules.served_name == model), default=0)
+        rules = self._desired.rules
+        least = max((item.min_replicas for item in rules.models if item.served_name == model), default=0)
+        available = rules.disruption_budget.min_available.get(model, 0)
         left = sum(other.served_name == model and other is not replica and self._is_awake(other) for other in self._desired.replicas)
         if waiting and left < max(1, least):
             yield f"after which {model} has {left} of at least {max(1, least)} replicas, and {', '.join(waiting)} is not refused before"
         elif not served and left + 1 < max(1, least):
             yield f"after which {model} has {left} of at least {least} replicas"
+        if left < available:
+            yield f"after which {model} has {left} replicas, and policy.disruption_budget asks for {available}"
+        careful = [item.name for item in served if item.tolerate_nodes and item.name in waiting]
+        if careful:
+            yield f"which {careful[0]} may need when a node is lost (tolerate), and {careful[0]} is not refused before"
 
     def _is_awake(self, replica: Replica) -> bool:
         return replica.name not in self._asleep and replica.name not in self._stopped

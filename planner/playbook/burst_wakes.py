@@ -38,6 +38,7 @@ class WakeUps:
         self._of_model: defaultdict[str, list[WorkloadForecast]] = defaultdict(list)
         for item in desired.workloads:
             self._of_model[item.served_name].append(item)
+        self._available = desired.rules.disruption_budget.min_available
         self._least = {model.served_name: max(1, model.min_replicas) for model in desired.rules.models}
 
     def cheapest(self, before: BurstMoves, but: Set[str]) -> WakeUp | None:
@@ -102,17 +103,27 @@ class WakeUps:
         return priority, not replica.args.enable_sleep_mode, replica.name
 
     def _may_go(self, replica: Replica, before: BurstMoves, chosen: Sequence[Replica]) -> bool:
-        """Whether others of its model stay, or all whom it serves may be refused."""
-        names = self._served_by(replica)
-        return self._is_spare(replica, self._without(before, [*chosen, replica])) or (bool(names) and names <= self._may_refuse)
+        """Whether others of its model stay, or all whom it serves may be refused; min_available of them stay in any case."""
+        names, after = self._served_by(replica), self._without(before, [*chosen, replica])
+        if self._left(replica.served_name, after) < self._available.get(replica.served_name, 0):
+            return False
+        return self._is_spare(replica, after) or (bool(names) and names <= self._may_refuse)
 
     def _is_spare(self, replica: Replica, after: BurstMoves) -> bool:
-        """Whether so many others of its model are awake then as it needs; of a model that nobody asks for, as many as it must have."""
+        """Whether so many others of its model are awake then as it needs; of a model that nobody asks for, as many as it must have.
+
+        What a workload has for the loss of a node is not spare.
+        """
         model = replica.served_name
-        asleep = (self._asleep.keys() - set(after.woken)) | after.gone
-        left = sum(item.served_name == model and item.name not in asleep for item in self._desired.replicas)
+        if any(item.tolerate_nodes for item in self._of_model[model]):
+            return False
         least = self._least.get(model, 1)
-        return left >= (least if self._served_by(replica) else least - 1)
+        return self._left(model, after) >= (least if self._served_by(replica) else least - 1)
+
+    def _left(self, model: str, after: BurstMoves) -> int:
+        """Replicas of a model that are awake then."""
+        asleep = (self._asleep.keys() - set(after.woken)) | after.gone
+        return sum(item.served_name == model and item.name not in asleep for item in self._desired.replicas)
 
     def _served_by(self, replica: Replica) -> set[str]:
         return {item.name for item in self._of_model[replica.served_name] if item.rate_rps > 0}
