@@ -100,11 +100,14 @@ class BurstJudge:
         return self._known[key]
 
     def _residents(self, seat: GpuSeat, window: int, factors: Mapping[str, float], refused: Set[str]) -> Iterator[JudgedResident]:
-        """The workloads of a replica, each with its part of the planned load; those that are refused have none."""
+        """The workloads of a replica, each with its part of the planned load; those that are refused have none.
+
+        What the plan leaves unserved is asked for all the same, and waits with the rest.
+        """
         name, priorities = seat.replica.served_name, workload_priorities(self.desired)
-        all_rps = sum(workload.rate_rps for workload in seat.workloads)
+        served_rps = sum(workload.rate_rps - workload.unserved_rps for workload in seat.workloads)
         for workload in seat.workloads:
-            part = workload.rate_rps / all_rps if all_rps else 0.0
+            part = workload.rate_rps / served_rps if served_rps > 0 else 0.0
             factor = 0.0 if workload.name in refused else factors.get(workload.name, 1.0)
             load = OfferedLoad(
                 workload=workload.name,

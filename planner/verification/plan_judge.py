@@ -67,7 +67,7 @@ class PlanJudge:
             for stress in (NOMINAL, *gpu.stresses):
                 for name, row in ((gpu.served[row.workload], row) for load in gpu.loads for row in self._judged(gpu, load, stress)):
                     known = worst.get((name, stress.name))
-                    if row.requests and (known is None or _fraction(row) < _fraction(known)):
+                    if row.requests and (known is None or (_fraction(row), -row.requests) < (_fraction(known), -known.requests)):
                         worst[name, stress.name] = row
         order = [stress.name for stress in (NOMINAL, slow_steps(self._risk), interference(self._risk))]
         return {
@@ -78,13 +78,17 @@ class PlanJudge:
     def kept_load_factors(self, desired: Desired, world: PlannedWorld) -> dict[str, float]:
         """Per served model the largest of KEPT_LOAD_FACTORS that all its GPUs bear, 0.0 if none.
 
-        Looked for where each GPU is worst at its planned load: in that window, under that stress.
+        Looked for where each GPU is worst at its planned load: in that window, under that stress; in that with more load where two are
+        equal.
         """
         found: dict[str, float] = {}
         for gpu in self._gpus(desired, world):
             load, stress = min(
                 product(gpu.loads, gpu.stresses),
-                key=lambda at: min((_fraction(row) for row in self._judged(gpu, *at) if row.requests), default=1.0),
+                key=lambda at: (
+                    min((_fraction(row) for row in self._judged(gpu, *at) if row.requests), default=1.0),
+                    -sum(_rates_rps(at[0])),
+                ),
             )
             # an ordered yes and no: more load is not borne better
             count = bisect(KEPT_LOAD_FACTORS, False, key=lambda factor: not self._bears(gpu, load, stress, factor))
@@ -234,13 +238,20 @@ def _kind(replica: Replica, gpu_types: Mapping[tuple[str, int], str]) -> tuple[s
 
 
 def _windows(desired: Desired, seats: Sequence[GpuSeat]) -> list[int]:
-    """Windows that a GPU is judged in; -1 stands for the only one that a plan without windows has."""
+    """Windows that a GPU is judged in; -1 stands for the only one that a plan without windows has.
+
+    Those whose GPU counts as theirs all the time are equally active in all windows: there the part of its peak that each has decides.
+    """
     if not desired.windows:
         return [-1]
-    active = [sum(seat.replica.forecast.active_fractions[window] for seat in seats) for window in range(len(desired.windows))]
-    peaks = {busiest_window(desired, seat.replica.served_name) for seat in seats}
-    busiest = max(range(len(active)), key=lambda window: (active[window], -window))
-    return [busiest, *sorted(peaks - {busiest}, key=lambda window: (-active[window], window))][:_MOST_WINDOWS]
+    peaks = {seat.replica.served_name: busiest_window(desired, seat.replica.served_name) for seat in seats}
+
+    def quiet(window: int) -> tuple[float, float, int]:
+        active = sum(seat.replica.forecast.active_fractions[window] for seat in seats)
+        return -active, -sum(window_part(desired, name, window) for name in sorted(peaks)), window
+
+    busiest = min(range(len(desired.windows)), key=quiet)
+    return [busiest, *sorted({*peaks.values()} - {busiest}, key=quiet)][:_MOST_WINDOWS]
 
 
 def busiest_window(desired: Desired, served_name: str) -> int:

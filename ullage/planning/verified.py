@@ -201,7 +201,8 @@ def _could_be_better(plan: Plan, best: _Tried) -> bool:
 def _told(tried: _Tried, kept_load_factors: Mapping[str, float]) -> Plan:
     """The plan with what the simulation says of its workloads.
 
-    A factor below 1 is told of models that fall short themselves: on the GPUs of such a model nobody knows when the others break.
+    A factor below 1 is told of models that fall short themselves: on the GPUs of such a model nobody knows when the others break. None
+    is told of workloads that are not served in full: what is left of them waits with the rest.
     """
     plan = tried.draft.resolved()
     told = {name: factor for name, factor in kept_load_factors.items() if factor >= 1.0 or name in tried.short}
@@ -209,7 +210,7 @@ def _told(tried: _Tried, kept_load_factors: Mapping[str, float]) -> Plan:
         row.model_copy(
             update={
                 "simulated": tried.found.get(row.served_name, ()),
-                "kept_load_factor": told.get(row.served_name),
+                "kept_load_factor": None if row.unserved_rps > 0 else told.get(row.served_name),
                 "best_effort": row.served_name in tried.short,
             }
         )

@@ -14,11 +14,12 @@ from planner.simulation.routing import by_length
 from planner.simulation.simulation_input import Routes, SimulatedRequest
 from planner.simulation.traffic_metrics import WorkloadRow, summarise
 from planner.simulation.virtual_time import simulate
+from planner.verification.plan_judge import busiest_window
 from planner.verification.stress import stresses
 from profiles.catalogue import builtin
 from profiles.store.measurements import Measurements
 from ullage.checking import FindArchitecture, architecture_of
-from ullage.traffic.requests import declared_requests
+from ullage.traffic.requests import TrafficError, declared_requests
 
 _NOTHING = Measurements()
 
@@ -75,8 +76,14 @@ def burst_answer(
     world = planned_world(plan, builtin().gpu, architecture, measurements)
     known = next((item for item in plan.desired.playbook if (item.workload, item.load_factor) == (workload, factor)), None)
     entry = known or burst(BurstJudge(plan.desired, world), row, factor)
-    before = declared_requests(plan, _BEFORE_S, 1, seed + 1)
-    during = declared_requests(plan, duration_s, 1, seed, {workload: factor})
+    # the playbook's entry is for that window, too
+    window = busiest_window(plan.desired, row.served_name) if plan.desired.windows else None
+    try:
+        before = declared_requests(plan, _BEFORE_S, 1, seed + 1, window=window)
+    except TrafficError:
+        # so few that none comes in a minute
+        before = ()
+    during = declared_requests(plan, duration_s, 1, seed, {workload: factor}, window)
     requests = [*before, *(replace(item, arrival_s=item.arrival_s + _BEFORE_S) for item in during)]
     without = _kept(plan, world, requests, seed)
     after = without

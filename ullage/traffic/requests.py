@@ -45,19 +45,21 @@ def window_of(
     return repeat_rate(inside, k, seconds), seconds
 
 
-def declared_requests(plan: Plan, seconds: float, k: int, seed: int, scale: Mapping[str, float] = NO_SCALE) -> tuple[SimulatedRequest, ...]:
+def declared_requests(
+    plan: Plan, seconds: float, k: int, seed: int, scale: Mapping[str, float] = NO_SCALE, window: int | None = None
+) -> tuple[SimulatedRequest, ...]:
     """Requests at k times the rates that the plan was made for, of seconds in all; where it has windows, of an equal part in each.
 
-    scale multiplies the rates of workloads, by their name or the model's. Raises TrafficError when that is no request at all, or for a
+    window: of that one alone, for the whole time. scale multiplies the rates of workloads, by their name or the model's. Raises TrafficError when that is no request at all, or for a
     name or factor that cannot be.
     """
     _check_scale(plan, scale)
-    windows = plan.desired.windows
+    windows = plan.desired.windows if window is None else plan.desired.windows[window : window + 1]
     part_s = seconds / max(1, len(windows))
     found: list[SimulatedRequest] = []
     for index in range(max(1, len(windows))):
-        window = windows[index] if windows else None
-        loads = [_load(plan, workload, window, k * _factor(workload, scale)) for workload in plan.desired.workloads]
+        now = windows[index] if windows else None
+        loads = [_load(plan, workload, now, k * _factor(workload, scale)) for workload in plan.desired.workloads]
         inside = told_apart(plan, offered_requests(loads, part_s, seed + index))
         found.extend(replace(request, arrival_s=request.arrival_s + index * part_s) for request in inside)
     if not found:

@@ -31,7 +31,7 @@ def burst_line(item: Burst, goal_fraction: float) -> str:
         return f"{name}: absorbed as it is{late}"
     done = ", then ".join(step_words(step) for step in item.steps)
     if not item.steps:
-        done = "refusing who is less urgent does not help"
+        done = "no step that is allowed helps"
     end = f"keeps {item.attainment_fraction:.1%}; {done}"
     if item.steps:
         end += f": {item.last_fraction:.1%}"
