@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from planner.demand.recorded import HOUR_S
 from planner.demand.windows import DemandProfile, DemandWindow, TokenLengths, windowed_demand
 from planner.spec.clock import DAY_S, DAYS, WEEK_S, stretches_of, time_text
 from planner.spec.declared_demand import DeclaredWindow, DeclaredWindows
 from planner.spec.errors import RefusedDemandError
 from planner.spec.messages import Loc
+
+# Our choice: who leaves out more of a day or a week means it.
+FORGOTTEN_FRACTION = 0.25
+MOST_GAPS = 3
 
 ReadLengths = Callable[[DeclaredWindow, Loc], tuple[TokenLengths, TokenLengths]]
 
@@ -40,6 +45,24 @@ def demand_from_windows(demand: DeclaredWindows, lengths: ReadLengths) -> Demand
     else:
         every_s = DAY_S if end_s <= DAY_S else WEEK_S if end_s <= WEEK_S else None
     return windowed_demand([window for window, _ in found]).model_copy(update={"every_s": every_s})
+
+
+def forgotten_hours(profile: DemandProfile) -> str | None:
+    """Words for the hours that windows leave out; None where they leave out none, or so many that this is what was meant."""
+    if profile.every_s is None:
+        return None
+    starts_s = [*(window.start_s for window in profile.windows[1:]), profile.windows[0].start_s + profile.every_s]
+    gaps_s = [(window.end_s, start_s) for window, start_s in zip(profile.windows, starts_s, strict=True) if start_s > window.end_s]
+    left_out_s = sum(end_s - start_s for start_s, end_s in gaps_s)
+    if not 0 < left_out_s <= FORGOTTEN_FRACTION * profile.every_s:
+        return None
+    weekly = profile.every_s == WEEK_S
+    named = [f"{time_text(start_s, weekly=weekly)} to {time_text(end_s, weekly=weekly)}" for start_s, end_s in gaps_s[:MOST_GAPS]]
+    more = f" and {len(gaps_s) - MOST_GAPS} more times" if len(gaps_s) > MOST_GAPS else ""
+    return (
+        f"no window has {', '.join(named)}{more}, {left_out_s / HOUR_S:.3g} of {profile.every_s / HOUR_S:g} hours: "
+        "no request is planned for then; if there are some, add a window"
+    )
 
 
 def _by_clock(window: DeclaredWindow, weekly: bool, here: Loc) -> list[tuple[float, float]]:

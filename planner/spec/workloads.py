@@ -30,7 +30,7 @@ from planner.spec.nearest import nearest
 from planner.spec.pools import Report
 from planner.spec.served import usable_blocks
 from planner.spec.volume_demand import volume_of, volume_problems
-from planner.spec.window_demand import demand_from_windows
+from planner.spec.window_demand import demand_from_windows, forgotten_hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +208,9 @@ def _asked(name: str, declared: DeclaredWorkload, model: Model, recorded: Record
         profile = constant_demand(demand.rate_rps, *_both(demand, (), model))
     else:
         profile = demand_from_windows(demand, lambda window, here: _both(window, here, model))
+        forgotten = forgotten_hours(profile)
+        if forgotten is not None:
+            warn(("workloads", name, "demand", "windows"), forgotten)
     return _Asked(profile, split_profile(profile, model.max_model_len - 1) if splits else ())
 
 
@@ -273,6 +276,12 @@ def _from_trace(
         edges = window_edges(trace.span_s, demand.window_s)
     except ValueError as error:
         raise RefusedDemandError(("window",), str(error)) from error
+    if demand.window_s is not None and trace.span_s < demand.window_s:
+        warn(
+            ("workloads", name, "demand", "window"),
+            f"{demand.trace} ends after {trace.span_s:g} s, which is less than one window of {demand.window_s:g} s: "
+            f"its rate in these {trace.span_s:g} s counts as that of all time; give a longer trace or a shorter window",
+        )
     return _servable(name, requests, model, warn), trace_demand(edges, demand.repeat_rate, demand.trace)
 
 

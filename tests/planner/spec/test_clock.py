@@ -98,3 +98,22 @@ def test_what_cannot_be_meant_is_refused_with_its_place(windows: str, message: s
     with pytest.raises(SpecError) as caught:
         _fleet(windows.replace("L}", f"{_LENGTHS}}}"))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("windows", "told"),
+    [
+        ("{hours: 09:00-18:00, days: mon-fri, rate: 8/s, L}, {hours: 18:00-09:00, rate: 1/s, L}", "sat 09:00 to sat 18:00, sun 09:00"),
+        ("{hours: 09:00-18:00, days: mon-fri, rate: 8/s, L}, {hours: 18:00-09:00, rate: 1/s, L}", "18 of 168 hours"),
+        ("{hours: 06:00-23:00, rate: 8/s, L}, {hours: 23:00-05:00, rate: 1/s, L}", "no window has 05:00 to 06:00, 1 of 24 hours"),
+        ("{start: 0h, end: 20h, rate: 8/s, L}", "no window has 20:00 to 00:00, 4 of 24 hours"),
+        # whoever leaves out more means it, and these leave out nothing or do not repeat
+        ("{hours: 08:00-20:00, rate: 8/s, L}", ""),
+        ("{hours: 08:00-20:00, rate: 8/s, L}, {hours: 20:00-08:00, rate: 1/s, L}", ""),
+        ("{start: 0h, end: 200h, rate: 8/s, L}, {start: 201h, end: 300h, rate: 8/s, L}", ""),
+    ],
+)
+def test_hours_that_may_be_forgotten_are_named(windows: str, told: str) -> None:
+    found = [warning for warning in _fleet(windows.replace("L}", f"{_LENGTHS}}}")).warnings if "demand.windows" in warning]
+    assert len(found) == bool(told)
+    assert all(told in warning and "add a window" in warning for warning in found)

@@ -308,3 +308,10 @@ def test_a_disruption_budget_is_read_into_seconds_of_the_week() -> None:
     assert found.windows_s == ((0.0, 7_200.0), (597_600.0, 604_800.0))
     daily = load(FLEET.replace("pools:", "policy: {disruption_budget: {windows: [{hours: 02:00-03:00}]}}\npools:", 1))
     assert daily.policy.disruption_budget.windows_s == tuple((day * 86_400.0 + 7_200.0, day * 86_400.0 + 10_800.0) for day in range(7))
+
+
+def test_a_trace_shorter_than_a_window_is_told() -> None:
+    demand = "{rate: 2/s, input_tokens: 500, output_tokens: {mean: 100, p99: 400}}"
+    for window, told in (("1h", True), ("1min", False)):
+        found = load(changed(demand, f"{{trace: t.csv, window: {window}}}"), {"t.csv": TRACE}).warnings
+        assert any("t.csv ends after 120 s, which is less than one window of 3600 s" in warning for warning in found) == told
