@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_DAY_S, _WEEK_S = 86_400.0, 604_800.0
+_DAY_S, WEEK_S = 86_400.0, 604_800.0
 
 
 class DisruptionBudget(BaseModel):
@@ -28,10 +28,11 @@ class DisruptionBudget(BaseModel):
 
     def is_open(self, moment: datetime) -> bool:
         """Whether replicas may leave now. moment has a time zone."""
-        if not self.windows_s:
-            return True
-        now_s = second_of_week_s(moment)
-        return any(start_s <= now_s < end_s for start_s, end_s in self.windows_s)
+        return self.is_open_at(second_of_week_s(moment))
+
+    def is_open_at(self, now_s: float) -> bool:
+        """The same, at a second of the week."""
+        return not self.windows_s or any(start_s <= now_s < end_s for start_s, end_s in self.windows_s)
 
     def opens(self, moment: datetime) -> str:
         """When the next window opens, in words.
@@ -39,9 +40,11 @@ class DisruptionBudget(BaseModel):
         >>> DisruptionBudget(windows_s=((7200.0, 10800.0),)).opens(datetime(2026, 11, 29, 12, tzinfo=UTC))
         'Mon 02:00 UTC'
         """
-        now_s = second_of_week_s(moment)
-        start_s = min((start_s for start_s, _ in self.windows_s), key=lambda start_s: (start_s - now_s) % _WEEK_S)
-        return in_words(start_s)
+        return in_words(self.next_opening_s(second_of_week_s(moment)))
+
+    def next_opening_s(self, now_s: float) -> float:
+        """The second of the week at which the next window opens; there is one."""
+        return min((start_s for start_s, _ in self.windows_s), key=lambda start_s: (start_s - now_s) % WEEK_S)
 
 
 def in_words(second: float) -> str:

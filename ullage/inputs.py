@@ -8,6 +8,7 @@ from pathlib import Path
 from executor.state.folder import StateFolder
 from planner.demand.traces import TraceRequest, parse_trace
 from planner.plan import Desired, DocumentError, ExtraArg, Plan, State, plan_from_json
+from planner.schedule.timetable import SCHEDULE_FILE
 from planner.spec import Fleet, Model, load_fleet
 from profiles.catalogue import builtin
 from profiles.regular_files import read_regular, write_atomic
@@ -58,6 +59,8 @@ def _unknown_flags(path: Path, model: Model) -> Iterator[str]:
 
 def read_plan(path: Path) -> Plan:
     """The plan of a plan.json, complete in itself; DocumentError names the field that is wrong."""
+    if (path / SCHEDULE_FILE).is_file():
+        raise ValueError(f"{path}: is the folder of a schedule; name one of its plans, such as {path / 'phase-1.json'}")
     raw = read_bytes(path, "`ullage plan fleet.yaml -o plan.json` makes a plan")
     try:
         text = raw.decode("utf-8")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 
 from executor.applying.rollback import is_to_blame, plan_before, roll_back, unwatched
@@ -128,10 +129,12 @@ class Reconciler:
         state = self._with.folder.load()
         world = await self._with.observer.look(state)
         self.unsure = world.suspect
-        way = approach(world, kept_now(self._with.folder, goal, forget=False), self._refusal)
-        account.actions = [f"{in_words(action)}: {action.reason}" for action in way.plan.actions]
+        kept = kept_now(self._with.folder, goal, forget=False)
+        way, allowed, count = self._next(world, kept, partial(approach, world, kept, self._refusal))
+        plan = way.plan if count == len(way.plan.actions) else cut_short(way.plan, world.state, count)
+        account.actions = [f"{in_words(action)}: {action.reason}" for action in plan.actions]
         account.actions += [f"stop {name}: not in the state" for name in world.strays]
-        account.drift = self._drift(world, way, goal)
+        account.drift = (*self._drift(world, way, goal), *allowed.reasons)
 
     async def _rounds(self, goal: Plan | None, account: _Account) -> None:
         if goal is None:
@@ -147,15 +150,8 @@ class Reconciler:
             self.unsure = world.suspect
             self.requests = _requests(state, world)
             self._note_deaths(world)
-            way = self._way(world, kept, state)
-            allowed = self._allowed(way, world, kept)
-            count = actions_now(way.plan, allowed)
-            if count is None:
-                way = self._way(world, kept, state, with_copies=False)
-                allowed = self._allowed(way, world, kept)
-                count = allowed.actions
-            account.drift = self._drift(world, way, kept)
-            account.drift += allowed.reasons
+            way, allowed, count = self._next(world, kept, partial(self._way, world, kept, state))
+            account.drift = (*self._drift(world, way, kept), *allowed.reasons)
             arrives = count == len(way.plan.actions)
             plan = way.plan if arrives else cut_short(way.plan, world.state, count)
             if not (plan.actions or self._strays(world, way.plan) or (arrives and differs(state, plan.desired))):
@@ -186,6 +182,17 @@ class Reconciler:
             return name in wanted and seen.alive and seen.command_hash == self._with.backend.wanted_hash(wanted[name])
 
         return [name for name in world.strays if not adopted(name)]
+
+    def _next(self, world: World, kept: Plan, find: Callable[..., Approach]) -> tuple[Approach, Allowed, int]:
+        """The way to the goal, how far the disruption budget allows it, and how many of its actions come now."""
+        way = find()
+        allowed = self._allowed(way, world, kept)
+        count = actions_now(way.plan, allowed)
+        if count is None:
+            way = find(with_copies=False)
+            allowed = self._allowed(way, world, kept)
+            count = allowed.actions
+        return way, allowed, count
 
     def _allowed(self, way: Approach, world: World, goal: Plan) -> Allowed:
         """How far the disruption budget lets the actions go now."""

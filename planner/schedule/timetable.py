@@ -42,6 +42,7 @@ class SchedulePhase(PlanPart):
     nodes are those in use by pool; sleepers are its replicas that are asleep. The change from the phase before it takes change_s at most.
     It begins lead_s before the phase does, as far as it only adds to what is there, and late_s is for how long a model that the phase asks
     for has no ready replica all the same. loads_mib are the weights that it loads, and starts, wakes, sleeps and stops count its actions.
+    waits says what of it the disruption budget keeps from happening in time.
     """
 
     name: str
@@ -61,13 +62,15 @@ class SchedulePhase(PlanPart):
     wakes: WholeNumber
     sleeps: WholeNumber
     stops: WholeNumber
+    waits: tuple[str, ...] = Field(default=(), exclude_if=lambda waits: not waits)
 
 
 class Schedule(PlanPart):
     """Phases by the time at which they first begin, over end_s of a timeline; repeats: after the end it begins anew.
 
     usd_per_h is the mean cost, switches counted; switches_usd what these cost in all of the time; single_usd_per_h what the one plan costs
-    that holds at all times, of the same engine and of the same confidence, and single_gpus its GPUs.
+    that holds at all times, of the same engine and of the same confidence, single_gpus its GPUs and single_unserved_rps what it leaves
+    unserved.
     """
 
     schema_version: Literal[1] = 1
@@ -79,6 +82,7 @@ class Schedule(PlanPart):
     switches_usd: Money
     single_usd_per_h: Money
     single_gpus: WholeNumber
+    single_unserved_rps: PerSecond = Field(default=0.0, exclude_if=lambda rps: not rps)
     changes: WholeNumber
 
     @property

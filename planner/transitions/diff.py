@@ -161,7 +161,7 @@ def _why_going(desired: Desired, repairs: Repairs) -> _Why:
             return known
         if replica.name in after:
             return "replaced by other engine arguments"
-        return f"other replicas serve {replica.served_name}" if replica.served_name in after.values() else "not in the plan"
+        return f"other replicas are to serve {replica.served_name}" if replica.served_name in after.values() else "not in the plan"
 
     return why
 

@@ -248,3 +248,11 @@ def test_invariant_12_damaged_plans_never_give_a_traceback(place: int, junk: byt
     (work / "damaged.json").write_bytes(raw[:at] + junk + raw[at + len(junk) + 1 :])
     for arguments in (["show", "damaged.json"], ["simulate", "damaged.json", "--trace", "trace.csv"]):
         assert ullage(*arguments).code in {0, 1}
+
+
+def test_the_folder_of_a_schedule_is_no_plan(work: Path) -> None:
+    (work / "schedule").mkdir()
+    (work / "schedule" / "schedule.json").write_text("{}", encoding="utf-8")
+    result = ullage("show", "schedule")
+    assert result.code == 1
+    assert "schedule: is the folder of a schedule; name one of its plans, such as schedule/phase-1.json" in result.err

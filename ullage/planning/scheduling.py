@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
 
+from planner.demand.windows import CLOCK
 from planner.plan import ApartWorkloads, Desired, Plan, Route, Sleep, Start, State, Stop, Wake, as_applied, desired_hash, state_of
 from planner.problem import Watch
 from planner.schedule.horizon import Horizon, during, horizon
@@ -14,6 +15,7 @@ from planner.schedule.phases import HOUR_S, Outlay, PhaseRules, PhaseSegments, c
 from planner.schedule.sleeping import with_sleepers
 from planner.schedule.switching import Switch, switch
 from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase
+from planner.schedule.waiting import waits
 from planner.schedule.waking import sleepers_of
 from planner.spec import Fleet
 from planner.transitions.change import change
@@ -171,6 +173,7 @@ class _Search:
             switches_usd=switches_usd,
             single_usd_per_h=single.desired.cost_usd_per_h,
             single_gpus=single.desired.gpus_used,
+            single_unserved_rps=sum(row.unserved_rps for row in single.desired.workloads),
             changes=len(switches),
         )
 
@@ -201,7 +204,17 @@ class _Search:
             wakes=kinds.count(Wake),
             sleeps=kinds.count(Sleep),
             stops=kinds.count(Stop),
+            waits=self._waits(before, way, _times(self._time, segments)),
         )
+
+    def _waits(self, before: Desired | None, way: Plan, times: Sequence[PhaseTime]) -> tuple[str, ...]:
+        time = self._time
+        if before is None or time.timeline != CLOCK:
+            return ()
+        # one that holds at the end of all time goes on at its start
+        goes_on = time.repeats and times[-1].end_s == time.end_s
+        begins_s = [each.start_s for each in times if not (goes_on and each.start_s == 0.0)]
+        return tuple(waits(before, way, begins_s, time.end_s if time.repeats else None))
 
 
 def _times(time: Horizon, segments: PhaseSegments) -> tuple[PhaseTime, ...]:

@@ -50,8 +50,8 @@ def declared_requests(
 ) -> tuple[SimulatedRequest, ...]:
     """Requests at k times the rates that the plan was made for, of seconds in all; where it has windows, of an equal part in each.
 
-    window: of that one alone, for the whole time. scale multiplies the rates of workloads, by their name or the model's. Raises TrafficError when that is no request at all, or for a
-    name or factor that cannot be.
+    window: of that one alone, for the whole time. scale multiplies the rates of workloads, by their name or the model's. Raises
+    TrafficError when that is no request at all, or for a name or factor that cannot be.
     """
     _check_scale(plan, scale)
     windows = plan.desired.windows if window is None else plan.desired.windows[window : window + 1]

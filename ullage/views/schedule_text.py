@@ -29,6 +29,7 @@ def _lines(schedule: Schedule) -> Iterator[str]:
         yield ""
         yield "Changes into each phase, from the one before it"
         yield from (f"  {phase.name}: {_change(phase)}" for phase in schedule.phases)
+    yield from (f"warning: the change into {phase.name}: {text}" for phase in schedule.phases for text in phase.waits)
     asleep = [line for phase in schedule.phases for line in _sleepers(phase)]
     if asleep:
         yield from ("", "Asleep", *asleep)
@@ -42,9 +43,12 @@ def _sleepers(phase: SchedulePhase) -> Iterator[str]:
 
 
 def _saving(schedule: Schedule) -> str:
-    switches = f", {schedule.switches_usd:.2f} USD of that for starts of nodes" if schedule.switches_usd else ""
+    often = "in all of the time" if not schedule.repeats else "each day" if schedule.end_s <= DAY_S else "each week"
+    switches = f" (starts of nodes for {schedule.switches_usd:.2f} USD {often} are counted)" if schedule.switches_usd else ""
     gpus = "GPU" if schedule.single_gpus == 1 else "GPUs"
     single = f"one plan at all times costs {schedule.single_usd_per_h:.2f} USD/h on {schedule.single_gpus} {gpus}"
+    if schedule.single_unserved_rps:
+        single += f" and leaves {schedule.single_unserved_rps:.3g} requests/s unserved"
     return f"{single}; the phases save {schedule.saved_fraction:.0%}{switches}"
 
 

@@ -146,3 +146,15 @@ def test_who_is_protected_waits_and_the_batch_before_is_done(tmp_path: Path) -> 
     assert of_replicas(report.actions) == WITH_COPY
     assert any("protected" in line for line in report.drift)
     assert set(loop.backend.engines) == {"llama-0", "qwen-0", "other-0"}
+
+
+def test_a_dry_run_says_what_would_be_done_now(tmp_path: Path) -> None:
+    """No more than a pass does: what waits for a window is told as such."""
+    loop, goal = loop_with(tmp_path, windows_s=WEEKEND)
+    waits = asyncio.run(loop.reconciler.once(lambda: goal, dry_run=True))
+    assert not [line for line in waits.actions if "router" not in line and "routes" not in line]
+    assert any("maintenance window" in line for line in waits.drift)
+    loop.today = datetime(2026, 1, 3, 2, 30, tzinfo=UTC)
+    would = asyncio.run(loop.reconciler.once(lambda: goal, dry_run=True))
+    assert [line.partition(":")[0] for line in would.actions if "routes" not in line] == list(WITH_COPY)
+    assert set(loop.backend.engines) == {"llama-0", "qwen-0"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from planner.plan import Desired, PlannedVolume, WorkloadForecast
 from ullage.views.plan.windows_text import DAY_S, DAYS, time_words
@@ -31,10 +31,15 @@ def _volume_words(row: WorkloadForecast, volume: PlannedVolume) -> str:
 
 def _when(volume: PlannedVolume) -> str:
     weekly, spans = volume.cycle_s > DAY_S, _spans(volume)
+    daily = _daily(spans) if weekly else []
+    if daily:
+        spans, weekly = daily, False
     if len(spans) <= _MOST_NAMED:
-        return ", ".join(f"{_moment(start_s, weekly=weekly)}-{_end(end_s, weekly)} {rate_rps:.3g}/s" for start_s, end_s, rate_rps in spans)
+        named = (f"{_moment(start_s, weekly=weekly)}-{_end(end_s, weekly)} {rate_rps:.3g}/s" for start_s, end_s, rate_rps in spans)
+        return f"{'each day ' if daily and volume.every_s > DAY_S else ''}{', '.join(named)}"
     rates_rps = [rate_rps for *_, rate_rps in spans]
-    return f"in {len(spans)} windows at {min(rates_rps):.3g} to {max(rates_rps):.3g}/s"
+    low, high = (f"{rate_rps:.3g}" for rate_rps in (min(rates_rps), max(rates_rps)))
+    return f"in {len(spans)} windows at {low if low == high else f'{low} to {high}'}/s"
 
 
 def _spans(volume: PlannedVolume) -> list[tuple[float, float, float]]:
@@ -44,6 +49,15 @@ def _spans(volume: PlannedVolume) -> list[tuple[float, float, float]]:
         (_, end_s, rate_rps), (start_s, *_) = spans[0], spans[-1]
         spans = [*spans[1:-1], (start_s, end_s + volume.cycle_s, rate_rps)]
     return sorted(spans, key=lambda span: (span[0] - volume.released_s) % volume.cycle_s)
+
+
+def _daily(spans: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    """Those of one day, where all days of a week have the same; else none."""
+    days = [
+        [(start_s - day * DAY_S, end_s - day * DAY_S, rate_rps) for start_s, end_s, rate_rps in spans if start_s // DAY_S == day]
+        for day in range(len(DAYS))
+    ]
+    return days[0] if all(sorted(day) == sorted(days[0]) for day in days) else []
 
 
 def _moment(time_s: float, *, weekly: bool) -> str:
