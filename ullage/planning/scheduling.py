@@ -10,12 +10,12 @@ from time import perf_counter
 from planner.demand.windows import CLOCK
 from planner.plan import ApartWorkloads, Desired, Plan, Route, Sleep, Start, State, Stop, Wake, as_applied, desired_hash, state_of
 from planner.problem import Watch
+from planner.schedule.held_up import waits
 from planner.schedule.horizon import Horizon, during, horizon
 from planner.schedule.phases import HOUR_S, Outlay, PhaseRules, PhaseSegments, changes, hours, phases
 from planner.schedule.sleeping import with_sleepers
 from planner.schedule.switching import Switch, switch
 from planner.schedule.timetable import PhaseTime, Schedule, SchedulePhase
-from planner.schedule.waiting import waits
 from planner.schedule.waking import sleepers_of
 from planner.spec import Fleet
 from planner.transitions.change import change

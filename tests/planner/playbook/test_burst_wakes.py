@@ -128,25 +128,6 @@ def test_a_model_keeps_its_least_number_of_replicas_or_is_refused_as_a_whole() -
     assert "after which batch has 1 of at least 2 replicas, and batch is not refused before" in problems(guarded, of_chat(desired))
 
 
-def test_what_is_there_for_the_loss_of_a_node_is_no_spare_replica() -> None:
-    desired = chat_beside_batch(spare=True)
-    careful = {"tolerate_nodes": 1}
-    workloads = tuple(item.model_copy(update=careful if item.name == "batch" else {}) for item in desired.workloads)
-    guarded = desired.model_copy(update={"workloads": workloads})
-    assert words(of_chat(guarded)) == ["throttle batch", "sleep batch-0", "wake chat-1"]
-    assert "which batch may need when a node is lost (tolerate), and batch is not refused before" in problems(guarded, of_chat(desired))
-
-
-def test_the_disruption_budget_keeps_replicas_also_of_those_who_are_refused() -> None:
-    desired = chat_beside_batch(spare=True)
-    for least, steps in ((1, ["sleep batch-0", "wake chat-1"]), (2, [])):
-        budget = desired.rules.disruption_budget.model_copy(update={"min_available": {"batch": least}})
-        guarded = with_rules(desired, disruption_budget=budget)
-        assert words(of_chat(guarded)) == steps
-        found = problems(guarded, of_chat(desired))
-        assert ("after which batch has 1 replicas, and policy.disruption_budget asks for 2" in found) == (least == 2)
-
-
 def test_a_host_without_room_for_weights_lets_it_sleep_at_level_2() -> None:
     desired = chat_beside_batch()
     small = desired.model_copy(update={"nodes": tuple(item.model_copy(update={"host_memory_mib": 40_000}) for item in desired.nodes)})

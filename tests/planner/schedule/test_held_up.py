@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from planner.disruption_budget import DisruptionBudget, whole_week
-from planner.schedule.waiting import waits
+from planner.schedule.held_up import waits
 from planner.transitions.change import change
 from tests.planner.transitions.test_order import placed, worlds_of
 
