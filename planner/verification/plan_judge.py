@@ -25,8 +25,10 @@ from profiles.store.measurements import Measurements
 # them, but never fewer than tell 99 % from 97 %.
 _ALL_REQUESTS, _LEAST_REQUESTS = 20_000, 800
 
-# Windows in which a GPU is judged: those in which its residents are most active, and each resident's peak, the busiest first.
+# Windows in which a GPU is judged: those in which its residents are most active, and of residents' peaks the busiest. Nothing is known of
+# a resident in windows in which it has little of its load: then its own peak is one more.
 _MOST_WINDOWS = 2
+_LEAST_PART = 0.5
 
 # Sets of requests and step times: the first judges every plan, the others those that rely on luck.
 _SEEDS = (0, 1)
@@ -251,7 +253,11 @@ def _windows(desired: Desired, seats: Sequence[GpuSeat]) -> list[int]:
         return -active, -sum(window_part(desired, name, window) for name in sorted(peaks)), window
 
     busiest = min(range(len(desired.windows)), key=quiet)
-    return [busiest, *sorted({*peaks.values()} - {busiest}, key=quiet)][:_MOST_WINDOWS]
+    found = [busiest, *sorted({*peaks.values()} - {busiest}, key=quiet)][:_MOST_WINDOWS]
+    for name, peak in sorted(peaks.items(), key=lambda item: quiet(item[1])):
+        if max(window_part(desired, name, window) for window in found) < _LEAST_PART:
+            found.append(peak)
+    return found
 
 
 def busiest_window(desired: Desired, served_name: str) -> int:

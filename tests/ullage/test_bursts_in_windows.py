@@ -62,3 +62,28 @@ def test_what_is_not_served_in_full_absorbs_no_burst() -> None:
     assert burst.kept_load_factor == 0.0
     answer = burst_answer(plan, "night", 1.5, 120.0)
     assert all((row.without_fraction or 0.0) < 0.5 for row in answer.rows if row.workload == "night")
+
+
+def test_each_of_many_on_a_gpu_is_simulated_at_its_peak() -> None:
+    """Four models, each alone in its six hours: no two windows tell of all of them."""
+    models = {"a": "Qwen/Qwen3-0.6B", "b": "Qwen/Qwen3-1.7B", "c": "Qwen/Qwen2.5-1.5B-Instruct", "d": "meta-llama/Llama-3.2-1B"}
+    windows = dict(zip(models, ("00:00-06:00", "06:00-12:00", "12:00-18:00", "18:00-00:00"), strict=True))
+    rows = [
+        f"  w{name}: {{model: {name}, class: standard, demand: {{windows: [{{hours: {windows[name]}, rate: 2/s, {_LENGTHS}}}]}}}}"
+        for name in models
+    ]
+    fleet = "\n".join(
+        [
+            "schema_version: 1",
+            "pools: {l40s: {gpu: L40S, nodes: 1, gpus_per_node: 1, sharing: [time_shared]}}",
+            f"models: {{{', '.join(f'{name}: {{source: {source}, max_model_len: 2048}}' for name, source in models.items())}}}",
+            "workloads:",
+            *rows,
+            "policy: {bursts: []}",
+        ]
+    )
+    desired = plan_fleet(load(fleet), State(), verify=True).plan.desired
+    assert desired.gpus_used == 1
+    assert not any(row.unserved_rps for row in desired.workloads)
+    for row in desired.workloads:
+        assert min(item.requests for item in row.simulated) > 100, row.name

@@ -81,6 +81,12 @@ class _Tried:
         """Models of which the simulation denies that they keep the goal."""
         return tuple(name for name, items in self.found.items() if falls_short(items, self.goal_fraction))
 
+    @property
+    def unseen(self) -> frozenset[str]:
+        """Models with less room than sizing asks for of which the simulation had no request: nothing says that they keep their goals."""
+        served = {replica.served_name for replica in self.plan.desired.replicas if replica.planned_rps > 0}
+        return frozenset(name for name in served - self.found.keys() if self.factors.get(name, 1.0) < 1.0)
+
     def rank(self) -> tuple[float, ...]:
         """Goodput that is lost against what is asked for, by priority, highest first; then demand without a replica; then cost."""
         rows = self.plan.desired.workloads
@@ -90,7 +96,8 @@ class _Tried:
 
     def _lost_rps(self, row: WorkloadForecast) -> float:
         """What a workload lacks: demand without a replica, and of the rest what is missed beyond what the goal allows."""
-        kept = min((item.fraction for item in self.found.get(row.served_name, ())), default=1.0)
+        unknown = 0.0 if row.served_name in self.unseen else 1.0
+        kept = min((item.fraction for item in self.found.get(row.served_name, ())), default=unknown)
         return row.unserved_rps + (row.rate_rps - row.unserved_rps) * max(0.0, self.goal_fraction - kept) / self.goal_fraction
 
 
@@ -111,9 +118,18 @@ def confirmed(
     if interrupted():
         # the best so far: another solve would be cut short at once
         return _told(best, {})
-    full = judge.tried(drafts.full(best.factors), best.factors)
-    chosen = full if _as_good(full, best, judge) else judge.tried(drafts.shown(best.factors), best.factors)
+    full = _seen(drafts.full, best.factors, judge)
+    chosen = full if _as_good(full, best, judge) else _seen(drafts.shown, best.factors, judge)
     return _told(chosen, judge.kept_load_factors(chosen.draft))
+
+
+def _seen(draft_with: DraftWith, factors: Mapping[str, float], judge: _Judge) -> _Tried:
+    """A plan in which nobody has less room than sizing asks for, unless the simulation saw it."""
+    tried = judge.tried(draft_with(factors), factors)
+    while tried.unseen:
+        factors = {**factors, **dict.fromkeys(tried.unseen, 1.0)}
+        tried = judge.tried(draft_with(factors), factors)
+    return tried
 
 
 def _as_good(full: _Tried, best: _Tried, judge: _Judge) -> bool:
@@ -181,7 +197,8 @@ class _Judge:
         desired, world = draft.plan.desired, self._world(draft)
         crowded = self._judge.crowded(desired, world, self._spare_load_factor)
         short = frozenset(self.tried(draft, factors).short) if any(factors.get(name, 1.0) >= 1.0 for name in crowded) else frozenset()
-        return short | frozenset(name for name in crowded if factors.get(name, 1.0) < 1.0)
+        # who was not seen may be too many, too
+        return short | {name for name in crowded if factors.get(name, 1.0) < 1.0} or self.tried(draft, factors).unseen
 
     def kept_load_factors(self, draft: Draft) -> dict[str, float]:
         """Up to which multiple of its load each model keeps its goals."""
