@@ -21,7 +21,7 @@ from executor.state.refused import move_words, refused_now, set_refused
 from planner.check import transition_problems
 from planner.plan import BurstStep, Plan, State, desired_hash, plan_hash, state_of
 from planner.playbook.burst_moves import BurstMoves, moved, moves_of
-from planner.playbook.refusals import Refusals, refusals
+from planner.playbook.refusals import BurstClaim, Refusals, claimed, refusals
 from planner.schedule.sleeping import without_absent
 from planner.transitions.change import change
 from profiles.catalogue import builtin
@@ -33,14 +33,16 @@ def run_steps(
     open_backend: OpenBackend = emulated_backend,
     plan: Plan | None = None,
     on_event: OnEvent = ignore,
+    burst: str = "",
 ) -> Refusals:
     """Do these steps too, until they are undone; returns what is in force then.
 
-    plan is the one that says so: it must be the one that is kept. Can be repeated, and goes on where it was cut off. Raises ExecutorError:
+    burst ("chat x2") is what they are for: what several ask for ends with the last of them; steps for none are kept without a name. plan
+    is the one that says so: it must be the one that is kept. Can be repeated, and goes on where it was cut off. Raises ExecutorError:
     LockedError while an apply works, StateError where no plan is applied, another one is, or a step cannot be done now.
     """
     folder = StateFolder(state_dir)
-    return asyncio.run(change_refused(folder, open_backend(folder, Path()), more=steps, plan=plan, on_event=on_event))
+    return asyncio.run(change_refused(folder, open_backend(folder, Path()), more=steps, plan=plan, on_event=on_event, burst=burst))
 
 
 def undo_steps(
@@ -48,10 +50,13 @@ def undo_steps(
     steps: Sequence[BurstStep],
     open_backend: OpenBackend = emulated_backend,
     on_event: OnEvent = ignore,
+    burst: str = "",
+    *,
+    whole: bool = False,
 ) -> Refusals:
-    """The way back of `run_steps`, with the same errors, whichever plan is kept."""
+    """The way back of `run_steps`, with the same errors, whichever plan is kept; whole: of all that was done for that burst."""
     folder = StateFolder(state_dir)
-    return asyncio.run(change_refused(folder, open_backend(folder, Path()), fewer=steps, on_event=on_event))
+    return asyncio.run(change_refused(folder, open_backend(folder, Path()), fewer=steps, on_event=on_event, burst=burst, whole=whole))
 
 
 async def change_refused(
@@ -62,6 +67,8 @@ async def change_refused(
     fewer: Sequence[BurstStep] = (),
     plan: Plan | None = None,
     on_event: OnEvent = ignore,
+    burst: str = "",
+    whole: bool = False,
 ) -> Refusals:
     """As `run_steps` and `undo_steps`, inside a running event loop and on any backend."""
     nothing = StateError(f"{folder.root}: no plan is applied from this state folder, so nobody can be refused; apply one first")
@@ -80,9 +87,10 @@ async def change_refused(
         if unknown:
             raise StateError(f"{', '.join(sorted(unknown))}: no workload of the plan that is kept")
         # those of an earlier plan that this one does not have any more are forgotten
-        workloads = ({*before.workloads} & known | _refused_by(more)) - _refused_by(fewer)
-        moves = _together(moves_in_force(before, goal), moves_of(more)).without(moves_of(fewer).names)
-        work = _Work(folder, backend, goal, on_event)
+        claims, ended = _claims(before, burst, more, fewer, whole=whole)
+        workloads = ({*before.workloads} & known | _refused_by(more)) - {*ended.workloads}
+        moves = _together(moves_in_force(before, goal), moves_of(more)).without({*ended.replicas})
+        work = _Work(folder, backend, goal, claims, on_event)
         if not moves_of([*more, *fewer]).names:
             return await work.refuse(workloads, moves, state)
         _refuse_impossible(goal, state, workloads, moves)
@@ -95,16 +103,17 @@ async def change_refused(
 class _Work:
     """What is done for one goal."""
 
-    def __init__(self, folder: StateFolder, backend: Backend, goal: Plan, on_event: OnEvent) -> None:
+    def __init__(self, folder: StateFolder, backend: Backend, goal: Plan, claims: dict[str, BurstClaim], on_event: OnEvent) -> None:
         self._folder = folder
         self._backend = backend
         self._goal = goal
+        self._claims = claims
         self._on_event = on_event
         self._journal = Journal(folder.journal_path)
 
     async def refuse(self, workloads: Set[str], moves: BurstMoves, state: State) -> Refusals:
         """Note what is in force from now on, and let the router refuse."""
-        after = refusals(self._goal.desired, workloads)
+        after = refusals(self._goal.desired, workloads).model_copy(update={"bursts": self._claims})
         if moves.names:
             after = after.model_copy(update={"moves": moves, "desired_sha256": desired_hash(self._goal.desired)})
         detail = f"refuses {', '.join(after.workloads)}" if after.workloads else "refuses nobody"
@@ -137,6 +146,20 @@ class _Work:
     def _note(self, detail: str) -> None:
         self._journal.note("playbook", detail)
         self._on_event(Event("note", 0, 0, "note", "playbook", detail))
+
+
+def _claims(
+    before: Refusals, burst: str, more: Sequence[BurstStep], fewer: Sequence[BurstStep], *, whole: bool
+) -> tuple[dict[str, BurstClaim], BurstClaim]:
+    """What each burst asks for from now on, and what nobody asks for any more."""
+    own, back = before.bursts.get(burst, BurstClaim()), claimed(fewer)
+    back = back.plus(own) if whole else back
+    claims = {**before.bursts, burst: own.plus(claimed(more)).minus(back)}
+    claims = {name: claim for name, claim in sorted(claims.items()) if name and claim != BurstClaim()}
+    ended = back
+    for claim in claims.values():
+        ended = ended.minus(claim)
+    return claims, ended
 
 
 def _refused_by(steps: Iterable[BurstStep]) -> set[str]:

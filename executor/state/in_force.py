@@ -33,4 +33,4 @@ def forget_moves(folder: StateFolder) -> None:
     """Another plan is applied, which says itself who sleeps and stops; who is refused stays so."""
     refused = refused_now(folder)
     if refused.moves.names:
-        set_refused(folder, Refusals(workloads=refused.workloads, names=refused.names, closed=refused.closed))
+        set_refused(folder, refused.model_copy(update={"moves": NO_MOVES, "desired_sha256": ""}))

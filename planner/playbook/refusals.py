@@ -6,16 +6,45 @@ from collections.abc import Iterable, Sequence, Set
 
 from pydantic import Field
 
-from planner.plan import Desired, Route
+from planner.plan import BurstStep, Desired, Route
 from planner.plan.bounds import PlanPart
-from planner.playbook.burst_moves import NO_MOVES, BurstMoves
+from planner.playbook.burst_moves import NO_MOVES, BurstMoves, moves_of
+
+
+class BurstClaim(PlanPart):
+    """Whom the steps of one burst refuse and move: two bursts may want the same, and the end of one is not that of the other."""
+
+    workloads: tuple[str, ...] = ()
+    replicas: tuple[str, ...] = ()
+
+    def plus(self, other: BurstClaim) -> BurstClaim:
+        """Both, sorted."""
+        return BurstClaim(
+            workloads=tuple(sorted({*self.workloads, *other.workloads})), replicas=tuple(sorted({*self.replicas, *other.replicas}))
+        )
+
+    def minus(self, other: BurstClaim) -> BurstClaim:
+        """What the other one does not have."""
+        return BurstClaim(
+            workloads=tuple(name for name in self.workloads if name not in other.workloads),
+            replicas=tuple(name for name in self.replicas if name not in other.replicas),
+        )
+
+
+def claimed(steps: Iterable[BurstStep]) -> BurstClaim:
+    """What steps of one burst ask for."""
+    found = list(steps)
+    return BurstClaim(
+        workloads=tuple(sorted({name for step in found for name in step.refuses})), replicas=tuple(sorted(moves_of(found).names))
+    )
 
 
 class Refusals(PlanPart):
     """Workloads whose requests are refused, sorted by name, and what that means for the router.
 
     names: the requests for such a name that say in a header that they are of one of these workloads. closed: all requests for these names.
-    moves are of replicas, of the plan whose desired world has this hash; documents without any have neither field.
+    moves are of replicas, of the plan whose desired world has this hash; documents without any have neither field. bursts say for which
+    burst ("chat x2") what is done.
     """
 
     workloads: tuple[str, ...] = ()
@@ -23,6 +52,7 @@ class Refusals(PlanPart):
     closed: tuple[str, ...] = ()
     moves: BurstMoves = Field(default=NO_MOVES, exclude_if=lambda moves: not moves.names)
     desired_sha256: str = Field(default="", exclude_if=lambda digest: not digest)
+    bursts: dict[str, BurstClaim] = Field(default_factory=dict, exclude_if=lambda bursts: not bursts)
 
 
 def refusals(desired: Desired, workloads: Iterable[str]) -> Refusals:

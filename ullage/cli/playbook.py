@@ -75,11 +75,11 @@ def run(
     if not steps:
         typer.echo(f"{workload} x{item.load_factor:g}: the playbook has no step for it, so nothing was done")
         return
-    folder = state_folder(plan, state)
+    folder, burst = state_folder(plan, state), f"{workload} x{item.load_factor:g}"
     if undo:
-        undo_steps(folder, steps, backend_of(folder), print_event)
+        undo_steps(folder, steps, backend_of(folder), print_event, burst, whole=step is None)
     else:
-        run_steps(folder, steps, backend_of(folder), document, print_event)
+        run_steps(folder, steps, backend_of(folder), document, print_event, burst)
 
 
 def _entries(document: Plan, path: Path, workload: str | None) -> list[Burst]:
