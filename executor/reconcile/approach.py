@@ -7,10 +7,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import NamedTuple
 
+from executor.errors import ExecutorError
 from executor.reconcile.observe import World
+from planner.check import transition_problems
 from planner.plan import Action, Desired, Plan, Repartition, Replica, SetRoutes, Start, State, state_of
 from planner.routes import routes_for
+from planner.schedule.sleeping import without_absent
 from planner.transitions.change import change
+from profiles.catalogue import builtin
 
 
 class Approach(NamedTuple):
@@ -41,6 +45,40 @@ def approach(world: World, goal: Plan, refusal: Callable[[Replica], str | None],
         left_out.update(refused)
         desired = _without(goal.desired, left_out.keys(), world)
         repairs = replace(repairs, outdated={name: why for name, why in repairs.outdated.items() if name not in left_out})
+
+
+def safe_way(world: World, goal: Plan, state: State, refusal: Callable[[Replica], str | None], *, with_copies: bool = True) -> Approach:
+    """The way to the goal; where there is no safe one now, that without sleepers that do not run, or that to what ran before.
+
+    Raises ExecutorError where there is none at all.
+    """
+    way = approach(world, goal, refusal, with_copies=with_copies)
+    found = transition_problems(way.plan, world.state, builtin().gpu)
+    if not found:
+        return way
+    awake = _without_absent(world, goal, refusal, with_copies=with_copies)
+    if awake is not None:
+        return awake
+    back = approach(world, as_it_was(goal, state), refusal)
+    still = transition_problems(back.plan, world.state, builtin().gpu)
+    if still:
+        raise ExecutorError("there is no safe way to the plan, so nothing was done: " + "; ".join(still))
+    told = f"there is no safe way to the plan now, and what ran before is kept: {found[0]}"
+    return Approach(back.plan, (*way.left_out, *back.left_out, told))
+
+
+def _without_absent(world: World, goal: Plan, refusal: Callable[[Replica], str | None], *, with_copies: bool) -> Approach | None:
+    """The way without sleepers that do not run, where the others leave no room to start them; None where that is no way either."""
+    alive = tuple(replica for replica in world.state.replicas if replica.name not in world.repairs.useless)
+    desired = without_absent(goal.desired, world.state.model_copy(update={"replicas": alive}))
+    absent = sorted({item.name for item in goal.desired.replicas} - {item.name for item in desired.replicas})
+    if not absent:
+        return None
+    way = approach(world, goal.model_copy(update={"desired": desired}), refusal, with_copies=with_copies)
+    if transition_problems(way.plan, world.state, builtin().gpu):
+        return None
+    why = "is to sleep and does not run; beside those that are awake there is no room to start it"
+    return Approach(way.plan, (*way.left_out, *(f"replica {name}: {why}" for name in absent)))
 
 
 def _without(desired: Desired, names: AbstractSet[str], world: World) -> Desired:

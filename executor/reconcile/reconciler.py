@@ -14,7 +14,7 @@ from executor.applying.steps import StartingPoint, Steps
 from executor.backends.protocol import Backend
 from executor.errors import ExecutorError, LockedError, RolledBackError, StartError
 from executor.events import Event, OnEvent, ignore
-from executor.reconcile.approach import Approach, approach, as_it_was, differs, in_words
+from executor.reconcile.approach import Approach, differs, in_words, safe_way
 from executor.reconcile.attempts import Attempts
 from executor.reconcile.kept_goal import Goals, ReadGoal
 from executor.reconcile.memory import PASSES_KEPT, PassOutcome, PassReport, Remembered, remember
@@ -24,12 +24,10 @@ from executor.state.folder import StateFolder
 from executor.state.in_force import kept_now
 from executor.state.journal import Journal, utc_today
 from executor.state.lock import locked
-from planner.check import transition_problems
 from planner.envelope import EngineOf
 from planner.ordering.copies import is_copy_of
 from planner.plan import Plan, Replica, State, plan_hash
 from planner.transitions.disruptions import Allowed, actions_now, allowed_now, cut_short
-from profiles.catalogue import builtin
 
 # Each round gets at least one action further, or finds one more replica that cannot start: more rounds than that wait for the next pass.
 _MOST_ROUNDS = 20
@@ -130,7 +128,7 @@ class Reconciler:
         world = await self._with.observer.look(state)
         self.unsure = world.suspect
         kept = kept_now(self._with.folder, goal, forget=False)
-        way, allowed, count = self._next(world, kept, partial(approach, world, kept, self._refusal))
+        way, allowed, count = self._next(world, kept, partial(safe_way, world, kept, state, self._refusal))
         plan = way.plan if count == len(way.plan.actions) else cut_short(way.plan, world.state, count)
         account.actions = [f"{in_words(action)}: {action.reason}" for action in plan.actions]
         account.actions += [f"stop {name}: not in the state" for name in world.strays]
@@ -150,7 +148,7 @@ class Reconciler:
             self.unsure = world.suspect
             self.requests = _requests(state, world)
             self._note_deaths(world)
-            way, allowed, count = self._next(world, kept, partial(self._way, world, kept, state))
+            way, allowed, count = self._next(world, kept, partial(safe_way, world, kept, state, self._refusal))
             account.drift = (*self._drift(world, way, kept), *allowed.reasons)
             arrives = count == len(way.plan.actions)
             plan = way.plan if arrives else cut_short(way.plan, world.state, count)
@@ -159,19 +157,6 @@ class Reconciler:
                     self._note_end(goal, state)
                 return
             await self._act(plan, world, goal, account, arrives=arrives, whole=arrives and not way.left_out)
-
-    def _way(self, world: World, goal: Plan, state: State, *, with_copies: bool = True) -> Approach:
-        """The way to the goal; where there is no safe one now, that to what ran before."""
-        way = approach(world, goal, self._refusal, with_copies=with_copies)
-        found = transition_problems(way.plan, world.state, builtin().gpu)
-        if not found:
-            return way
-        back = approach(world, as_it_was(goal, state), self._refusal)
-        still = transition_problems(back.plan, world.state, builtin().gpu)
-        if still:
-            raise ExecutorError("there is no safe way to the plan, so nothing was done: " + "; ".join(still))
-        told = f"there is no safe way to the plan now, and what ran before is kept: {found[0]}"
-        return Approach(back.plan, (*way.left_out, *back.left_out, told))
 
     def _strays(self, world: World, plan: Plan) -> list[str]:
         """Those to stop: what a start of the plan will adopt is left for it, also where the start has to wait."""

@@ -65,3 +65,28 @@ def test_a_sleeper_that_died_starts_and_sleeps_where_there_is_room(loop: Loop) -
 def test_one_that_woke_by_itself_is_put_to_sleep_again(loop: Loop) -> None:
     asyncio.run(loop.backend.wake(ONE))
     assert restarted(loop, ONE) == ["drain llama-0", "sleep llama-0"]
+
+
+def test_a_sleeper_that_died_and_finds_no_room_to_start_is_done_without(loop: Loop) -> None:
+    """Its place is taken by who is awake. Everything else is repaired, and it is told; when there is room again, it starts."""
+    loop.backend.engines["llama-0"].alive = False
+    report = loop.once()
+    assert report.failures == ()
+    assert [line for line in report.actions if "llama" in line] == []
+    assert any("llama-0" in line and "no room" in line for line in report.drift)
+    loop.backend.engines["qwen-0"].alive = False
+    repaired = loop.once(later_s=600.0)
+    assert repaired.failures == ()
+    assert [line for line in repaired.actions if "qwen" in line] == ["start qwen-0"]
+    assert loop.backend.engines["qwen-0"].alive
+
+
+def test_a_plan_with_a_sleeper_serves_from_an_empty_state(tmp_path: Path) -> None:
+    empty = Loop(tmp_path / "state")
+    for asleep, awake in (("llama-0", "qwen-0"), ("qwen-0", "llama-0")):
+        goal = leading(empty.folder.load(), [ONE, TWO], {asleep: 1}, [], ROUTER)
+        report = empty.once(goal)
+        assert report.failures == ()
+        assert empty.backend.engines[awake].alive
+        assert [route.served_name for route in empty.backend.router.routes if route.backends] == [awake.removesuffix("-0")]
+        empty = Loop(tmp_path / "another")
