@@ -6,18 +6,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from planner.plan import Ledger, NodePlan, Replica, SleepLevel
+from profiles.gpu_types import GpuType
 from profiles.memory.host import host_needs
 
 # What an engine that sleeps still holds of each of its GPUs: 1 - 2 GiB in vLLM's sleep-mode measurements; the most of them.
 RESIDUE_MIB = 2048
 
-# Weights between pinned host memory and GPU at level 1: half of the rate of the slowest link in use, PCIe 3.0 x16 with 16 GB/s.
-# vLLM measured wakes of 0.3 - 6 s.
-_COPY_MIB_PER_S = 8e9 / (1 << 20)
+# Weights between pinned host memory and GPU at level 1: half of the rate of PCIe 3.0 x16, or of a slower link. vLLM measured wakes of
+# 0.3 - 6 s.
+_LINK_GB_PER_S = 16.0
+_COPY_FRACTION = 0.5
 # Weights read again from local storage at level 2: 1 GiB/s per rank, the median of logged start-ups (profiles.memory.lifecycle).
 _READ_MIB_PER_S = 1024.0
 # Mapping of memory: the shortest wake that vLLM measured.
 _FIXED_S = 0.3
+
+
+def slow_link_gb_per_s(gpu: GpuType) -> float | None:
+    """The speed of a GPU's link to its host where it is slower than what sleeping counts with."""
+    return gpu.pcie_gb_per_s if gpu.pcie_gb_per_s < _LINK_GB_PER_S else None
+
+
+def _copy_mib_per_s(replica: Replica) -> float:
+    return _COPY_FRACTION * (replica.slow_link_gb_per_s or _LINK_GB_PER_S) * 1e9 / (1 << 20)
 
 
 def asleep_mib(replica: Replica) -> int:
@@ -64,9 +75,11 @@ def numa_memory(node: NodePlan, here: Iterable[Replica], levels: Mapping[str, Sl
 
 def sleep_s(replica: Replica, level: SleepLevel) -> float:
     """Seconds until it sleeps, drained before; its GPUs copy at once."""
-    return _FIXED_S + (replica.ledger.weights_mib / _COPY_MIB_PER_S if level == 1 else 0.0)
+    return _FIXED_S + (replica.ledger.weights_mib / _copy_mib_per_s(replica) if level == 1 else 0.0)
 
 
 def wake_s(replica: Replica, level: SleepLevel) -> float:
     """Seconds from there until it makes a token; its GPUs load at once."""
-    return _FIXED_S + replica.ledger.weights_mib / (_COPY_MIB_PER_S if level == 1 else _READ_MIB_PER_S)
+    copied = _copy_mib_per_s(replica)
+    # what is read from storage goes over the same link
+    return _FIXED_S + replica.ledger.weights_mib / (copied if level == 1 else min(copied, _READ_MIB_PER_S))

@@ -25,6 +25,7 @@ from planner.sizing.candidates import MIB, Candidate
 from planner.sizing.engine_args import engine_args, gpu_mode
 from planner.sizing.groups import ServiceGroup
 from planner.sizing.kv_targets import floor_bytes
+from planner.sleep_costs import slow_link_gb_per_s
 from profiles.latency.capacity import LoadForecast
 from profiles.memory.caveats import caveats
 from profiles.memory.kv import has_cache, kv_pool_tokens
@@ -128,6 +129,7 @@ def _replica(candidate: Candidate, seat: Seat, name: str, port: int, planned_rps
         longer_of=_longer_of(group),
         priorities=group.priorities,
         apart=group.apart,
+        slow_link_gb_per_s=slow_link_gb_per_s(candidate.site.gpu) if group.model.sleep else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.plan import ALL_THREADS, Desired, GpuPlan, NodePlan, Replica, is_shared
-from planner.sleep_costs import as_asleep
+from planner.sleep_costs import as_asleep, slow_link_gb_per_s
 from profiles.gpu_types import GpuType
 from profiles.memory.host import host_needs
 from profiles.mig import legal_layouts
@@ -80,6 +80,11 @@ def _gpu(gpu: GpuPlan, residents: Sequence[Replica], kind: GpuType, where: str) 
         yield f"{where}: is {gpu.mode}, its residents are {sorted({replica.mode for replica in residents})}"
     if any((replica.mig is not None) != (gpu.mode == "mig") for replica in residents):
         yield f"{where}: is {gpu.mode}, with a MIG instance for {sorted(replica.name for replica in residents if replica.mig)}"
+    link = slow_link_gb_per_s(kind)
+    for replica in residents:
+        if replica.args.enable_sleep_mode and replica.slow_link_gb_per_s != link:
+            said = replica.slow_link_gb_per_s or "no slow link"
+            yield f"{where}: {replica.name} says {said} (slow_link_gb_per_s), and PCIe of a {kind.name} has {kind.pcie_gb_per_s:g} GB/s"
     if residents and gpu.taken_mib >= gpu.memory_mib:
         yield f"{where}: is taken by others and holds {sorted(replica.name for replica in residents)}"
     yield from _layout(gpu, residents, kind, where)

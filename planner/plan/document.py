@@ -27,7 +27,7 @@ from planner.plan.grounds.evidence import MeasuredMemory, SharingSaving
 from planner.plan.grounds.proof import Certificate, TierResult
 from planner.plan.grounds.reasons import Explanation
 from planner.plan.grounds.workload_forecast import NodeLoss, PlannedWindow, WorkloadForecast
-from planner.plan.places.gpu_facts import GpuFacts
+from planner.plan.places.gpu_facts import GpuFacts, Speed
 from planner.plan.places.gpu_modes import GpuMode
 from planner.plan.places.machines import NodePlan
 from planner.plan.routing.apart_workloads import ApartWorkloads, WorkloadRoute
@@ -102,8 +102,9 @@ class Replica(PlanPart):
     uses. None in plans made before it was kept.
 
     longer_of: it takes the longer requests for another model's name too. priorities are of the workloads that share it where it takes the
-    most urgent requests first, sorted by name. apart are the workloads that it is for alone, of a model that others share. Documents
-    without a split, without priorities or with nobody apart have no such field.
+    most urgent requests first, sorted by name. apart are the workloads that it is for alone, of a model that others share.
+    slow_link_gb_per_s is the speed of its GPUs' link to their host, one way, for engines that can sleep, where that is slower than
+    sleeping counts with. Documents without a split, without priorities, with nobody apart or without slow links have no such field.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Replica(PlanPart):
     longer_of: LongPrompts | None = Field(default=None, exclude_if=lambda longer: longer is None)
     priorities: tuple[RequestPriority, ...] = Field(default=(), exclude_if=lambda priorities: not priorities)
     apart: tuple[WorkloadRoute, ...] = Field(default=(), exclude_if=lambda apart: not apart)
+    slow_link_gb_per_s: Speed | None = Field(default=None, exclude_if=lambda speed: speed is None)
 
     @property
     def threads(self) -> int:
