@@ -62,7 +62,7 @@ def _mps(desired: Desired) -> Iterator[str]:
     for replica in desired.replicas:
         if replica.mode == "mps":
             where = f"GPU {replica.gpus[0]} of {replica.node}"
-            yield f"replicas.{replica.name}.mode: it shares {where} by MPS, and it does not run the daemon that this needs on that GPU"
+            yield f"replicas.{replica.name}.mode: it shares {where} by MPS, which needs a daemon on that GPU that this target does not run"
 
 
 def _mig(desired: Desired) -> Iterator[str]:

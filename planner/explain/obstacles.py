@@ -240,13 +240,13 @@ def _threads(tried: _Try) -> Iterator[Obstacle]:
     if len(shapes) > most:
         yield Obstacle("policy", f"at most {most} replicas share a GPU by MPS, as {tried.names} do", "raise policy.max_active_residents")
     for what, taken_permille, own_permille in (
-        ("threads", sum(shape.compute_permille for shape in tried.residents), tried.shape.compute_permille),
-        ("memory bandwidth", sum(shape.bandwidth_permille for shape in tried.residents), tried.shape.bandwidth_permille),
+        ("threads under MPS are", sum(shape.compute_permille for shape in tried.residents), tried.shape.compute_permille),
+        ("memory bandwidth under MPS is", sum(shape.bandwidth_permille for shape in tried.residents), tried.shape.bandwidth_permille),
     ):
         if taken_permille + own_permille > _WHOLE_PERMILLE:
             yield Obstacle(
                 "share",
-                f"{what} under MPS are the limit: a replica takes {own_permille / 10:g} %, {tried.names} {taken_permille / 10:g} %",
+                f"{what} the limit: a replica takes {own_permille / 10:g} %, {tried.names} {taken_permille / 10:g} %",
                 f"relax slo of {tried.candidate(tried.new).group.name}",
             )
 
