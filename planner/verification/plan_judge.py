@@ -7,7 +7,6 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 from planner.plan import Attainment, Desired, Replica, WorkloadForecast, is_shared, window_part
 from planner.risk import Risk
@@ -80,24 +79,26 @@ class PlanJudge:
     def kept_load_factors(self, desired: Desired, world: PlannedWorld) -> dict[str, float]:
         """Per served model the largest of KEPT_LOAD_FACTORS that all its GPUs bear, 0.0 if none.
 
-        Looked for where each GPU is worst at its planned load: in that window, under that stress; in that with more load where two are
-        equal.
+        Looked for in each window under the stress that is worst there at the planned load.
         """
         found: dict[str, float] = {}
         for gpu in self._gpus(desired, world):
-            load, stress = min(
-                product(gpu.loads, gpu.stresses),
-                key=lambda at: (
-                    min((_fraction(row) for row in self._judged(gpu, *at) if row.requests), default=1.0),
-                    -sum(_rates_rps(at[0])),
-                ),
-            )
-            # an ordered yes and no: more load is not borne better
-            count = bisect(KEPT_LOAD_FACTORS, False, key=lambda factor: not self._bears(gpu, load, stress, factor))
+            count = len(KEPT_LOAD_FACTORS)
+            for load in gpu.loads:
+                count = self._borne_factors(gpu, load, count)
             factor = KEPT_LOAD_FACTORS[count - 1] if count else 0.0
             for name in gpu.names:
                 found[name] = min(found.get(name, factor), factor)
         return found
+
+    def _borne_factors(self, gpu: _Gpu, load: tuple[JudgedResident, ...], most: int) -> int:
+        """How many of the first factors of KEPT_LOAD_FACTORS a GPU bears: an ordered yes and no, since more load is not borne better."""
+
+        def worst(stress: Stress) -> float:
+            return min((_fraction(row) for row in self._judged(gpu, load, stress) if row.requests), default=1.0)
+
+        stress = min(gpu.stresses, key=worst)
+        return bisect(KEPT_LOAD_FACTORS[:most], False, key=lambda factor: not self._bears(gpu, load, stress, factor))
 
     def crowded(self, desired: Desired, world: PlannedWorld, load_factor: float) -> frozenset[str]:
         """Models on GPUs where somebody does not surely keep its goals, or misses them under load_factor times the load.
