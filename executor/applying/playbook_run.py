@@ -91,7 +91,7 @@ async def change_refused(
         workloads = ({*before.workloads} & known | _refused_by(more)) - {*ended.workloads}
         moves = _together(moves_in_force(before, goal), moves_of(more)).without({*ended.replicas})
         work = _Work(folder, backend, goal, claims, on_event)
-        if not moves_of([*more, *fewer]).names:
+        if not (moves_of(more).names or ended.replicas):
             return await work.refuse(workloads, moves, state)
         _refuse_impossible(goal, state, workloads, moves)
         # who comes back is let in only once it is there

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from types import MappingProxyType
 
 from executor.applying.rollback import is_to_blame, plan_before, roll_back, unwatched
@@ -128,7 +127,7 @@ class Reconciler:
         world = await self._with.observer.look(state)
         self.unsure = world.suspect
         kept = kept_now(self._with.folder, goal, forget=False)
-        way, allowed, count = self._next(world, kept, partial(safe_way, world, kept, state, self._refusal))
+        way, allowed, count = self._next(world, kept, state)
         plan = way.plan if count == len(way.plan.actions) else cut_short(way.plan, world.state, count)
         account.actions = [f"{in_words(action)}: {action.reason}" for action in plan.actions]
         account.actions += [f"stop {name}: not in the state" for name in world.strays]
@@ -148,7 +147,7 @@ class Reconciler:
             self.unsure = world.suspect
             self.requests = _requests(state, world)
             self._note_deaths(world)
-            way, allowed, count = self._next(world, kept, partial(safe_way, world, kept, state, self._refusal))
+            way, allowed, count = self._next(world, kept, state)
             account.drift = (*self._drift(world, way, kept), *allowed.reasons)
             arrives = count == len(way.plan.actions)
             plan = way.plan if arrives else cut_short(way.plan, world.state, count)
@@ -168,13 +167,13 @@ class Reconciler:
 
         return [name for name in world.strays if not adopted(name)]
 
-    def _next(self, world: World, kept: Plan, find: Callable[..., Approach]) -> tuple[Approach, Allowed, int]:
+    def _next(self, world: World, kept: Plan, state: State) -> tuple[Approach, Allowed, int]:
         """The way to the goal, how far the disruption budget allows it, and how many of its actions come now."""
-        way = find()
+        way = safe_way(world, kept, state, self._refusal)
         allowed = self._allowed(way, world, kept)
         count = actions_now(way.plan, allowed)
         if count is None:
-            way = find(with_copies=False)
+            way = safe_way(world, kept, state, self._refusal, with_copies=False)
             allowed = self._allowed(way, world, kept)
             count = allowed.actions
         return way, allowed, count

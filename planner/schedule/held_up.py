@@ -12,9 +12,10 @@ def waits(before: Desired, way: Plan, starts_s: Sequence[float], every_s: float 
     """Sentences on what waits of a change into a phase that begins at these times of the clock, each day or week (None: once)."""
     budget = way.desired.rules.disruption_budget
     copies = {copy.name for copy in way.temporary}
-    served = {replica.name: replica.served_name for replica in before.replicas if replica.name not in {item.name for item in before.asleep}}
+    asleep = {item.name for item in before.asleep}
+    served = {replica.name: replica.args.names for replica in before.replicas if replica.name not in asleep}
     leaving = {action.replica for action in way.actions if isinstance(action, Drain) and action.replica in served} - copies
-    names = {served[name] for name in leaving}
+    names = {name for replica in leaving for name in served[replica]}
     for name in sorted(names & set(budget.protected)):
         yield f"replicas of {name} would leave, which policy.disruption_budget protects: they stay, and what needs their room waits"
     times_s = [start_s + count * every_s for start_s in starts_s for count in range(round(WEEK_S / every_s))] if every_s else [*starts_s]

@@ -131,3 +131,20 @@ def test_bad_options_and_damaged_folders_are_one_line(folder: Path) -> None:
         assert result.code == 1
         assert message in result.err + result.out
         assert "Traceback" not in result.err
+
+
+def test_changes_that_wait_for_a_maintenance_window_are_told(folder: Path) -> None:
+    """Phase 1 begins at eight in the evening, which is open; that it goes on at midnight is no change."""
+    budget = {"windows": [{"hours": "20:00-21:00"}]}
+    fleet = {"pools": {"l40s": POOL}, "models": MODELS, "workloads": WORKLOADS}
+    write_fleet(folder / "fleet.yaml", **fleet, policy={"disruption_budget": budget})
+    result = ullage("schedule", "fleet.yaml", "-o", "schedule", "--no-verify")
+    assert (result.code, result.err) == (0, "")
+    warned = [line for line in result.out.splitlines() if line.startswith("warning: ")]
+    assert warned == [
+        "warning: the change into phase-2: no window of policy.disruption_budget is open at Mon 08:00 UTC: "
+        "who is to leave stays until Mon 20:00 UTC"
+    ]
+    assert [len(phase.waits) for phase in read_schedule(folder / "schedule").phases] == [0, 1]
+    write_fleet(folder / "fleet.yaml", **fleet)
+    assert "warning" not in ullage("schedule", "fleet.yaml", "--no-verify").out
